@@ -1,0 +1,34 @@
+"""Adaptation: from an initial learner and a support set to a predictor for the task."""
+
+from cml_tf.adaptation.base import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.gradient_descent import AdaptedLearner, GradientDescent
+from cml_tf.adaptation.hypergradients import (
+    FirstOrder,
+    Hypergradient,
+    InnerStep,
+    Iterate,
+    Reverse,
+    make_hypergradient,
+)
+from cml_tf.adaptation.update_rules import SGD, MetaSGD, Partition, RuleState, UpdateRule, anil, boil
+
+__all__ = [
+    "SGD",
+    "AdaptationRule",
+    "AdaptedLearner",
+    "AdaptedTask",
+    "FirstOrder",
+    "GradientDescent",
+    "Hypergradient",
+    "Initial",
+    "InnerStep",
+    "Iterate",
+    "MetaSGD",
+    "Partition",
+    "Reverse",
+    "RuleState",
+    "UpdateRule",
+    "anil",
+    "boil",
+    "make_hypergradient",
+]

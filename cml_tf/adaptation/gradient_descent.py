@@ -1,0 +1,166 @@
+"""Adaptation by gradient descent on the support loss: MAML's inner loop and all its update rules."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from cml_tf.adaptation.base import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.hypergradients import Hypergradient, Iterate, Reverse
+from cml_tf.adaptation.packing import pack_task, unpack_task
+from cml_tf.adaptation.update_rules.base import Gradients, UpdateRule
+from cml_tf.episodes import Examples
+from cml_tf.learners.learner import Forward, Learner, Parameters, State
+from cml_tf.problems import Problem
+
+
+class GradientDescent(AdaptationRule):
+    """A number of update-rule steps on the mean support loss.
+
+    Args:
+      problem: gives the support loss. When the learner's outputs are a structure (two heads), their losses are added.
+      update_rule: how gradients become updates.
+      steps: inner steps, 0 or more.
+      hypergradient: how the outer gradient passes through the steps; `Reverse()` by default.
+    """
+
+    def __init__(
+        self, problem: Problem, update_rule: UpdateRule, steps: int = 1, hypergradient: Hypergradient | None = None
+    ) -> None:
+        super().__init__()
+        if steps < 0:
+            raise ValueError(f"inner steps must be 0 or more, received {steps}.")
+        self.problem = problem
+        self.update_rule = update_rule
+        self.steps = steps
+        self.hypergradient = hypergradient or Reverse()
+
+    def build(self, learner: Learner) -> None:
+        """Makes the update rule's meta-variables."""
+        self.update_rule.build(learner.variables)
+        self.meta_variables = self.update_rule.meta_variables
+
+    def with_steps(self, steps: int) -> GradientDescent:
+        """This rule with another number of steps; the variables are shared."""
+        if steps < 0:
+            raise ValueError(f"inner steps must be 0 or more, received {steps}.")
+        other = copy.copy(self)
+        other.steps = steps
+        return other
+
+    def adapt(
+        self, learner: Learner, initial: Initial, support: Examples, context: Any, query_inputs: Any = None
+    ) -> AdaptedLearner:
+        """Runs the inner loop on one task."""
+
+        def inner_step(
+            iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
+        ) -> Iterate:
+            return self._step(learner, iterate, meta, support, context, second_order)
+
+        start = Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta))
+        iterates = self.hypergradient.solve(inner_step, start, initial.meta, support, context, self.steps)
+        predictors = [
+            AdaptedLearner(
+                learner,
+                self.update_rule,
+                self.update_rule.before_step(iterate.parameters, iterate.rule_state, initial.meta),
+                iterate.state,
+                context,
+            )
+            for iterate in iterates
+        ]
+        predictors[-1].path = predictors
+        return predictors[-1]
+
+    def unpack(self, learner: Learner, initial: Initial, packed: tf.Tensor, context: Any) -> AdaptedLearner:
+        """The adapted task that `packed` came from."""
+        parameters, state = unpack_task(learner, self.update_rule, initial.parameters, initial.state, packed)
+        return AdaptedLearner(learner, self.update_rule, parameters, state, context)
+
+    def support_loss(self, outputs: Any, targets: tf.Tensor) -> tf.Tensor:
+        """Mean loss over the support set, a scalar; summed over the heads of a learner with several."""
+        losses = [tf.reduce_mean(self.problem.losses(output, targets)) for output in tf.nest.flatten(outputs)]
+        return tf.add_n(losses)
+
+    def _step(
+        self,
+        learner: Learner,
+        iterate: Iterate,
+        meta: tuple[tf.Tensor, ...],
+        support: Examples,
+        context: Any,
+        second_order: bool,
+    ) -> Iterate:
+        moved = self.update_rule.moved(iterate.parameters)
+        watched = (moved, iterate.rule_state.adapted)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(tf.nest.flatten(watched))
+            seen = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
+            forward: Forward = learner.call(seen, iterate.state, support.inputs, context, training=True)
+            loss = self.support_loss(forward.outputs, support.targets)
+        gradients = _gradients(tape, loss, watched)
+        if not second_order:
+            gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
+        updates, rule_state = self.update_rule.update(Gradients(*gradients), iterate.rule_state, moved, meta)
+        return Iterate(add_updates(iterate.parameters, updates), forward.state, rule_state)
+
+
+class AdaptedLearner(AdaptedTask):
+    """The learner under a task's parameters.
+
+    Attributes:
+      parameters: what forward passes use.
+      state: the learner state after adaptation.
+      path: all predictors from the first to this one, when the inner loop made it.
+    """
+
+    def __init__(
+        self, learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State, context: Any
+    ) -> None:
+        self.learner = learner
+        self.update_rule = update_rule
+        self.parameters = parameters
+        self.state = state
+        self.context = context
+        self.path: Sequence[AdaptedLearner] = (self,)
+
+    def predict(self, inputs: Any) -> tuple[Any, Any]:
+        """Features and outputs of the adapted learner."""
+        forward = self.learner.call(self.parameters, self.state, inputs, self.context, training=False)
+        return forward.features, forward.outputs
+
+    @property
+    def iterates(self) -> Sequence[AdaptedLearner]:
+        """Predictors before the first step and after each one."""
+        return self.path
+
+    def pack(self) -> tf.Tensor:
+        """The moved parameters and threaded state, in learner order, row-major, float32."""
+        return pack_task(self.learner, self.update_rule, self.parameters, self.state)
+
+
+def add_updates(parameters: Parameters, updates: Parameters) -> Parameters:
+    """Adds updates to the groups that have any; an empty group is frozen: a zero update."""
+    return Parameters(
+        *(
+            tuple(parameter + update for parameter, update in zip(group, moves, strict=True)) if moves else group
+            for group, moves in zip(parameters, updates, strict=True)
+        )
+    )
+
+
+def _gradients(tape: tf.GradientTape, loss: tf.Tensor, watched: Any) -> Any:
+    flat = tf.nest.flatten(watched)
+    gradients = tape.gradient(loss, flat)
+    missing = [position for position, gradient in enumerate(gradients) if gradient is None]
+    if missing:
+        shapes = ", ".join(f"number {position} of shape {flat[position].shape}" for position in missing)
+        raise ValueError(
+            f"the support loss does not depend on these adapted tensors: {shapes}. Freeze the layers that the forward "
+            "pass does not use (trainable = False), or remove them."
+        )
+    return tf.nest.pack_sequence_as(watched, gradients)

@@ -1,0 +1,72 @@
+"""The update-rule axis inside gradient descent: how inner gradients become parameter updates.
+
+An update rule never evaluates the loss and owns no weights of the learner. It keeps two kinds of state apart: variables
+that the *outer* loop learns (`meta_variables`, made once by `build`) and the state of *one episode* (`RuleState`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from cml_tf.learners.learner import Parameters
+
+
+class RuleState(NamedTuple):
+    """State of an update rule within one episode; any `tf.nest` structures of tensors.
+
+    Attributes:
+      adapted: tensors that are differentiated together with the parameters (context vectors).
+      carried: everything else (momenta, counters).
+    """
+
+    adapted: Any = ()
+    carried: Any = ()
+
+
+class Gradients(NamedTuple):
+    """Gradients of the support loss: for the parameters that the rule moves, and for `RuleState.adapted`."""
+
+    parameters: Parameters
+    adapted: Any
+
+
+class UpdateRule(ABC):
+    """Gradients in, updates out. `parameters` may hold one group only, when the rule stands in a partition."""
+
+    def __init__(self) -> None:
+        self.meta_variables: tuple[keras.Variable, ...] = ()
+
+    def build(self, parameters: Parameters) -> None:
+        """Makes `meta_variables` for the learner's variables, once; harmless when called again."""
+
+    def moved(self, parameters: Parameters) -> Parameters:
+        """The parameters that adaptation changes, frozen groups being empty. Their gradients are all that is taken."""
+        return parameters
+
+    def init(self, parameters: Parameters, meta: tuple[tf.Tensor, ...]) -> RuleState:
+        """The state at the start of an episode."""
+        return RuleState()
+
+    def before_step(self, parameters: Parameters, state: RuleState, meta: tuple[tf.Tensor, ...]) -> Parameters:
+        """The parameters that the next forward pass uses: each step's, and after the last step the prediction's."""
+        return parameters
+
+    @abstractmethod
+    def update(
+        self, gradients: Gradients, state: RuleState, parameters: Parameters, meta: tuple[tf.Tensor, ...]
+    ) -> tuple[Parameters, RuleState]:
+        """One inner step.
+
+        Args:
+          gradients: of the support loss.
+          state: before the step.
+          parameters: the ones that the rule moves.
+          meta: values of `meta_variables`.
+
+        Returns:
+          Updates to be *added* to `parameters`, in the same structure, and the state after the step.
+        """

@@ -1,0 +1,155 @@
+"""Episodes: what a learner adapts to, what it is judged on, and the checks at the boundary.
+
+An *episode* is one few-shot task: a support set to adapt on and a query set to be judged on. Episodes travel in
+*meta-batches*: axis 0 of every tensor is the task axis, axis 1 counts examples. Inside the two loops each task is looked
+at alone, so the same classes also hold a single task without the task axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.problems import Classification, Problem
+
+
+class Examples(NamedTuple):
+    """Labelled examples.
+
+    Attributes:
+      inputs: any `tf.nest` structure of tensors with leading axes `[tasks, examples]` (`[examples]` for one task).
+      targets: classification: integer labels `[tasks, examples]` in `[0, ways)`, or soft labels
+        `[tasks, examples, ways]` that are floats; regression: floats `[tasks, examples, outputs]`.
+    """
+
+    inputs: Any
+    targets: Any
+
+
+class Episode(NamedTuple):
+    """A meta-batch of episodes (or one episode, without the task axis).
+
+    Attributes:
+      support: the examples that the inner loop adapts to.
+      query: the examples that the outer loss and the metrics are taken on.
+      context: any `tf.nest` structure *without* task axis, shared by the whole meta-batch (a graph, for example). It
+        reaches every forward pass; `()` means there is none.
+    """
+
+    support: Examples
+    query: Examples
+    context: Any = ()
+
+
+def validate_episode(episode: Episode, problem: Problem) -> Episode:
+    """Checks a meta-batch that comes from outside, and returns it as NumPy arrays with canonical dtypes.
+
+    Args:
+      episode: a meta-batch; tensors or anything `np.asarray` takes.
+      problem: what the targets mean.
+
+    Returns:
+      The episode with float32 inputs where they were floats of another width (integers stay: they may be indices), int32
+      labels and float32 targets.
+
+    Raises:
+      ValueError: naming the field, what was expected and what was received.
+    """
+    if not isinstance(episode, Episode):
+        raise ValueError(
+            f"episodes must be cml_tf.Episode(support, query, context), received {type(episode).__name__}."
+        )
+    support = _validate_examples("support", episode.support, problem)
+    query = _validate_examples("query", episode.query, problem)
+    tasks = {name: np.shape(part.targets)[0] for name, part in (("support", support), ("query", query))}
+    if tasks["support"] != tasks["query"]:
+        raise ValueError(
+            f"support and query must hold the same number of tasks on axis 0, received {tasks['support']} and "
+            f"{tasks['query']}."
+        )
+    _check_same_example_shape(support, query)
+    for position, array in enumerate(tf.nest.flatten(episode.context)):
+        if not isinstance(array, tf.SparseTensor):
+            _check_finite(f"context[{position}]", np.asarray(array))
+    return Episode(support, query, episode.context)
+
+
+def validated(episodes: Iterable[Episode], problem: Problem) -> Iterator[Episode]:
+    """Yields every episode of a foreign iterable through `validate_episode`, with its position in the error."""
+    for position, episode in enumerate(episodes):
+        try:
+            yield validate_episode(episode, problem)
+        except ValueError as error:
+            raise ValueError(f"episode {position} of the iterable: {error}") from error
+
+
+def _validate_examples(field: str, examples: Examples, problem: Problem) -> Examples:
+    if not isinstance(examples, Examples):
+        raise ValueError(f"{field} must be cml_tf.Examples(inputs, targets), received {type(examples).__name__}.")
+    targets = _validate_targets(f"{field}.targets", np.asarray(examples.targets), problem)
+    leading = targets.shape[:2]
+    if field == "support" and 0 in leading:
+        raise ValueError(f"support.targets must hold at least one task and one example, received shape {leading}.")
+
+    def check(array):
+        array = np.asarray(array)
+        if array.dtype.kind not in "fiub":
+            raise ValueError(f"{field}.inputs must be numbers, received dtype {array.dtype}.")
+        if array.shape[:2] != leading:
+            raise ValueError(
+                f"{field}.inputs must start with axes [tasks, examples] = {list(leading)} as {field}.targets does, "
+                f"received shape {list(array.shape)}."
+            )
+        _check_finite(f"{field}.inputs", array)
+        return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+    if not tf.nest.flatten(examples.inputs):
+        raise ValueError(f"{field}.inputs must hold at least one tensor, received an empty structure.")
+    return Examples(tf.nest.map_structure(check, examples.inputs), targets)
+
+
+def _validate_targets(field: str, targets: np.ndarray, problem: Problem) -> np.ndarray:
+    if isinstance(problem, Classification):
+        if targets.dtype.kind in "iu":
+            return _validate_labels(field, targets, problem.ways)
+        expected = f"integer labels [tasks, examples] or soft labels [tasks, examples, {problem.ways}]"
+        width = problem.ways
+    else:
+        expected = f"float targets [tasks, examples, {problem.outputs}]"
+        width = problem.outputs
+    if targets.dtype.kind not in "fiu" or targets.ndim != 3 or targets.shape[-1] != width:
+        raise ValueError(
+            f"{field} must be {expected}, received dtype {targets.dtype} and shape {list(targets.shape)}."
+        )
+    _check_finite(field, targets)
+    return targets.astype(np.float32)
+
+
+def _validate_labels(field: str, labels: np.ndarray, ways: int) -> np.ndarray:
+    if labels.ndim != 2:
+        raise ValueError(f"{field} must be integer labels [tasks, examples], received shape {list(labels.shape)}.")
+    outside = labels[(labels < 0) | (labels >= ways)]
+    if outside.size:
+        raise ValueError(f"{field} must lie in [0, {ways}), received {sorted(set(outside.tolist()))[:5]}.")
+    return labels.astype(np.int32)
+
+
+def _check_finite(field: str, array: np.ndarray) -> None:
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError(f"{field} must be finite, received {int((~np.isfinite(array)).sum())} NaN or infinite values.")
+
+
+def _check_same_example_shape(support: Examples, query: Examples) -> None:
+    try:
+        tf.nest.assert_same_structure(support.inputs, query.inputs)
+    except (ValueError, TypeError) as error:
+        raise ValueError("support.inputs and query.inputs must have the same structure.") from error
+    for left, right in zip(tf.nest.flatten(support.inputs), tf.nest.flatten(query.inputs), strict=True):
+        if left.shape[2:] != right.shape[2:]:
+            raise ValueError(
+                f"support and query inputs must have examples of one shape, received {list(left.shape[2:])} and "
+                f"{list(right.shape[2:])}."
+            )

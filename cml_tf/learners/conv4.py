@@ -1,0 +1,76 @@
+"""The four-block convolutional learner of few-shot image classification, and its co-learner (PAPER 4.2, A.1)."""
+
+from __future__ import annotations
+
+import keras
+
+from cml_tf.learners.learner import Learner
+from cml_tf.learners.normalisation import Normalisation
+
+
+def conv4(
+    outputs: int,
+    input_shape: tuple[int, ...],
+    filters: int = 64,
+    normalisation: str = "batch_transductive",
+    extra_blocks: int = 0,
+) -> Learner:
+    """Four [3x3 convolution, normalisation, ReLU, 2x2 max-pool] blocks and a linear head.
+
+    The features are block 4's map *before* its pool, since that is what the co-learner reads; the pool, which has no
+    weights, opens the head. At 84x84x3, 5-way and 64 filters it has 121,093 parameters.
+
+    Args:
+      outputs: width of the head (the ways of a classification).
+      input_shape: `(height, width, channels)`, at least 16x16; odd sizes lose their last row or column in each pool.
+      filters: channels of every block.
+      normalisation: mode of `Normalisation`.
+      extra_blocks: unpooled blocks after block 4 (More-MAML has 3: 232,261 parameters).
+
+    Raises:
+      ValueError: if the image is too small or not `(height, width, channels)`.
+    """
+    if len(input_shape) != 3 or min(input_shape[:2]) < 16:
+        raise ValueError(
+            f"conv4 needs images of shape (height, width, channels) of at least 16x16, received {tuple(input_shape)}: "
+            "four 2x2 pools leave nothing of a smaller one."
+        )
+    layers: list[keras.Layer] = []
+    for _ in range(3):
+        layers += [*_block(filters, normalisation), keras.layers.MaxPooling2D(2)]
+    for _ in range(1 + extra_blocks):
+        layers += _block(filters, normalisation)
+    extractor = keras.Sequential(layers, name="extractor")
+    return Learner(extractor, conv4_head(outputs), input_shape=tuple(input_shape))
+
+
+def conv4_head(outputs: int, name: str = "head") -> keras.Layer:
+    """Pool of block 4, then a linear layer."""
+    return keras.Sequential(
+        [keras.layers.MaxPooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)], name=name
+    )
+
+
+def conv4_co_learner(
+    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 2
+) -> keras.Layer:
+    """The co-learner on `conv4`'s features: conv-norm-ReLU blocks, the last one pooled, then linear (PAPER A.1).
+
+    Args:
+      outputs: as the head's.
+      filters: channels of every block.
+      normalisation: mode of `Normalisation`.
+      blocks: 0 to 4 in the paper's Table 8; 2 is its default (82,117 parameters at 84x84, 5-way).
+    """
+    if blocks < 0:
+        raise ValueError(f"a co-learner has 0 blocks or more, received {blocks}.")
+    layers = [layer for _ in range(blocks) for layer in _block(filters, normalisation)]
+    return keras.Sequential([*layers, *conv4_head(outputs).layers], name="co_learner")
+
+
+def _block(filters: int, normalisation: str) -> list[keras.Layer]:
+    return [
+        keras.layers.Conv2D(filters, 3, padding="same"),
+        Normalisation(normalisation),
+        keras.layers.ReLU(),
+    ]

@@ -1,0 +1,64 @@
+"""Which layers may live inside a learner: those whose state adaptation understands.
+
+A layer with hidden state (running statistics, random seeds) would leak it from one task into the next, or from one query
+into another. Such layers are refused by name when the learner is made, with the remedy. A layer whose state is meant to
+follow the task declares `threads_state = True`: its non-trainable variables then start anew for each task, are carried
+through the inner loop and belong to what adaptation learned.
+"""
+
+from __future__ import annotations
+
+import keras
+
+
+def check_layer_state(layer: keras.Layer) -> None:
+    """Raises ValueError for the first layer whose state adaptation does not understand.
+
+    Accepted: layers without state, frozen layers (`trainable = False`, their state is a constant), and layers that
+    declare `threads_state`.
+    """
+    for part in _all_layers(layer):
+        if getattr(part, "threads_state", False):
+            continue
+        if _seeds(part):
+            raise ValueError(
+                f"layer {part.name!r} ({type(part).__name__}) draws random numbers, which adaptation does not support: "
+                "remove it (a rate of 0 is fine)."
+            )
+        if part.trainable and _own_state(part):
+            raise ValueError(
+                f"layer {part.name!r} ({type(part).__name__}) keeps running state, which would leak between tasks: use "
+                "cml_tf.learners.Normalisation instead, set trainable = False on it before the learner is made, or "
+                "declare threads_state = True on its class if its state belongs to one task."
+            )
+
+
+def threaded_variables(layer: keras.Layer) -> tuple[bool, ...]:
+    """For each of the layer's non-trainable variables, in order: does a layer that threads its state own it?"""
+    threaded = {
+        id(variable)
+        for part in _all_layers(layer)
+        if getattr(part, "threads_state", False)
+        for variable in part.non_trainable_variables
+    }
+    return tuple(id(variable) in threaded for variable in layer.non_trainable_variables)
+
+
+def _all_layers(layer: keras.Layer) -> list[keras.Layer]:
+    # Keras offers no public way to walk the layers inside a layer that is not a Model.
+    return list(layer._flatten_layers(include_self=True, recursive=True))
+
+
+def _own_state(layer: keras.Layer) -> list[keras.Variable]:
+    children = {id(v) for child in _all_layers(layer)[1:] for v in child.variables}
+    return [v for v in layer.non_trainable_variables if id(v) not in children]
+
+
+def _seeds(layer: keras.Layer) -> list[keras.Variable]:
+    return [variable for variable in _own_state_of_any(layer) if "seed_generator" in variable.path]
+
+
+def _own_state_of_any(layer: keras.Layer) -> list[keras.Variable]:
+    children = {id(v) for child in _all_layers(layer)[1:] for v in child.variables}
+    weights = {id(w) for w in layer.weights}
+    return [v for v in layer.variables if id(v) not in children and id(v) not in weights]

@@ -1,0 +1,138 @@
+"""The learner: a feature extractor and a head, called as pure functions of their parameters.
+
+The inner loop needs the same layers under many different weights at once. Nothing is ever assigned for that: parameters
+and state go in as tensors and the new state comes out, through Keras' own `stateless_call`, so gradients of every order
+flow through plain function arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.learners.layer_state import check_layer_state, threaded_variables
+
+
+class Parameters(NamedTuple):
+    """Tensors (or variables) that adaptation may move, in learner order: extractor (psi) first, then head (theta)."""
+
+    extractor: tuple[Any, ...]
+    head: tuple[Any, ...]
+
+
+class State(NamedTuple):
+    """Values of the non-trainable variables of a learner: frozen weights, and state that layers thread per task."""
+
+    extractor: tuple[Any, ...]
+    head: tuple[Any, ...]
+
+
+class Forward(NamedTuple):
+    """What one forward pass returns.
+
+    Attributes:
+      features: the extractor's output (any structure), which the head and co-learners read.
+      outputs: the head's output, `[examples, outputs]` for the provided heads.
+      state: the learner state after the pass.
+    """
+
+    features: Any
+    outputs: Any
+    state: State
+
+
+class Learner:
+    """An extractor and a head, over any Keras model or layer, as pure functions.
+
+    Set `trainable = False` on layers *before* the learner is made: frozen layers are neither adapted nor meta-learned.
+
+    Example:
+      >>> learner = Learner(my_backbone, keras.layers.Dense(5), input_shape=(28, 28, 1))
+    """
+
+    def __init__(
+        self,
+        extractor: keras.Layer,
+        head: keras.Layer,
+        input_shape: tuple[int, ...] | None = None,
+        example_inputs: Any = None,
+        context: Any = (),
+    ) -> None:
+        """Builds both parts and captures their variables.
+
+        Args:
+          extractor: maps inputs `[examples, ...]` to features. When episodes have a context it is called as
+            `extractor(inputs, context=context)`.
+          head: maps features to outputs.
+          input_shape: shape of one input without the example axis; enough for single-tensor inputs.
+          example_inputs: instead, a small batch of inputs of any structure.
+          context: an example context, when the extractor takes one.
+
+        Raises:
+          ValueError: if neither shape nor example is given, a layer holds state that adaptation does not understand,
+            or a variable belongs to both parts.
+        """
+        if (input_shape is None) == (example_inputs is None):
+            raise ValueError("Learner needs exactly one of input_shape and example_inputs to build its layers.")
+        if example_inputs is None:
+            assert input_shape is not None
+            example_inputs = np.zeros((2, *input_shape), keras.config.floatx())
+        self.extractor = extractor
+        self.head = head
+        check_layer_state(extractor)
+        features = extractor(example_inputs, **_context_arguments(context))
+        head(features)
+        check_layer_state(extractor)
+        check_layer_state(head)
+        self.example_features = tf.nest.map_structure(tf.zeros_like, features)
+        self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
+        self.state_variables = State(tuple(extractor.non_trainable_variables), tuple(head.non_trainable_variables))
+        self._check_variables()
+
+    def _check_variables(self) -> None:
+        everything = tf.nest.flatten((tuple(self.variables), tuple(self.state_variables)))
+        if len({id(variable) for variable in everything}) != len(everything):
+            raise ValueError("extractor and head share a variable; each variable must belong to one of them.")
+        if not tf.nest.flatten(tuple(self.variables)):
+            raise ValueError("the learner has no trainable variable: every layer is frozen or has no weights.")
+
+    def initial(self) -> tuple[Parameters, State]:
+        """The current values of all variables, as tensors: where adaptation starts."""
+        read = tf.convert_to_tensor
+        parameters = Parameters(*(tuple(map(read, group)) for group in self.variables))
+        return parameters, State(*(tuple(map(read, group)) for group in self.state_variables))
+
+    def call(self, parameters: Parameters, state: State, inputs: Any, context: Any, training: bool) -> Forward:
+        """One forward pass as a pure function.
+
+        Args:
+          parameters: as `variables`, but tensors.
+          state: as `state_variables`, but tensors.
+          inputs: `[examples, ...]` of one task.
+          context: the episode's context, `()` for none.
+          training: True on support sets, where layers may update their state; False on queries.
+
+        Returns:
+          Features, outputs and the state after the pass.
+        """
+        features, extractor_state = self.extractor.stateless_call(
+            parameters.extractor, state.extractor, inputs, training=training, **_context_arguments(context)
+        )
+        outputs, head_state = self.head.stateless_call(parameters.head, state.head, features, training=training)
+        return Forward(features, outputs, State(tuple(extractor_state), tuple(head_state)))
+
+    def threaded_state(self) -> State:
+        """For each state variable, whether its value belongs to one task and so to what adaptation learned."""
+        return State(threaded_variables(self.extractor), threaded_variables(self.head))
+
+
+def count_parameters(variables: Any) -> int:
+    """The number of scalars in a structure of variables."""
+    return sum(int(np.prod(variable.shape)) for variable in tf.nest.flatten(variables))
+
+
+def _context_arguments(context: Any) -> dict[str, Any]:
+    return {"context": context} if tf.nest.flatten(context) else {}

@@ -1,0 +1,41 @@
+"""Multilayer perceptrons: the learner of few-shot regression, and its co-learner (PAPER 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+
+from cml_tf.learners.learner import Learner
+
+
+def mlp(
+    outputs: int,
+    input_shape: tuple[int, ...],
+    hidden: Sequence[int] = (40, 40),
+    activation: str = "relu",
+) -> Learner:
+    """Hidden layers as the extractor and a linear head; 1-40-40-1 with ReLU is the paper's regressor.
+
+    Args:
+      outputs: width of the head.
+      input_shape: shape of one input; it is flattened first.
+      hidden: widths of the hidden layers, at least one.
+      activation: any Keras activation name.
+
+    Raises:
+      ValueError: without a hidden layer.
+    """
+    if not hidden:
+        raise ValueError("mlp needs at least one hidden layer, received none.")
+    flatten = [keras.layers.Flatten()] if len(input_shape) != 1 else []
+    layers = [*flatten, *(keras.layers.Dense(width, activation=activation) for width in hidden)]
+    head = keras.Sequential([keras.layers.Dense(outputs)], name="head")
+    return Learner(keras.Sequential(layers, name="extractor"), head, input_shape=tuple(input_shape))
+
+
+def mlp_co_learner(outputs: int, hidden: int = 40, activation: str = "relu") -> keras.Layer:
+    """The co-learner on the last hidden representation: one hidden layer, then linear."""
+    return keras.Sequential(
+        [keras.layers.Dense(hidden, activation=activation), keras.layers.Dense(outputs)], name="co_learner"
+    )

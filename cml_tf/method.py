@@ -1,0 +1,80 @@
+"""A method: one choice on each axis, and the variables that come with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import tensorflow as tf
+
+from cml_tf.adaptation.base import AdaptationRule, Initial
+from cml_tf.episodes import Episode
+from cml_tf.learners.learner import Learner
+from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TaskReducer, TermLoss, mean_over_tasks
+
+
+class Method:
+    """A learner, an adaptation rule (with its hypergradient), objective terms and a task reducer.
+
+    Args:
+      learner: what is adapted and served.
+      rule: how it adapts.
+      terms: summands of the outer loss; the first one's metrics are the method's own.
+      reducer: `[tasks]` losses to a scalar.
+
+    Raises:
+      ValueError: without terms, or when two terms share a name.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        rule: AdaptationRule,
+        terms: Sequence[ObjectiveTerm],
+        reducer: TaskReducer = mean_over_tasks,
+    ) -> None:
+        names = [term.name for term in terms]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"a method needs objective terms of different names, received {names}.")
+        self.learner = learner
+        self.rule = rule
+        self.terms = tuple(terms)
+        self.reducer = reducer
+        rule.build(learner)
+        for term in terms:
+            term.build(learner)
+
+    def trained_variables(self) -> dict[str, tuple[keras.Variable, ...]]:
+        """What the outer loop updates, by group; groups without variables are left out."""
+        groups = {"learner": tuple(tf.nest.flatten(tuple(self.learner.variables)))}
+        groups["adaptation"] = tuple(self.rule.meta_variables)
+        groups.update({term.name: term.variables for term in self.terms if term.trained})
+        return {name: variables for name, variables in groups.items() if variables}
+
+    def all_variables(self) -> dict[str, tuple[keras.Variable, ...]]:
+        """Everything a checkpoint must hold: trained variables, frozen ones, and terms that are never trained."""
+        groups = dict(self.trained_variables())
+        groups["learner_state"] = tuple(tf.nest.flatten(tuple(self.learner.state_variables)))
+        groups.update({term.name: term.variables for term in self.terms})
+        return {name: variables for name, variables in groups.items() if variables}
+
+    def term_values(self) -> tuple[tuple[tf.Tensor, ...], ...]:
+        """The current values of every term's variables."""
+        return tuple(tuple(tf.convert_to_tensor(variable) for variable in term.variables) for term in self.terms)
+
+    def weights(self) -> tf.Tensor:
+        """The terms' weights as they are now, `[terms]`."""
+        return tf.constant([term.weight for term in self.terms], keras.config.floatx())
+
+    def outcome(self, initial: Initial, task: Episode) -> TaskOutcome:
+        """Adapts to one task (no task axis)."""
+        query_inputs = task.query.inputs if self.rule.uses_query_inputs else None
+        adapted = self.rule.adapt(self.learner, initial, task.support, task.context, query_inputs)
+        return TaskOutcome(adapted, initial, task.support, task.query)
+
+    def losses(
+        self, initial: Initial, term_values: tuple[tuple[tf.Tensor, ...], ...], task: Episode
+    ) -> tuple[TermLoss, ...]:
+        """Every term's loss on one task."""
+        outcome = self.outcome(initial, task)
+        return tuple(term(outcome, values) for term, values in zip(self.terms, term_values, strict=True))

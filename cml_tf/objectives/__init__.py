@@ -1,0 +1,7 @@
+"""Objectives: the terms of the outer loss. A new term is a new file here."""
+
+from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TaskReducer, TermLoss, mean_over_tasks
+from cml_tf.objectives.co_learner import CoLearner
+from cml_tf.objectives.query_loss import QueryLoss
+
+__all__ = ["CoLearner", "ObjectiveTerm", "QueryLoss", "TaskOutcome", "TaskReducer", "TermLoss", "mean_over_tasks"]

@@ -1,0 +1,60 @@
+"""The co-learner of Cooperative Meta-Learning (Shin et al., UAI 2024, arXiv 2406.04639)."""
+
+from __future__ import annotations
+
+import keras
+import tensorflow as tf
+
+from cml_tf.learners.layer_state import check_layer_state
+from cml_tf.learners.learner import Learner
+from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TermLoss
+from cml_tf.objectives.query_loss import scored
+from cml_tf.problems import Problem
+
+
+class CoLearner(ObjectiveTerm):
+    """A second head phi on the adapted query features: `L(phi(psi'(x_query)), y)`.
+
+    The inner loop neither sees nor changes phi. Its outer gradient with respect to the initial extractor is a learned
+    noise that regularises the meta-gradient.
+
+    Args:
+      layer: any Keras layer from the learner's features to outputs.
+      problem: gives loss and metric.
+      name: of the term and of its variable group.
+      weight: gamma.
+      trained: False makes it the paper's random-noise co-learner, which is never updated at all.
+      prefix: before the names of the reported metrics.
+    """
+
+    def __init__(
+        self,
+        layer: keras.Layer,
+        problem: Problem,
+        name: str = "co_learner",
+        weight: float = 1.0,
+        trained: bool = True,
+        prefix: str = "co_",
+    ) -> None:
+        super().__init__(name, weight, trained)
+        self.layer = layer
+        self.problem = problem
+        self.prefix = prefix
+
+    def build(self, learner: Learner) -> None:
+        """Builds phi on the learner's features."""
+        if self.variables:
+            return
+        self.layer(learner.example_features)
+        check_layer_state(self.layer)
+        self.variables = tuple(self.layer.trainable_variables)
+
+    def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
+        """The co-learner's loss on one task."""
+        outputs = self.outputs(outcome.query_forward[0], values)
+        return scored(self.problem, outputs, outcome.query.targets, self.prefix)
+
+    def outputs(self, features: tf.Tensor, values: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """phi's outputs on features."""
+        state = [tf.convert_to_tensor(variable) for variable in self.layer.non_trainable_variables]
+        return self.layer.stateless_call(values, state, features, training=False)[0]

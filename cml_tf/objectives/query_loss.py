@@ -1,0 +1,43 @@
+"""The loss on the query set after adaptation: MAML's outer objective."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TermLoss
+from cml_tf.problems import Problem
+
+
+class QueryLoss(ObjectiveTerm):
+    """Mean query loss of the adapted learner.
+
+    Args:
+      problem: gives loss and metric.
+      head: which head to read when the learner's outputs are several.
+      name: of the term.
+      weight: in the outer loss.
+      prefix: before the names of the reported metrics, `loss` and `accuracy` or `mse`.
+    """
+
+    def __init__(
+        self, problem: Problem, head: int = 0, name: str = "query_loss", weight: float = 1.0, prefix: str = ""
+    ) -> None:
+        super().__init__(name, weight)
+        self.problem = problem
+        self.head = head
+        self.prefix = prefix
+
+    def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
+        """The loss of one task."""
+        outputs = tf.nest.flatten(outcome.query_forward[1])[self.head]
+        return scored(self.problem, outputs, outcome.query.targets, self.prefix)
+
+
+def scored(problem: Problem, outputs: Any, targets: tf.Tensor, prefix: str) -> TermLoss:
+    """Mean loss of outputs, reported with the problem's metric."""
+    loss = tf.reduce_mean(problem.losses(outputs, targets))
+    return TermLoss(
+        loss, {f"{prefix}loss": loss, f"{prefix}{problem.metric}": tf.reduce_mean(problem.scores(outputs, targets))}
+    )

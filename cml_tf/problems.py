@@ -1,0 +1,96 @@
+"""What is learned: classification or regression; how one task's outputs are scored against its targets.
+
+A problem turns the outputs of a head into a loss and a metric per example. Losses are Keras' own functions in the widest
+float they are given (the functional forms: `keras.losses.Loss` objects cast to `floatx`, which would ruin float64).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import tensorflow as tf
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Choose one of `ways` classes; outputs are logits `[examples, ways]`."""
+
+    ways: int
+
+    def __post_init__(self) -> None:
+        if self.ways < 2:
+            raise ValueError(f"ways must be at least 2, received {self.ways}.")
+
+    @property
+    def metric(self) -> str:
+        """The name under which `score` is reported."""
+        return "accuracy"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger score is a better one."""
+        return True
+
+    @property
+    def outputs(self) -> int:
+        """The width a head for this problem must have."""
+        return self.ways
+
+    def losses(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Cross-entropy per example, in nats, `[examples]`; targets are labels `[examples]` or soft `[examples, ways]`."""
+        outputs = at_least_float32(outputs)
+        if targets.dtype.is_integer:
+            return keras.losses.sparse_categorical_crossentropy(targets, outputs, from_logits=True)
+        return keras.losses.categorical_crossentropy(tf.cast(targets, outputs.dtype), outputs, from_logits=True)
+
+    def scores(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """1.0 where the largest output is the (most likely) label, else 0.0, `[examples]`."""
+        labels = targets if targets.dtype.is_integer else tf.argmax(targets, -1)
+        return tf.cast(tf.equal(tf.argmax(outputs, -1), tf.cast(labels, tf.int64)), tf.float32)
+
+    def predictions(self, outputs: tf.Tensor) -> tf.Tensor:
+        """Class probabilities `[examples, ways]`."""
+        return tf.nn.softmax(at_least_float32(outputs))
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Predict `outputs` real numbers per example; outputs are `[examples, outputs]`."""
+
+    outputs: int = 1
+
+    def __post_init__(self) -> None:
+        if self.outputs < 1:
+            raise ValueError(f"outputs must be at least 1, received {self.outputs}.")
+
+    @property
+    def metric(self) -> str:
+        """The name under which `score` is reported."""
+        return "mse"
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a larger score is a better one."""
+        return False
+
+    def losses(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Squared error per example, averaged over its outputs, `[examples]`."""
+        outputs = at_least_float32(outputs)
+        return keras.losses.mean_squared_error(tf.cast(targets, outputs.dtype), outputs)
+
+    def scores(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Squared error per example, `[examples]`."""
+        return self.losses(outputs, targets)
+
+    def predictions(self, outputs: tf.Tensor) -> tf.Tensor:
+        """The outputs themselves, at least float32."""
+        return at_least_float32(outputs)
+
+
+Problem = Classification | Regression
+
+
+def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
+    """Half-precision outputs are widened before they meet a loss; float64 stays."""
+    return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.float16, tf.bfloat16) else tensor
