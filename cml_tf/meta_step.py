@@ -98,7 +98,7 @@ class MetaStep:
 
     Args:
       method: what to train.
-      optimizers: a Keras optimiser for each trained group; they must be different objects.
+      optimizers: a Keras optimiser for each trained group; groups may share one object.
       clip_norm: largest global norm of a group's gradient, 0 for none. Groups are clipped apart, so that a co-learner
         of weight 0 leaves the learner's path untouched.
     """
@@ -107,20 +107,26 @@ class MetaStep:
         trained = method.trained_variables()
         if set(optimizers) != set(trained):
             raise ValueError(f"optimizers must be given for {sorted(trained)}, received {sorted(optimizers)}.")
-        if len({id(optimizer) for optimizer in optimizers.values()}) != len(optimizers):
-            raise ValueError("each variable group needs an optimiser object of its own, received one object twice.")
         if clip_norm < 0:
             raise ValueError(f"clip_norm must be 0 (none) or positive, received {clip_norm}.")
         self.method = method
-        self.optimizers = dict(optimizers)
         self.clip_norm = clip_norm
-        for group, optimizer in self.optimizers.items():
-            optimizer.build(list(trained[group]))
+        self._groups_by_optimizer = [
+            (optimizer, [group for group in trained if optimizers[group] is optimizer])
+            for optimizer in {id(optimizer): optimizer for optimizer in map(optimizers.get, trained)}.values()
+        ]
+        for optimizer, groups in self._groups_by_optimizer:
+            optimizer.build([variable for group in groups for variable in trained[group]])
         self._compiled = tf.function(self._step, autograph=False)
 
     def __call__(self, episode: Episode) -> StepResult:
         """Runs one step on a meta-batch, with the terms' weights as they are now."""
         return self._compiled(episode, self.method.weights())
+
+    @property
+    def optimizers(self) -> list[keras.optimizers.Optimizer]:
+        """The distinct optimisers, in the order of the groups they serve."""
+        return [optimizer for optimizer, _ in self._groups_by_optimizer]
 
     @property
     def traces(self) -> int:
@@ -136,9 +142,14 @@ class MetaStep:
 
     def _update(self, gradients: dict[str, tuple[tf.Tensor, ...]], norms: list[tf.Tensor]) -> bool:
         trained = self.method.trained_variables()
+        clipped = {}
         for (group, group_gradients), norm in zip(gradients.items(), norms, strict=True):
-            clipped = list(group_gradients)
+            clipped[group] = list(group_gradients)
             if self.clip_norm:
-                clipped, _ = tf.clip_by_global_norm(clipped, self.clip_norm, use_norm=norm)
-            self.optimizers[group].apply(clipped, list(trained[group]))
+                clipped[group], _ = tf.clip_by_global_norm(clipped[group], self.clip_norm, use_norm=norm)
+        for optimizer, groups in self._groups_by_optimizer:
+            optimizer.apply(
+                [gradient for group in groups for gradient in clipped[group]],
+                [variable for group in groups for variable in trained[group]],
+            )
         return True

@@ -139,7 +139,7 @@ class AdaptedLearner(AdaptedTask):
         return self.path
 
     def pack(self) -> tf.Tensor:
-        """The moved parameters and threaded state, in learner order, row-major, float32."""
+        """The changed parameters and threaded state, in learner order, row-major, float32."""
         return pack_task(self.learner, self.update_rule, self.parameters, self.state)
 
 

@@ -147,6 +147,7 @@ def rematerialised(function: Callable[..., Any]) -> Callable[..., Any]:
 
             return tf.nest.flatten(result, expand_composites=True), gradient
 
-        return tf.nest.pack_sequence_as(structure[0], tf.nest.flatten(run(*flat)), expand_composites=True)
+        results = tf.nest.flatten(run(*flat))
+        return tf.nest.pack_sequence_as(structure[0], results, expand_composites=True)
 
     return wrapped

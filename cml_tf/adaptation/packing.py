@@ -11,23 +11,23 @@ from cml_tf.learners.learner import Learner, Parameters, State
 
 
 def pack_task(learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State) -> tf.Tensor:
-    """Moved parameters, then threaded state, each in learner order and row-major, as one float32 vector."""
-    tensors = tf.nest.flatten(tuple(update_rule.moved(parameters))) + _threaded(learner, state)
+    """Changed parameters, then threaded state, each in learner order and row-major, as one float32 vector."""
+    tensors = tf.nest.flatten(tuple(update_rule.changed(parameters))) + _threaded(learner, state)
     return tf.concat([tf.reshape(tf.cast(tensor, tf.float32), [-1]) for tensor in tensors] or [tf.zeros([0])], 0)
 
 
 def unpack_task(
     learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State, packed: tf.Tensor
 ) -> tuple[Parameters, State]:
-    """Puts a packed vector in the place of the moved parameters and threaded state of an initial learner."""
-    moved = update_rule.moved(parameters)
-    slots = tf.nest.flatten(tuple(moved)) + _threaded(learner, state)
+    """Puts a packed vector in the place of the changed parameters and threaded state of an initial learner."""
+    changed = update_rule.changed(parameters)
+    slots = tf.nest.flatten(tuple(changed)) + _threaded(learner, state)
     pieces = tf.split(packed, [int(slot.shape.num_elements()) for slot in slots]) if slots else []
     tensors = [
         tf.cast(tf.reshape(piece, slot.shape), slot.dtype) for piece, slot in zip(pieces, slots, strict=True)
     ]
     groups = []
-    for group, moves in zip(parameters, moved, strict=True):
+    for group, moves in zip(parameters, changed, strict=True):
         groups.append(tuple(tensors[: len(moves)]) if moves else group)
         tensors = tensors[len(moves) :]
     return Parameters(*groups), _with_threaded(learner, state, tensors)

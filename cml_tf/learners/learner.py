@@ -1,12 +1,13 @@
 """The learner: a feature extractor and a head, called as pure functions of their parameters.
 
 The inner loop needs the same layers under many different weights at once. Nothing is ever assigned for that: parameters
-and state go in as tensors and the new state comes out, through Keras' own `stateless_call`, so gradients of every order
+and state go in as tensors and the new state comes out, through Keras' own `StatelessScope`, so gradients of every order
 flow through plain function arguments.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -82,6 +83,8 @@ class Learner:
             example_inputs = np.zeros((2, *input_shape), keras.config.floatx())
         self.extractor = extractor
         self.head = head
+        self.example_inputs = example_inputs
+        self.context = context
         check_layer_state(extractor)
         features = extractor(example_inputs, **_context_arguments(context))
         head(features)
@@ -118,15 +121,54 @@ class Learner:
         Returns:
           Features, outputs and the state after the pass.
         """
-        features, extractor_state = self.extractor.stateless_call(
-            parameters.extractor, state.extractor, inputs, training=training, **_context_arguments(context)
+        features, extractor_state = functional_call(
+            self.extractor,
+            (*self.variables.extractor, *self.state_variables.extractor),
+            (*parameters.extractor, *state.extractor),
+            self.state_variables.extractor,
+            inputs,
+            training=training,
+            **_context_arguments(context),
         )
-        outputs, head_state = self.head.stateless_call(parameters.head, state.head, features, training=training)
-        return Forward(features, outputs, State(tuple(extractor_state), tuple(head_state)))
+        outputs, head_state = functional_call(
+            self.head,
+            (*self.variables.head, *self.state_variables.head),
+            (*parameters.head, *state.head),
+            self.state_variables.head,
+            features,
+            training=training,
+        )
+        return Forward(features, outputs, State(extractor_state, head_state))
 
     def threaded_state(self) -> State:
         """For each state variable, whether its value belongs to one task and so to what adaptation learned."""
         return State(threaded_variables(self.extractor), threaded_variables(self.head))
+
+
+def functional_call(
+    layer: keras.Layer,
+    variables: Sequence[keras.Variable],
+    values: Sequence[Any],
+    state_variables: Sequence[keras.Variable],
+    inputs: Any,
+    **arguments: Any,
+) -> tuple[Any, tuple[Any, ...]]:
+    """Calls a layer with other values in the place of its variables, and returns `(outputs, state after the call)`.
+
+    `Layer.stateless_call` is not used: it goes past `__call__`, so a bare layer would neither follow its dtype policy nor
+    be allowed to have a `call` without `training` argument.
+
+    Args:
+      layer: a built layer.
+      variables: those whose values are given.
+      values: tensors, one for each of `variables`.
+      state_variables: those whose values after the call are returned.
+      inputs: first argument of the layer.
+      **arguments: more of its arguments; `training` is dropped where the layer does not take it.
+    """
+    with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+        outputs = layer(inputs, **arguments)
+    return outputs, tuple(scope.get_current_value(variable) for variable in state_variables)
 
 
 def count_parameters(variables: Any) -> int:

@@ -78,6 +78,14 @@ class ObjectiveTerm(ABC):
           values: of `variables`. Nothing differentiable is read from anywhere else.
         """
 
+    def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> Any:
+        """The outputs that this term scores, from features and outputs of any inputs: what makes it a readout.
+
+        Raises:
+          NotImplementedError: if the term does not score outputs.
+        """
+        raise NotImplementedError(f"{type(self).__name__} scores no outputs, so it cannot answer queries.")
+
 
 def mean_over_tasks(losses: tf.Tensor) -> tf.Tensor:
     """The default task reducer: `[tasks]` to their mean."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -51,10 +53,10 @@ class CoLearner(ObjectiveTerm):
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The co-learner's loss on one task."""
-        outputs = self.outputs(outcome.query_forward[0], values)
+        outputs = self.read(outcome.query_forward, values)
         return scored(self.problem, outputs, outcome.query.targets, self.prefix)
 
-    def outputs(self, features: tf.Tensor, values: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        """phi's outputs on features."""
+    def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """phi's outputs on the features."""
         state = [tf.convert_to_tensor(variable) for variable in self.layer.non_trainable_variables]
-        return self.layer.stateless_call(values, state, features, training=False)[0]
+        return self.layer.stateless_call(values, state, forward[0], training=False)[0]

@@ -31,8 +31,12 @@ class QueryLoss(ObjectiveTerm):
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The loss of one task."""
-        outputs = tf.nest.flatten(outcome.query_forward[1])[self.head]
+        outputs = self.read(outcome.query_forward, values)
         return scored(self.problem, outputs, outcome.query.targets, self.prefix)
+
+    def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """The head's outputs."""
+        return tf.nest.flatten(forward[1])[self.head]
 
 
 def scored(problem: Problem, outputs: Any, targets: tf.Tensor, prefix: str) -> TermLoss:

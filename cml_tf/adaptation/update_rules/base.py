@@ -47,6 +47,13 @@ class UpdateRule(ABC):
         """The parameters that adaptation changes, frozen groups being empty. Their gradients are all that is taken."""
         return parameters
 
+    def changed(self, parameters: Parameters) -> Parameters:
+        """The parameters that an adapted task may see changed, the others being empty: what a packed task holds.
+
+        More than `moved` for a rule whose `before_step` reparametrises what it does not move.
+        """
+        return self.moved(parameters)
+
     def init(self, parameters: Parameters, meta: tuple[tf.Tensor, ...]) -> RuleState:
         """The state at the start of an episode."""
         return RuleState()
@@ -70,3 +77,16 @@ class UpdateRule(ABC):
         Returns:
           Updates to be *added* to `parameters`, in the same structure, and the state after the step.
         """
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this rule again, as JSON; needed to save a model.
+
+        Raises:
+          NotImplementedError: if the rule does not say.
+        """
+        raise NotImplementedError(f"{type(self).__name__} defines no get_config, so it cannot be saved.")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> UpdateRule:
+        """Makes the rule again."""
+        return cls(**config)

@@ -50,6 +50,11 @@ class Partition(UpdateRule):
         parts = {group: getattr(rule.moved(_only(parameters, group)), group) for group, rule in self._rules.items()}
         return NOTHING._replace(**parts)
 
+    def changed(self, parameters: Parameters) -> Parameters:
+        """What the groups' rules change."""
+        parts = {group: getattr(rule.changed(_only(parameters, group)), group) for group, rule in self._rules.items()}
+        return NOTHING._replace(**parts)
+
     def init(self, parameters: Parameters, meta: tuple[tf.Tensor, ...]) -> RuleState:
         """The groups' states, side by side."""
         return _joined([rule.init(_only(parameters, group), own) for group, rule, own in self._with_meta(meta)])

@@ -1,0 +1,78 @@
+# Needs Python 3.11 to 3.13, git and make; all else is installed into .venv from the lock files, once.
+#   make quickstart   meta-train CML and MAML on real images, compare them, write runs/quickstart/report.html
+#   make test         what every change must pass: lint, types, the fast tests
+#   make test-slow    the tests marked slow
+#   make test-all     lint, types, every test
+#   make format       rewrite the sources to the house format
+#   make build-files  write the BUILD files anew
+#   make lock         resolve the lock files anew, keeping versions that still fit (UPGRADE=--upgrade: newest ones)
+#   make clean        remove .venv, caches and build products; runs/ stays
+# PYTHON=/path/to/python chooses the Python that .venv is made with.
+
+SHELL := /bin/sh
+PYTHON ?=
+export PYTHON
+
+VENV_PYTHON := .venv/bin/python
+UV_VERSION := 0.13.9
+UPGRADE ?=
+COMPILE := build/lock-tool/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header \
+	--no-emit-index-url $(UPGRADE)
+
+.PHONY: help quickstart test test-slow test-all lint format build-files lock clean force
+
+help:
+	@sed -n 's/^#   make/make/p' Makefile
+
+# TensorFlow's native log tells a machine without a GPU several times that it has none; errors reach Python anyway.
+quickstart: .venv/.installed-runtime
+	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m cml_tf.quickstart --workdir=runs/quickstart
+
+test: lint
+	$(VENV_PYTHON) -m pytest
+
+test-slow: .venv/.installed-dev
+	$(VENV_PYTHON) -m pytest -m slow
+
+test-all: lint
+	$(VENV_PYTHON) -m pytest -m ""
+
+lint: .venv/.installed-dev
+	$(VENV_PYTHON) -m ruff check
+	$(VENV_PYTHON) -m ruff format --check
+	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) -m tools.build_files --check
+
+format: .venv/.installed-dev
+	$(VENV_PYTHON) -m ruff check --fix
+	$(VENV_PYTHON) -m ruff format
+
+build-files: .venv/.installed-dev
+	$(VENV_PYTHON) -m tools.build_files
+
+# The resolver has an environment of its own, so a lock that no longer installs can still be mended.
+lock: build/lock-tool/.installed-$(UV_VERSION)
+	$(COMPILE) --output-file requirements.txt
+	$(COMPILE) --output-file requirements-dev.txt --extra dev --constraint requirements.txt
+
+build/lock-tool/.installed-$(UV_VERSION):
+	rm -rf build/lock-tool
+	python=$$(sh tools/find_python.sh) && $$python -m venv build/lock-tool
+	build/lock-tool/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+.venv/.installed-runtime: requirements.txt
+	@sh tools/install_lock.sh requirements.txt
+
+.venv/.installed-dev: requirements-dev.txt requirements.txt
+	@sh tools/install_lock.sh requirements-dev.txt
+
+# The Python that .venv was made with may be gone by now.
+ifneq ($(shell test -x $(VENV_PYTHON) && echo sound),sound)
+.venv/.installed-runtime .venv/.installed-dev: force
+endif
+force:
+
+clean:
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -path ./runs -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,72 @@
+"""How all programs start and end: absl flags, errors of the user in one line, exit codes.
+
+Exit codes: 0 done, 1 a defect (with its traceback), 2 something the user can mend, 130 interrupted and saved.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from cml_tf.checkpoints import CheckpointError
+from cml_tf.configuration import ConfigurationError
+from cml_tf.datasets import DatasetError
+from cml_tf.runs import Interrupted, RunError
+from cml_tf.trainer import NonFiniteLoss
+
+USER_ERRORS = (CheckpointError, ConfigurationError, DatasetError, NonFiniteLoss, RunError)
+
+
+def run(main: Callable[[list[str]], None]) -> NoReturn:
+    """Runs a program; never returns."""
+
+    def guarded(arguments: list[str]) -> None:
+        if arguments[1:]:
+            fail(f"unexpected argument {arguments[1]!r}; flags are written --name=value.")
+        try:
+            main(arguments)
+        except USER_ERRORS as error:
+            fail(str(error))
+        except Interrupted as error:
+            print(error, file=sys.stderr)
+            sys.exit(130)
+        except KeyboardInterrupt:
+            print("interrupted.", file=sys.stderr)
+            sys.exit(130)
+
+    logging.set_verbosity(logging.WARNING)
+    app.run(guarded, flags_parser=_parse)
+
+
+def fail(message: str) -> NoReturn:
+    """Prints one line and exits with 2."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def checked_config(config: ConfigDict) -> ConfigDict:
+    """The configuration of a `--config` flag; exits with 2 if its file cannot be read or returned something else."""
+    try:
+        keys = config.keys
+    except OSError as error:
+        # ml_collections keeps a missing file to itself until somebody looks into the configuration.
+        fail(f"the configuration file cannot be read: {error}")
+    if not isinstance(config, ConfigDict) or not callable(keys):
+        fail(f"the configuration file must define get_config() -> ConfigDict, received {type(config).__name__}.")
+    return config
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        # An error inside a configuration file arrives as its whole traceback; the last line says what it was.
+        lines = str(error).strip().splitlines()
+        fail(lines[-1] if len(lines) > 1 else lines[0])
+    except (AttributeError, KeyError, TypeError, ValueError, ImportError, OSError, SyntaxError) as error:
+        # ml_collections raises plain exceptions for unknown keys, wrong types and unreadable configuration files.
+        fail(f"the configuration cannot be read: {error}")

@@ -1,0 +1,132 @@
+"""The configuration of an experiment: every key with its default, and the checks made before any work."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+
+class ConfigurationError(ValueError):
+    """A configuration that cannot be run."""
+
+
+CHOICES = {
+    "dataset.name": ("sinusoid", "glyphs", "omniglot", "image_folder"),
+    "learner.name": ("mlp", "conv4"),
+    "adaptation.rule": ("sgd", "meta_sgd"),
+    "adaptation.partition": ("all", "anil", "boil"),
+    "hypergradient": ("reverse", "reverse_rematerialised", "first_order"),
+    "objective.co_learner": ("none", "cooperative", "random_noise", "adapted"),
+}
+
+POSITIVE = (
+    "dataset.shots",
+    "dataset.queries",
+    "learner.filters",
+    "adaptation.rate",
+    "objective.co_learners",
+    "train.steps",
+    "train.meta_batch",
+    "train.rate",
+    "train.validate_every",
+)
+
+
+def default_config() -> ConfigDict:
+    """All keys. Unknown ones are errors: the dictionary is locked."""
+    config = ConfigDict()
+    config.seed = 0
+    config.dataset = ConfigDict(
+        # An empty root means: made on this machine, or downloaded. Image size and channels are image_folder's.
+        {"name": "sinusoid", "root": "", "ways": 5, "shots": 5, "queries": 15, "image_size": (84, 84), "channels": 3}
+    )
+    config.learner = ConfigDict(
+        {
+            "name": "mlp",
+            "filters": 64,
+            "hidden": (40, 40),
+            "extra_blocks": 0,
+            "normalisation": "batch_transductive",
+            "dtype_policy": "float32",
+        }
+    )
+    config.adaptation = ConfigDict({"rule": "sgd", "partition": "all", "rate": 0.01, "steps": 1, "eval_steps": 1})
+    config.hypergradient = "reverse"
+    # co_learner: none (MAML), cooperative (CML), random_noise (never updated), adapted (CL: in the inner loop too).
+    config.objective = ConfigDict({"co_learner": "none", "co_learners": 1, "co_learner_blocks": 2, "gamma": 1.0})
+    config.train = ConfigDict(
+        {
+            "steps": 1000,
+            "meta_batch": 4,
+            "rate": 1e-3,
+            "clip_norm": 0.0,
+            "validate_every": 100,
+            "validation_episodes": 100,
+            # Epochs without a better validation score before training stops; 0 never stops early.
+            "patience": 0,
+        }
+    )
+    # queries: a class, 0 for as many as in training.
+    config.eval = ConfigDict({"episodes": 600, "seed": 0, "queries": 0})
+    return config.lock()
+
+
+def check_config(config: ConfigDict) -> None:
+    """Raises ConfigurationError for the first value that cannot be run."""
+    flat = dict(flatten(config.to_dict()))
+    for key, choices in CHOICES.items():
+        if flat[key] not in choices:
+            raise ConfigurationError(f"{key} must be one of {', '.join(choices)}, received {flat[key]!r}.")
+    for key in POSITIVE:
+        if not flat[key] > 0:
+            raise ConfigurationError(f"{key} must be positive, received {flat[key]!r}.")
+    for key in ("adaptation.steps", "adaptation.eval_steps", "train.clip_norm", "train.patience", "objective.gamma"):
+        if flat[key] < 0:
+            raise ConfigurationError(f"{key} must be 0 or more, received {flat[key]!r}.")
+    for key in ("train.validation_episodes", "eval.episodes"):
+        if flat[key] < 2:
+            raise ConfigurationError(f"{key} must be at least 2, since an interval needs two, received {flat[key]!r}.")
+    if flat["dataset.name"] != "sinusoid" and flat["dataset.ways"] < 2:
+        raise ConfigurationError(f"dataset.ways must be at least 2, received {flat['dataset.ways']!r}.")
+    if flat["learner.name"] == "conv4" and flat["dataset.name"] == "sinusoid":
+        raise ConfigurationError("learner.name must be 'mlp' for dataset 'sinusoid': conv4 needs images.")
+    if flat["objective.co_learner"] == "adapted" and flat["objective.co_learners"] != 1:
+        raise ConfigurationError("objective.co_learners must be 1 when the co-learner is adapted (CL has two heads).")
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`(dotted key, value)` pairs of a nested mapping; tuples come as lists, as in JSON."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", list(value) if isinstance(value, tuple) else value
+
+
+def config_from_json(text: str) -> ConfigDict:
+    """A configuration from the JSON that a run wrote.
+
+    Raises:
+      ConfigurationError: if it is not JSON, or has keys or types that this version does not know.
+    """
+    config = default_config()
+    try:
+        loaded = dict(flatten(json.loads(text)))
+        known = dict(flatten(config.to_dict()))
+        if set(loaded) != set(known):
+            raise ValueError(f"its keys differ from this version's in {sorted(set(loaded) ^ set(known))}")
+        for key, value in loaded.items():
+            section, _, name = key.rpartition(".")
+            target = config[section] if section else config
+            target[name or key] = tuple(value) if isinstance(value, list) else value
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ConfigurationError(f"config.json cannot be read: {error}.") from error
+    return config
+
+
+def config_to_json(config: ConfigDict) -> dict[str, Any]:
+    """The plain dictionary that `config.json` holds."""
+    return config.to_dict()

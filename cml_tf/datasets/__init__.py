@@ -1,0 +1,17 @@
+"""Few-shot datasets: numbered, endless streams of episodes."""
+
+from cml_tf.datasets.base import SPLITS, EpisodeSource, FewShotDataset
+from cml_tf.datasets.class_pool import ClassPool, ImageDataset
+from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.registry import DATASETS, load_dataset
+
+__all__ = [
+    "DATASETS",
+    "SPLITS",
+    "ClassPool",
+    "DatasetError",
+    "EpisodeSource",
+    "FewShotDataset",
+    "ImageDataset",
+    "load_dataset",
+]

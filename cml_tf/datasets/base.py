@@ -1,0 +1,175 @@
+"""What every dataset offers: splits, and for each split an endless stream of episodes that are numbered.
+
+Episode i of a split is a pure function of (seed, split, i): the position in a stream is one integer. Exact resumption,
+comparing two runs on the same episodes and sharding all follow from that.
+"""
+
+from __future__ import annotations
+
+import abc
+import hashlib
+import json
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.datasets.errors import DatasetError
+from cml_tf.episodes import Episode
+from cml_tf.problems import Problem
+
+SPLITS = ("train", "validation", "test")
+
+# Counter-based and specified bit by bit; "auto_select" would let the device choose the numbers.
+ALGORITHM = "philox"
+_PREFETCHED_BATCHES = 4
+_LARGEST = np.iinfo(np.int64).max
+
+
+class EpisodeSource(abc.ABC):
+    """Endless, stateless stream of the episodes of one split.
+
+    An episode is first *drawn*: a record of int64 numbers that identifies it (classes and example numbers, say). Then
+    it is *assembled* from that record alone.
+
+    Attributes:
+      problem: what the targets mean.
+      split: which split the episodes come from.
+      seed: which of the streams of that split this is.
+      fingerprint: SHA-256 in hexadecimal over the content of the split and the settings of the sampling (ways, shots,
+        queries, split), but not the seed. Two sources with one fingerprint and one seed yield the same episodes.
+    """
+
+    def __init__(self, *, problem: Problem, split: str, seed: int, settings: dict[str, Any]) -> None:
+        """Sets the attributes; `settings` holds everything but the seed that determines an episode, as JSON values."""
+        self.problem = problem
+        self.split = split
+        self.seed = check_integer("seed", seed, minimum=0)
+        self.fingerprint = digest({"split": split, **settings})
+        self._stream_key = np.array([self.seed, _stable_hash(split)], np.int64)
+
+    @abc.abstractmethod
+    def _draw(self, key: tf.Tensor) -> tf.Tensor:
+        """The record of one episode, int64 of static shape, as a pure function of `key` (int64 `[2]`)."""
+
+    @abc.abstractmethod
+    def _assemble(self, record: tf.Tensor) -> Episode:
+        """One episode without the task axis, of static shapes, from its record."""
+
+    def indices(self, start: int, count: int) -> np.ndarray:
+        """What identifies each of the episodes `start` ... `start + count - 1`: int64 `[count, ...]`.
+
+        Raises:
+          ValueError: if `start` is negative or `count` is not positive.
+        """
+        return self._eager(start, count, self._record).numpy()
+
+    def batches(self, start: int, meta_batch: int) -> tf.data.Dataset:
+        """Endless meta-batches, in order; the first holds the episodes `start` ... `start + meta_batch - 1`.
+
+        Batches are made ahead of time in background threads. Every element is an `Episode` with an empty context and
+        static shapes, task axis first.
+
+        Raises:
+          ValueError: if `start` is negative or `meta_batch` is not positive.
+        """
+        start = check_integer("start", start, minimum=0)
+        meta_batch = check_integer("meta_batch", meta_batch, minimum=1)
+        return _pipeline(start, _LARGEST, self._episode, meta_batch).prefetch(_PREFETCHED_BATCHES)
+
+    def batch(self, start: int, count: int) -> Episode:
+        """The episodes `start` ... `start + count - 1` as one meta-batch of eager tensors.
+
+        Raises:
+          ValueError: if `start` is negative or `count` is not positive.
+        """
+        return self._eager(start, count, self._episode)
+
+    def _record(self, number: tf.Tensor) -> tf.Tensor:
+        return self._draw(tf.random.fold_in(self._stream_key, number, alg=ALGORITHM))
+
+    def _episode(self, number: tf.Tensor) -> Episode:
+        return self._assemble(self._record(number))
+
+    def _eager(self, start: int, count: int, function: Callable[[tf.Tensor], Any]) -> Any:
+        start = check_integer("start", start, minimum=0)
+        count = check_integer("count", count, minimum=1)
+        return next(iter(_pipeline(start, start + count, function, count)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FewShotDataset(abc.ABC):
+    """Splits with disjoint classes (or, for regression, independent streams), and how to sample episodes from them.
+
+    Attributes:
+      name: under which `load_dataset` knows it.
+      problem_kind: "classification" or "regression".
+      input_shape: shape of one example's input.
+      value_range: smallest and largest value an input can have.
+      splits: the names of the splits.
+    """
+
+    name: str
+    problem_kind: Literal["classification", "regression"]
+    input_shape: tuple[int, ...]
+    value_range: tuple[float, float]
+    splits: tuple[str, ...] = SPLITS
+
+    @abc.abstractmethod
+    def episodes(self, split: str, *, ways: int | None = None, shots: int, queries: int, seed: int) -> EpisodeSource:
+        """The stream of episodes of a split.
+
+        Args:
+          split: "train", "validation" or "test".
+          ways: classes an episode; None for regression.
+          shots: support examples a class (regression: a task).
+          queries: query examples a class (regression: a task).
+          seed: which stream; non-negative and below 2**63.
+
+        Raises:
+          DatasetError: if the split does not exist or does not hold what is asked for.
+          ValueError: if a number is out of range.
+        """
+
+    @abc.abstractmethod
+    def class_names(self, split: str) -> tuple[str, ...]:
+        """The classes of a split, in the order of their numbers in `EpisodeSource.indices`; empty for regression."""
+
+    def check_split(self, split: str) -> str:
+        """Returns `split`, or raises `DatasetError` if there is none of that name."""
+        if split not in self.splits:
+            raise DatasetError(f"dataset {self.name!r} has the splits {', '.join(self.splits)}, received {split!r}.")
+        return split
+
+
+def check_integer(name: str, value: Any, *, minimum: int) -> int:
+    """Returns `value` as int, or raises `ValueError` unless it is an integer in [minimum, 2**63)."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not minimum <= number <= _LARGEST:
+        raise ValueError(f"{name} must be an integer of at least {minimum} (and below 2**63), received {value!r}.")
+    return number
+
+
+def digest(content: Any) -> str:
+    """SHA-256 in hexadecimal of a JSON value."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _pipeline(start: int, stop: int, function: Callable[[tf.Tensor], Any], size: int) -> tf.data.Dataset:
+    options = tf.data.Options()
+    options.deterministic = True
+    # The rewriting of the graph would first copy every captured tensor into it, gigabytes for a large pool of images.
+    options.experimental_optimization.apply_default_optimizations = False
+    numbers = tf.data.Dataset.range(start, stop).with_options(options)
+    return numbers.map(function, num_parallel_calls=tf.data.AUTOTUNE).batch(size, drop_remainder=True)
+
+
+def _stable_hash(text: str) -> int:
+    """63 bits that, unlike those of `hash`, are the same in every process."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,76 @@
+"""Arrays that are slow to make, kept on disk between runs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cml_tf.datasets.base import digest
+
+ENVIRONMENT_VARIABLE = "CML_TF_CACHE"
+# What NumPy and zipfile raise on damaged files, depending on where the damage is.
+_DAMAGE = (OSError, ValueError, EOFError, RuntimeError, MemoryError, OverflowError, zipfile.BadZipFile, zlib.error)
+_LOG = logging.getLogger(__name__)
+
+
+def cache_directory() -> Path:
+    """The folder named by the environment variable CML_TF_CACHE, else `~/.cache/cml_tf`."""
+    chosen = os.environ.get(ENVIRONMENT_VARIABLE, "")
+    return Path(chosen) if chosen else Path("~/.cache/cml_tf").expanduser()
+
+
+def cached_arrays(
+    name: str, key: Mapping[str, Any], build: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Returns what `build` returns, from the disk where it was kept before.
+
+    Args:
+      name: beginning of the file's name.
+      key: everything that the arrays depend on, as JSON values: another key is another file.
+      build: makes the arrays (numbers or strings, no objects).
+
+    Returns:
+      Arrays by name. A file that cannot be read is made anew; a folder that cannot be written to costs only the time to
+      make the arrays again. Both are logged as warnings.
+    """
+    path = cache_directory() / f"{name}-{digest(dict(key))[:20]}.npz"
+    if path.exists():
+        try:
+            return _read(path)
+        except _DAMAGE as error:
+            _LOG.warning("The cached file %s cannot be read (%s); it is made anew.", path, error)
+    arrays = build()
+    try:
+        _write(path, arrays)
+    except OSError as error:
+        _LOG.warning("The cache %s cannot be written (%s); the next run makes the data again.", path, error)
+    return arrays
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    # Reading a member to its end checks its CRC, so damaged bytes do not pass for data.
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    members: Any = arrays
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        with open(temporary, "xb") as file:
+            np.savez(file, **members)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

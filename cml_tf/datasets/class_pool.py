@@ -1,0 +1,179 @@
+"""Images by class, held in memory as bytes, and the sampling of classification episodes from them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.datasets.base import ALGORITHM, SPLITS, EpisodeSource, FewShotDataset, check_integer, digest
+from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.preprocessing import scale
+from cml_tf.episodes import Episode, Examples
+from cml_tf.problems import Classification
+
+
+@dataclass(frozen=True, eq=False)
+class ClassPool:
+    """The images of one split, class after class.
+
+    Attributes:
+      class_names: names, all different.
+      counts: how many images each class has, int64 `[classes]`, each at least one.
+      images: uint8 `[sum(counts), height, width, channels]`; the images of class 0 come first, then those of class 1.
+    """
+
+    class_names: tuple[str, ...]
+    counts: np.ndarray
+    images: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != np.uint8 or self.images.ndim != 4:
+            raise DatasetError(
+                f"images must be uint8 [images, height, width, channels], received {self.images.dtype} "
+                f"{list(self.images.shape)}."
+            )
+        if len(set(self.class_names)) != len(self.class_names):
+            raise DatasetError("class_names must all be different, received a name twice.")
+        counts = np.asarray(self.counts)
+        if counts.shape != (len(self.class_names),) or counts.sum() != len(self.images) or (counts < 1).any():
+            raise DatasetError(
+                f"counts must give each of {len(self.class_names)} classes at least one image and {len(self.images)} "
+                f"in all, received shape {list(counts.shape)} with sum {counts.sum()}."
+            )
+
+    @cached_property
+    def tensor(self) -> tf.Tensor:
+        """The images in host memory, made once: every pipeline over this pool captures this one tensor by reference."""
+        with tf.device("CPU:0"):
+            return tf.constant(self.images)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over names, counts, shape and pixels."""
+        header = digest([list(self.class_names), np.asarray(self.counts).tolist(), list(self.images.shape)])
+        content = hashlib.sha256(header.encode())
+        content.update(np.ascontiguousarray(self.images).data)
+        return content.hexdigest()
+
+
+class ClassPoolSource(EpisodeSource):
+    """Episodes of `ways` different classes, with `shots + queries` different images of each.
+
+    The record of an episode is int64 `[ways, 1 + shots + queries]`: the class number, then the numbers of its images
+    within the class, support first. Row w holds label w; which class gets which label is random. Examples come class
+    after class.
+    """
+
+    def __init__(self, pool: ClassPool, split: str, *, ways: int, shots: int, queries: int, seed: int) -> None:
+        """See `FewShotDataset.episodes`."""
+        self.shots = check_integer("shots", shots, minimum=1)
+        self.queries = check_integer("queries", queries, minimum=1)
+        self.ways = check_integer("ways", ways, minimum=2)
+        _check_enough(pool, split, self.ways, self.shots, self.queries)
+        settings = {"pool": pool.fingerprint, "ways": self.ways, "shots": self.shots, "queries": self.queries}
+        super().__init__(problem=Classification(self.ways), split=split, seed=seed, settings=settings)
+        self._images = pool.tensor
+        self._counts = np.asarray(pool.counts, np.int64)
+        self._offsets = np.cumsum(self._counts) - self._counts
+
+    def _draw(self, key: tf.Tensor) -> tf.Tensor:
+        class_key, example_key = tf.unstack(tf.random.split(key, 2, alg=ALGORITHM))
+        # The largest of independent random numbers: a uniform choice without repetition, in random order.
+        classes = _largest(_random_bits([len(self._counts)], class_key), self.ways)
+        counts = tf.gather(self._counts, classes)
+        most = int(self._counts.max())
+        ranks = _random_bits([self.ways, most], example_key)
+        # Examples that a class does not have rank last; `_check_enough` made sure that none of them is needed.
+        ranks = tf.where(tf.range(most, dtype=tf.int64) < counts[:, tf.newaxis], ranks, tf.int64.min)
+        return tf.concat([classes[:, tf.newaxis], _largest(ranks, self.shots + self.queries)], axis=1)
+
+    def _assemble(self, record: tf.Tensor) -> Episode:
+        positions = tf.gather(self._offsets, record[:, :1]) + record[:, 1:]
+        return Episode(
+            support=self._examples(positions[:, : self.shots]),
+            query=self._examples(positions[:, self.shots :]),
+        )
+
+    def _examples(self, positions: tf.Tensor) -> Examples:
+        images = tf.gather(self._images, tf.reshape(positions, [-1]))
+        labels = tf.repeat(tf.range(self.ways, dtype=tf.int32), positions.shape[1])
+        return Examples(scale(images), tf.ensure_shape(labels, [positions.shape.num_elements()]))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageDataset(FewShotDataset):
+    """Images by class in three splits, no class in two of them.
+
+    Attributes:
+      pools: the images of each split, all of one shape.
+    """
+
+    pools: Mapping[str, ClassPool]
+
+    def __post_init__(self) -> None:
+        if tuple(self.pools) != self.splits:
+            raise DatasetError(f"pools must be those of {', '.join(self.splits)}, received {', '.join(self.pools)}.")
+        shapes = {split: pool.images.shape[1:] for split, pool in self.pools.items()}
+        if any(shape != self.input_shape for shape in shapes.values()):
+            raise DatasetError(f"images of every split must have shape {self.input_shape}, received {shapes}.")
+        owner: dict[str, str] = {}
+        for split, pool in self.pools.items():
+            for name in pool.class_names:
+                if owner.setdefault(name, split) != split:
+                    raise DatasetError(
+                        f"splits must be disjoint by class, but {name!r} is in {owner[name]} and in {split}; remove it "
+                        "from one."
+                    )
+
+    @classmethod
+    def from_pools(cls, name: str, pools: Mapping[str, ClassPool]) -> ImageDataset:
+        """A dataset over `pools`, one for each of train, validation and test."""
+        missing = [split for split in SPLITS if split not in pools]
+        if missing:
+            raise DatasetError(f"pools must hold train, validation and test; missing: {', '.join(missing)}.")
+        shape = tuple(int(size) for size in pools["train"].images.shape[1:])
+        return cls(
+            name=name,
+            problem_kind="classification",
+            input_shape=shape,
+            value_range=(0.0, 1.0),
+            pools={split: pools[split] for split in SPLITS},
+        )
+
+    def episodes(self, split: str, *, ways: int | None = None, shots: int, queries: int, seed: int) -> ClassPoolSource:
+        """Episodes with inputs float32 `[tasks, ways * (shots or queries), height, width, channels]` in [0, 1].
+
+        Labels are int32 in [0, ways). See `FewShotDataset.episodes` for arguments and errors.
+        """
+        if ways is None:
+            raise DatasetError(f"{self.name} is classification: ways must be an integer of at least 2, received None.")
+        pool = self.pools[self.check_split(split)]
+        return ClassPoolSource(pool, split, ways=ways, shots=shots, queries=queries, seed=seed)
+
+    def class_names(self, split: str) -> tuple[str, ...]:
+        """The names of the classes of a split."""
+        return self.pools[self.check_split(split)].class_names
+
+
+def _check_enough(pool: ClassPool, split: str, ways: int, shots: int, queries: int) -> None:
+    if ways > len(pool.class_names):
+        raise DatasetError(f"ways must be at most {len(pool.class_names)}, the classes of {split}, received {ways}.")
+    smallest = int(np.argmin(pool.counts))
+    if shots + queries > pool.counts[smallest]:
+        raise DatasetError(
+            f"shots + queries must be at most {pool.counts[smallest]}, the examples of class "
+            f"{pool.class_names[smallest]!r} of {split}, received {shots} + {queries}."
+        )
+
+
+def _random_bits(shape: list[int], key: tf.Tensor) -> tf.Tensor:
+    return tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.int64, alg=ALGORITHM)
+
+
+def _largest(values: tf.Tensor, count: int) -> tf.Tensor:
+    return tf.math.top_k(values, count, index_type=tf.int64).indices

@@ -1,0 +1,73 @@
+"""Decoding many image files into one array, with the name of the file that cannot be decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.preprocessing import decode_and_resize
+
+_CHUNK = 64
+
+
+def decode_files(
+    paths: Sequence[str], *, image_size: tuple[int, int], channels: int, names: Sequence[str] | None = None
+) -> np.ndarray:
+    """Reads and decodes image files; see `decode_contents` for `names`, the result and the error."""
+    return _decode_all(paths, tf.io.read_file, names or paths, image_size, channels)
+
+
+def decode_contents(
+    contents: Sequence[bytes], *, names: Sequence[str], image_size: tuple[int, int], channels: int
+) -> np.ndarray:
+    """Decodes images that are in memory.
+
+    Args:
+      contents: the bytes of each file.
+      names: how to call each file in an error.
+      image_size: height and width that every image is resized to.
+      channels: 1 or 3.
+
+    Returns:
+      uint8 `[len(contents), *image_size, channels]`.
+
+    Raises:
+      DatasetError: naming the first file that is not an image.
+    """
+    return _decode_all(contents, tf.identity, names, image_size, channels)
+
+
+def _decode_all(
+    items: Sequence[str] | Sequence[bytes],
+    read: Callable[[tf.Tensor], tf.Tensor],
+    names: Sequence[str],
+    image_size: tuple[int, int],
+    channels: int,
+) -> np.ndarray:
+    def decode_one(item: tf.Tensor) -> tf.Tensor:
+        return decode_and_resize(read(item), image_size, channels)
+
+    images = np.empty((len(items), *image_size, channels), np.uint8)
+    dataset = tf.data.Dataset.from_tensor_slices(np.array(items, object)).map(
+        decode_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    done = 0
+    try:
+        for chunk in dataset.batch(_CHUNK).prefetch(2).as_numpy_iterator():
+            images[done : done + len(chunk)] = chunk
+            done += len(chunk)
+    except tf.errors.OpError as error:
+        # The error does not say which file it was, only that it is one of the next chunk (or prefetched after it).
+        for item, name in zip(items[done:], names[done:], strict=True):
+            try:
+                decode_one(tf.constant(item))
+            except tf.errors.OpError as cause:
+                raise DatasetError(
+                    f"{name} cannot be read as a PNG, JPEG, BMP or GIF image; replace or remove it. "
+                    f"({cause.message.splitlines()[0]})"
+                ) from error
+        raise
+    return images

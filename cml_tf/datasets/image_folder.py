@@ -1,0 +1,145 @@
+"""Your own images: a folder for every class.
+
+Either three roots,
+
+    root/train/CLASS/*.png    root/validation/CLASS/*.png    root/test/CLASS/*.png
+
+or one root and a file that says which class belongs where:
+
+    root/CLASS/*.png    root/splits.json    {"train": ["CLASS", ...], "validation": [...], "test": [...]}
+
+Files end in .png, .jpg, .jpeg, .bmp or .gif (first frame), in capitals or not; hidden files are passed over, other
+files too, with a warning. Images of different sizes are all resized to `image_size`, without regard to their aspect
+ratio, and converted to `channels`. With a split file, folders that it does not name are passed over, with a warning.
+All images are decoded at once and kept in memory as bytes: height x width x channels each.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cml_tf.datasets.base import SPLITS, check_integer
+from cml_tf.datasets.class_pool import ClassPool, ImageDataset
+from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.image_files import decode_files
+from cml_tf.datasets.preprocessing import CHANNELS
+
+SPLIT_FILE = "splits.json"
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+_LOG = logging.getLogger(__name__)
+
+
+def load_image_folder(root: str = "", image_size: Sequence[int] = (84, 84), channels: int = 3) -> ImageDataset:
+    """A dataset from class-per-folder images.
+
+    Args:
+      root: the folder described above.
+      image_size: height and width that all images are resized to.
+      channels: 3 for colour, 1 for grey.
+
+    Raises:
+      DatasetError: naming the folder or file that is missing, empty, unreadable or in two splits.
+    """
+    size = _checked_size(image_size)
+    if channels not in CHANNELS:
+        raise DatasetError(f"channels must be 1 (grey) or 3 (colour), received {channels!r}.")
+    if not root:
+        raise DatasetError("image_folder needs a root: the folder with your images; set dataset.root.")
+    base = Path(root).expanduser()
+    if not base.is_dir():
+        raise DatasetError(f"the image_folder root must be a folder, {base} is none; check dataset.root.")
+    folders = _by_split_file(base) if (base / SPLIT_FILE).exists() else _by_split_folder(base)
+    _check_disjoint(folders)
+    # All folders are looked through before the first image is decoded: decoding may take minutes.
+    files = {split: {name: _image_files(path) for name, path in classes.items()} for split, classes in folders.items()}
+    return ImageDataset.from_pools("image_folder", {split: _pool(files[split], size, channels) for split in SPLITS})
+
+
+def _checked_size(image_size: Sequence[int]) -> tuple[int, int]:
+    try:
+        height, width = (check_integer("image_size", side, minimum=1) for side in image_size)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"image_size must be (height, width), both positive, received {image_size!r}.") from error
+    return height, width
+
+
+def _by_split_folder(base: Path) -> dict[str, dict[str, Path]]:
+    missing = [split for split in SPLITS if not (base / split).is_dir()]
+    if missing:
+        raise DatasetError(
+            f"{base} must hold the folders train, validation and test, or a {SPLIT_FILE}; missing: "
+            f"{', '.join(missing)}."
+        )
+    return {split: {folder.name: folder for folder in _class_folders(base / split)} for split in SPLITS}
+
+
+def _by_split_file(base: Path) -> dict[str, dict[str, Path]]:
+    splits = _read_splits(base / SPLIT_FILE)
+    present = {folder.name: folder for folder in _class_folders(base)}
+    named = {name for names in splits.values() for name in names}
+    absent = sorted(named - set(present))
+    if absent:
+        raise DatasetError(f"{base / SPLIT_FILE} names classes that have no folder in {base}: {', '.join(absent[:5])}.")
+    unused = sorted(set(present) - named)
+    if unused:
+        _LOG.warning("%s does not name %d folders, which are left out: %s", SPLIT_FILE, len(unused), unused[:5])
+    return {split: {name: present[name] for name in sorted(splits[split])} for split in SPLITS}
+
+
+def _read_splits(path: Path) -> dict[str, list[str]]:
+    expected = '{"train": ["class", ...], "validation": [...], "test": [...]}'
+    try:
+        splits = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} must hold {expected}, and cannot be read: {error}") from error
+    if not isinstance(splits, dict) or sorted(splits) != sorted(SPLITS):
+        found = ", ".join(splits) if isinstance(splits, dict) else type(splits).__name__
+        raise DatasetError(f"{path} must hold {expected}, found {found or 'nothing'}.")
+    for split, names in splits.items():
+        if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+            raise DatasetError(f"{path} must hold {expected}; {split!r} is not a list of at least one class name.")
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise DatasetError(f"{path} names {', '.join(twice[:5])} twice in {split!r}; remove one.")
+    return splits
+
+
+def _class_folders(path: Path) -> list[Path]:
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    if not folders:
+        raise DatasetError(f"{path} must hold a folder for every class, found none.")
+    return folders
+
+
+def _check_disjoint(folders: Mapping[str, Mapping[str, Path]]) -> None:
+    owner: dict[str, str] = {}
+    for split in SPLITS:
+        for name in folders[split]:
+            if name in owner:
+                raise DatasetError(
+                    f"splits must be disjoint by class, but {name!r} is in {owner[name]} and in {split}; remove it "
+                    "from one."
+                )
+            owner[name] = split
+
+
+def _image_files(folder: Path) -> list[str]:
+    visible = sorted(entry.path for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
+    images = [path for path in visible if path.lower().endswith(SUFFIXES)]
+    if not images:
+        raise DatasetError(f"{folder} must hold images ({', '.join(SUFFIXES)}), found none; fill or remove the folder.")
+    if len(images) < len(visible):
+        _LOG.warning("%s: %d files are not images and are left out.", folder, len(visible) - len(images))
+    return images
+
+
+def _pool(files: Mapping[str, Sequence[str]], image_size: tuple[int, int], channels: int) -> ClassPool:
+    paths = [path for images in files.values() for path in images]
+    counts = np.array([len(images) for images in files.values()], np.int64)
+    return ClassPool(tuple(files), counts, decode_files(paths, image_size=image_size, channels=channels))

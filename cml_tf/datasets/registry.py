@@ -1,0 +1,48 @@
+"""Datasets by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from cml_tf.datasets.base import FewShotDataset
+from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.glyphs import load_glyphs
+from cml_tf.datasets.image_folder import load_image_folder
+from cml_tf.datasets.omniglot import load_omniglot
+from cml_tf.datasets.sinusoid import SinusoidDataset
+
+_LOADERS: dict[str, Callable[..., FewShotDataset]] = {
+    "sinusoid": SinusoidDataset,
+    "glyphs": load_glyphs,
+    "omniglot": load_omniglot,
+    "image_folder": load_image_folder,
+}
+
+DATASETS = tuple(_LOADERS)
+
+
+def load_dataset(name: str, root: str = "", **options: Any) -> FewShotDataset:
+    """Loads a dataset.
+
+    Args:
+      name: "sinusoid" and "glyphs" need no files; "omniglot" takes those under `root` or else downloads them;
+        "image_folder" reads a class-per-folder tree of your own under `root`.
+      root: folder with the files of the dataset, empty for none.
+      **options: of the dataset itself; `image_folder` takes `image_size=(height, width)` and `channels=1 | 3`.
+
+    Raises:
+      DatasetError: if there is no such dataset or option, or its files are missing or malformed.
+    """
+    if name not in _LOADERS:
+        raise DatasetError(f"dataset must be one of {', '.join(DATASETS)}, received {name!r}.")
+    loader = _LOADERS[name]
+    taken = tuple(inspect.signature(loader).parameters)
+    if root and "root" not in taken:
+        raise DatasetError(f"dataset {name!r} reads no files: root must be empty, received {root!r}.")
+    unknown = sorted(set(options) - set(taken))
+    if unknown:
+        known = ", ".join(option for option in taken if option != "root") or "none"
+        raise DatasetError(f"dataset {name!r} takes the options {known}; received {', '.join(unknown)}.")
+    return loader(**({"root": root} if "root" in taken else {}), **options)

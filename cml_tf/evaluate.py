@@ -1,0 +1,76 @@
+"""Scores a run: `python -m cml_tf.evaluate --workdir=DIR [--split=test --episodes=600 --steps=S --readout=... --compare=OTHER]`.
+
+Prints a table, and one JSON object as the last line.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from cml_tf.command_line import run
+from cml_tf.evaluator import Evaluation, PairedDifference, compare
+from cml_tf.readouts import READOUTS
+from cml_tf.runs import RunError, evaluate_run
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which classes to score on.")
+_EPISODES = flags.DEFINE_integer("episodes", None, "Episodes; the configuration's eval.episodes by default.", 2)
+_STEPS = flags.DEFINE_integer("steps", None, "Inner steps; the configuration's adaptation.eval_steps by default.", 0)
+_READOUT = flags.DEFINE_enum("readout", "learner", list(READOUTS), "Which head answers: CML, or a CML-dagger.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+_COMPARE = flags.DEFINE_string("compare", None, "Another run, scored on the same episodes; gives the paired difference.")
+
+
+def main(arguments: list[str]) -> None:
+    """Evaluates one run, or two on the same episodes."""
+    del arguments
+    runs = [Path(path) for path in (_WORKDIR.value, _COMPARE.value) if path]
+    results = [_evaluate(path) for path in runs]
+    difference = None
+    if len(results) == 2:
+        try:
+            difference = compare(*results)
+        except ValueError as error:
+            raise RunError(str(error)) from error
+    Console().print(_table(runs, results, difference))
+    print(json.dumps(_summary(results, difference)))
+
+
+def _evaluate(workdir: Path) -> Evaluation:
+    try:
+        return evaluate_run(
+            workdir, _SPLIT.value, _EPISODES.value, _STEPS.value, _READOUT.value, _CHECKPOINT.value
+        )
+    except ValueError as error:
+        raise RunError(f"{workdir}: {error}") from error
+
+
+def _summary(results: list[Evaluation], difference: PairedDifference | None) -> dict[str, object]:
+    summary: dict[str, object] = {**results[0].as_json(), "split": _SPLIT.value, "readout": _READOUT.value}
+    if difference is not None:
+        summary["compared"] = results[1].as_json()
+        summary["difference"] = {"mean": difference.mean, "ci95": difference.ci95, "episodes": difference.episodes}
+    return summary
+
+
+def _table(runs: list[Path], results: list[Evaluation], difference: PairedDifference | None) -> Table:
+    first = results[0]
+    table = Table(title=f"{_SPLIT.value}, {first.episodes} episodes, seed {first.seed}, readout {_READOUT.value}")
+    table.add_column("run", overflow="fold")
+    table.add_column(f"{first.metric}", justify="right")
+    table.add_column("95 % interval over episodes", justify="right")
+    for path, result in zip(runs, results, strict=True):
+        table.add_row(str(path), f"{result.mean:.4f}", f"± {result.ci95:.4f}")
+    if difference is not None:
+        table.add_row("paired difference", f"{difference.mean:+.4f}", f"± {difference.ci95:.4f}")
+    return table
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir"])
+    run(main)

@@ -1,0 +1,214 @@
+"""The model of a notebook: adapt to a few labelled examples, predict, save, load. NumPy in and out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.episodes import Episode, Examples, validate_episode
+from cml_tf.learners.learner import count_parameters
+from cml_tf.method import Method
+from cml_tf.model_files import read_model, write_model
+from cml_tf.problems import Classification, Problem
+from cml_tf.readouts import read_through
+from cml_tf.runs import CONFIG, evaluation_method, load_run
+
+
+class FewShotModel:
+    """A meta-trained model.
+
+    Example:
+      >>> model = cml_tf.load("runs/glyphs")
+      >>> task = model.adapt(images, ["alpha", "beta", "alpha", "beta"])
+      >>> task.predict(new_images)  # probabilities, columns in the order of task.class_names
+
+    Args:
+      method: a readout: what adapts, how, and which head answers.
+      problem: what the outputs mean.
+      full: the method that was trained, when it is at hand; `summary` then counts its co-learners too.
+    """
+
+    def __init__(self, method: Method, problem: Problem, full: Method | None = None) -> None:
+        self.method = method
+        self.problem = problem
+        self._full = full or method
+
+    def adapt(
+        self, inputs: Any, targets: Any, steps: int | None = None, context: Any = ()
+    ) -> AdaptedModel:
+        """Adapts to one task.
+
+        Args:
+          inputs: `[examples, ...]`, in the value range that the model was trained with.
+          targets: classification: names or integers of any value, one an example, at most `ways` different ones, or soft
+            labels `[examples, ways]`; regression: `[examples]` (one output) or `[examples, outputs]`.
+          steps: inner steps; as many as at evaluation by default; 0 for no adaptation.
+          context: the task's context, if the learner takes one.
+
+        Raises:
+          ValueError: naming what was expected and received.
+        """
+        names, targets = self._targets(targets)
+        support = _one_task(inputs, targets)
+        episode = validate_episode(Episode(support, support, context), self.problem)
+        method = self._with_steps(steps)
+        return AdaptedModel(self, method, _first_task(episode.support), context, names)
+
+    def save(self, path: str | Path) -> None:
+        """Saves what is needed to adapt and predict; co-learners stay behind.
+
+        Raises:
+          ValueError: if a part cannot be described as JSON (see `cml_tf.model_files`).
+        """
+        write_model(Path(path), self.method, self.problem)
+
+    def summary(self) -> str:
+        """Prints and returns the parameter counts of extractor (psi), head (theta) and co-learners (phi)."""
+        learner = self.method.learner
+        rows = [
+            ("extractor (psi)", count_parameters(learner.variables.extractor)),
+            ("head (theta)", count_parameters(learner.variables.head)),
+            ("adaptation rule", count_parameters(self.method.rule.meta_variables)),
+        ]
+        served = sum(count for _, count in rows)
+        rows += [(f"{term.name} (phi)", count_parameters(term.variables)) for term in self._full.terms if term.variables]
+        rows += [("served", served), ("trained", served + sum(count for _, count in rows[3:]))]
+        text = "\n".join(f"{name:<24}{count:>12,}" for name, count in rows)
+        print(text)
+        return text
+
+    def _with_steps(self, steps: int | None) -> Method:
+        if steps is None:
+            return self.method
+        return Method(self.method.learner, self.method.rule.with_steps(steps), self.method.terms)
+
+    def _targets(self, targets: Any) -> tuple[tuple[str, ...], np.ndarray]:
+        targets = np.asarray(targets)
+        if not isinstance(self.problem, Classification):
+            return (), targets[:, None] if targets.ndim == 1 else targets
+        if targets.ndim != 1:
+            return tuple(str(way) for way in range(self.problem.ways)), targets
+        names, labels = np.unique(targets, return_inverse=True)
+        if len(names) > self.problem.ways:
+            raise ValueError(
+                f"the model tells at most {self.problem.ways} classes apart (its ways), received {len(names)}: "
+                f"{', '.join(map(str, names[:8]))}. Train one with more ways."
+            )
+        return tuple(map(str, names)), labels.astype(np.int32)
+
+
+class AdaptedModel:
+    """A model adapted to one task.
+
+    Attributes:
+      class_names: of the columns of `predict`, sorted; empty for regression.
+    """
+
+    def __init__(
+        self, model: FewShotModel, method: Method, support: Examples, context: Any, class_names: tuple[str, ...]
+    ) -> None:
+        self.class_names = class_names
+        self._problem = model.problem
+        self._method = method
+        self._support = support
+        self._context = context
+        self._initial = method.rule.initial(method.learner)
+        self._packed: tf.Tensor | None = None
+        if not method.rule.uses_query_inputs:
+            self._packed = tf.function(self._adapt, autograph=False)(support)
+            if not np.isfinite(self._packed.numpy()).all():
+                raise ArithmeticError("adaptation diverged: its parameters are not finite. Use fewer inner steps.")
+        self._predict = tf.function(self._outputs, autograph=False, reduce_retracing=True)
+
+    def predict(self, inputs: Any) -> np.ndarray:
+        """Class probabilities `[examples, classes]` in the order of `class_names`, or predictions `[examples, outputs]`.
+
+        With fewer classes than the model's ways, the unused columns are dropped and the rest sums to 1.
+        """
+        inputs = tf.nest.map_structure(_as_input, inputs)
+        _check_inputs(inputs, self._support.inputs)
+        predictions = self._predict(inputs).numpy()
+        if self.class_names:
+            predictions = predictions[:, : len(self.class_names)]
+            predictions = predictions / predictions.sum(-1, keepdims=True)
+        return predictions
+
+    def classify(self, inputs: Any) -> list[str]:
+        """The name of the most probable class of every example.
+
+        Raises:
+          ValueError: for a regression model.
+        """
+        if not self.class_names:
+            raise ValueError("a regression model has no classes: use predict.")
+        return [self.class_names[column] for column in self.predict(inputs).argmax(-1)]
+
+    def packed(self) -> np.ndarray:
+        """What adaptation learned, as one flat float32 vector.
+
+        Raises:
+          ValueError: if the rule adapts anew for every set of queries.
+        """
+        if self._packed is None:
+            raise ValueError(f"{type(self._method.rule).__name__} adapts to the queries too: there is nothing to keep.")
+        return self._packed.numpy()
+
+    def _adapt(self, support: Examples) -> tf.Tensor:
+        return self._method.rule.adapt(self._method.learner, self._initial, support, self._context).pack()
+
+    def _outputs(self, inputs: Any) -> tf.Tensor:
+        rule, learner = self._method.rule, self._method.learner
+        if self._packed is None:
+            adapted = rule.adapt(learner, self._initial, self._support, self._context, inputs)
+        else:
+            adapted = rule.unpack(learner, self._initial, self._packed, self._context)
+        outputs = self._method.terms[0].read(adapted.predict(inputs), self._method.term_values()[0])
+        return self._problem.predictions(outputs)
+
+
+def load(path: str | Path, readout: str = "learner", checkpoint: str = "best") -> FewShotModel:
+    """Loads a training run, or a model that `FewShotModel.save` wrote.
+
+    Args:
+      path: the directory.
+      readout: for a run: which head answers, see `cml_tf.readouts`.
+      checkpoint: for a run: `best` or `latest`.
+
+    Raises:
+      ValueError: if there is neither in the directory, or it is damaged.
+    """
+    path = Path(path)
+    if (path / CONFIG).is_file():
+        experiment = load_run(path, checkpoint)
+        method = evaluation_method(experiment, None, readout)
+        return FewShotModel(method, experiment.problem, experiment.trainer.method)
+    method, problem = read_model(path)
+    return FewShotModel(read_through(method, problem, readout), problem)
+
+
+def _one_task(inputs: Any, targets: Any) -> Examples:
+    return Examples(tf.nest.map_structure(lambda array: _as_input(array)[None], inputs), np.asarray(targets)[None])
+
+
+def _first_task(examples: Examples) -> Examples:
+    return Examples(*tf.nest.map_structure(lambda array: tf.constant(array[0]), tuple(examples)))
+
+
+def _as_input(array: Any) -> np.ndarray:
+    array = np.asarray(array)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _check_inputs(inputs: Any, support: Any) -> None:
+    tf.nest.assert_same_structure(inputs, support)
+    for array, example in zip(tf.nest.flatten(inputs), tf.nest.flatten(support), strict=True):
+        if array.shape[1:] != tuple(example.shape[1:]):
+            raise ValueError(
+                f"inputs must be [examples, ...] with examples of shape {list(example.shape[1:])} as in the support "
+                f"set, received shape {list(array.shape)}."
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise ValueError("inputs must be finite, received NaN or infinite values.")

@@ -1,0 +1,86 @@
+"""Ready experiments by data and method: what the files in configs/ are made of (settings: PAPER, DECISIONS).
+
+A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`, and the
+paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ml_collections import ConfigDict
+
+from cml_tf.configuration import ConfigurationError, default_config
+
+METHODS = ("maml", "cml")
+
+
+def sinusoid(shots: int, method: str, variant: str = "") -> ConfigDict:
+    """Few-shot regression of sinusoids (paper 4.1): 1-40-40-1, one inner step at 0.01, gamma 0.2, 15,000 outer steps."""
+    config = default_config()
+    with config.unlocked():
+        config.dataset.update({"name": "sinusoid", "shots": shots, "queries": shots})
+        config.learner.name = "mlp"
+        config.adaptation.rate = 0.01
+        config.objective.gamma = 0.2
+        config.train.update({"steps": 15000, "validate_every": 500})
+        config.eval.queries = 100
+    return _finish(config, method, variant)
+
+
+def glyphs(ways: int, shots: int, method: str, variant: str = "") -> ConfigDict:
+    """Characters of the DejaVu faces, 28x28: conv4, one inner step at 0.4, gamma 1, 30,000 outer steps."""
+    return _images("glyphs", ways, shots, method, variant)
+
+
+def omniglot(ways: int, shots: int, method: str, variant: str = "") -> ConfigDict:
+    """Omniglot, 28x28 (paper 4.2): conv4, one inner step at 0.4, gamma 1, 30,000 outer steps."""
+    return _images("omniglot", ways, shots, method, variant)
+
+
+def _images(name: str, ways: int, shots: int, method: str, variant: str) -> ConfigDict:
+    config = default_config()
+    with config.unlocked():
+        # Glyphs and Omniglot have 20 examples a class or more: shots and queries must share them.
+        config.dataset.update({"name": name, "ways": ways, "shots": shots, "queries": 15})
+        config.learner.name = "conv4"
+        config.adaptation.rate = 0.4
+        config.train.update({"steps": 30000, "validate_every": 100})
+    return _finish(config, method, variant)
+
+
+def _finish(config: ConfigDict, method: str, variant: str) -> ConfigDict:
+    if method not in METHODS:
+        raise ConfigurationError(f"the method must be one of {', '.join(METHODS)}, received {method!r}.")
+    config.objective.co_learner = "cooperative" if method == "cml" else "none"
+    for name in filter(None, variant.split(",")):
+        if name not in VARIANTS:
+            raise ConfigurationError(f"the variant must be one of {', '.join(VARIANTS)}, received {name!r}.")
+        VARIANTS[name](config)
+    return config
+
+
+def _smoke(config: ConfigDict) -> None:
+    config.learner.filters = 8
+    config.dataset.queries = min(config.dataset.queries, 3)
+    config.train.update({"steps": 4, "validate_every": 2, "meta_batch": 2, "validation_episodes": 2})
+    config.eval.update({"episodes": 4, "queries": 3})
+
+
+def _setter(section: str, **values: str | int) -> Callable[[ConfigDict], None]:
+    def change(config: ConfigDict) -> None:
+        (config[section] if section else config).update(values)
+
+    return change
+
+
+VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
+    "smoke": _smoke,
+    "anil": _setter("adaptation", partition="anil"),
+    "boil": _setter("adaptation", partition="boil"),
+    "meta_sgd": _setter("adaptation", rule="meta_sgd"),
+    "first_order": _setter("", hypergradient="first_order"),
+    "random_noise": _setter("objective", co_learner="random_noise"),
+    "cl": _setter("objective", co_learner="adapted"),
+    "more_maml": _setter("learner", extra_blocks=3),
+}

@@ -1,0 +1,102 @@
+"""One look for all figures, whatever the user's matplotlib settings are, and PNG files of them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from cml_tf.files import atomic_file
+
+DOTS_PER_INCH = 160
+
+# Okabe and Ito's colours: told apart by readers with any of the common colour vision deficiencies.
+BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#AA4499", "#E69F00"
+INK, MUTED, FAINT = "#1F2328", "#6B7280", "#D8DCE2"
+_SERIES = (VERMILLION, BLUE, GREEN, PURPLE, ORANGE)
+
+_SETTINGS: dict[str, Any] = {
+    # The family that matplotlib ships: the same letters on every machine, all scripts of the glyphs included.
+    "font.family": ["DejaVu Sans"],
+    "font.size": 10.0,
+    "axes.titlesize": 11.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10.0,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.facecolor": "white",
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "text.usetex": False,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.bbox": "standard",
+}
+
+
+@contextlib.contextmanager
+def house_style() -> Iterator[None]:
+    """Within it, figures are made and drawn in the one look; afterwards the caller's settings hold again."""
+    with matplotlib.rc_context(_SETTINGS):
+        yield
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` inches with its own Agg canvas; pyplot does not know of it."""
+    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def colours(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each different name, in order of first appearance; they repeat after five names."""
+    different = list(dict.fromkeys(names))
+    return {name: _SERIES[position % len(_SERIES)] for position, name in enumerate(different)}
+
+
+def bare(axes: Axes) -> None:
+    """Takes ticks, grid and spines away."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """The figure as a PNG of its size in inches times `DOTS_PER_INCH`; the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    with house_style():
+        # Without metadata the file does not depend on matplotlib's version string.
+        figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Writes the figure as a PNG, at once or not at all.
+
+    Raises:
+      OSError: if the folder cannot be made or written to.
+    """
+    content = png_bytes(figure)
+    with atomic_file(path) as file:
+        file.write(content)

@@ -1,0 +1,171 @@
+"""Runs: a working directory with its configuration, metrics and checkpoints; made, resumed and evaluated here."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+from ml_collections import ConfigDict
+
+from cml_tf.checkpoints import CheckpointError, read_checkpoint
+from cml_tf.configuration import config_from_json, config_to_json, flatten
+from cml_tf.evaluator import Evaluation, Evaluator
+from cml_tf.experiment import Experiment, build_experiment
+from cml_tf.files import write_json
+from cml_tf.method import Method
+from cml_tf.readouts import read_through
+from cml_tf.run_callbacks import Checkpoints, MetricsFile, StopOnInterrupt
+
+CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
+# What may change between two starts of one run.
+MAY_GROW = "train.steps"
+
+
+class RunError(ValueError):
+    """A working directory that cannot be used as asked."""
+
+
+class Interrupted(Exception):
+    """Training was stopped by a signal and has been saved."""
+
+
+def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment:
+    """Trains, or resumes exactly; a finished run returns at once.
+
+    Args:
+      config: of the run. When `workdir` holds a run already, only `train.steps` may differ, and only grow.
+      workdir: gets `config.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
+      verbose: as in `Trainer.fit`.
+
+    Raises:
+      RunError: if `workdir` belongs to something else or to another configuration; nothing is written then.
+      Interrupted: after a Ctrl-C, when everything is saved.
+    """
+    workdir = Path(workdir)
+    _check_workdir(config, workdir)
+    experiment = build_experiment(config)
+    identity = {"dataset": experiment.episodes("train").fingerprint}
+    latest = workdir / CHECKPOINTS / "latest.npz"
+    trainer = experiment.trainer
+    if latest.exists():
+        _restore(experiment, latest, identity)
+    write_json(workdir / CONFIG, config_to_json(config))
+    if trainer.step >= config.train.steps or trainer.stopped:
+        logging.getLogger(__name__).info("%s is finished after %d steps", workdir, trainer.step)
+        return experiment
+    interrupt = StopOnInterrupt()
+    try:
+        trainer.fit(
+            experiment.episodes("train"),
+            config.train.steps,
+            [*_callbacks(experiment, workdir, identity, interrupt)],
+            experiment.validation(),
+            config.train.validate_every,
+            config.train.meta_batch,
+            verbose,
+        )
+    finally:
+        interrupt.release()
+    if interrupt.requested and trainer.step < config.train.steps:
+        raise Interrupted(f"stopped after {trainer.step} of {config.train.steps} steps; the same command resumes.")
+    return experiment
+
+
+def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
+    """A run with the variables of a checkpoint.
+
+    Args:
+      workdir: of the run.
+      checkpoint: `best` (by validation score) or `latest`.
+
+    Raises:
+      RunError: if there is no run in `workdir`.
+      CheckpointError: if the checkpoint is missing or damaged.
+    """
+    workdir = Path(workdir)
+    path = workdir / CONFIG
+    if not path.is_file():
+        raise RunError(f"{workdir} holds no run: expected {CONFIG} in it. Train one with python -m cml_tf.train.")
+    experiment = build_experiment(config_from_json(path.read_text()))
+    _restore(experiment, workdir / CHECKPOINTS / f"{checkpoint}.npz", None)
+    return experiment
+
+
+def evaluate_run(
+    workdir: Path,
+    split: str = "test",
+    episodes: int | None = None,
+    steps: int | None = None,
+    readout: str = "learner",
+    checkpoint: str = "best",
+) -> Evaluation:
+    """Scores a run on the first episodes of a split, which are the same for every run on the same data.
+
+    Args:
+      workdir: of the run.
+      split: `train`, `validation` or `test`.
+      episodes: how many; the configuration's by default.
+      steps: inner steps; the configuration's `adaptation.eval_steps` by default.
+      readout: see `cml_tf.readouts`.
+      checkpoint: `best` or `latest`.
+
+    Raises:
+      RunError, CheckpointError, DatasetError, ValueError: for whatever cannot be had as asked.
+    """
+    experiment = load_run(workdir, checkpoint)
+    method = evaluation_method(experiment, steps, readout)
+    evaluator = Evaluator(method, experiment.problem.metric)
+    config = experiment.config
+    return evaluator.evaluate(experiment.episodes(split), episodes or config.eval.episodes, config.eval.seed)
+
+
+def evaluation_method(experiment: Experiment, steps: int | None = None, readout: str = "learner") -> Method:
+    """The method that answers: evaluation steps, one readout, no co-learner unless it is read."""
+    method = experiment.trainer.method
+    rule = method.rule.with_steps(experiment.config.adaptation.eval_steps if steps is None else steps)
+    return read_through(Method(method.learner, rule, method.terms), experiment.problem, readout)
+
+
+def _callbacks(
+    experiment: Experiment, workdir: Path, identity: dict[str, Any], interrupt: StopOnInterrupt
+) -> Iterator[keras.callbacks.Callback]:
+    problem, trainer = experiment.problem, experiment.trainer
+    patience = experiment.config.train.patience
+    if patience:
+        mode = "max" if problem.higher_is_better else "min"
+        yield keras.callbacks.EarlyStopping(f"val_{problem.metric}", patience=patience, mode=mode)
+    yield keras.callbacks.TensorBoard(str(workdir / "tensorboard"), write_graph=False)
+    yield MetricsFile(workdir / METRICS, trainer)
+    yield interrupt
+    yield Checkpoints(workdir / CHECKPOINTS, trainer, problem.higher_is_better, identity)
+
+
+def _check_workdir(config: ConfigDict, workdir: Path) -> None:
+    if workdir.exists() and not workdir.is_dir():
+        raise RunError(f"{workdir} must be a directory, received a file.")
+    path = workdir / CONFIG
+    if not path.exists():
+        if workdir.exists() and any(workdir.iterdir()):
+            raise RunError(f"{workdir} is not empty and holds no run ({CONFIG} is missing): choose another directory.")
+        return
+    old, new = (dict(flatten(config_to_json(c))) for c in (config_from_json(path.read_text()), config))
+    changed = [key for key in new if new[key] != old[key] and not (key == MAY_GROW and new[key] > old[key])]
+    if changed:
+        differences = "; ".join(f"{key}: {old[key]!r} there, {new[key]!r} asked" for key in changed)
+        raise RunError(
+            f"{workdir} holds a run with another configuration ({differences}). Only {MAY_GROW} may change, and only "
+            "grow: choose another directory."
+        )
+
+
+def _restore(experiment: Experiment, path: Path, identity: dict[str, Any] | None) -> None:
+    values, metadata = read_checkpoint(path)
+    if identity is not None and metadata["dataset"] != identity["dataset"]:
+        raise CheckpointError(
+            f"{path} was trained on other data (fingerprint {metadata['dataset'][:12]}, now {identity['dataset'][:12]}): "
+            "restore the data, or train in another directory."
+        )
+    experiment.trainer.restore(values, metadata)

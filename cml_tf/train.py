@@ -1,0 +1,28 @@
+"""Meta-trains a model: `python -m cml_tf.train --config=configs/NAME.py --workdir=DIR [--config.train.steps=50 ...]`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+from ml_collections import config_flags
+
+from cml_tf.command_line import checked_config, run
+from cml_tf.runs import train_run
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Configuration file, with a variant after a colon: configs/x.py:smoke.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; made if missing, resumed if it holds this run.")
+_VERBOSE = flags.DEFINE_integer("verbose", 1, "0 silent, 1 progress bar, 2 one line an epoch.", 0, 2)
+
+
+def main(arguments: list[str]) -> None:
+    """Trains or resumes."""
+    del arguments
+    train_run(checked_config(_CONFIG.value), Path(_WORKDIR.value), _VERBOSE.value)
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["config", "workdir"])
+    run(main)

@@ -1,0 +1,247 @@
+"""The outer loop. The loop is ours; everything around it is Keras': callbacks, progress bar, optimisers, metrics."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from cml_tf.adaptation.base import AdaptationRule
+from cml_tf.callback_state import callback_states, restore_callback_states
+from cml_tf.checkpoints import assign_values, named_values
+from cml_tf.datasets.base import EpisodeSource
+from cml_tf.episodes import Episode, validated
+from cml_tf.evaluator import Evaluator
+from cml_tf.learners.learner import Learner
+from cml_tf.meta_step import MetaStep, StepResult
+from cml_tf.method import Method
+from cml_tf.objectives.base import ObjectiveTerm, TaskReducer, mean_over_tasks
+from cml_tf.problems import Problem
+from cml_tf.running_means import RunningMeans
+
+
+class NonFiniteLoss(ArithmeticError):
+    """Training met a loss or gradient that is not finite. The step's update was not made."""
+
+
+class Validation(NamedTuple):
+    """How to validate: the first `episodes` tasks of a source.
+
+    Attributes:
+      source: of validation episodes.
+      episodes: how many tasks.
+      steps: inner steps; None for as many as in training.
+    """
+
+    source: EpisodeSource
+    episodes: int
+    steps: int | None = None
+
+
+class Trainer:
+    """Meta-trains a learner.
+
+    Example:
+      >>> trainer = Trainer(learner, rule, [QueryLoss(problem), CoLearner(layer, problem)], problem)
+      >>> trainer.fit(dataset.episodes("train", ways=5, shots=1, queries=15, seed=0), steps=1000)
+
+    Args:
+      learner: what is adapted.
+      rule: how it adapts.
+      terms: of the outer loss.
+      problem: what the targets mean; foreign episodes are checked against it.
+      reducer: of per-task losses.
+      optimizer: a Keras optimiser for all variable groups (each variable has slots of its own), or a mapping from
+        groups (`Method.trained_variables`) to optimisers; Adam at 1e-3 by default.
+      clip_norm: largest global gradient norm of a group; 0 for none.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        rule: AdaptationRule,
+        terms: Sequence[ObjectiveTerm],
+        problem: Problem,
+        *,
+        reducer: TaskReducer = mean_over_tasks,
+        optimizer: keras.optimizers.Optimizer | Mapping[str, keras.optimizers.Optimizer] | None = None,
+        clip_norm: float = 0.0,
+    ) -> None:
+        self.method = Method(learner, rule, terms, reducer)
+        self.problem = problem
+        optimizer = optimizer or keras.optimizers.Adam(1e-3)
+        groups = self.method.trained_variables()
+        by_group = optimizer if isinstance(optimizer, Mapping) else dict.fromkeys(groups, optimizer)
+        self.meta_step = MetaStep(self.method, by_group, clip_norm)
+        self.step = 0
+        self.stopped = False
+        self.host = _callback_host(self.method, self.meta_step.optimizers[0])
+        self._means = RunningMeans()
+        self._evaluators: dict[int | None, Evaluator] = {}
+        self._callbacks: Sequence[keras.callbacks.Callback] = ()
+        self._restored: dict[str, Any] = {}
+
+    def fit(
+        self,
+        episodes: EpisodeSource | Iterable[Episode],
+        steps: int,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        validation: Validation | None = None,
+        validate_every: int = 100,
+        meta_batch: int = 4,
+        verbose: int = 1,
+    ) -> dict[str, list[float]]:
+        """Trains until `steps` outer steps have been made in all, earlier calls and restored ones included.
+
+        An *epoch*, for callbacks, is `validate_every` steps with the validation after it. A callback stops training at
+        the end of the current step by `model.stop_training = True`.
+
+        Args:
+          episodes: an `EpisodeSource`, or any iterable of meta-batches (which is skipped forward after a restore, so
+            that it must yield the same episodes again).
+          steps: outer steps in all.
+          callbacks: Keras callbacks; they see the metrics of the epoch by name, validation ones with prefix `val_`.
+          validation: what to validate on; None for no validation.
+          validate_every: steps an epoch.
+          meta_batch: tasks a step, for an `EpisodeSource`.
+          verbose: 0 silent, 1 progress bar, 2 one line an epoch.
+
+        Returns:
+          The history of this call: metric name to a list with one value an epoch.
+
+        Raises:
+          NonFiniteLoss: naming step, task and episode. Variables are as after the step before.
+          ValueError: if the iterable ends early, an episode is malformed, or a number is out of range.
+        """
+        if steps < 1 or validate_every < 1:
+            raise ValueError(f"steps and validate_every must be at least 1, received {steps} and {validate_every}.")
+        history = keras.callbacks.History()
+        epochs = -(-steps // validate_every)
+        runner = keras.callbacks.CallbackList(
+            [*callbacks, history],
+            add_progbar=verbose > 0,
+            model=self.host,
+            verbose=verbose,
+            epochs=epochs,
+            steps=validate_every,
+        )
+        self._callbacks = tuple(callbacks)
+        self.host.stop_training = self.stopped
+        runner.on_train_begin()
+        restore_callback_states(self._callbacks, self._restored)
+        batches = self._batches(episodes, meta_batch)
+        while self.step < steps and not self.host.stop_training:
+            self._epoch(runner, batches, validation, steps, validate_every)
+        runner.on_train_end()
+        return history.history
+
+    def _epoch(
+        self,
+        runner: keras.callbacks.CallbackList,
+        batches: Iterator[Episode],
+        validation: Validation | None,
+        steps: int,
+        validate_every: int,
+    ) -> None:
+        epoch, first = divmod(self.step, validate_every)
+        last = min(validate_every, steps - epoch * validate_every)
+        runner.on_epoch_begin(epoch)
+        tasks, started = 0, time.perf_counter()
+        for position in range(first, last):
+            runner.on_train_batch_begin(position)
+            tasks += self._one_step(batches)
+            logs = {**self._means.result(), "tasks_per_second": tasks / (time.perf_counter() - started)}
+            runner.on_train_batch_end(position, logs)
+            if self.host.stop_training:
+                return
+        if validation is not None:
+            logs |= {f"val_{name}": value for name, value in self._validate(validation).items()}
+        self._means.reset()
+        runner.on_epoch_end(epoch, logs)
+        self.stopped = self.host.stop_training
+
+    def _one_step(self, batches: Iterator[Episode]) -> int:
+        episode = next(batches, None)
+        if episode is None:
+            raise ValueError(f"the iterable of episodes ended after {self.step} steps; more were asked for.")
+        result = self.meta_step(episode)
+        metrics = {name: value.numpy() for name, value in result.metrics.items()}
+        if not result.finite:
+            raise NonFiniteLoss(self._describe(result))
+        self._means.update(metrics)
+        self.step += 1
+        return len(next(iter(metrics.values())))
+
+    def _describe(self, result: StepResult) -> str:
+        losses = result.term_losses.numpy()
+        tasks = np.flatnonzero(~np.isfinite(losses).all(1))
+        first = self.step * len(losses)
+        if tasks.size:
+            where = ", ".join(f"episode {first + task} (task {task}): {losses[task].tolist()}" for task in tasks)
+            what = f"a loss that is not finite in {where}"
+        else:
+            what = f"a gradient that is not finite, though all losses are, in episodes {first} to {first + len(losses) - 1}"
+        names = [term.name for term in self.method.terms]
+        return (
+            f"step {self.step} has {what} (terms {names}). The update was not made. Lower the inner or outer rate, or "
+            "set a gradient clipping norm."
+        )
+
+    def _validate(self, validation: Validation) -> dict[str, float]:
+        if validation.steps not in self._evaluators:
+            rule = self.method.rule if validation.steps is None else self.method.rule.with_steps(validation.steps)
+            method = Method(self.method.learner, rule, self.method.terms, self.method.reducer)
+            self._evaluators[validation.steps] = Evaluator(method, self.problem.metric)
+        metrics = self._evaluators[validation.steps].metrics(validation.source.batches(0, 4), validation.episodes)
+        return {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
+
+    def _batches(self, episodes: EpisodeSource | Iterable[Episode], meta_batch: int) -> Iterator[Episode]:
+        if isinstance(episodes, EpisodeSource):
+            return iter(episodes.batches(self.step * meta_batch, meta_batch))
+        return itertools.islice(validated(episodes, self.problem), self.step, None)
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Everything that exact resumption needs: arrays by name, and a JSON object."""
+        groups = {**self.method.all_variables(), **self._optimizer_variables()}
+        metadata = {
+            "step": self.step,
+            "stopped": self.stopped,
+            "means": self._means.state,
+            "callbacks": callback_states(self._callbacks),
+        }
+        return named_values(groups), metadata
+
+    def restore(self, values: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+        """Continues from a `state`; callbacks get theirs back when `fit` begins.
+
+        Raises:
+          CheckpointError: if the state is another model's.
+        """
+        groups = {**self.method.all_variables(), **self._optimizer_variables()}
+        assign_values(groups, values)
+        self.step = metadata["step"]
+        self.stopped = metadata["stopped"]
+        self._means.state = metadata["means"]
+        self._restored = metadata["callbacks"]
+
+    def _optimizer_variables(self) -> dict[str, Sequence[keras.Variable]]:
+        return {f"optimizer_{i}": optimizer.variables for i, optimizer in enumerate(self.meta_step.optimizers)}
+
+
+def _callback_host(method: Method, optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """The model that Keras callbacks see: the layers that are trained and the optimiser; it is never called."""
+
+    class MetaTraining(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            raise NotImplementedError("this model only carries state for callbacks; use Learner.call.")
+
+    host = MetaTraining(name="meta_training")
+    host.extractor, host.head = method.learner.extractor, method.learner.head
+    host.term_layers = [term.layer for term in method.terms if hasattr(term, "layer")]
+    host.built = True
+    host.compile(optimizer=optimizer)
+    return host

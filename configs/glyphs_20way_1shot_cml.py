@@ -1,0 +1,13 @@
+"""Glyphs, 20-way 1-shot classification, CML (PAPER 4.2).
+
+python -m cml_tf.train --config=configs/glyphs_20way_1shot_cml.py --workdir=runs/glyphs_20way_1shot_cml
+"""
+
+from ml_collections import ConfigDict
+
+from cml_tf import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The configuration; variants as in `cml_tf.presets`."""
+    return presets.glyphs(ways=20, shots=1, method="cml", variant=variant)

@@ -1,0 +1,13 @@
+"""Glyphs, 5-way 5-shot classification, MAML (PAPER 4.2).
+
+python -m cml_tf.train --config=configs/glyphs_5way_5shot_maml.py --workdir=runs/glyphs_5way_5shot_maml
+"""
+
+from ml_collections import ConfigDict
+
+from cml_tf import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The configuration; variants as in `cml_tf.presets`."""
+    return presets.glyphs(ways=5, shots=5, method="maml", variant=variant)

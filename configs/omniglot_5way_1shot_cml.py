@@ -1,0 +1,13 @@
+"""Omniglot, 5-way 1-shot classification, CML (PAPER 4.2).
+
+python -m cml_tf.train --config=configs/omniglot_5way_1shot_cml.py --workdir=runs/omniglot_5way_1shot_cml
+"""
+
+from ml_collections import ConfigDict
+
+from cml_tf import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The configuration; variants as in `cml_tf.presets`."""
+    return presets.omniglot(ways=5, shots=1, method="cml", variant=variant)

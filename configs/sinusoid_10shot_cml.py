@@ -1,0 +1,13 @@
+"""Sinusoid, 10-shot regression, CML (PAPER 4.1).
+
+python -m cml_tf.train --config=configs/sinusoid_10shot_cml.py --workdir=runs/sinusoid_10shot_cml
+"""
+
+from ml_collections import ConfigDict
+
+from cml_tf import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The configuration; variants as in `cml_tf.presets`."""
+    return presets.sinusoid(shots=10, method="cml", variant=variant)

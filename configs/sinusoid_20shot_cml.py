@@ -1,0 +1,13 @@
+"""Sinusoid, 20-shot regression, CML (PAPER 4.1).
+
+python -m cml_tf.train --config=configs/sinusoid_20shot_cml.py --workdir=runs/sinusoid_20shot_cml
+"""
+
+from ml_collections import ConfigDict
+
+from cml_tf import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The configuration; variants as in `cml_tf.presets`."""
+    return presets.sinusoid(shots=20, method="cml", variant=variant)

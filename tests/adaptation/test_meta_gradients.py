@@ -1,0 +1,106 @@
+"""Every update rule x objective x learner: the meta-gradient is what it says it is, under every hypergradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import make_hypergradient
+from cml_tf.episodes import Episode
+from cml_tf.learners import Parameters
+from cml_tf.method import Method
+from tests.helpers.contract_tables import LEARNERS, TERMS, UPDATE_RULES, make_episode, make_method
+from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
+from tests.helpers.seeded_episodes import one_task
+
+CASES = [
+    pytest.param(rule, terms, learner, id=f"{rule}-{terms}-{learner}")
+    for rule in UPDATE_RULES
+    for terms in TERMS
+    for learner in LEARNERS
+]
+
+
+@pytest.mark.parametrize(("rule", "terms", "learner"), CASES)
+def test_meta_gradient(float64, rule, terms, learner):
+    method, episode = make_method(rule, terms, learner), make_episode(learner)
+    assert set(method.trained_variables()) >= {"learner"} | ({"adaptation"} if UPDATE_RULES[rule].rated else set())
+
+    reverse = gradients_of(method, episode)
+    assert all(gradient is not None for group in reverse.values() for gradient in group)
+    assert_matches_central_differences(method, episode)
+
+    method.rule.hypergradient = make_hypergradient("reverse_rematerialised")
+    assert_same_gradients(gradients_of(method, episode), reverse)
+
+    method.rule.hypergradient = make_hypergradient("first_order")
+    assert_same_gradients(gradients_of(method, episode), _query_gradients(method, episode, UPDATE_RULES[rule].rated))
+
+
+def _query_gradients(method: Method, episode: Episode, rated: tuple[str, ...]) -> dict[str, list[tf.Tensor]]:
+    """The gradient of the weighted query losses at the adapted parameters, with nothing of the inner loop in it.
+
+    Inner gradients being constants, adapted = initial - rates * (their sum), which gives the rates' gradient too.
+    """
+    tasks = int(episode.support.targets.shape[0])
+    total: dict[str, list[tf.Tensor]] = {}
+    for position in range(tasks):
+        for group, gradients in _of_one_task(method, one_task(episode, position), rated).items():
+            shares = [gradient / tasks for gradient in gradients]
+            total[group] = [a + b for a, b in zip(total[group], shares, strict=True)] if group in total else shares
+    return total
+
+
+def _of_one_task(method: Method, task: Episode, rated: tuple[str, ...]) -> dict[str, list[tf.Tensor]]:
+    learner, initial, values = method.learner, method.rule.initial(method.learner), method.term_values()
+    adapted = tf.nest.map_structure(tf.stop_gradient, method.outcome(initial, task).adapted.parameters)
+    with tf.GradientTape() as tape:
+        tape.watch(tf.nest.flatten((adapted, values)))
+        features, outputs, _ = learner.call(adapted, initial.state, task.query.inputs, (), training=False)
+        loss = tf.constant(0.0, tf.float64)
+        for term, own in zip(method.terms, values, strict=True):
+            outputs_of_term = term.outputs(features, own) if own else tf.nest.flatten(outputs)[term.head]
+            log_probabilities = tf.nn.log_softmax(outputs_of_term)
+            picked = tf.gather(log_probabilities, task.query.targets, batch_dims=1)
+            loss -= term.weight * tf.reduce_mean(picked)
+    gradients, of_terms = tape.gradient(loss, (adapted, values))
+    result = {"learner": tf.nest.flatten(tuple(gradients))}
+    result.update({term.name: list(own) for term, own in zip(method.terms, of_terms, strict=True) if own})
+    if rated:
+        result["adaptation"] = _rate_gradients(initial, adapted, gradients, rated)
+    return result
+
+
+def _rate_gradients(initial, adapted: Parameters, gradients: Parameters, rated: tuple[str, ...]) -> list[tf.Tensor]:
+    rates, result = iter(initial.meta), []
+    for group in rated:
+        for start, end, gradient in zip(
+            getattr(initial.parameters, group), getattr(adapted, group), getattr(gradients, group), strict=True
+        ):
+            result.append(gradient * (end - start) / next(rates))
+    return result
+
+
+def test_reverse_and_first_order_differ(float64):
+    """Otherwise the table above would prove nothing about the second order."""
+    method, episode = make_method(), make_episode()
+    reverse = gradients_of(method, episode)["learner"]
+    method.rule.hypergradient = make_hypergradient("first_order")
+    first_order = gradients_of(method, episode)["learner"]
+    assert max(np.abs(a - b).max() for a, b in zip(reverse, first_order, strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_rematerialised_equals_reverse_when_compiled(float64, learner):
+    """The backward pass runs the step again: inside a compiled graph that must give the same too."""
+    method, episode = make_method("meta_sgd", "co_learner", learner, steps=3), make_episode(learner)
+    expected = gradients_of(method, episode)
+    method.rule.hypergradient = make_hypergradient("reverse_rematerialised")
+    compiled = tf.function(lambda meta_batch: gradients_of(method, meta_batch), autograph=False)
+    assert_same_gradients(compiled(episode), expected)
+
+
+def test_unknown_hypergradient_is_named():
+    with pytest.raises(ValueError, match=r"one of reverse, reverse_rematerialised, first_order, received 'implicit'"):
+        make_hypergradient("implicit")

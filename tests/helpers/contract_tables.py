@@ -1,0 +1,103 @@
+"""The axes of the contract tests: a new update rule, hypergradient, set of terms or learner is a new row here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, UpdateRule, anil, boil
+from cml_tf.episodes import Episode
+from cml_tf.learners import Learner
+from cml_tf.method import Method
+from cml_tf.objectives import ObjectiveTerm, QueryLoss
+from cml_tf.problems import Classification, Problem
+from tests.helpers.models import (
+    CONV_SHAPE,
+    MLP_SHAPE,
+    randomise,
+    smooth_co_learner,
+    smooth_conv,
+    smooth_mlp,
+    two_headed,
+)
+from tests.helpers.seeded_episodes import classification_episode
+
+PROBLEM = Classification(3)
+RATE = 0.3
+
+
+@dataclass(frozen=True)
+class RuleRow:
+    """An update rule and what is known about it.
+
+    Attributes:
+      make: makes the rule.
+      moves: the groups that adaptation changes.
+      rated: the groups whose inner rates are meta-learned.
+    """
+
+    make: Callable[[], UpdateRule]
+    moves: tuple[str, ...]
+    rated: tuple[str, ...] = ()
+
+
+UPDATE_RULES = {
+    "sgd": RuleRow(lambda: SGD(RATE), ("extractor", "head")),
+    "meta_sgd": RuleRow(lambda: MetaSGD(RATE), ("extractor", "head"), ("extractor", "head")),
+    "anil_sgd": RuleRow(lambda: anil(SGD(RATE)), ("head",)),
+    "anil_meta_sgd": RuleRow(lambda: anil(MetaSGD(RATE)), ("head",), ("head",)),
+    "boil_sgd": RuleRow(lambda: boil(SGD(RATE)), ("extractor",)),
+    "boil_meta_sgd": RuleRow(lambda: boil(MetaSGD(RATE)), ("extractor",), ("extractor",)),
+    "a_rule_for_each": RuleRow(lambda: Partition(SGD(RATE), MetaSGD(RATE)), ("extractor", "head"), ("head",)),
+    "frozen": RuleRow(Partition, ()),
+}
+
+
+def _query_loss(problem: Problem) -> list[ObjectiveTerm]:
+    return [QueryLoss(problem)]
+
+
+def _co_learner(problem: Problem) -> list[ObjectiveTerm]:
+    return [QueryLoss(problem), smooth_co_learner(problem)]
+
+
+def _two_co_learners(problem: Problem) -> list[ObjectiveTerm]:
+    second = smooth_co_learner(problem, name="second_co_learner", weight=0.3, prefix="second_co_")
+    return [*_co_learner(problem), second]
+
+
+def _both_heads(problem: Problem) -> list[ObjectiveTerm]:
+    return [QueryLoss(problem), QueryLoss(problem, head=1, name="second_head", weight=0.7, prefix="second_")]
+
+
+TERMS = {
+    "query_loss": _query_loss,
+    "co_learner": _co_learner,
+    "two_co_learners": _two_co_learners,
+    "cl": _both_heads,
+}
+
+LEARNERS: dict[str, tuple[Callable[[], Learner], tuple[int, ...]]] = {
+    "mlp": (smooth_mlp, MLP_SHAPE),
+    "conv": (smooth_conv, CONV_SHAPE),
+}
+
+
+def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "mlp", steps: int = 2) -> Method:
+    """A method from the tables, every variable of it at a seeded random value."""
+    make, input_shape = LEARNERS[learner]
+    made = make()
+    if terms == "cl":
+        made = two_headed(made, input_shape)
+    descent = GradientDescent(PROBLEM, UPDATE_RULES[rule].make(), steps)
+    method = Method(made, descent, TERMS[terms](PROBLEM))
+    for seed, term in enumerate(method.terms, start=10):
+        randomise(term.variables, seed)
+    for position, rates in enumerate(method.rule.meta_variables):
+        rates.assign(rates * (1.0 + 0.1 * (position + 1)))
+    return method
+
+
+def make_episode(learner: str = "mlp", seed: int = 0, tasks: int = 2) -> Episode:
+    """A meta-batch for that learner."""
+    return classification_episode(seed, tasks=tasks, shape=LEARNERS[learner][1])

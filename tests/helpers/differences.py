@@ -1,0 +1,73 @@
+"""Gradients against central differences, and other comparisons of gradients by variable group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.episodes import Episode
+from cml_tf.meta_step import evaluate_losses, meta_gradient
+from cml_tf.method import Method
+
+STEP = 1e-5
+RELATIVE = 1e-6
+# What rounding leaves of a loss around 1 when two values are subtracted and divided by twice the step.
+ROUNDING = 5e-11
+
+Gradients = Mapping[str, Sequence[tf.Tensor]]
+
+
+def gradients_of(method: Method, episode: Episode) -> dict[str, tuple[tf.Tensor, ...]]:
+    """The meta-gradient by variable group, under the terms' own weights."""
+    return meta_gradient(method, episode, method.weights()).gradients
+
+
+def outer_loss(method: Method, episode: Episode) -> float:
+    """The outer loss under the terms' own weights."""
+    losses, _ = evaluate_losses(method, episode)
+    return float(method.reducer(tf.reduce_sum(losses * method.weights(), 1)))
+
+
+def assert_matches_central_differences(method: Method, episode: Episode, directions: int = 2, seed: int = 0) -> None:
+    """Compares the meta-gradient with central differences: along random directions, every variable group apart."""
+    generator = np.random.default_rng(seed)
+    gradients = gradients_of(method, episode)
+    for group, variables in method.trained_variables().items():
+        for trial in range(directions):
+            direction = _direction(generator, variables)
+            expected = _along(method, episode, variables, direction)
+            received = sum(np.sum(part * np.asarray(g)) for part, g in zip(direction, gradients[group], strict=True))
+            np.testing.assert_allclose(
+                received, expected, rtol=RELATIVE, atol=ROUNDING, err_msg=f"group {group}, direction {trial}"
+            )
+
+
+def assert_same_gradients(received: Gradients, expected: Gradients, tolerance: float = 1e-10) -> None:
+    """Every tensor of every group agrees, absolutely and relatively."""
+    assert set(received) == set(expected)
+    for group in expected:
+        for position, (left, right) in enumerate(zip(received[group], expected[group], strict=True)):
+            np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance, err_msg=f"{group}[{position}]")
+
+
+def _direction(generator: np.random.Generator, variables: Sequence[keras.Variable]) -> list[np.ndarray]:
+    parts = [generator.standard_normal(variable.shape) for variable in variables]
+    length = np.sqrt(sum(np.sum(part**2) for part in parts))
+    return [part / length for part in parts]
+
+
+def _along(
+    method: Method, episode: Episode, variables: Sequence[keras.Variable], direction: Sequence[np.ndarray]
+) -> float:
+    start = [variable.numpy() for variable in variables]
+    losses = []
+    for sign in (1.0, -1.0):
+        for variable, value, part in zip(variables, start, direction, strict=True):
+            variable.assign(value + sign * STEP * part)
+        losses.append(outer_loss(method, episode))
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+    return (losses[0] - losses[1]) / (2 * STEP)

@@ -1,0 +1,60 @@
+"""Tiny learners: smooth ones for finite differences, and seeded values for all their variables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import keras
+import numpy as np
+
+from cml_tf.learners import Learner, Normalisation, TwoHeads, mlp, mlp_co_learner
+from cml_tf.objectives import CoLearner
+from cml_tf.problems import Problem
+
+MLP_SHAPE = (2,)
+CONV_SHAPE = (5, 5, 1)
+
+
+def smooth_mlp(outputs: int = 3, seed: int = 0) -> Learner:
+    """2-4-3-outputs with tanh: differentiable as often as one likes."""
+    learner = mlp(outputs, MLP_SHAPE, hidden=(4, 3), activation="tanh")
+    randomise(learner, seed)
+    return learner
+
+
+def smooth_conv(outputs: int = 3, seed: int = 0) -> Learner:
+    """Convolution, normalisation, softplus and average-pool, with a linear head on 5x5 images."""
+    extractor = keras.Sequential(
+        [keras.layers.Conv2D(2, 3, padding="same"), Normalisation(), keras.layers.Activation("softplus")],
+        name="extractor",
+    )
+    head = keras.Sequential(
+        [keras.layers.AveragePooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)], name="head"
+    )
+    learner = Learner(extractor, head, input_shape=CONV_SHAPE)
+    randomise(learner, seed)
+    return learner
+
+
+def two_headed(learner: Learner, input_shape: tuple[int, ...], outputs: int = 3, seed: int = 0) -> Learner:
+    """CL's learner: the same extractor with a linear head and a co-learner's layers as a second one."""
+    first = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(outputs)], name="first")
+    second = keras.Sequential([keras.layers.Flatten(), *mlp_co_learner(outputs, 3, "tanh").layers], name="second")
+    both = Learner(learner.extractor, TwoHeads(first, second), input_shape=input_shape)
+    randomise(both, seed)
+    return both
+
+
+def smooth_co_learner(problem: Problem, name: str = "co_learner", weight: float = 0.7, prefix: str = "co_") -> CoLearner:
+    """One hidden tanh layer on flattened features."""
+    layers = [keras.layers.Flatten(), *mlp_co_learner(problem.outputs, 3, "tanh").layers]
+    return CoLearner(keras.Sequential(layers, name=name), problem, name=name, weight=weight, prefix=prefix)
+
+
+def randomise(owner: Learner | Iterable[keras.Variable], seed: int, scale: float = 0.5) -> None:
+    """Seeded values everywhere, so that no zero or one that an initialiser left can hide a mistake."""
+    variables = [*owner.variables.extractor, *owner.variables.head] if isinstance(owner, Learner) else list(owner)
+    generator = np.random.default_rng(seed)
+    for variable in variables:
+        centre = 1.0 if variable.name == "scale" else 0.0
+        variable.assign(centre + scale * generator.standard_normal(variable.shape))

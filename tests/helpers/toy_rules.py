@@ -1,0 +1,169 @@
+"""Toy methods, one on each axis: what later methods need of the interfaces, in the smallest form.
+
+None of these is offered to users. They stand here so that a change of an interface that would shut such methods out fails
+a test.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cml_tf.adaptation import AdaptationRule, AdaptedTask, Initial, RuleState, UpdateRule
+from cml_tf.adaptation.update_rules import Gradients
+from cml_tf.episodes import Examples
+from cml_tf.learners import Learner, Parameters
+from cml_tf.objectives import ObjectiveTerm, TaskOutcome, TermLoss
+from cml_tf.problems import Problem
+
+
+class RidgeRegression(AdaptationRule):
+    """Closed form: ridge regression on the features, centred over support *and* query inputs.
+
+    The logarithm of the penalty is meta-learned. Learners for it have no head of their own.
+    """
+
+    uses_query_inputs = True
+
+    def build(self, learner: Learner) -> None:
+        if not self.meta_variables:
+            self.meta_variables = (keras.Variable(-1.0, dtype=keras.config.floatx(), name="log_penalty"),)
+
+    def adapt(
+        self, learner: Learner, initial: Initial, support: Examples, context: Any, query_inputs: Any = None
+    ) -> RidgePredictor:
+        features = learner.call(initial.parameters, initial.state, support.inputs, context, training=True).features
+        queries = learner.call(initial.parameters, initial.state, query_inputs, context, training=False).features
+        centre = tf.reduce_mean(tf.concat([features, queries], 0), 0)
+        centred = features - centre
+        penalty = tf.exp(initial.meta[0]) * tf.eye(tf.shape(centred)[1], dtype=centred.dtype)
+        gram = tf.linalg.matmul(centred, centred, transpose_a=True) + penalty
+        weights = tf.linalg.solve(gram, tf.linalg.matmul(centred, support.targets, transpose_a=True))
+        return RidgePredictor(learner, initial, context, centre, weights)
+
+    def unpack(self, learner: Learner, initial: Initial, packed: tf.Tensor, context: Any) -> RidgePredictor:
+        width = learner.example_features.shape[-1]
+        centre, weights = tf.cast(packed[:width], initial.meta[0].dtype), tf.cast(packed[width:], initial.meta[0].dtype)
+        return RidgePredictor(learner, initial, context, centre, tf.reshape(weights, [width, -1]))
+
+
+class RidgePredictor(AdaptedTask):
+    """A linear map on centred features."""
+
+    def __init__(self, learner: Learner, initial: Initial, context: Any, centre: tf.Tensor, weights: tf.Tensor) -> None:
+        self.learner, self.initial, self.context = learner, initial, context
+        self.centre, self.weights = centre, weights
+
+    def predict(self, inputs: Any) -> tuple[Any, Any]:
+        initial = self.initial
+        forward = self.learner.call(initial.parameters, initial.state, inputs, self.context, training=False)
+        return forward.features, (forward.features - self.centre) @ self.weights
+
+    def pack(self) -> tf.Tensor:
+        return tf.cast(tf.concat([self.centre, tf.reshape(self.weights, [-1])], 0), tf.float32)
+
+
+class ContextShift(UpdateRule):
+    """Adapts a context vector only: a shift of the head's bias, whose start is meta-learned (after CAVIA).
+
+    No parameter moves: every forward pass sees the head through `before_step`.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def build(self, parameters: Parameters) -> None:
+        if not self.meta_variables:
+            bias = parameters.head[-1]
+            self.meta_variables = (keras.Variable(tf.fill(bias.shape, 0.1), dtype=bias.dtype, name="first_shift"),)
+
+    def moved(self, parameters: Parameters) -> Parameters:
+        return Parameters((), ())
+
+    def changed(self, parameters: Parameters) -> Parameters:
+        return Parameters((), parameters.head)
+
+    def init(self, parameters: Parameters, meta: tuple[tf.Tensor, ...]) -> RuleState:
+        return RuleState(adapted={"shift": meta[0]}, carried=tf.zeros([], tf.int32))
+
+    def before_step(self, parameters: Parameters, state: RuleState, meta: tuple[tf.Tensor, ...]) -> Parameters:
+        *others, bias = parameters.head
+        return parameters._replace(head=(*others, bias + state.adapted["shift"]))
+
+    def update(
+        self, gradients: Gradients, state: RuleState, parameters: Parameters, meta: tuple[tf.Tensor, ...]
+    ) -> tuple[Parameters, RuleState]:
+        shift = state.adapted["shift"] - self.rate * gradients.adapted["shift"]
+        return Parameters((), ()), RuleState({"shift": shift}, state.carried + 1)
+
+
+class Momentum(UpdateRule):
+    """Gradient descent with momentum: state that is carried, not adapted."""
+
+    def __init__(self, rate: float, decay: float = 0.5) -> None:
+        super().__init__()
+        self.rate, self.decay = rate, decay
+
+    def init(self, parameters: Parameters, meta: tuple[tf.Tensor, ...]) -> RuleState:
+        return RuleState(carried=tf.nest.map_structure(tf.zeros_like, parameters))
+
+    def update(
+        self, gradients: Gradients, state: RuleState, parameters: Parameters, meta: tuple[tf.Tensor, ...]
+    ) -> tuple[Parameters, RuleState]:
+        velocity = tf.nest.map_structure(lambda v, g: self.decay * v + g, state.carried, gradients.parameters)
+        return tf.nest.map_structure(lambda v: -self.rate * v, velocity), RuleState(carried=velocity)
+
+
+class MultiStepLoss(ObjectiveTerm):
+    """The query loss of every iterate, later ones weighing more (after MAML++)."""
+
+    def __init__(self, problem: Problem, weight: float = 1.0) -> None:
+        super().__init__("multi_step_loss", weight)
+        self.problem = problem
+
+    def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
+        losses = [
+            (position + 1.0) * tf.reduce_mean(self.problem.losses(iterate.predict(outcome.query.inputs)[1], targets))
+            for position, iterate in enumerate(outcome.adapted.iterates)
+            for targets in [outcome.query.targets]
+        ]
+        total = tf.add_n(losses)
+        return TermLoss(total, {"multi_step_loss": total})
+
+
+class GraphConvolution(keras.layers.Layer):
+    """One propagation over a graph that comes as context; the inputs are the node numbers of the examples."""
+
+    def __init__(self, units: int, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.units = units
+
+    def build(self, inputs_shape: Any, context_shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(3, self.units), name="kernel")
+
+    def call(self, inputs: tf.Tensor, context: Any = None) -> tf.Tensor:
+        transformed = tf.cast(context["features"], self.kernel.dtype) @ self.kernel
+        adjacency = context["adjacency"]
+        if isinstance(adjacency, tf.SparseTensor):
+            propagated = tf.sparse.sparse_dense_matmul(adjacency, transformed)
+        else:
+            propagated = adjacency @ transformed
+        return tf.tanh(tf.gather(propagated, inputs))
+
+
+class PassCounter(keras.layers.Layer):
+    """Threads a state through adaptation: how often the layer saw a support set, which scales its outputs."""
+
+    threads_state = True
+
+    def build(self, input_shape: Any) -> None:
+        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
+        self.passes = self.add_weight(shape=(), initializer="zeros", trainable=False, name="passes")
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if training:
+            self.passes.assign(self.passes + 1.0)
+        return inputs * self.scale * (1.0 + 0.1 * tf.convert_to_tensor(self.passes))

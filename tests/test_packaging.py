@@ -1,0 +1,212 @@
+"""The lock files, the project's metadata, the wheel and the scripts that set a machine up."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCKS = ("requirements.txt", "requirements-dev.txt")
+# Where the project's own code lives; what it imports must be declared.
+PACKAGES = ("cml_tf", "configs", "export")
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def declared_names(requirements: list[str]) -> set[str]:
+    return {canonical(re.match(r"[A-Za-z0-9._-]+", requirement)[0]) for requirement in requirements}
+
+
+def entries(lock: str) -> list[str]:
+    lines = (ROOT / lock).read_text().splitlines()
+    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_pins_every_line_exactly_and_with_a_marker_for_the_one_platform(lock):
+    for line in entries(lock):
+        assert re.fullmatch(r"[a-z0-9._-]+==[^\s;*]+ ; .*", line), line
+        assert "sys_platform == 'linux'" in line and "platform_machine == 'x86_64'" in line, line
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_lock_names_no_index(lock):
+    assert re.findall(r"://|^\s*-", (ROOT / lock).read_text(), flags=re.MULTILINE) == []
+
+
+def test_locks_hold_all_that_the_project_declares():
+    runtime, development = (declared_names(entries(lock)) for lock in LOCKS)
+    assert declared_names(PROJECT["project"]["dependencies"]) <= runtime
+    assert declared_names(PROJECT["project"]["optional-dependencies"]["dev"]) <= development
+
+
+def test_development_lock_repeats_the_runtime_lock():
+    """Installing one on top of the other then changes no version, in whichever order."""
+    runtime, development = (set(entries(lock)) for lock in LOCKS)
+    assert runtime <= development
+
+
+def test_lock_is_complete_for_the_installed_distributions():
+    """Each locked distribution that is installed here finds its requirements in the lock as well."""
+    locked = declared_names(entries(LOCKS[1]))
+    for name in sorted(locked):
+        try:
+            requires = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        for text in requires:
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                assert canonical(requirement.name) in locked, f"{name} needs {requirement.name}"
+
+
+def test_every_import_of_the_project_is_a_declared_dependency():
+    provided = importlib.metadata.packages_distributions()
+    declared = declared_names(PROJECT["project"]["dependencies"])
+    for file in sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module]
+            for first in {module.partition(".")[0] for module in modules}:
+                if first in sys.stdlib_module_names or (ROOT / first).is_dir():
+                    continue
+                distributions = {canonical(name) for name in provided.get(first, [])}
+                assert distributions & declared, f"{file.relative_to(ROOT)} imports {first}, which is not declared"
+
+
+def test_supported_pythons_agree_everywhere():
+    assert PROJECT["project"]["requires-python"] == ">=3.11,<3.14"
+    assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "tools/find_python.sh").read_text()
+    assert PROJECT["tool"]["ruff"]["target-version"] == "py311"
+    assert 'python_version = "3.11"' in (ROOT / "MODULE.bazel").read_text()
+
+
+def test_module_and_project_have_one_version():
+    version = re.search(r'^    version = "(.+)",$', (ROOT / "MODULE.bazel").read_text(), re.MULTILINE)
+    assert version[1] == PROJECT["project"]["version"]
+
+
+@pytest.fixture
+def project(tmp_path):
+    """A checkout with just what sets a machine up, and locks that need no network."""
+    shutil.copytree(ROOT / "tools", tmp_path / "tools")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for lock in LOCKS:
+        (tmp_path / lock).write_text("")
+    return tmp_path
+
+
+def fake_python(directory: Path, venv: str) -> str:
+    """A Python that passes the check of versions and runs `venv` when asked for an environment."""
+    program = directory / "python-of-the-test"
+    program.write_text(f'#!/bin/sh\n[ "$1" = -m ] || exit 0\n{venv}\n')
+    program.chmod(0o755)
+    return str(program)
+
+
+def run_make(directory: Path, *arguments: str) -> subprocess.CompletedProcess:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "PYTHON"))}
+    return subprocess.run(["make", *arguments], cwd=directory, env=environment, capture_output=True, text=True)
+
+
+def fake_environment(pip: str) -> str:
+    """Shell that makes a .venv whose Python runs `pip` whatever it is asked."""
+    return f"mkdir -p .venv/bin\nprintf '#!/bin/sh\\n{pip}\\n' >.venv/bin/python\nchmod +x .venv/bin/python"
+
+
+def test_unsuitable_python_is_one_line_that_says_what_to_do(project):
+    result = run_make(project, "PYTHON=/bin/false", ".venv/.installed-runtime")
+    (message,) = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    assert result.returncode != 0
+    assert message.startswith("error: no 64-bit Python 3.11, 3.12 or 3.13") and "make PYTHON=" in message
+    assert not (project / ".venv").exists()
+
+
+def test_foreign_platform_is_refused_before_anything_is_made(project):
+    """There, the markers of the lock would exclude every package, and pip would call that a success."""
+    (project / "bin").mkdir()
+    (project / "bin/uname").write_text('#!/bin/sh\n[ "$1" = -s ] && echo Darwin || echo arm64\n')
+    (project / "bin/uname").chmod(0o755)
+    result = run_make(project, f"PATH={project}/bin:{os.environ['PATH']}", ".venv/.installed-runtime")
+    assert "error: cml_tf needs Linux on x86_64; this machine is Darwin arm64." in result.stderr
+    assert result.returncode != 0 and not (project / ".venv").exists()
+
+
+def test_second_run_installs_nothing_and_a_changed_lock_does(project):
+    python = f"PYTHON={fake_python(project, fake_environment('echo ran >>runs-of-pip'))}"
+    for expected in (1, 1):
+        assert run_make(project, python, ".venv/.installed-dev").returncode == 0
+        assert len((project / "runs-of-pip").read_text().splitlines()) == expected
+    # The development lock holds the runtime lock, so there is nothing left to do for it.
+    assert run_make(project, python, ".venv/.installed-runtime").returncode == 0
+    assert len((project / "runs-of-pip").read_text().splitlines()) == 1
+    later = (project / ".venv/.installed-dev").stat().st_mtime_ns + 10**9
+    os.utime(project / "requirements.txt", ns=(later, later))
+    assert run_make(project, python, ".venv/.installed-dev").returncode == 0
+    assert len((project / "runs-of-pip").read_text().splitlines()) == 2
+
+
+def test_installation_that_failed_or_was_killed_is_not_taken_for_done(project):
+    failing = f"PYTHON={fake_python(project, fake_environment('exit 1'))}"
+    assert run_make(project, failing, ".venv/.installed-runtime").returncode != 0
+    assert not (project / ".venv/.installed-runtime").exists()
+    # A marker with no living process behind it: what pip left there is not to be trusted.
+    (project / ".venv/.installing").write_text("")
+    (project / ".venv/left-over").touch()
+    sound = f"PYTHON={fake_python(project, fake_environment('exit 0'))}"
+    assert run_make(project, sound, ".venv/.installed-runtime").returncode == 0
+    assert not (project / ".venv/left-over").exists()
+    assert (project / ".venv/.installed-runtime").exists()
+
+
+def test_environment_that_was_made_by_half_is_made_anew(project):
+    failing = f"PYTHON={fake_python(project, 'mkdir -p .venv/bin; touch .venv/left-over; exit 1')}"
+    assert run_make(project, failing, ".venv/.installed-runtime").returncode != 0
+    sound = f"PYTHON={fake_python(project, fake_environment('exit 0'))}"
+    assert run_make(project, sound, ".venv/.installed-runtime").returncode == 0
+    assert not (project / ".venv/left-over").exists()
+
+
+def test_second_installation_waits_for_the_one_under_way(project):
+    (project / ".venv").mkdir()
+    (project / ".venv/.installing").write_text(str(os.getpid()))
+    result = run_make(project, f"PYTHON={fake_python(project, 'exit 1')}", ".venv/.installed-runtime")
+    assert f"error: process {os.getpid()} is installing into .venv" in result.stderr
+    assert result.returncode != 0 and (project / ".venv/.installing").exists()
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_packages_their_data_and_the_type_marker(tmp_path):
+    """Built without isolation and without dependencies, so without a network."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("cml_tf", "export"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "LICENSE", "README.md"):
+        shutil.copy(ROOT / name, source)
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir=out"]
+    command = [sys.executable, "-m", "pip", "wheel", *options, "./source"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    (wheel,) = (tmp_path / "out").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    expected = {str(file.relative_to(source)) for name in ("cml_tf", "export") for file in (source / name).rglob("*")}
+    expected = {name for name in expected if (source / name).is_file() and not name.endswith("BUILD")}
+    assert "cml_tf/py.typed" in expected
+    assert expected - names == set()

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Installs one lock file into .venv, which is made first where there is none; the Makefile says when.
+#   sh tools/install_lock.sh requirements.txt | requirements-dev.txt
+#
+# The marker .venv/.installing stands while pip works. Found with nobody behind it, it tells of an installation that was
+# killed: pip may then take a half-copied package for an installed one, so the environment is made anew. The stamps
+# .venv/.installed-* come last, so what was cut short is never taken for done.
+set -eu
+
+lock=$1
+marker=.venv/.installing
+python=$(sh tools/find_python.sh)
+
+if [ -e "$marker" ]; then
+    other=$(cat "$marker")
+    if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then
+        echo "error: process $other is installing into .venv; wait for it (if it is no such thing, remove $marker)." >&2
+        exit 1
+    fi
+    rm -rf .venv
+fi
+if ! [ -e .venv/.created ] || ! [ -x .venv/bin/python ]; then
+    rm -rf .venv
+    "$python" -m venv .venv
+    touch .venv/.created
+fi
+
+rm -f .venv/.installed-runtime .venv/.installed-dev
+echo $$ >"$marker"
+echo "Installing $lock into .venv (2.7 GB the first time) ..."
+if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check -r "$lock"; then
+    # pip gave up by itself, and cleanly: what it has installed is whole.
+    rm -f "$marker"
+    exit 1
+fi
+rm -f "$marker"
+touch .venv/.installed-runtime
+# The development lock holds everything that the runtime lock holds, in the same versions.
+[ "$lock" = requirements.txt ] || touch .venv/.installed-dev
