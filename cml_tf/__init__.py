@@ -5,11 +5,11 @@ import os
 # TensorFlow reports its processor features and missing GPUs on every start; warnings and errors still come through.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
-from cml_tf.episodes import Episode, Examples  # noqa: E402
-from cml_tf.learners import Learner  # noqa: E402
-from cml_tf.model import AdaptedModel, FewShotModel, load  # noqa: E402
-from cml_tf.problems import Classification, Regression  # noqa: E402
-from cml_tf.trainer import NonFiniteLoss, Trainer, Validation  # noqa: E402
+from cml_tf.episodes import Episode, Examples
+from cml_tf.learners import Learner
+from cml_tf.model import AdaptedModel, FewShotModel, load
+from cml_tf.problems import Classification, Regression
+from cml_tf.trainer import NonFiniteLoss, Trainer, Validation
 
 __all__ = [
     "AdaptedModel",

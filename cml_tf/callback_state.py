@@ -18,9 +18,7 @@ def callback_states(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, 
 
     A callback that keeps its state elsewhere offers `get_state()` and `set_state(state)` with a JSON object instead.
     """
-    return {
-        f"{position}:{type(callback).__name__}": _state(callback) for position, callback in enumerate(callbacks)
-    }
+    return {f"{position}:{type(callback).__name__}": _state(callback) for position, callback in enumerate(callbacks)}
 
 
 def restore_callback_states(callbacks: Sequence[keras.callbacks.Callback], states: Mapping[str, Any]) -> None:

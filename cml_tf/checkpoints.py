@@ -1,7 +1,7 @@
 """Checkpoints: one file each, whole or absent; arrays by name plus one JSON object. Nothing in them is executed.
 
-A checkpoint is a NumPy archive read without pickles. Its zip checksums reveal damage, and the names, shapes and numbers of
-its arrays must match the variables they are put into.
+A checkpoint is a NumPy archive read without pickles. Its zip checksums reveal damage, and the names and shapes of its
+arrays must match the variables they are put into.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def assign_values(groups: Mapping[str, Sequence[keras.Variable]], values: Mappin
     if set(variables) != set(values):
         missing, surplus = sorted(set(variables) - set(values)), sorted(set(values) - set(variables))
         raise CheckpointError(
-            f"the checkpoint belongs to another model: it lacks {missing[:3] or 'nothing'} and has {surplus[:3] or 'nothing'}"
-            " beyond this model's variables."
+            f"the checkpoint belongs to another model: it lacks {missing[:3] or 'nothing'} and has "
+            f"{surplus[:3] or 'nothing'} beyond this model's variables."
         )
     for name, variable in variables.items():
         if tuple(variable.shape) != values[name].shape:
@@ -64,8 +64,9 @@ def assign_values(groups: Mapping[str, Sequence[keras.Variable]], values: Mappin
 def write_checkpoint(path: Path, values: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
     """Writes arrays and metadata (JSON) to one file, atomically."""
     encoded = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
+    arrays: dict[str, Any] = {METADATA: encoded, **values}
     with atomic_file(path) as file:
-        np.savez(file, **{METADATA: encoded}, **values)
+        np.savez(file, **arrays)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -81,4 +82,6 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}.") from error
     except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise CheckpointError(f"the checkpoint {path} is damaged ({error}): remove it or restore it from a copy.") from error
+        raise CheckpointError(
+            f"the checkpoint {path} is damaged ({error}): remove it or restore it from a copy."
+        ) from error

@@ -1,8 +1,8 @@
 """Episodes: what a learner adapts to, what it is judged on, and the checks at the boundary.
 
 An *episode* is one few-shot task: a support set to adapt on and a query set to be judged on. Episodes travel in
-*meta-batches*: axis 0 of every tensor is the task axis, axis 1 counts examples. Inside the two loops each task is looked
-at alone, so the same classes also hold a single task without the task axis.
+*meta-batches*: axis 0 of every tensor is the task axis, axis 1 counts examples. Inside the two loops each task is
+looked at alone, so the same classes also hold a single task without the task axis.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def validate_episode(episode: Episode, problem: Problem) -> Episode:
       problem: what the targets mean.
 
     Returns:
-      The episode with float32 inputs where they were floats of another width (integers stay: they may be indices), int32
-      labels and float32 targets.
+      The episode with float32 inputs where they were floats of another width (integers stay: they may be indices),
+      int32 labels and float32 targets.
 
     Raises:
       ValueError: naming the field, what was expected and what was received.
@@ -121,9 +121,7 @@ def _validate_targets(field: str, targets: np.ndarray, problem: Problem) -> np.n
         expected = f"float targets [tasks, examples, {problem.outputs}]"
         width = problem.outputs
     if targets.dtype.kind not in "fiu" or targets.ndim != 3 or targets.shape[-1] != width:
-        raise ValueError(
-            f"{field} must be {expected}, received dtype {targets.dtype} and shape {list(targets.shape)}."
-        )
+        raise ValueError(f"{field} must be {expected}, received dtype {targets.dtype} and shape {list(targets.shape)}.")
     _check_finite(field, targets)
     return targets.astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""Scores a run: `python -m cml_tf.evaluate --workdir=DIR [--split=test --episodes=600 --steps=S --readout=... --compare=OTHER]`.
+"""Scores a run: `python -m cml_tf.evaluate --workdir=DIR [--episodes=600 --steps=S --readout=... --compare=OTHER]`.
 
 Prints a table, and one JSON object as the last line.
 """
@@ -17,13 +17,15 @@ from cml_tf.evaluator import Evaluation, PairedDifference, compare
 from cml_tf.readouts import READOUTS
 from cml_tf.runs import RunError, evaluate_run
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which classes to score on.")
 _EPISODES = flags.DEFINE_integer("episodes", None, "Episodes; the configuration's eval.episodes by default.", 2)
 _STEPS = flags.DEFINE_integer("steps", None, "Inner steps; the configuration's adaptation.eval_steps by default.", 0)
 _READOUT = flags.DEFINE_enum("readout", "learner", list(READOUTS), "Which head answers: CML, or a CML-dagger.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
-_COMPARE = flags.DEFINE_string("compare", None, "Another run, scored on the same episodes; gives the paired difference.")
+_COMPARE = flags.DEFINE_string(
+    "compare", None, "Another run, scored on the same episodes; gives the paired difference."
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -43,9 +45,7 @@ def main(arguments: list[str]) -> None:
 
 def _evaluate(workdir: Path) -> Evaluation:
     try:
-        return evaluate_run(
-            workdir, _SPLIT.value, _EPISODES.value, _STEPS.value, _READOUT.value, _CHECKPOINT.value
-        )
+        return evaluate_run(workdir, _SPLIT.value, _EPISODES.value, _STEPS.value, _READOUT.value, _CHECKPOINT.value)
     except ValueError as error:
         raise RunError(f"{workdir}: {error}") from error
 
@@ -72,5 +72,4 @@ def _table(runs: list[Path], results: list[Evaluation], difference: PairedDiffer
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["workdir"])
     run(main)

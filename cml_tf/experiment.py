@@ -62,11 +62,11 @@ def build_experiment(config: ConfigDict) -> Experiment:
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.learner.dtype_policy)
     dataset = _load(config)
-    problem: Problem = (
-        Regression(1) if dataset.problem_kind == "regression" else Classification(config.dataset.ways)
-    )
+    problem: Problem = Regression(1) if dataset.problem_kind == "regression" else Classification(config.dataset.ways)
     learner = _learner(config, dataset, problem)
-    rule = GradientDescent(problem, _update_rule(config), config.adaptation.steps, make_hypergradient(config.hypergradient))
+    rule = GradientDescent(
+        problem, _update_rule(config), config.adaptation.steps, make_hypergradient(config.hypergradient)
+    )
     trainer = Trainer(
         learner,
         rule,

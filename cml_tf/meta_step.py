@@ -72,9 +72,7 @@ def meta_gradient(method: Method, episode: Episode, weights: tf.Tensor) -> MetaG
     return MetaGradient(loss, losses, metrics, by_group)
 
 
-def _losses(
-    method: Method, initial: Any, term_values: Any, episode: Episode
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+def _losses(method: Method, initial: Any, term_values: Any, episode: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     def one(task: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         results = method.losses(initial, term_values, task)
         metrics = {name: value for result in results for name, value in result.metrics.items()}
@@ -111,9 +109,10 @@ class MetaStep:
             raise ValueError(f"clip_norm must be 0 (none) or positive, received {clip_norm}.")
         self.method = method
         self.clip_norm = clip_norm
+        distinct = {id(optimizers[group]): optimizers[group] for group in trained}
         self._groups_by_optimizer = [
             (optimizer, [group for group in trained if optimizers[group] is optimizer])
-            for optimizer in {id(optimizer): optimizer for optimizer in map(optimizers.get, trained)}.values()
+            for optimizer in distinct.values()
         ]
         for optimizer, groups in self._groups_by_optimizer:
             optimizer.build([variable for group in groups for variable in trained[group]])

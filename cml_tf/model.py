@@ -36,15 +36,13 @@ class FewShotModel:
         self.problem = problem
         self._full = full or method
 
-    def adapt(
-        self, inputs: Any, targets: Any, steps: int | None = None, context: Any = ()
-    ) -> AdaptedModel:
+    def adapt(self, inputs: Any, targets: Any, steps: int | None = None, context: Any = ()) -> AdaptedModel:
         """Adapts to one task.
 
         Args:
           inputs: `[examples, ...]`, in the value range that the model was trained with.
-          targets: classification: names or integers of any value, one an example, at most `ways` different ones, or soft
-            labels `[examples, ways]`; regression: `[examples]` (one output) or `[examples, outputs]`.
+          targets: classification: names or integers of any value, one an example, at most `ways` different ones, or
+            soft labels `[examples, ways]`; regression: `[examples]` (one output) or `[examples, outputs]`.
           steps: inner steps; as many as at evaluation by default; 0 for no adaptation.
           context: the task's context, if the learner takes one.
 
@@ -74,7 +72,9 @@ class FewShotModel:
             ("adaptation rule", count_parameters(self.method.rule.meta_variables)),
         ]
         served = sum(count for _, count in rows)
-        rows += [(f"{term.name} (phi)", count_parameters(term.variables)) for term in self._full.terms if term.variables]
+        rows += [
+            (f"{term.name} (phi)", count_parameters(term.variables)) for term in self._full.terms if term.variables
+        ]
         rows += [("served", served), ("trained", served + sum(count for _, count in rows[3:]))]
         text = "\n".join(f"{name:<24}{count:>12,}" for name, count in rows)
         print(text)
@@ -124,7 +124,7 @@ class AdaptedModel:
         self._predict = tf.function(self._outputs, autograph=False, reduce_retracing=True)
 
     def predict(self, inputs: Any) -> np.ndarray:
-        """Class probabilities `[examples, classes]` in the order of `class_names`, or predictions `[examples, outputs]`.
+        """Class probabilities `[examples, classes]` in `class_names` order, or predictions `[examples, outputs]`.
 
         With fewer classes than the model's ways, the unused columns are dropped and the rest sums to 1.
         """

@@ -1,7 +1,7 @@
 """Saved models: a directory with `model.json` (layers, rule and problem as JSON) and `variables.npz`.
 
-Layers are described by Keras' own serialisation and rebuilt in its safe mode: nothing in the files is executed. Layers and
-rules of your own must be registered with `keras.saving.register_keras_serializable`.
+Layers are described by Keras' own serialisation and rebuilt in its safe mode: nothing in the files is executed. Layers
+and rules of your own must be registered with `keras.saving.register_keras_serializable`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def write_model(path: Path, method: Method, problem: Problem) -> None:
     if not hasattr(inputs, "shape") or not isinstance(rule, GradientDescent) or learner.context != ():
         raise ValueError(
             "only learners with one input tensor and no context, adapted by GradientDescent, can be saved; received "
-            f"inputs {type(inputs).__name__} and rule {type(rule).__name__}. Keep a checkpoint of its variables instead."
+            f"inputs {type(inputs).__name__} and rule {type(rule).__name__}. Keep a checkpoint of its variables."
         )
     serialise = keras.saving.serialize_keras_object
     description = {

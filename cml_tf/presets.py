@@ -1,7 +1,7 @@
 """Ready experiments by data and method: what the files in configs/ are made of (settings: PAPER, DECISIONS).
 
-A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`, and the
-paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks).
+A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`, and
+the paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ METHODS = ("maml", "cml")
 
 
 def sinusoid(shots: int, method: str, variant: str = "") -> ConfigDict:
-    """Few-shot regression of sinusoids (paper 4.1): 1-40-40-1, one inner step at 0.01, gamma 0.2, 15,000 outer steps."""
+    """Few-shot regression of sinusoids (paper 4.1): 1-40-40-1, one inner step at 0.01, gamma 0.2, 15,000 steps."""
     config = default_config()
     with config.unlocked():
         config.dataset.update({"name": "sinusoid", "shots": shots, "queries": shots})

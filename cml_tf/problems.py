@@ -1,7 +1,7 @@
 """What is learned: classification or regression; how one task's outputs are scored against its targets.
 
-A problem turns the outputs of a head into a loss and a metric per example. Losses are Keras' own functions in the widest
-float they are given (the functional forms: `keras.losses.Loss` objects cast to `floatx`, which would ruin float64).
+A problem turns the outputs of a head into a loss and a metric per example. Losses are Keras' own functions, in the
+functional forms: `keras.losses.Loss` objects cast to `floatx`, which would ruin float64.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Classification:
         return self.ways
 
     def losses(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Cross-entropy per example, in nats, `[examples]`; targets are labels `[examples]` or soft `[examples, ways]`."""
+        """Cross-entropy in nats, `[examples]`; targets are labels `[examples]` or soft labels `[examples, ways]`."""
         outputs = at_least_float32(outputs)
         if targets.dtype.is_integer:
             return keras.losses.sparse_categorical_crossentropy(targets, outputs, from_logits=True)

@@ -37,7 +37,7 @@ def read_through(method: Method, problem: Problem, readout: str) -> Method:
         return Method(method.learner, method.rule, [_co_term(method, problem)])
     if not isinstance(method.rule, GradientDescent):
         raise ValueError(f"readout {readout!r} needs gradient descent, received {type(method.rule).__name__}.")
-    learner, phi = method.learner, _co_head(method)
+    learner, phi = method.learner, _co_head(method, problem)
     through_phi = Learner(learner.extractor, phi, example_inputs=learner.example_inputs, context=learner.context)
     rule = GradientDescent(
         problem,
@@ -57,7 +57,7 @@ def _co_term(method: Method, problem: Problem) -> Any:
     return CoLearner(term.layer, problem, prefix="")
 
 
-def _co_head(method: Method) -> Any:
+def _co_head(method: Method, problem: Problem) -> Any:
     if isinstance(method.learner.head, TwoHeads):
         return method.learner.head.second
-    return _co_term(method, method.rule.problem).layer
+    return _co_term(method, problem).layer

@@ -165,7 +165,7 @@ def _restore(experiment: Experiment, path: Path, identity: dict[str, Any] | None
     values, metadata = read_checkpoint(path)
     if identity is not None and metadata["dataset"] != identity["dataset"]:
         raise CheckpointError(
-            f"{path} was trained on other data (fingerprint {metadata['dataset'][:12]}, now {identity['dataset'][:12]}): "
-            "restore the data, or train in another directory."
+            f"{path} was trained on other data (fingerprint {metadata['dataset'][:12]}, now "
+            f"{identity['dataset'][:12]}): restore the data, or train in another directory."
         )
     experiment.trainer.restore(values, metadata)

@@ -24,7 +24,8 @@ def map_tasks(function: Callable[[Episode], Any], episode: Episode) -> Any:
     tasks = tf.nest.flatten(mapped)[0].shape[0]
 
     def one(parts: Any) -> Any:
-        return function(Episode(*parts, episode.context))
+        support, query = parts
+        return function(Episode(support, query, episode.context))
 
     if tasks is None:
         return tf.map_fn(one, mapped, fn_output_signature=_signature(one, mapped))

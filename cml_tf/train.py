@@ -1,4 +1,4 @@
-"""Meta-trains a model: `python -m cml_tf.train --config=configs/NAME.py --workdir=DIR [--config.train.steps=50 ...]`."""
+"""Meta-trains a model: `python -m cml_tf.train --config=configs/NAME.py --workdir=DIR [--config.train.steps=50]`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from cml_tf.runs import train_run
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, with a variant after a colon: configs/x.py:smoke.", lock_config=True
 )
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run; made if missing, resumed if it holds this run.")
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Directory of the run; made if missing, resumed if it holds this run.", required=True
+)
 _VERBOSE = flags.DEFINE_integer("verbose", 1, "0 silent, 1 progress bar, 2 one line an epoch.", 0, 2)
 
 
@@ -24,5 +26,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
+    flags.mark_flag_as_required("config")
     run(main)

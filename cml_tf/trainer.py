@@ -184,7 +184,7 @@ class Trainer:
             where = ", ".join(f"episode {first + task} (task {task}): {losses[task].tolist()}" for task in tasks)
             what = f"a loss that is not finite in {where}"
         else:
-            what = f"a gradient that is not finite, though all losses are, in episodes {first} to {first + len(losses) - 1}"
+            what = f"finite losses but a gradient that is not, in episodes {first} to {first + len(losses) - 1}"
         names = [term.name for term in self.method.terms]
         return (
             f"step {self.step} has {what} (terms {names}). The update was not made. Lower the inner or outer rate, or "

@@ -23,9 +23,7 @@ def unpack_task(
     changed = update_rule.changed(parameters)
     slots = tf.nest.flatten(tuple(changed)) + _threaded(learner, state)
     pieces = tf.split(packed, [int(slot.shape.num_elements()) for slot in slots]) if slots else []
-    tensors = [
-        tf.cast(tf.reshape(piece, slot.shape), slot.dtype) for piece, slot in zip(pieces, slots, strict=True)
-    ]
+    tensors = [tf.cast(tf.reshape(piece, slot.shape), slot.dtype) for piece, slot in zip(pieces, slots, strict=True)]
     groups = []
     for group, moves in zip(parameters, changed, strict=True):
         groups.append(tuple(tensors[: len(moves)]) if moves else group)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
-from PIL import Image, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 FACES = tuple(
     f"DejaVu{face}.ttf"
@@ -36,35 +37,40 @@ def face_path(face: str) -> Path:
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / face
 
 
-class GlyphRenderer:
-    """Draws letters in all the faces, as black ink on white."""
+def load_faces() -> list[ImageFont.FreeTypeFont]:
+    """The twelve faces at drawing size."""
+    # The basic layout engine is part of every Pillow; the other one is there only where a system library is.
+    return [ImageFont.truetype(face_path(face), _EM, layout_engine=ImageFont.Layout.BASIC) for face in FACES]
 
-    def __init__(self) -> None:
-        # The basic layout engine is part of every Pillow; the other one is there only where a system library is.
-        self._fonts = [ImageFont.truetype(face_path(face), _EM, layout_engine=ImageFont.Layout.BASIC) for face in FACES]
 
-    def plain(self, letter: str) -> np.ndarray:
-        """The letter in each face, centred and upright: uint8 `[faces, 28, 28]`, ink is 255."""
-        return np.stack([_place(self._draw(letter, face), np.eye(2), np.zeros(2)) for face in range(len(FACES))])
+def draw(letter: str, faces: Sequence[ImageFont.FreeTypeFont]) -> list[Image.Image]:
+    """The letter in each face at drawing size, cut to its ink; ink is 255."""
+    drawings = []
+    for face in faces:
+        sheet = Image.new("L", (3 * _EM, 3 * _EM))
+        ImageDraw.Draw(sheet).text((_EM, 2 * _EM), letter, fill=255, font=face, anchor="ls")
+        # Neither side bearings nor the height above the base line say anything about a class.
+        drawings.append(sheet.crop(sheet.getbbox()))
+    return drawings
 
-    def samples(self, letter: str, variations: int) -> np.ndarray:
-        """The letter in each face under `variations` small affine changes: uint8 `[faces * variations, 28, 28]`.
 
-        Ink is 0 on 255. The changes are a fixed function of the letter alone. (Numbers come from `RandomState`, whose
-        streams NumPy has frozen.)
-        """
-        uniform = np.random.RandomState(ord(letter)).uniform(-1.0, 1.0, (len(FACES), variations, 6))
-        pictures = []
-        for face in range(len(FACES)):
-            ink = self._draw(letter, face)
-            pictures += [_place(ink, _matrix(numbers[:4]), _SHIFT * numbers[4:]) for numbers in uniform[face]]
-        return 255 - np.stack(pictures)
+def plain_pictures(drawings: Sequence[Image.Image]) -> np.ndarray:
+    """Each drawing centred and upright: uint8 `[drawings, 28, 28]`, ink is 255."""
+    return np.stack([_place(drawing, np.eye(2), np.zeros(2)) for drawing in drawings])
 
-    def _draw(self, letter: str, face: int) -> Image.Image:
-        mask = self._fonts[face].getmask(letter, mode="L")
-        image = Image.frombytes("L", mask.size, bytes(mask))
-        # Centred by its ink: neither side bearings nor the height above the base line say anything about a class.
-        return image.crop(image.getbbox())
+
+def samples(drawings: Sequence[Image.Image], variations: int, seed: int) -> np.ndarray:
+    """Each drawing under `variations` small affine changes: uint8 `[drawings * variations, 28, 28]`, ink 0 on 255.
+
+    The changes are a fixed function of the seed. (They come from `RandomState`, whose streams NumPy has frozen.)
+    """
+    uniform = np.random.RandomState(seed).uniform(-1.0, 1.0, (len(drawings), variations, 6))
+    pictures = [
+        _place(drawing, _matrix(numbers[:4]), _SHIFT * numbers[4:])
+        for drawing, changes in zip(drawings, uniform, strict=True)
+        for numbers in changes
+    ]
+    return 255 - np.stack(pictures)
 
 
 def _matrix(numbers: np.ndarray) -> np.ndarray:

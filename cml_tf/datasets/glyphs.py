@@ -25,7 +25,7 @@ from matplotlib.ft2font import FT2Font
 
 from cml_tf.datasets.cache import cached_arrays
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
-from cml_tf.datasets.glyph_rendering import FACES, GlyphRenderer, face_path
+from cml_tf.datasets.glyph_rendering import FACES, draw, face_path, load_faces, plain_pictures, samples
 
 SCRIPTS = {"train": ("LATIN", "CYRILLIC"), "validation": ("GREEK",), "test": ("ARMENIAN", "GEORGIAN")}
 VARIATIONS = 2
@@ -61,15 +61,15 @@ def letters_of(scripts: Sequence[str]) -> list[str]:
 
 
 def _build() -> dict[str, np.ndarray]:
-    renderer = GlyphRenderer()
+    faces = load_faces()
     candidates = [(split, letter) for split, scripts in SCRIPTS.items() for letter in letters_of(scripts)]
-    plain = np.stack([renderer.plain(letter) for _, letter in candidates])
-    owners = np.array([split for split, _ in candidates])
-    kept = [candidate for candidate, new in zip(candidates, _first_of_their_look(plain, owners), strict=True) if new]
+    drawings = {letter: draw(letter, faces) for _, letter in candidates}
+    plain = np.stack([plain_pictures(drawings[letter]) for _, letter in candidates])
+    new = _first_of_their_look(plain, np.array([split for split, _ in candidates]))
     arrays = {}
     for split in SCRIPTS:
-        letters = [letter for owner, letter in kept if owner == split]
-        images = np.concatenate([renderer.samples(letter, VARIATIONS) for letter in letters])
+        letters = [letter for (owner, letter), kept in zip(candidates, new, strict=True) if kept and owner == split]
+        images = np.concatenate([samples(drawings[letter], VARIATIONS, seed=ord(letter)) for letter in letters])
         arrays[f"{split}_letters"] = np.array(letters)
         arrays[f"{split}_images"] = images[..., np.newaxis]
     return arrays

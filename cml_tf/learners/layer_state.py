@@ -1,9 +1,9 @@
 """Which layers may live inside a learner: those whose state adaptation understands.
 
-A layer with hidden state (running statistics, random seeds) would leak it from one task into the next, or from one query
-into another. Such layers are refused by name when the learner is made, with the remedy. A layer whose state is meant to
-follow the task declares `threads_state = True`: its non-trainable variables then start anew for each task, are carried
-through the inner loop and belong to what adaptation learned.
+A layer with hidden state (running statistics, random seeds) would leak it from one task into the next, or from one
+query into another. Such layers are refused by name when the learner is made, with the remedy. A layer whose state is
+meant to follow the task declares `threads_state = True`: its non-trainable variables then start anew for each task, are
+carried through the inner loop and belong to what adaptation learned.
 """
 
 from __future__ import annotations

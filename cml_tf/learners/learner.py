@@ -155,8 +155,8 @@ def functional_call(
 ) -> tuple[Any, tuple[Any, ...]]:
     """Calls a layer with other values in the place of its variables, and returns `(outputs, state after the call)`.
 
-    `Layer.stateless_call` is not used: it goes past `__call__`, so a bare layer would neither follow its dtype policy nor
-    be allowed to have a `call` without `training` argument.
+    `Layer.stateless_call` is not used: it goes past `__call__`, so a bare layer would neither follow its dtype policy
+    nor be allowed to have a `call` without `training` argument.
 
     Args:
       layer: a built layer.

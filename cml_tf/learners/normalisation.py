@@ -48,8 +48,8 @@ class Normalisation(keras.layers.Layer):
             # The same mathematics in one kernel; it exists for four axes and float32 only.
             outputs = tf.compat.v1.nn.fused_batch_norm(wide, scale, shift, epsilon=self.epsilon, is_training=True)[0]
         else:
-            # Not tf.nn.moments: it stops the gradient of the mean inside the variance, which leaves the first derivative
-            # right and makes the second one, the meta-gradient's, wrong.
+            # Not tf.nn.moments: it stops the gradient of the mean inside the variance, which leaves the first
+            # derivative right and makes the second one, the meta-gradient's, wrong.
             axes = list(range(len(inputs.shape) - 1))
             centred = wide - tf.reduce_mean(wide, axes, keepdims=True)
             variance = tf.reduce_mean(tf.square(centred), axes, keepdims=True)

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from cml_tf.learners.layer_state import check_layer_state
-from cml_tf.learners.learner import Learner
+from cml_tf.learners.learner import Learner, functional_call
 from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TermLoss
 from cml_tf.objectives.query_loss import scored
 from cml_tf.problems import Problem
@@ -57,6 +57,5 @@ class CoLearner(ObjectiveTerm):
         return scored(self.problem, outputs, outcome.query.targets, self.prefix)
 
     def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        """phi's outputs on the features."""
-        state = [tf.convert_to_tensor(variable) for variable in self.layer.non_trainable_variables]
-        return self.layer.stateless_call(values, state, forward[0], training=False)[0]
+        """Phi's outputs on the features."""
+        return functional_call(self.layer, self.variables, values, (), forward[0], training=False)[0]

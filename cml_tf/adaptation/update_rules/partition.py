@@ -72,9 +72,7 @@ class Partition(UpdateRule):
         """One step of every group's rule."""
         updates, states = NOTHING, []
         for position, (group, rule, own) in enumerate(self._with_meta(meta)):
-            group_gradients = Gradients(
-                _only(gradients.parameters, group), gradients.adapted[position]
-            )
+            group_gradients = Gradients(_only(gradients.parameters, group), gradients.adapted[position])
             update, new_state = rule.update(group_gradients, _part(state, position), _only(parameters, group), own)
             updates = updates._replace(**{group: getattr(update, group)})
             states.append(new_state)
