@@ -1,13 +1,9 @@
 """Cooperative Meta-Learning in TensorFlow: few-shot models that learn a new task from a handful of examples."""
 
-import os
-
-# TensorFlow reports its processor features and missing GPUs on every start; warnings and errors still come through.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-
 from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import Learner
-from cml_tf.model import AdaptedModel, FewShotModel, load
+from cml_tf.loading import load
+from cml_tf.model import AdaptedModel, FewShotModel
 from cml_tf.problems import Classification, Regression
 from cml_tf.trainer import NonFiniteLoss, Trainer, Validation
 

@@ -1,4 +1,7 @@
-"""State of Keras callbacks, as JSON, so that an interrupted run resumes with its patience, best value and counters."""
+"""Keras callbacks around an outer loop that is not Keras': the model they see, and their state as JSON.
+
+With the state in every checkpoint, an interrupted run resumes with its patience, best value and counters.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,35 @@ from typing import Any
 import keras
 import numpy as np
 
-# Set by Keras anew in every run.
-_SET_BY_KERAS = {"params", "model"}
+from cml_tf.method import Method
+
+# Set by Keras anew in every run. It turns the sign of `min_delta` at the first epoch, so that it must not be put back.
+_SET_BY_KERAS = {"params", "model", "min_delta"}
+
+
+def callback_host(method: Method, optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """The model that Keras callbacks see: the layers that are trained and the optimiser; it is never called."""
+
+    class MetaTraining(keras.Model):
+        def call(self, inputs: Any) -> Any:
+            raise NotImplementedError("this model only carries state for callbacks; use Learner.call.")
+
+    host = MetaTraining(name="meta_training")
+    host.extractor, host.head = method.learner.extractor, method.learner.head
+    host.term_layers = [term.layer for term in method.terms if hasattr(term, "layer")]
+    host.built = True
+    host.compile(optimizer=optimizer)
+    return host
+
+
+def check_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Raises ValueError for a callback whose state cannot be kept."""
+    for callback in callbacks:
+        if getattr(callback, "restore_best_weights", False):
+            raise ValueError(
+                f"{type(callback).__name__}(restore_best_weights=True) is not supported: its weights would not survive "
+                "an interruption. The best checkpoint of the run holds them."
+            )
 
 
 def callback_states(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
@@ -35,11 +65,6 @@ def restore_callback_states(callbacks: Sequence[keras.callbacks.Callback], state
 
 
 def _state(callback: keras.callbacks.Callback) -> Any:
-    if getattr(callback, "restore_best_weights", False):
-        raise ValueError(
-            f"{type(callback).__name__}(restore_best_weights=True) is not supported: its weights would not survive an "
-            "interruption. The best checkpoint of the run holds them."
-        )
     if hasattr(callback, "get_state"):
         return callback.get_state()
     plain = {}
@@ -51,6 +76,9 @@ def _state(callback: keras.callbacks.Callback) -> Any:
 
 
 def _is_json(value: Any) -> bool:
+    # A NaN is not equal to itself, but comes back as one.
+    if isinstance(value, float):
+        return True
     try:
         return json.loads(json.dumps(value)) == value
     except (TypeError, ValueError):

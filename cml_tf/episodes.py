@@ -72,8 +72,8 @@ def validate_episode(episode: Episode, problem: Problem) -> Episode:
         )
     _check_same_example_shape(support, query)
     for position, array in enumerate(tf.nest.flatten(episode.context)):
-        if not isinstance(array, tf.SparseTensor):
-            _check_finite(f"context[{position}]", np.asarray(array))
+        values = array.values if isinstance(array, tf.SparseTensor) else array
+        _check_finite(f"context[{position}]", np.asarray(values))
     return Episode(support, query, episode.context)
 
 
@@ -103,8 +103,7 @@ def _validate_examples(field: str, examples: Examples, problem: Problem) -> Exam
                 f"{field}.inputs must start with axes [tasks, examples] = {list(leading)} as {field}.targets does, "
                 f"received shape {list(array.shape)}."
             )
-        _check_finite(f"{field}.inputs", array)
-        return array.astype(np.float32) if array.dtype.kind == "f" else array
+        return _as_float32(f"{field}.inputs", array) if array.dtype.kind == "f" else array
 
     if not tf.nest.flatten(examples.inputs):
         raise ValueError(f"{field}.inputs must hold at least one tensor, received an empty structure.")
@@ -122,8 +121,7 @@ def _validate_targets(field: str, targets: np.ndarray, problem: Problem) -> np.n
         width = problem.outputs
     if targets.dtype.kind not in "fiu" or targets.ndim != 3 or targets.shape[-1] != width:
         raise ValueError(f"{field} must be {expected}, received dtype {targets.dtype} and shape {list(targets.shape)}.")
-    _check_finite(field, targets)
-    return targets.astype(np.float32)
+    return _as_float32(field, targets)
 
 
 def _validate_labels(field: str, labels: np.ndarray, ways: int) -> np.ndarray:
@@ -133,6 +131,14 @@ def _validate_labels(field: str, labels: np.ndarray, ways: int) -> np.ndarray:
     if outside.size:
         raise ValueError(f"{field} must lie in [0, {ways}), received {sorted(set(outside.tolist()))[:5]}.")
     return labels.astype(np.int32)
+
+
+def _as_float32(field: str, array: np.ndarray) -> np.ndarray:
+    # A float64 beyond float32's range becomes infinite here, and is told as such.
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.float32)
+    _check_finite(field, narrow)
+    return narrow
 
 
 def _check_finite(field: str, array: np.ndarray) -> None:

@@ -75,7 +75,11 @@ def meta_gradient(method: Method, episode: Episode, weights: tf.Tensor) -> MetaG
 def _losses(method: Method, initial: Any, term_values: Any, episode: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     def one(task: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         results = method.losses(initial, term_values, task)
-        metrics = {name: value for result in results for name, value in result.metrics.items()}
+        metrics: dict[str, tf.Tensor] = {}
+        for term, result in zip(method.terms, results, strict=True):
+            if taken := sorted(metrics.keys() & result.metrics.keys()):
+                raise ValueError(f"term {term.name!r} reports {taken} as another term does: give it another prefix.")
+            metrics.update(result.metrics)
         return tf.stack([result.loss for result in results]), metrics
 
     return map_tasks(one, episode)

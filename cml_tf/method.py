@@ -12,6 +12,8 @@ from cml_tf.episodes import Episode
 from cml_tf.learners.learner import Learner
 from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TaskReducer, TermLoss, mean_over_tasks
 
+_RESERVED = {"learner", "adaptation", "learner_state"}
+
 
 class Method:
     """A learner, an adaptation rule (with its hypergradient), objective terms and a task reducer.
@@ -23,7 +25,7 @@ class Method:
       reducer: `[tasks]` losses to a scalar.
 
     Raises:
-      ValueError: without terms, or when two terms share a name.
+      ValueError: without terms, or when two terms share a name or take that of another variable group.
     """
 
     def __init__(
@@ -36,6 +38,8 @@ class Method:
         names = [term.name for term in terms]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"a method needs objective terms of different names, received {names}.")
+        if taken := sorted(_RESERVED & set(names)):
+            raise ValueError(f"terms must not be named as the method's own variable groups are, received {taken}.")
         self.learner = learner
         self.rule = rule
         self.terms = tuple(terms)

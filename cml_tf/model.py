@@ -11,10 +11,8 @@ import tensorflow as tf
 from cml_tf.episodes import Episode, Examples, validate_episode
 from cml_tf.learners.learner import count_parameters
 from cml_tf.method import Method
-from cml_tf.model_files import read_model, write_model
+from cml_tf.model_files import write_model
 from cml_tf.problems import Classification, Problem
-from cml_tf.readouts import read_through
-from cml_tf.runs import CONFIG, evaluation_method, load_run
 
 
 class FewShotModel:
@@ -28,19 +26,28 @@ class FewShotModel:
     Args:
       method: a readout: what adapts, how, and which head answers.
       problem: what the outputs mean.
+      value_range: smallest and largest input value of training; None if unknown. Inputs that miss it by more than its
+        width are refused, since they were scaled in another way (0 to 255 instead of 0 to 1).
       full: the method that was trained, when it is at hand; `summary` then counts its co-learners too.
     """
 
-    def __init__(self, method: Method, problem: Problem, full: Method | None = None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        problem: Problem,
+        value_range: tuple[float, float] | None = None,
+        full: Method | None = None,
+    ) -> None:
         self.method = method
         self.problem = problem
+        self.value_range = value_range
         self._full = full or method
 
     def adapt(self, inputs: Any, targets: Any, steps: int | None = None, context: Any = ()) -> AdaptedModel:
         """Adapts to one task.
 
         Args:
-          inputs: `[examples, ...]`, in the value range that the model was trained with.
+          inputs: `[examples, ...]`, in the value range that the model was trained with (`value_range`).
           targets: classification: names or integers of any value, one an example, at most `ways` different ones, or
             soft labels `[examples, ways]`; regression: `[examples]` (one output) or `[examples, outputs]`.
           steps: inner steps; as many as at evaluation by default; 0 for no adaptation.
@@ -50,10 +57,41 @@ class FewShotModel:
           ValueError: naming what was expected and received.
         """
         names, targets = self._targets(targets)
-        support = _one_task(inputs, targets)
+        support = Examples(tf.nest.map_structure(lambda array: array[None], self.checked(inputs)), targets[None])
         episode = validate_episode(Episode(support, support, context), self.problem)
-        method = self._with_steps(steps)
-        return AdaptedModel(self, method, _first_task(episode.support), context, names)
+        first = Examples(*tf.nest.map_structure(lambda array: tf.constant(array[0]), tuple(episode.support)))
+        return AdaptedModel(self, self._with_steps(steps), first, context, names)
+
+    def checked(self, inputs: Any) -> Any:
+        """Inputs as NumPy arrays of the dtypes that the learner takes.
+
+        Raises:
+          ValueError: if structure, shape or value range are not those of training, or a value is not finite.
+        """
+        examples = self.method.learner.example_inputs
+        tf.nest.assert_same_structure(inputs, examples)
+        return tf.nest.map_structure(self._checked_array, inputs, examples)
+
+    def _checked_array(self, array: Any, example: Any) -> np.ndarray:
+        array, expected = np.asarray(array), tuple(example.shape[1:])
+        if array.dtype.kind not in "fiub" or array.shape[1:] != expected:
+            raise ValueError(
+                f"inputs must be numbers [examples, ...] with examples of shape {list(expected)}, received dtype "
+                f"{array.dtype} and shape {list(array.shape)}."
+            )
+        if np.dtype(example.dtype.name).kind != "f":
+            return array
+        array = array.astype(np.float32)
+        if not np.isfinite(array).all():
+            raise ValueError("inputs must be finite, received NaN or infinite values.")
+        if self.value_range is not None and array.size:
+            low, high = self.value_range
+            if array.min() < 2 * low - high or array.max() > 2 * high - low:
+                raise ValueError(
+                    f"inputs must lie in [{low}, {high}] as in training, received values from {array.min()} to "
+                    f"{array.max()}: scale them (8-bit images: divide by 255)."
+                )
+        return array
 
     def save(self, path: str | Path) -> None:
         """Saves what is needed to adapt and predict; co-learners stay behind.
@@ -61,7 +99,7 @@ class FewShotModel:
         Raises:
           ValueError: if a part cannot be described as JSON (see `cml_tf.model_files`).
         """
-        write_model(Path(path), self.method, self.problem)
+        write_model(Path(path), self.method, self.problem, self.value_range)
 
     def summary(self) -> str:
         """Prints and returns the parameter counts of extractor (psi), head (theta) and co-learners (phi)."""
@@ -111,7 +149,7 @@ class AdaptedModel:
         self, model: FewShotModel, method: Method, support: Examples, context: Any, class_names: tuple[str, ...]
     ) -> None:
         self.class_names = class_names
-        self._problem = model.problem
+        self._model = model
         self._method = method
         self._support = support
         self._context = context
@@ -128,13 +166,7 @@ class AdaptedModel:
 
         With fewer classes than the model's ways, the unused columns are dropped and the rest sums to 1.
         """
-        inputs = tf.nest.map_structure(_as_input, inputs)
-        _check_inputs(inputs, self._support.inputs)
-        predictions = self._predict(inputs).numpy()
-        if self.class_names:
-            predictions = predictions[:, : len(self.class_names)]
-            predictions = predictions / predictions.sum(-1, keepdims=True)
-        return predictions
+        return self._predict(tf.nest.map_structure(tf.constant, self._model.checked(inputs))).numpy()
 
     def classify(self, inputs: Any) -> list[str]:
         """The name of the most probable class of every example.
@@ -166,49 +198,7 @@ class AdaptedModel:
         else:
             adapted = rule.unpack(learner, self._initial, self._packed, self._context)
         outputs = self._method.terms[0].read(adapted.predict(inputs), self._method.term_values()[0])
-        return self._problem.predictions(outputs)
-
-
-def load(path: str | Path, readout: str = "learner", checkpoint: str = "best") -> FewShotModel:
-    """Loads a training run, or a model that `FewShotModel.save` wrote.
-
-    Args:
-      path: the directory.
-      readout: for a run: which head answers, see `cml_tf.readouts`.
-      checkpoint: for a run: `best` or `latest`.
-
-    Raises:
-      ValueError: if there is neither in the directory, or it is damaged.
-    """
-    path = Path(path)
-    if (path / CONFIG).is_file():
-        experiment = load_run(path, checkpoint)
-        method = evaluation_method(experiment, None, readout)
-        return FewShotModel(method, experiment.problem, experiment.trainer.method)
-    method, problem = read_model(path)
-    return FewShotModel(read_through(method, problem, readout), problem)
-
-
-def _one_task(inputs: Any, targets: Any) -> Examples:
-    return Examples(tf.nest.map_structure(lambda array: _as_input(array)[None], inputs), np.asarray(targets)[None])
-
-
-def _first_task(examples: Examples) -> Examples:
-    return Examples(*tf.nest.map_structure(lambda array: tf.constant(array[0]), tuple(examples)))
-
-
-def _as_input(array: Any) -> np.ndarray:
-    array = np.asarray(array)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
-
-
-def _check_inputs(inputs: Any, support: Any) -> None:
-    tf.nest.assert_same_structure(inputs, support)
-    for array, example in zip(tf.nest.flatten(inputs), tf.nest.flatten(support), strict=True):
-        if array.shape[1:] != tuple(example.shape[1:]):
-            raise ValueError(
-                f"inputs must be [examples, ...] with examples of shape {list(example.shape[1:])} as in the support "
-                f"set, received shape {list(array.shape)}."
-            )
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise ValueError("inputs must be finite, received NaN or infinite values.")
+        if self.class_names:
+            # Before the softmax: the classes that the task has share the probability, and nothing can underflow to 0/0.
+            outputs = outputs[:, : len(self.class_names)]
+        return self._model.problem.predictions(outputs)

@@ -7,7 +7,6 @@ and rules of your own must be registered with `keras.saving.register_keras_seria
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,12 @@ from cml_tf.files import write_json
 from cml_tf.learners.learner import Learner
 from cml_tf.method import Method
 from cml_tf.objectives.query_loss import QueryLoss
-from cml_tf.problems import Classification, Problem, Regression
+from cml_tf.problems import Problem, problem_from_json, problem_to_json
 
 MODEL, VARIABLES = "model.json", "variables.npz"
-_PROBLEMS = {"classification": Classification, "regression": Regression}
 
 
-def write_model(path: Path, method: Method, problem: Problem) -> None:
+def write_model(path: Path, method: Method, problem: Problem, value_range: tuple[float, float] | None) -> None:
     """Writes the learner and the rule; terms are left out.
 
     Raises:
@@ -42,10 +40,11 @@ def write_model(path: Path, method: Method, problem: Problem) -> None:
     serialise = keras.saving.serialize_keras_object
     description = {
         "format": 1,
-        "problem": {"kind": type(problem).__name__.lower(), **asdict(problem)},
+        "problem": problem_to_json(problem),
         "extractor": serialise(learner.extractor),
         "head": serialise(learner.head),
         "input_shape": list(inputs.shape[1:]),
+        "value_range": value_range,
         "update_rule": serialise(rule.update_rule),
         "steps": rule.steps,
     }
@@ -53,7 +52,7 @@ def write_model(path: Path, method: Method, problem: Problem) -> None:
     write_json(path / MODEL, description)
 
 
-def read_model(path: Path) -> tuple[Method, Problem]:
+def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]:
     """Reads a saved model.
 
     Raises:
@@ -64,18 +63,19 @@ def read_model(path: Path) -> tuple[Method, Problem]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"{path} holds neither a run nor a saved model.") from error
     try:
-        method, problem = _rebuild(json.loads(text))
+        description = json.loads(text)
+        method, problem = _rebuild(description)
+        value_range = description["value_range"] and (description["value_range"][0], description["value_range"][1])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path / MODEL} cannot be rebuilt: {error}") from error
     values, _ = read_checkpoint(path / VARIABLES)
     assign_values(_groups(method), values)
-    return method, problem
+    return method, problem, value_range
 
 
 def _rebuild(description: dict[str, Any]) -> tuple[Method, Problem]:
     restore = keras.saving.deserialize_keras_object
-    kind = description["problem"].pop("kind")
-    problem = _PROBLEMS[kind](**description["problem"])
+    problem = problem_from_json(description["problem"])
     learner = Learner(
         restore(description["extractor"]), restore(description["head"]), input_shape=tuple(description["input_shape"])
     )

@@ -6,7 +6,8 @@ functional forms: `keras.losses.Loss` objects cast to `floatx`, which would ruin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -94,3 +95,18 @@ Problem = Classification | Regression
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
     """Half-precision outputs are widened before they meet a loss; float64 stays."""
     return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.float16, tf.bfloat16) else tensor
+
+
+def problem_to_json(problem: Problem) -> dict[str, Any]:
+    """The problem as JSON."""
+    return {"kind": type(problem).__name__.lower(), **asdict(problem)}
+
+
+def problem_from_json(value: dict[str, Any]) -> Problem:
+    """The problem that `problem_to_json` described; ValueError for anything else."""
+    kinds = {"classification": Classification, "regression": Regression}
+    arguments = dict(value)
+    kind = arguments.pop("kind", None)
+    if kind not in kinds:
+        raise ValueError(f"the problem must be one of {', '.join(kinds)}, received {kind!r}.")
+    return kinds[kind](**arguments)

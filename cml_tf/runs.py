@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from cml_tf.checkpoints import CheckpointError, read_checkpoint
 from cml_tf.configuration import config_from_json, config_to_json, flatten
 from cml_tf.evaluator import Evaluation, Evaluator
-from cml_tf.experiment import Experiment, build_experiment
+from cml_tf.experiment import Data, Experiment, build_experiment
 from cml_tf.files import write_json
 from cml_tf.method import Method
 from cml_tf.readouts import read_through
@@ -47,11 +47,13 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
     workdir = Path(workdir)
     _check_workdir(config, workdir)
     experiment = build_experiment(config)
-    identity = {"dataset": experiment.episodes("train").fingerprint}
+    identity = {"data": experiment.data.to_json()}
     latest = workdir / CHECKPOINTS / "latest.npz"
     trainer = experiment.trainer
     if latest.exists():
-        _restore(experiment, latest, identity)
+        values, metadata = read_checkpoint(latest)
+        _check_data(experiment.data, metadata, latest)
+        trainer.restore(values, metadata)
     write_json(workdir / CONFIG, config_to_json(config))
     if trainer.step >= config.train.steps or trainer.stopped:
         logging.getLogger(__name__).info("%s is finished after %d steps", workdir, trainer.step)
@@ -75,7 +77,7 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
 
 
 def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
-    """A run with the variables of a checkpoint.
+    """A run with the variables of a checkpoint. Its dataset need not be there until episodes are asked for.
 
     Args:
       workdir: of the run.
@@ -89,8 +91,9 @@ def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
     path = workdir / CONFIG
     if not path.is_file():
         raise RunError(f"{workdir} holds no run: expected {CONFIG} in it. Train one with python -m cml_tf.train.")
-    experiment = build_experiment(config_from_json(path.read_text()))
-    _restore(experiment, workdir / CHECKPOINTS / f"{checkpoint}.npz", None)
+    values, metadata = read_checkpoint(workdir / CHECKPOINTS / f"{checkpoint}.npz")
+    experiment = build_experiment(config_from_json(path.read_text()), Data.from_json(metadata["data"]))
+    experiment.trainer.restore(values, metadata)
     return experiment
 
 
@@ -161,11 +164,10 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
         )
 
 
-def _restore(experiment: Experiment, path: Path, identity: dict[str, Any] | None) -> None:
-    values, metadata = read_checkpoint(path)
-    if identity is not None and metadata["dataset"] != identity["dataset"]:
+def _check_data(data: Data, metadata: dict[str, Any], path: Path) -> None:
+    there, here = metadata["data"]["fingerprint"], data.fingerprint
+    if there != here:
         raise CheckpointError(
-            f"{path} was trained on other data (fingerprint {metadata['dataset'][:12]}, now "
-            f"{identity['dataset'][:12]}): restore the data, or train in another directory."
+            f"{path} was trained on other data (fingerprint {there[:12]}, now {here[:12]}): restore the data, or train "
+            "in another directory."
         )
-    experiment.trainer.restore(values, metadata)

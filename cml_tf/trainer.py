@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from cml_tf.adaptation.base import AdaptationRule
+from cml_tf.callback_host import callback_host
 from cml_tf.callback_state import callback_states, restore_callback_states
 from cml_tf.checkpoints import assign_values, named_values
 from cml_tf.datasets.base import EpisodeSource
@@ -19,8 +20,10 @@ from cml_tf.evaluator import Evaluator
 from cml_tf.learners.learner import Learner
 from cml_tf.meta_step import MetaStep, StepResult
 from cml_tf.method import Method
+from cml_tf.model import FewShotModel
 from cml_tf.objectives.base import ObjectiveTerm, TaskReducer, mean_over_tasks
 from cml_tf.problems import Problem
+from cml_tf.readouts import read_through
 from cml_tf.running_means import RunningMeans
 
 
@@ -79,7 +82,7 @@ class Trainer:
         self.meta_step = MetaStep(self.method, by_group, clip_norm)
         self.step = 0
         self.stopped = False
-        self.host = _callback_host(self.method, self.meta_step.optimizers[0])
+        self.host = callback_host(self.method, self.meta_step.optimizers[0])
         self._means = RunningMeans()
         self._evaluators: dict[int | None, Evaluator] = {}
         self._callbacks: Sequence[keras.callbacks.Callback] = ()
@@ -204,6 +207,14 @@ class Trainer:
             return iter(episodes.batches(self.step * meta_batch, meta_batch))
         return itertools.islice(validated(episodes, self.problem), self.step, None)
 
+    def model(self, value_range: tuple[float, float] | None = None) -> FewShotModel:
+        """What was trained, ready to adapt and predict; it shares this trainer's variables.
+
+        Args:
+          value_range: of the inputs, if out-of-range inputs are to be refused.
+        """
+        return FewShotModel(read_through(self.method, self.problem, "learner"), self.problem, value_range, self.method)
+
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Everything that exact resumption needs: arrays by name, and a JSON object."""
         groups = {**self.method.all_variables(), **self._optimizer_variables()}
@@ -230,18 +241,3 @@ class Trainer:
 
     def _optimizer_variables(self) -> dict[str, Sequence[keras.Variable]]:
         return {f"optimizer_{i}": optimizer.variables for i, optimizer in enumerate(self.meta_step.optimizers)}
-
-
-def _callback_host(method: Method, optimizer: keras.optimizers.Optimizer) -> keras.Model:
-    """The model that Keras callbacks see: the layers that are trained and the optimiser; it is never called."""
-
-    class MetaTraining(keras.Model):
-        def call(self, inputs: Any) -> Any:
-            raise NotImplementedError("this model only carries state for callbacks; use Learner.call.")
-
-    host = MetaTraining(name="meta_training")
-    host.extractor, host.head = method.learner.extractor, method.learner.head
-    host.term_layers = [term.layer for term in method.terms if hasattr(term, "layer")]
-    host.built = True
-    host.compile(optimizer=optimizer)
-    return host

@@ -60,8 +60,7 @@ def _of_one_task(method: Method, task: Episode, rated: tuple[str, ...]) -> dict[
         features, outputs, _ = learner.call(adapted, initial.state, task.query.inputs, (), training=False)
         loss = tf.constant(0.0, tf.float64)
         for term, own in zip(method.terms, values, strict=True):
-            outputs_of_term = term.outputs(features, own) if own else tf.nest.flatten(outputs)[term.head]
-            log_probabilities = tf.nn.log_softmax(outputs_of_term)
+            log_probabilities = tf.nn.log_softmax(term.read((features, outputs), own))
             picked = tf.gather(log_probabilities, task.query.targets, batch_dims=1)
             loss -= term.weight * tf.reduce_mean(picked)
     gradients, of_terms = tape.gradient(loss, (adapted, values))

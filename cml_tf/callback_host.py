@@ -1,0 +1,27 @@
+"""The model that Keras callbacks are given: it carries what they read and set, and is never called."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from cml_tf.method import Method
+
+
+class MetaTraining(keras.Model):
+    """The layers and the optimiser of a training, and its `stop_training`."""
+
+    def call(self, inputs: Any) -> Any:
+        """Refuses: a learner is called through `Learner.call`, with its parameters."""
+        raise NotImplementedError("this model only carries state for callbacks; use Learner.call.")
+
+
+def callback_host(method: Method, optimizer: keras.optimizers.Optimizer) -> keras.Model:
+    """The model for a method's callbacks; rates that they set are the optimiser's."""
+    host = MetaTraining(name="meta_training")
+    host.extractor, host.head = method.learner.extractor, method.learner.head
+    host.term_layers = [term.layer for term in method.terms if hasattr(term, "layer")]
+    host.built = True
+    host.compile(optimizer=optimizer)
+    return host

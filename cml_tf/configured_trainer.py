@@ -1,0 +1,81 @@
+"""From a configuration to its learner, rule, terms and trainer."""
+
+from __future__ import annotations
+
+import keras
+from ml_collections import ConfigDict
+
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, UpdateRule, anil, boil, make_hypergradient
+from cml_tf.learners import Learner, TwoHeads, conv4, conv4_co_learner, conv4_head, mlp, mlp_co_learner
+from cml_tf.objectives import CoLearner, ObjectiveTerm, QueryLoss
+from cml_tf.problems import Problem
+from cml_tf.trainer import Trainer
+
+
+def build_trainer(config: ConfigDict, problem: Problem, input_shape: tuple[int, ...]) -> Trainer:
+    """The trainer that a configuration describes, for a problem and inputs of a shape.
+
+    It seeds Keras and sets the dtype policy of the configuration, so that a fresh process gives the same weights.
+    """
+    keras.utils.set_random_seed(config.seed)
+    keras.config.set_dtype_policy(config.learner.dtype_policy)
+    learner = _learner(config, problem, input_shape)
+    hypergradient = make_hypergradient(config.hypergradient)
+    return Trainer(
+        learner,
+        GradientDescent(problem, _update_rule(config), config.adaptation.steps, hypergradient),
+        _terms(config, problem),
+        problem,
+        optimizer=keras.optimizers.Adam(config.train.rate),
+        clip_norm=config.train.clip_norm,
+    )
+
+
+def _learner(config: ConfigDict, problem: Problem, shape: tuple[int, ...]) -> Learner:
+    settings = config.learner
+    if settings.name == "mlp":
+        learner = mlp(problem.outputs, shape, tuple(settings.hidden))
+        own_head: keras.Layer = learner.head
+    else:
+        learner = conv4(problem.outputs, shape, settings.filters, settings.normalisation, settings.extra_blocks)
+        own_head = conv4_head(problem.outputs)
+    if config.objective.co_learner != "adapted":
+        return learner
+    # CL: the inner loop adapts both heads, so the second one is part of the learner, not of a term.
+    heads = TwoHeads(own_head, _co_learner_layer(config, problem), name="head")
+    return Learner(learner.extractor, heads, input_shape=shape)
+
+
+def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:
+    if config.learner.name == "mlp":
+        return mlp_co_learner(problem.outputs, config.learner.hidden[-1])
+    return conv4_co_learner(
+        problem.outputs, config.learner.filters, config.learner.normalisation, config.objective.co_learner_blocks
+    )
+
+
+def _update_rule(config: ConfigDict) -> UpdateRule:
+    rule: UpdateRule = {"sgd": SGD, "meta_sgd": MetaSGD}[config.adaptation.rule](config.adaptation.rate)
+    return {"all": lambda rule: rule, "anil": anil, "boil": boil}[config.adaptation.partition](rule)
+
+
+def _terms(config: ConfigDict, problem: Problem) -> list[ObjectiveTerm]:
+    settings = config.objective
+    terms: list[ObjectiveTerm] = [QueryLoss(problem)]
+    if settings.co_learner == "none":
+        return terms
+    if settings.co_learner == "adapted":
+        return [*terms, QueryLoss(problem, head=1, name="second_head", weight=settings.gamma, prefix="co_")]
+    for number in range(1, settings.co_learners + 1):
+        suffix = "" if number == 1 else f"_{number}"
+        terms.append(
+            CoLearner(
+                _co_learner_layer(config, problem),
+                problem,
+                name=f"co_learner{suffix}",
+                weight=settings.gamma,
+                trained=settings.co_learner == "cooperative",
+                prefix="co_" if number == 1 else f"co_{number}_",
+            )
+        )
+    return terms

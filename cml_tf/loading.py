@@ -1,0 +1,30 @@
+"""Loading a trained model, from a run or from where it was saved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cml_tf.model import FewShotModel
+from cml_tf.model_files import read_model
+from cml_tf.readouts import read_through
+from cml_tf.runs import CONFIG, evaluation_method, load_run
+
+
+def load(path: str | Path, readout: str = "learner", checkpoint: str = "best") -> FewShotModel:
+    """Loads a training run, or a model that `FewShotModel.save` wrote.
+
+    Args:
+      path: the directory.
+      readout: for a run: which head answers, see `cml_tf.readouts`.
+      checkpoint: for a run: `best` or `latest`.
+
+    Raises:
+      ValueError: if there is neither in the directory, or it is damaged.
+    """
+    path = Path(path)
+    if (path / CONFIG).is_file():
+        experiment = load_run(path, checkpoint)
+        method = evaluation_method(experiment, None, readout)
+        return FewShotModel(method, experiment.problem, experiment.data.value_range, experiment.trainer.method)
+    method, problem, value_range = read_model(path)
+    return FewShotModel(read_through(method, problem, readout), problem, value_range)

@@ -1,0 +1,143 @@
+"""From nothing to a report in minutes: `python -m cml_tf.quickstart --workdir=runs/quickstart [--steps=N --episodes=N]`.
+
+Trains MAML and CML on glyphs, 5-way 1-shot, at one small budget, scores both on scripts that they never saw, trains CML on
+sine waves, and writes `report.html` with its pictures. Finished runs are not trained again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from cml_tf.command_line import run
+from cml_tf.datasets import load_dataset
+from cml_tf.evaluator import Evaluation
+from cml_tf.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, WAVE_STEPS, Plan
+from cml_tf.reporting.quickstart_page import QuickstartResults, percent, points, reading, written
+from cml_tf.reporting.quickstart_report import REPORT, write_report
+from cml_tf.runs import RunError, evaluate_run, train_run
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Gets the runs maml, cml and sinusoid, and the report.")
+_STEPS = flags.DEFINE_integer(
+    "steps", IMAGE_OVERRIDES["train.steps"], "Meta-steps of each glyph run; a later start may ask for more.", 1
+)
+_WAVE_STEPS = flags.DEFINE_integer(
+    "sinusoid_steps", WAVE_OVERRIDES["train.steps"], "Meta-steps of the sinusoid run.", 1
+)
+_EPISODES = flags.DEFINE_integer("episodes", 600, "Test episodes of each evaluation.", 2)
+_VERBOSE = flags.DEFINE_integer("verbose", 1, "0 no progress bars, 1 progress bars, 2 one line an epoch.", 0, 2)
+
+_STAGES = 6
+
+
+def main(arguments: list[str]) -> None:
+    """Runs all stages and prints what comes of them."""
+    del arguments
+    plan = Plan(
+        Path(_WORKDIR.value),
+        _EPISODES.value,
+        {**IMAGE_OVERRIDES, "train.steps": _STEPS.value},
+        {**WAVE_OVERRIDES, "train.steps": _WAVE_STEPS.value},
+    )
+    quickstart(plan, Console(), _VERBOSE.value)
+
+
+def quickstart(plan: Plan, console: Console, verbose: int) -> None:
+    """Trains, evaluates and reports.
+
+    Args:
+      plan: what to do.
+      console: where to say it.
+      verbose: of the trainings, as in `Trainer.fit`.
+
+    Raises:
+      RunError: if the working directory holds something else, or runs with other settings.
+    """
+    check_workdir(plan)
+    started = time.perf_counter()
+    with _stage(console, 1, "Drawing the letters (kept for later runs)"):
+        load_dataset("glyphs")
+    for number, (name, what) in enumerate(
+        (
+            (MAML, "Training MAML on Latin and Cyrillic letters"),
+            (CML, "Training CML on the same episodes"),
+            (SINUSOID, "Training CML on sine waves"),
+        ),
+        start=2,
+    ):
+        config = plan.config(name)
+        with _stage(console, number, f"{what}, {config.train.steps} meta-steps"):
+            _fresh_graph()
+            train_run(config, plan.run_directory(name), verbose)
+    with _stage(console, 5, f"Scoring all runs on {plan.episodes} test episodes"):
+        evaluations = {name: _evaluate(plan, name) for name in (MAML, CML)}
+        wave_scores = {steps: _evaluate(plan, SINUSOID, steps) for steps in WAVE_STEPS}
+    with _stage(console, 6, "Drawing pictures and writing the report"):
+        results = write_report(plan, evaluations, wave_scores)
+    _conclude(console, plan, results, time.perf_counter() - started)
+
+
+def check_workdir(plan: Plan) -> None:
+    """Refuses a directory that is not empty and not a quickstart's, before anything is written.
+
+    Raises:
+      RunError: for such a directory.
+    """
+    workdir = plan.workdir
+    if not workdir.exists():
+        return
+    if not workdir.is_dir():
+        raise RunError(f"--workdir must be a directory, received the file {workdir}.")
+    if any(workdir.iterdir()) and not plan.run_directory(MAML).is_dir():
+        raise RunError(f"{workdir} is not empty and holds no quickstart: choose another --workdir.")
+
+
+def _evaluate(plan: Plan, name: str, steps: int | None = None) -> Evaluation:
+    _fresh_graph()
+    return evaluate_run(plan.run_directory(name), "test", plan.episodes, steps)
+
+
+def _fresh_graph() -> None:
+    """Forgets Keras' layer names: they order the graph, and a run must not depend on what the process built before it."""
+    keras.backend.clear_session()
+
+
+@contextlib.contextmanager
+def _stage(console: Console, number: int, what: str) -> Iterator[None]:
+    console.print(f"\n[bold]{number}/{_STAGES}[/bold]  {what} ...")
+    started = time.perf_counter()
+    yield
+    console.print(f"     [green]done[/green] in {_duration(time.perf_counter() - started)}")
+
+
+def _conclude(console: Console, plan: Plan, results: QuickstartResults, seconds: float) -> None:
+    table = Table(title=f"Letters of unseen scripts, {results.difference.episodes} episodes")
+    table.add_column("run")
+    table.add_column("accuracy, 95 % interval", justify="right")
+    table.add_row("MAML", f"{written(percent(results.maml.evaluation))} %")
+    table.add_row("CML", f"{written(percent(results.cml.evaluation))} %", end_section=True)
+    table.add_row("CML − MAML, paired", f"{written(points(results.difference), '+')} points")
+    console.print()
+    console.print(table)
+    console.print(reading(results.difference), highlight=False)
+    console.print(f"\nReport: [bold]{plan.workdir / REPORT}[/bold], after {_duration(seconds)}. What to type next:")
+    for command in plan.next_commands():
+        # Commands are to be copied: neither wrapped nor coloured nor taken for markup.
+        console.print(f"\n  # {command.purpose}", highlight=False, markup=False)
+        console.print(f"  {command.text}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["workdir"])
+    run(main)

@@ -1,0 +1,241 @@
+"""What the quickstart's report says: its words and tables, from the results. Nothing here reads or writes files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cml_tf.evaluator import Evaluation, PairedDifference
+from cml_tf.reporting.intervals import Interval
+from cml_tf.reporting.page import Command, Page, Picture, Section, Table, Tile
+
+CURVES, COMPARISON, SINUSOID = "learning_curves.png", "comparison.png", "sinusoid.png"
+EPISODE_CML, EPISODE_MAML = "episode_cml.png", "episode_maml.png"
+
+
+@dataclass(frozen=True)
+class Classified:
+    """One of the two compared runs: its configuration, score, and parameter counts."""
+
+    config: ConfigDict
+    evaluation: Evaluation
+    served: int
+    trained: int
+
+
+@dataclass(frozen=True)
+class QuickstartResults:
+    """Everything that the report tells.
+
+    Attributes:
+      maml: the run without co-learner.
+      cml: the run with it.
+      difference: CML minus MAML, paired.
+      class_counts: classes in the data, by split.
+      letters: names of the classes in the pictured episode.
+      sinusoid: configuration of the regression run.
+      sinusoid_scores: its evaluations by number of inner steps.
+      reproduce: commands that repeat training and evaluation.
+      next_commands: what to type next.
+      versions: of the packages and the machine, by name.
+    """
+
+    maml: Classified
+    cml: Classified
+    difference: PairedDifference
+    class_counts: Mapping[str, int]
+    letters: Sequence[str]
+    sinusoid: ConfigDict
+    sinusoid_scores: Mapping[int, Evaluation]
+    reproduce: tuple[Command, ...]
+    next_commands: tuple[Command, ...]
+    versions: Mapping[str, str]
+
+
+def percent(evaluation: Evaluation, name: str = "") -> Interval:
+    """An accuracy in per cent."""
+    return Interval(name, 100.0 * evaluation.mean, 100.0 * evaluation.ci95)
+
+
+def points(difference: PairedDifference) -> Interval:
+    """The difference of two accuracies in percentage points."""
+    return Interval("CML − MAML", 100.0 * difference.mean, 100.0 * difference.ci95)
+
+
+def written(interval: Interval, sign: str = "") -> str:
+    """Mean and half-width with two decimals; `sign` "+" shows the sign of a positive mean too."""
+    return f"{interval.mean:{sign}.2f} ± {interval.half_width:.2f}".replace("-", "−")
+
+
+def reading(difference: PairedDifference) -> str:
+    """What the interval of the difference says, and what it does not."""
+    interval = points(difference)
+    if interval.contains_zero:
+        verdict = (
+            f"The interval of the difference, {interval.low:.2f} to {interval.high:.2f} points, contains zero: these "
+            f"{difference.episodes} episodes do not tell which of the two runs is better."
+        )
+    else:
+        better, worse = ("CML", "MAML") if interval.mean > 0 else ("MAML", "CML")
+        verdict = (
+            f"The interval of the difference, {interval.low:.2f} to {interval.high:.2f} points, does not contain zero: "
+            f"on classes like these, this {better} run is better than this {worse} run."
+        )
+    return verdict.replace("-", "−") + (
+        " The interval is over test episodes only. Each method was trained once, from one seed and for a small budget; "
+        "another seed or a longer training can move the difference by more than the interval, so this is no verdict on "
+        "the methods."
+    )
+
+
+def quickstart_page(results: QuickstartResults) -> Page:
+    """The report."""
+    config = results.cml.config
+    ways, shots = config.dataset.ways, config.dataset.shots
+    return Page(
+        title=f"Quickstart: CML beside MAML, {ways}-way {shots}-shot",
+        lead=(
+            f"Two models learned to learn letters: shown {_count(shots, 'example')} of each of {ways} letters they have "
+            "never seen, of scripts they have never seen, they tell these letters apart. Both had the same data, the same "
+            "initial learner and the same number of meta-steps; CML had a co-learner beside it while it was trained."
+        ),
+        tiles=_tiles(results),
+        sections=(
+            _result(results),
+            _training(results),
+            _curves(),
+            _episode(results),
+            _sinusoid(results),
+            Section("Do it again", ("From the root of the checkout:",), commands=results.reproduce),
+            Section("What to type next", commands=results.next_commands),
+            Section("Made with", table=Table(("what", "version"), tuple(results.versions.items()))),
+        ),
+    )
+
+
+def _tiles(results: QuickstartResults) -> tuple[Tile, ...]:
+    chance = f"guessing gives {100.0 / results.cml.config.dataset.ways:.0f} %"
+    episodes = f"{results.difference.episodes} paired episodes"
+    return (
+        Tile("MAML, accuracy", f"{written(percent(results.maml.evaluation))} %", chance),
+        Tile("CML, accuracy", f"{written(percent(results.cml.evaluation))} %", chance),
+        Tile("CML − MAML", f"{written(points(results.difference), '+')} points", episodes),
+    )
+
+
+def _result(results: QuickstartResults) -> Section:
+    rows = [
+        (name, f"{written(percent(run.evaluation))} %", f"{run.served:,}", f"{run.trained:,}")
+        for name, run in (("MAML", results.maml), ("CML", results.cml))
+    ]
+    rows.append(("CML − MAML, paired", f"{written(points(results.difference), '+')} points", "", ""))
+    return Section(
+        "What they score on unseen scripts",
+        (
+            f"Mean accuracy over {results.difference.episodes} test episodes with its 95 % interval. Both runs met the "
+            "same episodes, so the difference is taken episode by episode. The co-learner is thrown away after training: "
+            "both models answer with the same number of parameters.",
+            reading(results.difference),
+        ),
+        Table(("run", "accuracy, 95 % interval", "parameters served", "parameters trained"), tuple(rows)),
+        (
+            Picture(
+                COMPARISON,
+                f"MAML {written(percent(results.maml.evaluation))} %, CML {written(percent(results.cml.evaluation))} %, "
+                f"paired difference {written(points(results.difference), '+')} percentage points.",
+                "Left the accuracy of each run, right their paired difference beside zero. Bars are 95 % intervals over "
+                "episodes. The difference has a narrower interval than the runs suggest, since both find the same "
+                "episodes easy.",
+            ),
+        ),
+    )
+
+
+def _training(results: QuickstartResults) -> Section:
+    config, counts = results.cml.config, results.class_counts
+    settings = (
+        ("data", "letters of the DejaVu faces, 28 × 28 pixels; a class is a letter, an example is a face, a bit bent"),
+        ("training classes", f"{counts['train']} Latin and Cyrillic letters"),
+        ("validation classes", f"{counts['validation']} Greek letters"),
+        ("test classes", f"{counts['test']} Armenian and Georgian letters"),
+        ("learner", f"four convolutional blocks of {config.learner.filters} filters and a linear head"),
+        ("episodes in training", _episode_words(config)),
+        (
+            "budget of each run",
+            f"{config.train.steps} meta-steps of {config.train.meta_batch} episodes, Adam at {config.train.rate:g}; the "
+            "checkpoint with the best validation accuracy is tested",
+        ),
+        ("inner loop", f"{_count(config.adaptation.steps, 'gradient step')} at rate {config.adaptation.rate:g}"),
+        ("co-learner of CML", f"weight gamma = {config.objective.gamma:g}; MAML has none"),
+        ("seeds", f"{config.seed} for training, {config.eval.seed} for test episodes"),
+    )
+    note = (
+        "The settings are the paper's where it gives any; the budget, the outer rate and the number of queries in training "
+        "are not: they are what a few minutes on two cores allow. The configurations in configs/ train longer."
+    )
+    return Section("What was trained", (note,), Table(("setting", "value"), settings))
+
+
+def _curves() -> Section:
+    caption = (
+        "Accuracy after adaptation, over the course of training. Dashed: training episodes, the mean since the last point. "
+        "Solid: validation episodes, letters of a script that is not trained on."
+    )
+    return Section(
+        "How they learned",
+        pictures=(Picture(CURVES, "Accuracy of MAML and CML in training and validation over meta-steps.", caption),),
+    )
+
+
+def _episode(results: QuickstartResults) -> Section:
+    shots = results.cml.config.dataset.shots
+    letters = ", ".join(results.letters)
+    paragraph = (
+        f"The first test episode, not a chosen one. Each model saw {_count(shots, 'support example')} of each letter "
+        f"({letters}), adapted, and was asked which letter each query is. ✓ and a solid frame mark a right answer, ✗ and "
+        "a dashed frame a wrong one."
+    )
+    pictures = tuple(
+        Picture(file, f"Support examples, queries and the answers of {name}, right and wrong ones marked.", name)
+        for file, name in ((EPISODE_CML, "CML"), (EPISODE_MAML, "MAML"))
+    )
+    return Section("One episode, seen by both", (paragraph,), pictures=pictures)
+
+
+def _sinusoid(results: QuickstartResults) -> Section:
+    config = results.sinusoid
+    scores = results.sinusoid_scores
+    episodes = next(iter(scores.values())).episodes
+    rows = tuple(
+        (str(steps), written(Interval("", score.mean, score.ci95))) for steps, score in sorted(scores.items())
+    )
+    return Section(
+        "The same idea on curves",
+        (
+            f"CML on few-shot regression: each task is a sine wave of its own amplitude and phase, shown at "
+            f"{_count(config.dataset.shots, 'point')}. Trained for {config.train.steps} meta-steps with "
+            f"{_count(config.adaptation.steps, 'inner step')} at rate {config.adaptation.rate:g}; more steps than that are "
+            "asked for here only.",
+        ),
+        Table(("inner steps", f"mean squared error over {episodes} test episodes, 95 % interval"), rows),
+        (
+            Picture(
+                SINUSOID,
+                "Three sine waves with support points, and the model's curve before and after adaptation.",
+                "The first three test episodes. Before adaptation the model draws one curve for all tasks; gradient steps "
+                "on the support points bend it to the task at hand.",
+            ),
+        ),
+    )
+
+
+def _episode_words(config: ConfigDict) -> str:
+    settings: Any = config.dataset
+    return f"{settings.ways} classes, {_count(settings.shots, 'support example')} and {settings.queries} queries of each"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

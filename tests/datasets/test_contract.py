@@ -1,0 +1,145 @@
+"""What every dataset promises, by table: a new dataset is a new row."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.datasets import DATASETS, SPLITS, DatasetError, load_dataset
+from cml_tf.episodes import Episode, validate_episode
+from cml_tf.problems import Classification, Regression
+from tests.helpers.drawn_images import drawings, write_classes, write_zip
+
+WAYS = {"sinusoid": None, "glyphs": 5, "omniglot": 2, "image_folder": 2}
+SHOTS, QUERIES = 1, 2
+
+
+def write_omniglot(root):
+    write_zip(root / "images_background.zip", drawings({"Braille": 3, "Hebrew": 2, "Latin": 2}, count=3))
+    write_zip(root / "images_evaluation.zip", drawings({"Tengwar": 3}, count=3))
+
+
+def write_image_folder(root):
+    for split, classes in zip(SPLITS, (["a", "b"], ["c", "d"], ["e", "f", "g"]), strict=True):
+        write_classes(root / split, classes)
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory):
+    roots = {"sinusoid": "", "glyphs": ""}
+    for name, write in (("omniglot", write_omniglot), ("image_folder", write_image_folder)):
+        roots[name] = str(tmp_path_factory.mktemp(name))
+        write(tmp_path_factory.getbasetemp() / roots[name])
+    return {name: load_dataset(name, roots[name]) for name in DATASETS}
+
+
+@pytest.fixture(params=DATASETS)
+def dataset(request, datasets):
+    return datasets[request.param]
+
+
+def make_source(dataset, split="train", seed=0, **changes):
+    settings = {"ways": WAYS[dataset.name], "shots": SHOTS, "queries": QUERIES, **changes}
+    return dataset.episodes(split, seed=seed, **settings)
+
+
+def examples(dataset, count):
+    return count * (WAYS[dataset.name] or 1)
+
+
+def test_description(dataset):
+    assert dataset.name in DATASETS
+    assert dataset.splits == SPLITS
+    source = make_source(dataset)
+    if WAYS[dataset.name]:
+        assert dataset.problem_kind == "classification"
+        assert source.problem == Classification(WAYS[dataset.name])
+    else:
+        assert dataset.problem_kind == "regression"
+        assert isinstance(source.problem, Regression)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_batches_are_valid_typed_and_static(dataset, split):
+    source = make_source(dataset, split)
+    stream = source.batches(0, 3)
+    spec = stream.element_spec
+    assert isinstance(spec, Episode)
+    for part, count in ((spec.support, SHOTS), (spec.query, QUERIES)):
+        assert part.inputs == tf.TensorSpec([3, examples(dataset, count), *dataset.input_shape], tf.float32)
+        assert part.targets.dtype == (tf.int32 if WAYS[dataset.name] else tf.float32)
+        assert part.targets.shape[:2] == [3, examples(dataset, count)]
+    low, high = dataset.value_range
+    for episode in stream.take(3):
+        validate_episode(episode, source.problem)
+        for part in (episode.support, episode.query):
+            assert low <= np.min(part.inputs)
+            assert np.max(part.inputs) <= high
+            assert np.ptp(part.inputs) > (high - low) / 4  # The range is used.
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_labels_are_balanced(dataset, split):
+    ways = WAYS[dataset.name]
+    if ways is None:
+        pytest.skip("regression has no labels")
+    episode = make_source(dataset, split).batch(0, 4)
+    for part, count in ((episode.support, SHOTS), (episode.query, QUERIES)):
+        for labels in part.targets.numpy():
+            assert np.bincount(labels, minlength=ways).tolist() == [count] * ways
+
+
+def test_streams_start_anywhere(dataset):
+    source = make_source(dataset, seed=3)
+    whole = source.batch(0, 9)
+    later = next(iter(source.batches(4, 5)))
+    tf.nest.map_structure(lambda part, tail: np.testing.assert_array_equal(part[4:], tail), whole, later)
+    np.testing.assert_array_equal(source.indices(0, 9)[4:], source.indices(4, 5))
+
+
+def test_streams_are_reproducible_and_distinct(dataset):
+    first = make_source(dataset, seed=3)
+    again = make_source(dataset, seed=3)
+    assert again.fingerprint == first.fingerprint
+    np.testing.assert_array_equal(again.indices(0, 30), first.indices(0, 30))
+    assert (make_source(dataset, seed=4).indices(0, 30) != first.indices(0, 30)).any()
+    assert make_source(dataset, seed=4).fingerprint == first.fingerprint
+    for other in (make_source(dataset, "test", seed=3), make_source(dataset, seed=3, queries=1)):
+        assert other.fingerprint != first.fingerprint
+    assert first.indices(0, 30).dtype == np.int64
+    assert len({record.tobytes() for record in first.indices(0, 30)}) > 15
+
+
+def test_support_and_query_are_disjoint(dataset):
+    episode = make_source(dataset).batch(0, 30)
+    for support, query in zip(episode.support.inputs.numpy(), episode.query.inputs.numpy(), strict=True):
+        assert not {one.tobytes() for one in support} & {one.tobytes() for one in query}
+
+
+def test_splits_have_no_class_in_common(dataset):
+    classes = [set(dataset.class_names(split)) for split in SPLITS]
+    assert sum(map(len, classes)) == len(set.union(*classes))
+    assert all(classes) or WAYS[dataset.name] is None
+
+
+def test_unknown_splits_are_refused(dataset):
+    with pytest.raises(DatasetError, match="splits train, validation, test, received 'dev'"):
+        make_source(dataset, "dev")
+    with pytest.raises(DatasetError, match="received 'dev'"):
+        dataset.class_names("dev")
+
+
+@pytest.mark.parametrize(
+    ("name", "root", "options", "message"),
+    [
+        ("mnist", "", {}, "dataset must be one of sinusoid, glyphs, omniglot, image_folder, received 'mnist'"),
+        ("glyphs", "somewhere", {}, "'glyphs' reads no files: root must be empty, received 'somewhere'"),
+        ("sinusoid", "somewhere", {}, "'sinusoid' reads no files"),
+        ("glyphs", "", {"image_size": (3, 3)}, "takes the options none; received image_size"),
+        ("omniglot", "", {"channels": 1}, "takes the options none; received channels"),
+    ],
+)
+def test_requests_no_dataset_can_meet_are_refused(name, root, options, message):
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(name, root, **options)

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import unicodedata
+
+import numpy as np
+import pytest
+
+from cml_tf.datasets import load_dataset
+from cml_tf.datasets.glyph_rendering import FACES, draw, load_faces, plain_pictures, samples
+from cml_tf.datasets.glyphs import LOOK_ALIKE_ACROSS, SCRIPTS, VARIATIONS, letters_of
+
+
+def test_counts_by_split(glyphs):
+    # Of the 1,330 letters (731 Latin, 186 Cyrillic, 293 Greek, 77 Armenian, 43 Georgian) these look different.
+    assert [len(letters_of(scripts)) for scripts in SCRIPTS.values()] == [731 + 186, 293, 77 + 43]
+    assert {split: len(glyphs.class_names(split)) for split in glyphs.splits} == {
+        "train": 862,
+        "validation": 225,
+        "test": 107,
+    }
+
+
+def test_splits_are_by_script(glyphs):
+    for split, scripts in SCRIPTS.items():
+        found = {unicodedata.name(letter).split()[0] for letter in glyphs.class_names(split)}
+        assert found == set(scripts)
+
+
+def test_letters_of_one_look_are_one_class(glyphs):
+    assert "A" in glyphs.class_names("train")
+    assert "\N{CYRILLIC CAPITAL LETTER A}" not in glyphs.class_names("train")
+    assert "\N{GREEK CAPITAL LETTER ALPHA}" not in glyphs.class_names("validation")
+    assert "\N{GREEK SMALL LETTER ALPHA}" in glyphs.class_names("validation")
+    for twin in ("\N{ARMENIAN SMALL LETTER OH}", "\N{ARMENIAN SMALL LETTER HO}", "\N{ARMENIAN CAPITAL LETTER SEH}"):
+        assert twin not in glyphs.class_names("test")
+
+
+def test_no_test_letter_looks_like_one_seen_in_training(glyphs):
+    """A direct comparison, pixel by pixel, of some test letters with all training letters."""
+    faces = load_faces()
+
+    def pictures(letters):
+        plain = [plain_pictures(draw(letter, faces[::5])) for letter in letters]
+        return np.stack(plain).astype(np.float32) / 255.0
+
+    trained, tested = pictures(glyphs.class_names("train")), pictures(glyphs.class_names("test")[::6])
+    for picture in tested:
+        distances = np.square(trained - picture).sum(axis=(2, 3))
+        # Every fifth face only, so a little room below the limit on the average over all of them.
+        assert distances.mean(axis=1).min() > LOOK_ALIKE_ACROSS / 2
+
+
+def test_pictures_are_black_ink_on_white_paper(glyphs):
+    for split in glyphs.splits:
+        pool = glyphs.pools[split]
+        assert pool.images.shape[1:] == (28, 28, 1)
+        assert (pool.counts == len(FACES) * VARIATIONS).all()
+        assert (pool.counts == 24).all()
+        images = pool.images.reshape(len(pool.images), -1)
+        assert (images.min(axis=1) < 100).all()  # There is ink on every picture ...
+        assert (images.mean(axis=1) > 128).all()  # ... and more paper than ink ...
+        corners = pool.images[:, [0, 0, -1, -1], [0, -1, 0, -1], 0]
+        assert np.median(corners) == 255  # ... which is white.
+
+
+def test_no_picture_occurs_in_two_classes(glyphs):
+    owners = {}
+    for split in glyphs.splits:
+        pool = glyphs.pools[split]
+        names = np.repeat(np.array(pool.class_names), pool.counts)
+        for name, image in zip(names, pool.images, strict=True):
+            assert owners.setdefault(image.tobytes(), name) == name
+
+
+def test_samples_of_a_class_differ_and_are_a_function_of_the_letter(glyphs):
+    pool = glyphs.pools["train"]
+    number = pool.class_names.index("g")
+    held = pool.images[number * 24 : (number + 1) * 24]
+    assert len({image.tobytes() for image in held}) == 24
+    np.testing.assert_array_equal(samples(draw("g", load_faces()), VARIATIONS, seed=ord("g"))[..., None], held)
+
+
+def test_the_second_load_is_from_the_cache_and_equal(glyphs, monkeypatch):
+    def build():
+        pytest.fail("The glyphs were rendered again.")
+
+    monkeypatch.setattr("cml_tf.datasets.glyphs._build", build)
+    again = load_dataset("glyphs")
+    for split in glyphs.splits:
+        assert again.class_names(split) == glyphs.class_names(split)
+        assert again.pools[split].fingerprint == glyphs.pools[split].fingerprint

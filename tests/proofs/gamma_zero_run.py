@@ -1,0 +1,62 @@
+"""A few optimiser steps with a co-learner of weight 0, or without a co-learner; a process of its own for each run.
+
+    python -m tests.proofs.gamma_zero_run --learner=conv4 --co_learner=absent --output=run.npz
+
+Two builds of one model in a process get other layer names, which reorders the graph: bit for bit is a promise about
+processes that each build one model (docs/DECISIONS.md).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import keras
+import numpy as np
+
+from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
+from cml_tf.meta_step import MetaStep
+from cml_tf.method import Method
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.problems import Classification, Regression
+from tests.helpers.seeded_episodes import classification_episode, regression_episode
+
+STEPS = 4
+
+
+def main(arguments: list[str]) -> None:
+    """Runs and writes every learner variable, its optimiser slots and the query losses."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--learner", choices=["mlp", "conv4"], required=True)
+    parser.add_argument("--co_learner", choices=["absent", "weight_zero", "weight_one"], required=True)
+    parser.add_argument("--clip_norm", type=float, default=0.0)
+    parser.add_argument("--output", required=True)
+    flags = parser.parse_args(arguments)
+
+    keras.utils.set_random_seed(7)
+    if flags.learner == "mlp":
+        problem, learner, layer = Regression(1), mlp(1, (2,)), mlp_co_learner(1)
+    else:
+        problem = Classification(3)
+        learner, layer = conv4(3, (28, 28, 1), filters=4), conv4_co_learner(3, filters=4)
+    terms = [QueryLoss(problem)]
+    if flags.co_learner != "absent":
+        terms.append(CoLearner(layer, problem, weight=0.0 if flags.co_learner == "weight_zero" else 1.0))
+    method = Method(learner, GradientDescent(problem, SGD(0.1), steps=2), terms)
+    optimisers = {group: keras.optimizers.Adam(0.01) for group in method.trained_variables()}
+    step = MetaStep(method, optimisers, flags.clip_norm)
+    losses = []
+    for number in range(STEPS):
+        if flags.learner == "mlp":
+            episode = regression_episode(number)
+        else:
+            episode = classification_episode(number, shape=(28, 28, 1))
+        losses.append(step(episode).term_losses[:, 0])
+    variables = [*method.trained_variables()["learner"], *optimisers["learner"].variables]
+    results = {f"variable_{position}": variable.numpy() for position, variable in enumerate(variables)}
+    np.savez(flags.output, losses=np.array(losses), **results)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,108 @@
+"""What the co-learner may and may not do: affine in gamma, phi left alone, and where theta's gradient comes from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import make_hypergradient
+from cml_tf.meta_step import meta_gradient
+from tests.helpers.contract_tables import LEARNERS, RATE, make_episode, make_method
+from tests.helpers.seeded_episodes import one_task
+
+
+def gradient_at(method, episode, *weights):
+    return meta_gradient(method, episode, tf.constant(weights, tf.float64)).gradients
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised", "first_order"])
+def test_meta_gradient_is_affine_in_gamma(float64, learner, hypergradient):
+    method, episode = make_method("meta_sgd", learner=learner, steps=3), make_episode(learner)
+    method.rule.hypergradient = make_hypergradient(hypergradient)
+    none, whole, some = (gradient_at(method, episode, 1.0, gamma) for gamma in (0.0, 1.0, 0.3))
+    for group in whole:
+        for at_zero, at_one, between in zip(none[group], whole[group], some[group], strict=True):
+            np.testing.assert_allclose(between, 0.7 * at_zero + 0.3 * at_one, rtol=1e-12, atol=1e-12)
+    moved = [np.abs(a - b).max() for a, b in zip(none["learner"], whole["learner"], strict=True)]
+    assert max(moved) > 1e-3
+    assert all(not np.any(gradient) for gradient in none["co_learner"])
+
+
+@pytest.mark.parametrize("terms", ["co_learner", "two_co_learners"])
+def test_adaptation_neither_sees_nor_changes_phi(float64, terms):
+    method, task = make_method(terms=terms), one_task(make_episode(), 0)
+    initial = method.rule.initial(method.learner)
+    before = [variable.numpy() for term in method.terms for variable in term.variables]
+    adapted = method.outcome(initial, task).adapted.parameters
+    after = [variable.numpy() for term in method.terms for variable in term.variables]
+    for left, right in zip(before, after, strict=True):
+        np.testing.assert_array_equal(left, right)
+    for variable in (v for term in method.terms for v in term.variables):
+        variable.assign(variable + 1.0)
+    tf.nest.map_structure(np.testing.assert_array_equal, method.outcome(initial, task).adapted.parameters, adapted)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_under_first_order_the_co_loss_gives_theta_exactly_nothing(float64, steps):
+    method, episode = make_method(steps=steps), make_episode()
+    method.rule.hypergradient = make_hypergradient("first_order")
+    gradients = gradient_at(method, episode, 0.0, 0.7)["learner"]
+    psi = len(method.learner.variables.extractor)
+    assert all(not np.any(gradient) for gradient in gradients[psi:])
+    assert all(np.abs(gradient).max() > 1e-4 for gradient in gradients[:psi])
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("rule", ["sgd", "boil_sgd"])
+def test_with_one_second_order_step_theta_gets_the_mixed_term(float64, rule, learner):
+    """d(gamma L_co)/dtheta = -gamma alpha d/dtheta <grad_psi L_support, stop(dL_co/dpsi')>, and nothing else."""
+    gamma = 0.7
+    method, episode = make_method(rule, learner=learner, steps=1), make_episode(learner)
+    psi = len(method.learner.variables.extractor)
+    received = gradient_at(method, episode, 0.0, gamma)["learner"][psi:]
+    mixed = [_mixed_term(method, one_task(episode, position), gamma) for position in range(2)]
+    for left, *parts in zip(received, *mixed, strict=True):
+        np.testing.assert_allclose(left, np.mean(parts, axis=0), rtol=1e-10, atol=1e-12)
+    assert max(np.abs(gradient).max() for gradient in received) > 1e-5
+
+
+def _mixed_term(method, task, gamma):
+    learner, (psi, theta), state = method.learner, *method.learner.initial()
+    phi = method.term_values()[1]
+
+    def cross_entropy(logits, labels):
+        return -tf.reduce_mean(tf.gather(tf.nn.log_softmax(logits), labels, batch_dims=1))
+
+    def support_loss(psi, theta):
+        outputs = learner.call(type(learner.variables)(psi, theta), state, task.support.inputs, (), True).outputs
+        return cross_entropy(outputs, task.support.targets)
+
+    with tf.GradientTape() as tape:
+        tape.watch(psi)
+        loss = support_loss(psi, theta)
+    psi_adapted = [value - RATE * gradient for value, gradient in zip(psi, tape.gradient(loss, psi), strict=True)]
+    with tf.GradientTape() as tape:
+        tape.watch(psi_adapted)
+        adapted = type(learner.variables)(tuple(psi_adapted), theta)
+        forward = learner.call(adapted, state, task.query.inputs, (), False)
+        co_loss = cross_entropy(method.terms[1].read((forward.features, None), phi), task.query.targets)
+    upstream = [tf.stop_gradient(gradient) for gradient in tape.gradient(co_loss, psi_adapted)]
+    with tf.GradientTape() as outer:
+        outer.watch(theta)
+        with tf.GradientTape() as inner:
+            inner.watch(psi)
+            loss = support_loss(psi, theta)
+        products = zip(inner.gradient(loss, psi), upstream, strict=True)
+        product = tf.add_n([tf.reduce_sum(gradient * u) for gradient, u in products])
+    return [-gamma * RATE * np.asarray(g) for g in outer.gradient(product, theta)]
+
+
+def test_with_the_head_alone_adapted_the_co_loss_does_not_reach_theta(float64):
+    """ANIL leaves psi as it is, so that the co-loss on it depends on psi and phi only."""
+    method, episode = make_method("anil_sgd"), make_episode()
+    gradients = gradient_at(method, episode, 0.0, 0.7)["learner"]
+    psi = len(method.learner.variables.extractor)
+    assert all(not np.any(gradient) for gradient in gradients[psi:])
+    assert all(np.abs(gradient).max() > 1e-4 for gradient in gradients[:psi])

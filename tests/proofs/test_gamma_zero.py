@@ -1,0 +1,48 @@
+"""A co-learner of weight 0 is no co-learner: the same bits as MAML, in processes of their own."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """Runs a case once, however many tests look at it."""
+    folder = tmp_path_factory.mktemp("gamma_zero")
+
+    @functools.cache
+    def once(learner: str, co_learner: str, clip_norm: float) -> dict[str, np.ndarray]:
+        output = folder / f"{learner}_{co_learner}_{clip_norm}.npz"
+        program = [sys.executable, "-m", "tests.proofs.gamma_zero_run"]
+        flags = [f"--learner={learner}", f"--co_learner={co_learner}", f"--clip_norm={clip_norm}", f"--output={output}"]
+        finished = subprocess.run([*program, *flags], cwd=ROOT, capture_output=True, text=True)
+        assert finished.returncode == 0, finished.stderr[-3000:]
+        with np.load(output, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    return once
+
+
+@pytest.mark.parametrize(("learner", "clip_norm"), [("mlp", 0.1), ("conv4", 0.0)])
+def test_gamma_zero_is_maml_bit_for_bit(run, learner, clip_norm):
+    """Learner variables, optimiser slots and losses after several steps, phi being in graph and optimiser or not."""
+    without, with_zero = run(learner, "absent", clip_norm), run(learner, "weight_zero", clip_norm)
+    assert without.keys() == with_zero.keys()
+    for name, expected in without.items():
+        np.testing.assert_array_equal(with_zero[name], expected, err_msg=name)
+    assert len({loss.tobytes() for loss in without["losses"]}) == len(without["losses"])
+
+
+def test_gamma_one_is_not_maml(run):
+    """Otherwise equal bits would prove nothing."""
+    without, with_one = (run("mlp", co_learner, 0.1) for co_learner in ("absent", "weight_one"))
+    np.testing.assert_array_equal(with_one["losses"][0], without["losses"][0])
+    assert np.abs(with_one["losses"][-1] - without["losses"][-1]).max() > 1e-4

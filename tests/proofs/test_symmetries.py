@@ -1,0 +1,115 @@
+"""What must not matter does not: the names of classes, the order of tasks, the neighbours of a task."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.learners import Learner
+from cml_tf.meta_step import evaluate_losses
+from cml_tf.method import Method
+from cml_tf.objectives import QueryLoss
+from tests.helpers.contract_tables import LEARNERS, PROBLEM, UPDATE_RULES, make_episode, make_method
+from tests.helpers.differences import gradients_of
+from tests.helpers.seeded_episodes import classification_episode, one_task, tasks_of
+
+PERMUTATION = [2, 0, 1]
+
+
+def permute_columns(variables):
+    """Output column `PERMUTATION[i]` becomes the old column i, in the last kernel and bias."""
+    for variable in variables[-2:]:
+        old, new = variable.numpy(), variable.numpy()
+        new[..., PERMUTATION] = old
+        variable.assign(new)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("rule", ["sgd", "anil_sgd", "boil_sgd"])
+def test_renaming_the_classes_renames_the_outputs(float64, rule, learner):
+    method, episode = make_method(rule, learner=learner), make_episode(learner)
+    renamed = episode._replace(
+        **{
+            part: getattr(episode, part)._replace(targets=tf.gather(PERMUTATION, getattr(episode, part).targets))
+            for part in ("support", "query")
+        }
+    )
+
+    def outputs(episode):
+        outcome = method.outcome(method.rule.initial(method.learner), one_task(episode, 0))
+        co_outputs = method.terms[1].read(outcome.query_forward, method.term_values()[1])
+        return outcome.query_forward[1].numpy(), co_outputs.numpy()
+
+    before, losses = outputs(episode), evaluate_losses(method, episode)[0]
+    permute_columns(method.learner.variables.head)
+    permute_columns(method.terms[1].variables)
+    after = outputs(renamed)
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_allclose(new[:, PERMUTATION], old, rtol=1e-10, atol=1e-12)
+        assert np.abs(new - old).max() > 1e-2
+    np.testing.assert_allclose(evaluate_losses(method, renamed)[0], losses, rtol=1e-10)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("rule", UPDATE_RULES)
+def test_order_and_neighbours_of_tasks_do_not_matter(float64, rule, learner):
+    method, episode = make_method(rule, learner=learner), make_episode(learner, tasks=3)
+    losses = evaluate_losses(method, episode)[0].numpy()
+    assert np.ptp(losses[:, 0]) > 1e-3
+    order = [2, 0, 1]
+    np.testing.assert_allclose(evaluate_losses(method, tasks_of(episode, order))[0], losses[order], rtol=1e-10)
+    np.testing.assert_allclose(evaluate_losses(method, tasks_of(episode, [1]))[0][0], losses[1], rtol=1e-10)
+    np.testing.assert_allclose(evaluate_losses(method, tasks_of(episode, [1, 1, 2]))[0][:2], losses[[1, 1]], rtol=1e-10)
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_neighbours_do_not_matter_in_float32_either(learner):
+    """Compiled, in the number format of everyday use, where joined tasks may round differently."""
+    method, episode = make_method("meta_sgd", learner=learner), make_episode(learner, tasks=3)
+    compiled = tf.function(lambda meta_batch: evaluate_losses(method, meta_batch)[0], autograph=False)
+    together = compiled(episode)
+    alone = [compiled(tasks_of(episode, [position]))[0] for position in range(3)]
+    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
+
+
+def test_the_meta_gradient_is_the_mean_of_the_tasks(float64):
+    method, episode = make_method("meta_sgd"), make_episode(tasks=3)
+    together = gradients_of(method, episode)
+    apart = [gradients_of(method, tasks_of(episode, [position])) for position in range(3)]
+    for group, gradients in together.items():
+        for position, gradient in enumerate(gradients):
+            mean = np.mean([part[group][position] for part in apart], axis=0)
+            np.testing.assert_allclose(gradient, mean, rtol=1e-10, atol=1e-13)
+
+
+class Recorder(keras.layers.Layer):
+    """Scales its inputs by the context, and notes with what it was called."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(3, activation="tanh")
+        self.seen = []
+
+    def build(self, inputs_shape, context_shape):
+        self.dense.build(inputs_shape)
+
+    def call(self, inputs, context=None, training=False):
+        self.seen.append((inputs.shape[0], training, float(context)))
+        return self.dense(inputs * context)
+
+
+def test_the_context_reaches_every_forward_pass():
+    extractor = Recorder()
+    learner = Learner(extractor, keras.layers.Dense(3), input_shape=(2,), context=tf.constant(1.0))
+    method = Method(learner, GradientDescent(PROBLEM, SGD(0.1), steps=2), [QueryLoss(PROBLEM)])
+    episode = classification_episode(shots=2, queries=3)._replace(context=tf.constant(0.25))
+    extractor.seen.clear()
+    with_context, _ = evaluate_losses(method, episode)
+    one_of_them = [(6, True, 0.25), (6, True, 0.25), (9, False, 0.25)]
+    assert extractor.seen == one_of_them * 2
+    scaled = tf.nest.map_structure(lambda t: 0.25 * t if t.dtype.is_floating else t, tuple(episode)[:2])
+    same, _ = evaluate_losses(method, type(episode)(*scaled, tf.constant(1.0)))
+    np.testing.assert_array_equal(with_context, same)
