@@ -4,8 +4,9 @@ from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import Learner
 from cml_tf.loading import load
 from cml_tf.model import AdaptedModel, FewShotModel
+from cml_tf.non_finite_loss import NonFiniteLoss
 from cml_tf.problems import Classification, Regression
-from cml_tf.trainer import NonFiniteLoss, Trainer, Validation
+from cml_tf.trainer import Trainer, Validation
 
 __all__ = [
     "AdaptedModel",

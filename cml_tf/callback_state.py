@@ -1,7 +1,4 @@
-"""Keras callbacks around an outer loop that is not Keras': the model they see, and their state as JSON.
-
-With the state in every checkpoint, an interrupted run resumes with its patience, best value and counters.
-"""
+"""State of Keras callbacks, as JSON, so that an interrupted run resumes with its patience, best value and counters."""
 
 from __future__ import annotations
 
@@ -12,25 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from cml_tf.method import Method
-
 # Set by Keras anew in every run. It turns the sign of `min_delta` at the first epoch, so that it must not be put back.
 _SET_BY_KERAS = {"params", "model", "min_delta"}
-
-
-def callback_host(method: Method, optimizer: keras.optimizers.Optimizer) -> keras.Model:
-    """The model that Keras callbacks see: the layers that are trained and the optimiser; it is never called."""
-
-    class MetaTraining(keras.Model):
-        def call(self, inputs: Any) -> Any:
-            raise NotImplementedError("this model only carries state for callbacks; use Learner.call.")
-
-    host = MetaTraining(name="meta_training")
-    host.extractor, host.head = method.learner.extractor, method.learner.head
-    host.term_layers = [term.layer for term in method.terms if hasattr(term, "layer")]
-    host.built = True
-    host.compile(optimizer=optimizer)
-    return host
 
 
 def check_callbacks(callbacks: Sequence[keras.callbacks.Callback]) -> None:

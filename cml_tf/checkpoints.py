@@ -7,7 +7,9 @@ arrays must match the variables they are put into.
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ import numpy as np
 from cml_tf.files import atomic_file
 
 METADATA = "metadata.json"
+# What NumPy and zipfile raise on damaged files, depending on where the damage is.
+_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 
 
 class CheckpointError(ValueError):
@@ -30,7 +34,7 @@ def named_values(groups: Mapping[str, Sequence[keras.Variable]]) -> dict[str, np
     for group, variables in groups.items():
         for position, variable in enumerate(variables):
             value = np.asarray(keras.ops.convert_to_numpy(variable))
-            values[f"{group}/{position:04d}"] = value if value.dtype.isbuiltin else value.astype(np.float32)
+            values[f"{group}/{position:04d}"] = value if value.dtype.isbuiltin == 1 else value.astype(np.float32)
     return values
 
 
@@ -76,12 +80,28 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
       CheckpointError: if the file is missing or damaged.
     """
     try:
+        _check_sums(path)
         with np.load(path, allow_pickle=False) as archive:
             values = {name: archive[name] for name in archive.files}
-        return values, json.loads(values.pop(METADATA).tobytes().decode())
+        if not all(isinstance(value, np.ndarray) for value in values.values()):
+            raise ValueError("it holds something else than arrays")
+        metadata = json.loads(values.pop(METADATA).tobytes().decode())
+        if not isinstance(metadata, dict):
+            raise ValueError(f"its metadata must be a JSON object, received {type(metadata).__name__}")
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}.") from error
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+    except PermissionError as error:
+        raise CheckpointError(f"the checkpoint {path} may not be read: {error.strerror}.") from error
+    except _DAMAGE as error:
         raise CheckpointError(
-            f"the checkpoint {path} is damaged ({error}): remove it or restore it from a copy."
+            f"the checkpoint {path} is damaged or not one ({error}): remove it or restore it from a copy."
         ) from error
+    return values, metadata
+
+
+def _check_sums(path: Path) -> None:
+    """NumPy stops reading where an array ends by its header; damage to the header would pass unseen."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged} is wrong")

@@ -15,8 +15,8 @@ from ml_collections import ConfigDict
 from cml_tf.checkpoints import CheckpointError
 from cml_tf.configuration import ConfigurationError
 from cml_tf.datasets import DatasetError
+from cml_tf.non_finite_loss import NonFiniteLoss
 from cml_tf.runs import Interrupted, RunError
-from cml_tf.trainer import NonFiniteLoss
 
 USER_ERRORS = (CheckpointError, ConfigurationError, DatasetError, NonFiniteLoss, RunError)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from cml_tf.learners.normalisation import MODES
 
 
 class ConfigurationError(ValueError):
@@ -17,6 +20,9 @@ CHOICES = {
     "dataset.name": ("sinusoid", "glyphs", "omniglot", "image_folder"),
     "learner.name": ("mlp", "conv4"),
     "adaptation.rule": ("sgd", "meta_sgd"),
+    "learner.normalisation": MODES,
+    # mixed_float16 would need loss scaling.
+    "learner.dtype_policy": ("float32", "float64", "mixed_bfloat16"),
     "adaptation.partition": ("all", "anil", "boil"),
     "hypergradient": ("reverse", "reverse_rematerialised", "first_order"),
     "objective.co_learner": ("none", "cooperative", "random_noise", "adapted"),
@@ -32,6 +38,19 @@ POSITIVE = (
     "train.meta_batch",
     "train.rate",
     "train.validate_every",
+)
+
+NOT_NEGATIVE = (
+    "seed",
+    "learner.extra_blocks",
+    "adaptation.steps",
+    "adaptation.eval_steps",
+    "objective.co_learner_blocks",
+    "objective.gamma",
+    "train.clip_norm",
+    "train.patience",
+    "eval.seed",
+    "eval.queries",
 )
 
 
@@ -77,24 +96,55 @@ def default_config() -> ConfigDict:
 def check_config(config: ConfigDict) -> None:
     """Raises ConfigurationError for the first value that cannot be run."""
     flat = dict(flatten(config.to_dict()))
+    _check_types(flat)
     for key, choices in CHOICES.items():
         if flat[key] not in choices:
             raise ConfigurationError(f"{key} must be one of {', '.join(choices)}, received {flat[key]!r}.")
     for key in POSITIVE:
         if not flat[key] > 0:
             raise ConfigurationError(f"{key} must be positive, received {flat[key]!r}.")
-    for key in ("adaptation.steps", "adaptation.eval_steps", "train.clip_norm", "train.patience", "objective.gamma"):
+    for key in NOT_NEGATIVE:
         if flat[key] < 0:
             raise ConfigurationError(f"{key} must be 0 or more, received {flat[key]!r}.")
+    for key in ("seed", "eval.seed"):
+        if flat[key] >= 2**32:
+            raise ConfigurationError(f"{key} must be below 2**32, received {flat[key]!r}.")
     for key in ("train.validation_episodes", "eval.episodes"):
         if flat[key] < 2:
             raise ConfigurationError(f"{key} must be at least 2, since an interval needs two, received {flat[key]!r}.")
     if flat["dataset.name"] != "sinusoid" and flat["dataset.ways"] < 2:
         raise ConfigurationError(f"dataset.ways must be at least 2, received {flat['dataset.ways']!r}.")
+    for key in ("learner.hidden", "dataset.image_size"):
+        if not flat[key] or not all(isinstance(size, int) and size > 0 for size in flat[key]):
+            raise ConfigurationError(f"{key} must be positive integers, received {tuple(flat[key])}.")
     if flat["learner.name"] == "conv4" and flat["dataset.name"] == "sinusoid":
         raise ConfigurationError("learner.name must be 'mlp' for dataset 'sinusoid': conv4 needs images.")
+    if (
+        flat["learner.name"] == "conv4"
+        and flat["dataset.name"] == "image_folder"
+        and min(flat["dataset.image_size"]) < 16
+    ):
+        raise ConfigurationError(
+            f"dataset.image_size must be at least 16x16 for conv4, received {tuple(flat['dataset.image_size'])}."
+        )
     if flat["objective.co_learner"] == "adapted" and flat["objective.co_learners"] != 1:
         raise ConfigurationError("objective.co_learners must be 1 when the co-learner is adapted (CL has two heads).")
+
+
+def _check_types(flat: Mapping[str, Any]) -> None:
+    """What ml_collections lets through: keys of a file that made its own dictionary, None, NaN."""
+    known = dict(flatten(default_config().to_dict()))
+    if set(flat) != set(known):
+        raise ConfigurationError(
+            f"the configuration must have the keys of cml_tf.configuration.default_config(); it differs in "
+            f"{', '.join(sorted(set(flat) ^ set(known)))}."
+        )
+    for key, value in flat.items():
+        expected = type(known[key])
+        if not isinstance(value, (int, float) if expected is float else expected) or isinstance(value, bool):
+            raise ConfigurationError(f"{key} must be of type {expected.__name__}, received {value!r}.")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigurationError(f"{key} must be finite, received {value!r}.")
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

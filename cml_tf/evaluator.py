@@ -108,11 +108,17 @@ class Evaluator:
           meta_batch: tasks a call; it changes speed only.
 
         Raises:
-          ValueError: for fewer than two episodes.
+          ValueError: for fewer than two episodes, or when a score is not finite.
         """
         if episodes < 2:
             raise ValueError(f"an evaluation needs at least 2 episodes for an interval, received {episodes}.")
         metrics = self.metrics(source.batches(0, meta_batch), episodes)
+        diverged = np.flatnonzero(~np.isfinite(metrics[self.metric]))
+        if diverged.size:
+            raise ValueError(
+                f"{self.metric} is not finite in {diverged.size} of {episodes} episodes (the first is {diverged[0]}): "
+                "adaptation diverged there. Take fewer inner steps, or a lower inner rate in training."
+            )
         averages = {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
         return Evaluation(self.metric, metrics[self.metric], seed, manifest_hash(source, episodes), averages)
 

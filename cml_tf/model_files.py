@@ -21,6 +21,8 @@ from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
 
 MODEL, VARIABLES = "model.json", "variables.npz"
+# Raise when what the files hold changes its meaning.
+FORMAT = 1
 
 
 def write_model(path: Path, method: Method, problem: Problem, value_range: tuple[float, float] | None) -> None:
@@ -37,9 +39,15 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
             "only learners with one input tensor and no context, adapted by GradientDescent, can be saved; received "
             f"inputs {type(inputs).__name__} and rule {type(rule).__name__}. Keep a checkpoint of its variables."
         )
+    answer = method.terms[0]
+    if not isinstance(answer, QueryLoss) or answer.head != 0:
+        raise ValueError(
+            "only models that answer through the head that adapted (readouts learner and co_learner) can be saved; "
+            f"this one answers through {type(answer).__name__}. Load its run instead."
+        )
     serialise = keras.saving.serialize_keras_object
     description = {
-        "format": 1,
+        "format": FORMAT,
         "problem": problem_to_json(problem),
         "extractor": serialise(learner.extractor),
         "head": serialise(learner.head),
@@ -48,7 +56,7 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
         "update_rule": serialise(rule.update_rule),
         "steps": rule.steps,
     }
-    write_checkpoint(path / VARIABLES, named_values(_groups(method)), {"format": 1})
+    write_checkpoint(path / VARIABLES, named_values(_groups(method)), {"format": FORMAT})
     write_json(path / MODEL, description)
 
 
@@ -59,14 +67,16 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
       CheckpointError: if there is none, or it is damaged.
     """
     try:
-        text = (path / MODEL).read_text()
+        content = (path / MODEL).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"{path} holds neither a run nor a saved model.") from error
     try:
-        description = json.loads(text)
+        description = json.loads(content)
+        if description["format"] != FORMAT:
+            raise ValueError(f"its format must be {FORMAT}, received {description['format']!r}")
         method, problem = _rebuild(description)
         value_range = description["value_range"] and (description["value_range"][0], description["value_range"][1])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path / MODEL} cannot be rebuilt: {error}") from error
     values, _ = read_checkpoint(path / VARIABLES)
     assign_values(_groups(method), values)

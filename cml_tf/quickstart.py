@@ -1,7 +1,7 @@
-"""From nothing to a report in minutes: `python -m cml_tf.quickstart --workdir=runs/quickstart [--steps=N --episodes=N]`.
+"""From nothing to a report in minutes: `python -m cml_tf.quickstart --workdir=runs/quickstart [--steps=N ...]`.
 
-Trains MAML and CML on glyphs, 5-way 1-shot, at one small budget, scores both on scripts that they never saw, trains CML on
-sine waves, and writes `report.html` with its pictures. Finished runs are not trained again.
+Trains MAML and CML on glyphs, 5-way 1-shot, at one small budget, scores both on scripts that they never saw, trains CML
+on sine waves, and writes `report.html` with its pictures. Finished runs are not trained again.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from cml_tf.command_line import run
 from cml_tf.datasets import load_dataset
 from cml_tf.evaluator import Evaluation
 from cml_tf.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, WAVE_STEPS, Plan
-from cml_tf.reporting.quickstart_page import QuickstartResults, percent, points, reading, written
+from cml_tf.reporting.quickstart_page import QuickstartResults, percent, points, reading
 from cml_tf.reporting.quickstart_report import REPORT, write_report
 from cml_tf.runs import RunError, evaluate_run, train_run
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Gets the runs maml, cml and sinusoid, and the report.")
+_WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Gets the runs maml, cml and sinusoid, and the report.")
 _STEPS = flags.DEFINE_integer(
     "steps", IMAGE_OVERRIDES["train.steps"], "Meta-steps of each glyph run; a later start may ask for more.", 1
 )
@@ -105,7 +105,7 @@ def _evaluate(plan: Plan, name: str, steps: int | None = None) -> Evaluation:
 
 
 def _fresh_graph() -> None:
-    """Forgets Keras' layer names: they order the graph, and a run must not depend on what the process built before it."""
+    # Layer names order the graph, so without this a run would depend on what the process has built before it.
     keras.backend.clear_session()
 
 
@@ -121,9 +121,9 @@ def _conclude(console: Console, plan: Plan, results: QuickstartResults, seconds:
     table = Table(title=f"Letters of unseen scripts, {results.difference.episodes} episodes")
     table.add_column("run")
     table.add_column("accuracy, 95 % interval", justify="right")
-    table.add_row("MAML", f"{written(percent(results.maml.evaluation))} %")
-    table.add_row("CML", f"{written(percent(results.cml.evaluation))} %", end_section=True)
-    table.add_row("CML − MAML, paired", f"{written(points(results.difference), '+')} points")
+    table.add_row("MAML", f"{percent(results.maml.evaluation).text()} %")
+    table.add_row("CML", f"{percent(results.cml.evaluation).text()} %", end_section=True)
+    table.add_row("CML − MAML, paired", f"{points(results.difference).text('+')} points")
     console.print()
     console.print(table)
     console.print(reading(results.difference), highlight=False)
@@ -139,5 +139,4 @@ def _duration(seconds: float) -> str:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["workdir"])
     run(main)

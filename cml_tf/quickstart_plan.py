@@ -1,4 +1,4 @@
-"""What the quickstart trains, and the commands that do the same by hand: presets and overrides of them, no other settings."""
+"""What the quickstart trains, and the commands that do the same by hand: presets and overrides, no more."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ WAYS, SHOTS, WAVE_SHOTS = 5, 1, 10
 # Numbers of inner steps that the sine waves are shown after; training makes one.
 WAVE_STEPS = (0, 1, 5)
 
-# The paper's learner and rules, for minutes instead of hours: a third of the queries makes meta-steps cheap, and twice the
-# outer rate gets further in few of them. Scores are on the paper's 15 queries a class.
+# The paper's learner and rules, for minutes instead of hours: a third of the queries makes meta-steps cheap, and twice
+# the outer rate gets further in few of them. Scores are on the paper's 15 queries a class.
 IMAGE_OVERRIDES: Mapping[str, Any] = {
     "train.steps": 500,
     "train.rate": 2e-3,
@@ -50,10 +50,7 @@ class Plan:
 
     def config(self, name: str) -> ConfigDict:
         """The configuration of the run "maml", "cml" or "sinusoid"."""
-        if name == SINUSOID:
-            config = presets.sinusoid(WAVE_SHOTS, CML)
-        else:
-            config = presets.glyphs(WAYS, SHOTS, name)
+        config = presets.sinusoid(WAVE_SHOTS, CML) if name == SINUSOID else presets.glyphs(WAYS, SHOTS, name)
         config.update_from_flattened_dict(dict(self._overrides(name)))
         return config
 
@@ -107,7 +104,7 @@ class Plan:
         return Command(
             "In a notebook, with images [examples, 28, 28, 1] in [0, 1] and a name for each:",
             f"import cml_tf\n\nmodel = cml_tf.load({str(self.run_directory(CML))!r})\n"
-            "task = model.adapt(images, names)\ntask.predict(more_images)  # probabilities, columns as task.class_names",
+            "task = model.adapt(images, names)\ntask.predict(more_images)  # probabilities, columns: task.class_names",
         )
 
     def _again(self) -> str:

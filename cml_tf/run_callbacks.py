@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import signal
 import threading
 from pathlib import Path
@@ -44,6 +46,9 @@ class MetricsFile(keras.callbacks.Callback):
             for split, values in (("train", train), ("validation", validation)):
                 if values:
                     file.write(json.dumps({"step": self._trainer.step, "split": split, **values}) + "\n")
+            # The checkpoint that follows is synced: it must not outlive the lines that it goes with.
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class Checkpoints(keras.callbacks.Callback):
@@ -81,7 +86,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._save("latest", {})
 
     def _improves(self, score: float) -> bool:
-        if self.best is None:
+        if self.best is None or math.isnan(self.best):
             return True
         return score > self.best if self._higher_is_better else score < self.best
 
@@ -131,6 +136,8 @@ class StopOnInterrupt(keras.callbacks.Callback):
 
 def _step_of(line: str) -> int:
     # A line cut short by a crash carries no step: it counts as beyond every checkpoint.
+    if not line.endswith("\n"):
+        return 2**63
     try:
         return int(json.loads(line)["step"])
     except (ValueError, KeyError, TypeError):

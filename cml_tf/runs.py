@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from ml_collections import ConfigDict
 
 from cml_tf.checkpoints import CheckpointError, read_checkpoint
-from cml_tf.configuration import config_from_json, config_to_json, flatten
+from cml_tf.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.evaluator import Evaluation, Evaluator
 from cml_tf.experiment import Data, Experiment, build_experiment
 from cml_tf.files import write_json
@@ -45,16 +46,18 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
       Interrupted: after a Ctrl-C, when everything is saved.
     """
     workdir = Path(workdir)
+    check_config(config)
     _check_workdir(config, workdir)
     experiment = build_experiment(config)
     identity = {"data": experiment.data.to_json()}
     latest = workdir / CHECKPOINTS / "latest.npz"
     trainer = experiment.trainer
     if latest.exists():
-        values, metadata = read_checkpoint(latest)
-        _check_data(experiment.data, metadata, latest)
+        values, metadata, data = _read_checkpoint(latest)
+        _check_data(experiment.data, data, latest)
         trainer.restore(values, metadata)
-    write_json(workdir / CONFIG, config_to_json(config))
+    if not _holds(workdir, config):
+        write_json(workdir / CONFIG, config_to_json(config))
     if trainer.step >= config.train.steps or trainer.stopped:
         logging.getLogger(__name__).info("%s is finished after %d steps", workdir, trainer.step)
         return experiment
@@ -91,8 +94,8 @@ def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
     path = workdir / CONFIG
     if not path.is_file():
         raise RunError(f"{workdir} holds no run: expected {CONFIG} in it. Train one with python -m cml_tf.train.")
-    values, metadata = read_checkpoint(workdir / CHECKPOINTS / f"{checkpoint}.npz")
-    experiment = build_experiment(config_from_json(path.read_text()), Data.from_json(metadata["data"]))
+    values, metadata, data = _read_checkpoint(workdir / CHECKPOINTS / f"{checkpoint}.npz")
+    experiment = build_experiment(_read_config(workdir), data)
     experiment.trainer.restore(values, metadata)
     return experiment
 
@@ -146,6 +149,20 @@ def _callbacks(
     yield Checkpoints(workdir / CHECKPOINTS, trainer, problem.higher_is_better, identity)
 
 
+def _read_config(workdir: Path) -> ConfigDict:
+    path = workdir / CONFIG
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}.") from error
+    return config_from_json(text)
+
+
+def _holds(workdir: Path, config: ConfigDict) -> bool:
+    """Whether the run there has this very configuration, so that nothing need be written."""
+    return (workdir / CONFIG).exists() and config_to_json(_read_config(workdir)) == config_to_json(config)
+
+
 def _check_workdir(config: ConfigDict, workdir: Path) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise RunError(f"{workdir} must be a directory, received a file.")
@@ -154,7 +171,7 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
         if workdir.exists() and any(workdir.iterdir()):
             raise RunError(f"{workdir} is not empty and holds no run ({CONFIG} is missing): choose another directory.")
         return
-    old, new = (dict(flatten(config_to_json(c))) for c in (config_from_json(path.read_text()), config))
+    old, new = (dict(flatten(config_to_json(c))) for c in (_read_config(workdir), config))
     changed = [key for key in new if new[key] != old[key] and not (key == MAY_GROW and new[key] > old[key])]
     if changed:
         differences = "; ".join(f"{key}: {old[key]!r} there, {new[key]!r} asked" for key in changed)
@@ -164,10 +181,19 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
         )
 
 
-def _check_data(data: Data, metadata: dict[str, Any], path: Path) -> None:
-    there, here = metadata["data"]["fingerprint"], data.fingerprint
-    if there != here:
+def _read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Data]:
+    if not path.exists() and path.with_name("latest.npz").exists():
+        raise CheckpointError(f"there is no {path} before the first validation: train on, or use --checkpoint=latest.")
+    values, metadata = read_checkpoint(path)
+    try:
+        return values, metadata, Data.from_json(metadata["data"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is no run's checkpoint: it does not describe the data ({error}).") from error
+
+
+def _check_data(here: Data, there: Data, path: Path) -> None:
+    if here != there:
         raise CheckpointError(
-            f"{path} was trained on other data (fingerprint {there[:12]}, now {here[:12]}): restore the data, or train "
-            "in another directory."
+            f"{path} was trained on other data (fingerprint {there.fingerprint[:12]}, now {here.fingerprint[:12]}): "
+            "restore the data, or train in another directory."
         )

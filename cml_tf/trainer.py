@@ -12,23 +12,20 @@ import numpy as np
 
 from cml_tf.adaptation.base import AdaptationRule
 from cml_tf.callback_host import callback_host
-from cml_tf.callback_state import callback_states, restore_callback_states
-from cml_tf.checkpoints import assign_values, named_values
+from cml_tf.callback_state import callback_states, check_callbacks, restore_callback_states
+from cml_tf.checkpoints import CheckpointError, assign_values, named_values
 from cml_tf.datasets.base import EpisodeSource
 from cml_tf.episodes import Episode, validated
 from cml_tf.evaluator import Evaluator
 from cml_tf.learners.learner import Learner
-from cml_tf.meta_step import MetaStep, StepResult
+from cml_tf.meta_step import MetaStep
 from cml_tf.method import Method
 from cml_tf.model import FewShotModel
+from cml_tf.non_finite_loss import NonFiniteLoss
 from cml_tf.objectives.base import ObjectiveTerm, TaskReducer, mean_over_tasks
 from cml_tf.problems import Problem
 from cml_tf.readouts import read_through
 from cml_tf.running_means import RunningMeans
-
-
-class NonFiniteLoss(ArithmeticError):
-    """Training met a loss or gradient that is not finite. The step's update was not made."""
 
 
 class Validation(NamedTuple):
@@ -59,8 +56,14 @@ class Trainer:
       problem: what the targets mean; foreign episodes are checked against it.
       reducer: of per-task losses.
       optimizer: a Keras optimiser for all variable groups (each variable has slots of its own), or a mapping from
-        groups (`Method.trained_variables`) to optimisers; Adam at 1e-3 by default.
+        groups (`Method.trained_variables`) to optimisers; Adam at 1e-3 by default. Callbacks that set the
+        learning rate set that of the first group's optimiser.
       clip_norm: largest global gradient norm of a group; 0 for none.
+
+    Attributes:
+      step: outer steps made.
+      stopped: whether a callback ended training at the end of an epoch (early stopping). It holds for later calls of
+        `fit` too; set it to False to go on nevertheless.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Trainer:
         self.step = 0
         self.stopped = False
         self.host = callback_host(self.method, self.meta_step.optimizers[0])
+        self._epoch_is_ending = False
         self._means = RunningMeans()
         self._evaluators: dict[int | None, Evaluator] = {}
         self._callbacks: Sequence[keras.callbacks.Callback] = ()
@@ -100,8 +104,8 @@ class Trainer:
     ) -> dict[str, list[float]]:
         """Trains until `steps` outer steps have been made in all, earlier calls and restored ones included.
 
-        An *epoch*, for callbacks, is `validate_every` steps with the validation after it. A callback stops training at
-        the end of the current step by `model.stop_training = True`.
+        An *epoch*, for callbacks, is `validate_every` steps with the validation after it. A callback stops training by
+        `model.stop_training = True`, at the end of the present step or, if that is an epoch's last one, of the epoch.
 
         Args:
           episodes: an `EpisodeSource`, or any iterable of meta-batches (which is skipped forward after a restore, so
@@ -118,10 +122,15 @@ class Trainer:
 
         Raises:
           NonFiniteLoss: naming step, task and episode. Variables are as after the step before.
-          ValueError: if the iterable ends early, an episode is malformed, or a number is out of range.
+          ValueError: if the iterable ends early, an episode is malformed or of another problem, a number is out of
+            range, or a callback's state would not survive an interruption.
         """
         if steps < 1 or validate_every < 1:
             raise ValueError(f"steps and validate_every must be at least 1, received {steps} and {validate_every}.")
+        for source in (episodes, validation.source if validation else None):
+            if isinstance(source, EpisodeSource) and source.problem != self.problem:
+                raise ValueError(f"episodes must be of {self.problem}, received a source of {source.problem}.")
+        check_callbacks(callbacks)
         history = keras.callbacks.History()
         epochs = -(-steps // validate_every)
         runner = keras.callbacks.CallbackList(
@@ -136,6 +145,7 @@ class Trainer:
         self.host.stop_training = self.stopped
         runner.on_train_begin()
         restore_callback_states(self._callbacks, self._restored)
+        self._restored = {}
         batches = self._batches(episodes, meta_batch)
         while self.step < steps and not self.host.stop_training:
             self._epoch(runner, batches, validation, steps, validate_every)
@@ -159,13 +169,16 @@ class Trainer:
             tasks += self._one_step(batches)
             logs = {**self._means.result(), "tasks_per_second": tasks / (time.perf_counter() - started)}
             runner.on_train_batch_end(position, logs)
-            if self.host.stop_training:
+            if self.host.stop_training and position + 1 < last:
                 return
         if validation is not None:
             logs |= {f"val_{name}": value for name, value in self._validate(validation).items()}
         self._means.reset()
+        # Asked for in the middle of an epoch, stopping is a pause; asked for at its end, it is the end of training.
+        paused, self.host.stop_training, self._epoch_is_ending = self.host.stop_training, False, True
         runner.on_epoch_end(epoch, logs)
-        self.stopped = self.host.stop_training
+        self.stopped, self._epoch_is_ending = self.host.stop_training, False
+        self.host.stop_training = self.stopped or paused
 
     def _one_step(self, batches: Iterator[Episode]) -> int:
         episode = next(batches, None)
@@ -174,25 +187,11 @@ class Trainer:
         result = self.meta_step(episode)
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
         if not result.finite:
-            raise NonFiniteLoss(self._describe(result))
+            names = [term.name for term in self.method.terms]
+            raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names)
         self._means.update(metrics)
         self.step += 1
         return len(next(iter(metrics.values())))
-
-    def _describe(self, result: StepResult) -> str:
-        losses = result.term_losses.numpy()
-        tasks = np.flatnonzero(~np.isfinite(losses).all(1))
-        first = self.step * len(losses)
-        if tasks.size:
-            where = ", ".join(f"episode {first + task} (task {task}): {losses[task].tolist()}" for task in tasks)
-            what = f"a loss that is not finite in {where}"
-        else:
-            what = f"finite losses but a gradient that is not, in episodes {first} to {first + len(losses) - 1}"
-        names = [term.name for term in self.method.terms]
-        return (
-            f"step {self.step} has {what} (terms {names}). The update was not made. Lower the inner or outer rate, or "
-            "set a gradient clipping norm."
-        )
 
     def _validate(self, validation: Validation) -> dict[str, float]:
         if validation.steps not in self._evaluators:
@@ -220,7 +219,7 @@ class Trainer:
         groups = {**self.method.all_variables(), **self._optimizer_variables()}
         metadata = {
             "step": self.step,
-            "stopped": self.stopped,
+            "stopped": self.stopped or (self._epoch_is_ending and self.host.stop_training),
             "means": self._means.state,
             "callbacks": callback_states(self._callbacks),
         }
@@ -230,8 +229,11 @@ class Trainer:
         """Continues from a `state`; callbacks get theirs back when `fit` begins.
 
         Raises:
-          CheckpointError: if the state is another model's.
+          CheckpointError: if the state is another model's, or not a trainer's.
         """
+        missing = {"step", "stopped", "means", "callbacks"} - set(metadata)
+        if missing:
+            raise CheckpointError(f"this checkpoint is not a trainer's: it lacks {', '.join(sorted(missing))}.")
         groups = {**self.method.all_variables(), **self._optimizer_variables()}
         assign_values(groups, values)
         self.step = metadata["step"]

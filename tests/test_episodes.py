@@ -170,8 +170,10 @@ def test_sound_episodes_come_out_canonical():
     assert same_context is context
 
 
-def test_lists_and_tensors_are_accepted():
-    episode = Episode(Examples([[[1.0], [2.0]]], [[0, 2]]), Examples(tf.constant([[[3.0]]]), tf.constant([[1]])))
+def test_lists_of_targets_and_tensors_are_accepted():
+    """A list of inputs would be a structure of several inputs, so that only targets may be lists."""
+    support = Examples(np.array([[[1.0], [2.0]]]), [[0, 2]])
+    episode = Episode(support, Examples(tf.constant([[[3.0]]]), tf.constant([[1]])))
     support, query, _ = validate_episode(episode, CLASSES)
     np.testing.assert_array_equal(support.inputs, [[[1.0], [2.0]]])
     assert query.inputs.dtype == np.float32 and query.targets.tolist() == [[1]]

@@ -17,7 +17,9 @@ PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
 def test_cross_entropy(dtype):
     losses = Classification(3).losses(tf.constant(LOGITS, dtype), tf.constant(LABELS, tf.int32))
     assert losses.dtype == dtype
-    np.testing.assert_allclose(losses, -np.log(PROBABILITIES[[0, 1], LABELS]), rtol=1e-6 if dtype == "float32" else 1e-14)
+    np.testing.assert_allclose(
+        losses, -np.log(PROBABILITIES[[0, 1], LABELS]), rtol=1e-6 if dtype == "float32" else 1e-14
+    )
 
 
 @pytest.mark.parametrize("targets_dtype", ["float32", "float64"])

@@ -13,6 +13,7 @@ from cml_tf.adaptation.hypergradients import Hypergradient, Iterate, Reverse
 from cml_tf.adaptation.packing import pack_task, unpack_task
 from cml_tf.adaptation.update_rules.base import Gradients, UpdateRule
 from cml_tf.episodes import Examples
+from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.learner import Forward, Learner, Parameters, State
 from cml_tf.problems import Problem
 
@@ -39,7 +40,14 @@ class GradientDescent(AdaptationRule):
         self.hypergradient = hypergradient or Reverse()
 
     def build(self, learner: Learner) -> None:
-        """Makes the update rule's meta-variables."""
+        """Makes the update rule's meta-variables.
+
+        Raises:
+          ValueError: if the meta-gradient needs a second derivative that a layer of the learner has wrong.
+        """
+        if self.hypergradient.second_order:
+            check_second_derivatives(learner.extractor)
+            check_second_derivatives(learner.head)
         self.update_rule.build(learner.variables)
         self.meta_variables = self.update_rule.meta_variables
 

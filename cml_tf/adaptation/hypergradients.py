@@ -36,7 +36,13 @@ class InnerStep(Protocol):
 
 
 class Hypergradient(ABC):
-    """Runs the inner loop."""
+    """Runs the inner loop.
+
+    Attributes:
+      second_order: whether the meta-gradient needs second derivatives of the learner.
+    """
+
+    second_order: bool = True
 
     @abstractmethod
     def solve(
@@ -88,6 +94,8 @@ class FirstOrder(Hypergradient):
 
     The update rule's own meta-variables (inner rates) still receive their exact gradient given those constants.
     """
+
+    second_order = False
 
     def solve(
         self,

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import keras
 
+_WITH_MOMENTS = (keras.layers.LayerNormalization, keras.layers.GroupNormalization)
+
 
 def check_layer_state(layer: keras.Layer) -> None:
     """Raises ValueError for the first layer whose state adaptation does not understand.
@@ -30,6 +32,22 @@ def check_layer_state(layer: keras.Layer) -> None:
                 f"layer {part.name!r} ({type(part).__name__}) keeps running state, which would leak between tasks: use "
                 "cml_tf.learners.Normalisation instead, set trainable = False on it before the learner is made, or "
                 "declare threads_state = True on its class if its state belongs to one task."
+            )
+
+
+def check_second_derivatives(layer: keras.Layer) -> None:
+    """Raises ValueError for the first layer whose second derivative TensorFlow gets wrong.
+
+    `tf.nn.moments`, and with it Keras' normalisations, holds the mean inside the variance constant. That leaves the first
+    derivative right, since the term it drops is zero there, but not the second one. Frozen BatchNormalization takes no
+    moments.
+    """
+    for part in _all_layers(layer):
+        if isinstance(part, _WITH_MOMENTS) or (isinstance(part, keras.layers.BatchNormalization) and part.trainable):
+            raise ValueError(
+                f"layer {part.name!r} ({type(part).__name__}) has a wrong second derivative in TensorFlow, which would "
+                "ruin an exact meta-gradient: use cml_tf.learners.Normalisation or keras.layers.RMSNormalization "
+                "instead, or the hypergradient first_order."
             )
 
 

@@ -44,6 +44,10 @@ class Interval:
         """Whether zero lies within, ends included."""
         return self.low <= 0.0 <= self.high
 
+    def text(self, sign: str = "") -> str:
+        """Mean and half-width with two decimals; `sign` "+" shows the sign of a positive mean too."""
+        return f"{self.mean:{sign}.2f} ± {self.half_width:.2f}".replace("-", "−")
+
 
 def draw_comparison(scores: Sequence[Interval], difference: Interval, unit: str, difference_unit: str) -> Figure:
     """Left the scores, right the paired difference beside a line at zero; 8 x 2.4 inches.
@@ -62,16 +66,16 @@ def draw_comparison(scores: Sequence[Interval], difference: Interval, unit: str,
     with house_style():
         figure = new_figure(8.0, 1.5 + 0.45 * len(scores))
         left, right = figure.subplots(1, 2, width_ratios=[1.15, 1.0])
-        _rows(left, scores, colours([score.name for score in scores]))
+        _rows(left, scores, colours([score.name for score in scores]), sign="")
         left.set(xlabel=unit, title="Each run")
-        _rows(right, [difference], {difference.name: INK})
+        _rows(right, [difference], {difference.name: INK}, sign="+")
         right.axvline(0.0, color=MUTED, linewidth=1.2, linestyle="--", zorder=1)
         furthest = 1.35 * max(abs(difference.low), abs(difference.high), 1e-9)
         right.set(xlabel=difference_unit, title="Paired difference", xlim=(-furthest, furthest))
     return figure
 
 
-def _rows(axes: Axes, intervals: Sequence[Interval], colour_of: dict[str, str]) -> None:
+def _rows(axes: Axes, intervals: Sequence[Interval], colour_of: dict[str, str], sign: str) -> None:
     for row, interval in enumerate(intervals):
         axes.errorbar(
             interval.mean,
@@ -85,12 +89,14 @@ def _rows(axes: Axes, intervals: Sequence[Interval], colour_of: dict[str, str]) 
             capthick=2.0,
         )
         axes.annotate(
-            f"{interval.mean:.2f} ± {interval.half_width:.2f}",
+            interval.text(sign),
             (interval.mean, row),
             xytext=(0.0, 9.0),
             textcoords="offset points",
             ha="center",
             fontsize=9.0,
+            # Readable where it lies on the line at zero.
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0, "alpha": 0.85},
         )
     axes.set_yticks(range(len(intervals)), [interval.name for interval in intervals])
     axes.set_ylim(len(intervals) - 0.5, -0.75)

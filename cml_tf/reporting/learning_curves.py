@@ -58,7 +58,8 @@ def draw_learning_curves(curves: Sequence[Curve], metric: str, chance: float | N
     """
     if not curves or metric not in _AXES:
         raise ValueError(
-            f"expected at least one curve and a metric out of {', '.join(_AXES)}, received {len(curves)} and {metric!r}."
+            f"expected at least one curve and one of the metrics {', '.join(_AXES)}, received {len(curves)} curves and "
+            f"{metric!r}."
         )
     label, scale = _AXES[metric]
     colour_of = colours([curve.run for curve in curves])

@@ -101,5 +101,7 @@ def write_page(page: Page, path: Path) -> None:
     for section in page.sections:
         for picture in section.pictures:
             if not (path.parent / picture.file).is_file():
-                raise FileNotFoundError(f"the page shows {picture.file}, which is not in {path.parent}; write it first.")
+                raise FileNotFoundError(
+                    f"the page shows {picture.file}, which is not in {path.parent}; write it first."
+                )
     write_text(path, render_page(page))

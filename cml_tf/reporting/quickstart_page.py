@@ -65,11 +65,6 @@ def points(difference: PairedDifference) -> Interval:
     return Interval("CML − MAML", 100.0 * difference.mean, 100.0 * difference.ci95)
 
 
-def written(interval: Interval, sign: str = "") -> str:
-    """Mean and half-width with two decimals; `sign` "+" shows the sign of a positive mean too."""
-    return f"{interval.mean:{sign}.2f} ± {interval.half_width:.2f}".replace("-", "−")
-
-
 def reading(difference: PairedDifference) -> str:
     """What the interval of the difference says, and what it does not."""
     interval = points(difference)
@@ -98,9 +93,9 @@ def quickstart_page(results: QuickstartResults) -> Page:
     return Page(
         title=f"Quickstart: CML beside MAML, {ways}-way {shots}-shot",
         lead=(
-            f"Two models learned to learn letters: shown {_count(shots, 'example')} of each of {ways} letters they have "
-            "never seen, of scripts they have never seen, they tell these letters apart. Both had the same data, the same "
-            "initial learner and the same number of meta-steps; CML had a co-learner beside it while it was trained."
+            f"Two models learned to learn letters: shown {_count(shots, 'example')} of each of {ways} letters of "
+            "scripts they have never seen, they tell these letters apart. Both had the same data, the same initial "
+            "learner and the same number of meta-steps; CML had a co-learner beside it while it was trained."
         ),
         tiles=_tiles(results),
         sections=(
@@ -120,35 +115,34 @@ def _tiles(results: QuickstartResults) -> tuple[Tile, ...]:
     chance = f"guessing gives {100.0 / results.cml.config.dataset.ways:.0f} %"
     episodes = f"{results.difference.episodes} paired episodes"
     return (
-        Tile("MAML, accuracy", f"{written(percent(results.maml.evaluation))} %", chance),
-        Tile("CML, accuracy", f"{written(percent(results.cml.evaluation))} %", chance),
-        Tile("CML − MAML", f"{written(points(results.difference), '+')} points", episodes),
+        Tile("MAML, accuracy", f"{percent(results.maml.evaluation).text()} %", chance),
+        Tile("CML, accuracy", f"{percent(results.cml.evaluation).text()} %", chance),
+        Tile("CML − MAML", f"{points(results.difference).text('+')} points", episodes),
     )
 
 
 def _result(results: QuickstartResults) -> Section:
     rows = [
-        (name, f"{written(percent(run.evaluation))} %", f"{run.served:,}", f"{run.trained:,}")
+        (name, f"{percent(run.evaluation).text()} %", f"{run.served:,}", f"{run.trained:,}")
         for name, run in (("MAML", results.maml), ("CML", results.cml))
     ]
-    rows.append(("CML − MAML, paired", f"{written(points(results.difference), '+')} points", "", ""))
+    rows.append(("CML − MAML, paired", f"{points(results.difference).text('+')} points", "", ""))
     return Section(
         "What they score on unseen scripts",
         (
             f"Mean accuracy over {results.difference.episodes} test episodes with its 95 % interval. Both runs met the "
-            "same episodes, so the difference is taken episode by episode. The co-learner is thrown away after training: "
-            "both models answer with the same number of parameters.",
+            "same episodes, so the difference is taken episode by episode. The co-learner is thrown away after "
+            "training: both models answer with the same number of parameters.",
             reading(results.difference),
         ),
         Table(("run", "accuracy, 95 % interval", "parameters served", "parameters trained"), tuple(rows)),
         (
             Picture(
                 COMPARISON,
-                f"MAML {written(percent(results.maml.evaluation))} %, CML {written(percent(results.cml.evaluation))} %, "
-                f"paired difference {written(points(results.difference), '+')} percentage points.",
-                "Left the accuracy of each run, right their paired difference beside zero. Bars are 95 % intervals over "
-                "episodes. The difference has a narrower interval than the runs suggest, since both find the same "
-                "episodes easy.",
+                f"MAML {percent(results.maml.evaluation).text()} %, CML {percent(results.cml.evaluation).text()} %, "
+                f"paired difference {points(results.difference).text('+')} percentage points.",
+                "Left the accuracy of each run, right their paired difference beside zero. Bars are 95 % intervals "
+                "over episodes.",
             ),
         ),
     )
@@ -165,24 +159,24 @@ def _training(results: QuickstartResults) -> Section:
         ("episodes in training", _episode_words(config)),
         (
             "budget of each run",
-            f"{config.train.steps} meta-steps of {config.train.meta_batch} episodes, Adam at {config.train.rate:g}; the "
-            "checkpoint with the best validation accuracy is tested",
+            f"{config.train.steps} meta-steps of {config.train.meta_batch} episodes, Adam at {config.train.rate:g}; "
+            "the checkpoint with the best validation accuracy is tested",
         ),
         ("inner loop", f"{_count(config.adaptation.steps, 'gradient step')} at rate {config.adaptation.rate:g}"),
         ("co-learner of CML", f"weight gamma = {config.objective.gamma:g}; MAML has none"),
         ("seeds", f"{config.seed} for training, {config.eval.seed} for test episodes"),
     )
     note = (
-        "The settings are the paper's where it gives any; the budget, the outer rate and the number of queries in training "
-        "are not: they are what a few minutes on two cores allow. The configurations in configs/ train longer."
+        "The settings are the paper's where it gives any; the budget, the outer rate and the number of queries in "
+        "training are not: they are what a few minutes on two cores allow. The configurations in configs/ train longer."
     )
     return Section("What was trained", (note,), Table(("setting", "value"), settings))
 
 
 def _curves() -> Section:
     caption = (
-        "Accuracy after adaptation, over the course of training. Dashed: training episodes, the mean since the last point. "
-        "Solid: validation episodes, letters of a script that is not trained on."
+        "Accuracy after adaptation, over the course of training. Dashed: training episodes, the mean since the last "
+        "point. Solid: validation episodes, letters of a script that is not trained on."
     )
     return Section(
         "How they learned",
@@ -195,8 +189,8 @@ def _episode(results: QuickstartResults) -> Section:
     letters = ", ".join(results.letters)
     paragraph = (
         f"The first test episode, not a chosen one. Each model saw {_count(shots, 'support example')} of each letter "
-        f"({letters}), adapted, and was asked which letter each query is. ✓ and a solid frame mark a right answer, ✗ and "
-        "a dashed frame a wrong one."
+        f"({letters}), adapted, and was asked which letter each query is. ✓ and a solid frame mark a right answer, ✗ "
+        "and a dashed frame a wrong one."
     )
     pictures = tuple(
         Picture(file, f"Support examples, queries and the answers of {name}, right and wrong ones marked.", name)
@@ -209,24 +203,22 @@ def _sinusoid(results: QuickstartResults) -> Section:
     config = results.sinusoid
     scores = results.sinusoid_scores
     episodes = next(iter(scores.values())).episodes
-    rows = tuple(
-        (str(steps), written(Interval("", score.mean, score.ci95))) for steps, score in sorted(scores.items())
-    )
+    rows = tuple((str(steps), Interval("", score.mean, score.ci95).text()) for steps, score in sorted(scores.items()))
     return Section(
         "The same idea on curves",
         (
             f"CML on few-shot regression: each task is a sine wave of its own amplitude and phase, shown at "
             f"{_count(config.dataset.shots, 'point')}. Trained for {config.train.steps} meta-steps with "
-            f"{_count(config.adaptation.steps, 'inner step')} at rate {config.adaptation.rate:g}; more steps than that are "
-            "asked for here only.",
+            f"{_count(config.adaptation.steps, 'inner step')} at rate {config.adaptation.rate:g}; other numbers of "
+            "steps are tried at evaluation only.",
         ),
         Table(("inner steps", f"mean squared error over {episodes} test episodes, 95 % interval"), rows),
         (
             Picture(
                 SINUSOID,
                 "Three sine waves with support points, and the model's curve before and after adaptation.",
-                "The first three test episodes. Before adaptation the model draws one curve for all tasks; gradient steps "
-                "on the support points bend it to the task at hand.",
+                "The first three test episodes. Before adaptation the model draws one curve for all tasks; gradient "
+                "steps on the support points bend it to the task at hand.",
             ),
         ),
     )
@@ -234,7 +226,9 @@ def _sinusoid(results: QuickstartResults) -> Section:
 
 def _episode_words(config: ConfigDict) -> str:
     settings: Any = config.dataset
-    return f"{settings.ways} classes, {_count(settings.shots, 'support example')} and {settings.queries} queries of each"
+    return (
+        f"{settings.ways} classes, {_count(settings.shots, 'support example')} and {settings.queries} queries of each"
+    )
 
 
 def _count(number: int, noun: str) -> str:

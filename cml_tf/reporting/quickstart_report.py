@@ -7,13 +7,12 @@ import platform
 import unicodedata
 from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
 
 from cml_tf.datasets.sinusoid import SinusoidSource
 from cml_tf.evaluator import Evaluation, compare
 from cml_tf.experiment import Experiment
 from cml_tf.learners.learner import count_parameters
-from cml_tf.model import load
+from cml_tf.loading import load
 from cml_tf.quickstart_plan import CML, MAML, SINUSOID, WAVE_STEPS, Plan
 from cml_tf.reporting import quickstart_page as words
 from cml_tf.reporting.episode_picture import draw_episode

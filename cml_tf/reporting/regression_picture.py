@@ -42,7 +42,7 @@ class RegressionPicture:
         if not 1 <= len(self.predictions) <= len(_LINES):
             raise ValueError(f"predictions must hold 1 to {len(_LINES)} curves, received {len(self.predictions)}.")
         expected = np.shape(self.inputs)
-        for name, values in {"truth": self.truth, **self.predictions}.items():
+        for name, values in (("truth", self.truth), *self.predictions.items()):
             if np.ndim(values) != 1 or np.shape(values) != expected:
                 raise ValueError(f"{name} must have shape {list(expected)}, received {list(np.shape(values))}.")
 

@@ -35,7 +35,9 @@ def read_curves(workdir: Path, run: str, metric: str) -> list[Curve]:
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         splits = {split: [line for line in lines if line["split"] == split] for split in ("train", "validation")}
         return [
-            Curve(run, split, np.array([line["step"] for line in of_split]), np.array([line[metric] for line in of_split]))
+            Curve(
+                run, split, np.array([line["step"] for line in of_split]), np.array([line[metric] for line in of_split])
+            )
             for split, of_split in splits.items()
             if of_split
         ]
@@ -59,7 +61,7 @@ def picture_of_episode(
     """
     (support_images, support_labels), (query_images, query_labels), _ = source.batch(number, 1)
     classes = source.indices(number, 1)[0, :, 0]
-    # Labels, not names: names are sorted first, and a model whose outputs are permuted is not the one that was evaluated.
+    # Labels, not names: names are sorted first, and a model with permuted outputs is not the one that was evaluated.
     task = model.adapt(support_images[0].numpy(), support_labels[0].numpy())
     return EpisodePicture(
         support_images=support_images[0].numpy(),

@@ -22,7 +22,8 @@ BLUE, VERMILLION, GREEN, PURPLE, ORANGE = "#0072B2", "#D55E00", "#009E73", "#AA4
 INK, MUTED, FAINT = "#1F2328", "#6B7280", "#D8DCE2"
 _SERIES = (VERMILLION, BLUE, GREEN, PURPLE, ORANGE)
 
-_SETTINGS: dict[str, Any] = {
+# Any: the type that rc_context wants names every setting there is.
+_SETTINGS: Any = {
     # The family that matplotlib ships: the same letters on every machine, all scripts of the glyphs included.
     "font.family": ["DejaVu Sans"],
     "font.size": 10.0,

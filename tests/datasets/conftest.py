@@ -19,3 +19,9 @@ def _own_cache(tmp_path_factory):
 @pytest.fixture(scope="session")
 def glyphs(_own_cache):
     return load_dataset("glyphs")
+
+
+@pytest.fixture
+def empty_cache(tmp_path_factory, monkeypatch):
+    """A cache of its own for a test that must not find what an earlier one left."""
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path_factory.mktemp("cache")))

@@ -2,32 +2,24 @@ from __future__ import annotations
 
 import io
 import logging
-import struct
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 from cml_tf.datasets import DatasetError, load_dataset
 from cml_tf.datasets.preprocessing import decode_and_resize
 from tests.helpers.drawn_images import drawings, write_tree, write_zip
+from tests.helpers.small_omniglot import BACKGROUND, EVALUATION, write_pair
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "omniglot_small"
-
-# As in the real small sets, one alphabet ("Greek") is in both files and one is among those held out for validation.
-BACKGROUND = {"Early_Aramaic": 2, "Greek": 3, "Korean": 2}
-EVALUATION = {"Greek": 2, "Sanskrit": 2, "Tagalog": 3}
 
 
 def names(dataset, split):
     return {name.split("/")[0] for name in dataset.class_names(split)}
-
-
-def write_pair(root, pair=("images_background", "images_evaluation"), write=write_zip, suffix=".zip"):
-    for name, alphabets in zip(pair, (BACKGROUND, EVALUATION), strict=True):
-        write(root / f"{name}{suffix}", drawings(alphabets))
 
 
 def assert_is_the_miniature(dataset):
@@ -110,102 +102,6 @@ def test_hidden_and_foreign_files_are_passed_over(tmp_path):
     assert_is_the_miniature(load_dataset("omniglot", str(tmp_path)))
 
 
-def missing_partner(root):
-    write_pair(root)
-    (root / "images_evaluation.zip").unlink()
-
-
-def not_a_zip(root):
-    write_pair(root)
-    (root / "images_evaluation.zip").write_bytes(b"hello")
-
-
-def damaged_member(root):
-    write_pair(root)
-    path = root / "images_evaluation.zip"
-    contents = path.read_bytes()
-    start = contents.index(b"IDAT")
-    path.write_bytes(contents[: start + 8] + b"\0\0\0\0" + contents[start + 12 :])
-
-
-def not_an_image(root):
-    write_pair(root)
-    write_zip(root / "images_evaluation.zip", {**drawings(EVALUATION), "Tagalog/character02/01.png": b"no image"})
-
-
-def climbing_member(root):
-    write_pair(root)
-    with zipfile.ZipFile(root / "images_evaluation.zip", "a") as archive:
-        archive.writestr("../../Greek/escaped.png", b"")
-
-
-def misplaced_member(root):
-    write_pair(root)
-    with zipfile.ZipFile(root / "images_evaluation.zip", "a") as archive:
-        archive.writestr("images_evaluation/flat.png", b"")
-
-
-def huge_member(root):
-    write_pair(root)
-    with zipfile.ZipFile(root / "images_evaluation.zip", "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("images_evaluation/Greek/character01/bomb.png", bytes((1 << 20) + 1))
-
-
-def empty_root(root):
-    pass
-
-
-def one_alphabet(root):
-    write_tree(root, drawings({"Greek": 3}))
-
-
-def two_alphabets(root):
-    write_tree(root, drawings({"Greek": 3, "Latin": 3}))
-
-
-def nothing_new_to_test(root):
-    write_pair(root)
-    write_zip(root / "images_evaluation.zip", drawings({"Greek": 3}))
-
-
-def damaged_directory(root):
-    write_pair(root)
-    path = root / "images_evaluation.zip"
-    contents = bytearray(path.read_bytes())
-    # The first entry of the central directory now points beyond the end of the file.
-    struct.pack_into("<I", contents, contents.index(b"PK\x01\x02") + 42, 1 << 30)
-    path.write_bytes(bytes(contents))
-
-
-@pytest.mark.parametrize(
-    ("arrange", "message"),
-    [
-        (missing_partner, "holds images_background.zip but not images_evaluation"),
-        (not_a_zip, "is not a readable zip file"),
-        (damaged_member, "is damaged .*download it again"),
-        (damaged_directory, "download it again"),
-        (not_an_image, "images_evaluation.zip: .*Tagalog/character02/01.png cannot be read as a PNG"),
-        (climbing_member, "found '../../Greek/escaped.png'"),
-        (misplaced_member, "found 'images_evaluation/flat.png'"),
-        (huge_member, "at most 1048576 bytes, .*bomb.png' claims 1048577"),
-        (empty_root, "must hold alphabet/character/drawing.png, found no such file"),
-        (one_alphabet, "must hold enough alphabets"),
-        (two_alphabets, "must hold enough alphabets"),
-        (nothing_new_to_test, "must hold test alphabets"),
-    ],
-)
-def test_bad_files_are_named(tmp_path, arrange, message):
-    arrange(tmp_path)
-    with pytest.raises(DatasetError, match=message) as caught:
-        load_dataset("omniglot", str(tmp_path))
-    assert "\n" not in str(caught.value)
-
-
-def test_a_root_that_is_no_folder_is_named(tmp_path):
-    with pytest.raises(DatasetError, match="must be a folder"):
-        load_dataset("omniglot", str(tmp_path / "nowhere"))
-
-
 class Prepared:
     """What the loader uses of a TensorFlow Datasets builder, with the miniature's files already there."""
 
@@ -232,11 +128,6 @@ class Prepared:
                 "alphabet_char_id": [int(name.split("/")[1].removeprefix("character")) - 1 for name in order],
             }
         )
-
-
-@pytest.fixture
-def empty_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("CML_TF_CACHE", str(tmp_path / "cache"))
 
 
 def test_without_root_tensorflow_datasets_gives_the_drawings(empty_cache, monkeypatch):
@@ -279,8 +170,6 @@ def test_the_real_small_sets(caplog):
         member = "images_background_small2/Tagalog/character03/"
         files = sorted(name for name in archive.namelist() if name.startswith(member) and name.endswith(".png"))
         first = archive.read(files[0])
-    from PIL import Image
-
     assert Image.open(io.BytesIO(first)).size == (105, 105)
     pool = dataset.pools["test"]
     position = pool.class_names.index("Tagalog/character03")

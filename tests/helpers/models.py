@@ -45,7 +45,9 @@ def two_headed(learner: Learner, input_shape: tuple[int, ...], outputs: int = 3,
     return both
 
 
-def smooth_co_learner(problem: Problem, name: str = "co_learner", weight: float = 0.7, prefix: str = "co_") -> CoLearner:
+def smooth_co_learner(
+    problem: Problem, name: str = "co_learner", weight: float = 0.7, prefix: str = "co_"
+) -> CoLearner:
     """One hidden tanh layer on flattened features."""
     layers = [keras.layers.Flatten(), *mlp_co_learner(problem.outputs, 3, "tanh").layers]
     return CoLearner(keras.Sequential(layers, name=name), problem, name=name, weight=weight, prefix=prefix)

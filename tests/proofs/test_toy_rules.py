@@ -177,7 +177,9 @@ def test_a_term_reads_every_iterate(float64, hypergradient):
 
 # ---- a learner whose forward pass needs a graph
 
-ADJACENCY = np.array([[0.5, 0.5, 0, 0, 0], [0.3, 0.4, 0.3, 0, 0], [0, 0.2, 0.6, 0.2, 0], [0, 0, 0.5, 0, 0.5], [1, 0, 0, 0, 1]])
+ADJACENCY = np.array(
+    [[0.5, 0.5, 0, 0, 0], [0.3, 0.4, 0.3, 0, 0], [0, 0.2, 0.6, 0.2, 0], [0, 0, 0.5, 0, 0.5], [1, 0, 0, 0, 1]]
+)
 
 
 def graph_case(sparse: bool, hypergradient: str = "reverse") -> tuple[Method, Episode]:
@@ -186,9 +188,7 @@ def graph_case(sparse: bool, hypergradient: str = "reverse") -> tuple[Method, Ep
         "features": tf.constant(np.random.default_rng(0).standard_normal((5, 3)), keras.config.floatx()),
         "adjacency": tf.sparse.from_dense(adjacency) if sparse else adjacency,
     }
-    learner = Learner(
-        GraphConvolution(4), keras.layers.Dense(3), example_inputs=np.zeros(2, np.int32), context=context
-    )
+    learner = Learner(GraphConvolution(4), keras.layers.Dense(3), example_inputs=np.zeros(2, np.int32), context=context)
     randomise(learner, 0)
     rule = GradientDescent(CLASSES, MetaSGD(0.5), 2, make_hypergradient(hypergradient))
     method = Method(learner, rule, [QueryLoss(CLASSES), smooth_co_learner(CLASSES)])
