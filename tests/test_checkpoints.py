@@ -193,19 +193,20 @@ def test_every_truncation_is_detected(tmp_path, sound):
 
 
 def test_no_damaged_byte_changes_a_value(tmp_path, sound):
-    """Every byte in turn: either the reader notices, or the byte did not matter (a time stamp)."""
+    """Every byte in turn: either somebody notices, or the byte did not matter (a time stamp)."""
     content, arrays = sound
     path = tmp_path / "latest.npz"
+    variables = {"learner": [keras.Variable(np.zeros((5, 7))), keras.Variable(np.zeros(3))]}
     noticed = 0
     for position in range(len(content)):
         path.write_bytes(content[:position] + bytes([content[position] ^ 0x11]) + content[position + 1 :])
         try:
             values, metadata = read_checkpoint(path)
+            assign_values(variables, values)
         except CheckpointError:
             noticed += 1
             continue
         assert metadata == {"step": 3}
-        assert set(values) == set(arrays)
         for name, value in arrays.items():
             assert values[name].dtype == value.dtype and values[name].tobytes() == value.tobytes()
     assert noticed > 0.8 * len(content)

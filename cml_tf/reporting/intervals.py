@@ -46,7 +46,12 @@ class Interval:
 
     def text(self, sign: str = "") -> str:
         """Mean and half-width with two decimals; `sign` "+" shows the sign of a positive mean too."""
-        return f"{self.mean:{sign}.2f} ± {self.half_width:.2f}".replace("-", "−")
+        return f"{two_decimals(self.mean, sign)} ± {self.half_width:.2f}"
+
+
+def two_decimals(value: float, sign: str = "") -> str:
+    """A number with two decimals and a minus sign, not a hyphen; `sign` "+" shows the sign of a positive one too."""
+    return f"{value:{sign}.2f}".replace("-", "−")
 
 
 def draw_comparison(scores: Sequence[Interval], difference: Interval, unit: str, difference_unit: str) -> Figure:
