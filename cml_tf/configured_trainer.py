@@ -49,9 +49,10 @@ def _learner(config: ConfigDict, problem: Problem, shape: tuple[int, ...]) -> Le
 def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:
     if config.learner.name == "mlp":
         return mlp_co_learner(problem.outputs, config.learner.hidden[-1])
-    return conv4_co_learner(
-        problem.outputs, config.learner.filters, config.learner.normalisation, config.objective.co_learner_blocks
-    )
+    # Only a second head that is adapted (CL) sees support sets; a co-learner has no statistics of them to use.
+    adapted = config.objective.co_learner == "adapted"
+    normalisation = config.learner.normalisation if adapted else "batch_transductive"
+    return conv4_co_learner(problem.outputs, config.learner.filters, normalisation, config.objective.co_learner_blocks)
 
 
 def _update_rule(config: ConfigDict) -> UpdateRule:

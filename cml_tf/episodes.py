@@ -20,7 +20,7 @@ class Examples(NamedTuple):
     """Labelled examples.
 
     Attributes:
-      inputs: any `tf.nest` structure of tensors with leading axes `[tasks, examples]` (`[examples]` for one task).
+      inputs: a tensor, or any `tf.nest` structure of tensors (a list counts as several inputs), with leading axes `[tasks, examples]` (`[examples]` for one task).
       targets: classification: integer labels `[tasks, examples]` in `[0, ways)`, or soft labels
         `[tasks, examples, ways]` that are floats; regression: floats `[tasks, examples, outputs]`.
     """

@@ -26,6 +26,9 @@ _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which
 _COMPARE = flags.DEFINE_string(
     "compare", None, "Another run, scored on the same episodes; gives the paired difference."
 )
+_SINGLE_QUERIES = flags.DEFINE_bool(
+    "single_queries", False, "Predict every query alone, as for a client who asks about one example."
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -45,13 +48,22 @@ def main(arguments: list[str]) -> None:
 
 def _evaluate(workdir: Path) -> Evaluation:
     try:
-        return evaluate_run(workdir, _SPLIT.value, _EPISODES.value, _STEPS.value, _READOUT.value, _CHECKPOINT.value)
+        return evaluate_run(
+            workdir,
+            _SPLIT.value,
+            _EPISODES.value,
+            _STEPS.value,
+            _READOUT.value,
+            _CHECKPOINT.value,
+            _SINGLE_QUERIES.value,
+        )
     except ValueError as error:
         raise RunError(f"{workdir}: {error}") from error
 
 
 def _summary(results: list[Evaluation], difference: PairedDifference | None) -> dict[str, object]:
     summary: dict[str, object] = {**results[0].as_json(), "split": _SPLIT.value, "readout": _READOUT.value}
+    summary["single_queries"] = _SINGLE_QUERIES.value
     if difference is not None:
         summary["compared"] = results[1].as_json()
         summary["difference"] = {"mean": difference.mean, "ci95": difference.ci95, "episodes": difference.episodes}

@@ -60,6 +60,7 @@ class Method:
         groups = dict(self.trained_variables())
         groups["learner_state"] = tuple(tf.nest.flatten(tuple(self.learner.state_variables)))
         groups.update({term.name: term.variables for term in self.terms})
+        groups.update({f"{term.name}/constants": term.constants for term in self.terms})
         return {name: variables for name, variables in groups.items() if variables}
 
     def term_values(self) -> tuple[tuple[tf.Tensor, ...], ...]:

@@ -69,6 +69,8 @@ class FewShotModel:
           ValueError: if structure, shape or value range are not those of training, or a value is not finite.
         """
         examples = self.method.learner.example_inputs
+        if not tf.nest.is_nested(examples):
+            return self._checked_array(inputs, examples)
         tf.nest.assert_same_structure(inputs, examples)
         return tf.nest.map_structure(self._checked_array, inputs, examples)
 

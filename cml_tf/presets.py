@@ -1,4 +1,4 @@
-"""Ready experiments by data and method: what the files in configs/ are made of (settings: PAPER, DECISIONS).
+"""Ready experiments by data and method: what the files in configs/ are made of (settings: see docs/DECISIONS.md).
 
 A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`, and
 the paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks).

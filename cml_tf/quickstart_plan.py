@@ -108,8 +108,13 @@ class Plan:
         )
 
     def _again(self) -> str:
-        steps = self.images["train.steps"]
-        return _program("cml_tf.quickstart", workdir=self.workdir, steps=steps, episodes=self.episodes)
+        return _program(
+            "cml_tf.quickstart",
+            workdir=self.workdir,
+            steps=self.images["train.steps"],
+            sinusoid_steps=self.waves["train.steps"],
+            episodes=self.episodes,
+        )
 
     def _overrides(self, name: str) -> Mapping[str, Any]:
         return self.waves if name == SINUSOID else self.images

@@ -1,4 +1,4 @@
-"""Readouts: which head answers after adaptation. CML and both versions of CML-dagger (PAPER, Names).
+"""Readouts: which head answers after adaptation. CML and both versions of CML-dagger (arXiv 2406.04639).
 
 - `learner`: (psi', theta'); the co-learner is not used. CML.
 - `co_learner`: phi is the head *while adapting*: psi adapts through the frozen phi (the paper's eq. 9). CML-dagger.

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from ml_collections import ConfigDict
 
+from cml_tf.adaptation.single_queries import SingleQueries
 from cml_tf.checkpoints import CheckpointError, read_checkpoint
 from cml_tf.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.evaluator import Evaluation, Evaluator
@@ -107,6 +108,7 @@ def evaluate_run(
     steps: int | None = None,
     readout: str = "learner",
     checkpoint: str = "best",
+    single_queries: bool = False,
 ) -> Evaluation:
     """Scores a run on the first episodes of a split, which are the same for every run on the same data.
 
@@ -117,12 +119,15 @@ def evaluate_run(
       steps: inner steps; the configuration's `adaptation.eval_steps` by default.
       readout: see `cml_tf.readouts`.
       checkpoint: `best` or `latest`.
+      single_queries: whether every query is predicted alone, as for a client who asks about one example.
 
     Raises:
       RunError, CheckpointError, DatasetError, ValueError: for whatever cannot be had as asked.
     """
     experiment = load_run(workdir, checkpoint)
     method = evaluation_method(experiment, steps, readout)
+    if single_queries:
+        method = Method(method.learner, SingleQueries(method.rule), method.terms)
     evaluator = Evaluator(method, experiment.problem.metric)
     config = experiment.config
     return evaluator.evaluate(experiment.episodes(split), episodes or config.eval.episodes, config.eval.seed)

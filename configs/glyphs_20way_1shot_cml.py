@@ -1,4 +1,4 @@
-"""Glyphs, 20-way 1-shot classification, CML (PAPER 4.2).
+"""Glyphs, 20-way 1-shot classification, CML (settings: arXiv 2406.04639, section 4.2).
 
 python -m cml_tf.train --config=configs/glyphs_20way_1shot_cml.py --workdir=runs/glyphs_20way_1shot_cml
 """

@@ -1,4 +1,4 @@
-"""Glyphs, 20-way 1-shot classification, MAML (PAPER 4.2).
+"""Glyphs, 20-way 1-shot classification, MAML (settings: arXiv 2406.04639, section 4.2).
 
 python -m cml_tf.train --config=configs/glyphs_20way_1shot_maml.py --workdir=runs/glyphs_20way_1shot_maml
 """

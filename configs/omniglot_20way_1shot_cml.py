@@ -1,4 +1,4 @@
-"""Omniglot, 20-way 1-shot classification, CML (PAPER 4.2).
+"""Omniglot, 20-way 1-shot classification, CML (settings: arXiv 2406.04639, section 4.2).
 
 python -m cml_tf.train --config=configs/omniglot_20way_1shot_cml.py --workdir=runs/omniglot_20way_1shot_cml
 """

@@ -1,4 +1,4 @@
-"""Omniglot, 5-way 5-shot classification, MAML (PAPER 4.2).
+"""Omniglot, 5-way 5-shot classification, MAML (settings: arXiv 2406.04639, section 4.2).
 
 python -m cml_tf.train --config=configs/omniglot_5way_5shot_maml.py --workdir=runs/omniglot_5way_5shot_maml
 """

@@ -1,4 +1,4 @@
-"""Sinusoid, 10-shot regression, CML (PAPER 4.1).
+"""Sinusoid, 10-shot regression, CML (settings: arXiv 2406.04639, section 4.1).
 
 python -m cml_tf.train --config=configs/sinusoid_10shot_cml.py --workdir=runs/sinusoid_10shot_cml
 """

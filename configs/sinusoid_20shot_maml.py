@@ -1,4 +1,4 @@
-"""Sinusoid, 20-shot regression, MAML (PAPER 4.1).
+"""Sinusoid, 20-shot regression, MAML (settings: arXiv 2406.04639, section 4.1).
 
 python -m cml_tf.train --config=configs/sinusoid_20shot_maml.py --workdir=runs/sinusoid_20shot_maml
 """

@@ -1,4 +1,4 @@
-"""Sinusoid, 5-shot regression, MAML (PAPER 4.1).
+"""Sinusoid, 5-shot regression, MAML (settings: arXiv 2406.04639, section 4.1).
 
 python -m cml_tf.train --config=configs/sinusoid_5shot_maml.py --workdir=runs/sinusoid_5shot_maml
 """

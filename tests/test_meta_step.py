@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import make_hypergradient
-from cml_tf.learners import conv4, conv4_co_learner
-from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.episodes import Episode, Examples
+from cml_tf.learners import conv4, conv4_co_learner
 from cml_tf.meta_step import MetaStep, evaluate_losses, meta_gradient
 from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -71,18 +71,24 @@ class GradientDescent(AdaptationRule):
 
         start = Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta))
         iterates = self.hypergradient.solve(inner_step, start, initial.meta, support, context, self.steps)
-        predictors = [
-            AdaptedLearner(
-                learner,
-                self.update_rule,
-                self.update_rule.before_step(iterate.parameters, iterate.rule_state, initial.meta),
-                iterate.state,
-                context,
-            )
-            for iterate in iterates
-        ]
-        predictors[-1].path = predictors
-        return predictors[-1]
+
+        def predictor(iterate: Iterate) -> AdaptedLearner:
+            return self._predictor(learner, iterate, initial.meta, support, context)
+
+        adapted = predictor(iterates[-1])
+        adapted.path = lambda: [*map(predictor, iterates[:-1]), adapted]
+        return adapted
+
+    def _predictor(
+        self, learner: Learner, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any
+    ) -> AdaptedLearner:
+        parameters = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
+        state = iterate.state
+        if any(tf.nest.flatten(tuple(learner.threaded_state()))):
+            # The state that a step leaves behind belongs to the parameters before its update; one more pass over the
+            # support set gives that of the parameters which predict.
+            state = learner.call(parameters, state, support.inputs, context, training=True).state
+        return AdaptedLearner(learner, self.update_rule, parameters, state, context)
 
     def unpack(self, learner: Learner, initial: Initial, packed: tf.Tensor, context: Any) -> AdaptedLearner:
         """The adapted task that `packed` came from."""
@@ -123,7 +129,7 @@ class AdaptedLearner(AdaptedTask):
     Attributes:
       parameters: what forward passes use.
       state: the learner state after adaptation.
-      path: all predictors from the first to this one, when the inner loop made it.
+      path: makes all predictors from the first to this one, where the inner loop left a path.
     """
 
     def __init__(
@@ -134,7 +140,7 @@ class AdaptedLearner(AdaptedTask):
         self.parameters = parameters
         self.state = state
         self.context = context
-        self.path: Sequence[AdaptedLearner] = (self,)
+        self.path: Callable[[], Sequence[AdaptedLearner]] = lambda: (self,)
 
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features and outputs of the adapted learner."""
@@ -144,7 +150,7 @@ class AdaptedLearner(AdaptedTask):
     @property
     def iterates(self) -> Sequence[AdaptedLearner]:
         """Predictors before the first step and after each one."""
-        return self.path
+        return self.path()
 
     def pack(self) -> tf.Tensor:
         """The changed parameters and threaded state, in learner order, row-major, float32."""

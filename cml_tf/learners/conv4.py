@@ -1,4 +1,4 @@
-"""The four-block convolutional learner of few-shot image classification, and its co-learner (PAPER 4.2, A.1)."""
+"""The four-block convolutional learner of few-shot image classification, and its co-learner (paper, 4.2 and A.1)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def conv4_head(outputs: int, name: str = "head") -> keras.Layer:
 def conv4_co_learner(
     outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 2
 ) -> keras.Layer:
-    """The co-learner on `conv4`'s features: conv-norm-ReLU blocks, the last one pooled, then linear (PAPER A.1).
+    """The co-learner on `conv4`'s features: conv-norm-ReLU blocks, the last one pooled, then linear (paper, A.1).
 
     Args:
       outputs: as the head's.

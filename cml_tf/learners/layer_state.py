@@ -38,9 +38,9 @@ def check_layer_state(layer: keras.Layer) -> None:
 def check_second_derivatives(layer: keras.Layer) -> None:
     """Raises ValueError for the first layer whose second derivative TensorFlow gets wrong.
 
-    `tf.nn.moments`, and with it Keras' normalisations, holds the mean inside the variance constant. That leaves the first
-    derivative right, since the term it drops is zero there, but not the second one. Frozen BatchNormalization takes no
-    moments.
+    `tf.nn.moments`, and with it Keras' normalisations, holds the mean inside the variance constant. That leaves the
+    first derivative right, since the term it drops is zero there, but not the second one. Frozen BatchNormalization
+    takes no moments.
     """
     for part in _all_layers(layer):
         if isinstance(part, _WITH_MOMENTS) or (isinstance(part, keras.layers.BatchNormalization) and part.trainable):

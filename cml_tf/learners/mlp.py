@@ -1,4 +1,4 @@
-"""Multilayer perceptrons: the learner of few-shot regression, and its co-learner (PAPER 4.1)."""
+"""Multilayer perceptrons: the learner of few-shot regression, and its co-learner (paper, section 4.1)."""
 
 from __future__ import annotations
 

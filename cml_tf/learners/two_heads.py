@@ -1,4 +1,4 @@
-"""A head that is two heads: what CL, the paper's contrast to CML, adapts (PAPER Table 4)."""
+"""A head that is two heads: what CL, the paper's contrast to CML, adapts (arXiv 2406.04639, Table 4)."""
 
 from __future__ import annotations
 

@@ -58,6 +58,10 @@ class ObjectiveTerm(ABC):
       name: unique among the terms of a method; names its variable group in checkpoints.
       weight: factor in the outer loss (gamma for a co-learner). It is a run-time value: changing it retraces nothing.
       trained: whether the outer loop updates `variables`.
+
+    Attributes:
+      variables: what the term meta-learns, made by `build`.
+      constants: other variables that it reads and a checkpoint must hold (frozen layers).
     """
 
     def __init__(self, name: str, weight: float = 1.0, trained: bool = True) -> None:
@@ -65,6 +69,7 @@ class ObjectiveTerm(ABC):
         self.weight = weight
         self.trained = trained
         self.variables: tuple[keras.Variable, ...] = ()
+        self.constants: tuple[keras.Variable, ...] = ()
 
     def build(self, learner: Learner) -> None:
         """Makes `variables`, once; harmless when called again."""

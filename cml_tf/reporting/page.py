@@ -46,7 +46,7 @@ class Picture:
     caption: str
 
     def __post_init__(self) -> None:
-        if Path(self.file).name != self.file:
+        if not self.file or Path(self.file).name != self.file:
             raise ValueError(f"a picture must lie beside the page: expected a bare file name, received {self.file!r}.")
 
 

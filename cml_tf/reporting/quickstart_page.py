@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ml_collections import ConfigDict
 
 from cml_tf.evaluator import Evaluation, PairedDifference
-from cml_tf.reporting.intervals import Interval
+from cml_tf.reporting.intervals import Interval, two_decimals
 from cml_tf.reporting.page import Command, Page, Picture, Section, Table, Tile
 
 CURVES, COMPARISON, SINUSOID = "learning_curves.png", "comparison.png", "sinusoid.png"
@@ -68,18 +67,19 @@ def points(difference: PairedDifference) -> Interval:
 def reading(difference: PairedDifference) -> str:
     """What the interval of the difference says, and what it does not."""
     interval = points(difference)
+    extent = f"{two_decimals(interval.low)} to {two_decimals(interval.high)} points"
     if interval.contains_zero:
         verdict = (
-            f"The interval of the difference, {interval.low:.2f} to {interval.high:.2f} points, contains zero: these "
-            f"{difference.episodes} episodes do not tell which of the two runs is better."
+            f"The interval of the difference, {extent}, contains zero: these {difference.episodes} episodes do not "
+            "tell which of the two runs is better."
         )
     else:
         better, worse = ("CML", "MAML") if interval.mean > 0 else ("MAML", "CML")
         verdict = (
-            f"The interval of the difference, {interval.low:.2f} to {interval.high:.2f} points, does not contain zero: "
-            f"on classes like these, this {better} run is better than this {worse} run."
+            f"The interval of the difference, {extent}, does not contain zero: on classes like these, this {better} "
+            f"run is better than this {worse} run."
         )
-    return verdict.replace("-", "−") + (
+    return verdict + (
         " The interval is over test episodes only. Each method was trained once, from one seed and for a small budget; "
         "another seed or a longer training can move the difference by more than the interval, so this is no verdict on "
         "the methods."
@@ -156,7 +156,8 @@ def _training(results: QuickstartResults) -> Section:
         ("validation classes", f"{counts['validation']} Greek letters"),
         ("test classes", f"{counts['test']} Armenian and Georgian letters"),
         ("learner", f"four convolutional blocks of {config.learner.filters} filters and a linear head"),
-        ("episodes in training", _episode_words(config)),
+        ("episodes in training", _episode_words(config, config.dataset.queries)),
+        ("episodes in test", _episode_words(config, config.eval.queries or config.dataset.queries)),
         (
             "budget of each run",
             f"{config.train.steps} meta-steps of {config.train.meta_batch} episodes, Adam at {config.train.rate:g}; "
@@ -224,11 +225,9 @@ def _sinusoid(results: QuickstartResults) -> Section:
     )
 
 
-def _episode_words(config: ConfigDict) -> str:
-    settings: Any = config.dataset
-    return (
-        f"{settings.ways} classes, {_count(settings.shots, 'support example')} and {settings.queries} queries of each"
-    )
+def _episode_words(config: ConfigDict, queries: int) -> str:
+    ways, shots = config.dataset.ways, config.dataset.shots
+    return f"{ways} classes, {_count(shots, 'support example')} and {queries} queries of each"
 
 
 def _count(number: int, noun: str) -> str:

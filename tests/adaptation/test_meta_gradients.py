@@ -14,8 +14,15 @@ from tests.helpers.contract_tables import LEARNERS, TERMS, UPDATE_RULES, make_ep
 from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.seeded_episodes import one_task
 
+# The perceptron goes through everything; the convolution adds little that depends on the terms.
 CASES = [
-    pytest.param(rule, terms, learner, id=f"{rule}-{terms}-{learner}")
+    pytest.param(
+        rule,
+        terms,
+        learner,
+        id=f"{rule}-{terms}-{learner}",
+        marks=[pytest.mark.slow] if learner == "conv" and terms != "co_learner" else [],
+    )
     for rule in UPDATE_RULES
     for terms in TERMS
     for learner in LEARNERS

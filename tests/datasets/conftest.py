@@ -5,19 +5,10 @@ from __future__ import annotations
 import pytest
 
 from cml_tf.datasets import load_dataset
-from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory):
-    """The tests neither see nor fill the user's cache; glyphs are rendered once a session."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 @pytest.fixture(scope="session")
-def glyphs(_own_cache):
+def glyphs():
     return load_dataset("glyphs")
 
 

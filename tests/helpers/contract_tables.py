@@ -48,7 +48,9 @@ UPDATE_RULES = {
     "anil_meta_sgd": RuleRow(lambda: anil(MetaSGD(RATE)), ("head",), ("head",)),
     "boil_sgd": RuleRow(lambda: boil(SGD(RATE)), ("extractor",)),
     "boil_meta_sgd": RuleRow(lambda: boil(MetaSGD(RATE)), ("extractor",), ("extractor",)),
-    "a_rule_for_each": RuleRow(lambda: Partition(SGD(RATE), MetaSGD(RATE)), ("extractor", "head"), ("head",)),
+    "a_rule_for_each": RuleRow(
+        lambda: Partition(MetaSGD(RATE), MetaSGD(0.2)), ("extractor", "head"), ("extractor", "head")
+    ),
     "frozen": RuleRow(Partition, ()),
 }
 

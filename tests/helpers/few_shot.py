@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation import SGD, GradientDescent, UpdateRule
+from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, UpdateRule
 from cml_tf.datasets.class_pool import ClassPool
 from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
 from cml_tf.objectives import CoLearner, QueryLoss
@@ -26,6 +26,13 @@ def sinusoid_trainer(rate: float = 0.01, update_rule: UpdateRule | None = None, 
     terms = [QueryLoss(problem), CoLearner(mlp_co_learner(1, 8), problem, weight=0.2)]
     trainer = Trainer(learner, GradientDescent(problem, update_rule or SGD(rate)), terms, problem, **arguments)
     return _seeded(trainer)
+
+
+def tiny_trainer(**arguments: Any) -> Trainer:
+    """MAML of first order with an MLP 1-4-1 on waves: compiled in no time, for tests of what goes on around a step."""
+    problem = Regression(1)
+    rule = GradientDescent(problem, SGD(0.01), hypergradient=FirstOrder())
+    return _seeded(Trainer(mlp(1, (1,), hidden=(4,)), rule, [QueryLoss(problem)], problem, **arguments))
 
 
 def image_trainer(ways: int = 3, update_rule: UpdateRule | None = None, **arguments: Any) -> Trainer:

@@ -1,7 +1,7 @@
 """Toy methods, one on each axis: what later methods need of the interfaces, in the smallest form.
 
-None of these is offered to users. They stand here so that a change of an interface that would shut such methods out fails
-a test.
+None of these is offered to users. They stand here so that a change of an interface that would shut such methods out
+fails a test.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """CML on a multilayer perceptron, written out in NumPy: no automatic differentiation and nothing of cml_tf.
 
 The inner gradient is back-propagation by hand. The meta-gradient goes back through the inner steps with exact
-Hessian-vector products by Pearlmutter's R-operator (Neural Computation 6(1), 1994): for one step theta' = theta - alpha *
-grad L(theta), the vector v = dJ/dtheta' becomes v - alpha * H(theta) v.
+Hessian-vector products by Pearlmutter's R-operator (Neural Computation 6(1), 1994): for one step
+theta' = theta - alpha * grad L(theta), the vector v = dJ/dtheta' becomes v - alpha * H(theta) v.
 
 A network is a list of (kernel, bias); tanh after every layer but the last; the loss is the mean squared error.
 """

@@ -3,7 +3,7 @@
     python -m tests.proofs.gamma_zero_run --learner=conv4 --co_learner=absent --output=run.npz
 
 Two builds of one model in a process get other layer names, which reorders the graph: bit for bit is a promise about
-processes that each build one model (docs/DECISIONS.md).
+processes that each build one model.
 """
 
 from __future__ import annotations

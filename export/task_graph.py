@@ -1,0 +1,182 @@
+"""One served task: adaptation and prediction, with a status in the place of every error. No task axis in here.
+
+The adaptation is the very `rule.adapt` that training and evaluation call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from cml_tf.adaptation.base import AdaptedTask, Initial
+from cml_tf.episodes import Examples
+from export import status
+from export.boundary import finite, first_fault
+from export.exportable import Exportable
+from export.specifications import answer_name, target_name
+
+Tensors = dict[str, tf.Tensor]
+
+
+class _Adaptation(NamedTuple):
+    """What adapting to a support set gave; only meaningful where `sound`."""
+
+    task: AdaptedTask
+    sound: tf.Tensor
+    state: tf.Tensor
+    losses: Tensors
+
+
+class TaskGraph:
+    """Functions of one task, from inputs by name to outputs by name.
+
+    Args:
+      model: what is served.
+      initial: values of its variables, as tensors.
+      fingerprint: that adapted states of this model carry.
+    """
+
+    def __init__(self, model: Exportable, initial: Initial, fingerprint: int) -> None:
+        self._model = model
+        self._initial = initial
+        self._fingerprint = fingerprint
+        self._answer = answer_name(model)
+        self._target = target_name(model)
+
+    def adapt_and_predict(self, inputs: Tensors, damaged: tf.Tensor | bool = False) -> Tensors:
+        """Adapts to `support_inputs` and answers `query_inputs`, cut to `support_size` and `query_size` if given.
+
+        Args:
+          inputs: of the task.
+          damaged: whether some of its images could not be decoded.
+        """
+        rows = tf.shape(inputs["query_inputs"])[0]
+        query_size = inputs.get("query_size", rows)
+        size_fits = (query_size >= 0) & (query_size <= rows)
+        # An answer of a size that was never sent has no rows of padding.
+        answered = tf.where(size_fits, query_size, rows)
+        query = inputs["query_inputs"][:answered]
+        support, faults = self._support(inputs)
+        faults[status.SIZE] |= ~size_fits
+        faults[status.NON_FINITE_INPUT] |= damaged | ~finite(query)
+
+        def healthy() -> Tensors:
+            adaptation = self._adapt(support)
+            answer = self._predictions(adaptation.task, query)
+            sound = adaptation.sound & finite(answer)
+            answer = tf.cond(sound, lambda: answer, lambda: self._unadapted_predictions(support, query))
+            losses = {name: tf.where(sound, loss, 0.0) for name, loss in adaptation.losses.items()}
+            return {self._answer: answer, "status": _ok_if(sound), **losses}
+
+        def faulty(fault: tf.Tensor) -> Tensors:
+            return {self._answer: self._blank(answered), "status": fault, **_no_losses()}
+
+        outputs = _unless(first_fault(faults), healthy, faulty)
+        # Not tf.pad: it refuses what it is given when a fault has left nothing to pad.
+        padding = tf.zeros([rows - answered, self._model.problem.outputs])
+        return {**outputs, self._answer: tf.concat([outputs[self._answer], padding], 0)}
+
+    def adapt(self, inputs: Tensors) -> Tensors:
+        """Adapts to `support_inputs` and gives the adapted state; nothing of a task that failed can be used on."""
+        support, faults = self._support(inputs)
+
+        def healthy() -> Tensors:
+            adaptation = self._adapt(support)
+            sound = adaptation.sound
+            losses = {name: tf.where(sound, loss, 0.0) for name, loss in adaptation.losses.items()}
+            state = tf.where(sound, adaptation.state, 0.0)
+            fingerprint = tf.where(sound, self._fingerprint, 0)
+            return {"adapted_state": state, "model_fingerprint": fingerprint, "status": _ok_if(sound), **losses}
+
+        def faulty(fault: tf.Tensor) -> Tensors:
+            state = tf.zeros([self._model.state_size])
+            return {"adapted_state": state, "model_fingerprint": tf.constant(0), "status": fault, **_no_losses()}
+
+        return _unless(first_fault(faults), healthy, faulty)
+
+    def predict(self, inputs: Tensors) -> Tensors:
+        """Answers `query_inputs` from an adapted state."""
+        state, query = inputs["adapted_state"], inputs["query_inputs"]
+        ours = tf.equal(inputs["model_fingerprint"], self._fingerprint)
+        faults = {
+            status.STATE_OF_ANOTHER_MODEL: ~(ours & tf.equal(tf.shape(state)[0], self._model.state_size)),
+            status.NON_FINITE_INPUT: ~(finite(state) & finite(query)),
+        }
+
+        def healthy() -> Tensors:
+            packed = tf.ensure_shape(state, [self._model.state_size])
+            answer = self._predictions(
+                self._model.rule.unpack(self._model.learner, self._initial, packed, ()), query
+            )
+            sound = finite(answer)
+            # There is no support set here, and so no unadapted model to fall back on (its normalisation may need one).
+            return {self._answer: tf.where(sound, answer, self._blank(tf.shape(query)[0])), "status": _ok_if(sound)}
+
+        def faulty(fault: tf.Tensor) -> Tensors:
+            return {self._answer: self._blank(tf.shape(query)[0]), "status": fault}
+
+        return _unless(first_fault(faults), healthy, faulty)
+
+    def _support(self, inputs: Tensors) -> tuple[Examples, dict[int, tf.Tensor]]:
+        """The support set, cut to its size, and what is wrong with it."""
+        examples, targets = inputs["support_inputs"], inputs[self._target]
+        rows = tf.shape(examples)[0]
+        size = inputs.get("support_size", rows)
+        # Slices before anything else sees the tensors: what a layer never gets cannot change a statistic or a loss.
+        cut = tf.clip_by_value(size, 0, rows)
+        support = Examples(examples[:cut], targets[:cut])
+        faults = {
+            status.SIZE: (size < 1) | (size > rows) | tf.not_equal(tf.shape(targets)[0], rows),
+            status.NON_FINITE_INPUT: ~finite(support.inputs),
+        }
+        if self._model.classification:
+            outside = (support.targets < 0) | (support.targets >= self._model.problem.outputs)
+            faults[status.LABEL_OUT_OF_RANGE] = tf.reduce_any(outside)
+        else:
+            faults[status.NON_FINITE_INPUT] |= ~finite(support.targets)
+        return support, faults
+
+    def _adapt(self, support: Examples) -> _Adaptation:
+        model = self._model
+        adapted = model.rule.adapt(model.learner, self._initial, support, ())
+        losses = {
+            "support_loss_before": model.support_loss(self._unadapted(support), support),
+            "support_loss_after": model.support_loss(adapted, support),
+        }
+        state = adapted.pack()
+        sound = finite(state) & finite(tf.stack(list(losses.values())))
+        return _Adaptation(adapted, sound, state, losses)
+
+    def _unadapted(self, support: Examples) -> AdaptedTask:
+        model = self._model
+        return model.rule.with_steps(0).adapt(model.learner, self._initial, support, ())
+
+    def _unadapted_predictions(self, support: Examples, query: tf.Tensor) -> tf.Tensor:
+        answer = self._predictions(self._unadapted(support), query)
+        return tf.where(finite(answer), answer, self._blank(tf.shape(query)[0]))
+
+    def _predictions(self, task: AdaptedTask, query: tf.Tensor) -> tf.Tensor:
+        # Layers are never called without examples: statistics of nothing are NaN, and kernels may refuse it.
+        outputs = self._model.problem.outputs
+        some = tf.shape(query)[0] > 0
+        return tf.cond(some, lambda: self._model.predictions(task, query), lambda: tf.zeros([0, outputs]))
+
+    def _blank(self, rows: tf.Tensor) -> tf.Tensor:
+        """The answer that says nothing: uniform probabilities, or zeros."""
+        outputs = self._model.problem.outputs
+        return tf.fill([rows, outputs], 1.0 / outputs if self._model.classification else 0.0)
+
+
+def _ok_if(sound: tf.Tensor) -> tf.Tensor:
+    return tf.where(sound, status.OK, status.DIVERGED)
+
+
+def _no_losses() -> Tensors:
+    return {"support_loss_before": tf.constant(0.0), "support_loss_after": tf.constant(0.0)}
+
+
+def _unless(fault: tf.Tensor, healthy: Callable[[], Tensors], faulty: Callable[[tf.Tensor], Tensors]) -> Tensors:
+    """What is at fault is not computed, so it can neither raise nor take time."""
+    return tf.cond(tf.equal(fault, status.OK), healthy, lambda: faulty(fault))

@@ -1,0 +1,254 @@
+"""README.md and docs/METHODS.md: their examples run as they stand, and what they list is what there is.
+
+Shell examples run from the root of the checkout, with `runs/` in a temporary directory; then the Python examples of a
+document run in one fresh process, in that directory. Blocks under `<!-- not run: reason -->` are not executed: their
+flags and configurations are parsed. `make` commands are looked up only, since continuous integration runs the targets.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from cml_tf.adaptation.hypergradients import HYPERGRADIENTS
+from cml_tf.configuration import CHOICES, check_config, default_config, flatten
+from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
+from cml_tf.presets import VARIANTS
+from cml_tf.readouts import READOUTS
+from tests.helpers.drawn_images import write_classes
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/DECISIONS.md", "docs/METHODS.md", "docs/RESULTS.md")
+README, METHODS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/METHODS.md"))
+PROGRAMS = ("cml_tf.train", "cml_tf.evaluate")
+BLOCK = re.compile(
+    r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, the text within, the number of its first line, and whether it is to be run."""
+
+    language: str
+    text: str
+    line: int
+    runs: bool
+
+
+@dataclass(frozen=True)
+class Tour:
+    """Where the shell examples ran, and what came of each command."""
+
+    directory: Path
+    results: dict[str, subprocess.CompletedProcess]
+
+
+def blocks(document: str, language: str) -> list[Block]:
+    found = [
+        Block(match["language"], match["text"], document[: match.start("text")].count("\n") + 1, not match["reason"])
+        for match in BLOCK.finditer(document)
+    ]
+    return [block for block in found if block.language == language]
+
+
+def commands(runs: bool) -> list[str]:
+    lines = [line for block in blocks(README, "sh") if block.runs == runs for line in block.text.split("\n")]
+    joined = re.sub(r" \\\n\s*", " ", "\n".join(lines))
+    return [line for line in joined.split("\n") if line and not line.startswith(("#", "make"))]
+
+
+def environment(directory: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    return {
+        **kept,
+        "PYTHONPATH": str(ROOT),
+        ENVIRONMENT_VARIABLE: str(directory / "cache"),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }
+
+
+def run_shell(command: str, directory: Path) -> subprocess.CompletedProcess:
+    words = [word.replace("=runs/", f"={directory}/runs/") for word in shlex.split(command)]
+    assert words[0] == ".venv/bin/python", f"expected the project's Python, found {command!r}"
+    return subprocess.run(
+        [sys.executable, *words[1:]], cwd=ROOT, env=environment(directory), capture_output=True, text=True
+    )
+
+
+def run_python(document: str, directory: Path) -> subprocess.CompletedProcess:
+    """Runs all Python blocks; the lines keep the numbers they have in the document, for the sake of tracebacks."""
+    lines = [""] * (document.count("\n") + 1)
+    for block in blocks(document, "python"):
+        text = block.text.splitlines()
+        lines[block.line - 1 : block.line - 1 + len(text)] = text
+    script = directory / "examples.py"
+    script.write_text("\n".join(lines), encoding="utf-8")
+    command = [sys.executable, str(script)]
+    return subprocess.run(command, cwd=directory, env=environment(directory), capture_output=True, text=True)
+
+
+def table(document: str, first: str) -> list[list[str]]:
+    """The rows of the table whose first heading is `first`, as cells without backquotes."""
+    lines = document[document.index(f"| {first} |") :].splitlines()
+    rows = []
+    for line in lines[2:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip().replace("`", "") for cell in line.strip("|").split(" | ")])
+    return rows
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory) -> Tour:
+    directory = tmp_path_factory.mktemp("readme")
+    for split in ("train", "validation", "test"):
+        write_classes(directory / "photos" / split, [f"{split}-{name}" for name in ("cat", "dog")])
+    return Tour(directory, {command: run_shell(command, directory) for command in commands(runs=True)})
+
+
+@pytest.mark.slow
+def test_shell_examples_run(tour):
+    assert len(tour.results) >= 5
+    for command, result in tour.results.items():
+        assert result.returncode == 0, f"{command}\n{result.stderr}"
+
+
+@pytest.mark.slow
+def test_evaluations_end_with_one_json_object(tour):
+    results = [result for command, result in tour.results.items() if "cml_tf.evaluate" in command]
+    comparison, readout = (json.loads(result.stdout.splitlines()[-1]) for result in results)
+    assert 0.0 <= comparison["mean"] <= 1.0 and comparison["ci95"] >= 0.0
+    assert (comparison["metric"], comparison["split"], comparison["episodes"]) == ("accuracy", "test", 8)
+    assert comparison["difference"]["mean"] == pytest.approx(comparison["mean"] - comparison["compared"]["mean"])
+    assert comparison["difference"]["episodes"] == 8
+    assert comparison["compared"]["manifest_hash"] == comparison["manifest_hash"] != readout["manifest_hash"]
+    assert (readout["split"], readout["readout"]) == ("validation", "co_learner")
+    for key in comparison:
+        assert f"`{key}`" in README
+
+
+@pytest.mark.slow
+def test_runs_hold_the_files_that_are_listed(tour):
+    run = tour.directory / "runs/tour_cml"
+    names = [name for row in table(README, "file") for name in row[0].split(", ")]
+    assert names == ["config.json", "metrics.jsonl", "tensorboard/", "checkpoints/latest.npz", "best.npz"]
+    for name in (*names[:-1], "checkpoints/best.npz"):
+        assert (run / name).exists(), name
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    # Trained for 4 steps, then resumed and trained on to 6.
+    assert [line["step"] for line in lines] == [2, 2, 4, 4, 6, 6]
+    assert {"loss", "accuracy", "co_loss", "co_accuracy", "tasks_per_second"} <= set(lines[0])
+
+
+@pytest.mark.slow
+def test_python_examples_of_the_readme_run(tour):
+    result = run_python(README, tour.directory)
+    assert result.returncode == 0, result.stderr
+    assert "co_learner (phi)" in result.stdout and "keeps running state" in result.stdout
+    assert (tour.directory / "saved_model/model.json").is_file()
+
+
+def test_python_examples_of_the_methods_run(tmp_path):
+    result = run_python(METHODS, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "clipped/model.json").is_file()
+
+
+def parse(command: str) -> tuple[str, ConfigDict | None]:
+    """The program of a command and its configuration, after checking that there are such flags, keys and values."""
+    _, option, program, *arguments = shlex.split(command)
+    assert option == "-m" and program in PROGRAMS, command
+    source = (ROOT / f"{program.replace('.', '/')}.py").read_text()
+    known = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source))
+    given = {argument.removeprefix("--").split("=")[0].split(".")[0] for argument in arguments}
+    assert "workdir" in given <= known, command
+    if "config" not in given:
+        return program, None
+    of_config = [
+        argument.replace("--config=", f"--config={ROOT}/", 1) for argument in arguments if "--config" in argument
+    ]
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", flag_values=values, lock_config=True, sys_argv=[program, *of_config])
+    values([program, *of_config])
+    return program, values.config
+
+
+def test_commands_that_are_not_run_parse():
+    programs = [command for command in commands(runs=False) if "tensorboard" not in command]
+    assert len(programs) >= 5
+    configs = [parse(command)[1] for command in programs]
+    for config in configs:
+        check_config(config)
+    sizes = [tuple(config.dataset.image_size) for config in configs if config.dataset.name == "image_folder"]
+    assert sizes == [(84, 84)]
+
+
+def test_commands_that_are_run_parse_too():
+    assert {parse(command)[0] for command in commands(runs=True)} == set(PROGRAMS)
+
+
+@pytest.mark.parametrize("command", ["--config=configs/sinusoid_5shot_cml.py --config.train.stepz=1", "--epochs=1"])
+def test_a_wrong_command_would_be_noticed(command):
+    with pytest.raises((AssertionError, AttributeError, flags.Error)):
+        parse(f".venv/bin/python -m cml_tf.train --workdir=runs/x {command}")
+
+
+def test_configuration_table_is_the_default_configuration():
+    default = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in flatten(default_config().to_dict())
+    }
+    listed = {row[0]: row[1] for row in table(README, "key")}
+    assert listed == {key: "empty" if value == "" else str(value) for key, value in default.items()}
+
+
+@pytest.mark.parametrize("key", CHOICES)
+def test_configuration_table_names_every_choice(key):
+    (meaning,) = [row[2] for row in table(README, "key") if row[0] == key]
+    assert [choice for choice in CHOICES[key] if not re.search(rf"\b{choice}\b", meaning)] == []
+
+
+def test_methods_table_names_variants_that_exist_and_all_of_them():
+    rows = table(README, "method")
+    named = {name for row in rows for part in re.findall(r":([a-z_,]+)", row[1]) for name in part.split(",")}
+    assert named | {"smoke"} == set(VARIANTS)
+    keys = dict(flatten(default_config().to_dict()))
+    assert {key for row in rows for key in re.findall(r"--config\.([a-z_.]+)=", row[1])} <= set(keys)
+    assert {key for row in rows for key in re.findall(r"(objective\.\w+)", row[1])} <= set(keys)
+    assert set(CHOICES["hypergradient"]) == set(HYPERGRADIENTS)
+
+
+def test_flags_and_readouts_are_those_of_the_program():
+    source = (ROOT / "cml_tf/evaluate.py").read_text()
+    listed = {row[0].removeprefix("--") for row in table(README, "flag")}
+    assert listed | {"workdir"} == set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source))
+    assert tuple(row[0].split(" ")[0] for row in table(METHODS, "readout")) == READOUTS
+    assert all(f"--readout={readout}" in README or readout == "learner" for readout in READOUTS)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_somewhere(name):
+    document = ROOT / name
+    for target in re.findall(r"\]\(([^)]+)\)", re.sub(r"<!--.*?-->", "", document.read_text(), flags=re.DOTALL)):
+        if target.startswith("#"):
+            headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+            assert target[1:] in {heading.lower().replace(" ", "-") for heading in headings}, target
+        elif "://" not in target:
+            assert (document.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_make_targets_exist(name):
+    phony = re.search(r"^\.PHONY: (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
+    text = "\n".join(block.text for block in blocks((ROOT / name).read_text(), "sh"))
+    assert set(re.findall(r"^make ([a-z-]+)", text, re.MULTILINE)) <= set(phony)

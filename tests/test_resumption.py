@@ -1,0 +1,87 @@
+"""Interrupted and resumed equals uninterrupted, bit for bit, each in fresh processes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.programs import ROOT, environment, run_program
+from tests.helpers.run_folders import assert_same_runs, checkpoint, metrics_lines
+
+SETTINGS = {
+    "sinusoid": [
+        "--config=configs/sinusoid_5shot_cml.py:smoke,meta_sgd",
+        "--config.learner.hidden=(8,8)",
+        "--config.train.clip_norm=1.0",
+    ],
+    "glyphs": [
+        "--config=configs/glyphs_5way_1shot_cml.py:smoke",
+        "--config.dataset.ways=3",
+        "--config.learner.filters=4",
+    ],
+}
+# Validation after steps 3, 6 and 8.
+EPOCHS = ["--config.train.steps=8", "--config.train.validate_every=3", "--config.train.patience=5", "--verbose=0"]
+
+
+@pytest.mark.parametrize("data", SETTINGS)
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, data):
+    flags = [*SETTINGS[data], *EPOCHS]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert run_program("cml_tf.train", *flags, f"--workdir={whole}").code == 0
+
+    def train(module, *arguments):
+        return run_program(module, *arguments, *flags, f"--workdir={broken}")
+
+    # A Ctrl-C in the middle of the first epoch: it arrives after step 1 and is honoured after step 2.
+    interrupted = train("tests.helpers.signalled_train", "SIGINT", "1")
+    assert interrupted.code == 130
+    assert interrupted.messages == ["stopped after 2 of 8 steps; the same command resumes."]
+    assert checkpoint(broken, "latest")[1]["step"] == 2
+    assert not (broken / "metrics.jsonl").exists() and not (broken / "checkpoints" / "best.npz").exists()
+
+    # The machine dies in the middle of the second epoch: what came after the checkpoint is lost, and made again.
+    assert train("tests.helpers.signalled_train", "SIGKILL", "5").code == -signal.SIGKILL
+    assert checkpoint(broken, "latest")[1]["step"] == 3
+    assert {line["step"] for line in metrics_lines(broken)} == {3}
+
+    # It took lines with it that the checkpoint knows nothing of, the last one cut short.
+    with (broken / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "split": "train", "loss": 1.0}\n{"step": 6, "split": "valid')
+    resumed = train("cml_tf.train")
+    assert (resumed.code, resumed.messages) == (0, [])
+    assert_same_runs(whole, broken)
+    assert [line["step"] for line in metrics_lines(broken)] == [3, 3, 6, 6, 8, 8]
+    assert sorted(path.name for path in broken.iterdir()) == [
+        "checkpoints",
+        "config.json",
+        "metrics.jsonl",
+        "tensorboard",
+    ]
+    assert sorted(path.name for path in (broken / "checkpoints").iterdir()) == ["best.npz", "latest.npz"]
+
+
+def test_a_real_interrupt_from_outside(tmp_path):
+    """What Ctrl-C in a terminal does; the training would go on for hours."""
+    command = [sys.executable, "-m", "cml_tf.train", *SETTINGS["sinusoid"], "--verbose=2"]
+    command += [f"--workdir={tmp_path / 'run'}", "--config.train.steps=100000000", "--config.train.validate_every=20"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        # The second epoch has begun: signals are taken, and there is a checkpoint.
+        for line in process.stdout:
+            if line.startswith("Epoch 2/"):
+                break
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        errors = process.stderr.read()
+        assert process.wait() == 130
+    step = checkpoint(tmp_path / "run", "latest")[1]["step"]
+    assert step >= 20
+    assert f"stopped after {step} of 100000000 steps; the same command resumes." in errors
+    assert "Traceback" not in errors
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["steps"] == 100000000
