@@ -20,7 +20,8 @@ class Examples(NamedTuple):
     """Labelled examples.
 
     Attributes:
-      inputs: a tensor, or any `tf.nest` structure of tensors (a list counts as several inputs), with leading axes `[tasks, examples]` (`[examples]` for one task).
+      inputs: a tensor, or any `tf.nest` structure of tensors (a list counts as several inputs), with leading axes
+        `[tasks, examples]` (`[examples]` for one task).
       targets: classification: integer labels `[tasks, examples]` in `[0, ways)`, or soft labels
         `[tasks, examples, ways]` that are floats; regression: floats `[tasks, examples, outputs]`.
     """
@@ -121,7 +122,14 @@ def _validate_targets(field: str, targets: np.ndarray, problem: Problem) -> np.n
         width = problem.outputs
     if targets.dtype.kind not in "fiu" or targets.ndim != 3 or targets.shape[-1] != width:
         raise ValueError(f"{field} must be {expected}, received dtype {targets.dtype} and shape {list(targets.shape)}.")
-    return _as_float32(field, targets)
+    targets = _as_float32(field, targets)
+    if isinstance(problem, Classification) and not _are_distributions(targets):
+        raise ValueError(f"{field} must be soft labels that are not negative and sum to 1 over the {width} classes.")
+    return targets
+
+
+def _are_distributions(soft_labels: np.ndarray) -> bool:
+    return bool((soft_labels >= 0).all() and np.allclose(soft_labels.sum(-1), 1, atol=1e-3))
 
 
 def _validate_labels(field: str, labels: np.ndarray, ways: int) -> np.ndarray:

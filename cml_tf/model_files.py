@@ -95,5 +95,5 @@ def _rebuild(description: dict[str, Any]) -> tuple[Method, Problem]:
 
 def _groups(method: Method) -> dict[str, Any]:
     """The learner's and the rule's variables, without any term's."""
-    terms = {term.name for term in method.terms}
-    return {group: variables for group, variables in method.all_variables().items() if group not in terms}
+    groups = method.all_variables()
+    return {name: groups[name] for name in ("learner", "adaptation", "learner_state") if name in groups}

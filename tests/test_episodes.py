@@ -71,6 +71,14 @@ FAULTS = {
         lambda: Episode(labelled(targets=with_value(np.nan, (2, 4, 3))), labelled()),
         r"support.targets must be finite, received 1 NaN or infinite",
     ),
+    "soft labels that do not sum to 1": (
+        lambda: Episode(labelled(targets=np.full((2, 4, 3), 0.5)), labelled()),
+        r"support.targets must be soft labels that are not negative and sum to 1 over the 3 classes",
+    ),
+    "soft labels below 0": (
+        lambda: Episode(labelled(targets=np.tile([1.5, -0.5, 0.0], (2, 4, 1))), labelled()),
+        r"support.targets must be soft labels that are not negative",
+    ),
     "support without examples": (
         lambda: Episode(labelled(count=0), labelled()),
         r"support.targets must hold at least one task and one example, received shape \(2, 0\)",

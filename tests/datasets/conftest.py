@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cml_tf.datasets import load_dataset
+from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
 
 
 @pytest.fixture(scope="session")

@@ -123,3 +123,13 @@ def test_accuracy_is_over_the_query_set():
         outcome = method.outcome(initial, type(episode)(*task))
         hits = np.argmax(outcome.query_forward[1], 1) == task[1].targets
         assert float(metrics["accuracy"][position]) == pytest.approx(np.mean(hits))
+
+
+def test_frozen_layers_of_a_co_learner_are_kept_but_not_trained():
+    problem = Classification(3)
+    frozen = keras.layers.Dense(4)
+    frozen.trainable = False
+    term = CoLearner(keras.Sequential([frozen, keras.layers.Dense(3)]), problem)
+    method = Method(mlp(3, (2,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem), term])
+    assert len(method.trained_variables()["co_learner"]) == 2
+    assert {id(v) for v in method.all_variables()["co_learner/constants"]} == {id(v) for v in frozen.weights}

@@ -1,0 +1,118 @@
+"""Replays requests against a SavedModel, in a process that knows TensorFlow and nothing of this project.
+
+    python -I parity_worker.py SAVED_MODEL EXPECTED.npz TOLERANCE NAME=REQUESTS...
+
+It is run by path: it imports nothing of `cml_tf` or `export`, and makes sure that nobody else does. Every request goes
+through the model loaded as a TF2 SavedModel and through a plain TF1 Session on the tag `serve`, which is how a C++ server
+runs it. The last line of its output is a JSON list of the differences found, empty when all is well.
+"""
+
+import json
+import sys
+
+OURS = ("cml_tf", "export")
+
+
+class Blocked:
+    """Finds none of this project's packages, wherever they are installed."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        """Refuses our packages, leaves others to the next finder."""
+        del path, target
+        if name.partition(".")[0] in OURS:
+            raise ImportError(f"{name} must not be needed to load an exported model")
+
+
+def main(saved_model, expected_path, tolerance, *request_files):
+    """Compares all answers and prints the differences."""
+    sys.meta_path.insert(0, Blocked)
+    import numpy as np
+
+    requests = {name: read(path) for name, path in (file.split("=", 1) for file in request_files)}
+    differences, compared = [], 0
+    with np.load(expected_path, allow_pickle=False) as archive:
+        expected = {key: archive[key] for key in archive.files}
+    for loader, runner in (("a plain Session", session_runner), ("a TF2 SavedModel", function_runner)):
+        run = runner(saved_model)
+        for name, members in requests.items():
+            for position, (signature, inputs) in enumerate(members):
+                prefix = f"{name}/{position}/"
+                wanted = {key[len(prefix) :]: value for key, value in expected.items() if key.startswith(prefix)}
+                where = f"{name} request {position} (signature {signature}) through {loader}"
+                differences += compare(run, signature, inputs, wanted, float(tolerance), where)
+                compared += 1
+    loaded = [module for module in sys.modules if module.partition(".")[0] in OURS]
+    if loaded:
+        differences.append(f"loading the model imported {', '.join(loaded)}")
+    print(json.dumps({"compared": compared, "differences": differences}))
+
+
+def read(path):
+    """(signature, inputs) of every PredictionLog in a TFRecord file."""
+    import tensorflow as tf
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    requests = []
+    for record in tf.data.TFRecordDataset(path).as_numpy_iterator():
+        request = prediction_log_pb2.PredictionLog.FromString(record).predict_log.request
+        inputs = {name: tf.make_ndarray(tensor) for name, tensor in request.inputs.items()}
+        requests.append((request.model_spec.signature_name, inputs))
+    return requests
+
+
+def session_runner(saved_model):
+    """Runs signatures as TensorFlow Serving does: by the names of tensors in the graph."""
+    import tensorflow as tf
+
+    session = tf.compat.v1.Session(graph=tf.Graph())
+    with session.graph.as_default():
+        graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], saved_model)
+
+    def run(signature, inputs):
+        definition = graph.signature_def[signature]
+        feeds = {definition.inputs[name].name: value for name, value in inputs.items()}
+        return session.run({name: tensor.name for name, tensor in definition.outputs.items()}, feeds)
+
+    return run
+
+
+def function_runner(saved_model):
+    """Runs signatures as a Python user does."""
+    import tensorflow as tf
+
+    signatures = tf.saved_model.load(saved_model).signatures
+
+    def run(signature, inputs):
+        outputs = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return run
+
+
+def compare(run, signature, inputs, wanted, tolerance, where):
+    """The differences between an answer and what it should be, in words."""
+    import numpy as np
+
+    try:
+        answer = run(signature, inputs)
+    except Exception as error:  # Whatever it is, it is what a client would get.
+        return [f"{where} raised {type(error).__name__}: {str(error)[:300]}"]
+    if set(answer) != set(wanted):
+        return [f"{where} answered {sorted(answer)}, expected {sorted(wanted)}"]
+    found = []
+    for name, value in wanted.items():
+        got = answer[name]
+        if got.dtype != value.dtype or got.shape != value.shape:
+            found.append(f"{where}: {name} is {got.dtype} {got.shape}, expected {value.dtype} {value.shape}")
+        elif value.dtype.kind == "i":
+            if not np.array_equal(got, value):
+                found.append(f"{where}: {name} is {got.ravel()[:8].tolist()}, expected {value.ravel()[:8].tolist()}")
+        elif not np.allclose(got, value, rtol=tolerance, atol=tolerance):
+            worst = np.nanmax(np.abs(got - value)) if np.isfinite(got).any() else np.nan
+            found.append(f"{where}: {name} differs by up to {worst:.3g}, more than {tolerance:g}")
+    return found
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

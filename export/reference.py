@@ -1,0 +1,106 @@
+"""The answers of the library itself, task by task and in this process: what a served graph is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.datasets.preprocessing import decode_and_resize, scale
+from cml_tf.episodes import Examples
+from export import status
+from export.errors import ExportError
+from export.exportable import Exportable
+from export.requests import Request
+from export.specifications import ADAPT, BYTES, PREDICT, answer_name, target_name
+
+
+class Reference:
+    """Answers requests that have no fault, by calling the adaptation rule on the model's own variables.
+
+    Args:
+      model: what is served.
+      fingerprint: that its adapted states carry.
+    """
+
+    def __init__(self, model: Exportable, fingerprint: int) -> None:
+        self._model = model
+        self._fingerprint = fingerprint
+
+    def answer(self, request: Request) -> dict[str, np.ndarray]:
+        """Every output of the request's signature, with task axis.
+
+        Raises:
+          ExportError: if an answer is not finite: such a model must not be served.
+        """
+        tasks = next(iter(request.inputs.values())).shape[0]
+        rows = [self._task(request.signature, _task_inputs(request.inputs, task)) for task in range(tasks)]
+        answers = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        broken = [name for name, array in answers.items() if not np.isfinite(array).all()]
+        if broken:
+            raise ExportError(
+                f"the model diverges on ordinary inputs: {', '.join(broken)} of signature {request.signature} are not "
+                "finite. Export fewer inner steps, or another checkpoint."
+            )
+        return answers
+
+    def _task(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        answer, ok = answer_name(self._model), {"status": np.int32(status.OK)}
+        if signature == PREDICT:
+            return {answer: self._predict(inputs["adapted_state"], inputs["query_inputs"]), **ok}
+        support, query = self._examples(signature, inputs)
+        state, before, after = (tensor.numpy() for tensor in self._adapt(support))
+        ok |= {"support_loss_before": before, "support_loss_after": after}
+        if signature == ADAPT:
+            return {"adapted_state": state, "model_fingerprint": np.int32(self._fingerprint), **ok}
+        size = inputs.get("query_size", len(query))
+        rows = self._predict(state, query[:size])
+        return {answer: np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)]), **ok}
+
+    def _examples(self, signature: str, inputs: Mapping[str, Any]) -> tuple[Examples, Any]:
+        targets = inputs[target_name(self._model)]
+        if signature == BYTES:
+            support, query = (self._decoded(inputs[f"{part}_inputs_bytes"]) for part in ("support", "query"))
+        else:
+            support, query = inputs["support_inputs"], inputs.get("query_inputs")
+        size = inputs.get("support_size", len(support))
+        return Examples(tf.constant(support[:size]), tf.constant(targets[:size])), query
+
+    def _decoded(self, files: np.ndarray) -> np.ndarray:
+        height, width, channels = self._model.input_shape
+        images = [scale(decode_and_resize(content, (height, width), channels)) for content in files]
+        return tf.stack(images).numpy() if images else np.zeros((0, height, width, channels), np.float32)
+
+    @cached_property
+    def _adapt(self) -> Any:
+        model = self._model
+        initial = model.rule.initial(model.learner)
+
+        def adapt(support: Examples) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            adapted = model.rule.adapt(model.learner, initial, support, ())
+            unadapted = model.rule.with_steps(0).adapt(model.learner, initial, support, ())
+            return adapted.pack(), model.support_loss(unadapted, support), model.support_loss(adapted, support)
+
+        return tf.function(adapt, autograph=False, reduce_retracing=True)
+
+    def _predict(self, state: np.ndarray, query: np.ndarray) -> np.ndarray:
+        if not len(query):
+            return np.zeros((0, self._model.problem.outputs), np.float32)
+        return self._predict_some(tf.constant(state), tf.constant(query)).numpy()
+
+    @cached_property
+    def _predict_some(self) -> Any:
+        model = self._model
+        initial = model.rule.initial(model.learner)
+
+        def predict(state: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
+            return model.predictions(model.rule.unpack(model.learner, initial, state, ()), query)
+
+        return tf.function(predict, autograph=False, reduce_retracing=True)
+
+
+def _task_inputs(inputs: Mapping[str, np.ndarray], task: int) -> dict[str, Any]:
+    return {name: array[task] for name, array in inputs.items()}

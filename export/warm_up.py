@@ -1,0 +1,82 @@
+"""The requests that warm a server up and that the parity gate replays: one for each signature and shape bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from export.exportable import Exportable
+from export.reference import Reference
+from export.requests import Request
+from export.specifications import ADAPT, BYTES, DEFAULT, PADDED, PREDICT, input_specifications, target_name
+
+_SEED = 20240604
+
+
+class Bucket(NamedTuple):
+    """Shapes that users will ask for: numbers of support and query examples of one task, all classes together."""
+
+    support: int
+    query: int
+
+
+def shape_buckets(classes: int, shots: int, queries: int) -> list[Bucket]:
+    """The shots of training and a single one, each with all queries of an evaluation and with a single one.
+
+    Args:
+      classes: the ways; 1 for regression.
+      shots: support examples a class in training.
+      queries: query examples a class in evaluation.
+    """
+    supports = sorted({classes, classes * shots} if classes > 1 else {shots})
+    return [Bucket(support, query) for support in supports for query in sorted({1, classes * queries})]
+
+
+def warm_up_requests(model: Exportable, buckets: Sequence[Bucket], reference: Reference) -> list[Request]:
+    """One request of one task for each signature and bucket, with inputs drawn from the value range of training."""
+    generator = np.random.default_rng(_SEED)
+    return [request for bucket in buckets for request in _requests(model, bucket, reference, generator)]
+
+
+def _requests(
+    model: Exportable, bucket: Bucket, reference: Reference, generator: np.random.Generator
+) -> list[Request]:
+    support = {"support_inputs": _inputs(model, bucket.support, generator)}
+    support[target_name(model)] = _targets(model, bucket.support, generator)
+    query = {"query_inputs": _inputs(model, bucket.query, generator)}
+    sizes = {"support_size": np.int32([bucket.support]), "query_size": np.int32([bucket.query])}
+    adapt = Request(ADAPT, support)
+    adapted = reference.answer(adapt)
+    state = {name: adapted[name] for name in ("adapted_state", "model_fingerprint")}
+    requests = [
+        Request(DEFAULT, {**support, **query}),
+        Request(PADDED, {**support, **query, **sizes}),
+        adapt,
+        Request(PREDICT, {**state, **query}),
+    ]
+    if BYTES in input_specifications(model):
+        files = {"support_inputs_bytes": support["support_inputs"], "query_inputs_bytes": query["query_inputs"]}
+        encoded = {name: _encoded(images) for name, images in files.items()}
+        requests.append(Request(BYTES, {**encoded, target_name(model): support[target_name(model)]}))
+    return requests
+
+
+def _inputs(model: Exportable, examples: int, generator: np.random.Generator) -> np.ndarray:
+    return generator.uniform(*model.value_range, (1, examples, *model.input_shape)).astype(np.float32)
+
+
+def _targets(model: Exportable, examples: int, generator: np.random.Generator) -> np.ndarray:
+    if model.classification:
+        return (np.arange(examples, dtype=np.int32) % model.problem.outputs)[None]
+    return generator.standard_normal((1, examples, model.problem.outputs)).astype(np.float32)
+
+
+def _encoded(images: np.ndarray) -> np.ndarray:
+    """PNG files of images `[tasks, examples, height, width, channels]` in [0, 1], objects `[tasks, examples]`."""
+    flat = np.round(images.reshape(-1, *images.shape[2:]) * 255).astype(np.uint8)
+    files = np.empty(len(flat), object)
+    files[:] = [tf.io.encode_png(image).numpy() for image in flat]
+    return files.reshape(images.shape[:2])
