@@ -127,6 +127,11 @@ def check_config(config: ConfigDict) -> None:
         raise ConfigurationError(
             f"dataset.image_size must be at least 16x16 for conv4, received {tuple(flat['dataset.image_size'])}."
         )
+    for key, default in (("learner.extra_blocks", 0), ("learner.normalisation", "batch_transductive")):
+        if flat["learner.name"] == "mlp" and flat[key] != default:
+            raise ConfigurationError(
+                f"{key} must be {default!r} for learner 'mlp', which has none, received {flat[key]!r}."
+            )
     if flat["objective.co_learner"] == "adapted" and flat["objective.co_learners"] != 1:
         raise ConfigurationError("objective.co_learners must be 1 when the co-learner is adapted (CL has two heads).")
 

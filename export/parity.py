@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,25 +11,31 @@ from pathlib import Path
 
 import numpy as np
 
+from cml_tf.files import atomic_file
 from export.errors import ExportError
 from export.exportable import Exportable
-from export.probes import probes
+from export.probes import Expected, probes
 from export.reference import Reference
-from export.requests import Request, write_requests
+from export.request_files import Request, write_requests
 
 _WORKER = Path(__file__).with_name("parity_worker.py")
-_MINUTES = 10
+_SECONDS = 1800
+_TOLERANCE = 1e-5
+# Half-precision layers round to 3 digits, and the optimiser may fuse them differently.
+_HALF_PRECISION_TOLERANCE = 3e-2
 
 
-def check_parity(model: Exportable, saved_model: Path, warm_up_file: Path, warm_up: list[Request], name: str) -> int:
+def check_parity(
+    model: Exportable, saved_model: Path, warm_up_file: Path, warm_up: Sequence[Request], reference: Reference
+) -> int:
     """Loads an export in a fresh process that cannot import this project, and replays all requests.
 
     Args:
       model: that was exported.
       saved_model: the directory that was written.
-      warm_up_file: its warm-up requests, as a server will read them.
-      warm_up: the same requests.
-      name: of the model.
+      warm_up_file: its warm-up requests as a server will read them.
+      warm_up: the same requests, in the same order.
+      reference: answers in this process.
 
     Returns:
       How many answers were compared.
@@ -39,4 +43,58 @@ def check_parity(model: Exportable, saved_model: Path, warm_up_file: Path, warm_
     Raises:
       ExportError: naming request, signature, loader and output of the first differences.
     """
-    raise NotImplementedError
+    cases = probes(model, warm_up, reference)
+    answers = {
+        "warm-up": [reference.answer(request) for request in warm_up],
+        "fault": [answer for _, answer in cases],
+    }
+    with tempfile.TemporaryDirectory() as scratch:
+        faults, expected = Path(scratch) / "faults.tfrecord", Path(scratch) / "expected.npz"
+        write_requests(faults, [request for request, _ in cases], "parity")
+        _write_answers(expected, answers)
+        files = [f"warm-up={warm_up_file}", f"fault={faults}"]
+        report = _run_worker([str(saved_model), str(expected), str(_tolerance(model)), *files])
+    wanted = 2 * sum(map(len, answers.values()))
+    if report["differences"]:
+        shown = "; ".join(report["differences"][:3])
+        raise ExportError(
+            f"the export does not answer as the library does ({len(report['differences'])} differences): {shown}. "
+            "Nothing was published."
+        )
+    if report["compared"] != wanted:
+        raise ExportError(
+            f"the parity gate must compare {wanted} answers, it compared {report['compared']}: the warm-up file does not "
+            "hold the requests that were written. Nothing was published."
+        )
+    return wanted
+
+
+def _tolerance(model: Exportable) -> float:
+    half = any("16" in layer.compute_dtype for layer in (model.learner.extractor, model.learner.head))
+    return _HALF_PRECISION_TOLERANCE if half else _TOLERANCE
+
+
+def _write_answers(path: Path, answers: Mapping[str, Sequence[Expected]]) -> None:
+    arrays = {
+        f"{name}/{position}/{output}": np.asarray(value)
+        for name, members in answers.items()
+        for position, outputs in enumerate(members)
+        for output, value in outputs.items()
+    }
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _run_worker(arguments: list[str]) -> dict:
+    """The worker's report; -I leaves out the current directory and PYTHONPATH."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-I", str(_WORKER), *arguments], capture_output=True, text=True, timeout=_SECONDS
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"replaying the requests took more than {_SECONDS} s. Nothing was published.") from error
+    if done.returncode:
+        reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
+        last = " ".join(done.stderr.strip().splitlines()[-3:])
+        raise ExportError(f"a fresh process cannot load and run the export ({reason}): {last} Nothing was published.")
+    return json.loads(done.stdout.strip().splitlines()[-1])

@@ -13,7 +13,7 @@ import numpy as np
 from export import status
 from export.exportable import Exportable
 from export.reference import Reference
-from export.requests import Request
+from export.request_files import Request
 from export.specifications import PADDED, PREDICT, answer_name, target_name
 
 Expected = dict[str, np.ndarray]

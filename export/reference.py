@@ -14,7 +14,7 @@ from cml_tf.episodes import Examples
 from export import status
 from export.errors import ExportError
 from export.exportable import Exportable
-from export.requests import Request
+from export.request_files import Request
 from export.specifications import ADAPT, BYTES, PREDICT, answer_name, target_name
 
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from export.exportable import Exportable
 from export.reference import Reference
-from export.requests import Request
+from export.request_files import Request
 from export.specifications import ADAPT, BYTES, DEFAULT, PADDED, PREDICT, input_specifications, target_name
 
 _SEED = 20240604

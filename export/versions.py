@@ -1,0 +1,108 @@
+"""Versions of a served model: directories named by integers, which appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from export.errors import ExportError
+
+# TensorFlow Serving reads the name as an int64 and skips names that are none.
+_LARGEST = 2**63 - 1
+
+
+def existing_versions(model_dir: Path) -> dict[int, Path]:
+    """The version directories of a model by number; leading zeros count as TensorFlow Serving counts them."""
+    if not model_dir.is_dir():
+        return {}
+    return {int(path.name): path for path in model_dir.iterdir() if path.name.isascii() and path.name.isdigit()}
+
+
+@contextlib.contextmanager
+def new_version(model_dir: Path, version: int | None = None) -> Iterator[Path]:
+    """A temporary directory that becomes `model_dir/version` when the block ends without an error.
+
+    Args:
+      model_dir: what a server is pointed at; made if it is not there.
+      version: positive; one more than the newest by default.
+
+    Yields:
+      The temporary directory, in the same file system and under a name that servers skip. After an error it is gone,
+      and so is every directory that was made for it.
+
+    Raises:
+      ExportError: if the version exists, or cannot be one.
+    """
+    if model_dir.exists() and not model_dir.is_dir():
+        raise ExportError(f"{model_dir} must be a directory, received a file.")
+    if version is not None:
+        _check_version(model_dir, version)
+    made = _make_directories(model_dir)
+    temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=model_dir))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        _sync_tree(temporary)
+        _publish(temporary, model_dir, version)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for directory in made:
+            # Another export may have put something there meanwhile.
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        raise
+
+
+def published_version(model_dir: Path, before: set[int]) -> Path:
+    """The version that was not there before."""
+    new = {number: path for number, path in existing_versions(model_dir).items() if number not in before}
+    return new[max(new)]
+
+
+def _check_version(model_dir: Path, version: int) -> None:
+    if not 1 <= version <= _LARGEST:
+        raise ExportError(f"version must be an integer from 1 to {_LARGEST}, received {version}.")
+    if version in (existing := existing_versions(model_dir)):
+        raise ExportError(
+            f"version {version} exists ({existing[version]}); a server would not notice that it changed. Leave out "
+            "--version for the next one, or remove it first."
+        )
+
+
+def _make_directories(path: Path) -> list[Path]:
+    """Makes a directory with its parents and returns those that were not there, the deepest first."""
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _publish(temporary: Path, model_dir: Path, version: int | None) -> None:
+    while True:
+        number = version or max(existing_versions(model_dir), default=0) + 1
+        _check_version(model_dir, number)
+        try:
+            # Fails if another export took the number meanwhile: a directory cannot replace one that is not empty.
+            os.rename(temporary, model_dir / str(number))
+        except OSError:
+            if version is None and number in existing_versions(model_dir):
+                continue
+            raise
+        _sync(model_dir)
+        return
+
+
+def _sync_tree(root: Path) -> None:
+    for path in (*root.rglob("*"), root):
+        _sync(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
