@@ -13,6 +13,7 @@ from cml_tf.learners.learner import count_parameters
 from cml_tf.method import Method
 from cml_tf.model_files import write_model
 from cml_tf.problems import Classification, Problem
+from cml_tf.task_functions import TaskFunctions
 
 
 class FewShotModel:
@@ -42,6 +43,7 @@ class FewShotModel:
         self.problem = problem
         self.value_range = value_range
         self._full = full or method
+        self._functions: dict[int | None, TaskFunctions] = {}
 
     def adapt(self, inputs: Any, targets: Any, steps: int | None = None, context: Any = ()) -> AdaptedModel:
         """Adapts to one task.
@@ -60,7 +62,7 @@ class FewShotModel:
         support = Examples(tf.nest.map_structure(lambda array: array[None], self.checked(inputs)), targets[None])
         episode = validate_episode(Episode(support, support, context), self.problem)
         first = Examples(*tf.nest.map_structure(lambda array: tf.constant(array[0]), tuple(episode.support)))
-        return AdaptedModel(self, self._with_steps(steps), first, context, names)
+        return AdaptedModel(self, self._task_functions(steps), first, context, names)
 
     def checked(self, inputs: Any) -> Any:
         """Inputs as NumPy arrays of the dtypes that the learner takes.
@@ -120,10 +122,13 @@ class FewShotModel:
         print(text)
         return text
 
-    def _with_steps(self, steps: int | None) -> Method:
-        if steps is None:
-            return self.method
-        return Method(self.method.learner, self.method.rule.with_steps(steps), self.method.terms)
+    def _task_functions(self, steps: int | None) -> TaskFunctions:
+        if steps not in self._functions:
+            method = self.method
+            if steps is not None:
+                method = Method(method.learner, method.rule.with_steps(steps), method.terms)
+            self._functions[steps] = TaskFunctions(method, self.problem)
+        return self._functions[steps]
 
     def _targets(self, targets: Any) -> tuple[tuple[str, ...], np.ndarray]:
         targets = np.asarray(targets)
@@ -148,27 +153,37 @@ class AdaptedModel:
     """
 
     def __init__(
-        self, model: FewShotModel, method: Method, support: Examples, context: Any, class_names: tuple[str, ...]
+        self,
+        model: FewShotModel,
+        functions: TaskFunctions,
+        support: Examples,
+        context: Any,
+        class_names: tuple[str, ...],
     ) -> None:
         self.class_names = class_names
         self._model = model
-        self._method = method
+        self._functions = functions
         self._support = support
         self._context = context
-        self._initial = method.rule.initial(method.learner)
+        rule = functions.method.rule
+        self._initial = rule.initial(functions.method.learner)
         self._packed: tf.Tensor | None = None
-        if not method.rule.uses_query_inputs:
-            self._packed = tf.function(self._adapt, autograph=False)(support)
+        if not rule.uses_query_inputs:
+            self._packed = functions.adapt(self._initial, support, context)
             if not np.isfinite(self._packed.numpy()).all():
                 raise ArithmeticError("adaptation diverged: its parameters are not finite. Use fewer inner steps.")
-        self._predict = tf.function(self._outputs, autograph=False, reduce_retracing=True)
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Class probabilities `[examples, classes]` in `class_names` order, or predictions `[examples, outputs]`.
 
         With fewer classes than the model's ways, the unused columns are dropped and the rest sums to 1.
         """
-        return self._predict(tf.nest.map_structure(tf.constant, self._model.checked(inputs))).numpy()
+        inputs = tf.nest.map_structure(tf.constant, self._model.checked(inputs))
+        columns = tf.constant(len(self.class_names) or self._model.problem.outputs)
+        functions = self._functions
+        if self._packed is None:
+            return functions.adapt_and_predict(self._initial, self._support, self._context, inputs, columns).numpy()
+        return functions.predict(self._initial, self._packed, self._context, inputs, columns).numpy()
 
     def classify(self, inputs: Any) -> list[str]:
         """The name of the most probable class of every example.
@@ -187,20 +202,6 @@ class AdaptedModel:
           ValueError: if the rule adapts anew for every set of queries.
         """
         if self._packed is None:
-            raise ValueError(f"{type(self._method.rule).__name__} adapts to the queries too: there is nothing to keep.")
+            rule = type(self._functions.method.rule).__name__
+            raise ValueError(f"{rule} adapts to the queries too: there is nothing to keep.")
         return self._packed.numpy()
-
-    def _adapt(self, support: Examples) -> tf.Tensor:
-        return self._method.rule.adapt(self._method.learner, self._initial, support, self._context).pack()
-
-    def _outputs(self, inputs: Any) -> tf.Tensor:
-        rule, learner = self._method.rule, self._method.learner
-        if self._packed is None:
-            adapted = rule.adapt(learner, self._initial, self._support, self._context, inputs)
-        else:
-            adapted = rule.unpack(learner, self._initial, self._packed, self._context)
-        outputs = self._method.terms[0].read(adapted.predict(inputs), self._method.term_values()[0])
-        if self.class_names:
-            # Before the softmax: the classes that the task has share the probability, and nothing can underflow to 0/0.
-            outputs = outputs[:, : len(self.class_names)]
-        return self._model.problem.predictions(outputs)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from cml_tf.method import Method
 from export.errors import ExportError
@@ -56,7 +57,7 @@ def co_learner_names(full: Method, model: Exportable) -> list[str]:
 
 def _nodes(content: bytes) -> Iterator[tuple[str, tf.compat.v1.NodeDef]]:
     """Every node with what it belongs to; functions carry the mark of compilation too, so they come as nodes as well."""
-    for graph in tf.compat.v1.SavedModel.FromString(content).meta_graphs:
+    for graph in saved_model_pb2.SavedModel.FromString(content).meta_graphs:
         for node in graph.graph_def.node:
             yield "the graph", node
         for function in graph.graph_def.library.function:

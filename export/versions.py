@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from export.errors import ExportError
@@ -22,8 +23,21 @@ def existing_versions(model_dir: Path) -> dict[int, Path]:
     return {int(path.name): path for path in model_dir.iterdir() if path.name.isascii() and path.name.isdigit()}
 
 
+@dataclass
+class Draft:
+    """A version in the making.
+
+    Attributes:
+      path: the directory to write to.
+      published: where it stands in the end; None until then.
+    """
+
+    path: Path
+    published: Path | None = None
+
+
 @contextlib.contextmanager
-def new_version(model_dir: Path, version: int | None = None) -> Iterator[Path]:
+def new_version(model_dir: Path, version: int | None = None) -> Iterator[Draft]:
     """A temporary directory that becomes `model_dir/version` when the block ends without an error.
 
     Args:
@@ -31,8 +45,8 @@ def new_version(model_dir: Path, version: int | None = None) -> Iterator[Path]:
       version: positive; one more than the newest by default.
 
     Yields:
-      The temporary directory, in the same file system and under a name that servers skip. After an error it is gone,
-      and so is every directory that was made for it.
+      The draft: a directory in the same file system, under a name that servers skip. After an error it is gone, and so
+      is every directory that was made for it.
 
     Raises:
       ExportError: if the version exists, or cannot be one.
@@ -44,10 +58,11 @@ def new_version(model_dir: Path, version: int | None = None) -> Iterator[Path]:
     made = _make_directories(model_dir)
     temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=model_dir))
     try:
-        yield temporary
+        draft = Draft(temporary)
+        yield draft
         temporary.chmod(0o755)
         _sync_tree(temporary)
-        _publish(temporary, model_dir, version)
+        draft.published = _publish(temporary, model_dir, version)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         for directory in made:
@@ -55,12 +70,6 @@ def new_version(model_dir: Path, version: int | None = None) -> Iterator[Path]:
             with contextlib.suppress(OSError):
                 directory.rmdir()
         raise
-
-
-def published_version(model_dir: Path, before: set[int]) -> Path:
-    """The version that was not there before."""
-    new = {number: path for number, path in existing_versions(model_dir).items() if number not in before}
-    return new[max(new)]
 
 
 def _check_version(model_dir: Path, version: int) -> None:
@@ -80,7 +89,7 @@ def _make_directories(path: Path) -> list[Path]:
     return missing
 
 
-def _publish(temporary: Path, model_dir: Path, version: int | None) -> None:
+def _publish(temporary: Path, model_dir: Path, version: int | None) -> Path:
     while True:
         number = version or max(existing_versions(model_dir), default=0) + 1
         _check_version(model_dir, number)
@@ -92,7 +101,7 @@ def _publish(temporary: Path, model_dir: Path, version: int | None) -> None:
                 continue
             raise
         _sync(model_dir)
-        return
+        return model_dir / str(number)
 
 
 def _sync_tree(root: Path) -> None:

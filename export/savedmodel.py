@@ -1,0 +1,51 @@
+"""Exports a run: `python -m export.savedmodel --workdir=DIR --model_dir=MODELS/NAME [--version=N --steps=S ...]`.
+
+The SavedModel holds the adaptation itself, so TensorFlow Serving learns from the request. Prints the directory of the
+new version as the last line.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from cml_tf.command_line import fail, run
+from export.errors import ExportError
+from export.exporter import READOUTS, Options, export_run
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
+_MODEL_DIR = flags.DEFINE_string(
+    "model_dir", None, "Directory of the model, which a server is pointed at; its versions are inside.", required=True
+)
+_VERSION = flags.DEFINE_integer("version", None, "Number of the version; one more than the newest by default.", 1)
+_STEPS = flags.DEFINE_integer("steps", None, "Inner steps; the configuration's adaptation.eval_steps by default.", 0)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+_READOUT = flags.DEFINE_enum("readout", "learner", list(READOUTS), "Which head answers: CML, or CML-dagger.")
+_EPISODES = flags.DEFINE_integer(
+    "evaluate_episodes", 0, "Test episodes to score for the model card; 0 for none, else 2 or more.", 0
+)
+_EVALUATION = flags.DEFINE_string(
+    "evaluation", None, "Instead: a file with what python -m cml_tf.evaluate printed for this run."
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Exports one run."""
+    del arguments
+    options = Options(
+        _VERSION.value,
+        _STEPS.value,
+        _CHECKPOINT.value,
+        _READOUT.value,
+        _EPISODES.value,
+        Path(_EVALUATION.value) if _EVALUATION.value else None,
+    )
+    try:
+        print(export_run(Path(_WORKDIR.value), Path(_MODEL_DIR.value), options))
+    except ExportError as error:
+        fail(str(error))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,309 @@
+"""Runs: what a working directory may be asked for, and what is left alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cml_tf import presets
+from cml_tf.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from cml_tf.configuration import ConfigurationError, default_config
+from cml_tf.datasets import DatasetError
+from cml_tf.non_finite_loss import NonFiniteLoss
+from cml_tf.runs import RunError, evaluate_run, load_run, train_run
+from tests.helpers.drawn_images import encoded, pixels, write_classes
+from tests.helpers.run_folders import checkpoint, metrics_lines, snapshot
+
+
+def waves(**changes):
+    config = presets.sinusoid(shots=3, method="cml", variant="smoke")
+    return changed(config, **{"learner.hidden": (4,), "train.meta_batch": 1, "train.steps": 4, **changes})
+
+
+def changed(config, **changes):
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        (config[section] if section else config)[name] = value
+    return config
+
+
+def pictures(root, **changes):
+    return changed(
+        default_config(),
+        **{
+            "dataset.name": "image_folder",
+            "dataset.root": str(root),
+            "dataset.image_size": (8, 8),
+            "dataset.channels": 1,
+            "dataset.ways": 2,
+            "dataset.shots": 1,
+            "dataset.queries": 1,
+            "learner.hidden": (4,),
+            "train.steps": 1,
+            "train.meta_batch": 1,
+            "train.validation_episodes": 2,
+            "eval.episodes": 2,
+            **changes,
+        },
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A run of 4 steps with validation after 2 and 4; tests take copies."""
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    train_run(waves(), workdir, verbose=0)
+    return workdir
+
+
+@pytest.fixture
+def run(finished, tmp_path):
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_a_run_has_its_files(finished):
+    assert {path.name for path in finished.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "checkpoints",
+        "tensorboard",
+    }
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"latest.npz", "best.npz"}
+    config = json.loads((finished / "config.json").read_text())
+    assert config["objective"] == {"co_learner": "cooperative", "co_learner_blocks": 2, "co_learners": 1, "gamma": 0.2}
+    lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["split"]) for line in lines] == [
+        (2, "train"),
+        (2, "validation"),
+        (4, "train"),
+        (4, "validation"),
+    ]
+    metrics = {"step", "split", "loss", "mse", "co_loss", "co_mse"}
+    assert set(lines[0]) == metrics | {"tasks_per_second"} and set(lines[1]) == metrics
+    best, latest = checkpoint(finished, "best"), checkpoint(finished, "latest")
+    scores = {line["step"]: line["mse"] for line in lines if line["split"] == "validation"}
+    assert best[1]["score"] == min(scores.values()) == scores[best[1]["step"]]
+    assert latest[1]["step"] == 4
+    groups = {name.split("/")[0] for name in latest[0]}
+    assert groups == {"learner", "co_learner", "optimizer_0"}, "learner and co-learner are saved together"
+
+
+def test_a_finished_run_is_left_alone(run):
+    before = snapshot(run)
+    experiment = train_run(waves(), run, verbose=0)
+    assert experiment.trainer.step == 4
+    assert snapshot(run) == before
+
+
+def test_steps_may_grow(run, finished):
+    lines = metrics_lines(run)
+    train_run(waves(**{"train.steps": 6}), run, verbose=0)
+    assert checkpoint(run, "latest")[1]["step"] == 6
+    assert metrics_lines(run)[:4] == lines
+    assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 4, 6, 6]
+    assert json.loads((run / "config.json").read_text())["train"]["steps"] == 6
+    with pytest.raises(RunError, match="train.steps: 6 there, 4 asked"):
+        train_run(waves(), run, verbose=0)
+
+
+CHANGES = {
+    "seed": 1,
+    "dataset.shots": 4,
+    "dataset.root": "elsewhere",
+    "learner.hidden": (5,),
+    "adaptation.rate": 0.02,
+    "objective.gamma": 0.3,
+    "hypergradient": "first_order",
+    "train.steps": 3,
+    "train.rate": 0.5,
+    "train.validate_every": 1,
+    "eval.episodes": 5,
+}
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_another_configuration_is_refused_and_nothing_written(run, key):
+    before = snapshot(run)
+    with pytest.raises(RunError, match=rf"{key}: .* there, .* asked"):
+        train_run(waves(**{key: CHANGES[key]}), run, verbose=0)
+    assert snapshot(run) == before
+
+
+def test_steps_may_not_grow_together_with_another_change(run):
+    with pytest.raises(RunError, match="train.rate: 0.001 there, 0.5 asked"):
+        train_run(waves(**{"train.steps": 8, "train.rate": 0.5}), run, verbose=0)
+
+
+def test_a_foreign_directory_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(RunError, match="is not empty and holds no run"):
+        train_run(waves(), tmp_path, verbose=0)
+    with pytest.raises(RunError, match="must be a directory, received a file"):
+        train_run(waves(), tmp_path / "thesis.txt", verbose=0)
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == {tmp_path / "thesis.txt": "years of work"}
+
+
+def test_bad_data_is_found_before_anything_is_written(tmp_path):
+    with pytest.raises(DatasetError):
+        train_run(pictures(tmp_path / "nowhere"), tmp_path / "run", verbose=0)
+    assert not (tmp_path / "run").exists()
+
+
+CONFIGURATIONS = {
+    "cut short": '{"seed": 0',
+    "a list": "[1, 2]",
+    "another program's": '{"model_type": "bert"}',
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("text", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_damaged_configuration_is_refused(run, text):
+    (run / "config.json").write_text(text)
+    before = snapshot(run)
+    for use in (lambda: train_run(waves(), run, verbose=0), lambda: load_run(run)):
+        with pytest.raises(ConfigurationError, match="config.json cannot be read"):
+            use()
+    assert snapshot(run) == before
+
+
+def test_a_configuration_that_is_no_text_is_refused(run):
+    (run / "config.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(RunError, match="config.json cannot be read"):
+        train_run(waves(), run, verbose=0)
+
+
+def test_values_of_the_wrong_kind_in_a_configuration_are_refused(run):
+    config = json.loads((run / "config.json").read_text())
+    for section, key, value in (("train", "steps", None), ("train", "rate", "fast"), ("dataset", "shots", 2.5)):
+        (run / "config.json").write_text(json.dumps({**config, section: {**config[section], key: value}}))
+        with pytest.raises(ConfigurationError):
+            load_run(run)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def foreign(path):
+    values, metadata = read_checkpoint(path)
+    write_checkpoint(path, {**values, "learner/0000": np.zeros((9, 9))}, metadata)
+
+
+def without_data(path):
+    values, metadata = read_checkpoint(path)
+    write_checkpoint(path, values, {key: value for key, value in metadata.items() if key != "data"})
+
+
+def without_step(path):
+    values, metadata = read_checkpoint(path)
+    write_checkpoint(path, values, {key: value for key, value in metadata.items() if key != "step"})
+
+
+@pytest.mark.parametrize("damage", [cut, foreign, without_data, without_step])
+def test_a_damaged_checkpoint_is_refused_and_left_alone(run, damage):
+    for name in ("latest", "best"):
+        damage(run / "checkpoints" / f"{name}.npz")
+    before = snapshot(run)
+    uses = (lambda: train_run(waves(**{"train.steps": 6}), run, verbose=0), lambda: load_run(run))
+    for use in uses:
+        with pytest.raises(CheckpointError):
+            use()
+    assert snapshot(run) == before
+
+
+def test_a_run_without_validation_yet_says_so(run):
+    (run / "checkpoints" / "best.npz").unlink()
+    with pytest.raises(CheckpointError, match="before the first validation: .* --checkpoint=latest"):
+        load_run(run)
+    assert load_run(run, "latest").trainer.step == 4
+
+
+def test_there_is_no_run(tmp_path):
+    with pytest.raises(RunError, match="holds no run"):
+        load_run(tmp_path)
+
+
+def test_a_run_may_be_moved(run, tmp_path):
+    moved = tmp_path / "elsewhere" / "moved"
+    shutil.move(shutil.copytree(run, tmp_path / "copy"), moved)
+    shutil.rmtree(run)
+    train_run(waves(**{"train.steps": 6}), moved, verbose=0)
+    assert checkpoint(moved, "latest")[1]["step"] == 6
+    assert not run.exists() and not (tmp_path / "copy").exists()
+    assert len(list((moved / "tensorboard" / "train").iterdir())) == 2
+
+
+def test_metrics_written_whole_but_for_the_line_end_are_written_again(run):
+    expected = metrics_lines(run)
+    path = run / "metrics.jsonl"
+    path.write_text(path.read_text().removesuffix("\n"))
+    train_run(waves(**{"train.steps": 6}), run, verbose=0)
+    lines = metrics_lines(run)
+    assert lines[:3] == expected[:3] and [line["step"] for line in lines] == [2, 2, 4, 6, 6]
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(run):
+    before = snapshot(run / "checkpoints")
+    config = waves(**{"train.steps": 6})
+    # What a user cannot write into a configuration and keep the run: a checkpoint of weights that explode.
+    for name in ("latest",):
+        path = run / "checkpoints" / f"{name}.npz"
+        values, metadata = read_checkpoint(path)
+        write_checkpoint(path, {**values, "learner/0000": values["learner/0000"] * 1e30}, metadata)
+    exploding = snapshot(run / "checkpoints")
+    assert exploding != before
+    with pytest.raises(NonFiniteLoss, match=r"step 4 has a loss that is not finite in episode 4 \(task 0\)"):
+        train_run(config, run, verbose=0)
+    assert snapshot(run / "checkpoints") == exploding
+
+
+def test_other_data_under_the_same_name_is_refused(tmp_path):
+    for split in ("train", "validation", "test"):
+        write_classes(tmp_path / "images" / split, [f"{split} {letter}" for letter in "ab"], images=2)
+    config = pictures(tmp_path / "images")
+    train_run(config, tmp_path / "run", verbose=0)
+    assert evaluate_run(tmp_path / "run").episodes == 2
+    (tmp_path / "images" / "train" / "train a" / "0.png").write_bytes(encoded(pixels(99)))
+    before = snapshot(tmp_path / "run")
+    with pytest.raises(CheckpointError, match="was trained on other data"):
+        train_run(changed(config, **{"train.steps": 2}), tmp_path / "run", verbose=0)
+    assert snapshot(tmp_path / "run") == before
+    shutil.rmtree(tmp_path / "images")
+    # Trained models need no data, episodes do.
+    assert load_run(tmp_path / "run").problem.ways == 2
+    with pytest.raises(DatasetError):
+        evaluate_run(tmp_path / "run")
+
+
+def test_evaluation_reads_the_checkpoint_it_is_told_to(run):
+    values, metadata = read_checkpoint(run / "checkpoints" / "latest.npz")
+    # All weights 0: whatever the input, the prediction is 0, adapted or not in any layer but the last bias.
+    write_checkpoint(
+        run / "checkpoints" / "latest.npz",
+        {name: value * 0 if name.startswith("learner/") else value for name, value in values.items()},
+        metadata,
+    )
+    best, latest = evaluate_run(run, episodes=6), evaluate_run(run, episodes=6, checkpoint="latest")
+    assert best.manifest_hash == latest.manifest_hash
+    assert best.mean != latest.mean
+    zero = evaluate_run(run, episodes=6, steps=0, checkpoint="latest")
+    source = load_run(run).episodes("test")
+    targets = source.batch(0, 6).query.targets.numpy()
+    np.testing.assert_allclose(zero.scores, np.mean(targets**2, axis=(1, 2)), rtol=1e-5)
+
+
+def test_evaluation_is_repeatable_and_per_split(run):
+    first, again = evaluate_run(run), evaluate_run(run)
+    np.testing.assert_array_equal(first.scores, again.scores)
+    assert first.as_json() == again.as_json()
+    assert first.episodes == 4 and first.seed == 0
+    validation = evaluate_run(run, "validation", episodes=2)
+    assert validation.manifest_hash != evaluate_run(run, episodes=2).manifest_hash
+    # What was validated in training is what is evaluated now.
+    score = checkpoint(run, "best")[1]["score"]
+    assert validation.mean == pytest.approx(score, rel=1e-5)
