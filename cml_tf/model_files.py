@@ -75,7 +75,7 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
         if description["format"] != FORMAT:
             raise ValueError(f"its format must be {FORMAT}, received {description['format']!r}")
         method, problem = _rebuild(description)
-        value_range = description["value_range"] and (description["value_range"][0], description["value_range"][1])
+        value_range = _range(description["value_range"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path / MODEL} cannot be rebuilt: {error}") from error
     values, _ = read_checkpoint(path / VARIABLES)
@@ -91,6 +91,13 @@ def _rebuild(description: dict[str, Any]) -> tuple[Method, Problem]:
     )
     rule = GradientDescent(problem, restore(description["update_rule"]), description["steps"])
     return Method(learner, rule, [QueryLoss(problem)]), problem
+
+
+def _range(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    low, high = value
+    return float(low), float(high)
 
 
 def _groups(method: Method) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -23,9 +25,9 @@ class TaskFunctions:
     def __init__(self, method: Method, problem: Problem) -> None:
         self.method = method
         self.problem = problem
-        self.adapt = tf.function(self._adapt, autograph=False, reduce_retracing=True)
-        self.predict = tf.function(self._predict, autograph=False, reduce_retracing=True)
-        self.adapt_and_predict = tf.function(self._adapt_and_predict, autograph=False, reduce_retracing=True)
+        self.adapt = _compiled(self._adapt)
+        self.predict = _compiled(self._predict)
+        self.adapt_and_predict = _compiled(self._adapt_and_predict)
 
     def _adapt(self, initial: Initial, support: Examples, context: Any) -> tf.Tensor:
         return self.method.rule.adapt(self.method.learner, initial, support, context).pack()
@@ -44,3 +46,9 @@ class TaskFunctions:
         outputs = self.method.terms[0].read(adapted.predict(inputs), self.method.term_values()[0])
         # Before the softmax: the classes that the task has share the probability, and nothing can underflow to 0/0.
         return self.problem.predictions(outputs[:, :columns])
+
+
+def _compiled(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    # TensorFlow counts traces by code object, so that the first calls of several models would look to it like one
+    # function that is traced again and again; a partial is counted by itself.
+    return tf.function(functools.partial(function), autograph=False, reduce_retracing=True)

@@ -1,8 +1,8 @@
 """What is checked of a request before any layer sees it, and of each task before it is adapted to.
 
-TensorFlow Serving compares names and dtypes only, and a tensor of wrong rank in a convolution ends the whole server. So
-shapes are checked here, first of all, by an operation that the optimiser leaves in place; a wrong one is an error of the
-request. Values are another matter: they give the task at fault a status.
+TensorFlow Serving compares names and dtypes only, and a tensor of wrong rank in a convolution ends the whole server.
+So shapes are checked here, first of all, by an operation that the optimiser leaves in place; a wrong one is an error of
+the request. Values are another matter: they give the task at fault a status.
 """
 
 from __future__ import annotations

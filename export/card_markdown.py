@@ -22,7 +22,9 @@ def card_markdown(card: dict[str, Any]) -> str:
 
 def _summary(card: dict[str, Any]) -> Iterator[str]:
     problem, adaptation, data = card["problem"], card["adaptation"], card["data"]
-    kind = f"{problem['ways']}-way classification" if "ways" in problem else f"regression of {problem['outputs']} values"
+    kind = (
+        f"{problem['ways']}-way classification" if "ways" in problem else f"regression of {problem['outputs']} values"
+    )
     yield f"# {card['name']}"
     yield ""
     yield (
@@ -49,8 +51,8 @@ def _metrics(card: dict[str, Any]) -> Iterator[str]:
     yield ""
     if metrics is None:
         yield (
-            "Not evaluated at export. Export with `--evaluate_episodes=600`, or with `--evaluation=FILE` that holds what "
-            "`python -m cml_tf.evaluate` printed."
+            "Not evaluated at export. Export with `--evaluate_episodes=600`, or with `--evaluation=FILE` that holds "
+            "what `python -m cml_tf.evaluate` printed."
         )
         return
     yield from _table(
@@ -80,8 +82,8 @@ def _use(card: dict[str, Any]) -> Iterator[str]:
     if queries["predictions_depend_on_other_queries"]:
         yield (
             "- **A prediction depends on the other queries of its task** (measured: "
-            f"{queries['measured_difference']:.2g}). Send the queries of a task together; a single query is normalised by "
-            "itself and is judged worse."
+            f"{queries['measured_difference']:.2g}). Send the queries of a task together; a single query is normalised "
+            "by itself and is judged worse."
         )
     else:
         yield "- A prediction does not depend on the other queries that are sent with it."
@@ -109,8 +111,9 @@ def _status(card: dict[str, Any]) -> Iterator[str]:
     yield from _table(("status", "meaning"), card["status"].items())
     yield ""
     yield (
-        "A task whose status is not 0 gets uniform probabilities (zeros in regression; status 1: the unadapted prediction), "
-        "losses of 0, and an adapted state and fingerprint of 0. Its neighbours are not affected."
+        "A task whose status is not 0 gets uniform probabilities (zeros in regression; status 1 of a task that adapts: "
+        "the unadapted prediction), losses of 0, and an adapted state and fingerprint of 0. Its neighbours are not "
+        "affected."
     )
 
 
@@ -119,8 +122,8 @@ def _state(card: dict[str, Any]) -> Iterator[str]:
     yield "## Adapted state"
     yield ""
     yield (
-        f"`adapted_state` holds {state['length']:,} {state['dtype']} values; each tensor is {state['order']}. It belongs to "
-        f"models whose `model_fingerprint` is {card['model_fingerprint']}."
+        f"`adapted_state` holds {state['length']:,} {state['dtype']} values; each tensor is {state['order']}. It "
+        f"belongs to models whose `model_fingerprint` is {card['model_fingerprint']}."
     )
     yield ""
     yield from _table(

@@ -9,7 +9,7 @@ import numpy as np
 
 
 def variables_digest(values: Iterable[np.ndarray]) -> str:
-    """SHA-256 (hexadecimal) of dtypes, shapes and values in order. Names are left out: Keras numbers them by process."""
+    """SHA-256 (hexadecimal) of dtypes, shapes and values, in order; names are Keras' affair and left out."""
     digest = hashlib.sha256()
     for value in values:
         array = np.ascontiguousarray(value)
@@ -19,5 +19,5 @@ def variables_digest(values: Iterable[np.ndarray]) -> str:
 
 
 def fingerprint(digest: str) -> int:
-    """The lower 31 bits of a digest's first four bytes, which fit a positive int32; never 0, the mark of a failed task."""
+    """31 bits of a digest, which fit a positive int32; never 0, the mark of a failed task."""
     return int(digest[:8], 16) & 0x7FFFFFFF or 1

@@ -56,7 +56,7 @@ def co_learner_names(full: Method, model: Exportable) -> list[str]:
 
 
 def _nodes(content: bytes) -> Iterator[tuple[str, tf.compat.v1.NodeDef]]:
-    """Every node with what it belongs to; functions carry the mark of compilation too, so they come as nodes as well."""
+    """Every node with what it belongs to; functions can carry the mark of compilation too, so they come as nodes."""
     for graph in saved_model_pb2.SavedModel.FromString(content).meta_graphs:
         for node in graph.graph_def.node:
             yield "the graph", node

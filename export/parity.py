@@ -13,16 +13,14 @@ import numpy as np
 
 from cml_tf.files import atomic_file
 from export.errors import ExportError
+from export.expectation import Expectation, expectation
 from export.exportable import Exportable
-from export.probes import Expected, probes
+from export.probes import probes
 from export.reference import Reference
 from export.request_files import Request, write_requests
 
 _WORKER = Path(__file__).with_name("parity_worker.py")
 _SECONDS = 1800
-_TOLERANCE = 1e-5
-# Half-precision layers round to 3 digits, and the optimiser may fuse them differently.
-_HALF_PRECISION_TOLERANCE = 3e-2
 
 
 def check_parity(
@@ -44,17 +42,18 @@ def check_parity(
       ExportError: naming request, signature, loader and output of the first differences.
     """
     cases = probes(model, warm_up, reference)
-    answers = {
-        "warm-up": [reference.answer(request) for request in warm_up],
-        "fault": [answer for _, answer in cases],
+    expectations = {
+        "warm-up": [expectation(model, reference, request) for request in warm_up],
+        "fault": [expected for _, expected in cases],
     }
     with tempfile.TemporaryDirectory() as scratch:
         faults, expected = Path(scratch) / "faults.tfrecord", Path(scratch) / "expected.npz"
         write_requests(faults, [request for request, _ in cases], "parity")
-        _write_answers(expected, answers)
+        _write_expectations(expected, expectations)
         files = [f"warm-up={warm_up_file}", f"fault={faults}"]
-        report = _run_worker([str(saved_model), str(expected), str(_tolerance(model)), *files])
-    wanted = 2 * sum(map(len, answers.values()))
+        report = _run_worker([str(saved_model), str(expected), *files])
+    # Every request goes through two loaders.
+    wanted = 2 * sum(map(len, expectations.values()))
     if report["differences"]:
         shown = "; ".join(report["differences"][:3])
         raise ExportError(
@@ -63,22 +62,18 @@ def check_parity(
         )
     if report["compared"] != wanted:
         raise ExportError(
-            f"the parity gate must compare {wanted} answers, it compared {report['compared']}: the warm-up file does not "
-            "hold the requests that were written. Nothing was published."
+            f"the parity gate must compare {wanted} answers, it compared {report['compared']}: the warm-up file does "
+            "not hold the requests that were written. Nothing was published."
         )
     return wanted
 
 
-def _tolerance(model: Exportable) -> float:
-    half = any("16" in layer.compute_dtype for layer in (model.learner.extractor, model.learner.head))
-    return _HALF_PRECISION_TOLERANCE if half else _TOLERANCE
-
-
-def _write_answers(path: Path, answers: Mapping[str, Sequence[Expected]]) -> None:
+def _write_expectations(path: Path, expectations: Mapping[str, Sequence[Expectation]]) -> None:
     arrays = {
-        f"{name}/{position}/{output}": np.asarray(value)
-        for name, members in answers.items()
-        for position, outputs in enumerate(members)
+        f"{kind}/{name}/{position}/{output}": np.asarray(value)
+        for name, members in expectations.items()
+        for position, expected in enumerate(members)
+        for kind, outputs in expected._asdict().items()
         for output, value in outputs.items()
     }
     with atomic_file(path) as file:

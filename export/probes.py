@@ -1,69 +1,76 @@
-"""Requests that TensorFlow Serving is not warmed up with but that the parity gate replays too: tasks at fault.
+"""Requests that a server is not warmed up with but that the parity gate replays too: tasks at fault, and padding.
 
-Each is a task as it should be with a copy of it that has one fault. The first must be answered as if it were alone, the
+A task as it should be travels with a copy of it that has one fault. The first must be answered as if it were alone, the
 second with its status and a blank answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from export import status
+from export.expectation import Arrays, Expectation, expectation
 from export.exportable import Exportable
 from export.reference import Reference
 from export.request_files import Request
 from export.specifications import PADDED, PREDICT, answer_name, target_name
 
-Expected = dict[str, np.ndarray]
+Damage = Callable[[np.ndarray], None]
 
 
-def probes(
-    model: Exportable, warm_up: list[Request], reference: Reference
-) -> list[tuple[Request, Expected]]:
+def probes(model: Exportable, warm_up: Sequence[Request], reference: Reference) -> list[tuple[Request, Expectation]]:
     """Requests with the answers that they must get."""
-    padded = next(request for request in warm_up if request.signature == PADDED)
-    predict = next(request for request in warm_up if request.signature == PREDICT)
-    faults: list[tuple[Request, str, Callable[[np.ndarray], None], int]] = [
-        (padded, "support_inputs", _put(np.nan), status.NON_FINITE_INPUT),
-        (padded, "query_inputs", _put(np.inf), status.NON_FINITE_INPUT),
-        (padded, "support_size", _put(0), status.SIZE),
-        (predict, "model_fingerprint", _add(1), status.STATE_OF_ANOTHER_MODEL),
-        (predict, "adapted_state", _put(np.nan), status.NON_FINITE_INPUT),
-    ]
+    padded, predict = (
+        next(request for request in warm_up if request.signature == signature) for signature in (PADDED, PREDICT)
+    )
+    faults: dict[str, list[tuple[str, Damage, int]]] = {
+        PADDED: [
+            ("support_inputs", _put(np.nan), status.NON_FINITE_INPUT),
+            ("query_inputs", _put(np.inf), status.NON_FINITE_INPUT),
+            ("support_size", _put(0), status.SIZE),
+        ],
+        PREDICT: [
+            ("model_fingerprint", _flip, status.STATE_OF_ANOTHER_MODEL),
+            ("query_inputs", _put(np.nan), status.NON_FINITE_INPUT),
+        ],
+    }
+    if model.state_size:
+        faults[PREDICT].append(("adapted_state", _put(np.nan), status.NON_FINITE_INPUT))
     if model.classification:
-        faults.append((padded, target_name(model), _put(model.problem.outputs), status.LABEL_OUT_OF_RANGE))
-    found = [_probe(model, reference.answer(request), request, *fault) for request, *fault in faults]
-    return [*found, _with_padding(padded, reference.answer(padded), answer_name(model))]
+        faults[PADDED].append((target_name(model), _put(model.problem.outputs), status.LABEL_OUT_OF_RANGE))
+    found = []
+    for request in (padded, predict):
+        healthy = expectation(model, reference, request)
+        found += [_probe(model, healthy, request, *fault) for fault in faults[request.signature]]
+        if request is padded:
+            found.append(_with_padding(request, healthy, answer_name(model)))
+    return found
 
 
 def _probe(
-    model: Exportable,
-    healthy: Mapping[str, np.ndarray],
-    request: Request,
-    name: str,
-    damage: Callable[[np.ndarray], None],
-    code: int,
-) -> tuple[Request, Expected]:
+    model: Exportable, healthy: Expectation, request: Request, name: str, damage: Damage, code: int
+) -> tuple[Request, Expectation]:
     inputs = {key: np.concatenate([array, array]) for key, array in request.inputs.items()}
     damage(inputs[name][1:])
-    blank = {key: np.zeros_like(array) for key, array in healthy.items()}
+    blank = {key: np.zeros_like(array) for key, array in healthy.values.items()}
     blank["status"][:] = code
     if model.classification:
         blank[answer_name(model)][:] = 1 / model.problem.outputs
-    expected = {key: np.concatenate([array, blank[key]]) for key, array in healthy.items()}
+    exact = {key: np.full_like(array, 1e-6) for key, array in healthy.tolerances.items()}
+    expected = Expectation(_joined(healthy.values, blank, 0), _joined(healthy.tolerances, exact, 0))
     return Request(request.signature, inputs), expected
 
 
-def _with_padding(
-    request: Request, healthy: Mapping[str, np.ndarray], answer: str
-) -> tuple[Request, Expected]:
+def _with_padding(request: Request, healthy: Expectation, answer: str) -> tuple[Request, Expectation]:
     """Three more rows of each array, full of NaN or of impossible labels, that the sizes cut off."""
     sizes = ("support_size", "query_size")
     inputs = {name: array if name in sizes else _padded(array) for name, array in request.inputs.items()}
-    rows = np.zeros((1, 3, healthy[answer].shape[-1]), np.float32)
-    return Request(request.signature, inputs), {**healthy, answer: np.concatenate([healthy[answer], rows], 1)}
+    rows = {answer: np.zeros((1, 3, healthy.values[answer].shape[-1]), np.float32)}
+    values = {**healthy.values, **_joined({answer: healthy.values[answer]}, rows, 1)}
+    tolerances = {**healthy.tolerances, **_joined({answer: healthy.tolerances[answer]}, rows, 1)}
+    return Request(request.signature, inputs), Expectation(values, tolerances)
 
 
 def _padded(array: np.ndarray) -> np.ndarray:
@@ -71,15 +78,16 @@ def _padded(array: np.ndarray) -> np.ndarray:
     return np.concatenate([array, padding], 1)
 
 
-def _put(value: float) -> Callable[[np.ndarray], None]:
+def _joined(first: Arrays, second: Arrays, axis: int) -> Arrays:
+    return {name: np.concatenate([array, second[name]], axis) for name, array in first.items()}
+
+
+def _put(value: float) -> Damage:
     def damage(array: np.ndarray) -> None:
         array.reshape(-1)[-1] = value
 
     return damage
 
 
-def _add(value: int) -> Callable[[np.ndarray], None]:
-    def damage(array: np.ndarray) -> None:
-        array += value
-
-    return damage
+def _flip(array: np.ndarray) -> None:
+    array ^= 1

@@ -23,7 +23,7 @@ def git_commit() -> str | None:
 
 
 def library_versions() -> dict[str, str]:
-    """Versions by name; this project's is None-like `not installed` when it runs from a checkout."""
+    """Versions by name; `not installed` for this project when it runs from a checkout."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:

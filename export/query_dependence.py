@@ -43,9 +43,7 @@ def normalisation_modes(learner: Learner) -> list[str]:
     return sorted({part.mode for part in parts if isinstance(part, Normalisation)})
 
 
-def _answer(
-    model: Exportable, reference: Reference, state: dict[str, np.ndarray], queries: np.ndarray
-) -> np.ndarray:
+def _answer(model: Exportable, reference: Reference, state: dict[str, np.ndarray], queries: np.ndarray) -> np.ndarray:
     return reference.answer(Request(PREDICT, {**state, "query_inputs": queries}))[answer_name(model)]
 
 

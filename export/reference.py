@@ -15,7 +15,7 @@ from export import status
 from export.errors import ExportError
 from export.exportable import Exportable
 from export.request_files import Request
-from export.specifications import ADAPT, BYTES, PREDICT, answer_name, target_name
+from export.specifications import ADAPT, BYTES, DEFAULT, PREDICT, answer_name, target_name
 
 
 class Reference:
@@ -36,6 +36,7 @@ class Reference:
         Raises:
           ExportError: if an answer is not finite: such a model must not be served.
         """
+        request = self.with_arrays(request)
         tasks = next(iter(request.inputs.values())).shape[0]
         rows = [self._task(request.signature, _task_inputs(request.inputs, task)) for task in range(tasks)]
         answers = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -47,25 +48,35 @@ class Reference:
             )
         return answers
 
+    def with_arrays(self, request: Request) -> Request:
+        """The same request with decoded images in the place of files."""
+        if request.signature != BYTES:
+            return request
+        suffix = "_bytes"
+        inputs = {
+            name.removesuffix(suffix): np.stack([self._decoded(task) for task in array])
+            if name.endswith(suffix)
+            else array
+            for name, array in request.inputs.items()
+        }
+        return Request(DEFAULT, inputs)
+
     def _task(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        answer, ok = answer_name(self._model), {"status": np.int32(status.OK)}
+        answer, ok = answer_name(self._model), {"status": np.array(status.OK, np.int32)}
         if signature == PREDICT:
             return {answer: self._predict(inputs["adapted_state"], inputs["query_inputs"]), **ok}
-        support, query = self._examples(signature, inputs)
+        support, query = self._examples(inputs)
         state, before, after = (tensor.numpy() for tensor in self._adapt(support))
         ok |= {"support_loss_before": before, "support_loss_after": after}
         if signature == ADAPT:
-            return {"adapted_state": state, "model_fingerprint": np.int32(self._fingerprint), **ok}
+            return {"adapted_state": state, "model_fingerprint": np.array(self._fingerprint, np.int32), **ok}
         size = inputs.get("query_size", len(query))
         rows = self._predict(state, query[:size])
         return {answer: np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)]), **ok}
 
-    def _examples(self, signature: str, inputs: Mapping[str, Any]) -> tuple[Examples, Any]:
+    def _examples(self, inputs: Mapping[str, Any]) -> tuple[Examples, Any]:
         targets = inputs[target_name(self._model)]
-        if signature == BYTES:
-            support, query = (self._decoded(inputs[f"{part}_inputs_bytes"]) for part in ("support", "query"))
-        else:
-            support, query = inputs["support_inputs"], inputs.get("query_inputs")
+        support, query = inputs["support_inputs"], inputs.get("query_inputs")
         size = inputs.get("support_size", len(support))
         return Examples(tf.constant(support[:size]), tf.constant(targets[:size])), query
 

@@ -10,9 +10,6 @@ import numpy as np
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-# TensorFlow Serving refuses a model with more.
-MOST_WARM_UP_RECORDS = 1000
-
 
 class Request(NamedTuple):
     """A call of a signature.

@@ -48,14 +48,15 @@ class ServingModule(tf.Module):
         self.fingerprint = fingerprint(self.digest)
 
     def signatures(self) -> dict[str, Callable[..., Tensors]]:
-        """A concrete function for each signature, from named tensors to a dictionary of tensors."""
-        outputs = output_specifications(self._model)
-        return {
-            signature: tf.function(
-                partial(self._answer, signature, specifications, outputs[signature]), autograph=False
-            ).get_concrete_function(**specifications)
-            for signature, specifications in input_specifications(self._model).items()
-        }
+        """The function of every signature."""
+        return {signature: self.function(signature) for signature in input_specifications(self._model)}
+
+    def function(self, signature: str) -> Callable[..., Tensors]:
+        """A concrete function from named tensors to a dictionary of tensors."""
+        specifications = input_specifications(self._model)[signature]
+        outputs = output_specifications(self._model)[signature]
+        answer = tf.function(partial(self._answer, signature, specifications, outputs), autograph=False)
+        return answer.get_concrete_function(**specifications)
 
     def _answer(
         self, signature: str, specifications: Specifications, outputs: Specifications, **inputs: tf.Tensor

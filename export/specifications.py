@@ -1,7 +1,7 @@
 """The signatures: which inputs each one takes and which outputs it gives.
 
-Axis 0 of everything counts tasks: a task is the batch element, so a server that joins requests on axis 0, and REST's row
-form, are right. Numbers of tasks, support and query examples are free; ways and the shape of an example are fixed.
+Axis 0 of everything counts tasks: a task is the batch element, so a server that joins requests on axis 0 is right, and
+so is REST's row form. Numbers of tasks, support and query examples are free; ways and an example's shape are fixed.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def answer_name(model: Exportable) -> str:
 def input_specifications(model: Exportable) -> dict[str, Specifications]:
     """The inputs of every signature of this model, by name.
 
-    Classification labels are int32 `[tasks, support]`, regression targets float32 `[tasks, support, outputs]`; sizes are
-    int32 `[tasks]`; the bytes of image files are strings `[tasks, examples]`; all other inputs are float32.
+    Classification labels are int32 `[tasks, support]`, regression targets float32 `[tasks, support, outputs]`, sizes
+    int32 `[tasks]`, the bytes of image files strings `[tasks, examples]`; all other inputs are float32.
     """
     examples = tf.TensorSpec([None, None, *model.input_shape], tf.float32)
     if model.classification:

@@ -19,7 +19,8 @@ MEANINGS = {
     DIVERGED: "Adaptation gave values that are not finite; the prediction is the unadapted model's. Check that the "
     "inputs are in the value range of this card, or export fewer inner steps.",
     LABEL_OUT_OF_RANGE: "A support label is not in [0, ways). Number the classes of each task from 0.",
-    NON_FINITE_INPUT: "An input is NaN or infinite, or the bytes of an image cannot be decoded. Mend that example.",
+    NON_FINITE_INPUT: "An input is NaN or infinite, or the bytes of an image cannot be decoded or hold more than 25 "
+    "million pixels. Mend that example.",
     SIZE: "The support set is empty, inputs and targets differ in number, or support_size or query_size is not within "
     "what was sent. Send 1 or more support examples, each with its target.",
     STATE_OF_ANOTHER_MODEL: "The adapted state was made by another model or version, or by a task that had failed. "

@@ -106,10 +106,10 @@ class TaskGraph:
         }
 
         def healthy() -> Tensors:
-            packed = tf.ensure_shape(state, [self._model.state_size])
-            answer = self._predictions(
-                self._model.rule.unpack(self._model.learner, self._initial, packed, ()), query
-            )
+            # The slice keeps apart what the optimiser would join: it takes a shape that holds in one branch for a fact
+            # everywhere, and would then leave out the comparison of lengths that leads to this branch.
+            packed = tf.ensure_shape(state[: self._model.state_size], [self._model.state_size])
+            answer = self._predictions(self._model.rule.unpack(self._model.learner, self._initial, packed, ()), query)
             sound = finite(answer)
             # There is no support set here, and so no unadapted model to fall back on (its normalisation may need one).
             return {self._answer: tf.where(sound, answer, self._blank(tf.shape(query)[0])), "status": _ok_if(sound)}

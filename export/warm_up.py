@@ -41,13 +41,11 @@ def warm_up_requests(model: Exportable, buckets: Sequence[Bucket], reference: Re
     return [request for bucket in buckets for request in _requests(model, bucket, reference, generator)]
 
 
-def _requests(
-    model: Exportable, bucket: Bucket, reference: Reference, generator: np.random.Generator
-) -> list[Request]:
+def _requests(model: Exportable, bucket: Bucket, reference: Reference, generator: np.random.Generator) -> list[Request]:
     support = {"support_inputs": _inputs(model, bucket.support, generator)}
     support[target_name(model)] = _targets(model, bucket.support, generator)
     query = {"query_inputs": _inputs(model, bucket.query, generator)}
-    sizes = {"support_size": np.int32([bucket.support]), "query_size": np.int32([bucket.query])}
+    sizes = {"support_size": np.array([bucket.support], np.int32), "query_size": np.array([bucket.query], np.int32)}
     adapt = Request(ADAPT, support)
     adapted = reference.answer(adapt)
     state = {name: adapted[name] for name in ("adapted_state", "model_fingerprint")}

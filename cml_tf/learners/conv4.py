@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 
+from cml_tf.learners.convolution import Convolution
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.normalisation import Normalisation
 
@@ -70,7 +71,7 @@ def conv4_co_learner(
 
 def _block(filters: int, normalisation: str) -> list[keras.Layer]:
     return [
-        keras.layers.Conv2D(filters, 3, padding="same"),
+        Convolution(filters, 3, padding="same"),
         Normalisation(normalisation),
         keras.layers.ReLU(),
     ]

@@ -16,6 +16,9 @@ from cml_tf.learners.learner import Parameters
 class MetaSGD(UpdateRule):
     """`update = -rates * gradient`, with rates of the parameters' shapes that the outer loop learns.
 
+    On CPUs, Keras' own convolutions with a bias need `cml_tf.learners.Convolution` in their place, or the hypergradient
+    `reverse_rematerialised`: see there.
+
     Args:
       rate: what all rates start from, positive. They may change sign in training, as in the paper.
     """

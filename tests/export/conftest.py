@@ -1,0 +1,54 @@
+"""Exports that several test files look at; made once."""
+
+from __future__ import annotations
+
+import pytest
+
+from cml_tf import presets
+from cml_tf.runs import train_run
+from tests.export.served import Served, image_model, in_process, saved, wave_model
+from tests.helpers.drawn_images import write_classes
+from tests.helpers.precision import precision
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory) -> Served:
+    """A saved and loaded classifier of images."""
+    return saved(image_model(), tmp_path_factory.mktemp("images") / "1")
+
+
+@pytest.fixture(scope="session")
+def waves(tmp_path_factory) -> Served:
+    """A saved and loaded regression."""
+    return saved(wave_model(), tmp_path_factory.mktemp("waves") / "1")
+
+
+@pytest.fixture(scope="session")
+def images_by_support() -> Served:
+    """A classifier whose normalisation carries the statistics of the support set."""
+    return in_process(image_model("support"))
+
+
+@pytest.fixture(scope="session")
+def wave_run(tmp_path_factory):
+    """The directory of a trained CML regression."""
+    directory = tmp_path_factory.mktemp("runs") / "waves"
+    with precision():
+        train_run(presets.sinusoid(5, "cml", "smoke"), directory, verbose=0)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def image_run(tmp_path_factory):
+    """The directory of a trained CML classifier of pictures in folders."""
+    root = tmp_path_factory.mktemp("pictures")
+    for split in ("train", "validation", "test"):
+        write_classes(root / split, [f"{split} {name}" for name in ("ant", "bee", "cat", "dog")], images=4)
+    config = presets.glyphs(3, 1, "cml", "smoke")
+    with config.unlocked():
+        config.dataset.update({"name": "image_folder", "root": str(root), "image_size": (16, 16), "channels": 1})
+        config.dataset.queries = config.eval.queries = 2
+    directory = tmp_path_factory.mktemp("runs") / "pictures"
+    with precision():
+        train_run(config, directory, verbose=0)
+    return directory
