@@ -1,9 +1,9 @@
 """Cooperative Meta-Learning in TensorFlow: few-shot models that learn a new task from a handful of examples."""
 
 from cml_tf.episodes import Episode, Examples
+from cml_tf.experiments.loading import load
 from cml_tf.learners import Learner
-from cml_tf.loading import load
-from cml_tf.model import AdaptedModel, FewShotModel
+from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
 from cml_tf.non_finite_loss import NonFiniteLoss
 from cml_tf.problems import Classification, Regression
 from cml_tf.trainer import Trainer, Validation

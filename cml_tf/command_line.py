@@ -13,10 +13,10 @@ from absl import app, flags, logging
 from ml_collections import ConfigDict
 
 from cml_tf.checkpoints import CheckpointError
-from cml_tf.configuration import ConfigurationError
 from cml_tf.datasets import DatasetError
+from cml_tf.experiments.configuration import ConfigurationError
+from cml_tf.experiments.runs import Interrupted, RunError
 from cml_tf.non_finite_loss import NonFiniteLoss
-from cml_tf.runs import Interrupted, RunError
 
 USER_ERRORS = (CheckpointError, ConfigurationError, DatasetError, NonFiniteLoss, RunError)
 

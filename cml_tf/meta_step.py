@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cml_tf.episodes import Episode
 from cml_tf.method import Method
-from cml_tf.tasks_map import map_tasks
+from cml_tf.task_mapping import map_tasks
 
 
 class MetaGradient(NamedTuple):

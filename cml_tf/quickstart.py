@@ -19,10 +19,10 @@ from rich.table import Table
 from cml_tf.command_line import run
 from cml_tf.datasets import load_dataset
 from cml_tf.evaluator import Evaluation
-from cml_tf.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, WAVE_STEPS, Plan
+from cml_tf.experiments.runs import RunError, evaluate_run, train_run
 from cml_tf.reporting.quickstart_page import QuickstartResults, percent, points, reading
+from cml_tf.reporting.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, WAVE_STEPS, Plan
 from cml_tf.reporting.quickstart_report import REPORT, write_report
-from cml_tf.runs import RunError, evaluate_run, train_run
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Gets the runs maml, cml and sinusoid, and the report.")
 _STEPS = flags.DEFINE_integer(

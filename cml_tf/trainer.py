@@ -11,8 +11,8 @@ import keras
 import numpy as np
 
 from cml_tf.adaptation.base import AdaptationRule
-from cml_tf.callback_host import callback_host
-from cml_tf.callback_state import callback_states, check_callbacks, restore_callback_states
+from cml_tf.callbacks.host import callback_host
+from cml_tf.callbacks.state import callback_states, check_callbacks, restore_callback_states
 from cml_tf.checkpoints import CheckpointError, assign_values, named_values
 from cml_tf.datasets.base import EpisodeSource
 from cml_tf.episodes import Episode, validated
@@ -20,11 +20,11 @@ from cml_tf.evaluator import Evaluator
 from cml_tf.learners.learner import Learner
 from cml_tf.meta_step import MetaStep
 from cml_tf.method import Method
-from cml_tf.model import FewShotModel
+from cml_tf.models.few_shot_model import FewShotModel
+from cml_tf.models.readouts import read_through
 from cml_tf.non_finite_loss import NonFiniteLoss
 from cml_tf.objectives.base import ObjectiveTerm, TaskReducer, mean_over_tasks
 from cml_tf.problems import Problem
-from cml_tf.readouts import read_through
 from cml_tf.running_means import RunningMeans
 
 

@@ -5,9 +5,9 @@ python -m cml_tf.train --config=configs/glyphs_5way_5shot_maml.py --workdir=runs
 
 from ml_collections import ConfigDict
 
-from cml_tf import presets
+from cml_tf.experiments import presets
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The configuration; variants as in `cml_tf.presets`."""
+    """The configuration; variants as in `cml_tf.experiments.presets`."""
     return presets.glyphs(ways=5, shots=5, method="maml", variant=variant)

@@ -5,9 +5,9 @@ python -m cml_tf.train --config=configs/omniglot_5way_1shot_cml.py --workdir=run
 
 from ml_collections import ConfigDict
 
-from cml_tf import presets
+from cml_tf.experiments import presets
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The configuration; variants as in `cml_tf.presets`."""
+    """The configuration; variants as in `cml_tf.experiments.presets`."""
     return presets.omniglot(ways=5, shots=1, method="cml", variant=variant)

@@ -5,9 +5,9 @@ python -m cml_tf.train --config=configs/sinusoid_5shot_cml.py --workdir=runs/sin
 
 from ml_collections import ConfigDict
 
-from cml_tf import presets
+from cml_tf.experiments import presets
 
 
 def get_config(variant: str = "") -> ConfigDict:
-    """The configuration; variants as in `cml_tf.presets`."""
+    """The configuration; variants as in `cml_tf.experiments.presets`."""
     return presets.sinusoid(shots=5, method="cml", variant=variant)

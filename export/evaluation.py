@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cml_tf.evaluator import Evaluator
-from cml_tf.experiment import Experiment
+from cml_tf.experiments.experiment import Experiment
 from cml_tf.method import Method
 from export.errors import ExportError
 

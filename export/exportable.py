@@ -22,7 +22,7 @@ from export.errors import ExportError
 
 @dataclass(frozen=True)
 class Exportable:
-    """A readout (see `cml_tf.readouts`) that can be served.
+    """A readout (see `cml_tf.models.readouts`) that can be served.
 
     Attributes:
       method: what adapts, how (its inner steps are frozen at export), and which head answers.

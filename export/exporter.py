@@ -8,11 +8,11 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from cml_tf.configuration import config_to_json
-from cml_tf.experiment import Experiment
+from cml_tf.experiments.configuration import config_to_json
+from cml_tf.experiments.experiment import Experiment
+from cml_tf.experiments.runs import CONFIG, evaluation_method, load_run
 from cml_tf.files import write_json, write_text
 from cml_tf.method import Method
-from cml_tf.runs import CONFIG, evaluation_method, load_run
 from export.card_markdown import card_markdown
 from export.errors import ExportError
 from export.evaluation import measured, read_evaluation

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from cml_tf.configuration import config_to_json
-from cml_tf.experiment import Experiment
+from cml_tf.experiments.configuration import config_to_json
+from cml_tf.experiments.experiment import Experiment
 from cml_tf.learners.learner import count_parameters
 from cml_tf.problems import problem_to_json
 from export.exportable import Exportable

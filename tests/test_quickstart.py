@@ -13,9 +13,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from cml_tf.experiments.runs import RunError
 from cml_tf.quickstart import quickstart
-from cml_tf.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan
-from cml_tf.runs import RunError
+from cml_tf.reporting.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan
 
 pytestmark = pytest.mark.slow
 

@@ -21,10 +21,10 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from cml_tf.adaptation.hypergradients import HYPERGRADIENTS
-from cml_tf.configuration import CHOICES, check_config, default_config, flatten
 from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
-from cml_tf.presets import VARIANTS
-from cml_tf.readouts import READOUTS
+from cml_tf.experiments.configuration import CHOICES, check_config, default_config, flatten
+from cml_tf.experiments.presets import VARIANTS
+from cml_tf.models.readouts import READOUTS
 from tests.helpers.drawn_images import write_classes
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -10,19 +10,19 @@ from importlib import metadata
 
 from cml_tf.datasets.sinusoid import SinusoidSource
 from cml_tf.evaluator import Evaluation, compare
-from cml_tf.experiment import Experiment
+from cml_tf.experiments.experiment import Experiment
+from cml_tf.experiments.loading import load
+from cml_tf.experiments.runs import load_run
 from cml_tf.learners.learner import count_parameters
-from cml_tf.loading import load
-from cml_tf.quickstart_plan import CML, MAML, SINUSOID, WAVE_STEPS, Plan
 from cml_tf.reporting import quickstart_page as words
 from cml_tf.reporting.episode_picture import draw_episode
 from cml_tf.reporting.intervals import Interval, draw_comparison
 from cml_tf.reporting.learning_curves import draw_learning_curves
 from cml_tf.reporting.page import write_page
+from cml_tf.reporting.quickstart_plan import CML, MAML, SINUSOID, WAVE_STEPS, Plan
 from cml_tf.reporting.regression_picture import draw_regression
 from cml_tf.reporting.run_pictures import picture_of_episode, pictures_of_waves, read_curves
 from cml_tf.reporting.style import write_png
-from cml_tf.runs import load_run
 
 REPORT = "report.html"
 _PACKAGES = ("tensorflow", "keras", "numpy", "matplotlib")

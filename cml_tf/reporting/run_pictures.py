@@ -10,11 +10,11 @@ import numpy as np
 
 from cml_tf.datasets import EpisodeSource
 from cml_tf.datasets.sinusoid import INPUTS, SinusoidSource
-from cml_tf.model import FewShotModel
+from cml_tf.experiments.runs import METRICS, RunError
+from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.reporting.episode_picture import EpisodePicture
 from cml_tf.reporting.learning_curves import Curve
 from cml_tf.reporting.regression_picture import RegressionPicture
-from cml_tf.runs import METRICS, RunError
 
 _POINTS = 201
 

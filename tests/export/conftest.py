@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cml_tf import presets
-from cml_tf.runs import train_run
+from cml_tf.experiments import presets
+from cml_tf.experiments.runs import train_run
 from tests.export.served import Served, image_model, in_process, saved, wave_model
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.precision import precision

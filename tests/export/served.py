@@ -14,7 +14,7 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, UpdateRule
 from cml_tf.learners import Learner, conv4, mlp
 from cml_tf.method import Method
-from cml_tf.model import FewShotModel
+from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Problem, Regression
 from export.exportable import Exportable

@@ -8,9 +8,9 @@ import pytest
 from cml_tf.adaptation import SGD, anil
 from cml_tf.learners import mlp
 from cml_tf.method import Method
+from cml_tf.models.readouts import read_through
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.readouts import read_through
 from export.expectation import expectation
 from export.exportable import Exportable
 from export.probes import probes

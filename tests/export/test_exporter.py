@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import export.exporter
-from cml_tf.loading import load
+from cml_tf.experiments.loading import load
 from export.errors import ExportError
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_run
 from export.fingerprint import fingerprint, variables_digest

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import tensorflow as tf
 
+from cml_tf.models.readouts import read_through
 from cml_tf.problems import Classification
-from cml_tf.readouts import read_through
 from export.errors import ExportError
 from export.exportable import Exportable
 from export.inspection import check_file, co_learner_names

@@ -7,9 +7,9 @@ import pytest
 
 from cml_tf.adaptation import SGD, MetaSGD, anil, boil
 from cml_tf.learners import mlp
+from cml_tf.models.readouts import read_through
 from cml_tf.objectives import CoLearner
 from cml_tf.problems import Classification, Regression
-from cml_tf.readouts import read_through
 from export.errors import ExportError
 from export.exportable import Exportable
 from export.specifications import input_specifications, output_specifications

@@ -168,3 +168,28 @@ def test_every_status_is_explained():
     codes = {value for name, value in vars(status).items() if name.isupper() and isinstance(value, int)}
     assert codes == set(status.MEANINGS) == set(range(6))
     assert set(status.PRECEDENCE) == codes - {status.OK}
+
+
+@pytest.mark.parametrize("name", ["images", "waves"])
+def test_whatever_is_sent_no_answer_is_nan_and_no_call_fails(name, request):
+    served = request.getfixturevalue(name)
+    generator = np.random.default_rng(0)
+    strange = np.array([np.nan, np.inf, -np.inf, 3e38, -3e38, 1e-45, 0, 1e20], np.float32)
+    whole = np.array([-(2**31), -1, 0, 1, 2, 3, 6, 2**31 - 1], np.int32)
+    seen = set()
+    for seed in range(60):
+        inputs = {**inputs_of(served.model, tasks=2, seed=seed), **sizes([6, 5], [4, 3])}
+        for array in inputs.values():
+            # One value in ten calls of the first kind, most values in the others.
+            spoilt = generator.random(array.shape) < generator.choice([0, 0, 0, 0.001, 0.5])
+            values = generator.choice(whole if array.dtype.kind == "i" else strange[3:], array.shape)
+            array[spoilt] = values[spoilt]
+        if seed % 3 == 0:
+            inputs["query_inputs"].reshape(-1)[seed] = generator.choice(strange)
+        answer = served("adapt_and_predict_padded", **inputs)
+        state = state_of(served("adapt", **support_only({k: v for k, v in inputs.items() if "size" not in k})))
+        predicted = served("predict", **state, query_inputs=inputs["query_inputs"])
+        for outputs in (answer, state, predicted):
+            assert all(np.isfinite(value).all() for value in outputs.values())
+        seen |= set(answer["status"].tolist())
+    assert seen >= {status.OK, status.DIVERGED, status.NON_FINITE_INPUT, status.SIZE}

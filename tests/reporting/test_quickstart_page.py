@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from cml_tf.evaluator import Evaluation, PairedDifference, compare
-from cml_tf.quickstart_plan import CML, MAML, SINUSOID, Plan
 from cml_tf.reporting.page import render_page
 from cml_tf.reporting.quickstart_page import Classified, QuickstartResults, quickstart_page, reading
+from cml_tf.reporting.quickstart_plan import CML, MAML, SINUSOID, Plan
 
 _PLAN = Plan(Path("runs/quickstart"))
 

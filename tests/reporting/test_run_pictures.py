@@ -9,8 +9,8 @@ import pytest
 
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.sinusoid import SinusoidDataset
+from cml_tf.experiments.runs import RunError
 from cml_tf.reporting.run_pictures import picture_of_episode, pictures_of_waves, read_curves
-from cml_tf.runs import RunError
 
 
 class _Nearest:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cml_tf.model import FewShotModel
-from cml_tf.model_files import read_model
-from cml_tf.readouts import read_through
-from cml_tf.runs import CONFIG, evaluation_method, load_run
+from cml_tf.experiments.runs import CONFIG, evaluation_method, load_run
+from cml_tf.models.few_shot_model import FewShotModel
+from cml_tf.models.model_files import read_model
+from cml_tf.models.readouts import read_through
 
 
 def load(path: str | Path, readout: str = "learner", checkpoint: str = "best") -> FewShotModel:
@@ -15,7 +15,7 @@ def load(path: str | Path, readout: str = "learner", checkpoint: str = "best") -
 
     Args:
       path: the directory.
-      readout: for a run: which head answers, see `cml_tf.readouts`.
+      readout: for a run: which head answers, see `cml_tf.models.readouts`.
       checkpoint: for a run: `best` or `latest`.
 
     Raises:

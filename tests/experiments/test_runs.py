@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cml_tf import presets
 from cml_tf.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
-from cml_tf.configuration import ConfigurationError, default_config
 from cml_tf.datasets import DatasetError
+from cml_tf.experiments import presets
+from cml_tf.experiments.configuration import ConfigurationError, default_config
+from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run
 from cml_tf.non_finite_loss import NonFiniteLoss
-from cml_tf.runs import RunError, evaluate_run, load_run, train_run
 from tests.helpers.drawn_images import encoded, pixels, write_classes
 from tests.helpers.run_folders import checkpoint, metrics_lines, snapshot
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from cml_tf.configuration import ConfigurationError, default_config
+from cml_tf.experiments.configuration import ConfigurationError, default_config
 
 METHODS = ("maml", "cml")
 

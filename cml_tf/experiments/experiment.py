@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from cml_tf.configuration import check_config
-from cml_tf.configured_trainer import build_trainer
 from cml_tf.datasets import EpisodeSource, FewShotDataset, load_dataset
+from cml_tf.experiments.configuration import check_config
+from cml_tf.experiments.configured_trainer import build_trainer
 from cml_tf.problems import Classification, Problem, Regression, problem_from_json, problem_to_json
 from cml_tf.trainer import Validation
 

@@ -11,16 +11,22 @@ import keras
 import numpy as np
 import pytest
 
-from cml_tf import presets
-from cml_tf.configuration import ConfigurationError, check_config, config_from_json, config_to_json, default_config
-from cml_tf.configured_trainer import build_trainer
-from cml_tf.experiment import build_experiment
+from cml_tf.experiments import presets
+from cml_tf.experiments.configuration import (
+    ConfigurationError,
+    check_config,
+    config_from_json,
+    config_to_json,
+    default_config,
+)
+from cml_tf.experiments.configured_trainer import build_trainer
+from cml_tf.experiments.experiment import build_experiment
 from cml_tf.files import write_json
 from cml_tf.learners.learner import count_parameters
 from cml_tf.problems import Classification, Regression
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
 
-FOLDER = Path(__file__).resolve().parents[1] / "configs"
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")
 NAME = re.compile(r"(?P<data>[a-z]+)(?:_(?P<ways>\d+)way)?_(?P<shots>\d+)shot_(?P<method>maml|cml)\.py")
 IMAGE_SHAPE = (28, 28, 1)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from cml_tf import presets
-from cml_tf.configuration import check_config, flatten
+from cml_tf.experiments import presets
+from cml_tf.experiments.configuration import check_config, flatten
+from cml_tf.experiments.runs import RunError
 from cml_tf.quickstart import check_workdir
-from cml_tf.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan, interpreter
-from cml_tf.runs import RunError
+from cml_tf.reporting.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan, interpreter
 
-_ROOT = Path(__file__).resolve().parent.parent
+_ROOT = Path(__file__).resolve().parents[2]
 
 
 def _flat(config):

@@ -12,14 +12,14 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cml_tf.adaptation.single_queries import SingleQueries
+from cml_tf.callbacks.run import Checkpoints, MetricsFile, StopOnInterrupt
 from cml_tf.checkpoints import CheckpointError, read_checkpoint
-from cml_tf.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.evaluator import Evaluation, Evaluator
-from cml_tf.experiment import Data, Experiment, build_experiment
+from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
+from cml_tf.experiments.experiment import Data, Experiment, build_experiment
 from cml_tf.files import write_json
 from cml_tf.method import Method
-from cml_tf.readouts import read_through
-from cml_tf.run_callbacks import Checkpoints, MetricsFile, StopOnInterrupt
+from cml_tf.models.readouts import read_through
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
 # What may change between two starts of one run.
@@ -117,7 +117,7 @@ def evaluate_run(
       split: `train`, `validation` or `test`.
       episodes: how many; the configuration's by default.
       steps: inner steps; the configuration's `adaptation.eval_steps` by default.
-      readout: see `cml_tf.readouts`.
+      readout: see `cml_tf.models.readouts`.
       checkpoint: `best` or `latest`.
       single_queries: whether every query is predicted alone, as for a client who asks about one example.
 

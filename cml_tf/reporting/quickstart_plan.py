@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cml_tf import presets
+from cml_tf.experiments import presets
 from cml_tf.reporting.page import Command
 
 MAML, CML, SINUSOID = "maml", "cml", "sinusoid"

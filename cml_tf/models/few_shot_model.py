@@ -11,9 +11,9 @@ import tensorflow as tf
 from cml_tf.episodes import Episode, Examples, validate_episode
 from cml_tf.learners.learner import count_parameters
 from cml_tf.method import Method
-from cml_tf.model_files import write_model
+from cml_tf.models.model_files import write_model
+from cml_tf.models.task_functions import TaskFunctions
 from cml_tf.problems import Classification, Problem
-from cml_tf.task_functions import TaskFunctions
 
 
 class FewShotModel:
@@ -101,7 +101,7 @@ class FewShotModel:
         """Saves what is needed to adapt and predict; co-learners stay behind.
 
         Raises:
-          ValueError: if a part cannot be described as JSON (see `cml_tf.model_files`).
+          ValueError: if a part cannot be described as JSON (see `cml_tf.models.model_files`).
         """
         write_model(Path(path), self.method, self.problem, self.value_range)
 

@@ -141,7 +141,7 @@ def _check_types(flat: Mapping[str, Any]) -> None:
     known = dict(flatten(default_config().to_dict()))
     if set(flat) != set(known):
         raise ConfigurationError(
-            f"the configuration must have the keys of cml_tf.configuration.default_config(); it differs in "
+            f"the configuration must have the keys of cml_tf.experiments.configuration.default_config(); it differs in "
             f"{', '.join(sorted(set(flat) ^ set(known)))}."
         )
     for key, value in flat.items():

@@ -16,9 +16,9 @@ from cml_tf import Classification, FewShotModel, Learner, Regression, Trainer, p
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, anil, boil
 from cml_tf.checkpoints import CheckpointError
 from cml_tf.evaluator import Evaluator
+from cml_tf.experiments.runs import evaluate_run, train_run
 from cml_tf.learners.learner import count_parameters
 from cml_tf.objectives import QueryLoss
-from cml_tf.runs import evaluate_run, train_run
 from tests.helpers.few_shot import IMAGE_SHAPE, image_trainer, sinusoid_trainer
 from tests.helpers.models import randomise
 
@@ -472,4 +472,4 @@ def test_a_run_answers_as_it_is_evaluated(runs):
 
 
 def _test_episodes(workdir: Path):
-    return cml_tf.runs.load_run(workdir).episodes("test").batch(0, 2)
+    return cml_tf.experiments.runs.load_run(workdir).episodes("test").batch(0, 2)
