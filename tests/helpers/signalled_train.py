@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from cml_tf import runs
+from cml_tf.experiments import runs
 from cml_tf.trainer import Trainer
 
 

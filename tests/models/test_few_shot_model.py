@@ -12,10 +12,11 @@ import pytest
 import tensorflow as tf
 
 import cml_tf
-from cml_tf import Classification, FewShotModel, Learner, Regression, Trainer, presets
+from cml_tf import Classification, FewShotModel, Learner, Regression, Trainer
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, anil, boil
 from cml_tf.checkpoints import CheckpointError
 from cml_tf.evaluator import Evaluator
+from cml_tf.experiments import presets
 from cml_tf.experiments.runs import evaluate_run, train_run
 from cml_tf.learners.learner import count_parameters
 from cml_tf.objectives import QueryLoss
