@@ -30,7 +30,7 @@ from tests.helpers.drawn_images import write_classes
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/DECISIONS.md", "docs/METHODS.md", "docs/RESULTS.md")
 README, METHODS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/METHODS.md"))
-PROGRAMS = ("cml_tf.train", "cml_tf.evaluate")
+PROGRAMS = ("cml_tf.train", "cml_tf.evaluate", "export.savedmodel")
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -122,6 +122,14 @@ def test_shell_examples_run(tour):
     assert len(tour.results) >= 5
     for command, result in tour.results.items():
         assert result.returncode == 0, f"{command}\n{result.stderr}"
+
+
+@pytest.mark.slow
+def test_the_export_is_where_it_says(tour):
+    (result,) = (result for command, result in tour.results.items() if "export.savedmodel" in command)
+    version = Path(result.stdout.splitlines()[-1])
+    assert version.name == "1" and (version / "saved_model.pb").is_file()
+    assert (version / "assets.extra" / "model_card.md").is_file()
 
 
 @pytest.mark.slow
