@@ -44,7 +44,7 @@ class Served:
         return {name: value.numpy() for name, value in outputs.items()}
 
     @cached_property
-    def library(self) -> FewShotModel:
+    def in_process(self) -> FewShotModel:
         """The same model as a user of the library has it."""
         return FewShotModel(self.model.method, self.model.problem, None)
 

@@ -65,7 +65,7 @@ def test_served_equals_in_process(name, request):
     assert answer["status"].tolist() == adapted["status"].tolist() == [0, 0]
     for task in range(2):
         support, targets, query = (array[task] for array in inputs.values())
-        expected = served.library.adapt(support, targets)
+        expected = served.in_process.adapt(support, targets)
         np.testing.assert_allclose(answer[output][task], expected.predict(query), **CLOSE)
         np.testing.assert_allclose(adapted["adapted_state"][task], expected.packed(), **CLOSE)
     predicted = served("predict", **state_of(adapted), query_inputs=inputs["query_inputs"])
@@ -81,7 +81,7 @@ def test_losses_are_those_of_the_inner_loop(waves):
     answer = waves("serving_default", **inputs)
     support, targets = inputs["support_inputs"][0], inputs["support_targets"][0]
     for key, steps in (("support_loss_before", 0), ("support_loss_after", None)):
-        predicted = waves.library.adapt(support, targets, steps=steps).predict(support)
+        predicted = waves.in_process.adapt(support, targets, steps=steps).predict(support)
         assert answer[key][0] == pytest.approx(np.square(predicted - targets).mean(), rel=1e-5)
     assert answer["support_loss_after"] < answer["support_loss_before"]
 

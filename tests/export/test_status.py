@@ -83,7 +83,7 @@ def test_regression_answers_zeros(waves, damage, code):
     expected = np.zeros((4, 1), np.float32)
     if code == status.DIVERGED:
         support, targets = (array[0] for array in support_only(inputs_of(waves.model)).values())
-        expected = waves.library.adapt(support, targets, steps=0).predict(inputs["query_inputs"][1])
+        expected = waves.in_process.adapt(support, targets, steps=0).predict(inputs["query_inputs"][1])
     np.testing.assert_allclose(answer["predictions"][1], expected, rtol=1e-5, atol=1e-5)
 
 
@@ -93,7 +93,7 @@ def test_divergence_falls_back_on_the_unadapted_model():
     answer = served("serving_default", **inputs)
     assert answer["status"].tolist() == [status.DIVERGED]
     support, labels = (array[0] for array in support_only(inputs).values())
-    expected = served.library.adapt(support, labels, steps=0).predict(inputs["query_inputs"][0])
+    expected = served.in_process.adapt(support, labels, steps=0).predict(inputs["query_inputs"][0])
     np.testing.assert_allclose(answer["probabilities"][0], expected, atol=1e-5)
     adapted = served("adapt", **support_only(inputs))
     assert adapted["status"].tolist() == [status.DIVERGED]

@@ -1,0 +1,140 @@
+"""Every variant of the files in configs/ builds and makes steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from cml_tf.experiments import presets
+from tests.helpers.seeded_episodes import classification_episode, regression_episode
+from tests.helpers.small_configs import IMAGE_SHAPE, load_config, trainer_of
+
+FOLDER = Path(__file__).resolve().parents[2] / "configs"
+RULES = ("sgd", "meta_sgd", "anil", "boil")
+LEARNERS = {"sinusoid": ("mlp",), "glyphs": ("mlp", "conv4"), "omniglot": ("mlp", "conv4")}
+SMOKE = [
+    (data, rule, learner, method)
+    for data, learners in LEARNERS.items()
+    for learner in learners
+    for rule in RULES
+    # Omniglot differs from glyphs in its pictures alone.
+    for method in (("cml",) if data == "omniglot" else ("maml", "cml"))
+]
+
+
+def load(name, variant=""):
+    return load_config(FOLDER / name, variant)
+
+
+def episode_of(config):
+    settings, tasks = config.dataset, config.train.meta_batch
+    if settings.name == "sinusoid":
+        return regression_episode(tasks=tasks, shots=settings.shots, queries=settings.queries, inputs=1)
+    return classification_episode(
+        tasks=tasks, ways=settings.ways, shots=settings.shots, queries=settings.queries, shape=IMAGE_SHAPE
+    )
+
+
+def steps_of(config, count=2):
+    """Makes some steps; returns the variables before and after, by group."""
+    trainer = trainer_of(config)
+    before = {group: [v.numpy() for v in group_] for group, group_ in trainer.method.all_variables().items()}
+    history = trainer.fit([episode_of(config)] * count, count, verbose=0)
+    assert trainer.meta_step.traces == 1
+    assert all(np.isfinite(value).all() for value in history.values())
+    after = {group: [v.numpy() for v in group_] for group, group_ in trainer.method.all_variables().items()}
+    return trainer, before, after
+
+
+def moved(before, after, group):
+    return [not np.array_equal(old, new) for old, new in zip(before[group], after[group], strict=True)]
+
+
+@pytest.mark.parametrize(("data", "rule", "learner", "method"), SMOKE)
+def test_smoke_variants_make_steps(data, rule, learner, method):
+    keras.backend.clear_session()
+    name = f"{data}_5shot_{method}.py" if data == "sinusoid" else f"{data}_5way_1shot_{method}.py"
+    config = load(name, "smoke" if rule == "sgd" else f"smoke,{rule}")
+    config.learner.name = learner
+    config.learner.hidden = (8, 8)
+    config.learner.filters = 4
+    config.train.meta_batch = 1
+    assert config.train.steps <= 10 and config.eval.episodes <= 10
+    trainer, before, after = steps_of(config)
+    groups = {"learner"} | ({"adaptation"} if rule == "meta_sgd" else set())
+    groups |= {"co_learner"} if method == "cml" else set()
+    assert set(after) == groups
+    for group in groups:
+        assert any(moved(before, after, group)), group
+    initial = trainer.method.rule.initial(trainer.method.learner)
+    moves = trainer.method.rule.update_rule.moved(initial.parameters)
+    assert (bool(moves.extractor), bool(moves.head)) == (rule != "anil", rule != "boil")
+
+
+def test_every_variant_has_a_row():
+    assert set(presets.VARIANTS) == {"smoke", *RULES[1:], *CONTRASTS}
+
+
+def first_order(config):
+    assert config.hypergradient == "first_order"
+
+
+def random_noise(config):
+    assert config.objective.co_learner == "random_noise"
+
+
+def cl(config):
+    assert config.objective.co_learner == "adapted"
+
+
+def more_maml(config):
+    assert config.learner.extra_blocks == 3
+
+
+CONTRASTS = {check.__name__: check for check in (first_order, random_noise, cl, more_maml)}
+
+
+@pytest.mark.parametrize("variant", CONTRASTS)
+def test_the_contrasts_build_and_make_steps(variant):
+    keras.backend.clear_session()
+    method = "maml" if variant == "more_maml" else "cml"
+    config = load(f"glyphs_5way_1shot_{method}.py", f"smoke,{variant}")
+    CONTRASTS[variant](config)
+    config.learner.filters = 4
+    config.train.meta_batch = 1
+    trainer, before, after = steps_of(config)
+    assert any(moved(before, after, "learner"))
+    if variant == "random_noise":
+        assert not any(moved(before, after, "co_learner")), "random noise is never updated"
+    if variant == "first_order":
+        assert any(moved(before, after, "co_learner"))
+    if variant == "cl":
+        assert set(after) == {"learner"} and len(trainer.method.terms) == 2
+    if variant == "more_maml":
+        plain = trainer_of(load("glyphs_5way_1shot_maml.py", "smoke"))
+        assert len(trainer.method.learner.variables.extractor) == len(plain.method.learner.variables.extractor) + 12
+
+
+def test_several_co_learners_at_once():
+    keras.backend.clear_session()
+    config = load("sinusoid_5shot_cml.py", "smoke")
+    config.objective.co_learners = 3
+    config.train.meta_batch = 1
+    _, before, after = steps_of(config)
+    for group in ("co_learner", "co_learner_2", "co_learner_3"):
+        assert any(moved(before, after, group))
+    assert not np.array_equal(after["co_learner"][0], after["co_learner_2"][0])
+
+
+@pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16"])
+def test_every_number_format_makes_steps(policy):
+    keras.backend.clear_session()
+    config = load("sinusoid_5shot_cml.py", "smoke")
+    config.learner.dtype_policy = policy
+    config.train.meta_batch = 1
+    trainer, before, after = steps_of(config)
+    assert any(moved(before, after, "learner"))
+    assert trainer.method.learner.variables.extractor[0].dtype == ("float64" if policy == "float64" else "float32")

@@ -1,0 +1,75 @@
+"""Configurations: the default one is sound, and what cannot be run is refused."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cml_tf.experiments.configuration import ConfigurationError, check_config, default_config
+
+
+def test_the_default_configuration_is_sound_and_locked():
+    config = default_config()
+    check_config(config)
+    with pytest.raises(AttributeError):
+        config.train.stepz = 3
+    with pytest.raises(AttributeError):
+        config.speed = 3
+
+
+BAD_VALUES = {
+    "train.steps": (0, -1, None, True, float("nan"), "5"),
+    "train.rate": (0.0, -1e-3, float("inf"), None),
+    "train.clip_norm": (-1.0, float("nan")),
+    "train.patience": (-1,),
+    "train.validation_episodes": (0, 1),
+    "seed": (-1, 2**32, 0.5, None),
+    "dataset.name": ("mnist", None),
+    "dataset.shots": (0,),
+    "dataset.queries": (0,),
+    "dataset.image_size": ((0, 3), (2.5, 2), (), None),
+    "learner.name": ("resnet",),
+    "learner.hidden": ((), (0,), (8, -1), (2.5,)),
+    "learner.normalisation": ("batch", ""),
+    "learner.dtype_policy": ("float8", "mixed_float16"),
+    "learner.extra_blocks": (-1,),
+    "adaptation.rule": ("adam",),
+    "adaptation.partition": ("head",),
+    "adaptation.rate": (0.0, -0.1),
+    "adaptation.steps": (-1,),
+    "hypergradient": ("implicit",),
+    "objective.co_learner": ("yes",),
+    "objective.co_learners": (0,),
+    "objective.co_learner_blocks": (-1,),
+    "objective.gamma": (-0.5, float("nan")),
+    "eval.episodes": (1,),
+    "eval.seed": (-1, 2**64),
+    "eval.queries": (-1,),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD_VALUES.items() for value in values])
+def test_values_that_cannot_be_run_are_refused(key, value):
+    config = default_config()
+    with config.unlocked(), config.ignore_type():
+        section, _, name = key.rpartition(".")
+        (config[section] if section else config)[name] = value
+    with pytest.raises(ConfigurationError, match=rf"^{re.escape(key)} must be .*received"):
+        check_config(config)
+
+
+BAD_COMBINATIONS = {
+    "conv4 needs images": {"dataset.name": "sinusoid", "learner.name": "conv4"},
+    "dataset.ways must be at least 2": {"dataset.name": "glyphs", "dataset.ways": 1},
+    "at least 16x16": {"dataset.name": "image_folder", "learner.name": "conv4", "dataset.image_size": (8, 30)},
+    "CL has two heads": {"objective.co_learner": "adapted", "objective.co_learners": 2},
+}
+
+
+@pytest.mark.parametrize("message", BAD_COMBINATIONS)
+def test_combinations_that_cannot_be_run_are_refused(message):
+    config = default_config()
+    config.update_from_flattened_dict(BAD_COMBINATIONS[message])
+    with pytest.raises(ConfigurationError, match=message):
+        check_config(config)

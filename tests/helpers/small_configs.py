@@ -1,0 +1,47 @@
+"""Configurations: read from their files, changed, made small, built without data."""
+
+from __future__ import annotations
+
+from importlib import util
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cml_tf.experiments import presets
+from cml_tf.experiments.configuration import check_config
+from cml_tf.experiments.configured_trainer import build_trainer
+from cml_tf.problems import Classification, Regression
+from cml_tf.trainer import Trainer
+
+IMAGE_SHAPE = (28, 28, 1)
+
+
+def load_config(path: Path, variant: str = "") -> ConfigDict:
+    """What a configuration file gives to a program that is called with it."""
+    specification = util.spec_from_file_location(f"configuration_{path.stem}", path)
+    module = util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module.get_config(variant)
+
+
+def trainer_of(config: ConfigDict) -> Trainer:
+    """What a configuration builds, without its data: for these sets, problem and shape are known."""
+    check_config(config)
+    if config.dataset.name == "sinusoid":
+        return build_trainer(config, Regression(1), (1,))
+    return build_trainer(config, Classification(config.dataset.ways), IMAGE_SHAPE)
+
+
+def waves(**changes: Any) -> ConfigDict:
+    """Four steps of CML on waves, with a tiny learner."""
+    config = presets.sinusoid(shots=3, method="cml", variant="smoke")
+    return changed(config, **{"learner.hidden": (4,), "train.meta_batch": 1, "train.steps": 4, **changes})
+
+
+def changed(config: ConfigDict, **changes: Any) -> ConfigDict:
+    """The same configuration with other values, by dotted key."""
+    for key, value in changes.items():
+        section, _, name = key.rpartition(".")
+        (config[section] if section else config)[name] = value
+    return config

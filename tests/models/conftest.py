@@ -1,0 +1,23 @@
+"""Models that several test files use."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.helpers.few_shot import image_trainer, sinusoid_trainer
+from tests.helpers.small_tasks import NAMES, pictures
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return image_trainer(ways=3).model((0.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def regressor():
+    return sinusoid_trainer().model()
+
+
+@pytest.fixture(scope="module")
+def task(classifier):
+    return classifier.adapt(pictures(6), NAMES)

@@ -1,0 +1,178 @@
+"""Saving the notebook's model and loading it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import cml_tf
+from cml_tf import Classification, FewShotModel, Learner, Regression, Trainer
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, anil, boil
+from cml_tf.checkpoints import CheckpointError
+from cml_tf.objectives import QueryLoss
+from tests.helpers.few_shot import image_trainer, sinusoid_trainer
+from tests.helpers.models import randomise
+from tests.helpers.small_tasks import NAMES, pictures, points
+
+
+def same_answers(model, other, classification=False):
+    inputs, targets = (pictures(6), NAMES) if classification else points(5)
+    queries = pictures(4, seed=1) if classification else points(4, seed=1)[0]
+    np.testing.assert_array_equal(
+        other.adapt(inputs, targets).predict(queries), model.adapt(inputs, targets).predict(queries)
+    )
+
+
+RULES = {
+    "sgd": lambda: SGD(0.05),
+    "meta_sgd": lambda: MetaSGD(0.05),
+    "anil": lambda: anil(SGD(0.05)),
+    "boil_meta_sgd": lambda: boil(MetaSGD(0.05)),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_loaded_equals_saved_bit_for_bit(tmp_path, rule):
+    trainer = sinusoid_trainer(update_rule=RULES[rule]())
+    for rates in trainer.method.rule.meta_variables:
+        rates.assign(rates * np.random.default_rng(0).uniform(0.5, 1.5, rates.shape))
+    model = trainer.model((-5.0, 5.0))
+    model.save(tmp_path / "model")
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["model.json", "variables.npz"]
+    loaded = cml_tf.load(tmp_path / "model")
+    same_answers(model, loaded)
+    assert loaded.value_range == (-5.0, 5.0)
+    with np.load(tmp_path / "model" / "variables.npz") as archive:
+        assert not any("co_learner" in name or "optimizer" in name for name in archive.files), "phi stays behind"
+    loaded.save(tmp_path / "again")
+    for name in ("model.json", "variables.npz"):
+        assert (tmp_path / "again" / name).stat().st_size == (tmp_path / "model" / name).stat().st_size
+
+
+def test_an_image_model_survives_too(tmp_path, classifier):
+    classifier.save(tmp_path / "model")
+    loaded = cml_tf.load(str(tmp_path / "model"))
+    same_answers(classifier, loaded, classification=True)
+    assert loaded.problem == Classification(3)
+    with pytest.raises(ValueError, match="divide by 255"):
+        loaded.adapt(pictures(2) * 255, ["a", "b"])
+
+
+@keras.saving.register_keras_serializable("tests")
+class Doubled(keras.layers.Layer):
+    """A layer of a user's own."""
+
+    def __init__(self, units, **arguments):
+        super().__init__(**arguments)
+        self.units = units
+        self.inner = keras.layers.Dense(units, activation="tanh")
+
+    def build(self, input_shape):
+        self.inner.build(input_shape)
+
+    def call(self, inputs):
+        return 2.0 * self.inner(inputs)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+
+
+class Unregistered(keras.layers.Dense):
+    """A layer that Keras cannot find again."""
+
+
+def own_model(extractor):
+    problem = Regression(1)
+    learner = Learner(extractor, keras.layers.Dense(1), input_shape=(1,))
+    randomise(learner, seed=3)
+    trainer = Trainer(learner, GradientDescent(problem, SGD(0.05), 2), [QueryLoss(problem)], problem)
+    return FewShotModel(trainer.method, problem)
+
+
+def test_a_model_of_a_users_own_is_trained_saved_and_loaded(tmp_path):
+    inputs = keras.Input((1,))
+    hidden = keras.layers.Concatenate()([Doubled(4)(inputs), inputs])
+    model = own_model(keras.Model(inputs, keras.layers.Dense(3, activation="tanh")(hidden)))
+    model.save(tmp_path)
+    loaded = cml_tf.load(tmp_path)
+    same_answers(model, loaded)
+    assert loaded.method.rule.steps == 2
+
+
+def test_a_layer_that_cannot_be_found_again_is_named(tmp_path):
+    own_model(keras.Sequential([Unregistered(4)])).save(tmp_path)
+    description = json.loads((tmp_path / "model.json").read_text())
+    # Another process does not know the class; here its module is at hand, so its name is spoiled instead.
+    text = json.dumps(description).replace("Unregistered", "Vanished")
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(CheckpointError, match="Vanished"):
+        cml_tf.load(tmp_path)
+
+
+def test_code_in_a_saved_model_is_not_run(tmp_path):
+    own_model(keras.Sequential([keras.layers.Dense(4), keras.layers.Lambda(lambda x: 2 * x)])).save(tmp_path)
+    with pytest.raises(CheckpointError, match="(?s)cannot be rebuilt.*Lambda"):
+        cml_tf.load(tmp_path)
+
+
+@pytest.fixture
+def saved(tmp_path, regressor):
+    regressor.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def edited(change):
+    def edit(folder):
+        description = json.loads((folder / "model.json").read_text())
+        change(description)
+        (folder / "model.json").write_text(json.dumps(description))
+
+    return edit
+
+
+DAMAGE = {
+    "cut short": lambda folder: (folder / "model.json").write_text((folder / "model.json").read_text()[:-40]),
+    "empty": lambda folder: (folder / "model.json").write_text(""),
+    "not text": lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe\x00\x01"),
+    "a list": lambda folder: (folder / "model.json").write_text("[]"),
+    "another format": edited(lambda description: description.update(format=99)),
+    "no format": edited(lambda description: description.pop("format")),
+    "no extractor": edited(lambda description: description.update(extractor=None)),
+    "no head": edited(lambda description: description.pop("head")),
+    "another problem": edited(lambda description: description.update(problem={"kind": "clustering"})),
+    "a problem that is none": edited(lambda description: description.update(problem="regression")),
+    "steps that are none": edited(lambda description: description.update(steps="many")),
+    "negative steps": edited(lambda description: description.update(steps=-1)),
+    "another shape": edited(lambda description: description.update(input_shape=[2])),
+    "a shape that is none": edited(lambda description: description.update(input_shape=None)),
+    "no update rule": edited(lambda description: description.update(update_rule=None)),
+    "a layer for an update rule": edited(lambda description: description.update(update_rule=description["head"])),
+    "a range that is none": edited(lambda description: description.update(value_range=[1])),
+    "no variables": lambda folder: (folder / "variables.npz").unlink(),
+    "variables cut short": lambda folder: (folder / "variables.npz").write_bytes(
+        (folder / "variables.npz").read_bytes()[:-30]
+    ),
+    "a run's checkpoint": lambda folder: shutil.copy(_checkpoint_of_another(folder), folder / "variables.npz"),
+}
+
+
+def _checkpoint_of_another(folder):
+    image_trainer().model().save(folder / "other")
+    return folder / "other" / "variables.npz"
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_models_are_refused(saved, damage):
+    damage(saved)
+    with pytest.raises(CheckpointError):
+        cml_tf.load(saved)
+
+
+def test_nothing_to_load(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(CheckpointError, match="holds neither a run nor a saved model"):
+            cml_tf.load(path)

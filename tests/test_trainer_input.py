@@ -1,0 +1,88 @@
+"""What the outer loop is fed, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.episodes import Episode
+from cml_tf.trainer import Validation
+from tests.helpers.few_shot import image_trainer, sinusoid_trainer, tiny_trainer, variable_values
+from tests.helpers.seeded_episodes import classification_episode, regression_episode
+from tests.helpers.wave_training import meta_batches, waves
+
+
+def with_query_inputs(episode, inputs):
+    return episode._replace(query=episode.query._replace(inputs=inputs))
+
+
+def test_a_source_and_the_same_episodes_as_a_list_train_alike():
+    first, second = tiny_trainer(), tiny_trainer()
+    history = first.fit(waves(), 5, validate_every=5, verbose=0)
+    second_history = second.fit(meta_batches(5), 5, validate_every=5, verbose=0)
+    for name, value in variable_values(first).items():
+        # One process, two graphs: equal to rounding.
+        np.testing.assert_allclose(value, variable_values(second)[name], rtol=1e-4, atol=1e-6)
+    assert history["loss"] == pytest.approx(second_history["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["list", "generator", "tf.data", "arrays"])
+def test_any_iterable_of_episodes_is_taken(kind):
+    batches = meta_batches(3)
+    episodes = {
+        "list": lambda: batches,
+        "generator": lambda: (batch for batch in batches),
+        "tf.data": lambda: waves().batches(0, 4),
+        "arrays": lambda: [
+            Episode(*tf.nest.map_structure(lambda t: t.numpy().astype(np.float64), tuple(batch)[:2]))
+            for batch in batches
+        ],
+    }[kind]()
+    trainer = tiny_trainer()
+    trainer.fit(episodes, 3, verbose=0)
+    assert trainer.step == 3 and trainer.meta_step.traces == 1
+
+
+def test_a_bad_episode_is_named_by_its_position():
+    good = meta_batches(3)
+    inputs = good[2].query.inputs.numpy()
+    inputs[1, 0] = np.nan
+    episodes = [*good[:2], with_query_inputs(good[2], inputs)]
+    trainer = tiny_trainer()
+    with pytest.raises(ValueError, match=r"episode 2 of the iterable: query.inputs must be finite, received 1 NaN"):
+        trainer.fit(episodes, 3, verbose=0)
+    assert trainer.step == 2
+
+
+def test_something_else_than_episodes_is_refused():
+    with pytest.raises(ValueError, match=r"episode 0 of the iterable: episodes must be cml_tf.Episode"):
+        sinusoid_trainer().fit([(np.zeros((4, 3, 1)), np.zeros((4, 3, 1)))], 1, verbose=0)
+
+
+def test_an_iterable_that_ends_early_is_an_error():
+    trainer = tiny_trainer()
+    with pytest.raises(ValueError, match="the iterable of episodes ended after 2 steps"):
+        trainer.fit(meta_batches(2), 3, verbose=0)
+    assert trainer.step == 2
+
+
+def test_episodes_of_another_problem_are_refused():
+    trainer = image_trainer()
+    with pytest.raises(ValueError, match=r"episodes must be of Classification\(ways=3\), received .*Regression"):
+        trainer.fit(waves(), 1, verbose=0)
+    with pytest.raises(ValueError, match=r"episodes must be of Classification\(ways=3\), received .*Regression"):
+        trainer.fit([classification_episode(shape=(16, 16, 1))], 1, validation=Validation(waves(), 4), verbose=0)
+
+
+@pytest.mark.parametrize("arguments", [{"steps": 0}, {"steps": -1}, {"steps": 1, "validate_every": 0}])
+def test_numbers_out_of_range_are_refused(arguments):
+    with pytest.raises(ValueError, match="steps and validate_every must be at least 1"):
+        sinusoid_trainer().fit(waves(), verbose=0, **arguments)
+
+
+def test_episodes_without_the_task_axis_are_refused():
+    episode = regression_episode(inputs=1)
+    single = Episode(*tf.nest.map_structure(lambda tensor: tensor[0], tuple(episode)[:2]))
+    with pytest.raises(ValueError, match=r"episode 0 of the iterable: support.targets must be float targets \[tasks"):
+        sinusoid_trainer().fit([single], 1, verbose=0)
