@@ -17,6 +17,7 @@ _DISTRIBUTIONS = {
     "absl": "absl-py",
     "google.protobuf": "protobuf",
     "grpc": "grpcio",
+    "grpc_health": "grpcio-health-checking",
     "mpl_toolkits": "matplotlib",
     "sklearn": "scikit-learn",
     "tensorflow_serving": "tensorflow-serving-api",

@@ -1,0 +1,95 @@
+"""Serves exports: `python -m export.serve --model_dir=MODELS/NAME [--grpc_port --rest_port --host=127.0.0.1 ...]`.
+
+Speaks TensorFlow Serving's gRPC and REST for what this project exports. Once it answers it prints one line with the
+addresses. Ends at SIGTERM or Ctrl-C, after the requests in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from absl import flags
+
+from cml_tf.command_line import fail, run
+from export.server.embedded import Options, serve
+from export.server.errors import ServingError
+from export.server.model_config import ModelConfig, read_config
+
+_MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of the model; its versions are inside.")
+_MODEL_NAME = flags.DEFINE_string("model_name", None, "What clients call it; the name of --model_dir by default.")
+_CONFIG = flags.DEFINE_string(
+    "model_config_file", None, "Instead: models, versions, labels, in TensorFlow Serving's form."
+)
+_REREAD = flags.DEFINE_bool("reread_model_config_file", False, "Whether to read it again when it changes.")
+_ANY_LABEL = flags.DEFINE_bool(
+    "allow_version_labels_for_unavailable_models", False, "Whether labels may point to versions that are not loaded."
+)
+_HOST = flags.DEFINE_string("host", "127.0.0.1", "Address to listen on; anybody who reaches it may ask.")
+_GRPC_PORT = flags.DEFINE_integer("grpc_port", 8500, "0 for any free one.", 0, 65535)
+_REST_PORT = flags.DEFINE_integer("rest_port", 8501, "0 for any free one.", 0, 65535)
+_POLL = flags.DEFINE_float("poll_seconds", 1.0, "Between two looks for new versions.", 0.05)
+_TIMEOUT = flags.DEFINE_float("timeout_seconds", 30.0, "That a request may take, waiting included.", 0.001)
+_LARGEST = flags.DEFINE_integer("max_message_bytes", 64 * 2**20, "Of a request, unpacked.", 1024)
+_CONCURRENT = flags.DEFINE_integer("max_concurrent_requests", None, "That run at once; 2 a processor by default.", 1)
+_QUEUED = flags.DEFINE_integer("max_queued_requests", 256, "That wait for their turn.", 0)
+_GRACE = flags.DEFINE_float("grace_seconds", 30.0, "That requests in flight get at the end.", 0)
+_METRICS = flags.DEFINE_string("metrics_path", "/monitoring/prometheus/metrics", "For Prometheus; empty for none.")
+_CORS = flags.DEFINE_bool("cors", False, "Whether pages of any origin may read the answers of REST.")
+_HEALTH = flags.DEFINE_bool("enable_grpc_healthcheck_service", False, "Whether gRPC's health service is there.")
+
+
+def main(arguments: list[str]) -> None:
+    """Serves until told to stop."""
+    del arguments
+    try:
+        options = _options()
+        asyncio.run(serve(options, lambda grpc_port, rest_port: _tell(options, grpc_port, rest_port)))
+    except (ServingError, OSError) as error:
+        fail(str(error))
+
+
+def _options() -> Options:
+    return Options(
+        models=_models(),
+        host=_HOST.value,
+        grpc_port=_GRPC_PORT.value,
+        rest_port=_REST_PORT.value,
+        config_file=Path(_CONFIG.value) if _REREAD.value and _CONFIG.value else None,
+        poll_seconds=_POLL.value,
+        any_label=_ANY_LABEL.value,
+        timeout=_TIMEOUT.value,
+        largest=_LARGEST.value,
+        concurrent=_CONCURRENT.value or 2 * (os.cpu_count() or 1),
+        queued=_QUEUED.value,
+        grace=_GRACE.value,
+        metrics_path=_METRICS.value,
+        cors=_CORS.value,
+        health=_HEALTH.value,
+    )
+
+
+def _models() -> dict[str, ModelConfig]:
+    if (_MODEL_DIR.value is None) == (_CONFIG.value is None):
+        fail("tell what to serve: either --model_dir=MODELS/NAME or --model_config_file=FILE.")
+    if _CONFIG.value is not None:
+        return read_config(Path(_CONFIG.value))
+    directory = Path(str(_MODEL_DIR.value)).resolve()
+    if not directory.is_dir():
+        fail(
+            f"--model_dir must be a directory with versions in it, received {directory}; make one with "
+            "python -m export.savedmodel."
+        )
+    name = _MODEL_NAME.value or directory.name
+    return {name: ModelConfig(name, directory)}
+
+
+def _tell(options: Options, grpc_port: int, rest_port: int) -> None:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    names = ", ".join(options.models)
+    print(f"serving {names}: gRPC {host}:{grpc_port}, REST http://{host}:{rest_port}/v1/models", flush=True)
+
+
+if __name__ == "__main__":
+    run(main)

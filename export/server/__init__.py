@@ -1,0 +1,1 @@
+"""The embedded server: what TensorFlow Serving answers, on one machine without Docker. `python -m export.serve`."""

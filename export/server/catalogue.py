@@ -1,0 +1,163 @@
+"""Keeps what is loaded equal to what the configuration and the disk ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from absl import logging
+
+from export.server.errors import ServingError
+from export.server.model_config import ModelConfig
+from export.server.servable import Servable
+from export.server.versions_table import State, Version, VersionsTable
+from export.versions import existing_versions
+
+Load = Callable[[Path], Servable]
+
+
+class Catalogue:
+    """Loads, swaps and unloads versions; requests go on meanwhile.
+
+    Args:
+      models: by name.
+      load: loads and warms up a version, on a thread of its own; raises ServingError.
+      any_label: whether labels may point to versions that are not loaded.
+
+    Attributes:
+      table: what answers now.
+    """
+
+    def __init__(self, models: Mapping[str, ModelConfig], load: Load, any_label: bool = False) -> None:
+        self.table = VersionsTable()
+        self._models = dict(models)
+        self._load = load
+        self._any_label = any_label
+        self._lock = asyncio.Lock()
+        self._unloading: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Loads what is there; labels are given once their versions are loaded.
+
+        Raises:
+          ServingError: if a model has versions and none of them loads, or a label points to none that is loaded.
+        """
+        await self.refresh()
+        for name in self._models:
+            self._raise_if_all_failed(name)
+        self._check_labels(self._models)
+        self.table.labels = {name: dict(model.labels) for name, model in self._models.items()}
+
+    async def refresh(self) -> None:
+        """Looks at the disk: loads new versions, then unloads those that they replace."""
+        async with self._lock:
+            for model in self._models.values():
+                await self._refresh_model(model)
+            for name in self.table.versions.keys() - self._models.keys():
+                self._unload_all_but(name, set())
+
+    async def reload(self, models: Mapping[str, ModelConfig]) -> None:
+        """Serves exactly these models from now on.
+
+        Raises:
+          ServingError: if a label points to a version that is not loaded, and nothing has changed; or if a model has
+            versions and none of them loads.
+        """
+        self._check_labels(models)
+        async with self._lock:
+            self._models = dict(models)
+            self.table.labels = {name: dict(model.labels) for name, model in models.items()}
+        await self.refresh()
+        for name in models:
+            self._raise_if_all_failed(name)
+
+    async def close(self) -> None:
+        """Unloads everything; returns when the last request is answered."""
+        async with self._lock:
+            for name in self.table.versions:
+                self._unload_all_but(name, set())
+        await asyncio.gather(*self._unloading)
+
+    async def _refresh_model(self, model: ModelConfig) -> None:
+        on_disk = await asyncio.to_thread(existing_versions, model.base_path)
+        wanted = model.wanted(on_disk)
+        known = self.table.versions.setdefault(model.name, {})
+        for number in wanted:
+            await self._load_version(model.name, number, on_disk[number])
+        if not known:
+            del self.table.versions[model.name]
+        # Whatever goes wrong with the new ones, the old ones answer on.
+        if any(known[number].state == State.AVAILABLE for number in wanted):
+            self._unload_all_but(model.name, set(wanted))
+
+    async def _load_version(self, model: str, number: int, directory: Path) -> None:
+        known = self.table.versions[model]
+        current = known.get(number)
+        if current is not None and current.state in (State.AVAILABLE, State.UNLOADING):
+            return
+        stamp = await asyncio.to_thread(_stamp, directory)
+        if current is not None and current.error is not None and current.stamp == stamp:
+            return  # It failed, and its files are still the same.
+        version = known[number] = Version(directory, State.LOADING, stamp=stamp)
+        try:
+            version.servable = await asyncio.to_thread(self._load, directory)
+        except ServingError as error:
+            version.state, version.error = State.END, error
+            logging.error("version %d of %s cannot be loaded: %s: %s", number, model, error.code, error.message)
+        except Exception as error:
+            version.state = State.END
+            version.error = ServingError("INTERNAL", f"{type(error).__name__}: {error}")
+            logging.exception("version %d of %s cannot be loaded", number, model)
+        else:
+            version.state = State.AVAILABLE
+            logging.info("version %d of %s is available", number, model)
+
+    def _unload_all_but(self, model: str, wanted: set[int]) -> None:
+        for number, version in self.table.available(model).items():
+            if number not in wanted:
+                version.state = State.UNLOADING
+                task = asyncio.create_task(_unload(version))
+                self._unloading.add(task)
+                task.add_done_callback(self._unloading.discard)
+
+    def _check_labels(self, models: Mapping[str, ModelConfig]) -> None:
+        if self._any_label:
+            return
+        for model in models.values():
+            for version in model.labels.values():
+                if version not in self.table.available(model.name):
+                    raise ServingError(
+                        "FAILED_PRECONDITION",
+                        f"Request to assign label to version {version} of model {model.name}, which is not currently "
+                        "available for inference",
+                    )
+
+    def _raise_if_all_failed(self, name: str) -> None:
+        if self.table.available(name):
+            return
+        for number, version in self.table.versions.get(name, {}).items():
+            if version.error is not None:
+                raise ServingError(
+                    version.error.code, f"version {number} of model {name} cannot be loaded: {version.error.message}"
+                )
+
+
+async def _unload(version: Version) -> None:
+    await version.idle()
+    if version.servable is not None:
+        await asyncio.to_thread(version.servable.close)
+    version.servable = None
+    version.state = State.END
+
+
+def _stamp(directory: Path) -> object:
+    """Names, sizes and times of the files: a copy that was not whole when it was looked at is looked at again."""
+    files = []
+    for path in sorted(directory.rglob("*")):
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            continue  # Gone since it was listed; the next look has another stamp.
+        files.append((str(path), status.st_size, status.st_mtime_ns))
+    return files

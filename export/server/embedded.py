@@ -1,0 +1,208 @@
+"""The server's life: load, open the ports, poll for versions, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import uvicorn
+from absl import logging
+from grpc_health.v1 import health_pb2_grpc
+from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
+
+from export.server.calls import Calls
+from export.server.catalogue import Catalogue
+from export.server.errors import ServingError
+from export.server.grpc_services import Health, ModelService, PredictionService
+from export.server.metrics import Metrics
+from export.server.model_config import ModelConfig, read_config
+from export.server.rest import RestApi, application
+from export.server.servable import Servable
+from export.server.warm_up import warm_up
+from export.server.workers import Workers
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose.
+
+    Attributes:
+      models: that are served, by name.
+      host: address to listen on.
+      grpc_port: 0 for any free one.
+      rest_port: 0 for any free one.
+      config_file: where `models` came from, to be read again; None if it is not.
+      poll_seconds: between two looks at the disk.
+      any_label: whether labels may point to versions that are not loaded.
+      timeout: seconds that a request may take.
+      largest: bytes of a message.
+      concurrent: requests at once.
+      queued: requests that wait.
+      grace: seconds that requests in flight get at the end.
+      metrics_path: where Prometheus reads; empty for nowhere.
+      cors: whether pages of any origin may read the answers.
+      health: whether gRPC's health service is there.
+    """
+
+    models: Mapping[str, ModelConfig]
+    host: str = "127.0.0.1"
+    grpc_port: int = 8500
+    rest_port: int = 8501
+    config_file: Path | None = None
+    poll_seconds: float = 1.0
+    any_label: bool = False
+    timeout: float = 30.0
+    largest: int = 64 * 2**20
+    concurrent: int = 4
+    queued: int = 256
+    grace: float = 30.0
+    metrics_path: str = "/monitoring/prometheus/metrics"
+    cors: bool = False
+    health: bool = False
+
+
+async def serve(options: Options, ready: Callable[[int, int], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
+
+    Args:
+      options: what and how.
+      ready: called with the gRPC and REST ports once every model that has versions answers.
+
+    Raises:
+      ServingError: if no version of a model loads, or a label points to none that is loaded.
+      OSError: if a port cannot be had.
+    """
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    with _bound(options.host, options.rest_port) as rest_socket:
+        catalogue = Catalogue(options.models, _load, options.any_label)
+        workers = Workers(options.concurrent, options.queued)
+        calls = Calls(catalogue, workers, Metrics(), options.timeout, options.largest)
+        health = Health()
+        grpc_server = _grpc_server(calls, health if options.health else None, options)
+        grpc_port = _bind_grpc(grpc_server, options)
+        await catalogue.start()
+        await grpc_server.start()
+        rest_server = _RestServer(_rest_config(calls, options))
+        rest_task = asyncio.create_task(rest_server.serve([rest_socket]))
+        polling = asyncio.create_task(_poll(catalogue, options))
+        while not rest_server.started and not rest_task.done():
+            await asyncio.sleep(0.01)
+        ready(grpc_port, rest_socket.getsockname()[1])
+        await _until_stopped(stopping, rest_task, polling)
+        polling.cancel()
+        await health.enter_graceful_shutdown()
+        rest_server.should_exit = True
+        await asyncio.gather(grpc_server.stop(options.grace), rest_task)
+        await catalogue.close()
+        workers.close()
+
+
+class _RestServer(uvicorn.Server):
+    """Signals belong to the server as a whole."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leaves them alone."""
+        yield
+
+
+def _load(directory: Path) -> Servable:
+    servable = Servable(directory)
+    try:
+        warm_up(servable, directory)
+    except BaseException:
+        servable.close()
+        raise
+    return servable
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise OSError(
+            f"REST port {port} of {host} cannot be opened: {error.strerror}. Choose another --rest_port."
+        ) from error
+
+
+def _bind_grpc(server: grpc.aio.Server, options: Options) -> int:
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    try:
+        port = server.add_insecure_port(f"{host}:{options.grpc_port}")
+    except RuntimeError as error:
+        port = 0
+        logging.debug("%s", error)
+    if not port:
+        raise OSError(
+            f"gRPC port {options.grpc_port} of {options.host} cannot be opened: is another server there? "
+            "Choose another --grpc_port."
+        )
+    return port
+
+
+def _grpc_server(calls: Calls, health: Health | None, options: Options) -> grpc.aio.Server:
+    server = grpc.aio.server(
+        options=[
+            ("grpc.max_receive_message_length", options.largest),
+            ("grpc.max_send_message_length", -1),
+            # Two servers on one port would answer in turns.
+            ("grpc.so_reuseport", 0),
+        ]
+    )
+    prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(calls), server)
+    model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(calls), server)
+    if health is not None:
+        health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    return server
+
+
+def _rest_config(calls: Calls, options: Options) -> uvicorn.Config:
+    return uvicorn.Config(
+        application(RestApi(calls, options.metrics_path, options.cors)),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        lifespan="off",
+        ws="none",
+        timeout_graceful_shutdown=max(1, round(options.grace)),
+    )
+
+
+async def _until_stopped(stopping: asyncio.Event, *tasks: asyncio.Task[None]) -> None:
+    """Returns when the server is told to stop; raises what ended one of its parts before."""
+    stop = asyncio.create_task(stopping.wait())
+    done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for task in done - {stop}:
+        task.result()
+        raise RuntimeError("a part of the server ended by itself.")
+
+
+async def _poll(catalogue: Catalogue, options: Options) -> None:
+    seen = _content(options.config_file)
+    while True:
+        await asyncio.sleep(options.poll_seconds)
+        content = _content(options.config_file)
+        try:
+            if options.config_file is not None and content != seen:
+                seen = content
+                await catalogue.reload(read_config(options.config_file))
+            else:
+                await catalogue.refresh()
+        except (ServingError, OSError) as error:
+            logging.error("what was served is served on: %s", error)
+
+
+def _content(path: Path | None) -> bytes | None:
+    try:
+        return path.read_bytes() if path else None
+    except FileNotFoundError:
+        return None

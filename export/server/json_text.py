@@ -1,0 +1,138 @@
+"""JSON as TensorFlow Serving reads and writes it, which is not quite the standard's."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from typing import Any
+
+from export.server.errors import ServingError, invalid
+
+_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_LITERALS = ("null", "true", "false", "NaN", "Infinity")
+_AFTER_MEMBER = "Missing a comma or '}' after an object member."
+_MESSAGES = {
+    "Expecting value": "Invalid value.",
+    "Illegal trailing comma before end of array": "Invalid value.",
+    "Illegal trailing comma before end of object": "Missing a name for object member.",
+    "Expecting property name enclosed in double quotes": "Missing a name for object member.",
+    "Expecting ':' delimiter": "Missing a colon after a name of object member.",
+    "Unterminated string starting at": "Missing a closing quotation mark in string.",
+    "Invalid control character at": "Invalid encoding in string.",
+    "Invalid \\escape": "Invalid escape character in string.",
+    "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
+}
+
+
+def parse(body: bytes) -> Any:
+    """The first JSON value of a body: whatever follows is ignored, and of equal keys the first counts.
+
+    `NaN` and `Infinity` are numbers; bytes that are no UTF-8 pass through strings unharmed.
+
+    Raises:
+      ServingError: if there is none.
+    """
+    text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    start = len(text) - len(text.lstrip(" \t\r\n"))
+    if start == len(text):
+        at = f". at offset: {start}" if start else ""
+        raise invalid(f"JSON Parse error: The document is empty{at}")
+    try:
+        value, _ = _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        raise invalid(f"JSON Parse error: {_message(error, text)} at offset: {_offset(error, text)}") from error
+    except _TooBigError as error:
+        raise invalid(
+            f"JSON Parse error: Number too big to be stored in double. at offset: {text.find(str(error))}"
+        ) from error
+    except (RecursionError, ValueError) as error:
+        raise invalid(f"JSON Parse error: the document is nested too deeply or a number too long: {error}") from error
+    if "\\ud" in text.lower():
+        _check_surrogates(text)
+    return value
+
+
+def debug_text(value: Any, level: int = 0) -> str:
+    """A value as errors show it: objects over several lines, lists on one."""
+    if isinstance(value, dict):
+        if not value:
+            return "{}"
+        inner, outer = " " * 4 * (level + 1), " " * 4 * level
+        members = [f"{inner}{json.dumps(key)}: {debug_text(item, level + 1)}" for key, item in value.items()]
+        return "{\n" + ",\n".join(members) + f"\n{outer}}}"
+    if isinstance(value, list):
+        return "[" + ", ".join(debug_text(item, level + 1) for item in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def error_text(error: ServingError) -> str:
+    """The body of a refusal."""
+    return '{\n    "error": ' + json.dumps(error.message, ensure_ascii=False) + "\n}"
+
+
+def encoded(text: str) -> bytes:
+    """Text with the bytes that came in through `parse` as they were."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _first_of_equal_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    return dict(reversed(pairs)) if len(dict(pairs)) != len(pairs) else dict(pairs)
+
+
+class _TooBigError(ValueError):
+    """A number that no double holds; as infinity it would be taken for the token."""
+
+
+def _float(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise _TooBigError(text)
+    return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys, parse_float=_float)
+
+
+def _message(error: json.JSONDecodeError, text: str) -> str:
+    if error.msg == "Expecting ',' delimiter":
+        in_list = _innermost_bracket(text[: error.pos]) == "["
+        return "Missing a comma or ']' after an array element." if in_list else _AFTER_MEMBER
+    return _MESSAGES.get(error.msg, error.msg)
+
+
+def _offset(error: json.JSONDecodeError, text: str) -> int:
+    """Behind those characters that could have begun a literal: `nan` goes wrong at its `a`."""
+    if error.msg != "Expecting value":
+        return error.pos
+    rest = text[error.pos : error.pos + 8]
+    return error.pos + max(len(os.path.commonprefix([rest, literal])) for literal in _LITERALS)
+
+
+def _check_surrogates(text: str) -> None:
+    """Refuses half a character: an escape can express it, and UTF-8 cannot."""
+    expected = -1  # Where the second half must stand, if there was a first one.
+    for escape in _ESCAPE.finditer(text):
+        code = int(escape[1] or "0", 16)
+        second = 0xDC00 <= code <= 0xDFFF
+        if second != (escape.start() == expected) or (expected >= 0 and not second):
+            raise _half_character(escape.start() if expected < 0 else expected - 6)
+        expected = escape.end() if 0xD800 <= code <= 0xDBFF else -1
+    if expected >= 0:
+        raise _half_character(expected - 6)
+
+
+def _half_character(offset: int) -> ServingError:
+    return invalid(f"JSON Parse error: The surrogate pair in string is invalid. at offset: {offset}")
+
+
+def _innermost_bracket(text: str) -> str:
+    open_brackets = []
+    for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", text)):
+        if bracket in "[{":
+            open_brackets.append(bracket)
+        elif open_brackets:
+            open_brackets.pop()
+    return open_brackets[-1] if open_brackets else ""

@@ -1,0 +1,125 @@
+"""A call of a signature over gRPC, and from the warm-up file: what is checked before the session sees it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework import tensor_pb2, types_pb2
+from tensorflow.core.protobuf import meta_graph_pb2
+from tensorflow_serving.apis import predict_pb2
+
+from export.server.errors import ServingError, invalid
+from export.server.servable import DEFAULT_SIGNATURE, Servable
+
+# The names that TensorFlow Serving tells.
+_DTYPE_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
+
+
+def predict(
+    servable: Servable, request: predict_pb2.PredictRequest, timeout: float, largest: int
+) -> predict_pb2.PredictResponse:
+    """Answers a request; the caller fills in name and version of the model.
+
+    Args:
+      servable: that the request asks for.
+      request: as it came.
+      timeout: seconds.
+      largest: bytes that an input may take once it is unpacked; a few bytes can declare any size.
+
+    Raises:
+      ServingError: for a request that does not fit the signature, or whatever the graph says against it.
+    """
+    signature = request.model_spec.signature_name or DEFAULT_SIGNATURE
+    definition = servable.signatures.get(signature)
+    if definition is None:
+        raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{signature}" not found.')
+    for output in definition.outputs.values():
+        if output.dtype == types_pb2.DT_INVALID:
+            # The signature that initialises a loaded model is an operation without outputs.
+            raise ServingError(
+                "OUT_OF_RANGE", f"Node '{output.name}' (type: 'NoOp', num of outputs: 0) does not have output 0"
+            )
+    _check_names(definition, request.inputs)
+    outputs = _chosen_outputs(definition, request.output_filter)
+    inputs = {name: _decoded(name, tensor, largest) for name, tensor in request.inputs.items()}
+    _check_dtypes(definition, request.inputs)
+    answer = servable.run(signature, inputs, outputs, timeout)
+    response = predict_pb2.PredictResponse()
+    response.model_spec.signature_name = signature
+    for name, array in answer.items():
+        response.outputs[name].CopyFrom(tf.make_tensor_proto(array))
+    return response
+
+
+def dtype_name(dtype: int) -> str:
+    """A DataType as TensorFlow Serving names it."""
+    name = tf.as_dtype(dtype).name
+    return _DTYPE_NAMES.get(name, name)
+
+
+def _check_names(definition: meta_graph_pb2.SignatureDef, inputs: Mapping[str, tensor_pb2.TensorProto]) -> None:
+    wanted, sent = sorted(definition.inputs), sorted(inputs)
+    if len(wanted) != len(sent):
+        extra = [name for name in sent if name not in definition.inputs]
+        missing = [name for name in wanted if name not in inputs]
+        raise invalid(
+            f"input size does not match signature: {len(sent)}!={len(wanted)} len({_set(sent)}) != len({_set(wanted)})."
+            f" Sent extra: {_set(extra)}. Missing but required: {_set(missing)}."
+        )
+    for name in wanted:
+        if name not in inputs:
+            raise invalid(
+                f"Signature input alias: {name}(feed name: {definition.inputs[name].name}) not found in request and no "
+                f"default value provided. Inputs expected to be in the request {_set(sent)}, or default input alias "
+                "set: "
+            )
+
+
+def _check_dtypes(definition: meta_graph_pb2.SignatureDef, inputs: Mapping[str, tensor_pb2.TensorProto]) -> None:
+    for index, name in enumerate(sorted(inputs)):
+        wanted, sent = definition.inputs[name].dtype, inputs[name].dtype
+        if wanted != sent:
+            raise invalid(f"Expects arg[{index}] to be {dtype_name(wanted)} but {dtype_name(sent)} is provided")
+
+
+def _chosen_outputs(definition: meta_graph_pb2.SignatureDef, chosen: Iterable[str]) -> list[str]:
+    outputs: list[str] = []
+    for name in chosen:
+        if name not in definition.outputs:
+            raise invalid(
+                f"output tensor alias not found in signature: {name} Outputs expected to be in the set "
+                f"{_set(sorted(definition.outputs))}."
+            )
+        if name in outputs:
+            raise invalid(f"duplicate output tensor alias: {name}")
+        outputs.append(name)
+    return outputs or sorted(definition.outputs)
+
+
+def _decoded(name: str, tensor: tensor_pb2.TensorProto, largest: int) -> np.ndarray:
+    try:
+        size = tf.as_dtype(tensor.dtype).size or 1
+        # The bytes of a string cannot be declared, but each element takes a pointer and an object.
+        size = 32 if tensor.dtype == tf.string.as_datatype_enum else size
+    except TypeError as error:
+        raise invalid(f"tensor parsing error: {name}") from error
+    dimensions = [dimension.size for dimension in tensor.tensor_shape.dim]
+    if min(dimensions, default=0) < 0:
+        raise invalid(f"tensor parsing error: {name}")
+    if math.prod(dimensions) * size > largest:
+        raise ServingError(
+            "RESOURCE_EXHAUSTED",
+            f"input {name} declares the shape {dimensions}, which takes more than the {largest} bytes that a message "
+            "may have. Send fewer examples at a time, or start the server with a larger --max_message_bytes.",
+        )
+    try:
+        return tf.io.parse_tensor(tensor.SerializeToString(), tf.as_dtype(tensor.dtype)).numpy()
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        raise invalid(f"tensor parsing error: {name}") from error
+
+
+def _set(names: Iterable[str]) -> str:
+    return "{" + ",".join(names) + "}"

@@ -1,0 +1,92 @@
+"""A server that is full, out of time, or told to stop."""
+
+from __future__ import annotations
+
+import socket
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+
+from tests.export.server.running import running
+from tests.export.server.tiny_models import write_halver
+
+PREDICT = "/v1/models/halver:predict"
+# As many as keep one thread busy until the test has seen it.
+_LONG = 2_000_000
+_ENDLESS = 2**31 - 1
+
+
+def count(number):
+    return {"signature_name": "count", "inputs": [number]}
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("limited") / "halver"
+    directory.mkdir()
+    write_halver(directory / "1", 1.0)
+    return directory
+
+
+def test_full_out_of_time_and_draining(model_dir, tmp_path):
+    flags = [f"--model_dir={model_dir}", "--max_concurrent_requests=2", "--max_queued_requests=0", "--cors"]
+    with running(*flags, "--timeout_seconds=20", log=tmp_path / "log") as server, ThreadPoolExecutor(2) as pool:
+        _, _, headers = server.rest("POST", PREDICT, {"instances": [1]}, {"Origin": "http://example.com"})
+        assert headers["access-control-allow-origin"] == "*"
+
+        over_rest = pool.submit(_until_let_in, server, count(_LONG))
+        over_grpc = pool.submit(_until_let_in_over_grpc, server)
+        refused = _until_full(server)
+        assert refused[0] == 429 and "answers 2 requests at once" in refused[1]["error"]
+        with pytest.raises(grpc.RpcError) as caught:
+            server.predict("halver", x=np.float32([1]))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert not over_rest.done() and not over_grpc.done()
+
+        assert server.stop() == 0
+        assert over_rest.result()[:2] == (200, {"outputs": [_LONG]})
+        assert over_grpc.result()["n"].tolist() == [_LONG]
+
+
+def test_a_request_that_takes_too_long_is_stopped(model_dir, tmp_path):
+    with running(f"--model_dir={model_dir}", "--timeout_seconds=0.5", log=tmp_path / "log") as server:
+        status, body, _ = server.rest("POST", PREDICT, count(_ENDLESS))
+        assert (status, body) == (504, {"error": "Timed out waiting for notification"})
+        assert server.rest("POST", PREDICT, {"instances": [1]})[0] == 200
+        # So is one whose body does not come.
+        with socket.create_connection(("127.0.0.1", server.rest_port), timeout=60) as connection:
+            connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{{".encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 504 ")
+        # A port that is taken is said at once.
+        with (
+            pytest.raises(AssertionError, match="did not start"),
+            running(f"--model_dir={model_dir}", f"--rest_port={server.rest_port}", log=tmp_path / "second"),
+        ):
+            pass
+        assert "Choose another --rest_port" in (tmp_path / "second").read_text()
+
+
+def _until_let_in(server, body):
+    """The short requests of `_until_full` take a place at times."""
+    while (answer := server.rest("POST", PREDICT, body))[0] == 429:
+        pass
+    return answer
+
+
+def _until_let_in_over_grpc(server):
+    while True:
+        try:
+            return server.predict("halver", "count", n=np.int32([_LONG]))
+        except grpc.RpcError as error:
+            if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
+                raise
+
+
+def _until_full(server):
+    for _ in range(10_000):
+        answer = server.rest("POST", PREDICT, {"instances": [1]})
+        if answer[0] != 200:
+            return answer
+    raise AssertionError("the long request never began.")
