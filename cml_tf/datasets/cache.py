@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from cml_tf.datasets.base import digest
+from cml_tf.files import atomic_file
 
 ENVIRONMENT_VARIABLE = "CML_TF_CACHE"
 # What NumPy and zipfile raise on damaged files, depending on where the damage is.
@@ -62,15 +62,6 @@ def _read(path: Path) -> dict[str, np.ndarray]:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     members: Any = arrays
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        with open(temporary, "xb") as file:
-            np.savez(file, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with atomic_file(path) as file:
+        np.savez(file, **members)
