@@ -15,7 +15,7 @@ from export import status
 from export.errors import ExportError
 from export.exportable import Exportable
 from export.request_files import Request
-from export.specifications import ADAPT, BYTES, DEFAULT, PREDICT, answer_name, target_name
+from export.specifications import ADAPT, BYTES, DEFAULT, INITIAL, PREDICT, answer_name, target_name
 
 
 class Reference:
@@ -66,10 +66,13 @@ class Reference:
         if signature == PREDICT:
             return {answer: self._predict(inputs["adapted_state"], inputs["query_inputs"]), **ok}
         support, query = self._examples(inputs)
+        fingerprint = {"model_fingerprint": np.array(self._fingerprint, np.int32)}
+        if signature == INITIAL:
+            return {"adapted_state": self._initial(support).numpy(), **fingerprint, **ok}
         state, before, after = (tensor.numpy() for tensor in self._adapt(support))
         ok |= {"support_loss_before": before, "support_loss_after": after}
         if signature == ADAPT:
-            return {"adapted_state": state, "model_fingerprint": np.array(self._fingerprint, np.int32), **ok}
+            return {"adapted_state": state, **fingerprint, **ok}
         size = inputs.get("query_size", len(query))
         rows = self._predict(state, query[:size])
         return {answer: np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)]), **ok}
@@ -96,6 +99,16 @@ class Reference:
             return adapted.pack(), model.support_loss(unadapted, support), model.support_loss(adapted, support)
 
         return tf.function(adapt, autograph=False, reduce_retracing=True)
+
+    @cached_property
+    def _initial(self) -> Any:
+        model = self._model
+        initial = model.rule.initial(model.learner)
+
+        def unadapted(support: Examples) -> tf.Tensor:
+            return model.rule.with_steps(0).adapt(model.learner, initial, support, ()).pack()
+
+        return tf.function(unadapted, autograph=False, reduce_retracing=True)
 
     def _predict(self, state: np.ndarray, query: np.ndarray) -> np.ndarray:
         if not len(query):

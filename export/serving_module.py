@@ -17,6 +17,7 @@ from export.specifications import (
     ADAPT,
     BYTES,
     DEFAULT,
+    INITIAL,
     PADDED,
     PREDICT,
     Specifications,
@@ -70,6 +71,7 @@ class ServingModule(tf.Module):
             PADDED: graph.adapt_and_predict,
             BYTES: partial(self._adapt_and_predict_files, graph),
             ADAPT: graph.adapt,
+            INITIAL: graph.initial_state,
             PREDICT: graph.predict,
         }[signature]
         # The loop sees one task at a time: no operation can mix tasks, so neighbours cannot change an answer.

@@ -11,7 +11,7 @@ import tensorflow as tf
 from export.exportable import Exportable
 
 DEFAULT, PADDED, BYTES = "serving_default", "adapt_and_predict_padded", "adapt_and_predict_bytes"
-ADAPT, PREDICT = "adapt", "predict"
+ADAPT, PREDICT, INITIAL = "adapt", "predict", "initial_state"
 
 Specifications = dict[str, tf.TensorSpec]
 
@@ -46,6 +46,7 @@ def input_specifications(model: Exportable) -> dict[str, Specifications]:
         DEFAULT: {**support, **query},
         PADDED: {**support, **query, "support_size": sizes, "query_size": sizes},
         ADAPT: support,
+        INITIAL: support,
         PREDICT: {**state, **query},
     }
     if model.takes_images:
@@ -73,5 +74,11 @@ def output_specifications(model: Exportable) -> dict[str, Specifications]:
         "model_fingerprint": tf.TensorSpec([], tf.int32),
     }
     whole = {**answer, **status, **losses}
-    signatures = {DEFAULT: whole, PADDED: whole, ADAPT: {**state, **status, **losses}, PREDICT: {**answer, **status}}
+    signatures = {
+        DEFAULT: whole,
+        PADDED: whole,
+        ADAPT: {**state, **status, **losses},
+        INITIAL: {**state, **status},
+        PREDICT: {**answer, **status},
+    }
     return {**signatures, BYTES: whole} if model.takes_images else signatures

@@ -84,17 +84,20 @@ class TaskGraph:
 
         def healthy() -> Tensors:
             adaptation = self._adapt(support)
-            sound = adaptation.sound
-            losses = {name: tf.where(sound, loss, 0.0) for name, loss in adaptation.losses.items()}
-            state = tf.where(sound, adaptation.state, 0.0)
-            fingerprint = tf.where(sound, self._fingerprint, 0)
-            return {"adapted_state": state, "model_fingerprint": fingerprint, "status": _ok_if(sound), **losses}
+            losses = {name: tf.where(adaptation.sound, loss, 0.0) for name, loss in adaptation.losses.items()}
+            return {**self._state(adaptation.state, adaptation.sound), **losses}
 
-        def faulty(fault: tf.Tensor) -> Tensors:
-            state = tf.zeros([self._model.state_size])
-            return {"adapted_state": state, "model_fingerprint": tf.constant(0), "status": fault, **_no_losses()}
+        return _unless(first_fault(faults), healthy, lambda fault: {**self._no_state(fault), **_no_losses()})
 
-        return _unless(first_fault(faults), healthy, faulty)
+    def initial_state(self, inputs: Tensors) -> Tensors:
+        """What `adapt` would give if it made no inner step: `predict` with it shows what adaptation changes."""
+        support, faults = self._support(inputs)
+
+        def healthy() -> Tensors:
+            state = self._unadapted(support).pack()
+            return self._state(state, finite(state))
+
+        return _unless(first_fault(faults), healthy, self._no_state)
 
     def predict(self, inputs: Tensors) -> Tensors:
         """Answers `query_inputs` from an adapted state."""
@@ -137,6 +140,18 @@ class TaskGraph:
         else:
             faults[status.NON_FINITE_INPUT] |= ~finite(support.targets)
         return support, faults
+
+    def _state(self, state: tf.Tensor, sound: tf.Tensor) -> Tensors:
+        fingerprint = tf.where(sound, self._fingerprint, 0)
+        return {
+            "adapted_state": tf.where(sound, state, 0.0),
+            "model_fingerprint": fingerprint,
+            "status": _ok_if(sound),
+        }
+
+    def _no_state(self, fault: tf.Tensor) -> Tensors:
+        state = tf.zeros([self._model.state_size])
+        return {"adapted_state": state, "model_fingerprint": tf.constant(0), "status": fault}
 
     def _adapt(self, support: Examples) -> _Adaptation:
         model = self._model

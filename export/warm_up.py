@@ -11,7 +11,7 @@ import tensorflow as tf
 from export.exportable import Exportable
 from export.reference import Reference
 from export.request_files import Request
-from export.specifications import ADAPT, BYTES, DEFAULT, PADDED, PREDICT, input_specifications, target_name
+from export.specifications import ADAPT, BYTES, DEFAULT, INITIAL, PADDED, PREDICT, input_specifications, target_name
 
 _SEED = 20240604
 
@@ -53,6 +53,7 @@ def _requests(model: Exportable, bucket: Bucket, reference: Reference, generator
         Request(DEFAULT, {**support, **query}),
         Request(PADDED, {**support, **query, **sizes}),
         adapt,
+        Request(INITIAL, support),
         Request(PREDICT, {**state, **query}),
     ]
     if BYTES in input_specifications(model):

@@ -156,6 +156,7 @@ def _training(results: QuickstartResults) -> Section:
         ("validation classes", f"{counts['validation']} Greek letters"),
         ("test classes", f"{counts['test']} Armenian and Georgian letters"),
         ("learner", f"four convolutional blocks of {config.learner.filters} filters and a linear head"),
+        ("normalisation", _normalisation_words(config)),
         ("episodes in training", _episode_words(config, config.dataset.queries)),
         ("episodes in test", _episode_words(config, config.eval.queries or config.dataset.queries)),
         (
@@ -168,8 +169,9 @@ def _training(results: QuickstartResults) -> Section:
         ("seeds", f"{config.seed} for training, {config.eval.seed} for test episodes"),
     )
     note = (
-        "The settings are the paper's where it gives any; the budget, the outer rate and the number of queries in "
-        "training are not: they are what a few minutes on two cores allow. The configurations in configs/ train longer."
+        "The settings are the paper's where it gives any; the normalisation, the budget, the outer rate and the number "
+        "of queries in training are not: the first judges each query by itself, as a server is asked; the others "
+        "are what a few minutes on two cores allow. The configurations in configs/ train longer."
     )
     return Section("What was trained", (note,), Table(("setting", "value"), settings))
 
@@ -228,6 +230,12 @@ def _sinusoid(results: QuickstartResults) -> Section:
 def _episode_words(config: ConfigDict, queries: int) -> str:
     ways, shots = config.dataset.ways, config.dataset.shots
     return f"{ways} classes, {_count(shots, 'support example')} and {queries} queries of each"
+
+
+def _normalisation_words(config: ConfigDict) -> str:
+    if config.learner.normalisation == "support":
+        return "by statistics of the support set, so that no answer depends on other queries"
+    return "by statistics of the batch at hand (the paper's), so that answers depend on the other queries"
 
 
 def _count(number: int, noun: str) -> str:

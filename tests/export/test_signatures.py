@@ -61,13 +61,19 @@ def test_served_equals_in_process(name, request):
     inputs = inputs_of(served.model, tasks=2)
     answer = served("serving_default", **inputs)
     adapted = served("adapt", **support_only(inputs))
+    initial = served("initial_state", **support_only(inputs))
+    before = served("predict", **state_of(initial), query_inputs=inputs["query_inputs"])
     output = next(key for key in answer if key in ("probabilities", "predictions"))
+    assert initial["status"].tolist() == before["status"].tolist() == [0, 0]
     assert answer["status"].tolist() == adapted["status"].tolist() == [0, 0]
     for task in range(2):
         support, targets, query = (array[task] for array in inputs.values())
         expected = served.in_process.adapt(support, targets)
         np.testing.assert_allclose(answer[output][task], expected.predict(query), **CLOSE)
         np.testing.assert_allclose(adapted["adapted_state"][task], expected.packed(), **CLOSE)
+        unadapted = served.in_process.adapt(support, targets, steps=0)
+        np.testing.assert_allclose(initial["adapted_state"][task], unadapted.packed(), **CLOSE)
+        np.testing.assert_allclose(before[output][task], unadapted.predict(query), **CLOSE)
     predicted = served("predict", **state_of(adapted), query_inputs=inputs["query_inputs"])
     np.testing.assert_allclose(predicted[output], answer[output], **CLOSE)
     whole = served("adapt_and_predict_padded", **inputs, **sizes([6, 6], [4, 4]))
@@ -113,6 +119,7 @@ def test_names_dtypes_and_shapes_are_those_of_the_design(images):
         "serving_default": ["support_inputs", "support_labels", "query_inputs"],
         "adapt_and_predict_padded": ["support_inputs", "support_labels", "query_inputs", "support_size", "query_size"],
         "adapt": ["support_inputs", "support_labels"],
+        "initial_state": ["support_inputs", "support_labels"],
         "predict": ["adapted_state", "model_fingerprint", "query_inputs"],
         "adapt_and_predict_bytes": ["support_inputs_bytes", "support_labels", "query_inputs_bytes"],
     }
