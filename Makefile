@@ -7,6 +7,7 @@
 #   make build-files  write the BUILD files anew
 #   make lock         resolve the lock files anew, keeping versions that still fit (UPGRADE=--upgrade: newest ones)
 #   make clean        remove .venv, caches and build products; runs/ stays
+# WORKERS=N runs the tests in N processes (2; each takes up to 3 GB).
 # PYTHON=/path/to/python chooses the Python that .venv is made with.
 
 SHELL := /bin/sh
@@ -14,8 +15,11 @@ PYTHON ?=
 export PYTHON
 
 VENV_PYTHON := .venv/bin/python
+WORKERS ?= 2
 UV_VERSION := 0.13.9
 UPGRADE ?=
+# A file's tests share what is costly to make, so they stay in one process.
+PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 COMPILE := build/lock-tool/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
@@ -29,13 +33,13 @@ quickstart: .venv/.installed-runtime
 	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m cml_tf.quickstart --workdir=runs/quickstart
 
 test: lint
-	$(VENV_PYTHON) -m pytest
+	$(PYTEST)
 
 test-slow: .venv/.installed-dev
-	$(VENV_PYTHON) -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-all: lint
-	$(VENV_PYTHON) -m pytest -m ""
+	$(PYTEST) -m ""
 
 lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m ruff check

@@ -6,9 +6,7 @@ on sine waves, and writes `report.html` with its pictures. Finished runs are not
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -23,6 +21,7 @@ from cml_tf.experiments.runs import RunError, evaluate_run, train_run
 from cml_tf.reporting.quickstart_page import QuickstartResults, percent, points, reading
 from cml_tf.reporting.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, WAVE_STEPS, Plan
 from cml_tf.reporting.quickstart_report import REPORT, write_report
+from cml_tf.reporting.stages import Stages, duration
 
 _WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Gets the runs maml, cml and sinusoid, and the report.")
 _STEPS = flags.DEFINE_integer(
@@ -33,8 +32,6 @@ _WAVE_STEPS = flags.DEFINE_integer(
 )
 _EPISODES = flags.DEFINE_integer("episodes", 600, "Test episodes of each evaluation.", 2)
 _VERBOSE = flags.DEFINE_integer("verbose", 1, "0 no progress bars, 1 progress bars, 2 one line an epoch.", 0, 2)
-
-_STAGES = 6
 
 
 def main(arguments: list[str]) -> None:
@@ -62,24 +59,22 @@ def quickstart(plan: Plan, console: Console, verbose: int) -> None:
     """
     check_workdir(plan)
     started = time.perf_counter()
-    with _stage(console, 1, "Drawing the letters (kept for later runs)"):
+    stages = Stages(console, 6)
+    with stages.stage("Drawing the letters (kept for later runs)"):
         load_dataset("glyphs")
-    for number, (name, what) in enumerate(
-        (
-            (MAML, "Training MAML on Latin and Cyrillic letters"),
-            (CML, "Training CML on the same episodes"),
-            (SINUSOID, "Training CML on sine waves"),
-        ),
-        start=2,
+    for name, what in (
+        (MAML, "Training MAML on Latin and Cyrillic letters"),
+        (CML, "Training CML on the same episodes"),
+        (SINUSOID, "Training CML on sine waves"),
     ):
         config = plan.config(name)
-        with _stage(console, number, f"{what}, {config.train.steps} meta-steps"):
+        with stages.stage(f"{what}, {config.train.steps} meta-steps"):
             _fresh_graph()
             train_run(config, plan.run_directory(name), verbose)
-    with _stage(console, 5, f"Scoring all runs on {plan.episodes} test episodes"):
+    with stages.stage(f"Scoring all runs on {plan.episodes} test episodes"):
         evaluations = {name: _evaluate(plan, name) for name in (MAML, CML)}
         wave_scores = {steps: _evaluate(plan, SINUSOID, steps) for steps in WAVE_STEPS}
-    with _stage(console, 6, "Drawing pictures and writing the report"):
+    with stages.stage("Drawing pictures and writing the report"):
         results = write_report(plan, evaluations, wave_scores)
     _conclude(console, plan, results, time.perf_counter() - started)
 
@@ -109,14 +104,6 @@ def _fresh_graph() -> None:
     keras.backend.clear_session()
 
 
-@contextlib.contextmanager
-def _stage(console: Console, number: int, what: str) -> Iterator[None]:
-    console.print(f"\n[bold]{number}/{_STAGES}[/bold]  {what} ...")
-    started = time.perf_counter()
-    yield
-    console.print(f"     [green]done[/green] in {_duration(time.perf_counter() - started)}")
-
-
 def _conclude(console: Console, plan: Plan, results: QuickstartResults, seconds: float) -> None:
     table = Table(title=f"Letters of unseen scripts, {results.difference.episodes} episodes")
     table.add_column("run")
@@ -127,15 +114,11 @@ def _conclude(console: Console, plan: Plan, results: QuickstartResults, seconds:
     console.print()
     console.print(table)
     console.print(reading(results.difference), highlight=False)
-    console.print(f"\nReport: [bold]{plan.workdir / REPORT}[/bold], after {_duration(seconds)}. What to type next:")
+    console.print(f"\nReport: [bold]{plan.workdir / REPORT}[/bold], after {duration(seconds)}. What to type next:")
     for command in plan.next_commands():
         # Commands are to be copied: neither wrapped nor coloured nor taken for markup.
         console.print(f"\n  # {command.purpose}", highlight=False, markup=False)
         console.print(f"  {command.text}", highlight=False, markup=False, soft_wrap=True)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 60 else f"{int(seconds) // 60} min {int(seconds) % 60} s"
 
 
 if __name__ == "__main__":

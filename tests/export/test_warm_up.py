@@ -16,7 +16,7 @@ from export.warm_up import Bucket, shape_buckets, warm_up_requests
 def test_records_are_what_the_server_parses(images):
     path = str(images.directory / EXTRA / WARM_UP)
     records = [prediction_log_pb2.PredictionLog.FromString(r.numpy()) for r in tf.data.TFRecordDataset(path)]
-    assert [record.WhichOneof("log_type") for record in records] == ["predict_log"] * 5
+    assert [record.WhichOneof("log_type") for record in records] == ["predict_log"] * 6
     requests = [record.predict_log.request for record in records]
     assert {request.model_spec.name for request in requests} == {"small"}
     assert {request.model_spec.signature_name for request in requests} == set(input_specifications(images.model))
