@@ -57,7 +57,7 @@ def load_image_folder(root: str = "", image_size: Sequence[int] = (84, 84), chan
     folders = _by_split_file(base) if (base / SPLIT_FILE).exists() else _by_split_folder(base)
     _check_disjoint(folders)
     # All folders are looked through before the first image is decoded: decoding may take minutes.
-    files = {split: {name: _image_files(path) for name, path in classes.items()} for split, classes in folders.items()}
+    files = {split: {name: image_files(path) for name, path in classes.items()} for split, classes in folders.items()}
     return ImageDataset.from_pools("image_folder", {split: _pool(files[split], size, channels) for split in SPLITS})
 
 
@@ -76,12 +76,12 @@ def _by_split_folder(base: Path) -> dict[str, dict[str, Path]]:
             f"{base} must hold the folders train, validation and test, or a {SPLIT_FILE}; missing: "
             f"{', '.join(missing)}."
         )
-    return {split: {folder.name: folder for folder in _class_folders(base / split)} for split in SPLITS}
+    return {split: {folder.name: folder for folder in class_folders(base / split)} for split in SPLITS}
 
 
 def _by_split_file(base: Path) -> dict[str, dict[str, Path]]:
     splits = _read_splits(base / SPLIT_FILE)
-    present = {folder.name: folder for folder in _class_folders(base)}
+    present = {folder.name: folder for folder in class_folders(base)}
     named = {name for names in splits.values() for name in names}
     absent = sorted(named - set(present))
     if absent:
@@ -110,7 +110,7 @@ def _read_splits(path: Path) -> dict[str, list[str]]:
     return splits
 
 
-def _class_folders(path: Path) -> list[Path]:
+def class_folders(path: Path) -> list[Path]:
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
         raise DatasetError(f"{path} must hold a folder for every class, found none.")
@@ -129,7 +129,7 @@ def _check_disjoint(folders: Mapping[str, Mapping[str, Path]]) -> None:
             owner[name] = split
 
 
-def _image_files(folder: Path) -> list[str]:
+def image_files(folder: Path) -> list[str]:
     visible = sorted(entry.path for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
     images = [path for path in visible if path.lower().endswith(SUFFIXES)]
     if not images:

@@ -1,0 +1,9 @@
+"""Asks a server to learn from a few examples: TensorFlow Serving, or `python -m export.serve`."""
+
+from export.client.adapted import Adapted
+from export.client.answers import Answer
+from export.client.connection import Settings
+from export.client.errors import ClientError, RequestError, TaskError
+from export.client.few_shot_client import FewShotClient
+
+__all__ = ["Adapted", "Answer", "ClientError", "FewShotClient", "RequestError", "Settings", "TaskError"]

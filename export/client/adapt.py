@@ -1,0 +1,40 @@
+"""Adapts once: `python -m export.client.adapt --model=NAME --support=DIR|FILE.npz --output=TASK.npz [--address ...]`.
+
+The file holds what the server learned from the support examples; `python -m export.client.predict --adapted=TASK.npz`
+asks with it, any number of times.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from cml_tf.command_line import fail, run
+from export.client.connection_flags import client
+from export.client.errors import ClientError
+from export.client.examples import read_support
+
+_SUPPORT = flags.DEFINE_string("support", None, "One folder of images a class, or an .npz.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "File that gets the adapted task (.npz).", required=True)
+
+
+def main(arguments: list[str]) -> None:
+    """Adapts and writes the file."""
+    del arguments
+    try:
+        support = read_support(Path(_SUPPORT.value))
+        with client() as server:
+            adapted = server.adapt(support.inputs, support.targets)
+        adapted.save(_OUTPUT.value)
+    except (ClientError, OSError) as error:
+        fail(str(error))
+    to = "" if adapted.class_names is None else f" of {', '.join(adapted.class_names)}"
+    print(
+        f"{adapted.model} version {adapted.version} adapted to {len(support.names)} examples{to}: support loss "
+        f"{adapted.loss_before:.4f} before, {adapted.loss_after:.4f} after; written to {_OUTPUT.value}"
+    )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,88 @@
+"""A task that a server has adapted to: a few numbers that any number of queries can be asked with, also tomorrow."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.client.errors import ClientError
+
+# Raise when a key changes its meaning.
+_FORMAT = 1
+_KINDS = {
+    "format": "i",
+    "model": "U",
+    "version": "i",
+    "class_names": "U",
+    "classification": "b",
+    "adapted_state": "f",
+    "model_fingerprint": "i",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted:
+    """What `adapt` of the server gave for one task.
+
+    Attributes:
+      model: its name.
+      version: that adapted, and that must answer.
+      class_names: of labels 0, 1, ...; None for a regression.
+      state: the adapted state, float32 `[state]`.
+      fingerprint: of the variables of that version.
+      loss_before: support loss before the first inner step.
+      loss_after: support loss after the last one.
+    """
+
+    model: str
+    version: int
+    class_names: tuple[str, ...] | None
+    state: np.ndarray
+    fingerprint: int
+    loss_before: float = float("nan")
+    loss_after: float = float("nan")
+
+    def save(self, path: str | Path) -> None:
+        """Writes an .npz file, which appears whole or not at all."""
+        # Here, because it loads TensorFlow, which nothing else needs over REST.
+        from cml_tf.files import atomic_file
+
+        with atomic_file(Path(path)) as file:
+            np.savez(
+                file,
+                format=_FORMAT,
+                model=self.model,
+                version=self.version,
+                class_names=np.array(self.class_names or (), str),
+                classification=self.class_names is not None,
+                adapted_state=self.state,
+                model_fingerprint=self.fingerprint,
+            )
+
+    @classmethod
+    def load(cls, path: str | Path) -> Adapted:
+        """Reads what `save` wrote.
+
+        Raises:
+          ClientError: if the file is none, is damaged, or holds something else.
+        """
+        try:
+            with np.load(Path(path), allow_pickle=False) as file:
+                arrays = {name: file[name] for name in _KINDS}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ClientError(f"{path} must be a file that the client's adapt wrote: {error}") from error
+        wrong = [name for name, kind in _KINDS.items() if arrays[name].dtype.kind != kind]
+        flat = all(arrays[name].ndim == (name in ("class_names", "adapted_state")) for name in _KINDS)
+        if wrong or not flat or arrays["format"] != _FORMAT:
+            raise ClientError(f"{path} is not of format {_FORMAT} of this client: adapt again.")
+        names = tuple(str(name) for name in arrays["class_names"])
+        return cls(
+            str(arrays["model"]),
+            int(arrays["version"]),
+            names if arrays["classification"] else None,
+            arrays["adapted_state"].astype(np.float32, copy=False),
+            int(arrays["model_fingerprint"]),
+        )

@@ -1,0 +1,116 @@
+"""One model on one server, over either protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+from urllib.parse import SplitResult, urlsplit
+
+import numpy as np
+
+from export.client.errors import ClientError
+from export.client.interface import Interface
+
+SCHEMES = ("grpc", "grpcs", "http", "https")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a client talks.
+
+    Attributes:
+      timeout: seconds that one attempt may take.
+      attempts: how often a request is sent at most, from 1 to 5, while the server is unreachable or busy.
+      ca_certificate: PEM file of who vouches for the server; None for those that the system trusts.
+      certificate: PEM file of the client itself, for servers that ask for one; None for none.
+      key: PEM file of its private key.
+    """
+
+    timeout: float = 30.0
+    attempts: int = 4
+    ca_certificate: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.timeout > 0:
+            raise ClientError(f"timeout must be a positive number of seconds, received {self.timeout}.")
+        if self.attempts not in range(1, 6):
+            raise ClientError(f"attempts must be from 1 to 5, received {self.attempts}.")
+        if (self.certificate is None) != (self.key is None):
+            raise ClientError("certificate and key belong together: give both or neither.")
+        for path in (self.ca_certificate, self.certificate, self.key):
+            if path is not None and not path.is_file():
+                raise ClientError(f"{path} must be a PEM file, and is no file.")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which version answers: a number, a label, or (neither) the newest."""
+
+    version: int | None = None
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.version is not None and self.label is not None:
+            raise ClientError("choose a version or a label, not both.")
+
+
+class Connection(Protocol):
+    """Raises RequestError for what the server refuses or does not answer in time."""
+
+    def interface(self, choice: Choice) -> Interface:
+        """What the chosen version takes and gives."""
+
+    def predict(
+        self, choice: Choice, signature: str, inputs: Mapping[str, np.ndarray], dtypes: Mapping[str, str]
+    ) -> dict[str, np.ndarray]:
+        """Runs a signature.
+
+        Args:
+          choice: of the version.
+          signature: its name.
+          inputs: with task axis, by name; bytes as arrays of objects.
+          dtypes: of the outputs, by name.
+        """
+
+    def close(self) -> None:
+        """Ends it."""
+
+
+def connect(address: str, model: str, settings: Settings) -> Connection:
+    """Makes a connection; nothing is sent yet.
+
+    Args:
+      address: `grpc://host:8500`, `http://host:8501`, or `grpcs` and `https` for the same over TLS.
+      model: its name on the server.
+      settings: how to talk.
+
+    Raises:
+      ClientError: if the address is none.
+    """
+    if not model:
+        raise ClientError("the name of a model is needed; the server's start line tells it.")
+    parts = _parts(address)
+    if parts.scheme in ("grpc", "grpcs"):
+        # TensorFlow's protocol buffers load TensorFlow; REST does without.
+        from export.client.grpc_connection import GrpcConnection
+
+        return GrpcConnection(parts.netloc, model, parts.scheme == "grpcs", settings)
+    from export.client.rest_connection import RestConnection
+
+    return RestConnection(address.rstrip("/"), model, settings)
+
+
+def _parts(address: str) -> SplitResult:
+    expected = "the address must be like grpc://127.0.0.1:8500 or http://127.0.0.1:8501 (grpcs, https: over TLS)"
+    try:
+        parts = urlsplit(address)
+        complete = parts.scheme in SCHEMES and parts.hostname and (parts.port or parts.scheme.startswith("http"))
+    except ValueError as error:
+        raise ClientError(f"{expected}, received {address!r}: {error}.") from error
+    if not complete or parts.query or parts.fragment or parts.username:
+        raise ClientError(f"{expected}, received {address!r}.")
+    return parts

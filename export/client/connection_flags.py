@@ -1,0 +1,43 @@
+"""The flags that both programs of the client have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from absl import flags
+
+from export.client.connection import Settings
+from export.client.few_shot_client import FewShotClient
+
+_ADDRESS = flags.DEFINE_string(
+    "address", "grpc://127.0.0.1:8500", "grpc://HOST:PORT or http://HOST:PORT; grpcs and https for TLS."
+)
+_MODEL = flags.DEFINE_string("model", None, "Name of the model on the server.")
+_VERSION = flags.DEFINE_integer("version", None, "Version that answers; the newest by default.", 1)
+_LABEL = flags.DEFINE_string("version_label", None, "Instead: a label, such as stable.")
+_TIMEOUT = flags.DEFINE_float("timeout_seconds", 30.0, "That an attempt may take.")
+_ATTEMPTS = flags.DEFINE_integer("attempts", 4, "At most, while the server is unreachable or busy.", 1, 5)
+_AUTHORITY = flags.DEFINE_string("ca_certificate", None, "PEM file of who vouches for the server.")
+_CERTIFICATE = flags.DEFINE_string("certificate", None, "PEM file of the client, for servers that ask for one.")
+_KEY = flags.DEFINE_string("key", None, "PEM file of its private key.")
+
+
+def client(model: str | None = None) -> FewShotClient:
+    """A client as the flags say.
+
+    Args:
+      model: its name, where a file tells it; --model then may be left out.
+
+    Raises:
+      ClientError: if a flag is no good.
+    """
+    settings = Settings(
+        _TIMEOUT.value, _ATTEMPTS.value, *(_path(flag.value) for flag in (_AUTHORITY, _CERTIFICATE, _KEY))
+    )
+    return FewShotClient(
+        _ADDRESS.value, _MODEL.value or model or "", settings, version=_VERSION.value, version_label=_LABEL.value
+    )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None

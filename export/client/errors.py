@@ -1,0 +1,63 @@
+"""What can go wrong for somebody who asks a server; every message says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from export.status import MEANINGS, OK
+
+# By the names of gRPC's codes; REST's are translated into them.
+_REMEDIES = {
+    "CANCELLED": "The server was stopped while it worked; ask again.",
+    "DEADLINE_EXCEEDED": "Allow more time (--timeout_seconds), or send fewer examples at a time.",
+    "INVALID_ARGUMENT": "Is the model an export of this project, and the request for this version of it?",
+    "NOT_FOUND": "Check the model's name and version against what the server's status page lists.",
+    "RESOURCE_EXHAUSTED": "The server is busy or the message is too large for it: ask later, or send fewer examples.",
+    "UNAVAILABLE": "Check the address, and that the server runs and speaks this protocol at this port.",
+    "UNIMPLEMENTED": "The port speaks another protocol, or the server has no such call.",
+}
+_OTHERWISE = "The log of the server may say more."
+
+
+class ClientError(Exception):
+    """What the caller can mend."""
+
+
+class RequestError(ClientError):
+    """A request that was not answered.
+
+    Args:
+      code: name of the gRPC code.
+      message: of the server, or of the library that could not reach it.
+      remedy: what to do; by default what usually helps with this code.
+
+    Attributes:
+      code: the same.
+      message: the same.
+    """
+
+    def __init__(self, code: str, message: str, remedy: str = "") -> None:
+        super().__init__(f"{code}: {message.strip().rstrip('.')}. {remedy or _REMEDIES.get(code, _OTHERWISE)}")
+        self.code = code
+        self.message = message
+
+
+class TaskError(ClientError):
+    """A task that the server could not do: its `status` is not 0.
+
+    Args:
+      statuses: of every task of the request.
+
+    Attributes:
+      statuses: the same.
+    """
+
+    def __init__(self, statuses: Sequence[int]) -> None:
+        faulty = {task: status for task, status in enumerate(statuses) if status != OK}
+        of_task = "" if len(statuses) == 1 else "of task {} "
+        told = (
+            f"status {status} {of_task.format(task)}({MEANINGS.get(status, 'unknown to this client')})"
+            for task, status in faulty.items()
+        )
+        super().__init__("the server could not do the task: " + " ".join(told))
+        self.statuses = tuple(statuses)

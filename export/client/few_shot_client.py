@@ -1,0 +1,164 @@
+"""Adapts and predicts on a server, with arrays or image files in and class names out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from export.client.adapted import Adapted
+from export.client.answers import Answer, among
+from export.client.connection import Choice, Settings, connect
+from export.client.errors import ClientError, RequestError, TaskError
+from export.client.inputs import are_files, as_examples, as_files, as_targets
+from export.client.interface import Interface
+
+_WHOLE, _FILES, _ADAPT, _PREDICT = "serving_default", "adapt_and_predict_bytes", "adapt", "predict"
+
+
+class FewShotClient:
+    """Speaks of one task at a time; may be used from several threads over gRPC.
+
+    Inputs are arrays `[examples, ...]` in the value range of the model card, or, for images, the bytes of PNG or JPEG
+    files, one an example. Targets are class names (or numbers) `[examples]`, or numbers `[examples, outputs]` for a
+    regression. Classes are numbered by their sorted names; there may be fewer of them than the model's ways.
+
+    Args:
+      address: `grpc://host:8500`, `http://host:8501`, or `grpcs` and `https` for the same over TLS.
+      model: its name on the server.
+      settings: timeout, attempts, certificates.
+      version: that answers; the newest by default.
+      version_label: instead, a label.
+
+    Raises:
+      ClientError: if one of these is no good. All methods raise it for inputs that cannot be sent, RequestError for
+        requests that were not answered, TaskError for tasks that the server could not do.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        settings: Settings | None = None,
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+    ) -> None:
+        self.model = model
+        self._choice = Choice(version, version_label)
+        self._connection = connect(address, model, settings or Settings())
+        self._interfaces: dict[Choice, Interface] = {}
+
+    def __enter__(self) -> FewShotClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._connection.close()
+
+    def interface(self) -> Interface:
+        """What the chosen version takes and gives now."""
+        return self._interface(self._choice)
+
+    def adapt_and_predict(self, support_inputs: Any, support_targets: Any, query_inputs: Any) -> Answer:
+        """Adapts to the support examples and answers the queries, in one request.
+
+        Args:
+          support_inputs: `[support, ...]`, or the bytes of files.
+          support_targets: class names, or numbers `[support, outputs]`.
+          query_inputs: `[queries, ...]`, or the bytes of files.
+        """
+        interface = self._interface(self._choice)
+        targets, names = as_targets(support_targets, interface, len(support_inputs))
+        if not len(query_inputs):
+            return _no_answer(interface, names)
+        # Over the wire files are a fraction of what their pixels are.
+        signature = _FILES if are_files(support_inputs) and are_files(query_inputs) else _WHOLE
+        if signature == _FILES:
+            support, query = (as_files(examples, interface) for examples in (support_inputs, query_inputs))
+            inputs = {"support_inputs_bytes": support, "query_inputs_bytes": query}
+        else:
+            support, query = (as_examples(examples, interface) for examples in (support_inputs, query_inputs))
+            inputs = {"support_inputs": support, "query_inputs": query}
+        outputs = self._predict(self._choice, interface, signature, {**inputs, interface.targets: targets})
+        return _answer(outputs, interface, names)
+
+    def adapt(self, support_inputs: Any, support_targets: Any) -> Adapted:
+        """Adapts to the support examples; see `adapt_and_predict`.
+
+        What comes back belongs to one version of the model, so it asks that version by its number.
+        """
+        self._interfaces.pop(self._choice, None)
+        interface = self._interface(self._choice)
+        targets, names = as_targets(support_targets, interface, len(support_inputs))
+        inputs = {"support_inputs": as_examples(support_inputs, interface), interface.targets: targets}
+        outputs = self._predict(Choice(interface.version), interface, _ADAPT, inputs)
+        return Adapted(
+            self.model,
+            interface.version,
+            names,
+            outputs["adapted_state"][0],
+            int(outputs["model_fingerprint"][0]),
+            float(outputs["support_loss_before"][0]),
+            float(outputs["support_loss_after"][0]),
+        )
+
+    def predict(self, adapted: Adapted, query_inputs: Any) -> Answer:
+        """Answers queries from what `adapt` gave; it asks the version that had adapted.
+
+        Args:
+          adapted: of this model.
+          query_inputs: `[queries, ...]`, or the bytes of files.
+        """
+        if adapted.model != self.model:
+            raise ClientError(f"the task was adapted by the model {adapted.model}, not by {self.model}: ask that one.")
+        choice = Choice(adapted.version)
+        try:
+            interface = self._interface(choice)
+            if not len(query_inputs):
+                return _no_answer(interface, adapted.class_names)
+            inputs = {
+                "adapted_state": adapted.state[None],
+                "model_fingerprint": np.array([adapted.fingerprint], np.int32),
+                "query_inputs": as_examples(query_inputs, interface),
+            }
+            outputs = self._predict(choice, interface, _PREDICT, inputs)
+        except RequestError as error:
+            if error.code != "NOT_FOUND":
+                raise
+            raise RequestError(
+                error.code,
+                error.message,
+                f"The task was adapted by version {adapted.version} of {adapted.model}, which is not served any more: "
+                "adapt again.",
+            ) from error
+        return _answer(outputs, interface, adapted.class_names)
+
+    def _interface(self, choice: Choice) -> Interface:
+        if choice not in self._interfaces:
+            self._interfaces[choice] = self._connection.interface(choice)
+        return self._interfaces[choice]
+
+    def _predict(
+        self, choice: Choice, interface: Interface, signature: str, inputs: dict[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        outputs = self._connection.predict(choice, signature, inputs, interface.dtypes[signature])
+        statuses: Sequence[int] = outputs["status"].tolist()
+        if any(statuses):
+            raise TaskError(statuses)
+        return outputs
+
+
+def _no_answer(interface: Interface, names: tuple[str, ...] | None) -> Answer:
+    # JSON cannot say which shape an array of nothing has, so it is not sent.
+    return Answer(np.zeros((0, interface.outputs if names is None else len(names)), np.float32), names)
+
+
+def _answer(outputs: dict[str, np.ndarray], interface: Interface, names: tuple[str, ...] | None) -> Answer:
+    values = outputs[interface.answer][0]
+    # Ways without an example are answers to nothing.
+    return Answer(values if names is None else among(values, len(names)), names)

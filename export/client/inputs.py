@@ -1,0 +1,94 @@
+"""What users have, as the server takes it: one task, float32 examples or files, numbered classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from export.client.errors import ClientError
+from export.client.interface import Interface
+
+
+def are_files(examples: Any) -> bool:
+    """Whether these are the contents of files; nothing at all are none."""
+    return len(examples) > 0 and all(isinstance(example, bytes) for example in examples)
+
+
+def as_files(examples: Any, interface: Interface) -> np.ndarray:
+    """Contents of files as objects `[1, examples]`."""
+    _check_takes_files(interface)
+    files = np.empty((1, len(examples)), object)
+    files[0] = examples
+    return files
+
+
+def as_examples(examples: Any, interface: Interface) -> np.ndarray:
+    """Arrays, or the contents of files, as float32 `[1, examples, ...]`."""
+    if are_files(examples):
+        _check_takes_files(interface)
+        return decoded(examples, interface.input_shape)[None]
+    try:
+        array = np.asarray(examples, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ClientError(f"inputs must be numbers, or the bytes of image files: {error}") from error
+    if array.shape[1:] != interface.input_shape or array.ndim != 1 + len(interface.input_shape):
+        raise ClientError(
+            f"inputs must have the shape [examples, {', '.join(map(str, interface.input_shape))}], received "
+            f"{list(array.shape)}."
+        )
+    return array[None]
+
+
+def as_targets(targets: Any, interface: Interface, examples: int) -> tuple[np.ndarray, tuple[str, ...] | None]:
+    """Targets with task axis, and the names of the classes if these are classes.
+
+    Raises:
+      ClientError: if there are more classes than ways, fewer than two, or not one target an example.
+    """
+    if len(targets) != examples or examples == 0:
+        raise ClientError(f"every support example needs one target: received {examples} and {len(targets)}.")
+    if not interface.classification:
+        return _numbers(targets, interface.outputs), None
+    given = [str(name) for name in targets]
+    names = tuple(sorted(set(given)))
+    if not 2 <= len(names) <= interface.outputs:
+        raise ClientError(
+            f"the model tells 2 to {interface.outputs} classes apart, received {len(names)}: {', '.join(names[:10])}. "
+            "Leave some out, or export a model of more ways."
+        )
+    number = {name: label for label, name in enumerate(names)}
+    return np.array([[number[name] for name in given]], np.int32), names
+
+
+def _numbers(targets: Any, outputs: int) -> np.ndarray:
+    try:
+        array = np.asarray(targets, np.float32)
+    except (TypeError, ValueError) as error:
+        raise ClientError(f"the targets of a regression must be numbers: {error}") from error
+    if array.ndim == 1 and outputs == 1:
+        array = array[:, None]
+    if array.ndim != 2 or array.shape[1] != outputs:
+        raise ClientError(f"targets must have the shape [support, {outputs}], received {list(array.shape)}.")
+    return array[None]
+
+
+def _check_takes_files(interface: Interface) -> None:
+    if not interface.takes_files:
+        shape = ", ".join(map(str, interface.input_shape))
+        raise ClientError(f"this model takes no image files but arrays [examples, {shape}], for instance from an .npz.")
+
+
+def decoded(files: Any, input_shape: tuple[int, ...]) -> np.ndarray:
+    """As training, evaluation and the exported graph decode: by the one function, which needs TensorFlow."""
+    from cml_tf.datasets.errors import DatasetError
+    from cml_tf.datasets.image_files import decode_contents
+    from cml_tf.datasets.preprocessing import scale
+
+    height, width, channels = input_shape
+    names = [f"file {position}" for position in range(len(files))]
+    try:
+        images = decode_contents(files, names=names, image_size=(height, width), channels=channels)
+    except DatasetError as error:
+        raise ClientError(str(error)) from error
+    return scale(images).numpy()

@@ -1,0 +1,67 @@
+"""Asks: `python -m export.client.predict --adapted=TASK.npz --query=DIR|FILE [--address --output_format=FORMAT]`.
+
+With `--support=DIR|FILE.npz --model=NAME` in the place of `--adapted` it adapts and predicts in one request. The answer
+goes to the standard output, or to `--output`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from absl import flags
+
+from cml_tf.command_line import fail, run
+from cml_tf.files import write_text
+from export.client.adapted import Adapted
+from export.client.answers import Answer
+from export.client.connection_flags import client
+from export.client.contact_sheet import contact_sheet
+from export.client.errors import ClientError
+from export.client.examples import ExampleSet, read_queries, read_support
+from export.client.tables import as_json, as_table
+
+_QUERY = flags.DEFINE_string("query", None, "An image, a folder of images, or an .npz.", required=True)
+_ADAPTED = flags.DEFINE_string("adapted", None, "File that export.client.adapt wrote.")
+_SUPPORT = flags.DEFINE_string("support", None, "Instead: one folder of images a class, or an .npz.")
+_FORMAT = flags.DEFINE_enum("output_format", "table", ["table", "json", "html"], "html: a page with the images.")
+_OUTPUT = flags.DEFINE_string("output", None, "File for the answer; the standard output by default.")
+
+
+def main(arguments: list[str]) -> None:
+    """Asks and shows the answer."""
+    del arguments
+    if (_ADAPTED.value is None) == (_SUPPORT.value is None):
+        fail("tell what the task is: either --adapted=TASK.npz or --support=DIR.")
+    try:
+        queries = read_queries(Path(_QUERY.value))
+        support = read_support(Path(_SUPPORT.value)) if _SUPPORT.value else None
+        _show(_rendered(_answer(support, queries), queries, support))
+    except (ClientError, OSError) as error:
+        fail(str(error))
+
+
+def _answer(support: ExampleSet | None, queries: ExampleSet) -> Answer:
+    if support is not None:
+        with client() as server:
+            return server.adapt_and_predict(support.inputs, support.targets, queries.inputs)
+    adapted = Adapted.load(str(_ADAPTED.value))
+    with client(adapted.model) as server:
+        return server.predict(adapted, queries.inputs)
+
+
+def _rendered(answer: Answer, queries: ExampleSet, support: ExampleSet | None) -> str:
+    if _FORMAT.value == "html":
+        return contact_sheet(answer, queries, support)
+    return as_json(answer, queries) if _FORMAT.value == "json" else as_table(answer, queries)
+
+
+def _show(text: str) -> None:
+    if _OUTPUT.value:
+        write_text(Path(_OUTPUT.value), text)
+    else:
+        sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    run(main)
