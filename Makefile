@@ -1,8 +1,9 @@
 # Needs Python 3.11 to 3.13, git and make; all else is installed into .venv from the lock files, once.
-#   make quickstart   meta-train CML and MAML on real images, compare them, write runs/quickstart/report.html
+#   make quickstart   meta-train CML and MAML on real images, compare them, write runs/quickstart/report.html, serve
 #   make test         what every change must pass: lint, types, the fast tests
 #   make test-slow    the tests marked slow
 #   make test-all     lint, types, every test
+#   make soak         three minutes of load on the embedded server, every answer checked (SOAK="--seconds=30" ...)
 #   make format       rewrite the sources to the house format
 #   make build-files  write the BUILD files anew
 #   make lock         resolve the lock files anew, keeping versions that still fit (UPGRADE=--upgrade: newest ones)
@@ -18,12 +19,13 @@ VENV_PYTHON := .venv/bin/python
 WORKERS ?= 2
 UV_VERSION := 0.13.9
 UPGRADE ?=
+SOAK ?=
 # A file's tests share what is costly to make, so they stay in one process.
 PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 COMPILE := build/lock-tool/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
-.PHONY: help quickstart test test-slow test-all lint format build-files lock clean force
+.PHONY: help quickstart test test-slow test-all soak lint format build-files lock clean force
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -31,6 +33,7 @@ help:
 # TensorFlow's native log tells a machine without a GPU several times that it has none; errors reach Python anyway.
 quickstart: .venv/.installed-runtime
 	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m cml_tf.quickstart --workdir=runs/quickstart
+	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m export.quickstart --workdir=runs/quickstart
 
 test: lint
 	$(PYTEST)
@@ -40,6 +43,9 @@ test-slow: .venv/.installed-dev
 
 test-all: lint
 	$(PYTEST) -m ""
+
+soak: .venv/.installed-runtime
+	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m benchmarks.serving.soak $(SOAK)
 
 lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m ruff check

@@ -76,13 +76,9 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
     if options.evaluate_episodes and options.evaluation:
         raise ExportError("give evaluate_episodes or evaluation, not both.")
     experiment = load_run(workdir, options.checkpoint)
-    try:
-        method = evaluation_method(experiment, options.steps, options.readout)
-    except ValueError as error:
-        raise ExportError(f"{workdir}: {error}") from error
-    model = Exportable(method, experiment.problem, experiment.data.value_range)
+    model = exportable(experiment, options)
     name = model_dir.resolve().name
-    metrics = _metrics(experiment, method, options)
+    metrics = _metrics(experiment, model.method, options)
     module = ServingModule(model)
     reference = Reference(model, module.fingerprint)
     warm_up = warm_up_requests(model, _buckets(experiment, model), reference)
@@ -98,6 +94,19 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
         check_version(draft.path, model, reference, warm_up, co_learner_names(experiment.trainer.method, model))
     assert draft.published is not None
     return draft.published
+
+
+def exportable(experiment: Experiment, options: Options) -> Exportable:
+    """What of a loaded run is exported.
+
+    Raises:
+      ExportError: if it cannot be served.
+    """
+    try:
+        method = evaluation_method(experiment, options.steps, options.readout)
+    except ValueError as error:
+        raise ExportError(f"this run cannot be exported so: {error}") from error
+    return Exportable(method, experiment.problem, experiment.data.value_range)
 
 
 def write_version(directory: Path, module: ServingModule, warm_up: Iterable[Request], name: str) -> None:

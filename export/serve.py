@@ -13,9 +13,12 @@ from pathlib import Path
 from absl import flags
 
 from cml_tf.command_line import fail, run
+from export.playground.site import address
 from export.server.embedded import Options, serve
 from export.server.errors import ServingError
 from export.server.model_config import ModelConfig, read_config
+from export.server.tensorflow_serving import EngineError, run_tensorflow_serving
+from export.server.tls import Tls, TlsError, from_config, from_files
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of the model; its versions are inside.")
 _MODEL_NAME = flags.DEFINE_string("model_name", None, "What clients call it; the name of --model_dir by default.")
@@ -37,16 +40,26 @@ _QUEUED = flags.DEFINE_integer("max_queued_requests", 256, "That wait for their 
 _GRACE = flags.DEFINE_float("grace_seconds", 30.0, "That requests in flight get at the end.", 0)
 _METRICS = flags.DEFINE_string("metrics_path", "/monitoring/prometheus/metrics", "For Prometheus; empty for none.")
 _CORS = flags.DEFINE_bool("cors", False, "Whether pages of any origin may read the answers of REST.")
+_PLAYGROUND = flags.DEFINE_bool("playground", False, "Whether the page to play with the models is there.")
 _HEALTH = flags.DEFINE_bool("enable_grpc_healthcheck_service", False, "Whether gRPC's health service is there.")
+_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file; both ports are encrypted then.")
+_KEY = flags.DEFINE_string("tls_key", None, "PEM file with the key of --tls_certificate.")
+_CLIENT_CA = flags.DEFINE_string("tls_client_ca", None, "PEM file; only clients that it has signed are let in.")
+_SSL_CONFIG = flags.DEFINE_string("ssl_config_file", None, "Instead: TensorFlow Serving's SSLConfig in text form.")
+_ENGINE = flags.DEFINE_enum(
+    "engine", "embedded", ["embedded", "tfserving"], "This server, or tensorflow_model_server from PATH."
+)
 
 
 def main(arguments: list[str]) -> None:
     """Serves until told to stop."""
     del arguments
     try:
+        if _ENGINE.value == "tfserving":
+            run_tensorflow_serving(flags.FLAGS, _models().values())
         options = _options()
         asyncio.run(serve(options, lambda grpc_port, rest_port: _tell(options, grpc_port, rest_port)))
-    except (ServingError, OSError) as error:
+    except (EngineError, ServingError, TlsError, OSError) as error:
         fail(str(error))
 
 
@@ -67,7 +80,22 @@ def _options() -> Options:
         metrics_path=_METRICS.value,
         cors=_CORS.value,
         health=_HEALTH.value,
+        playground=_PLAYGROUND.value,
+        tls=_tls(),
     )
+
+
+def _tls() -> Tls | None:
+    files = (_CERTIFICATE.value, _KEY.value, _CLIENT_CA.value)
+    if _SSL_CONFIG.value is not None:
+        if any(files):
+            fail("encrypt either with --ssl_config_file or with the --tls flags, received both.")
+        return from_config(Path(_SSL_CONFIG.value))
+    if not any(files):
+        return None
+    if _CERTIFICATE.value is None or _KEY.value is None:
+        fail("--tls_certificate and --tls_key must both be given to encrypt.")
+    return from_files(Path(_CERTIFICATE.value), Path(_KEY.value), Path(_CLIENT_CA.value) if _CLIENT_CA.value else None)
 
 
 def _models() -> dict[str, ModelConfig]:
@@ -88,7 +116,10 @@ def _models() -> dict[str, ModelConfig]:
 def _tell(options: Options, grpc_port: int, rest_port: int) -> None:
     host = f"[{options.host}]" if ":" in options.host else options.host
     names = ", ".join(options.models)
-    print(f"serving {names}: gRPC {host}:{grpc_port}, REST http://{host}:{rest_port}/v1/models", flush=True)
+    rest = f"{'https' if options.tls else 'http'}://{host}:{rest_port}"
+    print(f"serving {names}: gRPC {host}:{grpc_port}, REST {rest}/v1/models", flush=True)
+    for model in options.models if options.playground else ():
+        print(f"playground of {model}: {address(rest, model)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,14 @@ LAYERS = (
     ("cml_tf.command_line", "cml_tf.reporting"),
     ("cml_tf.train", "cml_tf.evaluate", "cml_tf.quickstart"),
     ("configs", "export"),
+    ("benchmarks",),
 )
 # Datasets stand beside the layers: they make episodes and know nothing of learning.
 BESIDE = {"cml_tf.datasets": ("cml_tf.datasets", "cml_tf.episodes", "cml_tf.problems", "cml_tf.files")}
 
 
 def modules() -> dict[str, Path]:
-    paths = [path for folder in ("cml_tf", "configs", "export") for path in (ROOT / folder).rglob("*.py")]
+    paths = [path for folder in ("cml_tf", "configs", "export", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
     return {name.removesuffix(".__init__"): path for path, name in names.items()}
 

@@ -15,21 +15,12 @@ from rich.console import Console
 
 from cml_tf.experiments.runs import RunError
 from cml_tf.quickstart import quickstart
-from cml_tf.reporting.quickstart_plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan
+from cml_tf.reporting.quickstart_plan import CML, MAML, SINUSOID
+from tests.helpers.small_quickstart import small_plan
 
 pytestmark = pytest.mark.slow
 
 _ROOT = Path(__file__).resolve().parent.parent
-_TINY = {"train.steps": 2, "train.validate_every": 1, "train.validation_episodes": 2, "train.meta_batch": 1}
-
-
-def _plan(workdir, **images):
-    return Plan(
-        workdir,
-        episodes=4,
-        images={**IMAGE_OVERRIDES, **_TINY, "learner.filters": 4, "eval.queries": 2, **images},
-        waves={**WAVE_OVERRIDES, **_TINY},
-    )
 
 
 def _quickstart(plan):
@@ -42,7 +33,7 @@ def _quickstart(plan):
 def finished(tmp_path_factory):
     """A finished quickstart: its directory, plan and what it printed."""
     workdir = tmp_path_factory.mktemp("quickstart")
-    plan = _plan(workdir)
+    plan = small_plan(workdir)
     return workdir, plan, _quickstart(plan)
 
 
@@ -78,7 +69,7 @@ def test_finished_runs_are_used_again_and_others_refused(finished):
     assert {path: path.stat().st_mtime_ns for path in workdir.glob("*/checkpoints/*")} == before
     assert (workdir / "report.html").read_text() == page
     with pytest.raises(RunError, match=r"train\.rate"):
-        _quickstart(_plan(workdir, **{"train.rate": 0.5}))
+        _quickstart(small_plan(workdir, **{"train.rate": 0.5}))
     assert (workdir / "report.html").read_text() == page
 
 

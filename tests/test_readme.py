@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/DECISIONS.md", "docs/METHODS.md", "docs/RESULTS.md")
 README, METHODS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/METHODS.md"))
 PROGRAMS = ("cml_tf.train", "cml_tf.evaluate", "export.savedmodel")
+# Blocks that ask a server are run by tests/export/test_documented_requests.py.
+SERVER = "127.0.0.1:850"
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
@@ -63,7 +65,8 @@ def blocks(document: str, language: str) -> list[Block]:
 
 
 def commands(runs: bool) -> list[str]:
-    lines = [line for block in blocks(README, "sh") if block.runs == runs for line in block.text.split("\n")]
+    shell = [block for block in blocks(README, "sh") if SERVER not in block.text]
+    lines = [line for block in shell if block.runs == runs for line in block.text.split("\n")]
     joined = re.sub(r" \\\n\s*", " ", "\n".join(lines))
     return [line for line in joined.split("\n") if line and not line.startswith(("#", "make"))]
 
@@ -90,6 +93,8 @@ def run_python(document: str, directory: Path) -> subprocess.CompletedProcess:
     """Runs all Python blocks; the lines keep the numbers they have in the document, for the sake of tracebacks."""
     lines = [""] * (document.count("\n") + 1)
     for block in blocks(document, "python"):
+        if SERVER in block.text:
+            continue
         text = block.text.splitlines()
         lines[block.line - 1 : block.line - 1 + len(text)] = text
     script = directory / "examples.py"

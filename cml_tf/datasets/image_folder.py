@@ -111,6 +111,7 @@ def _read_splits(path: Path) -> dict[str, list[str]]:
 
 
 def class_folders(path: Path) -> list[Path]:
+    """The folders in a folder, sorted by name, hidden ones passed over; raises DatasetError if there are none."""
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not folders:
         raise DatasetError(f"{path} must hold a folder for every class, found none.")
@@ -130,6 +131,7 @@ def _check_disjoint(folders: Mapping[str, Mapping[str, Path]]) -> None:
 
 
 def image_files(folder: Path) -> list[str]:
+    """The images in a folder, sorted by path, hidden files passed over; raises DatasetError if there are none."""
     visible = sorted(entry.path for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
     images = [path for path in visible if path.lower().endswith(SUFFIXES)]
     if not images:

@@ -82,11 +82,15 @@ class Plan:
         )
 
     def next_commands(self) -> tuple[Command, ...]:
-        """The three commands that a user would type next."""
+        """The commands that a user would type next."""
         cml, maml = self.run_directory(CML), self.run_directory(MAML)
         page = (self.workdir / "report.html").absolute().as_uri()
         return (
             Command("Look at the report:", f"{interpreter()} -m webbrowser {shlex.quote(page)}"),
+            Command(
+                "Export and serve CML, adapt through the server, and play with it on a page:",
+                _program("export.quickstart", workdir=self.workdir),
+            ),
             Command(
                 "Compare the two again, with five inner steps on each test episode:",
                 _program("cml_tf.evaluate", workdir=cml, compare=maml, steps=5),

@@ -21,7 +21,7 @@ class Settings:
     """How a client talks.
 
     Attributes:
-      timeout: seconds that one attempt may take.
+      timeout: seconds that one attempt may take (over gRPC: all of them together).
       attempts: how often a request is sent at most, from 1 to 5, while the server is unreachable or busy.
       ca_certificate: PEM file of who vouches for the server; None for those that the system trusts.
       certificate: PEM file of the client itself, for servers that ask for one; None for none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ from absl import logging
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from export.playground.site import Site
 from export.server.calls import Calls
 from export.server.catalogue import Catalogue
 from export.server.errors import ServingError
@@ -24,6 +26,8 @@ from export.server.metrics import Metrics
 from export.server.model_config import ModelConfig, read_config
 from export.server.rest import RestApi, application
 from export.server.servable import Servable
+from export.server.tls import Tls
+from export.server.unreadable_messages import RefuseUnreadable
 from export.server.warm_up import warm_up
 from export.server.workers import Workers
 
@@ -48,6 +52,8 @@ class Options:
       metrics_path: where Prometheus reads; empty for nowhere.
       cors: whether pages of any origin may read the answers.
       health: whether gRPC's health service is there.
+      playground: whether the playground's page is there.
+      tls: what both ports are encrypted with; None for plain text.
     """
 
     models: Mapping[str, ModelConfig]
@@ -65,6 +71,8 @@ class Options:
     metrics_path: str = "/monitoring/prometheus/metrics"
     cors: bool = False
     health: bool = False
+    playground: bool = False
+    tls: Tls | None = None
 
 
 async def serve(options: Options, ready: Callable[[int, int], None]) -> None:
@@ -95,6 +103,10 @@ async def serve(options: Options, ready: Callable[[int, int], None]) -> None:
         polling = asyncio.create_task(_poll(catalogue, options))
         while not rest_server.started and not rest_task.done():
             await asyncio.sleep(0.01)
+        # The lists of a large JSON body set off collections; with all of TensorFlow to look through, each takes longer
+        # than the request.
+        gc.collect()
+        gc.freeze()
         ready(grpc_port, rest_socket.getsockname()[1])
         await _until_stopped(stopping, rest_task, polling)
         polling.cancel()
@@ -136,8 +148,12 @@ def _bound(host: str, port: int) -> socket.socket:
 
 def _bind_grpc(server: grpc.aio.Server, options: Options) -> int:
     host = f"[{options.host}]" if ":" in options.host else options.host
+    address = f"{host}:{options.grpc_port}"
     try:
-        port = server.add_insecure_port(f"{host}:{options.grpc_port}")
+        if options.tls is not None:
+            port = server.add_secure_port(address, options.tls.credentials())
+        else:
+            port = server.add_insecure_port(address)
     except RuntimeError as error:
         port = 0
         logging.debug("%s", error)
@@ -151,12 +167,13 @@ def _bind_grpc(server: grpc.aio.Server, options: Options) -> int:
 
 def _grpc_server(calls: Calls, health: Health | None, options: Options) -> grpc.aio.Server:
     server = grpc.aio.server(
+        interceptors=[RefuseUnreadable()],
         options=[
             ("grpc.max_receive_message_length", options.largest),
             ("grpc.max_send_message_length", -1),
             # Two servers on one port would answer in turns.
             ("grpc.so_reuseport", 0),
-        ]
+        ],
     )
     prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(PredictionService(calls), server)
     model_service_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(calls), server)
@@ -166,13 +183,16 @@ def _grpc_server(calls: Calls, health: Health | None, options: Options) -> grpc.
 
 
 def _rest_config(calls: Calls, options: Options) -> uvicorn.Config:
+    site = Site(list(options.models)) if options.playground else None
+    tls = options.tls
     return uvicorn.Config(
-        application(RestApi(calls, options.metrics_path, options.cors)),
+        application(RestApi(calls, options.metrics_path, options.cors, site)),
         log_level="warning",
         access_log=False,
         server_header=False,
         lifespan="off",
         ws="none",
+        ssl_context_factory=(lambda *_: tls.context()) if tls is not None else None,
         timeout_graceful_shutdown=max(1, round(options.grace)),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ _RANGES = {"int64": (-(2**63), 2**63 - 1), "uint32": (0, 2**32 - 1), "uint64": (
 # Smaller integers pass through an int32 and wrap.
 _INT32 = (-(2**31), 2**31 - 1)
 _TYPE_NAMES = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number", type(None): "Null"}
+# NumPy has no more.
+_MOST_AXES = 64
 _BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
@@ -38,14 +41,31 @@ def dense_array(value: Any, dtype: int) -> np.ndarray:
         if not first:
             break
         first = first[0]
-    leaves: list[Any] = []
-    _flatten(value, 0, shape, leaves)
+    if len(shape) > _MOST_AXES:
+        raise invalid(f"lists may be nested {_MOST_AXES} deep, received {len(shape)} levels")
+    leaves = _regular_leaves(value, shape)
+    if leaves is None:
+        leaves = []
+        _flatten(value, 0, shape, leaves)
     return _array(leaves, dtype).reshape(shape)
 
 
 def is_bytes(value: Any) -> bool:
     """Whether a value is the object that stands for bytes."""
     return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("b64"), str)
+
+
+def _regular_leaves(value: Any, shape: list[int]) -> list[Any] | None:
+    """The leaves level by level, in a fraction of the time of `_flatten`; None where that has to say what is wrong.
+
+    Images of one channel are lists of one number each: there are as many lists as numbers.
+    """
+    level = [value]
+    for size in shape:
+        if set(map(type, level)) != {list} or set(map(len, level)) != {size}:
+            return None
+        level = list(chain.from_iterable(level))
+    return None if list in set(map(type, level)) else level
 
 
 def _flatten(value: Any, level: int, shape: list[int], leaves: list[Any]) -> None:

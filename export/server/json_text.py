@@ -10,6 +10,7 @@ from typing import Any
 
 from export.server.errors import ServingError, invalid
 
+_DEEPEST_SHOWN = 64
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _LITERALS = ("null", "true", "false", "NaN", "Infinity")
@@ -41,7 +42,8 @@ def parse(body: bytes) -> Any:
         at = f". at offset: {start}" if start else ""
         raise invalid(f"JSON Parse error: The document is empty{at}")
     try:
-        value, _ = _DECODER.raw_decode(text, start)
+        # Calling back for each of a hundred thousand numbers costs as much as reading them.
+        value, _ = (_STRICT if _may_be_too_big(text) else _PLAIN).raw_decode(text, start)
     except json.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {_message(error, text)} at offset: {_offset(error, text)}") from error
     except _TooBigError as error:
@@ -56,7 +58,9 @@ def parse(body: bytes) -> Any:
 
 
 def debug_text(value: Any, level: int = 0) -> str:
-    """A value as errors show it: objects over several lines, lists on one."""
+    """A value as errors show it: objects over several lines, lists on one, and dots for what is nested too deeply."""
+    if level > _DEEPEST_SHOWN:
+        return "..."
     if isinstance(value, dict):
         if not value:
             return "{}"
@@ -93,7 +97,19 @@ def _float(text: str) -> float:
     return value
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys, parse_float=_float)
+_STRICT = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys, parse_float=_float)
+_PLAIN = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys)
+_LONG_EXPONENT = re.compile(r"[eE]\+?[0-9]{3}")
+_BLOCK = 100
+
+
+def _may_be_too_big(text: str) -> bool:
+    """With two digits of exponent and less than two hundred others, no number is beyond a double.
+
+    Whatever has two hundred digits in a row has a whole block of them.
+    """
+    blocks = (text[at : at + _BLOCK] for at in range(0, len(text), _BLOCK))
+    return _LONG_EXPONENT.search(text) is not None or any(block.isdigit() for block in blocks)
 
 
 def _message(error: json.JSONDecodeError, text: str) -> str:

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 from tensorflow_serving.apis import model_pb2
 
+from export.playground.site import Site
 from export.server.calls import Calls
 from export.server.errors import ServingError, deadline_exceeded, invalid
 from export.server.json_predict import predict
@@ -46,12 +47,14 @@ class RestApi:
       calls: the server behind it.
       metrics_path: where Prometheus reads; empty for nowhere.
       cors: whether pages of any origin may read the answers.
+      site: the playground, or None if it is not served.
     """
 
-    def __init__(self, calls: Calls, metrics_path: str, cors: bool) -> None:
+    def __init__(self, calls: Calls, metrics_path: str, cors: bool, site: Site | None = None) -> None:
         self._calls = calls
         self._metrics_path = metrics_path
         self._cors = cors
+        self._site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI endpoint."""
@@ -79,7 +82,8 @@ class RestApi:
         if self._metrics_path and path == self._metrics_path and method in ("GET", "POST"):
             return Response(self._calls.metrics.text(), headers={"content-type": "text/plain"})
         if not path.lower().startswith("/v1/"):
-            return Response(_NOT_FOUND, 404, {"content-type": "text/html"})
+            page = self._site.answer(method, path) if self._site else None
+            return page or Response(_NOT_FOUND, 404, {"content-type": "text/html"})
         routes: list[tuple[str, re.Pattern[str], Callable[[Request, model_pb2.ModelSpec], Awaitable[Response]]]] = [
             ("POST", _PREDICT, self._predict),
             ("POST", _EXAMPLES, _refuse_examples),
@@ -89,7 +93,7 @@ class RestApi:
         for wanted, pattern, answer in routes:
             match = pattern.fullmatch(path)
             if method == wanted and match:
-                if int(match["version"] or 0) > _LARGEST_VERSION:
+                if _is_too_large(match["version"] or ""):
                     return _json(b"", 400)
                 return await answer(request, _spec(match))
         if method == "GET" and path.lower() == "/v1/models":
@@ -176,6 +180,12 @@ def _path(scope: Scope) -> str:
     raw = scope.get("raw_path", scope["path"].encode()).decode("latin-1")
     query = scope["query_string"].decode("latin-1")
     return f"{raw}?{query}" if query else raw
+
+
+def _is_too_large(version: str) -> bool:
+    # Python refuses to read numbers of thousands of digits.
+    digits = version.lstrip("0")
+    return len(digits) > len(str(_LARGEST_VERSION)) or int(digits or "0") > _LARGEST_VERSION
 
 
 def _spec(match: re.Match[str]) -> model_pb2.ModelSpec:

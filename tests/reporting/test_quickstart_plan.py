@@ -60,11 +60,12 @@ def test_trainings_by_hand_have_the_very_configuration_of_the_plan():
         assert _flat(config) == _flat(plan.config(name))
 
 
-def test_next_commands_are_three_name_what_exists_and_quote_what_needs_it(tmp_path, monkeypatch):
+def test_next_commands_name_what_exists_and_quote_what_needs_it(tmp_path, monkeypatch):
     monkeypatch.chdir(_ROOT)
     plan = Plan(tmp_path / "with space")
-    look, evaluate, train = plan.next_commands()
+    look, serve, evaluate, train = plan.next_commands()
     assert shlex.split(look.text)[-1] == (tmp_path / "with space" / "report.html").as_uri()
+    assert _arguments(serve.text) == ("export.quickstart", {"workdir": str(plan.workdir)})
     module, arguments = _arguments(evaluate.text)
     assert module == "cml_tf.evaluate"
     assert arguments["workdir"] == str(plan.run_directory(CML))

@@ -5,11 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
-import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +20,8 @@ from tensorflow_serving.apis import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
+
+from export.server.child import server_process
 
 ROOT = Path(__file__).resolve().parents[3]
 _PATIENCE = 120
@@ -94,26 +93,9 @@ class Running:
 @contextlib.contextmanager
 def running(*flags: str, log: Path) -> Iterator[Running]:
     """Starts a server on free ports; its standard error goes to `log`."""
-    with log.open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "export.serve", "--rest_port=0", "--grpc_port=0", *flags],
-            cwd=ROOT,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        match = re.search(r"gRPC (\S+), REST http://[^:]+:(\d+)/", line)
-        if match is None:
-            raise AssertionError(f"the server did not start: {line}{log.read_text()[-2000:]}")
-        server = Running(process, match[1], int(match[2]))
+    with server_process(flags, log) as started:
+        server = Running(started.process, started.grpc, int(started.rest.rpartition(":")[2]))
         yield server
         server.channel.close()
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        process.stdout.close()
+        # What a test leaves running has nothing left to finish.
+        started.process.kill()

@@ -1,0 +1,47 @@
+"""Exports of full size with random parameters: what a call costs does not depend on what was learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.learners import Learner, conv4, mlp
+from cml_tf.method import Method
+from cml_tf.objectives import QueryLoss
+from cml_tf.problems import Classification, Problem, Regression
+from export.exportable import Exportable
+from export.exporter import write_version
+from export.reference import Reference
+from export.serving_module import ServingModule
+from export.warm_up import Bucket, warm_up_requests
+
+WAYS, SHOTS, QUERIES = 5, 5, 15
+_STEPS, _RATE = 5, 0.01
+_IMAGE_SHAPE = (28, 28, 1)
+
+
+def write_images(directory: Path, filters: int = 64) -> None:
+    """A 5-way classifier of 28x28 images that makes five inner steps, as version `directory`."""
+    buckets = [Bucket(WAYS * SHOTS, WAYS * QUERIES), Bucket(WAYS, WAYS), Bucket(WAYS, 1)]
+    keras.utils.set_random_seed(0)
+    _write(directory, conv4(WAYS, _IMAGE_SHAPE, filters), Classification(WAYS), (0.0, 1.0), buckets)
+
+
+def write_waves(directory: Path) -> None:
+    """The regression on sine waves, 1-40-40-1, that makes five inner steps, as version `directory`."""
+    keras.utils.set_random_seed(0)
+    buckets = [Bucket(10, 100), Bucket(5, 10), Bucket(3, 1)]
+    _write(directory, mlp(1, (1,)), Regression(1), (-5.0, 5.0), buckets)
+
+
+def _write(
+    directory: Path, learner: Learner, problem: Problem, value_range: tuple[float, float], buckets: list[Bucket]
+) -> None:
+    method = Method(learner, GradientDescent(problem, SGD(_RATE), _STEPS), [QueryLoss(problem)])
+    model = Exportable(method, problem, value_range)
+    module = ServingModule(model)
+    requests = warm_up_requests(model, buckets, Reference(model, module.fingerprint))
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    write_version(directory, module, requests, directory.parent.name)

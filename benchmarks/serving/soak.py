@@ -1,0 +1,55 @@
+"""Load for minutes: `python -m benchmarks.serving.soak [--seconds=180 --clients=16 --output=FILE]`.
+
+Starts the embedded server with a regression and a classifier of full size. Half of the clients speak gRPC, half REST.
+They ask for every signature in many shapes, and every answer must be, bit for bit, the one that the same question got
+alone. Prints a table, and one JSON object as the last line. Exits with 1 on any error, or if the server's memory grows.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from benchmarks.serving.load import alone, load
+from benchmarks.serving.load_report import report, table
+from benchmarks.serving.models import write_images, write_waves
+from benchmarks.serving.questions import questions
+from benchmarks.serving.server_process import serving
+from cml_tf.command_line import run
+from cml_tf.files import write_json
+
+_SECONDS = flags.DEFINE_float("seconds", 180.0, "How long.", 1.0)
+_CLIENTS = flags.DEFINE_integer("clients", 16, "That ask at once.", 1, 256)
+_FILTERS = flags.DEFINE_integer("filters", 64, "Of each block of the classifier.", 1)
+_OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
+_QUESTIONS = 60
+
+
+def main(arguments: list[str]) -> None:
+    """Loads a server and prints what came of it."""
+    del arguments
+    with tempfile.TemporaryDirectory() as directory:
+        versions = [Path(directory) / name / "1" for name in ("waves", "images")]
+        write_waves(versions[0])
+        write_images(versions[1], _FILTERS.value)
+        asked = [q for version in versions for q in questions(version.parent.name, version, _QUESTIONS, seed=0)]
+        with serving(versions) as target:
+            expected = alone(target, asked)
+            result = report(load(target, asked, expected, _CLIENTS.value, _SECONDS.value), _CLIENTS.value)
+    Console().print(table(result))
+    for error in result["errors"][:10]:
+        print(f"error: {error}", file=sys.stderr)
+    if _OUTPUT.value:
+        write_json(Path(_OUTPUT.value), result)
+    print(json.dumps(result))
+    if result["errors"] or result["memory_grows"]:
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    run(main)

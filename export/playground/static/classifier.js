@@ -1,0 +1,113 @@
+// Classification of images: examples for each class, one adaptation, then queries against the adapted state.
+
+import { ClassRow } from "./class_row.js";
+import { PlaygroundError, show } from "./errors.js";
+import { Latest } from "./latest.js";
+import { Pad } from "./pad.js";
+import { Probabilities, renormalised } from "./probabilities.js";
+
+export class Classifier {
+  #rows;
+  #adapted = null;
+  #changes = 0;
+  #busy = false;
+
+  /**
+   * @param {HTMLElement} root the section of the page.
+   * @param {import("./rest.js").Rest} rest
+   * @param {{ways: number, shape: number[]}} model
+   */
+  constructor(root, rest, model) {
+    this.rest = rest;
+    const part = (name) => root.querySelector(`[data-part="${name}"]`);
+    const inverted = part("inverted");
+    this.examplePad = new Pad(part("example-pad"), model.shape, () => inverted.checked);
+    this.queryPad = new Pad(part("query-pad"), model.shape, () => inverted.checked);
+    this.#rows = Array.from({ length: model.ways }, (_, index) => {
+      const row = new ClassRow(part("classes"), index + 1, this.examplePad);
+      row.addEventListener("change", () => this.#examplesChanged());
+      row.addEventListener("rename", () => this.bars.rename());
+      return row;
+    });
+    [this.status, this.fault, this.queryFault] = ["status", "fault", "query-fault"].map(part);
+    this.bars = new Probabilities(part("bars"), part("answer"));
+    this.query = new Latest((signal) => this.#predict(signal), (error) => this.#queryFailed(error));
+    part("adapt").addEventListener("click", () => this.#adapt());
+    this.queryPad.addEventListener("change", () => this.#queryChanged());
+    inverted.addEventListener("change", () => [this.examplePad, this.queryPad].forEach((pad) => pad.refresh()));
+    part("colour-note").hidden = model.shape[2] === 1;
+    part("size").textContent = `${model.shape[0]} × ${model.shape[1]} pixels, ${model.ways} classes at most`;
+  }
+
+  #examplesChanged() {
+    this.#changes++;
+    this.fault.textContent = "";
+    const count = this.#rows.reduce((sum, row) => sum + row.pictures.length, 0);
+    const classes = this.#rows.filter((row) => row.pictures.length).length;
+    this.status.textContent = this.#adapted
+      ? "The examples have changed: adapt again to use them."
+      : `${count} ${count === 1 ? "example" : "examples"} of ${classes} ${classes === 1 ? "class" : "classes"}.`;
+  }
+
+  async #adapt() {
+    // Not disabled meanwhile: that would take the focus from those who use the keyboard.
+    if (this.#busy) return;
+    this.#busy = true;
+    this.fault.textContent = "";
+    try {
+      this.status.textContent = "Adapting …";
+      await this.#adaptTo(this.#rows.filter((row) => row.pictures.length));
+    } catch (error) {
+      this.#adapted = null;
+      this.bars.reset([]);
+      this.status.textContent = "Not adapted.";
+      show(this.fault, error);
+    } finally {
+      this.#busy = false;
+    }
+    this.#queryChanged();
+  }
+
+  async #adaptTo(used) {
+    if (used.length < 2) throw new PlaygroundError("Add examples of at least two classes first.");
+    const changes = this.#changes;
+    const pictures = used.flatMap((row) => row.pictures);
+    const start = performance.now();
+    const outputs = await this.rest.predict("adapt", {
+      support_inputs: [pictures],
+      support_labels: [used.flatMap((row, label) => row.pictures.map(() => label))],
+    });
+    const took = Math.round(performance.now() - start);
+    this.#adapted = { used, state: outputs.adapted_state, fingerprint: outputs.model_fingerprint };
+    this.bars.reset(used);
+    const [before, after] = [outputs.support_loss_before[0], outputs.support_loss_after[0]];
+    this.status.textContent = changes !== this.#changes
+      ? "The examples have changed while the model adapted: adapt again to use them."
+      : `Adapted to ${pictures.length} examples of ${used.length} classes in ${took} ms. ` +
+        `Loss on the examples: ${before.toFixed(3)} before, ${after.toFixed(3)} after.`;
+  }
+
+  #queryChanged() {
+    this.queryFault.textContent = "";
+    if (this.queryPad.picture === null) {
+      this.query.cancel();
+      this.bars.clear();
+    } else if (this.#adapted === null) {
+      this.queryFault.textContent = "Adapt to some examples first.";
+    } else {
+      this.query.request();
+    }
+  }
+
+  async #predict(signal) {
+    const { used, state, fingerprint } = this.#adapted;
+    const inputs = { adapted_state: state, model_fingerprint: fingerprint, query_inputs: [[this.queryPad.picture]] };
+    const { probabilities } = await this.rest.predict("predict", inputs, signal);
+    if (!signal.aborted) this.bars.show(renormalised(probabilities[0][0], used.length));
+  }
+
+  #queryFailed(error) {
+    this.bars.clear();
+    show(this.queryFault, error);
+  }
+}

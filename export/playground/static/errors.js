@@ -1,0 +1,44 @@
+// What went wrong, in words for the person at the page.
+
+/** An error whose message is fit to be shown as it is. */
+export class PlaygroundError extends Error {}
+
+// The statuses of export/status.py, as they concern somebody at this page.
+export const STATUS = {
+  1: "Adaptation diverged: it gave values that are not finite. Remove unusual examples, or export fewer inner steps.",
+  2: "A class number was outside of the model's classes. Use no more classes than the model has.",
+  3: "An input was not a finite number. Remove the example that was added last.",
+  4: "There was no example, or examples and their classes differed in number. Add an example.",
+  5: "The server has another version of the model by now. Adapt again.",
+};
+
+const HINTS = {
+  400: "The model and this page do not fit together.",
+  404: "Check the name of the model, and that a version of it is loaded.",
+  413: "Use fewer examples, or start the server with a larger --max_message_bytes.",
+  429: "The server is busy. Wait a moment and try again.",
+  501: "This server cannot do that; it must offer TensorFlow Serving's REST API.",
+  503: "The server is starting or stopping. Try again in a moment.",
+  504: "The server took too long. Use fewer examples, or start it with a larger --timeout_seconds.",
+};
+
+/** The error for an HTTP status and the server's own words. */
+export function httpError(status, message) {
+  const hint = HINTS[status] ?? "Look into the server's log.";
+  return new PlaygroundError(`The server answered ${status}: ${message || "no reason given"}. ${hint}`);
+}
+
+/** Raises what the statuses of an answer's tasks say, unless all are well. */
+export function checkStatus(statuses) {
+  const fault = statuses.find((status) => status !== 0);
+  if (fault !== undefined) {
+    throw new PlaygroundError(STATUS[fault] ?? `The model answered the unknown status ${fault}.`);
+  }
+}
+
+/** Shows an error in an element; what was only overtaken by a newer request says nothing. */
+export function show(element, error) {
+  if (error.name === "AbortError") return;
+  if (!(error instanceof PlaygroundError)) console.error(error);
+  element.textContent = error instanceof PlaygroundError ? error.message : `The page has a defect: ${error}`;
+}

@@ -1,0 +1,34 @@
+// What the metadata of a model says about it.
+
+import { PlaygroundError } from "./errors.js";
+
+/**
+ * @param {object} metadata the answer of the metadata endpoint.
+ * @returns {{kind: "images", ways: number, shape: number[]} | {kind: "curve", hasInitialState: boolean}}
+ *   `shape` is height, width and channels.
+ */
+export function describe(metadata) {
+  const signatures = metadata?.metadata?.signature_def?.signature_def ?? {};
+  const missing = ["adapt", "predict"].filter((name) => !(name in signatures));
+  if (missing.length) {
+    throw new PlaygroundError(
+      `This model has no signature ${missing.join(" and ")}: it is no export of cml_tf (python -m export.savedmodel).`,
+    );
+  }
+  const example = sizes(signatures.adapt.inputs.support_inputs).slice(2);
+  const { probabilities, predictions } = signatures.predict.outputs;
+  if (probabilities && example.length === 3 && [1, 3].includes(example[2])) {
+    return { kind: "images", ways: sizes(probabilities)[2], shape: example };
+  }
+  if (predictions && sizes(predictions)[2] === 1 && example.length === 1 && example[0] === 1) {
+    return { kind: "curve", hasInitialState: "initial_state" in signatures };
+  }
+  throw new PlaygroundError(
+    "The playground shows classifiers of grey or colour images, and regressions from one number to one number. " +
+      `This model ${probabilities ? "classifies" : "predicts from"} examples of shape [${example.join(", ")}].`,
+  );
+}
+
+function sizes(tensor) {
+  return tensor.tensor_shape.dim.map((axis) => Number(axis.size));
+}

@@ -1,0 +1,148 @@
+"""From a trained quickstart to a model that learns from requests: `python -m export.quickstart --workdir=DIR`.
+
+Exports the CML runs that `python -m cml_tf.quickstart` left in the directory, serves them, adapts through the server to
+letters of a script that the model never saw, and shows the address of the page to play with. At a terminal it serves
+on until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import keras
+from absl import flags
+from rich.console import Console
+
+from cml_tf.command_line import fail, run
+from cml_tf.experiments.runs import load_run
+from cml_tf.files import write_text
+from cml_tf.reporting.quickstart_plan import CML, SINUSOID, interpreter
+from cml_tf.reporting.stages import Stages
+from export.client import ClientError, FewShotClient
+from export.client.contact_sheet import contact_sheet
+from export.client.examples import read_queries, read_support
+from export.client.tables import accuracy
+from export.errors import ExportError
+from export.exporter import CARD, EXTRA, Options, export_run, exportable
+from export.playground.site import address
+from export.quickstart_letters import QUERIES, SUPPORT, write_letters
+from export.server.child import ServerFailed, ServerProcess, server_process
+from export.serving_module import ServingModule
+from export.versions import existing_versions
+
+_WORKDIR = flags.DEFINE_string("workdir", "runs/quickstart", "Where python -m cml_tf.quickstart has been.")
+_REST_PORT = flags.DEFINE_integer("rest_port", 0, "0 for any free one.", 0, 65535)
+_KEEP = flags.DEFINE_bool("keep_serving", None, "Whether to serve until Ctrl-C; by default at a terminal only.")
+
+MODELS, LETTERS, TASK, SHEET = "models", "letters", "task.npz", "letters.html"
+_QUERIES_A_LETTER = 15
+# What clients call the model of each run.
+_MODELS = {CML: "letters", SINUSOID: "waves"}
+
+
+def main(arguments: list[str]) -> None:
+    """Runs all stages."""
+    del arguments
+    keep = sys.stdout.isatty() if _KEEP.value is None else _KEEP.value
+    try:
+        quickstart(Path(_WORKDIR.value), Console(), _REST_PORT.value, keep)
+    except (ClientError, ExportError, ServerFailed) as error:
+        fail(str(error))
+
+
+def quickstart(workdir: Path, console: Console, rest_port: int, keep_serving: bool) -> None:
+    """Exports, serves, adapts.
+
+    Args:
+      workdir: of the finished quickstart.
+      console: where to say it.
+      rest_port: 0 for any free one.
+      keep_serving: whether to serve on until interrupted.
+
+    Raises:
+      RunError, ExportError: if a run is missing or cannot be exported.
+      ServerFailed, ClientError: if the models cannot be served and asked.
+    """
+    stages = Stages(console, 3)
+    with stages.stage("Exporting the two CML models, each with its adaptation inside"):
+        for name, model in _MODELS.items():
+            console.print(f"     {_exported(workdir / name, workdir / MODELS / model)}", highlight=False)
+    config = workdir / MODELS / "models.config"
+    write_text(config, _model_config(workdir / MODELS))
+    log = workdir / "serving.log"
+    flags_of_server = [f"--model_config_file={config}", f"--rest_port={rest_port}", "--playground"]
+    with contextlib.ExitStack() as stack:
+        with stages.stage("Serving them on this machine"):
+            server = stack.enter_context(server_process(flags_of_server, log))
+        with stages.stage("Adapting to letters of an unseen script, through the server"):
+            _adapt(workdir, server, console)
+        _conclude(console, workdir, config, server, keep_serving)
+        if keep_serving:
+            # Both processes of the terminal get the Ctrl-C; the server then finishes what is in flight.
+            with contextlib.suppress(KeyboardInterrupt):
+                raise ServerFailed(f"the server ended by itself ({server.process.wait()}): {log.read_text()[-2000:]}")
+
+
+def _exported(run: Path, model_dir: Path) -> Path:
+    """The version of a run; a run that has one is not exported again."""
+    keras.backend.clear_session()
+    newest = max(existing_versions(model_dir).items(), default=None)
+    if newest is not None:
+        card = json.loads((newest[1] / EXTRA / CARD).read_text(encoding="utf-8"))
+        if card["variables_sha256"] == ServingModule(exportable(load_run(run), Options())).digest:
+            return newest[1]
+    return export_run(run, model_dir)
+
+
+def _model_config(models: Path) -> str:
+    entries = (
+        f"  config {{ name: {json.dumps(model)} base_path: {json.dumps(str((models / model).resolve()))} "
+        'model_platform: "tensorflow" }\n'
+        for model in _MODELS.values()
+    )
+    return "model_config_list {\n" + "".join(entries) + "}\n"
+
+
+def _adapt(workdir: Path, server: ServerProcess, console: Console) -> None:
+    settings = load_run(workdir / CML).config.dataset
+    letters = workdir / LETTERS
+    names = write_letters(letters, settings.ways, settings.shots, _QUERIES_A_LETTER)
+    support, queries = read_support(letters / SUPPORT), read_queries(letters / QUERIES)
+    with FewShotClient(f"grpc://{server.grpc}", _MODELS[CML]) as client:
+        adapted = client.adapt(support.inputs, support.targets)
+        adapted.save(letters / TASK)
+        answer = client.predict(adapted, queries.inputs)
+    write_text(workdir / SHEET, contact_sheet(answer, queries, support))
+    share = accuracy(answer, queries)
+    assert share is not None
+    told = f"{len(support.names)} images given, {share:.0%} of {len(queries.names)} others told apart"
+    console.print(f"     {', '.join(sorted(names))}: {told}; see {workdir / SHEET}", highlight=False, soft_wrap=True)
+
+
+def _conclude(console: Console, workdir: Path, config: Path, server: ServerProcess, serving: bool) -> None:
+    letters, python = workdir / LETTERS, interpreter()
+    serve = shlex.join(["-m", "export.serve", f"--model_config_file={config}", "--playground"])
+    ask = shlex.join(
+        ["-m", "export.client.predict", f"--adapted={letters / TASK}", f"--query={letters / QUERIES}"]
+        + ([f"--address=grpc://{server.grpc}"] if serving else [])
+    )
+    lines = [f"\n  # Ask with what the server has learned from {letters / SUPPORT}:", f"  {python} {ask}"]
+    if serving:
+        pages = [f"  {address(server.rest, model)}" for model in _MODELS.values()]
+        lines = ["\nServing until Ctrl-C. Play with the models at", *pages, *lines]
+    else:
+        lines = ["\n  # Serve the models, with a page to play with them at the address that it prints:"] + [
+            f"  {python} {serve}",
+            *lines,
+        ]
+    for line in lines:
+        # To be copied: neither wrapped nor coloured nor taken for markup.
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    run(main)

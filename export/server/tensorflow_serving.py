@@ -1,0 +1,123 @@
+"""Runs TensorFlow Serving's own binary in place of this server, with the flags in its words."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+from absl import flags
+
+from export.deploy import MONITORING
+from export.server.model_config import ModelConfig
+
+BINARY = "tensorflow_model_server"
+IMAGE = "tensorflow/serving:2.20.0"
+EVERY_ADDRESS = "0.0.0.0"
+
+# What TensorFlow Serving has no word for.
+_UNKNOWN_THERE = (
+    "max_message_bytes",
+    "max_concurrent_requests",
+    "max_queued_requests",
+    "grace_seconds",
+    "playground",
+    "tls_certificate",
+    "tls_key",
+    "tls_client_ca",
+)
+
+
+class EngineError(Exception):
+    """TensorFlow Serving cannot be run as asked."""
+
+
+def run_tensorflow_serving(given: flags.FlagValues, models: Iterable[ModelConfig]) -> NoReturn:
+    """Becomes TensorFlow Serving.
+
+    Args:
+      given: the parsed flags of `export.serve`.
+      models: what they ask to serve.
+
+    Raises:
+      EngineError: if it is not on PATH, or has no such thing as a flag asks for.
+    """
+    arguments = translated(given, list(models))
+    binary = shutil.which(BINARY)
+    if binary is None:
+        raise EngineError(
+            f"--engine=tfserving needs {BINARY} on PATH, and it is not there. Install it, or serve with "
+            f"--engine=embedded, or paste this where Docker is: {docker_command(given, list(models))}"
+        )
+    os.execv(binary, [binary, *arguments])
+
+
+def translated(given: flags.FlagValues, models: list[ModelConfig]) -> list[str]:
+    """The flags in TensorFlow Serving's words.
+
+    Raises:
+      EngineError: if there are none for a flag.
+    """
+    _refuse_unknown(given)
+    return [
+        *_models(given, models),
+        f"--port={given.grpc_port}",
+        f"--rest_api_port={given.rest_port}",
+        f"--file_system_poll_wait_seconds={int(given.poll_seconds)}",
+        f"--rest_api_timeout_in_ms={round(given.timeout_seconds * 1000)}",
+        *([f"--monitoring_config_file={MONITORING}"] if given.metrics_path else []),
+        *(["--rest_api_enable_cors_support=true"] if given.cors else []),
+        *(["--enable_grpc_healthcheck_service=true"] if given.enable_grpc_healthcheck_service else []),
+        *([f"--ssl_config_file={Path(given.ssl_config_file).resolve()}"] if given.ssl_config_file else []),
+    ]
+
+
+def docker_command(given: flags.FlagValues, models: list[ModelConfig]) -> str:
+    """The same in a container that only this machine reaches."""
+    ports = [f"-p 127.0.0.1:{given.grpc_port}:8500", f"-p 127.0.0.1:{given.rest_port}:8501"]
+    mounts = [f"-v {shlex.quote(f'{model.base_path}:{model.base_path}:ro')}" for model in models]
+    if given.model_config_file:
+        config = Path(given.model_config_file).resolve()
+        mounts.append(f"-v {shlex.quote(f'{config}:{config}:ro')}")
+    named = [shlex.quote(argument) for argument in _models(given, models)]
+    return " ".join(["docker run --rm", *ports, *mounts, IMAGE, *named])
+
+
+def _models(given: flags.FlagValues, models: list[ModelConfig]) -> list[str]:
+    if given.model_config_file is None:
+        (model,) = models
+        return [f"--model_name={model.name}", f"--model_base_path={model.base_path}"]
+    arguments = [f"--model_config_file={Path(given.model_config_file).resolve()}"]
+    if given.reread_model_config_file:
+        arguments.append(f"--model_config_file_poll_wait_seconds={int(given.poll_seconds)}")
+    if given.allow_version_labels_for_unavailable_models:
+        arguments.append("--allow_version_labels_for_unavailable_models=true")
+    return arguments
+
+
+def _refuse_unknown(given: flags.FlagValues) -> None:
+    unknown = [f"--{name}" for name in _UNKNOWN_THERE if given[name].present]
+    if unknown:
+        raise EngineError(
+            f"TensorFlow Serving has no {', '.join(unknown)}: leave it out, or serve with --engine=embedded"
+            + ("; for encryption give --ssl_config_file." if any("tls" in name for name in unknown) else ".")
+        )
+    if given.host != EVERY_ADDRESS:
+        raise EngineError(
+            f"TensorFlow Serving listens on every address of the machine, not on {given.host} alone: say "
+            f"--host={EVERY_ADDRESS} if that is meant, or serve with --engine=embedded."
+        )
+    if not given.grpc_port or not given.rest_port:
+        raise EngineError("TensorFlow Serving cannot choose a free port: give --grpc_port and --rest_port above 0.")
+    if given.poll_seconds < 1 or given.poll_seconds != int(given.poll_seconds):
+        raise EngineError(
+            f"TensorFlow Serving counts --poll_seconds in whole seconds from 1 on, received {given.poll_seconds}."
+        )
+    if given.metrics_path not in ("", given["metrics_path"].default):
+        raise EngineError(
+            f"TensorFlow Serving reads --metrics_path from a file: leave it at {given['metrics_path'].default}, or "
+            "run the binary itself with your own --monitoring_config_file."
+        )

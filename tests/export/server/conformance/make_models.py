@@ -1,0 +1,44 @@
+"""The models that the recorded exchanges are about: `python -m tests.export.server.conformance.make_models DIRECTORY`.
+
+Writes DIRECTORY/models/{halver,waves,images}/<version>/ and DIRECTORY/models.config, and prints the command that
+serves them with TensorFlow Serving and the one that then compares it with the record.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from tests.export.served import image_model, saved, wave_model
+from tests.export.server.tiny_models import write_halver
+
+
+def write_models(directory: Path) -> None:
+    """All of it; the directory must be new."""
+    models = directory / "models"
+    for name in ("halver", "waves", "images"):
+        (models / name).mkdir(parents=True)
+    for number in (1, 2):
+        write_halver(models / "halver" / str(number), float(number))
+    saved(wave_model(), models / "waves" / "1")
+    saved(image_model(), models / "images" / "1")
+    (directory / "models.config").write_text(config_text({name.name: name for name in models.iterdir()}))
+
+
+def config_text(base_paths: dict[str, Path]) -> str:
+    """The configuration that serves them; `first` is a label of version 1 of halver, of which both versions serve."""
+    entries = []
+    for name, path in sorted(base_paths.items()):
+        more = 'model_version_policy { all {} } version_labels { key: "first" value: 1 }' if name == "halver" else ""
+        entries.append(f'  config {{ name: "{name}" base_path: "{path}" model_platform: "tensorflow" {more} }}\n')
+    return "model_config_list {\n" + "".join(entries) + "}\n"
+
+
+if __name__ == "__main__":
+    root = Path(sys.argv[1]).resolve()
+    write_models(root)
+    print(
+        f"tensorflow_model_server --port=8500 --rest_api_port=8501 --model_config_file={root}/models.config "
+        "--allow_version_labels_for_unavailable_models=true\n"
+        "CML_TFSERVING_TARGET=127.0.0.1:8500,127.0.0.1:8501 python -m pytest tests/export/server/test_conformance.py"
+    )

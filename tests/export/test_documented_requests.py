@@ -1,0 +1,84 @@
+"""Every request to a server that README.md and docs/SERVING.md show is answered as it stands.
+
+Blocks that name the server's address are run whole. Only what differs here is put into their place: the address, the
+name of the model, the Python, and for the pictures of the quickstart others under the same paths.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.helpers.drawn_images import write_classes
+from tests.helpers.programs import ROOT
+
+_BLOCK = re.compile(r"^```(?:sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def _blocks() -> list[tuple[str, str]]:
+    found = []
+    for name in ("README.md", "docs/SERVING.md"):
+        document = (ROOT / name).read_text(encoding="utf-8")
+        for match in _BLOCK.finditer(document):
+            if re.search(r"127\.0\.0\.1:850[01]", match[1]):
+                found.append((f"{name}:{document[: match.start()].count(chr(10)) + 1}", match[1]))
+    return found
+
+
+BLOCKS = dict(_blocks())
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory):
+    root = tmp_path_factory.mktemp("documented")
+    for part in ("support", "queries"):
+        # Files of the quickstart are numbered from 1.
+        write_classes(root / "runs/quickstart/letters" / part, ["Գ", "ც"], images=2)
+    return root
+
+
+@pytest.mark.parametrize("place", BLOCKS)
+def test_a_block_is_answered(place, server, directory):
+    script = (
+        BLOCKS[place]
+        .replace("127.0.0.1:8500", server.grpc_address)
+        .replace("127.0.0.1:8501", f"127.0.0.1:{server.rest_port}")
+        .replace("models/letters", "models/images")
+        .replace("--model=letters", "--model=images")
+        .replace(".venv/bin/python", sys.executable)
+        .replace("curl ", "curl --silent --show-error --noproxy '*' ")
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    program = [sys.executable, "-c"] if script.startswith(("from ", "import ")) else ["bash", "-euc"]
+    done = subprocess.run([*program, script], cwd=directory, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    answers = _documents(done.stdout)
+    assert len(answers) == BLOCKS[place].count("curl ")
+    for answer in answers:
+        assert "error" not in answer
+        if "outputs" in answer:
+            assert answer["outputs"]["status"] == [0]
+        for row in answer.get("predictions", []):
+            assert row["status"] == 0
+        assert {"outputs", "predictions", "model_version_status"} & answer.keys()
+
+
+def test_every_way_to_ask_is_documented():
+    text = "".join(BLOCKS.values())
+    for word in ("curl ", "export.client.adapt", "export.client.predict", '"instances"', "adapt_and_predict_bytes"):
+        assert word in text
+
+
+def _documents(text: str) -> list[dict]:
+    """The JSON objects that `curl` printed one after the other, what programs printed left out."""
+    decoder, found, start = json.JSONDecoder(), [], text.find("{")
+    while start >= 0:
+        document, length = decoder.raw_decode(text[start:])
+        found.append(document)
+        start = text.find("{", start + length)
+    return found

@@ -1,0 +1,122 @@
+"""Takes the pictures of the playground that the documentation shows.
+
+    python -m tools.playground_pictures --rest=http://127.0.0.1:8501 --model=letters --output=docs/images
+
+The server has to run with --playground. What the model is decides whether `playground_classifier.png` or
+`playground_regression.png` is written. Needs chromium on PATH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from playwright.sync_api import Error, Locator, Page, sync_playwright
+
+from cml_tf.files import atomic_file
+from export.playground.site import address
+
+Stroke = list[tuple[float, float]]
+
+# Katakana, which is in no training set here: strokes with points in [0, 1].
+_LETTERS: dict[str, list[Stroke]] = {
+    "e": [[(0.25, 0.25), (0.75, 0.25)], [(0.5, 0.25), (0.5, 0.75)], [(0.15, 0.75), (0.85, 0.75)]],
+    "me": [[(0.75, 0.15), (0.5, 0.55), (0.2, 0.85)], [(0.3, 0.35), (0.75, 0.75)]],
+    "yo": [[(0.25, 0.2), (0.75, 0.2), (0.75, 0.8), (0.25, 0.8)], [(0.3, 0.5), (0.75, 0.5)]],
+    "to": [[(0.4, 0.15), (0.4, 0.85)], [(0.4, 0.4), (0.7, 0.6)]],
+    "ro": [[(0.2, 0.25), (0.2, 0.8), (0.8, 0.8), (0.8, 0.25), (0.2, 0.25)]],
+}
+_ASKED = "yo"
+# A wave of amplitude 3.2 and phase 0.6, at places in the axes' range from -5 to 5.
+_WAVE = tuple((x, 3.2 * math.sin(x - 0.6)) for x in (-4.2, -2.4, -1.1, 0.7, 1.9, 3.4, 4.5))
+
+
+def take_picture(page: Page, rest: str, model: str) -> str:
+    """Plays with the model until there is something to see; returns the name that the picture should have.
+
+    Raises:
+      playwright.sync_api.Error: if the page does not answer, or says something else than expected.
+    """
+    page.goto(address(rest, model))
+    page.get_by_text("Connected to").wait_for()
+    if page.get_by_role("heading", name="1. Click points").is_visible():
+        _click_points(page)
+        return "playground_regression.png"
+    _draw_letters(page)
+    return "playground_classifier.png"
+
+
+def _draw_letters(page: Page) -> None:
+    names = page.get_by_role("textbox", name="Name of class").all()
+    for field, (name, strokes) in zip(names, _LETTERS.items(), strict=False):
+        field.fill(name)
+        _draw(page, "Pad for examples", strokes, lambda x, y: (x, y))
+        page.get_by_role("button", name=f"Add the drawing to {name}", exact=True).click()
+    page.get_by_role("button", name="Adapt to the examples").click()
+    page.get_by_text("Loss on the examples").wait_for()
+    # No hand draws the same twice.
+    _draw(page, "Pad for queries", _LETTERS[_ASKED], lambda x, y: (0.9 * x + 0.12 * y, 0.1 + 0.8 * y - 0.08 * x))
+    page.get_by_text("Most likely").wait_for()
+    # The bars take a moment to grow.
+    page.evaluate("Promise.all(document.getAnimations({subtree: true}).map((each) => each.finished)).then(() => true)")
+
+
+def _click_points(page: Page) -> None:
+    plot = page.get_by_role("img", name="Plot of the points and curves")
+    for x, y in _WAVE:
+        page.get_by_label("x", exact=True).fill(f"{x:.1f}")
+        page.get_by_label("y", exact=True).fill(f"{y:.1f}")
+        page.get_by_role("button", name="Add the point").click()
+    page.get_by_text(f"Adapted to {len(_WAVE)} points.").wait_for()
+    plot.scroll_into_view_if_needed()
+
+
+def _draw(page: Page, pad: str, strokes: list[Stroke], bent: Callable[[float, float], tuple[float, float]]) -> None:
+    canvas: Locator = page.get_by_role("group", name=pad).locator("canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None, "a canvas that is in view has a place."
+    for stroke in strokes:
+        places = [bent(x, y) for x, y in stroke]
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place, steps=8)
+        page.mouse.up()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(description="Takes the pictures of the playground.")
+    parser.add_argument("--rest", required=True, help="scheme, host and port of a server that runs with --playground")
+    parser.add_argument("--model", required=True, help="its name on the server")
+    parser.add_argument("--output", required=True, type=Path, help="directory of the picture")
+    options = parser.parse_args(arguments)
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        print("error: there is no chromium on PATH; install it (Debian: apt-get install chromium).", file=sys.stderr)
+        return 2
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium)
+        try:
+            page = browser.new_page(viewport={"width": 1120, "height": 800})
+            name = take_picture(page, options.rest, options.model)
+            picture = page.screenshot(full_page=True)
+        except Error as error:
+            print(f"error: the playground did not answer as expected: {error.message.splitlines()[0]}", file=sys.stderr)
+            return 2
+        finally:
+            browser.close()
+    with atomic_file(options.output / name) as file:
+        file.write(picture)
+    print(options.output / name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
