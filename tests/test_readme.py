@@ -28,7 +28,15 @@ from cml_tf.models.readouts import READOUTS
 from tests.helpers.drawn_images import write_classes
 
 ROOT = Path(__file__).resolve().parent.parent
-DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/DECISIONS.md", "docs/METHODS.md", "docs/RESULTS.md")
+DOCUMENTS = (
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "docs/DECISIONS.md",
+    "docs/METHODS.md",
+    "docs/RESULTS.md",
+    "docs/SERVING.md",
+)
 README, METHODS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/METHODS.md"))
 PROGRAMS = ("cml_tf.train", "cml_tf.evaluate", "export.savedmodel")
 # Blocks that ask a server are run by tests/export/test_documented_requests.py.
@@ -249,15 +257,23 @@ def test_flags_and_readouts_are_those_of_the_program():
     assert all(f"--readout={readout}" in README or readout == "learner" for readout in READOUTS)
 
 
+def anchors(document: str) -> set[str]:
+    """What links into a document can name."""
+    headings = re.findall(r"^#+ (.+)$", document, re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_links_lead_somewhere(name):
     document = ROOT / name
     for target in re.findall(r"\]\(([^)]+)\)", re.sub(r"<!--.*?-->", "", document.read_text(), flags=re.DOTALL)):
         if target.startswith("#"):
-            headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
-            assert target[1:] in {heading.lower().replace(" ", "-") for heading in headings}, target
+            assert target[1:] in anchors(document.read_text()), target
         elif "://" not in target:
-            assert (document.parent / target).exists(), target
+            path, _, anchor = target.partition("#")
+            assert (document.parent / path).exists(), target
+            if anchor:
+                assert anchor in anchors((document.parent / path).read_text()), target
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

@@ -62,10 +62,12 @@ def translated(given: flags.FlagValues, models: list[ModelConfig]) -> list[str]:
       EngineError: if there are none for a flag.
     """
     _refuse_unknown(given)
+    ports = [f"--port={given.grpc_port}", f"--rest_api_port={given.rest_port}"]
+    return [*_models(given, models), *ports, *_settings(given)]
+
+
+def _settings(given: flags.FlagValues) -> list[str]:
     return [
-        *_models(given, models),
-        f"--port={given.grpc_port}",
-        f"--rest_api_port={given.rest_port}",
         f"--file_system_poll_wait_seconds={int(given.poll_seconds)}",
         f"--rest_api_timeout_in_ms={round(given.timeout_seconds * 1000)}",
         *([f"--monitoring_config_file={MONITORING}"] if given.metrics_path else []),
@@ -76,13 +78,14 @@ def translated(given: flags.FlagValues, models: list[ModelConfig]) -> list[str]:
 
 
 def docker_command(given: flags.FlagValues, models: list[ModelConfig]) -> str:
-    """The same in a container that only this machine reaches."""
+    """The same in a container that only this machine reaches; its own ports are the image's."""
     ports = [f"-p 127.0.0.1:{given.grpc_port}:8500", f"-p 127.0.0.1:{given.rest_port}:8501"]
     mounts = [f"-v {shlex.quote(f'{model.base_path}:{model.base_path}:ro')}" for model in models]
-    if given.model_config_file:
-        config = Path(given.model_config_file).resolve()
-        mounts.append(f"-v {shlex.quote(f'{config}:{config}:ro')}")
-    named = [shlex.quote(argument) for argument in _models(given, models)]
+    arguments = [*_models(given, models), *_settings(given)]
+    # What a flag names must be there under the same name in the container.
+    files = [argument.partition("=")[2] for argument in arguments if "_file=" in argument]
+    mounts += [f"-v {shlex.quote(f'{file}:{file}:ro')}" for file in files]
+    named = [shlex.quote(argument) for argument in arguments]
     return " ".join(["docker run --rm", *ports, *mounts, IMAGE, *named])
 
 

@@ -116,9 +116,14 @@ def test_the_command_for_docker_mounts_what_it_names(answers):
     words = shlex.split(answers[0][1])
     assert words[:3] == ["docker", "run", "--rm"]
     assert {"127.0.0.1:9000:8500", "127.0.0.1:9001:8501", "/data/my waves:/data/my waves:ro"} < set(words)
-    assert words[words.index(IMAGE) + 1 :] == ["--model_name=waves", "--model_base_path=/data/my waves"]
+    arguments = words[words.index(IMAGE) + 1 :]
+    assert arguments[:2] == ["--model_name=waves", "--model_base_path=/data/my waves"]
+    # All but the ports is said in the container too.
+    assert arguments == [word for word in answers[0][0] if not word.startswith(("--port=", "--rest_api_port="))]
     words = shlex.split(answers[1][1])
-    assert {"/etc/models.config:/etc/models.config:ro", "--model_config_file=/etc/models.config"} < set(words)
+    for file in ("/etc/models.config", "/etc/ssl.config"):
+        assert f"{file}:{file}:ro" in words
+    assert {"--model_config_file=/etc/models.config", "--ssl_config_file=/etc/ssl.config"} < set(words)
 
 
 def _serve(path, *arguments):

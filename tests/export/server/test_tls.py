@@ -12,6 +12,8 @@ import grpc
 import pytest
 from tensorflow_serving.apis import get_model_status_pb2, model_service_pb2_grpc
 
+from export.client import ClientError, FewShotClient, RequestError, Settings
+from export.rollout.running_server import AVAILABLE, RunningServer
 from export.server.tls import Tls, TlsError, from_config, from_files
 from tests.export.server.running import ROOT, running
 from tests.export.server.tiny_models import write_halver
@@ -108,6 +110,24 @@ def test_only_clients_that_the_authority_signed_are_let_in(certificates, halver,
             _status_over_rest(server, context)
         context.load_cert_chain(certificates / "client.pem", certificates / "client.key")
         assert _status_over_rest(server, context) == 200
+        _ask_with_the_client(server, certificates)
+        credentials = grpc.ssl_channel_credentials(root, *known.values())
+        rolled = RunningServer(server.grpc_address, credentials)
+        assert rolled.versions("halver")[1].state == AVAILABLE
+        rolled.close()
+
+
+def _ask_with_the_client(server, certificates):
+    authority, certificate, key = (certificates / name for name in ("ca.pem", "client.pem", "client.key"))
+    for address in (f"grpcs://{server.grpc_address}", f"https://127.0.0.1:{server.rest_port}"):
+        known = Settings(attempts=1, ca_certificate=authority, certificate=certificate, key=key)
+        # It got through: what it then says is that this is no export.
+        with FewShotClient(address, "halver", known) as client, pytest.raises(ClientError, match="this one has .*both"):
+            client.interface()
+        unknown = Settings(attempts=1, ca_certificate=authority)
+        with FewShotClient(address, "halver", unknown) as client, pytest.raises(RequestError) as error:
+            client.interface()
+        assert error.value.code == "UNAVAILABLE"
 
 
 def _ssl_config(certificates, *fields):
