@@ -2,8 +2,8 @@
 
 from export.client.adapted import Adapted
 from export.client.answers import Answer
-from export.client.connection import Settings
 from export.client.errors import ClientError, RequestError, TaskError
 from export.client.few_shot_client import FewShotClient
+from export.client.settings import Settings
 
 __all__ = ["Adapted", "Answer", "ClientError", "FewShotClient", "RequestError", "Settings", "TaskError"]

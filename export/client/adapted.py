@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from export.client.array_files import read_arrays
 from export.client.errors import ClientError
 
 # Raise when a key changes its meaning.
@@ -69,16 +69,18 @@ class Adapted:
         Raises:
           ClientError: if the file is none, is damaged, or holds something else.
         """
-        try:
-            with np.load(Path(path), allow_pickle=False) as file:
-                arrays = {name: file[name] for name in _KINDS}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ClientError(f"{path} must be a file that the client's adapt wrote: {error}") from error
+        arrays = read_arrays(Path(path), tuple(_KINDS), "a file that the client's adapt wrote")
+        missing = [name for name in _KINDS if name not in arrays]
+        if missing:
+            raise ClientError(f"{path} must be a file that the client's adapt wrote, and lacks {', '.join(missing)}.")
         wrong = [name for name, kind in _KINDS.items() if arrays[name].dtype.kind != kind]
         flat = all(arrays[name].ndim == (name in ("class_names", "adapted_state")) for name in _KINDS)
         if wrong or not flat or arrays["format"] != _FORMAT:
             raise ClientError(f"{path} is not of format {_FORMAT} of this client: adapt again.")
         names = tuple(str(name) for name in arrays["class_names"])
+        sound = int(arrays["version"]) >= 0 and abs(int(arrays["model_fingerprint"])) < 2**31
+        if not sound or (arrays["classification"] and (len(names) < 2 or len(set(names)) < len(names))):
+            raise ClientError(f"{path} holds values that this client never writes: adapt again.")
         return cls(
             str(arrays["model"]),
             int(arrays["version"]),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
@@ -12,50 +10,9 @@ import numpy as np
 
 from export.client.errors import ClientError
 from export.client.interface import Interface
+from export.client.settings import Choice, Settings
 
 SCHEMES = ("grpc", "grpcs", "http", "https")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a client talks.
-
-    Attributes:
-      timeout: seconds that one attempt may take (over gRPC: all of them together).
-      attempts: how often a request is sent at most, from 1 to 5, while the server is unreachable or busy.
-      ca_certificate: PEM file of who vouches for the server; None for those that the system trusts.
-      certificate: PEM file of the client itself, for servers that ask for one; None for none.
-      key: PEM file of its private key.
-    """
-
-    timeout: float = 30.0
-    attempts: int = 4
-    ca_certificate: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    def __post_init__(self) -> None:
-        if not self.timeout > 0:
-            raise ClientError(f"timeout must be a positive number of seconds, received {self.timeout}.")
-        if self.attempts not in range(1, 6):
-            raise ClientError(f"attempts must be from 1 to 5, received {self.attempts}.")
-        if (self.certificate is None) != (self.key is None):
-            raise ClientError("certificate and key belong together: give both or neither.")
-        for path in (self.ca_certificate, self.certificate, self.key):
-            if path is not None and not path.is_file():
-                raise ClientError(f"{path} must be a PEM file, and is no file.")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which version answers: a number, a label, or (neither) the newest."""
-
-    version: int | None = None
-    label: str | None = None
-
-    def __post_init__(self) -> None:
-        if self.version is not None and self.label is not None:
-            raise ClientError("choose a version or a label, not both.")
 
 
 class Connection(Protocol):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from absl import flags
 
-from export.client.connection import Settings
 from export.client.few_shot_client import FewShotClient
+from export.client.settings import Settings
 
 _ADDRESS = flags.DEFINE_string(
     "address", "grpc://127.0.0.1:8500", "grpc://HOST:PORT or http://HOST:PORT; grpcs and https for TLS."

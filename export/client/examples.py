@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,12 @@ import numpy as np
 
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_folder import SUFFIXES, class_folders, image_files
+from export.client.array_files import read_arrays
 from export.client.errors import ClientError
 
 _SUPPORT = ("support_inputs", "support_labels", "support_targets")
 _QUERY = ("query_inputs", "query_labels")
+_EXPECTED = f"a folder of images, an image ({', '.join(SUFFIXES)}) or an .npz of plain arrays"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,7 @@ def read_support(path: Path) -> ExampleSet:
     """
     if path.is_dir():
         return _class_folders(path)
-    arrays = _read_arrays(path, _SUPPORT)
+    arrays = read_arrays(path, _SUPPORT, _EXPECTED)
     targets = arrays.get("support_labels", arrays.get("support_targets"))
     if "support_inputs" not in arrays or targets is None:
         raise ClientError(
@@ -52,7 +54,7 @@ def read_support(path: Path) -> ExampleSet:
         )
     if targets.dtype.kind in "fc" and "support_labels" in arrays:
         raise ClientError(f"support_labels in {path} must be names or whole numbers, received {targets.dtype}.")
-    return _from_arrays(arrays["support_inputs"], targets)
+    return _from_arrays(path, arrays["support_inputs"], targets)
 
 
 def read_queries(path: Path) -> ExampleSet:
@@ -68,11 +70,11 @@ def read_queries(path: Path) -> ExampleSet:
             return _class_folders(path)
         return _flat_folder(path)
     if path.suffix.lower() in SUFFIXES:
-        return ExampleSet([_content(path)], None, (path.name,))
-    arrays = _read_arrays(path, _QUERY)
+        return ExampleSet([_content(path)], None, (_shown(path.name),))
+    arrays = read_arrays(path, _QUERY, _EXPECTED)
     if "query_inputs" not in arrays:
         raise ClientError(f"{path} must hold query_inputs.")
-    return _from_arrays(arrays["query_inputs"], arrays.get("query_labels"))
+    return _from_arrays(path, arrays["query_inputs"], arrays.get("query_labels"))
 
 
 def _class_folders(path: Path) -> ExampleSet:
@@ -83,8 +85,8 @@ def _class_folders(path: Path) -> ExampleSet:
     pairs = [(name, file) for name, members in files.items() for file in members]
     return ExampleSet(
         [_content(file) for _, file in pairs],
-        [name for name, _ in pairs],
-        tuple(f"{name}/{file.name}" for name, file in pairs),
+        [_shown(name) for name, _ in pairs],
+        tuple(_shown(f"{name}/{file.name}") for name, file in pairs),
     )
 
 
@@ -93,7 +95,12 @@ def _flat_folder(path: Path) -> ExampleSet:
         files = [Path(file) for file in image_files(path)]
     except DatasetError as error:
         raise ClientError(str(error)) from error
-    return ExampleSet([_content(file) for file in files], None, tuple(file.name for file in files))
+    return ExampleSet([_content(file) for file in files], None, tuple(_shown(file.name) for file in files))
+
+
+def _shown(name: str) -> str:
+    # File names are bytes; those that are no UTF-8 could be neither printed nor written.
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _content(path: Path) -> bytes:
@@ -103,16 +110,14 @@ def _content(path: Path) -> bytes:
         raise ClientError(f"{path} cannot be read: {error.strerror}.") from error
 
 
-def _read_arrays(path: Path, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in names if name in file}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+def _from_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray | None) -> ExampleSet:
+    if inputs.ndim == 0 or (targets is not None and (targets.ndim == 0 or len(targets) != len(inputs))):
+        received = "no targets" if targets is None else f"targets {list(targets.shape)}"
         raise ClientError(
-            f"{path} must be a folder of images, an image ({', '.join(SUFFIXES)}) or an .npz of plain arrays: {error}"
-        ) from error
-
-
-def _from_arrays(inputs: np.ndarray, targets: np.ndarray | None) -> ExampleSet:
+            f"{path} must hold inputs [examples, ...] and as many targets, received inputs {list(inputs.shape)} and "
+            f"{received}."
+        )
+    if targets is not None and targets.dtype.kind == "S":
+        targets = np.char.decode(targets, "utf-8")
     plain = None if targets is None else targets.tolist()
     return ExampleSet(inputs, plain, tuple(f"example {position}" for position in range(len(inputs))))

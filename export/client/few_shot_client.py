@@ -9,10 +9,11 @@ import numpy as np
 
 from export.client.adapted import Adapted
 from export.client.answers import Answer, among
-from export.client.connection import Choice, Settings, connect
+from export.client.connection import connect
 from export.client.errors import ClientError, RequestError, TaskError
-from export.client.inputs import are_files, as_examples, as_files, as_targets
+from export.client.inputs import are_files, as_examples, as_files, as_targets, count
 from export.client.interface import Interface
+from export.client.settings import Choice, Settings
 
 _WHOLE, _FILES, _ADAPT, _PREDICT = "serving_default", "adapt_and_predict_bytes", "adapt", "predict"
 
@@ -73,8 +74,8 @@ class FewShotClient:
           query_inputs: `[queries, ...]`, or the bytes of files.
         """
         interface = self._interface(self._choice)
-        targets, names = as_targets(support_targets, interface, len(support_inputs))
-        if not len(query_inputs):
+        targets, names = as_targets(support_targets, interface, count(support_inputs))
+        if not count(query_inputs):
             return _no_answer(interface, names)
         # Over the wire files are a fraction of what their pixels are.
         signature = _FILES if are_files(support_inputs) and are_files(query_inputs) else _WHOLE
@@ -94,7 +95,7 @@ class FewShotClient:
         """
         self._interfaces.pop(self._choice, None)
         interface = self._interface(self._choice)
-        targets, names = as_targets(support_targets, interface, len(support_inputs))
+        targets, names = as_targets(support_targets, interface, count(support_inputs))
         inputs = {"support_inputs": as_examples(support_inputs, interface), interface.targets: targets}
         outputs = self._predict(Choice(interface.version), interface, _ADAPT, inputs)
         return Adapted(
@@ -117,9 +118,15 @@ class FewShotClient:
         if adapted.model != self.model:
             raise ClientError(f"the task was adapted by the model {adapted.model}, not by {self.model}: ask that one.")
         choice = Choice(adapted.version)
+        if self._choice.version not in (None, adapted.version) or self._choice.label is not None:
+            raise ClientError(
+                f"the task was adapted by version {adapted.version}, which alone can answer, and this client asks "
+                f"{self._choice}: leave the version and the label away, or adapt again."
+            )
         try:
             interface = self._interface(choice)
-            if not len(query_inputs):
+            _check_fits(adapted, interface)
+            if not count(query_inputs):
                 return _no_answer(interface, adapted.class_names)
             inputs = {
                 "adapted_state": adapted.state[None],
@@ -151,6 +158,16 @@ class FewShotClient:
         if any(statuses):
             raise TaskError(statuses)
         return outputs
+
+
+def _check_fits(adapted: Adapted, interface: Interface) -> None:
+    classes = None if adapted.class_names is None else len(adapted.class_names)
+    if (classes is not None) != interface.classification or (classes or 0) > interface.outputs:
+        told = f"{interface.outputs} classes" if interface.classification else "no classes"
+        raise ClientError(
+            f"the task was adapted with {'no' if classes is None else classes} classes, and version "
+            f"{interface.version} of {adapted.model} tells {told} apart: adapt again."
+        )
 
 
 def _no_answer(interface: Interface, names: tuple[str, ...] | None) -> Answer:

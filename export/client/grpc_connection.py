@@ -17,9 +17,9 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from export.client.connection import Choice, Settings
 from export.client.errors import ClientError, RequestError
 from export.client.interface import Interface, read_interface
+from export.client.settings import Choice, Settings
 
 # Adapting changes nothing on the server, so a request may be sent again.
 _RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")

@@ -12,7 +12,19 @@ from export.client.interface import Interface
 
 def are_files(examples: Any) -> bool:
     """Whether these are the contents of files; nothing at all are none."""
-    return len(examples) > 0 and all(isinstance(example, bytes) for example in examples)
+    return count(examples) > 0 and all(isinstance(example, bytes) for example in examples)
+
+
+def count(examples: Any) -> int:
+    """How many there are.
+
+    Raises:
+      ClientError: if it is one value and no list of them.
+    """
+    try:
+        return len(examples)
+    except TypeError as error:
+        raise ClientError(f"an array or a list was expected, received a single {type(examples).__name__}.") from error
 
 
 def as_files(examples: Any, interface: Interface) -> np.ndarray:
@@ -46,19 +58,34 @@ def as_targets(targets: Any, interface: Interface, examples: int) -> tuple[np.nd
     Raises:
       ClientError: if there are more classes than ways, fewer than two, or not one target an example.
     """
-    if len(targets) != examples or examples == 0:
-        raise ClientError(f"every support example needs one target: received {examples} and {len(targets)}.")
+    received = count(targets)
+    if received != examples or examples == 0:
+        raise ClientError(f"every support example needs one target: received {examples} and {received}.")
     if not interface.classification:
         return _numbers(targets, interface.outputs), None
-    given = [str(name) for name in targets]
-    names = tuple(sorted(set(given)))
+    given = _class_names(targets)
+    distinct = sorted(set(given))
+    names = tuple(map(str, distinct))
     if not 2 <= len(names) <= interface.outputs:
         raise ClientError(
             f"the model tells 2 to {interface.outputs} classes apart, received {len(names)}: {', '.join(names[:10])}. "
             "Leave some out, or export a model of more ways."
         )
-    number = {name: label for label, name in enumerate(names)}
+    number = {name: label for label, name in enumerate(distinct)}
     return np.array([[number[name] for name in given]], np.int32), names
+
+
+def _class_names(targets: Any) -> list[Any]:
+    # As the library sorts them: whole numbers by value (10 after 9), names by their letters.
+    array = np.asarray(targets)
+    if array.ndim != 1 or array.dtype.kind not in "iuUSO":
+        raise ClientError(
+            f"classes must be names or whole numbers, one an example, received {array.dtype} {list(array.shape)}."
+        )
+    names = array.tolist()
+    if array.dtype.kind in "iu":
+        return names
+    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
 
 
 def _numbers(targets: Any, outputs: int) -> np.ndarray:

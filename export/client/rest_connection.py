@@ -13,9 +13,9 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from export.client.connection import Choice, Settings
 from export.client.errors import ClientError, RequestError
 from export.client.interface import Interface, read_interface
+from export.client.settings import Choice, Settings
 
 _CODES = {
     400: "INVALID_ARGUMENT",
@@ -49,8 +49,8 @@ class RestConnection:
         adapter = HTTPAdapter(max_retries=_retries(settings.attempts))
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, adapter)
-        if settings.ca_certificate is not None:
-            self._session.verify = str(settings.ca_certificate)
+        # Named with every request: of the session's own value, REQUESTS_CA_BUNDLE in the environment gets the better.
+        self._authority = str(settings.ca_certificate) if settings.ca_certificate is not None else None
         if settings.certificate is not None:
             self._session.cert = (str(settings.certificate), str(settings.key))
 
@@ -93,7 +93,9 @@ class RestConnection:
     def _ask(self, method: str, address: str, body: bytes | None = None) -> Any:
         headers = {"Content-Type": "application/json"} if body else {}
         try:
-            response = self._session.request(method, address, data=body, headers=headers, timeout=self._timeout)
+            response = self._session.request(
+                method, address, data=body, headers=headers, timeout=self._timeout, verify=self._authority
+            )
         except requests.Timeout as error:
             raise RequestError("DEADLINE_EXCEEDED", f"no answer within {self._timeout:g} s") from error
         except requests.RequestException as error:
@@ -118,6 +120,8 @@ def _retries(attempts: int) -> Retry:
         backoff_max=3,
         backoff_jitter=0.1,
         raise_on_status=False,
+        # It would also repeat 413, and wait as long as the server likes.
+        respect_retry_after_header=False,
     )
 
 

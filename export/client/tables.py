@@ -45,7 +45,7 @@ def as_table(answer: Answer, queries: ExampleSet) -> str:
         else:
             cells = [", ".join(f"{value:.6g}" for value in values)]
         # Names of files and classes are not markup.
-        table.add_row(Text(name), *map(Text, cells))
+        table.add_row(*(Text(_printable(cell)) for cell in (name, *cells)))
     share = accuracy(answer, queries)
     written = io.StringIO()
     console = Console(file=written)
@@ -53,3 +53,8 @@ def as_table(answer: Answer, queries: ExampleSet) -> str:
     if share is not None:
         console.print(f"{share:.1%} of {len(queries.names)} right", highlight=False)
     return written.getvalue()
+
+
+def _printable(text: str) -> str:
+    # Names come from files; a terminal obeys control characters.
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from absl import logging
 
 from export.server.errors import ServingError
+from export.server.garbage import collect_and_freeze
 from export.server.model_config import ModelConfig
 from export.server.servable import Servable
 from export.server.versions_table import State, Version, VersionsTable
@@ -149,6 +150,7 @@ async def _unload(version: Version) -> None:
         await asyncio.to_thread(version.servable.close)
     version.servable = None
     version.state = State.END
+    collect_and_freeze()
 
 
 def _stamp(directory: Path) -> object:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +20,7 @@ from export.playground.site import Site
 from export.server.calls import Calls
 from export.server.catalogue import Catalogue
 from export.server.errors import ServingError
+from export.server.garbage import collect_and_freeze
 from export.server.grpc_services import Health, ModelService, PredictionService
 from export.server.metrics import Metrics
 from export.server.model_config import ModelConfig, read_config
@@ -103,10 +103,7 @@ async def serve(options: Options, ready: Callable[[int, int], None]) -> None:
         polling = asyncio.create_task(_poll(catalogue, options))
         while not rest_server.started and not rest_task.done():
             await asyncio.sleep(0.01)
-        # The lists of a large JSON body set off collections; with all of TensorFlow to look through, each takes longer
-        # than the request.
-        gc.collect()
-        gc.freeze()
+        collect_and_freeze()
         ready(grpc_port, rest_socket.getsockname()[1])
         await _until_stopped(stopping, rest_task, polling)
         polling.cancel()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent import futures
 
 import grpc
@@ -58,7 +58,7 @@ def failing_grpc(code: grpc.StatusCode | None, times: int) -> Iterator[Counting]
 
 
 @contextlib.contextmanager
-def failing_http(status: int | None, times: int) -> Iterator[Counting]:
+def failing_http(status: int | None, times: int, headers: Mapping[str, str] | None = None) -> Iterator[Counting]:
     """The same over REST."""
     state = Counting()
 
@@ -75,6 +75,8 @@ def failing_http(status: int | None, times: int) -> Iterator[Counting]:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.send_response(status if failing else 200)
                 self.send_header("Content-Length", str(len(body)))
+                for name, value in (headers or {}).items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from export.client import ClientError, FewShotClient, RequestError, Settings
-from export.client.connection import Choice, connect
+from export.client.connection import connect
+from export.client.settings import Choice
 from tests.export.client.failing_servers import failing_grpc, failing_http
 from tests.helpers.programs import ROOT
 
