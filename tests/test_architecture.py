@@ -24,8 +24,16 @@ LAYERS = (
     ("cml_tf.command_line", "cml_tf.reporting"),
     ("cml_tf.train", "cml_tf.evaluate", "cml_tf.quickstart"),
     ("configs", "export"),
+    ("export.deploy", "export.server", "export.playground", "export.client", "export.rollout"),
+    ("export.savedmodel", "export.serve", "export.quickstart"),
     ("benchmarks",),
 )
+# What talks to a server knows it by its protocol alone: so it works with TensorFlow Serving too.
+KNOWS_ONLY = {
+    "export.client": ("export.client", "export.status", "cml_tf.files", "cml_tf.datasets", "cml_tf.command_line"),
+    "export.rollout": ("export.rollout", "cml_tf.files", "cml_tf.command_line"),
+    "export.playground": ("export.playground",),
+}
 # Datasets stand beside the layers: they make episodes and know nothing of learning.
 BESIDE = {"cml_tf.datasets": ("cml_tf.datasets", "cml_tf.episodes", "cml_tf.problems", "cml_tf.files")}
 
@@ -67,6 +75,16 @@ def test_imports_point_to_the_left(module):
             assert imported.startswith(beside), f"{module} must not import {imported}: datasets know only episodes."
         elif not imported.startswith(tuple(BESIDE)):
             assert layer(imported) <= layer(module), f"{module} must not import {imported}, which stands to its right."
+
+
+@pytest.mark.parametrize("part", KNOWS_ONLY)
+def test_clients_know_no_server(part):
+    known = modules()
+    members = [module for module in known if module == part or module.startswith(f"{part}.")]
+    assert members
+    for module in members:
+        for imported in imports(known[module], set(known)):
+            assert imported.startswith(KNOWS_ONLY[part]), f"{module} must not import {imported}."
 
 
 def test_the_check_would_notice():
