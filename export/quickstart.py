@@ -80,10 +80,10 @@ def quickstart(workdir: Path, console: Console, rest_port: int, keep_serving: bo
             server = stack.enter_context(server_process(flags_of_server, log))
         with stages.stage("Adapting to letters of an unseen script, through the server"):
             _adapt(workdir, server, console)
-        _conclude(console, workdir, config, server, keep_serving)
-        if keep_serving:
-            # Both processes of the terminal get the Ctrl-C; the server then finishes what is in flight.
-            with contextlib.suppress(KeyboardInterrupt):
+        # Both processes of the terminal get the Ctrl-C; the server then finishes what is in flight.
+        with contextlib.suppress(KeyboardInterrupt):
+            _conclude(console, workdir, config, server, keep_serving)
+            if keep_serving:
                 raise ServerFailed(f"the server ended by itself ({server.process.wait()}): {log.read_text()[-2000:]}")
 
 
