@@ -76,7 +76,10 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
     if options.evaluate_episodes and options.evaluation:
         raise ExportError("give evaluate_episodes or evaluation, not both.")
     experiment = load_run(workdir, options.checkpoint)
-    model = exportable(experiment, options)
+    try:
+        model = exportable(experiment, options)
+    except ValueError as error:
+        raise ExportError(f"{workdir}: {error}") from error
     name = model_dir.resolve().name
     metrics = _metrics(experiment, model.method, options)
     module = ServingModule(model)
@@ -100,12 +103,10 @@ def exportable(experiment: Experiment, options: Options) -> Exportable:
     """What of a loaded run is exported.
 
     Raises:
+      ValueError: if the run has no such readout.
       ExportError: if it cannot be served.
     """
-    try:
-        method = evaluation_method(experiment, options.steps, options.readout)
-    except ValueError as error:
-        raise ExportError(f"this run cannot be exported so: {error}") from error
+    method = evaluation_method(experiment, options.steps, options.readout)
     return Exportable(method, experiment.problem, experiment.data.value_range)
 
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from cml_tf.command_line import fail, run
 from cml_tf.experiments.runs import load_run
 from cml_tf.files import write_text
-from cml_tf.reporting.quickstart_plan import CML, SINUSOID, interpreter
+from cml_tf.reporting.quickstart_plan import CML, SHOTS, SINUSOID, WAYS, interpreter
 from cml_tf.reporting.stages import Stages
 from export.client import ClientError, FewShotClient
 from export.client.contact_sheet import contact_sheet
@@ -108,9 +108,8 @@ def _model_config(models: Path) -> str:
 
 
 def _adapt(workdir: Path, server: ServerProcess, console: Console) -> None:
-    settings = load_run(workdir / CML).config.dataset
     letters = workdir / LETTERS
-    names = write_letters(letters, settings.ways, settings.shots, _QUERIES_A_LETTER)
+    names = write_letters(letters, WAYS, SHOTS, _QUERIES_A_LETTER)
     support, queries = read_support(letters / SUPPORT), read_queries(letters / QUERIES)
     with FewShotClient(f"grpc://{server.grpc}", _MODELS[CML]) as client:
         adapted = client.adapt(support.inputs, support.targets)

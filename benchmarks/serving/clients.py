@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -10,10 +9,11 @@ from typing import Any, Protocol
 import grpc
 import numpy as np
 import requests
-import tensorflow as tf
-from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_service_pb2_grpc
 
 from benchmarks.serving.questions import STATE, Arrays, Question
+from export.client.grpc_connection import arrays_of, predict_request
+from export.client.rest_connection import column_body
 from export.specifications import PREDICT
 
 _SECONDS = 120.0
@@ -47,11 +47,7 @@ class GrpcClient:
 
     def encode(self, model: str, signature: str, inputs: Mapping[str, np.ndarray]) -> predict_pb2.PredictRequest:
         """A PredictRequest."""
-        request = predict_pb2.PredictRequest()
-        request.model_spec.name, request.model_spec.signature_name = model, signature
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-        return request
+        return predict_request(model_pb2.ModelSpec(name=model), signature, inputs)
 
     def send(self, model: str, message: predict_pb2.PredictRequest) -> predict_pb2.PredictResponse:
         """A PredictResponse."""
@@ -60,7 +56,7 @@ class GrpcClient:
 
     def decode(self, answer: predict_pb2.PredictResponse) -> Arrays:
         """Its tensors."""
-        return {name: tf.make_ndarray(tensor) for name, tensor in answer.outputs.items()}
+        return arrays_of(answer)
 
     def close(self) -> None:
         """Closes the channel."""
@@ -76,8 +72,8 @@ class RestClient:
 
     def encode(self, model: str, signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
         """A body."""
-        columns = {name: _plain(array) for name, array in inputs.items()}
-        return json.dumps({"signature_name": signature, "inputs": columns}).encode()
+        del model
+        return column_body(signature, inputs)
 
     def send(self, model: str, message: bytes) -> bytes:
         """A body."""
@@ -112,9 +108,3 @@ def differences(answer: Arrays, expected: Arrays) -> list[str]:
     common = answer.keys() & expected.keys()
     unequal = {name for name in common if not np.array_equal(answer[name], expected[name])}
     return sorted((answer.keys() ^ expected.keys()) | unequal)
-
-
-def _plain(array: np.ndarray) -> Any:
-    if array.dtype != object:
-        return array.tolist()
-    return [[{"b64": base64.b64encode(file).decode()} for file in task] for task in array]

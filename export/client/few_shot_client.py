@@ -73,6 +73,17 @@ class FewShotClient:
           support_targets: class names, or numbers `[support, outputs]`.
           query_inputs: `[queries, ...]`, or the bytes of files.
         """
+        known = self._choice in self._interfaces
+        try:
+            return self._adapt_and_predict(support_inputs, support_targets, query_inputs)
+        except ClientError as error:
+            if not (known and _may_be_of_another_version(error)):
+                raise
+            # The newest version, or that of a label, may be another one by now.
+            del self._interfaces[self._choice]
+            return self._adapt_and_predict(support_inputs, support_targets, query_inputs)
+
+    def _adapt_and_predict(self, support_inputs: Any, support_targets: Any, query_inputs: Any) -> Answer:
         interface = self._interface(self._choice)
         targets, names = as_targets(support_targets, interface, count(support_inputs))
         if not count(query_inputs):
@@ -158,6 +169,11 @@ class FewShotClient:
         if any(statuses):
             raise TaskError(statuses)
         return outputs
+
+
+def _may_be_of_another_version(error: ClientError) -> bool:
+    """Whether a version with other shapes or classes would have taken the same inputs."""
+    return type(error) is ClientError or (isinstance(error, RequestError) and error.code == "INVALID_ARGUMENT")
 
 
 def _check_fits(adapted: Adapted, interface: Interface) -> None:

@@ -63,12 +63,7 @@ class GrpcConnection:
     ) -> dict[str, np.ndarray]:
         """Runs a signature; the answer brings its own dtypes."""
         del dtypes
-        request = predict_pb2.PredictRequest(model_spec=self._spec(choice))
-        request.model_spec.signature_name = signature
-        for name, array in inputs.items():
-            request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
-        response = self._call(self._stub.Predict, request)
-        return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+        return arrays_of(self._call(self._stub.Predict, predict_request(self._spec(choice), signature, inputs)))
 
     def close(self) -> None:
         """Ends it."""
@@ -87,6 +82,22 @@ class GrpcConnection:
             return method(request, timeout=self._timeout)
         except grpc.RpcError as error:
             raise RequestError(error.code().name, error.details() or "no message") from error
+
+
+def predict_request(
+    spec: model_pb2.ModelSpec, signature: str, inputs: Mapping[str, np.ndarray]
+) -> predict_pb2.PredictRequest:
+    """A request to a signature of the model that `spec` names."""
+    request = predict_pb2.PredictRequest(model_spec=spec)
+    request.model_spec.signature_name = signature
+    for name, array in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
+    return request
+
+
+def arrays_of(response: predict_pb2.PredictResponse) -> dict[str, np.ndarray]:
+    """The outputs by name."""
+    return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
 
 
 def _options(attempts: int) -> list[tuple[str, Any]]:

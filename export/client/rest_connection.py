@@ -68,8 +68,7 @@ class RestConnection:
         self, choice: Choice, signature: str, inputs: Mapping[str, np.ndarray], dtypes: Mapping[str, str]
     ) -> dict[str, np.ndarray]:
         """Runs a signature."""
-        body = {"signature_name": signature, "inputs": {name: _plain(array) for name, array in inputs.items()}}
-        document = self._ask("POST", f"{self._path(choice)}:predict", json.dumps(body).encode())
+        document = self._ask("POST", f"{self._path(choice)}:predict", column_body(signature, inputs))
         try:
             outputs = document["outputs"]
             return {name: np.asarray(outputs[name], dtype) for name, dtype in dtypes.items()}
@@ -106,6 +105,12 @@ class RestConnection:
             return response.json()
         except ValueError as error:
             raise RequestError("UNIMPLEMENTED", f"{address} answers with something that is no JSON") from error
+
+
+def column_body(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:
+    """The body of a predict request in column form."""
+    columns = {name: _plain(array) for name, array in inputs.items()}
+    return json.dumps({"signature_name": signature, "inputs": columns}).encode()
 
 
 def _retries(attempts: int) -> Retry:

@@ -68,10 +68,10 @@ def server_process(flags: Sequence[str], log: Path) -> Iterator[ServerProcess]:
         if started is None:
             process.wait(_SECONDS_TO_END)
             raise ServerFailed(f"the server did not start: {line}{log.read_text()[-2000:]}")
-        yield ServerProcess(process, started[1], started[2])
+        server = ServerProcess(process, started[1], started[2])
+        yield server
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            process.wait(_SECONDS_TO_END)
+            server.stop()
     finally:
         if process.poll() is None:
             process.kill()

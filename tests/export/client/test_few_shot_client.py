@@ -106,6 +106,20 @@ def test_an_adapted_task_outlives_its_client(ask, images, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["task.npz"]
 
 
+def test_a_client_outlives_the_version_that_it_first_met(ask, images):
+    support, names, query = _task(images)
+    client = ask("images")
+    now = client.interface()
+    expected = client.adapt_and_predict(support, names, query).values
+    # What a version of other images, and one of fewer classes, would have left behind.
+    for before in ({"input_shape": (8, 8, 1)}, {"outputs": 2}):
+        client._interfaces[next(iter(client._interfaces))] = dataclasses.replace(now, **before)
+        np.testing.assert_array_equal(client.adapt_and_predict(support, names, query).values, expected)
+    assert client.interface() == now
+    with pytest.raises(ClientError, match="received 3 and 2"):
+        client.adapt_and_predict(support[:3], names[:2], query)
+
+
 def test_a_version_that_is_gone_says_adapt_again(ask, images):
     support, names, query = _task(images)
     client = ask("images")
