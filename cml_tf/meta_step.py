@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
+from cml_tf.adaptation.base import Initial
 from cml_tf.episodes import Episode
 from cml_tf.method import Method
 from cml_tf.task_mapping import map_tasks
@@ -46,53 +47,64 @@ class StepResult(NamedTuple):
 def evaluate_losses(method: Method, episode: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Losses `[tasks, terms]` and metrics by name, `[tasks]`, without gradients."""
     initial, term_values = method.rule.initial(method.learner), method.term_values()
-    return _losses(method, initial, term_values, episode)
+    return map_tasks(lambda task: _losses(method, initial, term_values, task), episode)
 
 
-def meta_gradient(method: Method, episode: Episode, weights: tf.Tensor) -> MetaGradient:
+def meta_gradient(method: Method, episode: Episode, weights: tf.Tensor, task_chunk: int = 0) -> MetaGradient:
     """The outer loss `reducer(sum over terms of weight * loss)` and its gradient by variable group.
+
+    Each task's gradient is taken before the next task begins, so memory does not hold the activations of all tasks; the
+    reducer then says how much each task's gradient counts.
 
     Args:
       method: the choices on all axes.
       episode: a meta-batch.
       weights: of the terms, `[terms]`; a tensor, so that gamma may change without retracing.
+      task_chunk: how many tasks are worked on at a time, as in `map_tasks`.
     """
     trained = method.trained_variables()
+    values = [variable.value for variables in trained.values() for variable in variables]
+
+    def one(task: Episode) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            initial, term_values = method.rule.initial(method.learner), method.term_values()
+            losses, metrics = _losses(method, initial, term_values, task)
+            loss = tf.reduce_sum(losses * tf.cast(weights, losses.dtype))
+        gradients = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.NONE)
+        _check_connected(trained, gradients)
+        return loss, losses, metrics, gradients
+
+    per_task, losses, metrics, gradients = map_tasks(one, episode, task_chunk)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-        for variables in trained.values():
-            tape.watch([variable.value for variable in variables])
-        initial, term_values = method.rule.initial(method.learner), method.term_values()
-        losses, metrics = _losses(method, initial, term_values, episode)
-        per_task = tf.reduce_sum(losses * tf.cast(weights, losses.dtype), 1)
+        tape.watch(per_task)
         loss = method.reducer(per_task)
-    flat = [variable.value for variables in trained.values() for variable in variables]
-    gradients = iter(tape.gradient(loss, flat, unconnected_gradients=tf.UnconnectedGradients.NONE))
-    by_group = {group: tuple(next(gradients) for _ in variables) for group, variables in trained.items()}
-    _check_connected(trained, by_group)
+    shares = tape.gradient(loss, per_task, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    reduced = iter([tf.tensordot(tf.cast(shares, gradient.dtype), gradient, 1) for gradient in gradients])
+    by_group = {group: tuple(next(reduced) for _ in variables) for group, variables in trained.items()}
     return MetaGradient(loss, losses, metrics, by_group)
 
 
-def _losses(method: Method, initial: Any, term_values: Any, episode: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    def one(task: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        results = method.losses(initial, term_values, task)
-        metrics: dict[str, tf.Tensor] = {}
-        for term, result in zip(method.terms, results, strict=True):
-            if taken := sorted(metrics.keys() & result.metrics.keys()):
-                raise ValueError(f"term {term.name!r} reports {taken} as another term does: give it another prefix.")
-            metrics.update(result.metrics)
-        return tf.stack([result.loss for result in results]), metrics
+def _losses(
+    method: Method, initial: Initial, term_values: Any, task: Episode
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    results = method.losses(initial, term_values, task)
+    metrics: dict[str, tf.Tensor] = {}
+    for term, result in zip(method.terms, results, strict=True):
+        if taken := sorted(metrics.keys() & result.metrics.keys()):
+            raise ValueError(f"term {term.name!r} reports {taken} as another term does: give it another prefix.")
+        metrics.update(result.metrics)
+    return tf.stack([result.loss for result in results]), metrics
 
-    return map_tasks(one, episode)
 
-
-def _check_connected(trained: Mapping[str, Any], gradients: Mapping[str, Any]) -> None:
-    for group, variables in trained.items():
-        for variable, gradient in zip(variables, gradients[group], strict=True):
-            if gradient is None:
-                raise ValueError(
-                    f"the outer loss does not depend on variable {variable.path!r} of group {group!r}: freeze it "
-                    "(trainable = False before the learner is made), or let a term use it."
-                )
+def _check_connected(trained: Mapping[str, Sequence[Any]], gradients: Sequence[Any]) -> None:
+    owned = [(group, variable) for group, variables in trained.items() for variable in variables]
+    for (group, variable), gradient in zip(owned, gradients, strict=True):
+        if gradient is None:
+            raise ValueError(
+                f"the outer loss does not depend on variable {variable.path!r} of group {group!r}: freeze it "
+                "(trainable = False before the learner is made), or let a term use it."
+            )
 
 
 class MetaStep:
@@ -103,16 +115,26 @@ class MetaStep:
       optimizers: a Keras optimiser for each trained group; groups may share one object.
       clip_norm: largest global norm of a group's gradient, 0 for none. Groups are clipped apart, so that a co-learner
         of weight 0 leaves the learner's path untouched.
+      task_chunk: how many tasks are worked on at a time; memory grows with it. 0 chooses (`map_tasks`).
     """
 
-    def __init__(self, method: Method, optimizers: Mapping[str, keras.optimizers.Optimizer], clip_norm: float = 0.0):
+    def __init__(
+        self,
+        method: Method,
+        optimizers: Mapping[str, keras.optimizers.Optimizer],
+        clip_norm: float = 0.0,
+        task_chunk: int = 0,
+    ):
         trained = method.trained_variables()
         if set(optimizers) != set(trained):
             raise ValueError(f"optimizers must be given for {sorted(trained)}, received {sorted(optimizers)}.")
         if clip_norm < 0:
             raise ValueError(f"clip_norm must be 0 (none) or positive, received {clip_norm}.")
+        if task_chunk < 0:
+            raise ValueError(f"task_chunk must be 0 (chosen) or positive, received {task_chunk}.")
         self.method = method
         self.clip_norm = clip_norm
+        self.task_chunk = task_chunk
         distinct = {id(optimizers[group]): optimizers[group] for group in trained}
         self._groups_by_optimizer = [
             (optimizer, [group for group in trained if optimizers[group] is optimizer])
@@ -137,7 +159,7 @@ class MetaStep:
         return self._compiled.experimental_get_tracing_count()
 
     def _step(self, episode: Episode, weights: tf.Tensor) -> StepResult:
-        result = meta_gradient(self.method, episode, weights)
+        result = meta_gradient(self.method, episode, weights, self.task_chunk)
         norms = [tf.linalg.global_norm(gradients) for gradients in result.gradients.values()]
         finite = tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(result.loss, norms[0].dtype), *norms])))
         tf.cond(finite, lambda: self._update(result.gradients, norms), lambda: False)

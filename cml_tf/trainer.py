@@ -59,6 +59,7 @@ class Trainer:
         groups (`Method.trained_variables`) to optimisers; Adam at 1e-3 by default. Callbacks that set the
         learning rate set that of the first group's optimiser.
       clip_norm: largest global gradient norm of a group; 0 for none.
+      task_chunk: how many tasks of a meta-batch are worked on at a time; memory grows with it. 0 chooses.
 
     Attributes:
       step: outer steps made.
@@ -76,13 +77,14 @@ class Trainer:
         reducer: TaskReducer = mean_over_tasks,
         optimizer: keras.optimizers.Optimizer | Mapping[str, keras.optimizers.Optimizer] | None = None,
         clip_norm: float = 0.0,
+        task_chunk: int = 0,
     ) -> None:
         self.method = Method(learner, rule, terms, reducer)
         self.problem = problem
         optimizer = optimizer or keras.optimizers.Adam(1e-3)
         groups = self.method.trained_variables()
         by_group = optimizer if isinstance(optimizer, Mapping) else dict.fromkeys(groups, optimizer)
-        self.meta_step = MetaStep(self.method, by_group, clip_norm)
+        self.meta_step = MetaStep(self.method, by_group, clip_norm, task_chunk)
         self.step = 0
         self.stopped = False
         self.host = callback_host(self.method, self.meta_step.optimizers[0])

@@ -7,6 +7,7 @@ from cml_tf.adaptation.hypergradients import (
     Hypergradient,
     InnerStep,
     Iterate,
+    RematerialisedReverse,
     Reverse,
     make_hypergradient,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Iterate",
     "MetaSGD",
     "Partition",
+    "RematerialisedReverse",
     "Reverse",
     "RuleState",
     "UpdateRule",

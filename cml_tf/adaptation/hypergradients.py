@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
+from cml_tf.adaptation.rematerialisation import rematerialised_path
 from cml_tf.adaptation.update_rules.base import RuleState
 from cml_tf.episodes import Examples
 from cml_tf.learners.learner import Parameters, State
@@ -58,15 +59,7 @@ class Hypergradient(ABC):
 
 
 class Reverse(Hypergradient):
-    """Exact: reverse-mode differentiation through every inner step (MAML, Finn et al. 2017).
-
-    Args:
-      rematerialise: keep only the iterates and compute each step's activations again in the backward pass; the same
-        gradient with memory that does not grow with the activations of all steps, for one more forward pass a step.
-    """
-
-    def __init__(self, rematerialise: bool = False) -> None:
-        self.rematerialise = rematerialise
+    """Exact: reverse-mode differentiation through every inner step (MAML, Finn et al. 2017)."""
 
     def solve(
         self,
@@ -78,15 +71,37 @@ class Reverse(Hypergradient):
         steps: int,
     ) -> tuple[Iterate, ...]:
         """Unrolls the loop; a tape around it does the rest."""
-
-        def step(iterate: Iterate, meta: Any, support: Examples, context: Any) -> Iterate:
-            return inner_step(iterate, meta, support, context, True)
-
-        run = rematerialised(step) if self.rematerialise else step
         iterates = [initial]
         for _ in range(steps):
-            iterates.append(run(iterates[-1], meta, support, context))
+            iterates.append(inner_step(iterates[-1], meta, support, context, True))
         return tuple(iterates)
+
+
+class RematerialisedReverse(Hypergradient):
+    """The gradient of `Reverse`, in memory and a graph that do not grow with the number of steps.
+
+    Forwards only the iterates are kept; backwards each step is made once more, from the last to the first, and
+    differentiated at once. Support set and context are data: they receive no gradient.
+    """
+
+    def solve(
+        self,
+        inner_step: InnerStep,
+        initial: Iterate,
+        meta: tuple[tf.Tensor, ...],
+        support: Examples,
+        context: Any,
+        steps: int,
+    ) -> tuple[Iterate, ...]:
+        """Two loops in the graph, one forwards and one backwards."""
+        if steps == 0:
+            return (initial,)
+
+        def step(iterate: Iterate, meta: Any) -> Iterate:
+            return inner_step(iterate, meta, support, context, True)
+
+        path = rematerialised_path(step, initial, meta, steps)
+        return (initial, *(tf.nest.map_structure(lambda tensor, k=k: tensor[k], path) for k in range(steps)))
 
 
 class FirstOrder(Hypergradient):
@@ -115,7 +130,7 @@ class FirstOrder(Hypergradient):
 
 HYPERGRADIENTS: dict[str, Callable[[], Hypergradient]] = {
     "reverse": Reverse,
-    "reverse_rematerialised": lambda: Reverse(rematerialise=True),
+    "reverse_rematerialised": RematerialisedReverse,
     "first_order": FirstOrder,
 }
 
@@ -125,37 +140,3 @@ def make_hypergradient(name: str) -> Hypergradient:
     if name not in HYPERGRADIENTS:
         raise ValueError(f"hypergradient must be one of {', '.join(HYPERGRADIENTS)}, received {name!r}.")
     return HYPERGRADIENTS[name]()
-
-
-def rematerialised(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function of `tf.nest` structures that is computed again when its gradient is taken.
-
-    `tf.recompute_grad` does not serve here: it stops all tapes while it runs the function, and the inner gradient is
-    taken by a tape inside. The result can be differentiated once.
-    """
-
-    def wrapped(*arguments: Any) -> Any:
-        flat = tf.nest.flatten(arguments, expand_composites=True)
-        structure: list[Any] = []
-
-        @tf.custom_gradient
-        def run(*tensors: tf.Tensor) -> Any:
-            result = function(*tf.nest.pack_sequence_as(arguments, tensors, expand_composites=True))
-            structure[:] = [result]
-
-            def gradient(*upstream: tf.Tensor) -> list[tf.Tensor | None]:
-                # The control dependency keeps the second run after the backward pass has arrived here: without it the
-                # optimiser may merge it with the first one and keep all activations alive after all.
-                with tf.control_dependencies(upstream), tf.GradientTape() as tape:
-                    again = [tf.identity(tensor) for tensor in tensors]
-                    tape.watch([tensor for tensor in again if tensor.dtype.is_floating])
-                    outputs = function(*tf.nest.pack_sequence_as(arguments, again, expand_composites=True))
-                    flat_outputs = tf.nest.flatten(outputs, expand_composites=True)
-                return tape.gradient(flat_outputs, again, output_gradients=list(upstream))
-
-            return tf.nest.flatten(result, expand_composites=True), gradient
-
-        results = tf.nest.flatten(run(*flat))
-        return tf.nest.pack_sequence_as(structure[0], results, expand_composites=True)
-
-    return wrapped

@@ -48,6 +48,7 @@ NOT_NEGATIVE = (
     "objective.co_learner_blocks",
     "objective.gamma",
     "train.clip_norm",
+    "train.task_chunk",
     "train.patience",
     "eval.seed",
     "eval.queries",
@@ -80,6 +81,8 @@ def default_config() -> ConfigDict:
         {
             "steps": 1000,
             "meta_batch": 4,
+            # Episodes in work at a time, which bounds the memory; 0 chooses.
+            "task_chunk": 0,
             "rate": 1e-3,
             "clip_norm": 0.0,
             "validate_every": 100,

@@ -28,6 +28,7 @@ def build_trainer(config: ConfigDict, problem: Problem, input_shape: tuple[int, 
         problem,
         optimizer=keras.optimizers.Adam(config.train.rate),
         clip_norm=config.train.clip_norm,
+        task_chunk=config.train.task_chunk,
     )
 
 

@@ -36,11 +36,8 @@ def conv4(
             f"conv4 needs images of shape (height, width, channels) of at least 16x16, received {tuple(input_shape)}: "
             "four 2x2 pools leave nothing of a smaller one."
         )
-    layers: list[keras.Layer] = []
-    for _ in range(3):
-        layers += [*_block(filters, normalisation), keras.layers.MaxPooling2D(2)]
-    for _ in range(1 + extra_blocks):
-        layers += _block(filters, normalisation)
+    pools = [2, 2, 2, *[1] * (1 + extra_blocks)]
+    layers = [layer for pool in pools for layer in _block(filters, normalisation, pool)]
     extractor = keras.Sequential(layers, name="extractor")
     return Learner(extractor, conv4_head(outputs), input_shape=tuple(input_shape))
 
@@ -69,9 +66,8 @@ def conv4_co_learner(
     return keras.Sequential([*layers, *conv4_head(outputs).layers], name="co_learner")
 
 
-def _block(filters: int, normalisation: str) -> list[keras.Layer]:
+def _block(filters: int, normalisation: str, pool: int = 1) -> list[keras.Layer]:
     return [
-        Convolution(filters, 3, padding="same"),
-        Normalisation(normalisation),
-        keras.layers.ReLU(),
+        Convolution(filters, 3, padding="same", idle_bias=True),
+        Normalisation(normalisation, relu=True, pool=pool),
     ]

@@ -7,12 +7,18 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cml_tf.learners.affine_relu import affine_relu
+from cml_tf.learners.standardised_pool import Windows, standardised_pool
+
 MODES = ("batch_transductive", "support")
 
 
 @keras.saving.register_keras_serializable("cml_tf")
 class Normalisation(keras.layers.Layer):
-    """Channel-wise normalisation with learned scale and shift, over all axes but the last.
+    """Channel-wise normalisation with learned scale and shift, over all axes but the last, and ReLU and max-pool.
+
+    ReLU and pool belong to the layer because they cost next to nothing there: maps are pooled before anything else is
+    done to them (`standardised_pool`).
 
     Modes:
       batch_transductive: the statistics of the very batch that is normalised, in adaptation and prediction alike; no
@@ -25,17 +31,31 @@ class Normalisation(keras.layers.Layer):
     Args:
       mode: one of `MODES`.
       epsilon: added to the variance.
+      relu: whether negative outputs become zero.
+      pool: edge of the windows of which only the largest output is kept, 1 for all outputs; rows and columns that fill
+        no window are dropped, but count in the statistics.
 
     Raises:
-      ValueError: for an unknown mode.
+      ValueError: for an unknown mode or a pool below 1.
     """
 
-    def __init__(self, mode: str = "batch_transductive", epsilon: float = 1e-5, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        mode: str = "batch_transductive",
+        epsilon: float = 1e-5,
+        relu: bool = False,
+        pool: int = 1,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if mode not in MODES:
             raise ValueError(f"normalisation mode must be one of {', '.join(MODES)}, received {mode!r}.")
+        if pool < 1:
+            raise ValueError(f"the pool's edge must be at least 1 (no pooling), received {pool}.")
         self.mode = mode
         self.epsilon = epsilon
+        self.relu = relu
+        self.pool = pool
 
     @property
     def threads_state(self) -> bool:
@@ -44,48 +64,35 @@ class Normalisation(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes one scale and one shift a channel, and room for the statistics of a task."""
-        channels = (input_shape[-1],)
-        self.scale = self.add_weight(shape=channels, initializer="ones", name="scale")
-        self.shift = self.add_weight(shape=channels, initializer="zeros", name="shift")
+        # Never rounded to half precision: there is one of each a channel, and sums over whole maps meet them.
+        channel: dict[str, Any] = {"shape": (input_shape[-1],), "autocast": False}
+        self.scale = self.add_weight(initializer="ones", name="scale", **channel)
+        self.shift = self.add_weight(initializer="zeros", name="shift", **channel)
         if self.threads_state:
-            self.mean = self.add_weight(shape=channels, initializer="zeros", name="mean", trainable=False)
-            self.variance = self.add_weight(shape=channels, initializer="ones", name="variance", trainable=False)
+            self.mean = self.add_weight(initializer="zeros", name="mean", trainable=False, **channel)
+            self.variance = self.add_weight(initializer="ones", name="variance", trainable=False, **channel)
 
     def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Normalises `[..., channels]`; statistics are taken in float32 at least.
 
         Args:
-          inputs: a batch of one task.
+          inputs: a batch of one task; `[examples, height, width, channels]` when there is a pool.
           training: True on support sets, whose statistics mode `support` keeps; no difference in other modes.
         """
-        wide = tf.cast(inputs, tf.float32) if inputs.dtype in (tf.float16, tf.bfloat16) else inputs
-        scale, shift = tf.cast(self.scale, wide.dtype), tf.cast(self.shift, wide.dtype)
-        if self.mode == "batch_transductive" and wide.dtype == tf.float32 and len(inputs.shape) == 4:
-            # The same mathematics in one kernel; it exists for four axes and float32 only. Its statistics are no use to
-            # mode support: they come without gradient, and the variance is the sample's.
-            outputs = tf.compat.v1.nn.fused_batch_norm(wide, scale, shift, epsilon=self.epsilon, is_training=True)[0]
-            return tf.cast(outputs, inputs.dtype)
+        scale, shift = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.shift)
+        sign = tf.stop_gradient(tf.where(scale < 0, -tf.ones_like(scale), tf.ones_like(scale)))
         if self.mode == "support" and not training:
-            mean, variance = tf.cast(self.mean, wide.dtype), tf.cast(self.variance, wide.dtype)
-        else:
-            mean, variance = _moments(wide)
-        if self.mode == "support" and training:
-            self.mean.assign(mean)
-            self.variance.assign(variance)
-        outputs = (wide - mean) * (scale * tf.math.rsqrt(variance + self.epsilon)) + shift
-        return tf.cast(outputs, inputs.dtype)
+            mean, variance = tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)
+            factor = scale * tf.math.rsqrt(variance + self.epsilon)
+            largest = Windows(inputs * tf.cast(sign, inputs.dtype), self.pool).largest
+            return affine_relu(largest, sign * factor, shift - factor * mean, self.relu)
+        pooled = standardised_pool(inputs, sign, self.epsilon, self.pool)
+        if self.mode == "support":
+            self.mean.assign(pooled.mean)
+            self.variance.assign(pooled.variance)
+        return affine_relu(pooled.maps, sign * scale, shift, self.relu)
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        return {**super().get_config(), "mode": self.mode, "epsilon": self.epsilon}
-
-
-def _moments(inputs: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Mean and variance (of the population) by channel, over all axes but the last.
-
-    Not `tf.nn.moments`: it stops the gradient of the mean inside the variance, which leaves the first derivative right
-    and makes the second one, the meta-gradient's, wrong.
-    """
-    axes = list(range(len(inputs.shape) - 1))
-    mean = tf.reduce_mean(inputs, axes)
-    return mean, tf.reduce_mean(tf.square(inputs - mean), axes)
+        own = {"mode": self.mode, "epsilon": self.epsilon, "relu": self.relu, "pool": self.pool}
+        return {**super().get_config(), **own}

@@ -22,6 +22,7 @@ BAD_VALUES = {
     "train.steps": (0, -1, None, True, float("nan"), "5"),
     "train.rate": (0.0, -1e-3, float("inf"), None),
     "train.clip_norm": (-1.0, float("nan")),
+    "train.task_chunk": (-1,),
     "train.patience": (-1,),
     "train.validation_episodes": (0, 1),
     "seed": (-1, 2**32, 0.5, None),

@@ -46,9 +46,10 @@ def test_follows_its_dtype_policy():
 
 def test_no_bias_of_a_convolution_goes_through_bias_add():
     """Only the linear heads may: a matrix product has no filter gradient that it could be merged with."""
-    trainer = image_trainer(ways=3)
-    episode = classification_episode(ways=3, shape=(16, 16, 1), tasks=1)
-    graph = trainer.meta_step._compiled.get_concrete_function(episode, trainer.method.weights()).graph
+    method = image_trainer(ways=3).method
+    task = tf.nest.map_structure(lambda tensor: tensor[0], classification_episode(ways=3, shape=(16, 16, 1), tasks=1))
+    losses = tf.function(lambda: method.losses(method.rule.initial(method.learner), method.term_values(), task))
+    graph = losses.get_concrete_function().graph
     biases = [operation for operation in graph.get_operations() if operation.type == "BiasAdd"]
     assert biases and all(len(operation.inputs[0].shape) == 2 for operation in biases)
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, Reverse
+from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, RematerialisedReverse, Reverse
 from cml_tf.learners import Learner, Parameters, TwoHeads, mlp
 from cml_tf.meta_step import evaluate_losses, meta_gradient
 from cml_tf.method import Method
@@ -135,7 +135,7 @@ def test_layers_with_a_wrong_second_derivative_are_for_first_order_only(float64,
     made = learner(body(MOMENTS[case]()), example_inputs=np.zeros((2, 2)))
     for rule in (
         GradientDescent(PROBLEM, SGD(0.3)),
-        GradientDescent(PROBLEM, SGD(0.3), 2, Reverse(rematerialise=True)),
+        GradientDescent(PROBLEM, SGD(0.3), 2, RematerialisedReverse()),
     ):
         with pytest.raises(ValueError, match=r"Normalization\) has a wrong second derivative.*first_order"):
             Method(made, rule, [QueryLoss(PROBLEM)])

@@ -14,7 +14,7 @@ import sys
 import keras
 import numpy as np
 
-from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
 from cml_tf.meta_step import MetaStep
 from cml_tf.method import Method
@@ -30,6 +30,8 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--learner", choices=["mlp", "conv4"], required=True)
     parser.add_argument("--co_learner", choices=["absent", "weight_zero", "weight_one"], required=True)
+    parser.add_argument("--hypergradient", default="reverse")
+    parser.add_argument("--inner_steps", type=int, default=2)
     parser.add_argument("--clip_norm", type=float, default=0.0)
     parser.add_argument("--output", required=True)
     flags = parser.parse_args(arguments)
@@ -43,7 +45,8 @@ def main(arguments: list[str]) -> None:
     terms = [QueryLoss(problem)]
     if flags.co_learner != "absent":
         terms.append(CoLearner(layer, problem, weight=0.0 if flags.co_learner == "weight_zero" else 1.0))
-    method = Method(learner, GradientDescent(problem, SGD(0.1), steps=2), terms)
+    rule = GradientDescent(problem, SGD(0.1), flags.inner_steps, make_hypergradient(flags.hypergradient))
+    method = Method(learner, rule, terms)
     optimisers = {group: keras.optimizers.Adam(0.01) for group in method.trained_variables()}
     step = MetaStep(method, optimisers, flags.clip_norm)
     losses = []

@@ -1,0 +1,170 @@
+"""The fast learner equals the plain one: one layer for each operation, differentiated by TensorFlow."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks.peers.plain import plain_conv4, plain_conv4_co_learner
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, make_hypergradient
+from cml_tf.learners import conv4, conv4_co_learner
+from cml_tf.learners.affine_relu import affine_relu
+from cml_tf.learners.normalisation import MODES
+from cml_tf.learners.standardised_pool import standardised_pool
+from cml_tf.meta_step import meta_gradient
+from cml_tf.method import Method
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.problems import Classification
+from tests.helpers.precision import precision
+from tests.helpers.seeded_episodes import classification_episode
+
+PROBLEM = Classification(3)
+# Odd sizes: pools drop a row and a column, statistics do not.
+SHAPE = (19, 18, 2)
+FILTERS = 5
+EPSILON = 1e-5
+
+
+def make_method(make_learner, make_co_learner, mode, rule, hypergradient, steps):
+    keras.utils.set_random_seed(0)
+    learner = make_learner(PROBLEM.outputs, SHAPE, FILTERS, mode)
+    terms = [QueryLoss(PROBLEM), CoLearner(make_co_learner(PROBLEM.outputs, FILTERS), PROBLEM, weight=0.7)]
+    method = Method(learner, GradientDescent(PROBLEM, rule(0.1), steps, make_hypergradient(hypergradient)), terms)
+    generator = np.random.default_rng(3)
+    for variables in method.trained_variables().values():
+        for variable in variables:
+            # Scales of both signs, biases and shifts that are not zero.
+            variable.assign(variable + 0.3 * generator.standard_normal(variable.shape))
+            if variable.name == "scale":
+                variable.assign(variable * generator.choice([-1.0, 1.0], variable.shape))
+    return method
+
+
+def compare(mode, tolerance, rule=SGD, hypergradient="reverse", steps=2, task_chunk=0):
+    episode = classification_episode(shape=SHAPE)
+    made = (mode, rule, hypergradient, steps)
+    fast = make_method(conv4, conv4_co_learner, *made)
+    plain = make_method(plain_conv4, plain_conv4_co_learner, *made)
+    received = meta_gradient(fast, episode, fast.weights(), task_chunk)
+    expected = meta_gradient(plain, episode, plain.weights())
+    np.testing.assert_allclose(received.term_losses, expected.term_losses, rtol=tolerance)
+    for group, gradients in expected.gradients.items():
+        size = max(np.abs(gradient).max() for gradient in gradients)
+        for ours, theirs in zip(received.gradients[group], gradients, strict=True):
+            np.testing.assert_allclose(ours / size, theirs / size, atol=tolerance, err_msg=group)
+
+
+@pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised", "first_order"])
+@pytest.mark.parametrize("mode", MODES)
+def test_loss_and_meta_gradient_equal_the_plain_ones(float64, mode, hypergradient):
+    compare(mode, 1e-10, hypergradient=hypergradient)
+
+
+def test_they_do_with_learned_rates_and_tasks_one_by_one(float64):
+    compare("batch_transductive", 1e-10, rule=MetaSGD, steps=1, task_chunk=1)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_kernels_of_float32_do_within_their_precision(mode):
+    compare(mode, 1e-4, steps=1)
+
+
+def plain_pool(maps, sign, pool):
+    axes = list(range(len(maps.shape) - 1))
+    mean = tf.reduce_mean(maps, axes)
+    variance = tf.reduce_mean(tf.square(maps - mean), axes)
+    standard = sign * (maps - mean) * tf.math.rsqrt(variance + EPSILON)
+    return tf.nn.max_pool2d(standard, pool, pool, "VALID") if pool > 1 else standard, mean, variance
+
+
+def derivatives(function, inputs, order):
+    """Of a scalar that mixes all of a function's results, up to an order, each contracted with a fixed direction."""
+    generator = np.random.default_rng(1)
+    directions = [tf.constant(generator.standard_normal(tensor.shape), tensor.dtype) for tensor in inputs]
+
+    def contracted(tensors):
+        mixed = [tf.reduce_sum(tf.cos(tensor) * (1.0 + position)) for position, tensor in enumerate(tensors)]
+        return tf.add_n(mixed)
+
+    def derivative(level, inputs):
+        if level == 0:
+            return contracted(function(*inputs))
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            value = derivative(level - 1, inputs)
+        gradients = tape.gradient(value, inputs)
+        if level == order:
+            return gradients
+        return tf.add_n([tf.reduce_sum(g * d) for g, d in zip(gradients, directions, strict=True)])
+
+    return derivative(order, inputs)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("pool", [1, 2, 3])
+def test_derivatives_of_the_standardised_pool(float64, pool, order):
+    maps = tf.constant(np.random.default_rng(0).standard_normal((3, 7, 8, 4)), tf.float64)
+    sign = tf.constant([1.0, -1.0, -1.0, 1.0], tf.float64)
+    received = derivatives(lambda maps: standardised_pool(maps, sign, EPSILON, pool), [maps], order)
+    expected = derivatives(lambda maps: plain_pool(maps, sign, pool), [maps], order)
+    np.testing.assert_allclose(received[0], expected[0], rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3])
+@pytest.mark.parametrize("relu", [True, False])
+def test_derivatives_of_affine_relu(float64, relu, order):
+    generator = np.random.default_rng(0)
+    inputs = [tf.constant(generator.standard_normal(shape), tf.float64) for shape in ((3, 4, 5, 2), (2,), (2,))]
+
+    def plain(maps, factor, offset):
+        outputs = maps * factor + offset
+        return [tf.nn.relu(outputs) if relu else outputs]
+
+    received = derivatives(lambda *inputs: [affine_relu(*inputs, relu=relu)], inputs, order)
+    expected = derivatives(plain, inputs, order)
+    for ours, theirs in zip(received, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+
+
+def test_ties_are_settled_as_max_pool_does(float64):
+    """Blank backgrounds make windows of equal entries: one of them gets the gradient, whichever pooling chose."""
+    maps = tf.constant(np.random.default_rng(0).integers(0, 2, (2, 6, 6, 3)), tf.float64)
+    sign = tf.ones(3, tf.float64)
+    for order in (1, 2):
+        received = derivatives(lambda maps: standardised_pool(maps, sign, EPSILON, 2), [maps], order)
+        expected = derivatives(lambda maps: plain_pool(maps, sign, 2), [maps], order)
+        np.testing.assert_allclose(received[0], expected[0], rtol=1e-9, atol=1e-11)
+
+
+def test_a_bias_before_a_normalisation_has_no_gradient_at_all():
+    method = make_method(conv4, conv4_co_learner, "batch_transductive", SGD, "reverse", 1)
+    result = meta_gradient(method, classification_episode(shape=SHAPE), method.weights())
+    groups = method.trained_variables()
+    biases = [
+        gradient
+        for group in ("learner", "co_learner")
+        for variable, gradient in zip(groups[group], result.gradients[group], strict=True)
+        if "convolution" in variable.path and variable.name == "bias"
+    ]
+    assert len(biases) == 6
+    for gradient in biases:
+        np.testing.assert_array_equal(gradient, np.zeros(FILTERS))
+
+
+def test_half_precision_is_no_less_precise_than_the_plain_layers():
+    episode = classification_episode(shape=SHAPE)
+
+    def learner_gradient(make_learner, make_co_learner, policy):
+        keras.backend.clear_session()
+        with precision(policy=policy):
+            method = make_method(make_learner, make_co_learner, "batch_transductive", SGD, "reverse", 1)
+            gradients = meta_gradient(method, episode, method.weights()).gradients["learner"]
+        return np.concatenate([np.ravel(gradient) for gradient in gradients])
+
+    exact = learner_gradient(conv4, conv4_co_learner, "float32")
+    fast = learner_gradient(conv4, conv4_co_learner, "mixed_bfloat16")
+    plain = learner_gradient(plain_conv4, plain_conv4_co_learner, "mixed_bfloat16")
+    error = np.linalg.norm(fast - exact)
+    assert 0.0 < error < 1.2 * np.linalg.norm(plain - exact)
