@@ -12,6 +12,7 @@ from cml_tf.adaptation.base import Initial
 from cml_tf.episodes import Episode
 from cml_tf.method import Method
 from cml_tf.task_mapping import map_tasks
+from cml_tf.vectorising import can_be_vectorised
 
 
 class MetaGradient(NamedTuple):
@@ -50,7 +51,9 @@ def evaluate_losses(method: Method, episode: Episode) -> tuple[tf.Tensor, dict[s
     return map_tasks(lambda task: _losses(method, initial, term_values, task), episode)
 
 
-def meta_gradient(method: Method, episode: Episode, weights: tf.Tensor, task_chunk: int = 0) -> MetaGradient:
+def meta_gradient(
+    method: Method, episode: Episode, weights: tf.Tensor, task_chunk: int = 0, vectorised: bool = False
+) -> MetaGradient:
     """The outer loss `reducer(sum over terms of weight * loss)` and its gradient by variable group.
 
     Each task's gradient is taken before the next task begins, so memory does not hold the activations of all tasks; the
@@ -61,6 +64,7 @@ def meta_gradient(method: Method, episode: Episode, weights: tf.Tensor, task_chu
       episode: a meta-batch.
       weights: of the terms, `[terms]`; a tensor, so that gamma may change without retracing.
       task_chunk: how many tasks are worked on at a time, as in `map_tasks`.
+      vectorised: whether all are worked on at once, likewise.
     """
     trained = method.trained_variables()
     values = [variable.value for variables in trained.values() for variable in variables]
@@ -75,7 +79,7 @@ def meta_gradient(method: Method, episode: Episode, weights: tf.Tensor, task_chu
         _check_connected(trained, gradients)
         return loss, losses, metrics, gradients
 
-    per_task, losses, metrics, gradients = map_tasks(one, episode, task_chunk)
+    per_task, losses, metrics, gradients = map_tasks(one, episode, task_chunk, vectorised)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(per_task)
         loss = method.reducer(per_task)
@@ -116,6 +120,9 @@ class MetaStep:
       clip_norm: largest global norm of a group's gradient, 0 for none. Groups are clipped apart, so that a co-learner
         of weight 0 leaves the learner's path untouched.
       task_chunk: how many tasks are worked on at a time; memory grows with it. 0 chooses (`map_tasks`).
+      vectorised: whether all tasks are worked on at once, every operation with a task axis. None chooses: so they are
+        where the learner and the terms have dense layers only and no chunk is set. Others cannot be.
+      jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
     """
 
     def __init__(
@@ -124,7 +131,9 @@ class MetaStep:
         optimizers: Mapping[str, keras.optimizers.Optimizer],
         clip_norm: float = 0.0,
         task_chunk: int = 0,
-    ):
+        vectorised: bool | None = None,
+        jit_compile: bool = False,
+    ) -> None:
         trained = method.trained_variables()
         if set(optimizers) != set(trained):
             raise ValueError(f"optimizers must be given for {sorted(trained)}, received {sorted(optimizers)}.")
@@ -135,6 +144,13 @@ class MetaStep:
         self.method = method
         self.clip_norm = clip_norm
         self.task_chunk = task_chunk
+        possible = can_be_vectorised(method)
+        if vectorised and (task_chunk or not possible):
+            raise ValueError(
+                "vectorised works for methods of dense layers with an unrolled inner loop, and with task_chunk 0; "
+                f"received task_chunk {task_chunk} and {'such a' if possible else 'another'} method: leave it to auto."
+            )
+        self.vectorised = possible and not task_chunk if vectorised is None else vectorised
         distinct = {id(optimizers[group]): optimizers[group] for group in trained}
         self._groups_by_optimizer = [
             (optimizer, [group for group in trained if optimizers[group] is optimizer])
@@ -142,7 +158,7 @@ class MetaStep:
         ]
         for optimizer, groups in self._groups_by_optimizer:
             optimizer.build([variable for group in groups for variable in trained[group]])
-        self._compiled = tf.function(self._step, autograph=False)
+        self._compiled = tf.function(self._step, autograph=False, jit_compile=jit_compile)
 
     def __call__(self, episode: Episode) -> StepResult:
         """Runs one step on a meta-batch, with the terms' weights as they are now."""
@@ -159,7 +175,7 @@ class MetaStep:
         return self._compiled.experimental_get_tracing_count()
 
     def _step(self, episode: Episode, weights: tf.Tensor) -> StepResult:
-        result = meta_gradient(self.method, episode, weights, self.task_chunk)
+        result = meta_gradient(self.method, episode, weights, self.task_chunk, self.vectorised)
         norms = [tf.linalg.global_norm(gradients) for gradients in result.gradients.values()]
         finite = tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(result.loss, norms[0].dtype), *norms])))
         tf.cond(finite, lambda: self._update(result.gradients, norms), lambda: False)

@@ -60,6 +60,8 @@ class Trainer:
         learning rate set that of the first group's optimiser.
       clip_norm: largest global gradient norm of a group; 0 for none.
       task_chunk: how many tasks of a meta-batch are worked on at a time; memory grows with it. 0 chooses.
+      vectorised: whether all are worked on at once; None chooses (`MetaStep`).
+      jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
 
     Attributes:
       step: outer steps made.
@@ -78,13 +80,15 @@ class Trainer:
         optimizer: keras.optimizers.Optimizer | Mapping[str, keras.optimizers.Optimizer] | None = None,
         clip_norm: float = 0.0,
         task_chunk: int = 0,
+        vectorised: bool | None = None,
+        jit_compile: bool = False,
     ) -> None:
         self.method = Method(learner, rule, terms, reducer)
         self.problem = problem
         optimizer = optimizer or keras.optimizers.Adam(1e-3)
         groups = self.method.trained_variables()
         by_group = optimizer if isinstance(optimizer, Mapping) else dict.fromkeys(groups, optimizer)
-        self.meta_step = MetaStep(self.method, by_group, clip_norm, task_chunk)
+        self.meta_step = MetaStep(self.method, by_group, clip_norm, task_chunk, vectorised, jit_compile)
         self.step = 0
         self.stopped = False
         self.host = callback_host(self.method, self.meta_step.optimizers[0])

@@ -16,11 +16,13 @@ class ConfigurationError(ValueError):
     """A configuration that cannot be run."""
 
 
+VECTORISED = {"auto": None, "yes": True, "no": False}
 CHOICES = {
     "dataset.name": ("sinusoid", "glyphs", "omniglot", "image_folder"),
     "learner.name": ("mlp", "conv4"),
     "adaptation.rule": ("sgd", "meta_sgd"),
     "learner.normalisation": MODES,
+    "train.vectorised": tuple(VECTORISED),
     # mixed_float16 would need loss scaling.
     "learner.dtype_policy": ("float32", "float64", "mixed_bfloat16"),
     "adaptation.partition": ("all", "anil", "boil"),
@@ -83,6 +85,9 @@ def default_config() -> ConfigDict:
             "meta_batch": 4,
             # Episodes in work at a time, which bounds the memory; 0 chooses.
             "task_chunk": 0,
+            # All episodes at once, every operation with a task axis: auto, yes, no. XLA: for GPUs, slower on CPUs.
+            "vectorised": "auto",
+            "jit_compile": False,
             "rate": 1e-3,
             "clip_norm": 0.0,
             "validate_every": 100,
@@ -149,7 +154,8 @@ def _check_types(flat: Mapping[str, Any]) -> None:
         )
     for key, value in flat.items():
         expected = type(known[key])
-        if not isinstance(value, (int, float) if expected is float else expected) or isinstance(value, bool):
+        fits = isinstance(value, (int, float) if expected is float else expected)
+        if not fits or (isinstance(value, bool) and expected is not bool):
             raise ConfigurationError(f"{key} must be of type {expected.__name__}, received {value!r}.")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigurationError(f"{key} must be finite, received {value!r}.")

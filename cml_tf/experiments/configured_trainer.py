@@ -6,6 +6,7 @@ import keras
 from ml_collections import ConfigDict
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, UpdateRule, anil, boil, make_hypergradient
+from cml_tf.experiments.configuration import VECTORISED
 from cml_tf.learners import Learner, TwoHeads, conv4, conv4_co_learner, conv4_head, mlp, mlp_co_learner
 from cml_tf.objectives import CoLearner, ObjectiveTerm, QueryLoss
 from cml_tf.problems import Problem
@@ -29,6 +30,8 @@ def build_trainer(config: ConfigDict, problem: Problem, input_shape: tuple[int, 
         optimizer=keras.optimizers.Adam(config.train.rate),
         clip_norm=config.train.clip_norm,
         task_chunk=config.train.task_chunk,
+        vectorised=VECTORISED[config.train.vectorised],
+        jit_compile=config.train.jit_compile,
     )
 
 

@@ -23,6 +23,7 @@ BAD_VALUES = {
     "train.rate": (0.0, -1e-3, float("inf"), None),
     "train.clip_norm": (-1.0, float("nan")),
     "train.task_chunk": (-1,),
+    "train.vectorised": ("maybe",),
     "train.patience": (-1,),
     "train.validation_episodes": (0, 1),
     "seed": (-1, 2**32, 0.5, None),
