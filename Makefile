@@ -4,6 +4,7 @@
 #   make test-slow    the tests marked slow
 #   make test-all     lint, types, every test
 #   make soak         three minutes of load on the embedded server, every answer checked (SOAK="--seconds=30" ...)
+#   make benchmark    speed and memory of the meta-step beside PyTorch's, 25 minutes (BENCHMARK="--only=28x28_1_step" ...)
 #   make format       rewrite the sources to the house format
 #   make build-files  write the BUILD files anew
 #   make lock         resolve the lock files anew, keeping versions that still fit (UPGRADE=--upgrade: newest ones)
@@ -20,12 +21,13 @@ WORKERS ?= 2
 UV_VERSION := 0.13.9
 UPGRADE ?=
 SOAK ?=
+BENCHMARK ?=
 # A file's tests share what is costly to make, so they stay in one process.
 PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 COMPILE := build/lock-tool/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
-.PHONY: help quickstart test test-slow test-all soak lint format build-files lock clean force
+.PHONY: help quickstart test test-slow test-all soak benchmark lint format build-files lock clean force
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -46,6 +48,16 @@ test-all: lint
 
 soak: .venv/.installed-runtime
 	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m benchmarks.serving.soak $(SOAK)
+
+benchmark: .venv/.installed-runtime build/peer-venv/.installed
+	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m benchmarks.performance.run $(BENCHMARK)
+
+# The peer's framework has an environment of its own: nothing of ours depends on it.
+build/peer-venv/.installed: benchmarks/peers/requirements.txt
+	rm -rf build/peer-venv
+	python=$$(sh tools/find_python.sh) && $$python -m venv build/peer-venv
+	build/peer-venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
+	touch $@
 
 lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m ruff check

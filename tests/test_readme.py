@@ -34,6 +34,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/DECISIONS.md",
     "docs/METHODS.md",
+    "docs/PERFORMANCE.md",
     "docs/RESULTS.md",
     "docs/SERVING.md",
 )

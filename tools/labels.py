@@ -9,7 +9,11 @@ from pathlib import PurePosixPath
 from tools.source_tree import SourceTree, module_name
 
 # The locks in the order in which they are asked: whatever runs in production comes from the runtime lock.
-_HUBS = {"requirements.txt": "pypi", "requirements-dev.txt": "pypi_dev"}
+_HUBS = {
+    "requirements.txt": "pypi",
+    "requirements-dev.txt": "pypi_dev",
+    "benchmarks/peers/requirements.txt": "pypi_peers",
+}
 
 # Imports whose distribution is called something else; of a shared namespace, the part that the distribution owns.
 _DISTRIBUTIONS = {
@@ -38,6 +42,9 @@ class Labels:
         self._own = {name.split(".")[0] for name in tree.modules}
         self._locked: dict[str, str] = {}
         for lock, hub in _HUBS.items():
+            # Without a lock, an import of what it holds is reported as unresolved.
+            if not (tree.root / lock).is_file():
+                continue
             text = (tree.root / lock).read_text(encoding="utf-8")
             for name in re.findall(r"^([A-Za-z0-9._-]+)==", text, flags=re.MULTILINE):
                 self._locked.setdefault(_canonical(name), f"@{hub}//{_canonical(name).replace('-', '_')}")

@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 
 from cml_tf.learners.channel_kernels import affine, channel_sums, pixels, projected, standardised
@@ -136,10 +137,15 @@ def _derivative(epsilon: float, pool: int) -> Any:
         windows = Windows(standard, pool, largest)
         count = pixels(maps, sign.dtype)
         rho = sign * tf.math.rsqrt(variance + epsilon)
-        sum_dp, sum_dp_p = channel_sums(dp, pooled)
-        offset = (rho * sum_dp - dmean) / count
-        slope = (rho * sum_dp_p - 2.0 * dvariance / rho) / count
-        dz = windows.spread(affine(dp, rho)) - affine(standard, slope, offset)
+        if _is_zero(dmean) and _is_zero(dvariance):
+            # Nothing asked for the statistics, as in most first derivatives: one kernel does it all.
+            dz, mean_dp, mean_dp_p = projected(windows.spread(dp), standard, rho)
+            sum_dp, sum_dp_p = count * mean_dp, count * mean_dp_p
+            slope = rho * mean_dp_p
+        else:
+            sum_dp, sum_dp_p = channel_sums(dp, pooled)
+            slope = (rho * sum_dp_p - 2.0 * dvariance / rho) / count
+            dz = windows.spread(affine(dp, rho)) - affine(standard, slope, (rho * sum_dp - dmean) / count)
 
         def second(u: tf.Tensor) -> Sequence[tf.Tensor | None]:
             of_maps, mean_u, k = projected(u, standard, -rho * slope)
@@ -153,3 +159,9 @@ def _derivative(epsilon: float, pool: int) -> Any:
         return dz, second
 
     return first
+
+
+def _is_zero(tensor: tf.Tensor) -> bool:
+    """Whether it is known, while the graph is made, to be zero: what a tape hands in for results that nobody used."""
+    value = tf.get_static_value(tensor)
+    return value is not None and not np.any(value)

@@ -1,0 +1,1 @@
+"""How fast the meta-step is, beside its peers and the machine's limits."""

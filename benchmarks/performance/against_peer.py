@@ -1,0 +1,86 @@
+"""Rows that set our step beside the peer's."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+
+from benchmarks.performance.contestant import Contestant, ours, peer, running, spread, take_turns
+from benchmarks.performance.equality import check_equal
+from benchmarks.performance.floating_point import step_operations
+from benchmarks.performance.machine import gemm_gflops
+from benchmarks.performance.results import Figure
+from benchmarks.performance.work import Work
+
+BACKWARDS = ("summed", "per_task")
+
+
+def times_the_peer(row: str, work: Work, target: float, rounds: int) -> list[Figure]:
+    """How many times faster our step is than the peer's, in whichever of its two ways is the faster one.
+
+    Args:
+      row: name of the row.
+      work: of both.
+      target: the ratio asked for.
+      rounds: steps of each; after the first one only the faster of the peer's ways goes on.
+    """
+    with ExitStack() as stack:
+        mine = stack.enter_context(running(ours(work)))
+        peers = {backward: stack.enter_context(running(peer(work, backward))) for backward in BACKWARDS}
+        difference = check_equal(mine, *peers.values())
+        times = take_turns({"ours": mine, **peers}, 1)
+        faster = min(peers, key=lambda backward: times[backward][0])
+        later = take_turns({"ours": mine, faster: peers[faster]}, rounds - 1)
+    both = {name: spread(times[name] + later[name]) for name in ("ours", faster)}
+    ratio = both[faster].median / both["ours"].median
+    note = f"{both['ours'].median:.3g} s against {both[faster].median:.3g} s, backward {faster}; {work.label}"
+    details = {
+        "seconds": {"ours": both["ours"]._asdict(), "peer": both[faster]._asdict()},
+        "largest_difference": difference,
+    }
+    return [Figure(row, "times the peer", ratio, "x", "at least", target, note, details)]
+
+
+def large_images(row: str, target: float, rounds: int) -> list[Figure]:
+    """Times the peer at 84x84 and one step, and the share of the machine's matrix rate."""
+    work = Work(size=84, channels=3)
+    figures = times_the_peer(row, work, target, rounds)
+    seconds = figures[0].details["seconds"]["ours"]["median"]
+    reached, possible = step_operations(work) / seconds / 1e9, gemm_gflops("float32")
+    note = f"{reached:.0f} of {possible:.0f} GFLOP/s on the step's convolutions"
+    return [*figures, Figure(row, "share of the float32 GEMM rate", reached / possible, "", "at least", 0.5, note)]
+
+
+def peak_memory(row: str, work: Work) -> list[Figure]:
+    """Our peak beside the peer's, each way; every contestant alone, after its second step."""
+    mine = _peak(ours(work))
+    figures = []
+    for backward in BACKWARDS:
+        other = _peak(peer(work, backward))
+        note = f"{mine['peak']:.0f} of {other['peak']:.0f} MiB; imports {mine['imported']:.0f}, {other['imported']:.0f}"
+        figure = Figure(row, f"of the peer's, {backward}", mine["peak"] / other["peak"], "x", "at most", 0.5, note)
+        figures.append(figure if backward == "summed" else replace(figure, bound=""))
+    return figures
+
+
+def _peak(contestant: Contestant) -> dict[str, float]:
+    with running(contestant):
+        contestant.ask("step")
+        return contestant.ask("memory")
+
+
+def half_precision(row: str, rounds: int, has_amx: bool) -> list[Figure]:
+    """Times the peer (in float32) with `mixed_bfloat16`; the target holds for processors with AMX."""
+    work = Work(size=84, channels=3)
+    with ExitStack() as stack:
+        narrow = stack.enter_context(running(ours(replace(work, dtype_policy="mixed_bfloat16"))))
+        wide = stack.enter_context(running(ours(work)))
+        other = stack.enter_context(running(peer(work, "per_task")))
+        times = take_turns({"narrow": narrow, "wide": wide, "peer": other}, rounds)
+    median = {name: spread(seconds).median for name, seconds in times.items()}
+    note = f"{median['narrow']:.3g} s; float32 {median['wide']:.3g} s; {'AMX' if has_amx else 'no AMX: no target'}"
+    ratio = median["peer"] / median["narrow"]
+    return [
+        Figure(row, "times the peer", ratio, "x", "at least" if has_amx else "", 6.0 if has_amx else 0.0, note),
+        Figure(row, "times our float32 step", median["wide"] / median["narrow"], "x"),
+    ]

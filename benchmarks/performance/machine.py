@@ -1,0 +1,60 @@
+"""The machine a figure was measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
+_PACKAGES = ("tensorflow", "keras", "numpy")
+_KIB_A_GIB = 2**20
+# What must be alike for two figures to be compared.
+_IDENTITY = ("processor", "flags", "cores", "packages")
+
+
+def processor(text: str) -> tuple[str, list[str]]:
+    """Model and those of its flags that matter here, from `/proc/cpuinfo`."""
+    model = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    flags = re.search(r"^flags\s*:\s*(.*)$", text, re.MULTILINE)
+    known = flags.group(1).split() if flags else []
+    return model.group(1).strip() if model else "unknown", [flag for flag in _FLAGS if flag in known]
+
+
+def machine() -> dict[str, Any]:
+    """What `/proc` and Python tell of this machine."""
+    model, flags = processor(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
+    total = re.search(r"^MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
+    return {
+        "processor": model,
+        "flags": flags,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(int(total.group(1)) / _KIB_A_GIB, 1) if total else 0.0,
+        "kernel": platform.release(),
+        "python": sys.version.split()[0],
+        "packages": {package: version(package) for package in _PACKAGES},
+    }
+
+
+def gemm_gflops(dtype: str, edge: int = 2048, runs: int = 8) -> float:
+    """Best rate of a square matrix product, in GFLOP/s."""
+    matrix = tf.cast(tf.random.uniform((edge, edge), seed=0), dtype)
+    multiply = tf.function(lambda a: tf.matmul(a, a), autograph=False)
+    seconds = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        multiply(matrix)[0, 0].numpy()
+        seconds.append(time.perf_counter() - start)
+    return 2 * edge**3 / min(seconds) / 1e9
+
+
+def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """What makes the figures of two machines incomparable, in words."""
+    return [f"{key}: {one.get(key)} then, {other.get(key)} now" for key in _IDENTITY if one.get(key) != other.get(key)]

@@ -1,0 +1,71 @@
+"""The speed and memory of the meta-step: `python -m benchmarks.performance.run [--only=ROW ...] [--output=FILE]`.
+
+Every contestant is a process of its own; they take turns, one working while the others idle, so ratios are of one run
+on one machine. `make benchmark` makes the peer's environment first. Prints a table with targets and with the figures of
+the committed result (`benchmarks/performance/results.json`); `--output` writes the JSON object, with the rows that
+were not measured again taken over from the committed result of the same machine.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+
+from benchmarks.performance.against_peer import half_precision, large_images, peak_memory, times_the_peer
+from benchmarks.performance.by_itself import exported_call, input_pipeline, many_steps, scaling
+from benchmarks.performance.contestant import ContestantError
+from benchmarks.performance.equality import UnequalError
+from benchmarks.performance.first_step import first_steps
+from benchmarks.performance.machine import gemm_gflops, machine
+from benchmarks.performance.results import Figure, merged, read_result, result, table
+from benchmarks.performance.work import SINE_WAVES, Work
+from cml_tf.command_line import fail, run
+from cml_tf.files import write_json
+
+COMMITTED = Path(__file__).with_name("results.json")
+_FIVE_STEPS = Work(size=84, channels=3, steps=5)
+ROWS: dict[str, Callable[[str], list[Figure]]] = {
+    "84x84_1_step": lambda row: large_images(row, 4.0, rounds=4),
+    "84x84_5_steps": lambda row: times_the_peer(row, _FIVE_STEPS, 3.0, rounds=3),
+    "28x28_1_step": lambda row: times_the_peer(row, Work(), 2.0, rounds=9),
+    "84x84_bfloat16": lambda row: half_precision(row, 3, "amx_bf16" in machine()["flags"]),
+    "memory_84x84_5_steps": lambda row: peak_memory(row, _FIVE_STEPS),
+    "memory_20_steps": lambda row: many_steps(row, rounds=2),
+    "scaling": scaling,
+    "first_step": first_steps,
+    "adapt_and_predict": lambda row: exported_call(row, rounds=40),
+    "sinusoid": lambda row: times_the_peer(row, SINE_WAVES, 5.0, rounds=60),
+    "input_pipeline": lambda row: input_pipeline(row, steps=30),
+}
+_ONLY = flags.DEFINE_multi_enum("only", [], list(ROWS), "A row to measure, instead of all; may be repeated.")
+_OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
+
+
+def main(arguments: list[str]) -> None:
+    """Measures the rows and prints what came of it."""
+    del arguments
+    started = time.monotonic()
+    console, figures = Console(), []
+    description = {**machine(), "gemm_gflops": {dtype: gemm_gflops(dtype) for dtype in ("float32", "bfloat16")}}
+    for row in _ONLY.value or ROWS:
+        console.print(f"{row} ...", style="dim")
+        try:
+            figures += ROWS[row](row)
+        except (ContestantError, UnequalError) as error:
+            fail(f"row {row}: {error}")
+    old = read_result(COMMITTED)
+    new = result(description, figures)
+    console.print(table(new, old))
+    console.print(f"{(time.monotonic() - started) / 60:.1f} minutes; {json.dumps(description)}", soft_wrap=True)
+    if _OUTPUT.value:
+        write_json(Path(_OUTPUT.value), merged(new, old))
+    print(json.dumps(new))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,83 @@
+"""Where the time of a meta-step goes: `python -m benchmarks.profile [--size=84 --channels=3 --steps=1 --by=op|layer]`.
+
+Times are summed over threads, so their sum may exceed the step's own time. A fused operation counts for the layer of
+the operation that it was made of first. Prints a table, and one JSON object as the last line.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.op_times import grouped, traced
+from benchmarks.performance.building import build_episode, build_method, build_step
+from benchmarks.performance.work import Work
+from cml_tf.adaptation.hypergradients import HYPERGRADIENTS
+from cml_tf.command_line import run
+from cml_tf.files import write_json
+
+_SIZE = flags.DEFINE_integer("size", 84, "Edge of an image.", 16)
+_CHANNELS = flags.DEFINE_integer("channels", 3, "Of an image.", 1)
+_FILTERS = flags.DEFINE_integer("filters", 64, "Of each block.", 1)
+_STEPS = flags.DEFINE_integer("steps", 1, "Inner steps.", 0)
+_TASKS = flags.DEFINE_integer("tasks", 4, "In the meta-batch.", 1)
+_CHUNK = flags.DEFINE_integer("task_chunk", 0, "Tasks in work at a time; 0 chooses.", 0)
+_HYPERGRADIENT = flags.DEFINE_enum("hypergradient", "reverse", list(HYPERGRADIENTS), "How the meta-gradient is taken.")
+_POLICY = flags.DEFINE_enum("dtype_policy", "float32", ["float32", "mixed_bfloat16"], "Of the layers.")
+_PLAIN = flags.DEFINE_bool("plain", False, "The plain layers of benchmarks.peers.plain instead of ours.")
+_BY = flags.DEFINE_enum("by", "op", ["op", "layer"], "What the table's rows are; the JSON object has both.")
+_RUNS = flags.DEFINE_integer("runs", 3, "Steps to average over.", 1)
+_ROWS = flags.DEFINE_integer("rows", 25, "Of the table.", 1)
+_OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
+
+
+def main(arguments: list[str]) -> None:
+    """Profiles and prints."""
+    del arguments
+    work = Work(
+        size=_SIZE.value,
+        channels=_CHANNELS.value,
+        filters=_FILTERS.value,
+        steps=_STEPS.value,
+        tasks=_TASKS.value,
+        task_chunk=_CHUNK.value,
+        hypergradient=_HYPERGRADIENT.value,
+        dtype_policy=_POLICY.value,
+        plain=_PLAIN.value,
+    )
+    step, episode = build_step(build_method(work), work), build_episode(work)
+
+    def once() -> None:
+        step(episode).finite.numpy()
+
+    once()
+    start = time.perf_counter()
+    once()
+    seconds = time.perf_counter() - start
+    times = traced(once, _RUNS.value)
+    by = {kind: grouped(times, kind) for kind in ("op", "layer")}
+    result = {"work": vars(work), "step_seconds": seconds, **{f"by_{kind}": rows for kind, rows in by.items()}}
+    Console().print(table(by[_BY.value][: _ROWS.value], sum(time.seconds for time in times), work, seconds))
+    if _OUTPUT.value:
+        write_json(Path(_OUTPUT.value), result)
+    print(json.dumps(result))
+
+
+def table(rows: list[tuple[str, float, float]], total: float, work: Work, seconds: float) -> Table:
+    """The groups that take longest."""
+    drawn = Table(
+        "", "ms", "share", "times", title=f"{work.label}: {seconds * 1e3:.0f} ms a step", title_justify="left"
+    )
+    for group, taken, count in rows:
+        drawn.add_row(group, f"{taken * 1e3:.1f}", f"{taken / total:.1%}", f"{count:.0f}")
+    drawn.caption = f"{total * 1e3:.0f} ms in all, summed over threads"
+    return drawn
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,56 @@
+"""The plain learner is the fast one, in values and in gradients."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks.peers.plain import plain_conv4, plain_conv4_co_learner
+from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.episodes import Episode, Examples
+from cml_tf.learners import conv4, conv4_co_learner
+from cml_tf.meta_step import meta_gradient
+from cml_tf.method import Method
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.problems import Classification
+
+SHAPE, WAYS, FILTERS = (17, 19, 2), 3, 4
+
+
+@pytest.fixture
+def double_precision():
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
+
+
+def method(learner, co_learner) -> Method:
+    problem = Classification(WAYS)
+    made = Method(learner, GradientDescent(problem, SGD(0.1), 2), [QueryLoss(problem), CoLearner(co_learner, problem)])
+    generator = np.random.default_rng(1)
+    for variables in made.trained_variables().values():
+        for variable in variables:
+            variable.assign(generator.normal(size=variable.shape) * (0.3 if len(variable.shape) > 1 else 1.0))
+    return made
+
+
+@pytest.mark.parametrize("mode", ["batch_transductive", "support"])
+def test_plain_and_fast_have_one_loss_and_one_meta_gradient(mode, double_precision):
+    generator = np.random.default_rng(0)
+
+    def examples(count):
+        labels = np.tile(np.arange(count, dtype=np.int32) % WAYS, (2, 1))
+        return Examples(tf.constant(generator.normal(size=(2, count, *SHAPE))), tf.constant(labels))
+
+    episode = Episode(examples(6), examples(4))
+    plain = method(plain_conv4(WAYS, SHAPE, FILTERS, mode), plain_conv4_co_learner(WAYS, FILTERS))
+    fast = method(conv4(WAYS, SHAPE, FILTERS, mode), conv4_co_learner(WAYS, FILTERS))
+    results = [tf.function(meta_gradient, autograph=False)(m, episode, m.weights()) for m in (plain, fast)]
+    np.testing.assert_allclose(results[0].loss, results[1].loss, rtol=1e-10)
+    for ours, theirs in zip(*(tf.nest.flatten(r.gradients) for r in results), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-10)

@@ -1,0 +1,133 @@
+"""What a benchmark builds, counts and compares."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks.performance.building import build_episode, build_method
+from benchmarks.performance.equality import UnequalError, largest_difference
+from benchmarks.performance.first_step import groups
+from benchmarks.performance.floating_point import convolution_operations, step_operations
+from benchmarks.performance.machine import differences, machine, processor
+from benchmarks.performance.resident import resident
+from benchmarks.performance.work import SINE_WAVES, Work, from_json, to_json
+from cml_tf.episodes import Episode
+from cml_tf.experiments import presets
+
+TINY = Work(size=16, channels=3, filters=4, tasks=1, ways=2, shots=1, queries=2, plain=True)
+
+
+def convolutions_of(function) -> int:
+    """Operations of the convolutions that a function's outputs need, from the shapes that they meet."""
+    # What is traced and not needed never runs: the gradient by the images, for one.
+    outputs = [output.op.name for output in function.outputs]
+    needed = {
+        node.name for node in tf.compat.v1.graph_util.extract_sub_graph(function.graph.as_graph_def(), outputs).node
+    }
+    total = 0
+    for operation in function.graph.get_operations():
+        if operation.name not in needed:
+            continue
+        if operation.type == "Conv2D":
+            maps, kernel = operation.outputs[0].shape, operation.inputs[1].shape
+        elif operation.type == "Conv2DBackpropFilter":
+            maps, kernel = operation.inputs[2].shape, operation.outputs[0].shape
+        elif operation.type == "Conv2DBackpropInput":
+            maps, kernel = operation.inputs[2].shape, operation.inputs[1].shape
+        else:
+            continue
+        assert kernel[:2] == (3, 3)
+        total += 2 * int(np.prod(maps[:3])) * int(np.prod(kernel))
+    return total
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_operations_are_those_of_the_graph(steps):
+    work = replace(TINY, steps=steps)
+    method, episode = build_method(work), build_episode(work)
+    task = Episode(*tf.nest.map_structure(lambda tensor: tensor[0], (episode.support, episode.query)))
+    values = [v.value for variables in method.trained_variables().values() for v in variables]
+
+    @tf.function(autograph=False)
+    def gradients():
+        with tf.GradientTape() as tape:
+            losses = method.losses(method.rule.initial(method.learner), method.term_values(), task)
+            loss = tf.add_n([term.loss for term in losses])
+        return tape.gradient(loss, values)
+
+    assert step_operations(work) == convolutions_of(gradients.get_concrete_function())
+
+
+def test_operations_grow_with_tasks_and_are_known_for_convolutions_only():
+    assert convolution_operations(2, 3, 5, 7) == 2 * 9 * 2 * 3 * 5 * 7
+    assert step_operations(replace(TINY, tasks=3)) == 3 * step_operations(TINY)
+    with pytest.raises(ValueError, match="received 'mlp'"):
+        step_operations(SINE_WAVES)
+
+
+def test_a_work_survives_being_sent():
+    assert from_json(to_json(SINE_WAVES)) == SINE_WAVES
+
+
+def test_differences_are_relative_to_a_tensors_own_largest_entry():
+    ours = {"loss": np.float32(2.0), "kernel": np.array([1.0, 0.5]), "small": np.array([1e-3])}
+    theirs = {**ours, "small": np.array([1.1e-3])}
+    assert largest_difference(ours, theirs) == ("small", pytest.approx(0.1))
+
+
+def test_rounding_in_place_of_zero_is_no_difference():
+    ours = {"loss": np.float32(2.0), "kernel": np.array([1.0]), "bias": np.array([0.0])}
+    name, difference = largest_difference(ours, {**ours, "bias": np.array([1e-6])})
+    assert (name, difference) == ("bias", pytest.approx(1e-6))
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        {"loss": np.float32(1)},
+        {"loss": np.float32(1), "kernel": np.ones(3)},
+        {"loss": np.float32(1), "kernel": np.full(2, np.nan)},
+    ],
+)
+def test_what_cannot_be_compared_is_unequal(theirs):
+    with pytest.raises(UnequalError):
+        largest_difference({"loss": np.float32(1), "kernel": np.ones(2)}, theirs)
+
+
+def test_configurations_of_one_graph_are_measured_once():
+    made = {
+        "glyphs": presets.glyphs(5, 5, "cml"),
+        "omniglot": presets.omniglot(5, 5, "cml"),
+        "maml": presets.glyphs(5, 5, "maml"),
+        "waves": presets.sinusoid(5, "cml"),
+    }
+    assert groups(made.items()) == [["glyphs", "omniglot"], ["maml"], ["waves"]]
+
+
+def test_machine():
+    described = machine()
+    assert (
+        described["cores"] >= 1
+        and described["memory_gib"] > 0
+        and described["packages"]["tensorflow"] == tf.__version__
+    )
+    assert not differences(described, described)
+    assert differences(described, {**described, "processor": "Z80"}) == [
+        f"processor: {described['processor']} then, Z80 now"
+    ]
+
+
+def test_processor_is_read_from_the_kernels_text():
+    text = "processor\t: 0\nmodel name\t: Fast 9000\nflags\t\t: fpu avx2 amx_bf16 sse\nmodel name\t: Fast 9000\n"
+    assert processor(text) == ("Fast 9000", ["avx2", "amx_bf16"])
+    assert processor("") == ("unknown", [])
+
+
+def test_resident_memory_is_in_mebibytes():
+    assert resident("Name:\tx\nVmHWM:\t  4096 kB\nVmRSS:\t  1024 kB\n") == {"now": 1.0, "peak": 4.0}
+    own = resident()
+    assert 0 < own["now"] <= own["peak"]
