@@ -18,8 +18,9 @@ def map_tasks(
 ) -> Any:
     """Applies a function of one task to every task and stacks the results on axis 0.
 
-    The function is traced once, however many tasks there are. No operation ever sees two tasks, so neighbours cannot
-    change a result. Gradients must be taken inside of the function: those through the loop would be slow.
+    In a graph the function is traced once, however many tasks there are. No operation ever sees two tasks, so
+    neighbours cannot change a result. Gradients must be taken inside of the function: those through the loop would be
+    slow.
 
     Args:
       function: takes an `Episode` without task axis, returns a `tf.nest` structure of tensors.
@@ -36,6 +37,10 @@ def map_tasks(
 
     if vectorised:
         return tf.vectorized_map(one, mapped, fallback_to_while_loop=False)
+    if tf.executing_eagerly():
+        count = len(tf.nest.flatten(mapped)[0])
+        results = [one(tf.nest.map_structure(lambda tensor, i=i: tensor[i], mapped)) for i in range(count)]
+        return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *results)
     specifications = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape[1:], t.dtype), mapped)
     traced = tf.function(one, autograph=False).get_concrete_function(specifications)
     signature = tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), traced.structured_outputs)
