@@ -16,6 +16,8 @@ import pytest
 from tools import build_files
 
 ROOT = Path(__file__).resolve().parent.parent
+# What benchmarks compare with has an environment of its own, which is not this one.
+PEERS_LOCK = "benchmarks/peers/requirements.txt"
 RULES = ("py_binary", "py_library", "py_test")
 
 
@@ -80,7 +82,10 @@ def provided_imports() -> dict[str, list[str]]:
 
 def hub_labels(dotted: str) -> set[str]:
     """Every label under which a distribution of this environment could provide a third-party import."""
-    provided = provided_imports().get(dotted.partition(".")[0], [])
+    first = dotted.partition(".")[0]
+    provided = provided_imports().get(first, [])
+    if not provided and re.search(rf"^{re.escape(first)}==", (ROOT / PEERS_LOCK).read_text(), re.MULTILINE):
+        return {f"@pypi_peers//{first}"}
     names = {re.sub(r"[-_.]+", "_", name).lower() for name in provided}
     return {f"@{hub}//{name}" for hub in ("pypi", "pypi_dev") for name in names}
 
