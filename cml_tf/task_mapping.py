@@ -36,7 +36,8 @@ def map_tasks(
         return function(Episode(support, query, episode.context))
 
     if vectorised:
-        return tf.vectorized_map(one, mapped, fallback_to_while_loop=False)
+        # What has no batched form (in a rule or a loss of somebody's own) is done task by task.
+        return tf.vectorized_map(one, mapped, fallback_to_while_loop=True)
     if tf.executing_eagerly():
         count = len(tf.nest.flatten(mapped)[0])
         results = [one(tf.nest.map_structure(lambda tensor, i=i: tensor[i], mapped)) for i in range(count)]

@@ -71,10 +71,7 @@ class Reverse(Hypergradient):
         steps: int,
     ) -> tuple[Iterate, ...]:
         """Unrolls the loop; a tape around it does the rest."""
-        iterates = [initial]
-        for _ in range(steps):
-            iterates.append(inner_step(iterates[-1], meta, support, context, True))
-        return tuple(iterates)
+        return _unrolled(lambda iterate: inner_step(iterate, meta, support, context, True), initial, steps)
 
 
 class RematerialisedReverse(Hypergradient):
@@ -122,10 +119,14 @@ class FirstOrder(Hypergradient):
         steps: int,
     ) -> tuple[Iterate, ...]:
         """Unrolls the loop with inner gradients held constant."""
-        iterates = [initial]
-        for _ in range(steps):
-            iterates.append(inner_step(iterates[-1], meta, support, context, False))
-        return tuple(iterates)
+        return _unrolled(lambda iterate: inner_step(iterate, meta, support, context, False), initial, steps)
+
+
+def _unrolled(step: Callable[[Iterate], Iterate], initial: Iterate, steps: int) -> tuple[Iterate, ...]:
+    iterates = [initial]
+    for _ in range(steps):
+        iterates.append(step(iterates[-1]))
+    return tuple(iterates)
 
 
 HYPERGRADIENTS: dict[str, Callable[[], Hypergradient]] = {
