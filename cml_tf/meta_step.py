@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation.base import Initial
 from cml_tf.episodes import Episode
+from cml_tf.learners.derivative_order import outer_gradient
 from cml_tf.method import Method
 from cml_tf.task_mapping import map_tasks
 from cml_tf.vectorising import can_be_vectorised
@@ -70,12 +71,13 @@ def meta_gradient(
     values = [variable.value for variables in trained.values() for variable in variables]
 
     def one(task: Episode) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
+        with outer_gradient(), tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             initial, term_values = method.rule.initial(method.learner), method.term_values()
             losses, metrics = _losses(method, initial, term_values, task)
             loss = tf.reduce_sum(losses * tf.cast(weights, losses.dtype))
-        gradients = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.NONE)
+        with outer_gradient():
+            gradients = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.NONE)
         _check_connected(trained, gradients)
         return loss, losses, metrics, gradients
 

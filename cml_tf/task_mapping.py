@@ -9,8 +9,9 @@ import tensorflow as tf
 
 from cml_tf.episodes import Episode
 
-# As many as two cores can use: more hold more memory and gain nothing (docs/PERFORMANCE.md).
-TASKS_AT_A_TIME = 2
+# Small operations leave cores idle, which a second task can use; large ones do not, and hold their memory twice. The
+# bound lies between what was measured: 78,400 values (28x28, 5-way) and 2.1 million (84x84x3) (docs/PERFORMANCE.md).
+LARGE_TASK = 2**19
 
 
 def map_tasks(
@@ -49,5 +50,15 @@ def map_tasks(
         lambda parts: tf.nest.pack_sequence_as(signature, tf.nest.flatten(traced(*tf.nest.flatten(parts)))),
         mapped,
         fn_output_signature=signature,
-        parallel_iterations=task_chunk or TASKS_AT_A_TIME,
+        parallel_iterations=task_chunk or tasks_at_a_time(specifications),
     )
+
+
+def tasks_at_a_time(task: Any) -> int:
+    """How many tasks keep two cores busy: 2, but 1 where the inputs and targets of one hold `LARGE_TASK` values.
+
+    Args:
+      task: a structure of tensors or `tf.TensorSpec`s of one task.
+    """
+    values = sum(part.shape.num_elements() or 0 for part in tf.nest.flatten(task))
+    return 1 if values >= LARGE_TASK else 2

@@ -8,11 +8,13 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
+from cml_tf.episodes import Examples
 from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
 from cml_tf.meta_step import MetaStep, evaluate_losses, meta_gradient
 from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification, Regression
+from cml_tf.task_mapping import tasks_at_a_time
 from tests.helpers.seeded_episodes import classification_episode, regression_episode, tasks_of
 
 TASKS = 5
@@ -107,3 +109,10 @@ def test_a_negative_chunk_is_refused():
     groups = dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(0.1))
     with pytest.raises(ValueError, match="task_chunk must be 0"):
         MetaStep(method, groups, task_chunk=-1)
+
+
+def test_large_tasks_are_taken_one_at_a_time():
+    small = Examples(tf.TensorSpec([100, 28, 28, 1]), tf.TensorSpec([100], tf.int32))
+    large = Examples(tf.TensorSpec([100, 84, 84, 3]), tf.TensorSpec([100], tf.int32))
+    unknown = Examples(tf.TensorSpec([None, 84, 84, 3]), tf.TensorSpec([None], tf.int32))
+    assert [tasks_at_a_time(task) for task in (small, large, unknown)] == [2, 1, 2]

@@ -13,6 +13,7 @@ from cml_tf.adaptation.hypergradients import Hypergradient, Iterate, Reverse
 from cml_tf.adaptation.packing import pack_task, unpack_task
 from cml_tf.adaptation.update_rules.base import Gradients, UpdateRule
 from cml_tf.episodes import Examples
+from cml_tf.learners.derivative_order import inner_gradient
 from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.learner import Forward, Learner, Parameters, State
 from cml_tf.problems import Problem
@@ -114,7 +115,8 @@ class GradientDescent(AdaptationRule):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tf.nest.flatten(watched))
             seen = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
-            forward: Forward = learner.call(seen, iterate.state, support.inputs, context, training=True)
+            with inner_gradient(second_order):
+                forward: Forward = learner.call(seen, iterate.state, support.inputs, context, training=True)
             loss = self.support_loss(forward.outputs, support.targets)
         gradients = _gradients(tape, loss, watched)
         if not second_order:

@@ -21,7 +21,7 @@ def standardised(maps: tf.Tensor, sign: tf.Tensor, epsilon: float) -> tuple[tf.T
 
     Not differentiable: gradients are taken by hand where this is used.
     """
-    if not _has_kernels(maps):
+    if not has_kernels(maps):
         wide = widened(maps)
         mean = _mean(wide)
         variance = _mean(tf.square(wide - mean))
@@ -34,6 +34,16 @@ def standardised(maps: tf.Tensor, sign: tf.Tensor, epsilon: float) -> tuple[tf.T
     return normal.y, normal.batch_mean, normal.batch_variance * ((count - 1) / count)
 
 
+def normalised(maps: tf.Tensor, scale: tf.Tensor, shift: tf.Tensor, epsilon: float) -> tf.Tensor:
+    """`scale * (maps - mean) / sqrt(variance + epsilon) + shift`, one kernel with one for its derivative.
+
+    Its second derivative, which TensorFlow composes, is slow. Only where `has_kernels`.
+    """
+    return tf.raw_ops.FusedBatchNormV3(
+        x=maps, scale=scale, offset=shift, mean=[], variance=[], epsilon=epsilon, is_training=True
+    ).y
+
+
 def projected(maps: tf.Tensor, standard: tf.Tensor, factor: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """`factor * (maps - mean(maps) - standard * mean(maps * standard))`, and the two means, by channel.
 
@@ -42,7 +52,7 @@ def projected(maps: tf.Tensor, standard: tf.Tensor, factor: tf.Tensor) -> tuple[
       standard: of the same shape.
       factor: `[channels]`, at least float32.
     """
-    if not _has_kernels(maps):
+    if not has_kernels(maps):
         wide, standard = widened(maps), widened(standard)
         mean, along = _mean(wide), _mean(wide * standard)
         return tf.cast(factor * (wide - mean - standard * along), maps.dtype), mean, along
@@ -66,7 +76,7 @@ def affine(maps: tf.Tensor, factor: tf.Tensor, offset: tf.Tensor | None = None) 
     """`factor * maps + offset`, by channel; factor and offset are float32 at least, the result is of the maps' type."""
     if offset is None:
         offset = _filled(0.0, factor)
-    if not _has_kernels(maps):
+    if not has_kernels(maps):
         return tf.cast(factor * widened(maps) + offset, maps.dtype)
     mean, variance = _constants(factor)
     return tf.raw_ops.FusedBatchNormV3(
@@ -114,6 +124,7 @@ def _mean(maps: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(maps, list(range(len(maps.shape) - 1)))
 
 
-def _has_kernels(maps: tf.Tensor) -> bool:
+def has_kernels(maps: tf.Tensor) -> bool:
+    """Whether TensorFlow's kernels do these passes."""
     on_cpu = not tf.config.list_logical_devices("GPU")
     return on_cpu and len(maps.shape) == 4 and maps.dtype in (tf.float32, *_HALF)

@@ -8,6 +8,8 @@ import keras
 import tensorflow as tf
 
 from cml_tf.learners.affine_relu import affine_relu
+from cml_tf.learners.channel_kernels import has_kernels, normalised
+from cml_tf.learners.derivative_order import differentiated_twice
 from cml_tf.learners.standardised_pool import Windows, standardised_pool
 
 MODES = ("batch_transductive", "support")
@@ -80,6 +82,9 @@ class Normalisation(keras.layers.Layer):
           training: True on support sets, whose statistics mode `support` keeps; no difference in other modes.
         """
         scale, shift = tf.convert_to_tensor(self.scale), tf.convert_to_tensor(self.shift)
+        if self.mode == "batch_transductive" and has_kernels(inputs) and not differentiated_twice():
+            largest = Windows(normalised(inputs, scale, shift, self.epsilon), self.pool).largest
+            return tf.nn.relu(largest) if self.relu else largest
         sign = tf.stop_gradient(tf.where(scale < 0, -tf.ones_like(scale), tf.ones_like(scale)))
         if self.mode == "support" and not training:
             mean, variance = tf.convert_to_tensor(self.mean), tf.convert_to_tensor(self.variance)

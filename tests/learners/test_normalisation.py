@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.learners import Normalisation
+from cml_tf.learners.derivative_order import inner_gradient, outer_gradient
 from tests.helpers.precision import precision
 
 SHAPE = (3, 4, 5, 2)
@@ -23,15 +24,19 @@ def layer(dtype, mode="batch_transductive"):
     return made
 
 
-def derivatives(dtype, inputs=INPUTS):
-    """Outputs, first derivatives of a smooth function of them, and derivatives of a mixture of those."""
+def derivatives(dtype, inputs=INPUTS, prepared=True):
+    """Outputs, first derivatives of a smooth function of them, and derivatives of a mixture of those.
+
+    `prepared`: whether the layer was told that it is differentiated twice.
+    """
     normalise, inputs = layer(dtype), tf.constant(inputs, dtype)
     variables = [normalise.scale.value, normalise.shift.value]
     with tf.GradientTape() as outer:
         outer.watch(inputs)
         with tf.GradientTape() as inner:
             inner.watch(inputs)
-            outputs = normalise(inputs)
+            with outer_gradient(), inner_gradient(prepared):
+                outputs = normalise(inputs)
             loss = tf.reduce_sum(tf.constant(WEIGHTS, dtype) * tf.sin(outputs))
         first = inner.gradient(loss, [inputs, *variables])
         mixture = tf.reduce_sum(first[0] * tf.constant(DIRECTION, dtype)) + first[1][0] + 2.0 * first[2][1]
@@ -45,9 +50,10 @@ def test_outputs_are_the_formula():
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.003], ids=["ordinary", "variance near epsilon"])
-def test_fused_and_composed_kernels_agree_to_the_second_derivative(scale):
+@pytest.mark.parametrize("prepared", [True, False])
+def test_fused_and_composed_kernels_agree_to_the_second_derivative(scale, prepared):
     for fused, composed in zip(
-        derivatives("float32", scale * INPUTS), derivatives("float64", scale * INPUTS), strict=True
+        derivatives("float32", scale * INPUTS, prepared), derivatives("float64", scale * INPUTS), strict=True
     ):
         assert fused.dtype == tf.float32 and composed.dtype == tf.float64
         size = np.abs(composed).max()
