@@ -125,5 +125,5 @@ class Exportable:
 
     def support_loss(self, adapted: Any, support: Any) -> tf.Tensor:
         """What the inner loop lowers: the mean loss on the support set, a float32 scalar."""
-        forward = self.learner.call(adapted.parameters, adapted.state, support.inputs, (), training=True)
+        forward = self.learner.call(adapted.parameters, adapted.state, support.inputs, (), True, support.targets)
         return tf.cast(self.rule.support_loss(forward.outputs, support.targets), tf.float32)

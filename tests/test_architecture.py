@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # From left to right. A module imports its own layer and those before it, never one after it.
 LAYERS = (
     ("cml_tf.files", "cml_tf.statistics", "cml_tf.problems", "cml_tf.running_means"),
+    ("cml_tf.graphs",),
     ("cml_tf.episodes",),
     ("cml_tf.learners",),
     ("cml_tf.adaptation",),
@@ -35,7 +36,9 @@ KNOWS_ONLY = {
     "export.playground": ("export.playground",),
 }
 # Datasets stand beside the layers: they make episodes and know nothing of learning.
-BESIDE = {"cml_tf.datasets": ("cml_tf.datasets", "cml_tf.episodes", "cml_tf.problems", "cml_tf.files")}
+BESIDE = {
+    "cml_tf.datasets": ("cml_tf.datasets", "cml_tf.episodes", "cml_tf.graphs", "cml_tf.problems", "cml_tf.files"),
+}
 
 
 def modules() -> dict[str, Path]:

@@ -88,7 +88,7 @@ class GradientDescent(AdaptationRule):
         if any(tf.nest.flatten(tuple(learner.threaded_state()))):
             # The state that a step leaves behind belongs to the parameters before its update; one more pass over the
             # support set gives that of the parameters which predict.
-            state = learner.call(parameters, state, support.inputs, context, training=True).state
+            state = learner.call(parameters, state, support.inputs, context, True, support.targets).state
         return AdaptedLearner(learner, self.update_rule, parameters, state, context)
 
     def unpack(self, learner: Learner, initial: Initial, packed: tf.Tensor, context: Any) -> AdaptedLearner:
@@ -116,7 +116,7 @@ class GradientDescent(AdaptationRule):
             tape.watch(tf.nest.flatten(watched))
             seen = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
             with inner_gradient(second_order):
-                forward: Forward = learner.call(seen, iterate.state, support.inputs, context, training=True)
+                forward: Forward = learner.call(seen, iterate.state, support.inputs, context, True, support.targets)
             loss = self.support_loss(forward.outputs, support.targets)
         gradients = _gradients(tape, loss, watched)
         if not second_order:

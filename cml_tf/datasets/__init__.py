@@ -3,6 +3,7 @@
 from cml_tf.datasets.base import SPLITS, EpisodeSource, FewShotDataset
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.nodes import NodeDataset
 from cml_tf.datasets.registry import DATASETS, load_dataset
 
 __all__ = [
@@ -13,5 +14,6 @@ __all__ = [
     "EpisodeSource",
     "FewShotDataset",
     "ImageDataset",
+    "NodeDataset",
     "load_dataset",
 ]

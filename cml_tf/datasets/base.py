@@ -41,11 +41,14 @@ class EpisodeSource(abc.ABC):
       seed: which of the streams of that split this is.
       fingerprint: SHA-256 in hexadecimal over the content of the split and the settings of the sampling (ways, shots,
         queries, split), but not the seed. Two sources with one fingerprint and one seed yield the same episodes.
+      context: what all episodes of the stream share, a graph for example: any `tf.nest` structure of eager tensors,
+        `()` for nothing.
     """
 
-    def __init__(self, *, problem: Problem, split: str, seed: int, settings: dict[str, Any]) -> None:
+    def __init__(self, *, problem: Problem, split: str, seed: int, settings: dict[str, Any], context: Any = ()) -> None:
         """Sets the attributes; `settings` holds everything but the seed that determines an episode, as JSON values."""
         self.problem = problem
+        self.context = context
         self.split = split
         self.seed = check_integer("seed", seed, minimum=0)
         self.fingerprint = digest({"split": split, **settings})
@@ -57,7 +60,7 @@ class EpisodeSource(abc.ABC):
 
     @abc.abstractmethod
     def _assemble(self, record: tf.Tensor) -> Episode:
-        """One episode without the task axis, of static shapes, from its record."""
+        """One episode without the task axis and without context, of static shapes, from its record."""
 
     def indices(self, start: int, count: int) -> np.ndarray:
         """What identifies each of the episodes `start` ... `start + count - 1`: int64 `[count, ...]`.
@@ -70,15 +73,17 @@ class EpisodeSource(abc.ABC):
     def batches(self, start: int, meta_batch: int) -> tf.data.Dataset:
         """Endless meta-batches, in order; the first holds the episodes `start` ... `start + meta_batch - 1`.
 
-        Batches are made ahead of time in background threads. Every element is an `Episode` with an empty context and
-        static shapes, task axis first.
+        Batches are made ahead of time in background threads. Every element is an `Episode` with static shapes, task
+        axis first. Its context is that of the source, without a task axis: the very tensors, not copies of them.
 
         Raises:
           ValueError: if `start` is negative or `meta_batch` is not positive.
         """
         start = check_integer("start", start, minimum=0)
         meta_batch = check_integer("meta_batch", meta_batch, minimum=1)
-        return _pipeline(start, _LARGEST, self._episode, meta_batch).prefetch(_PREFETCHED_BATCHES)
+        batches = _pipeline(start, _LARGEST, self._episode, meta_batch)
+        # Behind the batching, which would make a copy for every task.
+        return batches.map(self._with_context).prefetch(_PREFETCHED_BATCHES)
 
     def batch(self, start: int, count: int) -> Episode:
         """The episodes `start` ... `start + count - 1` as one meta-batch of eager tensors.
@@ -86,13 +91,16 @@ class EpisodeSource(abc.ABC):
         Raises:
           ValueError: if `start` is negative or `count` is not positive.
         """
-        return self._eager(start, count, self._episode)
+        return self._with_context(self._eager(start, count, self._episode))
 
     def _record(self, number: tf.Tensor) -> tf.Tensor:
         return self._draw(tf.random.fold_in(self._stream_key, number, alg=ALGORITHM))
 
     def _episode(self, number: tf.Tensor) -> Episode:
         return self._assemble(self._record(number))
+
+    def _with_context(self, episode: Episode) -> Episode:
+        return episode._replace(context=self.context)
 
     def _eager(self, start: int, count: int, function: Callable[[tf.Tensor], Any]) -> Any:
         start = check_integer("start", start, minimum=0)
@@ -107,7 +115,7 @@ class FewShotDataset(abc.ABC):
     Attributes:
       name: under which `load_dataset` knows it.
       problem_kind: "classification" or "regression".
-      input_shape: shape of one example's input.
+      input_shape: shape of one example's input; () where it is a number, that of a node for example.
       value_range: smallest and largest value an input can have.
       splits: the names of the splits.
     """

@@ -1,4 +1,4 @@
-"""Images by class, held in memory as bytes, and the sampling of classification episodes from them."""
+"""Images by class, held in memory as bytes, and the classification episodes that are drawn from them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from functools import cached_property
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.datasets.base import ALGORITHM, SPLITS, EpisodeSource, FewShotDataset, check_integer, digest
+from cml_tf.datasets.base import SPLITS, FewShotDataset, digest
+from cml_tf.datasets.class_source import ClassSource
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.preprocessing import scale
-from cml_tf.episodes import Episode, Examples
-from cml_tf.problems import Classification
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,48 +60,25 @@ class ClassPool:
         return content.hexdigest()
 
 
-class ClassPoolSource(EpisodeSource):
-    """Episodes of `ways` different classes, with `shots + queries` different images of each.
-
-    The record of an episode is int64 `[ways, 1 + shots + queries]`: the class number, then the numbers of its images
-    within the class, support first. Row w holds label w; which class gets which label is random. Examples come class
-    after class.
-    """
+class ClassPoolSource(ClassSource):
+    """Episodes of the images of a pool; see `ClassSource`."""
 
     def __init__(self, pool: ClassPool, split: str, *, ways: int, shots: int, queries: int, seed: int) -> None:
         """See `FewShotDataset.episodes`."""
-        self.shots = check_integer("shots", shots, minimum=1)
-        self.queries = check_integer("queries", queries, minimum=1)
-        self.ways = check_integer("ways", ways, minimum=2)
-        _check_enough(pool, split, self.ways, self.shots, self.queries)
-        settings = {"pool": pool.fingerprint, "ways": self.ways, "shots": self.shots, "queries": self.queries}
-        super().__init__(problem=Classification(self.ways), split=split, seed=seed, settings=settings)
         self._images = pool.tensor
-        self._counts = np.asarray(pool.counts, np.int64)
-        self._offsets = np.cumsum(self._counts) - self._counts
-
-    def _draw(self, key: tf.Tensor) -> tf.Tensor:
-        class_key, example_key = tf.unstack(tf.random.split(key, 2, alg=ALGORITHM))
-        # The largest of independent random numbers: a uniform choice without repetition, in random order.
-        classes = _largest(_random_bits([len(self._counts)], class_key), self.ways)
-        counts = tf.gather(self._counts, classes)
-        most = int(self._counts.max())
-        ranks = _random_bits([self.ways, most], example_key)
-        # Examples that a class does not have rank last; `_check_enough` made sure that none of them is needed.
-        ranks = tf.where(tf.range(most, dtype=tf.int64) < counts[:, tf.newaxis], ranks, tf.int64.min)
-        return tf.concat([classes[:, tf.newaxis], _largest(ranks, self.shots + self.queries)], axis=1)
-
-    def _assemble(self, record: tf.Tensor) -> Episode:
-        positions = tf.gather(self._offsets, record[:, :1]) + record[:, 1:]
-        return Episode(
-            support=self._examples(positions[:, : self.shots]),
-            query=self._examples(positions[:, self.shots :]),
+        super().__init__(
+            class_names=pool.class_names,
+            counts=pool.counts,
+            content={"pool": pool.fingerprint},
+            split=split,
+            ways=ways,
+            shots=shots,
+            queries=queries,
+            seed=seed,
         )
 
-    def _examples(self, positions: tf.Tensor) -> Examples:
-        images = tf.gather(self._images, tf.reshape(positions, [-1]))
-        labels = tf.repeat(tf.range(self.ways, dtype=tf.int32), positions.shape[1])
-        return Examples(scale(images), tf.ensure_shape(labels, [positions.shape.num_elements()]))
+    def _inputs(self, positions: tf.Tensor) -> tf.Tensor:
+        return scale(tf.gather(self._images, positions))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -158,22 +134,3 @@ class ImageDataset(FewShotDataset):
     def class_names(self, split: str) -> tuple[str, ...]:
         """The names of the classes of a split."""
         return self.pools[self.check_split(split)].class_names
-
-
-def _check_enough(pool: ClassPool, split: str, ways: int, shots: int, queries: int) -> None:
-    if ways > len(pool.class_names):
-        raise DatasetError(f"ways must be at most {len(pool.class_names)}, the classes of {split}, received {ways}.")
-    smallest = int(np.argmin(pool.counts))
-    if shots + queries > pool.counts[smallest]:
-        raise DatasetError(
-            f"shots + queries must be at most {pool.counts[smallest]}, the examples of class "
-            f"{pool.class_names[smallest]!r} of {split}, received {shots} + {queries}."
-        )
-
-
-def _random_bits(shape: list[int], key: tf.Tensor) -> tf.Tensor:
-    return tf.random.stateless_uniform(shape, key, minval=None, maxval=None, dtype=tf.int64, alg=ALGORITHM)
-
-
-def _largest(values: tf.Tensor, count: int) -> tf.Tensor:
-    return tf.math.top_k(values, count, index_type=tf.int64).indices

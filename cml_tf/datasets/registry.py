@@ -9,8 +9,11 @@ from typing import Any
 from cml_tf.datasets.base import FewShotDataset
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.glyphs import load_glyphs
+from cml_tf.datasets.graph_npz import load_amazon_computer, load_cora_full
 from cml_tf.datasets.image_folder import load_image_folder
 from cml_tf.datasets.omniglot import load_omniglot
+from cml_tf.datasets.own_graph import load_own_graph
+from cml_tf.datasets.planetoid import load_citeseer, load_cora
 from cml_tf.datasets.sinusoid import SinusoidDataset
 
 _LOADERS: dict[str, Callable[..., FewShotDataset]] = {
@@ -18,6 +21,11 @@ _LOADERS: dict[str, Callable[..., FewShotDataset]] = {
     "glyphs": load_glyphs,
     "omniglot": load_omniglot,
     "image_folder": load_image_folder,
+    "cora": load_cora,
+    "citeseer": load_citeseer,
+    "amazon_computer": load_amazon_computer,
+    "cora_full": load_cora_full,
+    "graph": load_own_graph,
 }
 
 DATASETS = tuple(_LOADERS)
@@ -27,10 +35,12 @@ def load_dataset(name: str, root: str = "", **options: Any) -> FewShotDataset:
     """Loads a dataset.
 
     Args:
-      name: "sinusoid" and "glyphs" need no files; "omniglot" takes those under `root` or else downloads them;
-        "image_folder" reads a class-per-folder tree of your own under `root`.
+      name: "sinusoid" and "glyphs" need no files; "omniglot" takes those under `root` or else downloads them, and so
+        do the graphs "cora", "citeseer", "amazon_computer" and "cora_full"; "image_folder" reads a class-per-folder
+        tree of your own under `root`, and "graph" a graph of your own.
       root: folder with the files of the dataset, empty for none.
-      **options: of the dataset itself; `image_folder` takes `image_size=(height, width)` and `channels=1 | 3`.
+      **options: of the dataset itself; `image_folder` takes `image_size=(height, width)` and `channels=1 | 3`, all
+        graphs take `classes=(train, validation, test)`, `class_seed` and `hops`, and `graph` `normalise_features` too.
 
     Raises:
       DatasetError: if there is no such dataset or option, or its files are missing or malformed.

@@ -7,6 +7,7 @@ flow through plain function arguments.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -67,7 +68,7 @@ class Learner:
         Args:
           extractor: maps inputs `[examples, ...]` to features. When episodes have a context it is called as
             `extractor(inputs, context=context)`.
-          head: maps features to outputs.
+          head: maps features to outputs. If its `call` takes `targets`, it is given those of support sets.
           input_shape: shape of one input without the example axis; enough for single-tensor inputs.
           example_inputs: instead, a small batch of inputs of any structure.
           context: an example context, when the extractor takes one.
@@ -93,6 +94,7 @@ class Learner:
         self.example_features = tf.nest.map_structure(tf.zeros_like, features)
         self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
         self.state_variables = State(tuple(extractor.non_trainable_variables), tuple(head.non_trainable_variables))
+        self._head_takes_targets = "targets" in inspect.signature(head.call).parameters
         self._check_variables()
 
     def _check_variables(self) -> None:
@@ -108,7 +110,9 @@ class Learner:
         parameters = Parameters(*(tuple(map(read, group)) for group in self.variables))
         return parameters, State(*(tuple(map(read, group)) for group in self.state_variables))
 
-    def call(self, parameters: Parameters, state: State, inputs: Any, context: Any, training: bool) -> Forward:
+    def call(
+        self, parameters: Parameters, state: State, inputs: Any, context: Any, training: bool, targets: Any = None
+    ) -> Forward:
         """One forward pass as a pure function.
 
         Args:
@@ -117,6 +121,7 @@ class Learner:
           inputs: `[examples, ...]` of one task.
           context: the episode's context, `()` for none.
           training: True on support sets, where layers may update their state; False on queries.
+          targets: of a support set, for heads whose `call` takes `targets` (class prototypes); others do not see them.
 
         Returns:
           Features, outputs and the state after the pass.
@@ -137,6 +142,7 @@ class Learner:
             self.state_variables.head,
             features,
             training=training,
+            **({"targets": targets} if self._head_takes_targets else {}),
         )
         return Forward(features, outputs, State(extractor_state, head_state))
 

@@ -1,0 +1,99 @@
+"""Files of published datasets, fetched once and checked before anything reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from cml_tf.datasets.errors import DatasetError
+from cml_tf.files import atomic_file
+
+# Seconds to connect, and between two pieces.
+_TIMEOUT = (10, 60)
+_LARGEST_FILE = 1 << 28
+_PIECE = 1 << 16
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Remote:
+    """A file to download and what pins its content; one of the two is enough.
+
+    Attributes:
+      url: where it is.
+      sha256: SHA-256 of the content in hexadecimal, empty if nobody has published it.
+      git_blob: the identifier that git gives to the content (SHA-1 over its length and itself), empty if unknown.
+    """
+
+    url: str
+    sha256: str = ""
+    git_blob: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.sha256 and not self.git_blob:
+            raise ValueError(f"{self.url} needs a sha256 or a git_blob to check the download with, received neither.")
+
+    def is_content(self, content: bytes) -> bool:
+        """Whether `content` is that of the file."""
+        if self.sha256 and hashlib.sha256(content).hexdigest() != self.sha256:
+            return False
+        header = f"blob {len(content)}\0".encode()
+        return not self.git_blob or _git_blob(header + content) == self.git_blob
+
+
+def download(remote: Remote, path: Path) -> Path:
+    """Puts a file under `path`, unless it is there already, and returns `path`.
+
+    The SHA-256 of what was fetched is logged.
+
+    Raises:
+      DatasetError: if the file cannot be had, or is another one than expected; nothing is written then.
+    """
+    if path.is_file() and remote.is_content(path.read_bytes()):
+        return path
+    remedy = f"go online, or set dataset.root to a folder that holds {path.name}"
+    try:
+        content = _fetch(remote.url)
+    except requests.RequestException as error:
+        raise DatasetError(f"{remote.url} cannot be downloaded; {remedy}. ({type(error).__name__}: {error})") from error
+    found = hashlib.sha256(content).hexdigest()
+    if not remote.is_content(content):
+        expected = f"SHA-256 {remote.sha256}" if remote.sha256 else f"git blob {remote.git_blob}"
+        raise DatasetError(
+            f"{remote.url} must have {expected}, received {len(content)} bytes with SHA-256 {found}; try again later, "
+            f"or set dataset.root to a folder that holds {path.name}."
+        )
+    try:
+        with atomic_file(path) as file:
+            file.write(content)
+    except OSError as error:
+        raise DatasetError(
+            f"{path} cannot be written ({error.strerror}); set CML_TF_CACHE to a folder that can."
+        ) from error
+    _LOG.info("downloaded %s: %d bytes, SHA-256 %s", remote.url, len(content), found)
+    return path
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _git_blob(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()
+
+
+def _fetch(url: str) -> bytes:
+    content = bytearray()
+    with requests.get(url, stream=True, timeout=_TIMEOUT) as response:
+        response.raise_for_status()
+        for piece in response.iter_content(_PIECE):
+            content += piece
+            if len(content) > _LARGEST_FILE:
+                raise requests.RequestException(f"more than {_LARGEST_FILE} bytes arrived")
+    return bytes(content)
