@@ -9,6 +9,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cml_tf.experiments.combinations import EXAMPLES, LEARNERS, check_combinations
+from cml_tf.learners.node_learners import HEADS
 from cml_tf.learners.normalisation import MODES
 
 
@@ -18,8 +20,9 @@ class ConfigurationError(ValueError):
 
 VECTORISED = {"auto": None, "yes": True, "no": False}
 CHOICES = {
-    "dataset.name": ("sinusoid", "glyphs", "omniglot", "image_folder"),
-    "learner.name": ("mlp", "conv4"),
+    "dataset.name": tuple(EXAMPLES),
+    "learner.name": tuple(LEARNERS),
+    "learner.head": HEADS,
     "adaptation.rule": ("sgd", "meta_sgd"),
     "learner.normalisation": MODES,
     "train.vectorised": tuple(VECTORISED),
@@ -45,6 +48,8 @@ POSITIVE = (
 NOT_NEGATIVE = (
     "seed",
     "learner.extra_blocks",
+    "learner.hops",
+    "dataset.class_seed",
     "adaptation.steps",
     "adaptation.eval_steps",
     "objective.co_learner_blocks",
@@ -61,10 +66,12 @@ def default_config() -> ConfigDict:
     """All keys. Unknown ones are errors: the dictionary is locked."""
     config = ConfigDict()
     config.seed = 0
-    config.dataset = ConfigDict(
-        # An empty root means: made on this machine, or downloaded. Image size and channels are image_folder's.
-        {"name": "sinusoid", "root": "", "ways": 5, "shots": 5, "queries": 15, "image_size": (84, 84), "channels": 3}
-    )
+    # An empty root means: made on this machine, or downloaded.
+    config.dataset = ConfigDict({"name": "sinusoid", "root": "", "ways": 5, "shots": 5, "queries": 15})
+    # image_folder's.
+    config.dataset.update({"image_size": (84, 84), "channels": 3})
+    # Of datasets of nodes: how many classes each split gets (empty for the dataset's own), and which.
+    config.dataset.update({"classes": (), "class_seed": 0, "normalise_features": False})
     config.learner = ConfigDict(
         {
             "name": "mlp",
@@ -73,6 +80,10 @@ def default_config() -> ConfigDict:
             "extra_blocks": 0,
             "normalisation": "batch_transductive",
             "dtype_policy": "float32",
+            # Of learners of nodes.
+            "hops": 2,
+            "head": "linear",
+            "attribute_matching": False,
         }
     )
     config.adaptation = ConfigDict({"rule": "sgd", "partition": "all", "rate": 0.01, "steps": 1, "eval_steps": 1})
@@ -120,28 +131,12 @@ def check_config(config: ConfigDict) -> None:
     for key in ("train.validation_episodes", "eval.episodes"):
         if flat[key] < 2:
             raise ConfigurationError(f"{key} must be at least 2, since an interval needs two, received {flat[key]!r}.")
-    if flat["dataset.name"] != "sinusoid" and flat["dataset.ways"] < 2:
-        raise ConfigurationError(f"dataset.ways must be at least 2, received {flat['dataset.ways']!r}.")
-    for key in ("learner.hidden", "dataset.image_size"):
-        if not flat[key] or not all(isinstance(size, int) and size > 0 for size in flat[key]):
+    for key in ("learner.hidden", "dataset.image_size", "dataset.classes"):
+        may_be_empty = key == "dataset.classes"
+        if not (flat[key] or may_be_empty) or not all(isinstance(size, int) and size > 0 for size in flat[key]):
             raise ConfigurationError(f"{key} must be positive integers, received {tuple(flat[key])}.")
-    if flat["learner.name"] == "conv4" and flat["dataset.name"] == "sinusoid":
-        raise ConfigurationError("learner.name must be 'mlp' for dataset 'sinusoid': conv4 needs images.")
-    if (
-        flat["learner.name"] == "conv4"
-        and flat["dataset.name"] == "image_folder"
-        and min(flat["dataset.image_size"]) < 16
-    ):
-        raise ConfigurationError(
-            f"dataset.image_size must be at least 16x16 for conv4, received {tuple(flat['dataset.image_size'])}."
-        )
-    for key, default in (("learner.extra_blocks", 0), ("learner.normalisation", "batch_transductive")):
-        if flat["learner.name"] == "mlp" and flat[key] != default:
-            raise ConfigurationError(
-                f"{key} must be {default!r} for learner 'mlp', which has none, received {flat[key]!r}."
-            )
-    if flat["objective.co_learner"] == "adapted" and flat["objective.co_learners"] != 1:
-        raise ConfigurationError("objective.co_learners must be 1 when the co-learner is adapted (CL has two heads).")
+    if fault := check_combinations(flat):
+        raise ConfigurationError(fault)
 
 
 def _check_types(flat: Mapping[str, Any]) -> None:
@@ -173,6 +168,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def config_from_json(text: str) -> ConfigDict:
     """A configuration from the JSON that a run wrote.
 
+    Keys that came after the run was written get their default, which is always what was done before there was a key.
+
     Raises:
       ConfigurationError: if it is not JSON, or has keys or types that this version does not know.
     """
@@ -180,8 +177,8 @@ def config_from_json(text: str) -> ConfigDict:
     try:
         loaded = dict(flatten(json.loads(text)))
         known = dict(flatten(config.to_dict()))
-        if set(loaded) != set(known):
-            raise ValueError(f"its keys differ from this version's in {sorted(set(loaded) ^ set(known))}")
+        if unknown := sorted(set(loaded) - set(known)):
+            raise ValueError(f"the keys {', '.join(unknown)} are unknown; was it written by a later version?")
         for key, value in loaded.items():
             section, _, name = key.rpartition(".")
             target = config[section] if section else config

@@ -7,20 +7,33 @@ from ml_collections import ConfigDict
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, UpdateRule, anil, boil, make_hypergradient
 from cml_tf.experiments.configuration import VECTORISED
-from cml_tf.learners import Learner, TwoHeads, conv4, conv4_co_learner, conv4_head, mlp, mlp_co_learner
+from cml_tf.learners import (
+    GraphConvolutions,
+    Learner,
+    TwoHeads,
+    conv4,
+    conv4_co_learner,
+    conv4_head,
+    gcn,
+    mlp,
+    mlp_co_learner,
+    sgc,
+)
 from cml_tf.objectives import CoLearner, ObjectiveTerm, QueryLoss
 from cml_tf.problems import Problem
 from cml_tf.trainer import Trainer
 
 
-def build_trainer(config: ConfigDict, problem: Problem, input_shape: tuple[int, ...]) -> Trainer:
-    """The trainer that a configuration describes, for a problem and inputs of a shape.
+def build_trainer(
+    config: ConfigDict, problem: Problem, input_shape: tuple[int, ...], node_features: int = 0
+) -> Trainer:
+    """The trainer that a configuration describes, for a problem and inputs of a shape (or nodes with features).
 
     It seeds Keras and sets the dtype policy of the configuration, so that a fresh process gives the same weights.
     """
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.learner.dtype_policy)
-    learner = _learner(config, problem, input_shape)
+    learner = _learner(config, problem, input_shape, node_features)
     hypergradient = make_hypergradient(config.hypergradient)
     return Trainer(
         learner,
@@ -35,23 +48,35 @@ def build_trainer(config: ConfigDict, problem: Problem, input_shape: tuple[int, 
     )
 
 
-def _learner(config: ConfigDict, problem: Problem, shape: tuple[int, ...]) -> Learner:
-    settings = config.learner
-    if settings.name == "mlp":
-        learner = mlp(problem.outputs, shape, tuple(settings.hidden))
-        own_head: keras.Layer = learner.head
-    else:
-        learner = conv4(problem.outputs, shape, settings.filters, settings.normalisation, settings.extra_blocks)
-        own_head = conv4_head(problem.outputs)
+def feature_hops(config: ConfigDict) -> int:
+    """How often the features of a graph are propagated before the learner sees them."""
+    return config.learner.hops if config.learner.name == "sgc" else GraphConvolutions.hops
+
+
+def _learner(config: ConfigDict, problem: Problem, shape: tuple[int, ...], node_features: int) -> Learner:
+    learner = _single_headed(config, problem, shape, node_features)
     if config.objective.co_learner != "adapted":
         return learner
     # CL: the inner loop adapts both heads, so the second one is part of the learner, not of a term.
+    own_head = conv4_head(problem.outputs) if config.learner.name == "conv4" else learner.head
     heads = TwoHeads(own_head, _co_learner_layer(config, problem), name="head")
-    return Learner(learner.extractor, heads, input_shape=shape)
+    return Learner(learner.extractor, heads, example_inputs=learner.example_inputs, context=learner.context)
+
+
+def _single_headed(config: ConfigDict, problem: Problem, shape: tuple[int, ...], node_features: int) -> Learner:
+    settings, outputs = config.learner, problem.outputs
+    if settings.name == "mlp":
+        return mlp(outputs, shape, tuple(settings.hidden))
+    if settings.name == "conv4":
+        return conv4(outputs, shape, settings.filters, settings.normalisation, settings.extra_blocks)
+    options = {"head": settings.head, "matching": settings.attribute_matching}
+    if settings.name == "gcn":
+        return gcn(outputs, node_features, tuple(settings.hidden), **options)
+    return sgc(outputs, node_features, settings.hidden[0], settings.hops, **options)
 
 
 def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:
-    if config.learner.name == "mlp":
+    if config.learner.name != "conv4":
         return mlp_co_learner(problem.outputs, config.learner.hidden[-1])
     # Only a second head that is adapted (CL) sees support sets; a co-learner has no statistics of them to use.
     adapted = config.objective.co_learner == "adapted"

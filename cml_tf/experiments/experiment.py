@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import cached_property
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
-from cml_tf.datasets import EpisodeSource, FewShotDataset, load_dataset
+from cml_tf.datasets import EpisodeSource, FewShotDataset, NodeDataset, load_dataset
+from cml_tf.experiments.combinations import EXAMPLES
 from cml_tf.experiments.configuration import check_config
-from cml_tf.experiments.configured_trainer import build_trainer
+from cml_tf.experiments.configured_trainer import build_trainer, feature_hops
 from cml_tf.problems import Classification, Problem, Regression, problem_from_json, problem_to_json
 from cml_tf.trainer import Validation
 
@@ -22,12 +24,14 @@ class Data(NamedTuple):
       input_shape: of one example.
       value_range: smallest and largest value of an input.
       fingerprint: of the training episodes: SHA-256, hexadecimal.
+      node_features: how many features a node of the dataset's graph has; 0 where examples are no nodes.
     """
 
     problem: Problem
     input_shape: tuple[int, ...]
     value_range: tuple[float, float]
     fingerprint: str
+    node_features: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -37,7 +41,9 @@ class Data(NamedTuple):
     def from_json(cls, value: dict[str, Any]) -> Data:
         """From what `to_json` made."""
         low, high = value["value_range"]
-        return cls(problem_from_json(value["problem"]), tuple(value["input_shape"]), (low, high), value["fingerprint"])
+        problem, shape = problem_from_json(value["problem"]), tuple(value["input_shape"])
+        # Checkpoints of before there were nodes do not have the last one.
+        return cls(problem, shape, (low, high), value["fingerprint"], value.get("node_features", 0))
 
 
 class Experiment:
@@ -54,7 +60,7 @@ class Experiment:
     def __init__(self, config: ConfigDict, data: Data | None = None) -> None:
         self.config = config
         self.data = data or self._describe()
-        self.trainer = build_trainer(config, self.data.problem, self.data.input_shape)
+        self.trainer = build_trainer(config, self.data.problem, self.data.input_shape, self.data.node_features)
 
     @property
     def problem(self) -> Problem:
@@ -65,10 +71,16 @@ class Experiment:
     def dataset(self) -> FewShotDataset:
         """Where episodes come from; DatasetError if it cannot be had."""
         settings = self.config.dataset
-        options = {}
         if settings.name == "image_folder":
             options = {"image_size": tuple(settings.image_size), "channels": settings.channels}
-        return load_dataset(settings.name, settings.root, **options)
+            return load_dataset(settings.name, settings.root, **options)
+        if EXAMPLES[settings.name] != "nodes":
+            return load_dataset(settings.name, settings.root)
+        classes = tuple(settings.classes) or None
+        dataset = load_dataset(settings.name, settings.root, class_seed=settings.class_seed, classes=classes)
+        assert isinstance(dataset, NodeDataset)
+        hops = feature_hops(self.config)
+        return dataclasses.replace(dataset, hops=hops, normalise_features=settings.normalise_features)
 
     def episodes(self, split: str) -> EpisodeSource:
         """The split's episodes as this experiment samples them: training seed and queries, or evaluation's."""
@@ -94,7 +106,8 @@ class Experiment:
         regression = self.dataset.problem_kind == "regression"
         problem: Problem = Regression(1) if regression else Classification(self.config.dataset.ways)
         shape, value_range = tuple(self.dataset.input_shape), self.dataset.value_range
-        return Data(problem, shape, value_range, sources["train"].fingerprint)
+        features = self.dataset.graph.features.shape[1] if isinstance(self.dataset, NodeDataset) else 0
+        return Data(problem, shape, value_range, sources["train"].fingerprint, features)
 
 
 def build_experiment(config: ConfigDict, data: Data | None = None) -> Experiment:

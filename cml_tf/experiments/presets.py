@@ -1,7 +1,8 @@
 """Ready experiments by data and method: what the files in configs/ are made of (settings: see docs/DECISIONS.md).
 
 A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`, and
-the paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks).
+the paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks); on
+nodes also the other base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
 """
 
 from __future__ import annotations
@@ -38,6 +39,24 @@ def omniglot(ways: int, shots: int, method: str, variant: str = "") -> ConfigDic
     return _images("omniglot", ways, shots, method, variant)
 
 
+def nodes(name: str, ways: int, shots: int, method: str, variant: str = "") -> ConfigDict:
+    """Nodes of a graph (paper 4.3, A.2): GCN 16-16, 20 inner steps at 0.05, gamma 0.2, one episode an outer step.
+
+    Protocol of Tan et al. 2022 (arXiv 2212.05606): 10 queries a class, validation every 10 steps, patience 10, at most
+    10,000 steps, 100 test episodes, random classes for each `dataset.class_seed`.
+    """
+    config = default_config()
+    with config.unlocked():
+        config.dataset.update({"name": name, "ways": ways, "shots": shots, "queries": 10})
+        config.learner.update({"name": "gcn", "hidden": (16, 16)})
+        config.adaptation.update({"rate": 0.05, "steps": 20, "eval_steps": 20})
+        config.objective.gamma = 0.2
+        config.train.update({"steps": 10000, "meta_batch": 1, "validate_every": 10, "patience": 10})
+        config.train.validation_episodes = 20
+        config.eval.episodes = 100
+    return _finish(config, method, variant)
+
+
 def _images(name: str, ways: int, shots: int, method: str, variant: str) -> ConfigDict:
     config = default_config()
     with config.unlocked():
@@ -67,7 +86,7 @@ def _smoke(config: ConfigDict) -> None:
     config.eval.update({"episodes": 4, "queries": 3})
 
 
-def _setter(section: str, **values: str | int) -> Callable[[ConfigDict], None]:
+def _setter(section: str, **values: str | int | tuple[int, ...]) -> Callable[[ConfigDict], None]:
     def change(config: ConfigDict) -> None:
         (config[section] if section else config).update(values)
 
@@ -83,4 +102,7 @@ VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "random_noise": _setter("objective", co_learner="random_noise"),
     "cl": _setter("objective", co_learner="adapted"),
     "more_maml": _setter("learner", extra_blocks=3),
+    "meta_gnn": _setter("learner", name="sgc", hidden=(16,)),
+    "g_meta": _setter("learner", head="prototypes"),
+    "amm_gnn": _setter("learner", attribute_matching=True),
 }

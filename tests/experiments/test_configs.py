@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from cml_tf.experiments.experiment import build_experiment
 from cml_tf.files import write_json
 from cml_tf.learners.learner import count_parameters
 from cml_tf.problems import Classification
-from tests.helpers.small_configs import IMAGE_SHAPE, load_config, trainer_of
+from tests.helpers.small_configs import IMAGE_SHAPE, NODE_FEATURES, load_config, trainer_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")
-NAME = re.compile(r"(?P<data>[a-z]+)(?:_(?P<ways>\d+)way)?_(?P<shots>\d+)shot_(?P<method>maml|cml)\.py")
+NAME = re.compile(r"(?P<data>[a-z_]+?)(?:_(?P<ways>\d+)way)?_(?P<shots>\d+)shot_(?P<method>maml|cml)\.py")
 
 
 def load(name, variant=""):
@@ -30,7 +31,10 @@ def load(name, variant=""):
 def test_the_promised_files_are_there():
     images = itertools.product(("glyphs", "omniglot"), ("5way_1shot", "5way_5shot", "20way_1shot"), ("maml", "cml"))
     waves = itertools.product(("sinusoid",), ("5shot", "10shot", "20shot"), ("maml", "cml"))
-    assert set(FILES) == {"_".join(parts) + ".py" for parts in [*images, *waves]}
+    ways = {"cora": "2way", "citeseer": "2way", "amazon_computer": "2way", "cora_full": "5way"}
+    nodes = itertools.product(ways.items(), ("1shot", "5shot"), ("maml", "cml"))
+    names = {"_".join(parts) + ".py" for parts in [*images, *waves]}
+    assert set(FILES) == names | {f"{data}_{way}_{shot}_{method}.py" for (data, way), shot, method in nodes}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -43,10 +47,15 @@ def test_a_file_says_what_its_name_says(name):
     assert regression == (fields["ways"] is None)
     assert config.objective.co_learner == {"maml": "none", "cml": "cooperative"}[fields["method"]]
     assert (config.adaptation.rule, config.adaptation.partition, config.hypergradient) == ("sgd", "all", "reverse")
-    assert (config.adaptation.steps, config.adaptation.eval_steps) == (1, 1)
-    assert (config.train.meta_batch, config.train.rate, config.train.clip_norm) == (4, 1e-3, 0.0)
-    assert config.eval.episodes == 600
-    if regression:
+    assert (config.train.rate, config.train.clip_norm) == (1e-3, 0.0)
+    if fields["data"] in NODE_FEATURES:
+        check_node_settings(config)
+    else:
+        assert (config.adaptation.steps, config.adaptation.eval_steps) == (1, 1)
+        assert (config.train.meta_batch, config.eval.episodes) == (4, 600)
+    if fields["data"] in NODE_FEATURES:
+        assert config.dataset.ways == int(fields["ways"])
+    elif regression:
         assert (config.learner.name, config.learner.hidden) == ("mlp", (40, 40))
         assert (config.adaptation.rate, config.objective.gamma, config.train.steps) == (0.01, 0.2, 15000)
         assert (config.dataset.queries, config.eval.queries) == (config.dataset.shots, 100)
@@ -60,6 +69,13 @@ def test_a_file_says_what_its_name_says(name):
     assert fields["method"].upper() in header and (regression or f"{fields['ways']}-way" in header)
 
 
+def check_node_settings(config):
+    assert (config.adaptation.steps, config.adaptation.eval_steps, config.adaptation.rate) == (20, 20, 0.05)
+    assert (config.learner.name, config.learner.hidden, config.objective.gamma) == ("gcn", (16, 16), 0.2)
+    assert (config.train.meta_batch, config.train.validate_every, config.train.patience) == (1, 10, 10)
+    assert (config.dataset.queries, config.train.steps, config.eval.episodes) == (10, 10000, 100)
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_builds_in_full_size(name):
     keras.backend.clear_session()
@@ -70,6 +86,10 @@ def test_every_file_builds_in_full_size(name):
     if config.dataset.name == "sinusoid":
         assert served == 1 * 40 + 40 + 40 * 40 + 40 + 40 + 1
         expected = 40 * 40 + 40 + 40 + 1
+    elif config.dataset.name in NODE_FEATURES:
+        ways, features = config.dataset.ways, NODE_FEATURES[config.dataset.name]
+        assert served == (features * 16 + 16) + (16 * 16 + 16) + (16 * ways + ways)
+        expected = (16 * 16 + 16) + (16 * ways + ways)
     else:
         conv, features = 3 * (64 * 64 * 9 + 64), config.dataset.ways * (64 + 1)
         assert served == (1 * 64 * 9 + 64) + conv + 4 * 2 * 64 + features
@@ -95,6 +115,20 @@ def test_a_configuration_survives_its_file(tmp_path):
         again = config_from_json((tmp_path / "config.json").read_text())
         assert config_to_json(again) == config_to_json(config)
         check_config(again)
+
+
+def test_a_configuration_of_before_a_key_gets_its_default():
+    config = config_to_json(load("glyphs_5way_1shot_cml.py"))
+    del config["train"]["task_chunk"], config["dataset"]["classes"]
+    again = config_from_json(json.dumps(config))
+    assert (again.train.task_chunk, again.dataset.classes) == (0, ()) and again.learner.name == "conv4"
+
+
+def test_a_configuration_with_a_foreign_key_is_refused():
+    config = config_to_json(load("glyphs_5way_1shot_cml.py"))
+    config["train"]["momentum"] = 0.9
+    with pytest.raises(ConfigurationError, match="the keys train.momentum are unknown"):
+        config_from_json(json.dumps(config))
 
 
 def test_glyphs_are_built_with_their_data():

@@ -15,6 +15,8 @@ from cml_tf.problems import Classification, Regression
 from cml_tf.trainer import Trainer
 
 IMAGE_SHAPE = (28, 28, 1)
+# Features of a node, of datasets that may not be here.
+NODE_FEATURES = {"cora": 1433, "citeseer": 3703, "amazon_computer": 767, "cora_full": 8710}
 
 
 def load_config(path: Path, variant: str = "") -> ConfigDict:
@@ -30,7 +32,10 @@ def trainer_of(config: ConfigDict) -> Trainer:
     check_config(config)
     if config.dataset.name == "sinusoid":
         return build_trainer(config, Regression(1), (1,))
-    return build_trainer(config, Classification(config.dataset.ways), IMAGE_SHAPE)
+    problem = Classification(config.dataset.ways)
+    if config.dataset.name in NODE_FEATURES:
+        return build_trainer(config, problem, (), NODE_FEATURES[config.dataset.name])
+    return build_trainer(config, problem, IMAGE_SHAPE)
 
 
 def waves(**changes: Any) -> ConfigDict:

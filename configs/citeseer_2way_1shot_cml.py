@@ -1,0 +1,13 @@
+"""CiteSeer, 2-way 1-shot classification of nodes, CML (settings: arXiv 2406.04639, section 4.3).
+
+python -m cml_tf.train --config=configs/citeseer_2way_1shot_cml.py --workdir=runs/citeseer_2way_1shot_cml
+"""
+
+from ml_collections import ConfigDict
+
+from cml_tf.experiments import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The configuration; variants as in `cml_tf.experiments.presets`."""
+    return presets.nodes("citeseer", ways=2, shots=1, method="cml", variant=variant)

@@ -1,0 +1,13 @@
+"""CoraFull, 5-way 5-shot classification of nodes, MAML (settings: arXiv 2406.04639, section 4.3).
+
+python -m cml_tf.train --config=configs/cora_full_5way_5shot_maml.py --workdir=runs/cora_full_5way_5shot_maml
+"""
+
+from ml_collections import ConfigDict
+
+from cml_tf.experiments import presets
+
+
+def get_config(variant: str = "") -> ConfigDict:
+    """The configuration; variants as in `cml_tf.experiments.presets`."""
+    return presets.nodes("cora_full", ways=5, shots=5, method="maml", variant=variant)
