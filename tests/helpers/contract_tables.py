@@ -20,6 +20,7 @@ from tests.helpers.models import (
     smooth_mlp,
     two_headed,
 )
+from tests.helpers.nodes import node_episode, random_gcn, random_sgc
 from tests.helpers.seeded_episodes import classification_episode
 
 PROBLEM = Classification(3)
@@ -79,18 +80,37 @@ TERMS = {
     "cl": _both_heads,
 }
 
-LEARNERS: dict[str, tuple[Callable[[], Learner], tuple[int, ...]]] = {
-    "mlp": (smooth_mlp, MLP_SHAPE),
-    "conv": (smooth_conv, CONV_SHAPE),
+
+@dataclass(frozen=True)
+class LearnerRow:
+    """A learner, and meta-batches for it.
+
+    Attributes:
+      make: makes the learner, every variable of it at a seeded random value.
+      episode: of a seed and a number of tasks.
+    """
+
+    make: Callable[[], Learner]
+    episode: Callable[[int, int], Episode]
+
+
+def _arrays(shape: tuple[int, ...]) -> Callable[[int, int], Episode]:
+    return lambda seed, tasks: classification_episode(seed, tasks=tasks, shape=shape)
+
+
+LEARNERS = {
+    "mlp": LearnerRow(smooth_mlp, _arrays(MLP_SHAPE)),
+    "conv": LearnerRow(smooth_conv, _arrays(CONV_SHAPE)),
+    "gcn": LearnerRow(random_gcn, node_episode),
+    "sgc": LearnerRow(random_sgc, node_episode),
 }
 
 
 def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "mlp", steps: int = 2) -> Method:
     """A method from the tables, every variable of it at a seeded random value."""
-    make, input_shape = LEARNERS[learner]
-    made = make()
+    made = LEARNERS[learner].make()
     if terms == "cl":
-        made = two_headed(made, input_shape)
+        made = two_headed(made)
     descent = GradientDescent(PROBLEM, UPDATE_RULES[rule].make(), steps)
     method = Method(made, descent, TERMS[terms](PROBLEM))
     for seed, term in enumerate(method.terms, start=10):
@@ -102,4 +122,4 @@ def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "ml
 
 def make_episode(learner: str = "mlp", seed: int = 0, tasks: int = 2) -> Episode:
     """A meta-batch for that learner."""
-    return classification_episode(seed, tasks=tasks, shape=LEARNERS[learner][1])
+    return LEARNERS[learner].episode(seed, tasks)

@@ -36,11 +36,12 @@ def smooth_conv(outputs: int = 3, seed: int = 0) -> Learner:
     return learner
 
 
-def two_headed(learner: Learner, input_shape: tuple[int, ...], outputs: int = 3, seed: int = 0) -> Learner:
+def two_headed(learner: Learner, outputs: int = 3, seed: int = 0) -> Learner:
     """CL's learner: the same extractor with a linear head and a co-learner's layers as a second one."""
     first = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(outputs)], name="first")
     second = keras.Sequential([keras.layers.Flatten(), *mlp_co_learner(outputs, 3, "tanh").layers], name="second")
-    both = Learner(learner.extractor, TwoHeads(first, second), input_shape=input_shape)
+    heads = TwoHeads(first, second)
+    both = Learner(learner.extractor, heads, example_inputs=learner.example_inputs, context=learner.context)
     randomise(both, seed)
     return both
 

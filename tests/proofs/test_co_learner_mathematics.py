@@ -75,9 +75,11 @@ def _mixed_term(method, task, gamma):
     def cross_entropy(logits, labels):
         return -tf.reduce_mean(tf.gather(tf.nn.log_softmax(logits), labels, batch_dims=1))
 
+    def support_pass(psi, theta):
+        return learner.call(type(learner.variables)(psi, theta), state, task.support.inputs, task.context, True)
+
     def support_loss(psi, theta):
-        outputs = learner.call(type(learner.variables)(psi, theta), state, task.support.inputs, (), True).outputs
-        return cross_entropy(outputs, task.support.targets)
+        return cross_entropy(support_pass(psi, theta).outputs, task.support.targets)
 
     with tf.GradientTape() as tape:
         tape.watch(psi)
@@ -86,7 +88,8 @@ def _mixed_term(method, task, gamma):
     with tf.GradientTape() as tape:
         tape.watch(psi_adapted)
         adapted = type(learner.variables)(tuple(psi_adapted), theta)
-        forward = learner.call(adapted, state, task.query.inputs, (), False)
+        left_behind = support_pass(tuple(psi_adapted), theta).state
+        forward = learner.call(adapted, left_behind, task.query.inputs, task.context, False)
         co_loss = cross_entropy(method.terms[1].read((forward.features, None), phi), task.query.targets)
     upstream = [tf.stop_gradient(gradient) for gradient in tape.gradient(co_loss, psi_adapted)]
     with tf.GradientTape() as outer:

@@ -1,0 +1,148 @@
+"""Sweeps: a list of configurations times seeds, as a file; their results, one JSON line a run.
+
+A sweep file is JSON and nothing in it is executed but the named files of `configs/`:
+
+    {"configs": ["configs/cora_2way_1shot_maml.py", "configs/cora_2way_1shot_maml.py:g_meta"],
+     "seeds": [0, 1, 2],
+     "seed_keys": ["seed", "eval.seed", "dataset.class_seed"],
+     "overrides": {"train.steps": 300}}
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cml_tf.experiments.configuration import ConfigurationError, check_config, config_to_json
+from cml_tf.files import write_text
+
+_KEYS = {"configs": list, "seeds": list, "seed_keys": list, "overrides": dict}
+
+
+class SweepError(ValueError):
+    """A sweep file or a file of results that cannot be used."""
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep.
+
+    Attributes:
+      source: `FILE.py` or `FILE.py:variant`.
+      seed: the value that the seed keys get.
+      config: the configuration, overrides and seed applied.
+    """
+
+    source: str
+    seed: int
+    config: ConfigDict
+
+    @property
+    def name(self) -> str:
+        """Names the run within its sweep, and its working directory."""
+        path, _, variant = self.source.partition(":")
+        return "-".join([Path(path).stem, *filter(None, variant.split(",")), f"seed{self.seed}"])
+
+
+def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[SweepRun]:
+    """All runs of a sweep file, configurations in the file's order, and their seeds one after the other.
+
+    Args:
+      path: of the file.
+      overrides: by dotted key, on top of the file's.
+
+    Raises:
+      SweepError: if the file cannot be read or names what there is not.
+      ConfigurationError: if a configuration cannot be run.
+    """
+    sweep = _read(path)
+    changes = {**sweep["overrides"], **(overrides or {})}
+    runs = [_run(source, seed, sweep["seed_keys"], changes) for source in sweep["configs"] for seed in sweep["seeds"]]
+    names = [run.name for run in runs]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise SweepError(f"{path}: each run must be there once, received {repeated[0]} several times.")
+    return runs
+
+
+def read_results(path: Path) -> dict[str, dict[str, Any]]:
+    """The finished runs in a file of results, by name; empty if there is no file.
+
+    Raises:
+      SweepError: if a line is damaged.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    if not path.is_file():
+        return results
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            result = json.loads(line)
+            results[result["run"]] = result
+        except (ValueError, KeyError, TypeError) as error:
+            raise SweepError(
+                f"{path}, line {number} must be the JSON object of a run ({error}): restore the file, or delete the "
+                "line and run it again."
+            ) from error
+    return results
+
+
+def write_results(path: Path, results: dict[str, dict[str, Any]]) -> None:
+    """Writes all results anew, atomically, sorted by name."""
+    write_text(path, "".join(json.dumps(results[name], sort_keys=True) + "\n" for name in sorted(results)))
+
+
+def is_result_of(result: dict[str, Any], run: SweepRun) -> bool:
+    """Whether a result is of this very configuration; where the data lie makes no difference."""
+    return bool(result["config"] == json.loads(json.dumps(published(run.config))))
+
+
+def published(config: ConfigDict) -> dict[str, Any]:
+    """The configuration as results keep it: without the place of the data on this machine."""
+    plain = config_to_json(config)
+    return {**plain, "dataset": {**plain["dataset"], "root": ""}}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        sweep = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SweepError(f"the sweep file {path} cannot be read: {error}.") from error
+    sweep = {"seed_keys": ["seed", "eval.seed"], "overrides": {}, **sweep} if isinstance(sweep, dict) else {}
+    if set(sweep) != set(_KEYS) or any(not isinstance(sweep[key], kind) for key, kind in _KEYS.items()):
+        raise SweepError(
+            f"{path} must be a JSON object with configs (list of files), seeds (list of integers) and, if wanted, "
+            f"seed_keys (list of keys) and overrides (object), received the keys {', '.join(sorted(sweep)) or 'none'}."
+        )
+    if not sweep["configs"] or not sweep["seeds"]:
+        raise SweepError(f"{path} must name at least one configuration and one seed.")
+    if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in sweep["seeds"]):
+        raise SweepError(f"{path}: seeds must be integers, received {sweep['seeds']}.")
+    return sweep
+
+
+def _run(source: str, seed: int, seed_keys: list[str], overrides: dict[str, Any]) -> SweepRun:
+    path, _, variant = source.partition(":")
+    config = _load(Path(path), variant)
+    try:
+        values = {**overrides, **dict.fromkeys(seed_keys, seed)}
+        config.update_from_flattened_dict({k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+    check_config(config)
+    return SweepRun(source, seed, config)
+
+
+def _load(path: Path, variant: str) -> ConfigDict:
+    specification = importlib.util.spec_from_file_location(f"sweep_{path.stem}", path)
+    if not path.is_file() or specification is None or specification.loader is None:
+        raise SweepError(f"the configuration file {path} does not exist; paths are from the working directory.")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    config = module.get_config(variant)
+    if not isinstance(config, ConfigDict):
+        raise SweepError(f"{path} must define get_config(variant) -> ConfigDict.")
+    return config

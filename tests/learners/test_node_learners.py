@@ -1,0 +1,196 @@
+"""Learners of nodes equal their formulas on the whole graph, and touch only a neighbourhood of it."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
+from cml_tf.graphs import check_graph, graph_context
+from cml_tf.learners import GraphConvolutions, gcn, mlp_co_learner, sgc
+from cml_tf.learners.attribute_matching import AttributeMatching
+from cml_tf.meta_step import MetaStep, meta_gradient
+from cml_tf.method import Method
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.problems import Classification
+from tests.helpers.models import randomise
+from tests.helpers.nodes import FEATURES, NODES, WAYS, node_context, node_episode, random_gcn, random_sgc
+from tests.helpers.random_graphs import random_features, random_graph, untidy_edges
+
+PROBLEM = Classification(WAYS)
+
+
+def dense_graph():
+    """S and X of the tests' graph, by the textbook."""
+    graph = random_graph(NODES, FEATURES)
+    adjacency = graph.adjacency.toarray().astype(np.float64) + np.eye(NODES)
+    scale = 1 / np.sqrt(adjacency.sum(1))
+    features = graph.features.toarray().astype(np.float64)
+    features /= np.maximum(features.sum(1, keepdims=True), 1e-300)
+    return scale[:, None] * adjacency * scale, features
+
+
+def relu_layers(kernels, biases, alpha=0.0, beta=0.0):
+    """The whole graph through a GCN, as one would write it on paper; differentiable."""
+    adjacency, features = dense_graph()
+    hidden = tf.constant(adjacency @ features) * (1.0 + alpha) + beta
+    for number, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        below = hidden if number == 0 else tf.constant(adjacency) @ tf.nn.relu(hidden)
+        hidden = below @ kernel + bias
+    return hidden
+
+
+def values_of(layer):
+    return [[tf.convert_to_tensor(variable) for variable in group] for group in (layer.kernels, layer.biases)]
+
+
+@pytest.mark.parametrize("hidden", [(4,), (5, 4), (6, 5, 4)], ids=len)
+def test_graph_convolutions_are_the_formula(float64, hidden):
+    layer = GraphConvolutions(FEATURES, hidden)
+    randomise(layer.trainable_variables, 1)
+    nodes = np.array([0, 29, 7, 7, 3], np.int32)
+    expected = relu_layers(
+        [tf.convert_to_tensor(k) for k in layer.kernels], [tf.convert_to_tensor(b) for b in layer.biases]
+    )
+    np.testing.assert_allclose(layer(nodes, context=node_context()), expected.numpy()[nodes], rtol=1e-12, atol=1e-13)
+
+
+def test_propagated_features_are_the_formula(float64):
+    learner = random_sgc()
+    adjacency, features = dense_graph()
+    nodes = np.array([0, 29, 7, 7, 3], np.int32)
+    kernel, bias = (variable.numpy() for variable in learner.variables.extractor)
+    received = learner.extractor(nodes, context=node_context(hops=2))
+    np.testing.assert_allclose(received, (adjacency @ adjacency @ features)[nodes] @ kernel + bias, rtol=1e-12)
+
+
+@pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised"])
+def test_meta_gradient_equals_that_of_the_whole_graph_written_plainly(float64, hypergradient):
+    """Two inner steps, second order, with a co-learner: against dense matrices and nested tapes."""
+    learner = random_gcn(matching=False)
+    co_learner = CoLearner(mlp_co_learner(WAYS, 3, "tanh"), PROBLEM, weight=0.7)
+    rule = GradientDescent(PROBLEM, SGD(0.3), 2, make_hypergradient(hypergradient))
+    method, episode = Method(learner, rule, [QueryLoss(PROBLEM), co_learner]), node_episode()
+    received = tf.function(lambda: meta_gradient(method, episode, method.weights()))()
+    start = [tf.convert_to_tensor(v) for v in (*learner.variables.extractor, *learner.variables.head)]
+    phi = [tf.convert_to_tensor(v) for v in co_learner.variables]
+
+    def cross_entropy(logits, labels):
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+
+    def features_of(values, nodes):
+        return tf.gather(relu_layers([values[0], values[2]], [values[1], values[3]]), nodes)
+
+    def task_loss(number):
+        values = start
+        for _ in range(2):
+            with tf.GradientTape() as tape:
+                tape.watch(values)
+                features = features_of(values, episode.support.inputs[number])
+                loss = cross_entropy(features @ values[4] + values[5], episode.support.targets[number])
+            values = [v - 0.3 * g for v, g in zip(values, tape.gradient(loss, values), strict=True)]
+        features, labels = features_of(values, episode.query.inputs[number]), episode.query.targets[number]
+        co_outputs = tf.tanh(features @ phi[0] + phi[1]) @ phi[2] + phi[3]
+        return cross_entropy(features @ values[4] + values[5], labels) + 0.7 * cross_entropy(co_outputs, labels)
+
+    with tf.GradientTape() as outer:
+        outer.watch([start, phi])
+        expected_loss = (task_loss(0) + task_loss(1)) / 2.0
+    of_learner, of_phi = outer.gradient(expected_loss, [start, phi])
+    np.testing.assert_allclose(received.loss, expected_loss, rtol=1e-10)
+    for ours, theirs in zip(received.gradients["learner"], of_learner, strict=True):
+        np.testing.assert_allclose(ours, tf.convert_to_tensor(theirs), rtol=1e-9, atol=1e-12)
+    for ours, theirs in zip(received.gradients["co_learner"], of_phi, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
+def test_only_the_neighbourhood_is_touched():
+    """What lies further away than the learner has layers may be anything, NaN too."""
+    chain = np.stack([np.arange(9), np.arange(1, 10)], 1)
+    features = random_features(10, FEATURES, 0) + 1.0
+    learner = random_gcn(matching=False)
+    graph = check_graph(chain, features, np.zeros(10, np.int64))
+    near = graph_context(graph, 1)
+    values = near.features.values.numpy().copy()
+    values[near.features.row_splits[2] :] = np.nan
+    poisoned = near._replace(features=near.features._replace(values=tf.constant(values)))
+    parameters, state = learner.initial()
+    expected = learner.call(parameters, state, tf.constant([0]), near, False).outputs
+    received = learner.call(parameters, state, tf.constant([0]), poisoned, False).outputs
+    np.testing.assert_array_equal(received, expected)
+    assert np.isnan(learner.call(parameters, state, tf.constant([1]), poisoned, False).outputs).all()
+
+
+@pytest.mark.parametrize(
+    "make", [random_gcn, random_sgc, lambda: random_gcn("prototypes")], ids=["gcn", "sgc", "g_meta"]
+)
+def test_a_second_step_is_not_traced_and_leaves_finite_variables(make):
+    learner = make()
+    method = Method(learner, GradientDescent(PROBLEM, SGD(0.1), 3), [QueryLoss(PROBLEM)])
+    optimizer = keras.optimizers.Adam(0.01)
+    step = MetaStep(method, dict.fromkeys(method.trained_variables(), optimizer))
+    losses = [float(step(node_episode(seed % 3)).term_losses.numpy().mean()) for seed in range(30)]
+    assert step.traces == 1 and np.isfinite(losses).all()
+    assert np.mean(losses[-6:]) < np.mean(losses[:6])
+
+
+def test_attribute_matching_starts_as_the_identity_and_is_blind_to_order():
+    layer = AttributeMatching(FEATURES)
+    attributes = tf.constant(random_features(6, FEATURES, 3), tf.float32)
+    np.testing.assert_array_equal(layer(attributes, training=True), attributes)
+    randomise(layer.trainable_variables, 4)
+    once = layer(attributes, training=True).numpy()
+    shuffled = layer(tf.gather(attributes, [5, 2, 0, 1, 4, 3]), training=True).numpy()
+    np.testing.assert_allclose(shuffled[[2, 3, 1, 5, 4, 0]], once, rtol=1e-5)
+    assert np.abs(once - attributes).max() > 0.05
+    # Other nodes of the task are seen through what the support set had.
+    np.testing.assert_allclose(layer(attributes[:2]), once[:2], rtol=1e-5)
+
+
+def test_matching_in_the_first_kernel_equals_matching_the_attributes(float64):
+    learner = random_gcn()
+    layer, context = learner.extractor, node_context()
+    support, query = np.array([4, 9, 17], np.int32), np.array([0, 8, 29], np.int32)
+    adjacency, features = dense_graph()
+    layer.matching.keep(tf.constant((adjacency @ features)[support]))
+    alpha, beta = layer.matching.modulation()
+    assert np.abs(alpha).max() > 1e-3 and np.abs(beta).max() > 1e-3
+    expected = relu_layers(*values_of(layer), alpha, beta)
+    np.testing.assert_allclose(layer(query, context=context), expected.numpy()[query], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: gcn(2, 5, ()), "hidden must be at least one positive width"),
+        (lambda: gcn(2, 0), "at least one feature"),
+        (lambda: gcn(2, 5, head="cosine"), "the head of a node learner must be one of linear, prototypes"),
+        (lambda: sgc(2, 5, hidden=0), "hidden must be positive"),
+        (lambda: gcn(1, 5, head="prototypes"), "ways must be at least 2"),
+    ],
+)
+def test_what_makes_no_learner_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_layers_are_made_again_from_their_configuration():
+    for learner in (random_gcn(), random_gcn("prototypes"), random_sgc()):
+        for layer in (learner.extractor, learner.head):
+            again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
+            assert type(again) is type(layer) and again.get_config() == layer.get_config()
+
+
+def test_edges_need_not_be_tidy():
+    """Repeated edges, self-loops and directions make no difference to what a learner sees."""
+    edges, features = untidy_edges(NODES, 60, 0), random_features(NODES, FEATURES, 0)
+    labels, nodes = np.zeros(NODES, np.int64), tf.range(NODES)
+    learner = random_gcn(matching=False)
+    outputs = [
+        learner.extractor(nodes, context=graph_context(check_graph(which, features, labels), 1))
+        for which in (edges, edges[::-1, ::-1], np.concatenate([edges, edges]))
+    ]
+    for other in outputs[1:]:
+        np.testing.assert_allclose(other, outputs[0], rtol=1e-6, atol=1e-6)
