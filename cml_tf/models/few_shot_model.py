@@ -12,6 +12,7 @@ from cml_tf.episodes import Episode, Examples, validate_episode
 from cml_tf.learners.learner import count_parameters
 from cml_tf.method import Method
 from cml_tf.models.model_files import write_model
+from cml_tf.models.task_context import check_context, check_numbers
 from cml_tf.models.task_functions import TaskFunctions
 from cml_tf.problems import Classification, Problem
 
@@ -53,14 +54,16 @@ class FewShotModel:
           targets: classification: names or integers of any value, one an example, at most `ways` different ones, or
             soft labels `[examples, ways]`; regression: `[examples]` (one output) or `[examples, outputs]`.
           steps: inner steps; as many as at evaluation by default; 0 for no adaptation.
-          context: the task's context, if the learner takes one.
+          context: the task's context, if the learner takes one; for nodes of a graph `cml_tf.graphs.graph_context`.
 
         Raises:
           ValueError: naming what was expected and received.
         """
+        check_context(self.method.learner, context)
         names, targets = self._targets(targets)
         support = Examples(tf.nest.map_structure(lambda array: array[None], self.checked(inputs)), targets[None])
         episode = validate_episode(Episode(support, support, context), self.problem)
+        check_numbers(episode.support.inputs, context)
         first = Examples(*tf.nest.map_structure(lambda array: tf.constant(array[0]), tuple(episode.support)))
         return AdaptedModel(self, self._task_functions(steps), first, context, names)
 
@@ -84,7 +87,7 @@ class FewShotModel:
                 f"{array.dtype} and shape {list(array.shape)}."
             )
         if np.dtype(example.dtype.name).kind != "f":
-            return array
+            return _whole_numbers(array, example.dtype.name)
         array = array.astype(np.float32)
         if not np.isfinite(array).all():
             raise ValueError("inputs must be finite, received NaN or infinite values.")
@@ -145,6 +148,13 @@ class FewShotModel:
         return tuple(map(str, names)), labels.astype(np.int32)
 
 
+def _whole_numbers(array: np.ndarray, dtype: str) -> np.ndarray:
+    # Casting would cut fractions off and wrap large numbers round, and both would point to other nodes.
+    if array.size and (array.dtype.kind not in "iu" or array.max() > np.iinfo(dtype).max):
+        raise ValueError(f"inputs must be whole numbers ({dtype}), received {array.dtype} up to {array.max()}.")
+    return array.astype(dtype)
+
+
 class AdaptedModel:
     """A model adapted to one task.
 
@@ -178,7 +188,9 @@ class AdaptedModel:
 
         With fewer classes than the model's ways, the unused columns are dropped and the rest sums to 1.
         """
-        inputs = tf.nest.map_structure(tf.constant, self._model.checked(inputs))
+        checked = self._model.checked(inputs)
+        check_numbers(checked, self._context)
+        inputs = tf.nest.map_structure(tf.constant, checked)
         columns = tf.constant(len(self.class_names) or self._model.problem.outputs)
         functions = self._functions
         if self._packed is None:

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from cml_tf.adaptation.gradient_descent import GradientDescent
 from cml_tf.checkpoints import CheckpointError, assign_values, named_values, read_checkpoint, write_checkpoint
 from cml_tf.files import write_json
+from cml_tf.graphs import GraphContext
 from cml_tf.learners.learner import Learner
+from cml_tf.learners.node_learners import example_graph
 from cml_tf.method import Method
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
@@ -29,15 +32,20 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
     """Writes the learner and the rule; terms are left out.
 
     Raises:
-      ValueError: if inputs are not a single tensor, a context is used, the rule is not gradient descent, or a part
+      ValueError: if inputs are not a single tensor, a context other than a graph is used, the rule is not gradient descent, or a part
         cannot be serialised.
     """
     learner, rule = method.learner, method.rule
-    inputs = learner.example_inputs
-    if not hasattr(inputs, "shape") or not isinstance(rule, GradientDescent) or learner.context != ():
+    inputs, features = learner.example_inputs, _node_features(learner)
+    if (
+        not hasattr(inputs, "shape")
+        or not isinstance(rule, GradientDescent)
+        or (features is None and tf.nest.flatten(learner.context))
+    ):
         raise ValueError(
-            "only learners with one input tensor and no context, adapted by GradientDescent, can be saved; received "
-            f"inputs {type(inputs).__name__} and rule {type(rule).__name__}. Keep a checkpoint of its variables."
+            "only learners with one input tensor, and no context or a graph, adapted by GradientDescent, can be saved; "
+            f"received inputs {type(inputs).__name__}, context {type(learner.context).__name__} and rule "
+            f"{type(rule).__name__}. Keep a checkpoint of its variables."
         )
     answer = method.terms[0]
     if not isinstance(answer, QueryLoss) or answer.head != 0:
@@ -52,6 +60,7 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
         "extractor": serialise(learner.extractor),
         "head": serialise(learner.head),
         "input_shape": list(inputs.shape[1:]),
+        "node_features": features,
         "value_range": value_range,
         "update_rule": serialise(rule.update_rule),
         "steps": rule.steps,
@@ -87,10 +96,25 @@ def _rebuild(description: dict[str, Any]) -> tuple[Method, Problem]:
     restore = keras.saving.deserialize_keras_object
     problem = problem_from_json(description["problem"])
     learner = Learner(
-        restore(description["extractor"]), restore(description["head"]), input_shape=tuple(description["input_shape"])
+        restore(description["extractor"]),
+        restore(description["head"]),
+        **_example(description["input_shape"], description.get("node_features")),
     )
     rule = GradientDescent(problem, restore(description["update_rule"]), description["steps"])
     return Method(learner, rule, [QueryLoss(problem)]), problem
+
+
+def _node_features(learner: Learner) -> int | None:
+    """How many features a node has, of learners on a graph; None for others."""
+    features = getattr(learner.extractor, "features", None)
+    return features if isinstance(learner.context, GraphContext) and isinstance(features, int) else None
+
+
+def _example(input_shape: list[int], node_features: int | None) -> dict[str, Any]:
+    """What a learner is built on."""
+    if node_features is None:
+        return {"input_shape": tuple(input_shape)}
+    return {"example_inputs": tf.zeros([2], tf.int32), "context": example_graph(node_features)}
 
 
 def _range(value: Any) -> tuple[float, float] | None:

@@ -1,0 +1,97 @@
+"""Sweeps: read from a file, worked off run by run, continued where they stopped."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cml_tf.experiments.configuration import ConfigurationError
+from cml_tf.experiments.sweeps import SweepError, is_result_of, read_results, read_sweep, write_results
+from tests.helpers.programs import ROOT, run_program
+
+SOURCE = "configs/sinusoid_5shot_cml.py:smoke"
+
+
+def spec(path, **changes):
+    path.write_text(json.dumps({"configs": [SOURCE], "seeds": [0, 1], **changes}))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def in_the_project(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_runs_are_configurations_times_seeds(tmp_path):
+    runs = read_sweep(spec(tmp_path / "s.json", overrides={"train.steps": 2, "learner.hidden": [4]}))
+    assert [run.name for run in runs] == ["sinusoid_5shot_cml-smoke-seed0", "sinusoid_5shot_cml-smoke-seed1"]
+    second = runs[1].config
+    assert (second.seed, second.eval.seed, second.train.steps, second.learner.hidden) == (1, 1, 2, (4,))
+
+
+def test_the_shipped_sweeps_can_be_run():
+    for path in sorted((ROOT / "configs" / "sweeps").glob("*.json")):
+        assert read_sweep(path)
+
+
+BAD_SPECS = {
+    "must name at least one configuration": {"configs": []},
+    "seeds must be integers": {"seeds": [0, "1"]},
+    "received the keys configs, epochs, overrides, seed_keys, seeds": {"epochs": 3},
+    "received sinusoid_5shot_cml-smoke-seed0 several times": {"configs": [SOURCE, SOURCE]},
+    "does not exist; paths are from": {"configs": ["configs/missing_maml.py"]},
+}
+
+
+@pytest.mark.parametrize("message", BAD_SPECS)
+def test_specs_that_cannot_be_run_are_refused(tmp_path, message):
+    with pytest.raises(SweepError, match=message):
+        read_sweep(spec(tmp_path / "s.json", **BAD_SPECS[message]))
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{"])
+def test_files_that_are_no_specs_are_refused(tmp_path, text):
+    (tmp_path / "s.json").write_text(text)
+    with pytest.raises(SweepError):
+        read_sweep(tmp_path / "s.json")
+
+
+@pytest.mark.parametrize("overrides", [{"train.epochs": 3}, {"train.steps": 0}, {"train.steps": "many"}])
+def test_overrides_that_cannot_be_are_refused(tmp_path, overrides):
+    with pytest.raises(ConfigurationError):
+        read_sweep(spec(tmp_path / "s.json", overrides=overrides))
+
+
+def test_results_survive_their_file_and_know_their_configuration(tmp_path):
+    first, second = read_sweep(spec(tmp_path / "s.json"))
+    stored = {"run": first.name, "config": json.loads(json.dumps(first.config.to_dict()))}
+    write_results(tmp_path / "r.jsonl", {first.name: stored})
+    result = read_results(tmp_path / "r.jsonl")[first.name]
+    assert is_result_of(result, first) and not is_result_of(result, second)
+
+
+def test_a_damaged_line_is_named(tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"run": "a"}\n{"run"')
+    with pytest.raises(SweepError, match="line 2 must be the JSON object of a run"):
+        read_results(tmp_path / "r.jsonl")
+
+
+@pytest.mark.slow
+def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
+    path = spec(tmp_path / "s.json", configs=[SOURCE, SOURCE.replace("cml.py", "maml.py")])
+    flags = [f"--spec={path}", f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'r.jsonl'}"]
+    first = run_program("cml_tf.sweep", *flags, "--run=sinusoid_5shot_cml-smoke-seed0")
+    result = first.last_json
+    assert result["config"]["seed"] == 0 and len(result["scores"]) == result["episodes"] == 4
+    write_results(tmp_path / "r.jsonl", {result["run"]: result})
+    done = run_program("cml_tf.sweep", *flags, "--processes=2")
+    assert done.code == 0 and "1 results are there, 3 runs to do" in done.out
+    assert len(read_results(tmp_path / "r.jsonl")) == 4
+    again = run_program("cml_tf.sweep", *flags)
+    assert again.code == 0 and "4 results are there, 0 runs to do" in again.out
+    report = run_program("cml_tf.report", f"--results={tmp_path / 'r.jsonl'}")
+    assert report.code == 0 and report.out.splitlines()[2].startswith("| sinusoid_5shot | smoke | 2 |")
+    spec(path, overrides={"train.rate": 0.5})
+    refused = run_program("cml_tf.sweep", *flags)
+    assert refused.code == 2 and "results of another configuration" in refused.err
