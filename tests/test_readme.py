@@ -8,11 +8,9 @@ flags and configurations are parsed. `make` commands are looked up only, since c
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,40 +19,26 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from cml_tf.adaptation.hypergradients import HYPERGRADIENTS
-from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
 from cml_tf.experiments.configuration import CHOICES, check_config, default_config, flatten
 from cml_tf.experiments.presets import VARIANTS
 from cml_tf.models.readouts import READOUTS
+from tests.helpers.documents import ROOT, SERVER, blocks, run_python, run_shell
 from tests.helpers.drawn_images import write_classes
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = (
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "docs/DECISIONS.md",
     "docs/METHODS.md",
+    "docs/NODES.md",
     "docs/PERFORMANCE.md",
     "docs/RESULTS.md",
     "docs/SERVING.md",
 )
 README, METHODS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/METHODS.md"))
-PROGRAMS = ("cml_tf.train", "cml_tf.evaluate", "export.savedmodel")
-# Blocks that ask a server are run by tests/export/test_documented_requests.py.
-SERVER = "127.0.0.1:850"
-BLOCK = re.compile(
-    r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
-)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A fenced block: its language, the text within, the number of its first line, and whether it is to be run."""
-
-    language: str
-    text: str
-    line: int
-    runs: bool
+RUN = ("cml_tf.train", "cml_tf.evaluate", "export.savedmodel")
+PROGRAMS = (*RUN, "cml_tf.sweep", "cml_tf.report")
 
 
 @dataclass(frozen=True)
@@ -65,51 +49,11 @@ class Tour:
     results: dict[str, subprocess.CompletedProcess]
 
 
-def blocks(document: str, language: str) -> list[Block]:
-    found = [
-        Block(match["language"], match["text"], document[: match.start("text")].count("\n") + 1, not match["reason"])
-        for match in BLOCK.finditer(document)
-    ]
-    return [block for block in found if block.language == language]
-
-
 def commands(runs: bool) -> list[str]:
     shell = [block for block in blocks(README, "sh") if SERVER not in block.text]
     lines = [line for block in shell if block.runs == runs for line in block.text.split("\n")]
     joined = re.sub(r" \\\n\s*", " ", "\n".join(lines))
     return [line for line in joined.split("\n") if line and not line.startswith(("#", "make"))]
-
-
-def environment(directory: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {
-        **kept,
-        "PYTHONPATH": str(ROOT),
-        ENVIRONMENT_VARIABLE: str(directory / "cache"),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
-
-
-def run_shell(command: str, directory: Path) -> subprocess.CompletedProcess:
-    words = [word.replace("=runs/", f"={directory}/runs/") for word in shlex.split(command)]
-    assert words[0] == ".venv/bin/python", f"expected the project's Python, found {command!r}"
-    return subprocess.run(
-        [sys.executable, *words[1:]], cwd=ROOT, env=environment(directory), capture_output=True, text=True
-    )
-
-
-def run_python(document: str, directory: Path) -> subprocess.CompletedProcess:
-    """Runs all Python blocks; the lines keep the numbers they have in the document, for the sake of tracebacks."""
-    lines = [""] * (document.count("\n") + 1)
-    for block in blocks(document, "python"):
-        if SERVER in block.text:
-            continue
-        text = block.text.splitlines()
-        lines[block.line - 1 : block.line - 1 + len(text)] = text
-    script = directory / "examples.py"
-    script.write_text("\n".join(lines), encoding="utf-8")
-    command = [sys.executable, str(script)]
-    return subprocess.run(command, cwd=directory, env=environment(directory), capture_output=True, text=True)
 
 
 def table(document: str, first: str) -> list[list[str]]:
@@ -194,7 +138,7 @@ def parse(command: str) -> tuple[str, ConfigDict | None]:
     source = (ROOT / f"{program.replace('.', '/')}.py").read_text()
     known = set(re.findall(r'DEFINE_\w+\(\s*"(\w+)"', source))
     given = {argument.removeprefix("--").split("=")[0].split(".")[0] for argument in arguments}
-    assert "workdir" in given <= known, command
+    assert given <= known and ("workdir" in given) == ("workdir" in known), command
     if "config" not in given:
         return program, None
     of_config = [
@@ -209,7 +153,7 @@ def parse(command: str) -> tuple[str, ConfigDict | None]:
 def test_commands_that_are_not_run_parse():
     programs = [command for command in commands(runs=False) if "tensorboard" not in command]
     assert len(programs) >= 5
-    configs = [parse(command)[1] for command in programs]
+    configs = [config for command in programs if (config := parse(command)[1]) is not None]
     for config in configs:
         check_config(config)
     sizes = [tuple(config.dataset.image_size) for config in configs if config.dataset.name == "image_folder"]
@@ -217,7 +161,7 @@ def test_commands_that_are_not_run_parse():
 
 
 def test_commands_that_are_run_parse_too():
-    assert {parse(command)[0] for command in commands(runs=True)} == set(PROGRAMS)
+    assert {parse(command)[0] for command in commands(runs=True)} == set(RUN)
 
 
 @pytest.mark.parametrize("command", ["--config=configs/sinusoid_5shot_cml.py --config.train.stepz=1", "--epochs=1"])

@@ -41,18 +41,27 @@ def cost(work: Work, rounds: int = 3) -> Cost:
 
 
 def many_steps(row: str, rounds: int) -> list[Figure]:
-    """20 rematerialised steps beside 1 and 20 plain ones; at 84x84, one task."""
-    work = Work(size=84, channels=3, tasks=1)
-    one = cost(work, rounds)
-    plain = cost(replace(work, steps=_MANY), rounds)
-    again = cost(replace(work, steps=_MANY, hypergradient="reverse_rematerialised"), rounds)
+    """20 rematerialised steps beside 1 and 20 plain ones, in turns; at 84x84, one task."""
+    one = Work(size=84, channels=3, tasks=1)
+    plain = replace(one, steps=_MANY)
+    works = {"one": one, "plain": plain, "again": replace(plain, hypergradient="reverse_rematerialised")}
+    with ExitStack() as stack:
+        contestants = {name: stack.enter_context(running(ours(work))) for name, work in works.items()}
+        times = take_turns(contestants, rounds)
+        peaks = {name: contestant.ask("memory") for name, contestant in contestants.items()}
+    seconds = {name: spread(values).median for name, values in times.items()}
+    peak = {name: memory["peak"] for name, memory in peaks.items()}
     memory = (
-        f"{again.peak:.0f} of {one.peak:.0f} MiB (imports {one.imported:.0f}; plain {plain.peak:.0f}); {work.label}"
+        f"{peak['again']:.0f} of {peak['one']:.0f} MiB (imports {peaks['one']['imported']:.0f}; plain "
+        f"{peak['plain']:.0f}); {one.label}"
     )
-    seconds = f"{again.seconds:.3g} of {plain.seconds:.3g} s"
+    slower = seconds["again"] / seconds["plain"]
+    duration = f"{seconds['again']:.3g} of {seconds['plain']:.3g} s"
     return [
-        Figure(row, "of the memory of 1 step", again.peak / one.peak, "x", "at most", 2.0, memory),
-        Figure(row, "of the time of plain 20 steps", again.seconds / plain.seconds, "x", "at most", 1.5, seconds),
+        Figure(row, "of the memory of 1 step", peak["again"] / peak["one"], "x", "at most", 2.0, memory),
+        Figure(
+            row, "of the time of plain 20 steps", slower, "x", "at most", 1.5, duration
+        ),
     ]
 
 
