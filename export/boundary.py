@@ -12,10 +12,11 @@ from collections.abc import Mapping
 import tensorflow as tf
 
 from export import status
-from export.specifications import Specifications
 
 
-def checked_shapes(inputs: Mapping[str, tf.Tensor], specifications: Specifications) -> dict[str, tf.Tensor]:
+def checked_shapes(
+    inputs: Mapping[str, tf.Tensor], specifications: Mapping[str, tf.TensorSpec]
+) -> dict[str, tf.Tensor]:
     """The inputs of a request, whose ranks, fixed sizes and number of tasks are what the signature says.
 
     Raises:
@@ -35,6 +36,15 @@ def checked_shapes(inputs: Mapping[str, tf.Tensor], specifications: Specificatio
     ]
     with tf.control_dependencies(checks):
         return {name: tf.identity(tensor) for name, tensor in shaped.items()}
+
+
+def any_of(*parts: Mapping[int, tf.Tensor]) -> dict[int, tf.Tensor]:
+    """All faults of the parts of a task, by status: one of them is enough."""
+    faults: dict[int, tf.Tensor] = {}
+    for part in parts:
+        for code, holds in part.items():
+            faults[code] = faults[code] | holds if code in faults else holds
+    return faults
 
 
 def first_fault(faults: Mapping[int, tf.Tensor]) -> tf.Tensor:

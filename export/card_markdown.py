@@ -73,11 +73,10 @@ def _metrics(card: dict[str, Any]) -> Iterator[str]:
 
 
 def _use(card: dict[str, Any]) -> Iterator[str]:
-    inputs, queries = card["inputs"], card["queries"]
-    low, high = inputs["value_range"]
+    queries = card["queries"]
     yield "## Inputs and queries"
     yield ""
-    yield f"- Examples of shape {inputs['shape']}, {inputs['dtype']}, values from {low:g} to {high:g}."
+    yield _inputs(card["inputs"])
     yield f"- Normalisation: {', '.join(f'`{mode}`' for mode in queries['normalisation']) or 'none'}."
     if queries["predictions_depend_on_other_queries"]:
         yield (
@@ -88,6 +87,18 @@ def _use(card: dict[str, Any]) -> Iterator[str]:
     else:
         yield "- A prediction does not depend on the other queries that are sent with it."
     yield "- Tasks of one request never influence each other."
+
+
+def _inputs(inputs: dict[str, Any]) -> str:
+    if "node_features" in inputs:
+        divided = "divided by their sum and " if inputs["normalise_features"] else ""
+        return (
+            f"- Examples are nodes, by number, of a graph that comes with every task: {inputs['node_features']:,} "
+            f"features a node, float32, and edges in either direction. Send features as they are: inside the model "
+            f"they are {divided}propagated (hops: {inputs['hops']})."
+        )
+    low, high = inputs["value_range"]
+    return f"- Examples of shape {inputs['shape']}, {inputs['dtype']}, values from {low:g} to {high:g}."
 
 
 def _signatures(card: dict[str, Any]) -> Iterator[str]:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.base import AdaptedTask, Initial
-from cml_tf.adaptation.gradient_descent import GradientDescent
+from cml_tf.adaptation.gradient_descent import AdaptedLearner, GradientDescent
 from cml_tf.datasets.preprocessing import CHANNELS
+from cml_tf.episodes import Examples
 from cml_tf.learners.learner import Learner
 from cml_tf.method import Method
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Classification, Problem
+from export.array_form import ArrayForm
 from export.errors import ExportError
+from export.graph_form import GraphForm
+from export.request_form import RequestForm
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,9 @@ class Exportable:
     Attributes:
       method: what adapts, how (its inner steps are frozen at export), and which head answers.
       problem: what the outputs mean.
-      value_range: smallest and largest input value of training.
+      value_range: smallest and largest input value of training; without meaning for nodes of a graph.
+      normalise_features: of learners on nodes: whether in training the features of each node were divided by their sum
+        (`cml_tf.graphs.graph_context`).
 
     Raises:
       ExportError: if the graph of a served task cannot be made of it.
@@ -36,24 +41,18 @@ class Exportable:
     method: Method
     problem: Problem
     value_range: tuple[float, float]
+    normalise_features: bool = False
 
     def __post_init__(self) -> None:
-        learner, rule, term = self.method.learner, self.method.rule, self.method.terms[0]
+        rule, term = self.method.rule, self.method.terms[0]
         if not isinstance(rule, GradientDescent):
             raise ExportError(f"only GradientDescent can be exported, received the rule {type(rule).__name__}.")
-        if not hasattr(learner.example_inputs, "shape") or tf.nest.flatten(learner.context):
-            raise ExportError(
-                "only learners with one input tensor and no context can be exported; received inputs of type "
-                f"{type(learner.example_inputs).__name__} and "
-                f"{'a' if tf.nest.flatten(learner.context) else 'no'} context."
-            )
-        if np.dtype(learner.example_inputs.dtype.name).kind != "f" and "float" not in learner.example_inputs.dtype.name:
-            raise ExportError(f"served inputs are float32; this learner takes {learner.example_inputs.dtype.name}.")
         if not isinstance(term, QueryLoss):
             raise ExportError(
                 "only models that answer through the head that adapted (readouts learner and co_learner) can be "
                 f"exported; this one answers through {type(term).__name__}."
             )
+        _ = self.form
 
     @property
     def learner(self) -> Learner:
@@ -70,6 +69,13 @@ class Exportable:
     def classification(self) -> bool:
         """Whether answers are class probabilities."""
         return isinstance(self.problem, Classification)
+
+    @cached_property
+    def form(self) -> RequestForm:
+        """What requests look like."""
+        if tf.nest.flatten(self.learner.context):
+            return GraphForm.of(self.learner, self.normalise_features)
+        return ArrayForm.of(self.learner, self.value_range)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -123,7 +129,9 @@ class Exportable:
         outputs = self.method.terms[0].read(adapted.predict(inputs), ())
         return tf.cast(self.problem.predictions(outputs), tf.float32)
 
-    def support_loss(self, adapted: Any, support: Any) -> tf.Tensor:
+    def support_loss(self, adapted: AdaptedLearner, support: Examples) -> tf.Tensor:
         """What the inner loop lowers: the mean loss on the support set, a float32 scalar."""
-        forward = self.learner.call(adapted.parameters, adapted.state, support.inputs, (), True, support.targets)
+        forward = self.learner.call(
+            adapted.parameters, adapted.state, support.inputs, adapted.context, True, support.targets
+        )
         return tf.cast(self.rule.support_loss(forward.outputs, support.targets), tf.float32)

@@ -107,7 +107,8 @@ def exportable(experiment: Experiment, options: Options) -> Exportable:
       ExportError: if it cannot be served.
     """
     method = evaluation_method(experiment, options.steps, options.readout)
-    return Exportable(method, experiment.problem, experiment.data.value_range)
+    normalise_features = experiment.config.dataset.normalise_features
+    return Exportable(method, experiment.problem, experiment.data.value_range, normalise_features)
 
 
 def write_version(directory: Path, module: ServingModule, warm_up: Iterable[Request], name: str) -> None:

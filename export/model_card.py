@@ -46,7 +46,7 @@ def model_card(
         "name": name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "problem": problem_to_json(model.problem),
-        "inputs": {"shape": list(model.input_shape), "dtype": "float32", "value_range": list(model.value_range)},
+        "inputs": model.form.card,
         "adaptation": {
             "rule": config["adaptation"]["rule"],
             "partition": config["adaptation"]["partition"],

@@ -26,16 +26,12 @@ def probes(model: Exportable, warm_up: Sequence[Request], reference: Reference) 
         next(request for request in warm_up if request.signature == signature) for signature in (PADDED, PREDICT)
     )
     faults: dict[str, list[tuple[str, Damage, int]]] = {
-        PADDED: [
-            ("support_inputs", _put(np.nan), status.NON_FINITE_INPUT),
-            ("query_inputs", _put(np.inf), status.NON_FINITE_INPUT),
-            ("support_size", _put(0), status.SIZE),
-        ],
-        PREDICT: [
-            ("model_fingerprint", _flip, status.STATE_OF_ANOTHER_MODEL),
-            ("query_inputs", _put(np.nan), status.NON_FINITE_INPUT),
-        ],
+        PADDED: [("support_size", _put(0), status.SIZE)],
+        PREDICT: [("model_fingerprint", _flip, status.STATE_OF_ANOTHER_MODEL)],
     }
+    for request in (padded, predict):
+        spoilt = {name: how for name, how in model.form.spoilt.items() if name in request.inputs}
+        faults[request.signature] += [(name, _put(value), code) for name, (value, code) in spoilt.items()]
     if model.state_size:
         faults[PREDICT].append(("adapted_state", _put(np.nan), status.NON_FINITE_INPUT))
     if model.classification:
@@ -64,9 +60,9 @@ def _probe(
 
 
 def _with_padding(request: Request, healthy: Expectation, answer: str) -> tuple[Request, Expectation]:
-    """Three more rows of each array, full of NaN or of impossible labels, that the sizes cut off."""
-    sizes = ("support_size", "query_size")
-    inputs = {name: array if name in sizes else _padded(array) for name, array in request.inputs.items()}
+    """Three more rows of each array, full of NaN or of impossible numbers, that the sizes cut off."""
+    # Sizes are one number a task.
+    inputs = {name: array if array.ndim == 1 else _padded(array) for name, array in request.inputs.items()}
     rows = {answer: np.zeros((1, 3, healthy.values[answer].shape[-1]), np.float32)}
     values = {**healthy.values, **_joined({answer: healthy.values[answer]}, rows, 1)}
     tolerances = {**healthy.tolerances, **_joined({answer: healthy.tolerances[answer]}, rows, 1)}

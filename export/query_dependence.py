@@ -24,10 +24,11 @@ def query_dependence(model: Exportable, warm_up: list[Request], reference: Refer
     )
     adapted = reference.answer(adapt)
     state = {name: adapted[name] for name in ("adapted_state", "model_fingerprint")}
-    # Support inputs serve as queries here: there are several of them at any rate, which one query would not show.
-    queries = adapt.inputs["support_inputs"]
-    together = _answer(model, reference, state, queries)[:, :1]
-    alone = _answer(model, reference, state, queries[:, :1])
+    # Support examples serve as queries here: there are several of them at any rate, which one query would not show.
+    queries = adapt.inputs[model.form.support]
+    given = {**state, **{name: adapt.inputs[name] for name in model.form.context}}
+    together = _answer(model, reference, given, queries)[:, :1]
+    alone = _answer(model, reference, given, queries[:, :1])
     difference = float(np.abs(together - alone).max())
     return {
         "normalisation": normalisation_modes(model.learner),
@@ -43,8 +44,8 @@ def normalisation_modes(learner: Learner) -> list[str]:
     return sorted({part.mode for part in parts if isinstance(part, Normalisation)})
 
 
-def _answer(model: Exportable, reference: Reference, state: dict[str, np.ndarray], queries: np.ndarray) -> np.ndarray:
-    return reference.answer(Request(PREDICT, {**state, "query_inputs": queries}))[answer_name(model)]
+def _answer(model: Exportable, reference: Reference, given: dict[str, np.ndarray], queries: np.ndarray) -> np.ndarray:
+    return reference.answer(Request(PREDICT, {**given, model.form.query: queries}))[answer_name(model)]
 
 
 def _examples(model: Exportable, request: Request) -> int:

@@ -29,6 +29,7 @@ class Reference:
     def __init__(self, model: Exportable, fingerprint: int) -> None:
         self._model = model
         self._fingerprint = fingerprint
+        self._form = model.form
 
     def answer(self, request: Request) -> dict[str, np.ndarray]:
         """Every output of the request's signature, with task axis.
@@ -63,23 +64,24 @@ class Reference:
 
     def _task(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         answer, ok = answer_name(self._model), {"status": np.array(status.OK, np.int32)}
+        context = self._form.library_context(inputs)
         if signature == PREDICT:
-            return {answer: self._predict(inputs["adapted_state"], inputs["query_inputs"]), **ok}
+            return {answer: self._predict(inputs["adapted_state"], inputs[self._form.query], context), **ok}
         support, query = self._examples(inputs)
         fingerprint = {"model_fingerprint": np.array(self._fingerprint, np.int32)}
         if signature == INITIAL:
-            return {"adapted_state": self._initial(support).numpy(), **fingerprint, **ok}
-        state, before, after = (tensor.numpy() for tensor in self._adapt(support))
+            return {"adapted_state": self._initial(support, context).numpy(), **fingerprint, **ok}
+        state, before, after = (tensor.numpy() for tensor in self._adapt(support, context))
         ok |= {"support_loss_before": before, "support_loss_after": after}
         if signature == ADAPT:
             return {"adapted_state": state, **fingerprint, **ok}
         size = inputs.get("query_size", len(query))
-        rows = self._predict(state, query[:size])
+        rows = self._predict(state, query[:size], context)
         return {answer: np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)]), **ok}
 
     def _examples(self, inputs: Mapping[str, Any]) -> tuple[Examples, Any]:
         targets = inputs[target_name(self._model)]
-        support, query = inputs["support_inputs"], inputs.get("query_inputs")
+        support, query = inputs[self._form.support], inputs.get(self._form.query)
         size = inputs.get("support_size", len(support))
         return Examples(tf.constant(support[:size]), tf.constant(targets[:size])), query
 
@@ -93,9 +95,9 @@ class Reference:
         model = self._model
         initial = model.rule.initial(model.learner)
 
-        def adapt(support: Examples) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            adapted = model.rule.adapt(model.learner, initial, support, ())
-            unadapted = model.rule.with_steps(0).adapt(model.learner, initial, support, ())
+        def adapt(support: Examples, context: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            adapted = model.rule.adapt(model.learner, initial, support, context)
+            unadapted = model.rule.with_steps(0).adapt(model.learner, initial, support, context)
             return adapted.pack(), model.support_loss(unadapted, support), model.support_loss(adapted, support)
 
         return tf.function(adapt, autograph=False, reduce_retracing=True)
@@ -105,23 +107,23 @@ class Reference:
         model = self._model
         initial = model.rule.initial(model.learner)
 
-        def unadapted(support: Examples) -> tf.Tensor:
-            return model.rule.with_steps(0).adapt(model.learner, initial, support, ()).pack()
+        def unadapted(support: Examples, context: Any) -> tf.Tensor:
+            return model.rule.with_steps(0).adapt(model.learner, initial, support, context).pack()
 
         return tf.function(unadapted, autograph=False, reduce_retracing=True)
 
-    def _predict(self, state: np.ndarray, query: np.ndarray) -> np.ndarray:
+    def _predict(self, state: np.ndarray, query: np.ndarray, context: Any) -> np.ndarray:
         if not len(query):
             return np.zeros((0, self._model.problem.outputs), np.float32)
-        return self._predict_some(tf.constant(state), tf.constant(query)).numpy()
+        return self._predict_some(tf.constant(state), tf.constant(query), context).numpy()
 
     @cached_property
     def _predict_some(self) -> Any:
         model = self._model
         initial = model.rule.initial(model.learner)
 
-        def predict(state: tf.Tensor, query: tf.Tensor) -> tf.Tensor:
-            return model.predictions(model.rule.unpack(model.learner, initial, state, ()), query)
+        def predict(state: tf.Tensor, query: tf.Tensor, context: Any) -> tf.Tensor:
+            return model.predictions(model.rule.unpack(model.learner, initial, state, context), query)
 
         return tf.function(predict, autograph=False, reduce_retracing=True)
 

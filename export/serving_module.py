@@ -13,6 +13,7 @@ from export.boundary import checked_shapes
 from export.exportable import Exportable
 from export.fingerprint import fingerprint, variables_digest
 from export.image_bytes import decode_images
+from export.request_form import Tensors
 from export.specifications import (
     ADAPT,
     BYTES,
@@ -25,7 +26,7 @@ from export.specifications import (
     output_specifications,
     target_name,
 )
-from export.task_graph import TaskGraph, Tensors
+from export.task_graph import TaskGraph
 
 
 class ServingModule(tf.Module):

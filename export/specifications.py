@@ -1,7 +1,7 @@
 """The signatures: which inputs each one takes and which outputs it gives.
 
 Axis 0 of everything counts tasks: a task is the batch element, so a server that joins requests on axis 0 is right, and
-so is REST's row form. Numbers of tasks, support and query examples are free; ways and an example's shape are fixed.
+so is REST's row form. Numbers of tasks, examples, nodes and edges are free; ways and an example's shape are not.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ def input_specifications(model: Exportable) -> dict[str, Specifications]:
     """The inputs of every signature of this model, by name.
 
     Classification labels are int32 `[tasks, support]`, regression targets float32 `[tasks, support, outputs]`, sizes
-    int32 `[tasks]`, the bytes of image files strings `[tasks, examples]`; all other inputs are float32.
+    int32 `[tasks]`, the bytes of image files strings `[tasks, examples]`; examples and context are as the form of the
+    model's requests says, adapted states float32.
     """
-    examples = tf.TensorSpec([None, None, *model.input_shape], tf.float32)
+    form = model.form
     if model.classification:
         targets = tf.TensorSpec([None, None], tf.int32)
     else:
         targets = tf.TensorSpec([None, None, model.problem.outputs], tf.float32)
     sizes, files = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.string)
-    support = {"support_inputs": examples, target_name(model): targets}
-    query = {"query_inputs": examples}
+    support = {**form.context, form.support: form.examples, target_name(model): targets}
+    query = {form.query: form.examples}
     # The length of the state is left open: a state of another model is told by its status, not by a shape error.
     state = {"adapted_state": tf.TensorSpec([None, None], tf.float32), "model_fingerprint": sizes}
     signatures = {
         DEFAULT: {**support, **query},
-        PADDED: {**support, **query, "support_size": sizes, "query_size": sizes},
+        PADDED: {**support, **query, **form.context_sizes, "support_size": sizes, "query_size": sizes},
         ADAPT: support,
         INITIAL: support,
-        PREDICT: {**state, **query},
+        PREDICT: {**state, **form.context, **query},
     }
     if model.takes_images:
         signatures[BYTES] = {

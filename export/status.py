@@ -12,6 +12,7 @@ LABEL_OUT_OF_RANGE = 2
 NON_FINITE_INPUT = 3
 SIZE = 4
 STATE_OF_ANOTHER_MODEL = 5
+NODE_OUT_OF_RANGE = 6
 
 # For people who read a model card or an error of the client: what happened, and what to do.
 MEANINGS = {
@@ -21,11 +22,20 @@ MEANINGS = {
     LABEL_OUT_OF_RANGE: "A support label is not in [0, ways). Number the classes of each task from 0.",
     NON_FINITE_INPUT: "An input is NaN or infinite, or the bytes of an image cannot be decoded or hold more than 25 "
     "million pixels. Mend that example.",
-    SIZE: "The support set is empty, inputs and targets differ in number, or support_size or query_size is not within "
+    SIZE: "The support set or the graph is empty, inputs and targets differ in number, or a size is not within "
     "what was sent. Send 1 or more support examples, each with its target.",
     STATE_OF_ANOTHER_MODEL: "The adapted state was made by another model or version, or by a task that had failed. "
     "Call adapt again on this version.",
+    NODE_OUT_OF_RANGE: "An edge, a support node or a query node is not in [0, nodes). Nodes are numbered from 0, and "
+    "each needs its row of node_features.",
 }
 
 # Where several faults meet, the first of these is told.
-PRECEDENCE = (SIZE, STATE_OF_ANOTHER_MODEL, LABEL_OUT_OF_RANGE, NON_FINITE_INPUT, DIVERGED)
+PRECEDENCE = (
+    SIZE,
+    STATE_OF_ANOTHER_MODEL,
+    LABEL_OUT_OF_RANGE,
+    NODE_OUT_OF_RANGE,
+    NON_FINITE_INPUT,
+    DIVERGED,
+)

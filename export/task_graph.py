@@ -6,18 +6,18 @@ The adaptation is the very `rule.adapt` that training and evaluation call.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from cml_tf.adaptation.base import AdaptedTask, Initial
+from cml_tf.adaptation.gradient_descent import AdaptedLearner
 from cml_tf.episodes import Examples
 from export import status
-from export.boundary import finite, first_fault
+from export.boundary import any_of, finite, first_fault
 from export.exportable import Exportable
+from export.request_form import Context, Faults, Tensors
 from export.specifications import answer_name, target_name
-
-Tensors = dict[str, tf.Tensor]
 
 
 class _Adaptation(NamedTuple):
@@ -44,29 +44,32 @@ class TaskGraph:
         self._fingerprint = fingerprint
         self._answer = answer_name(model)
         self._target = target_name(model)
+        self._form = model.form
 
     def adapt_and_predict(self, inputs: Tensors, damaged: tf.Tensor | bool = False) -> Tensors:
-        """Adapts to `support_inputs` and answers `query_inputs`, cut to `support_size` and `query_size` if given.
+        """Adapts to the support examples and answers the queries, cut to `support_size` and `query_size` if given.
 
         Args:
           inputs: of the task.
           damaged: whether some of its images could not be decoded.
         """
-        rows = tf.shape(inputs["query_inputs"])[0]
+        rows = tf.shape(inputs[self._form.query])[0]
         query_size = inputs.get("query_size", rows)
         size_fits = (query_size >= 0) & (query_size <= rows)
         # An answer of a size that was never sent has no rows of padding.
         answered = tf.where(size_fits, query_size, rows)
-        query = inputs["query_inputs"][:answered]
-        support, faults = self._support(inputs)
-        faults[status.SIZE] |= ~size_fits
-        faults[status.NON_FINITE_INPUT] |= damaged | ~finite(query)
+        query = inputs[self._form.query][:answered]
+        received = self._form.received_context(inputs)
+        support, support_faults = self._support(inputs, received)
+        wrong = {status.SIZE: ~size_fits, status.NON_FINITE_INPUT: tf.convert_to_tensor(damaged)}
+        faults = any_of(support_faults, self._form.example_faults(received.content, query), wrong)
 
         def healthy() -> Tensors:
-            adaptation = self._adapt(support)
+            context = self._form.learner_context(received.content)
+            adaptation = self._adapt(support, context)
             answer = self._predictions(adaptation.task, query)
             sound = adaptation.sound & finite(answer)
-            answer = tf.cond(sound, lambda: answer, lambda: self._unadapted_predictions(support, query))
+            answer = tf.cond(sound, lambda: answer, lambda: self._unadapted_predictions(support, context, query))
             losses = {name: tf.where(sound, loss, 0.0) for name, loss in adaptation.losses.items()}
             return {self._answer: answer, "status": _ok_if(sound), **losses}
 
@@ -79,11 +82,12 @@ class TaskGraph:
         return {**outputs, self._answer: tf.concat([outputs[self._answer], padding], 0)}
 
     def adapt(self, inputs: Tensors) -> Tensors:
-        """Adapts to `support_inputs` and gives the adapted state; nothing of a task that failed can be used on."""
-        support, faults = self._support(inputs)
+        """Adapts to the support examples and gives the adapted state; nothing of a task that failed can be used on."""
+        received = self._form.received_context(inputs)
+        support, faults = self._support(inputs, received)
 
         def healthy() -> Tensors:
-            adaptation = self._adapt(support)
+            adaptation = self._adapt(support, self._form.learner_context(received.content))
             losses = {name: tf.where(adaptation.sound, loss, 0.0) for name, loss in adaptation.losses.items()}
             return {**self._state(adaptation.state, adaptation.sound), **losses}
 
@@ -91,28 +95,33 @@ class TaskGraph:
 
     def initial_state(self, inputs: Tensors) -> Tensors:
         """What `adapt` would give if it made no inner step: `predict` with it shows what adaptation changes."""
-        support, faults = self._support(inputs)
+        received = self._form.received_context(inputs)
+        support, faults = self._support(inputs, received)
 
         def healthy() -> Tensors:
-            state = self._unadapted(support).pack()
+            state = self._unadapted(support, self._form.learner_context(received.content)).pack()
             return self._state(state, finite(state))
 
         return _unless(first_fault(faults), healthy, self._no_state)
 
     def predict(self, inputs: Tensors) -> Tensors:
-        """Answers `query_inputs` from an adapted state."""
-        state, query = inputs["adapted_state"], inputs["query_inputs"]
+        """Answers the queries from an adapted state."""
+        state, query = inputs["adapted_state"], inputs[self._form.query]
+        received = self._form.received_context(inputs)
         ours = tf.equal(inputs["model_fingerprint"], self._fingerprint)
-        faults = {
+        wrong = {
             status.STATE_OF_ANOTHER_MODEL: ~(ours & tf.equal(tf.shape(state)[0], self._model.state_size)),
-            status.NON_FINITE_INPUT: ~(finite(state) & finite(query)),
+            status.NON_FINITE_INPUT: ~finite(state),
         }
+        faults = any_of(wrong, received.faults, self._form.example_faults(received.content, query))
 
         def healthy() -> Tensors:
             # The slice keeps apart what the optimiser would join: it takes a shape that holds in one branch for a fact
             # everywhere, and would then leave out the comparison of lengths that leads to this branch.
             packed = tf.ensure_shape(state[: self._model.state_size], [self._model.state_size])
-            answer = self._predictions(self._model.rule.unpack(self._model.learner, self._initial, packed, ()), query)
+            context = self._form.learner_context(received.content)
+            adapted = self._model.rule.unpack(self._model.learner, self._initial, packed, context)
+            answer = self._predictions(adapted, query)
             sound = finite(answer)
             # There is no support set here, and so no unadapted model to fall back on (its normalisation may need one).
             return {self._answer: tf.where(sound, answer, self._blank(tf.shape(query)[0])), "status": _ok_if(sound)}
@@ -122,24 +131,22 @@ class TaskGraph:
 
         return _unless(first_fault(faults), healthy, faulty)
 
-    def _support(self, inputs: Tensors) -> tuple[Examples, dict[int, tf.Tensor]]:
-        """The support set, cut to its size, and what is wrong with it."""
-        examples, targets = inputs["support_inputs"], inputs[self._target]
+    def _support(self, inputs: Tensors, received: Context) -> tuple[Examples, Faults]:
+        """The support set, cut to its size, and what is wrong with it or its context."""
+        examples, targets = inputs[self._form.support], inputs[self._target]
         rows = tf.shape(examples)[0]
         size = inputs.get("support_size", rows)
         # Slices before anything else sees the tensors: what a layer never gets cannot change a statistic or a loss.
         cut = tf.clip_by_value(size, 0, rows)
         support = Examples(examples[:cut], targets[:cut])
-        faults = {
-            status.SIZE: (size < 1) | (size > rows) | tf.not_equal(tf.shape(targets)[0], rows),
-            status.NON_FINITE_INPUT: ~finite(support.inputs),
-        }
+        wrong = {status.SIZE: (size < 1) | (size > rows) | tf.not_equal(tf.shape(targets)[0], rows)}
         if self._model.classification:
             outside = (support.targets < 0) | (support.targets >= self._model.problem.outputs)
-            faults[status.LABEL_OUT_OF_RANGE] = tf.reduce_any(outside)
+            wrong[status.LABEL_OUT_OF_RANGE] = tf.reduce_any(outside)
         else:
-            faults[status.NON_FINITE_INPUT] |= ~finite(support.targets)
-        return support, faults
+            wrong[status.NON_FINITE_INPUT] = ~finite(support.targets)
+        example_faults = self._form.example_faults(received.content, support.inputs)
+        return support, any_of(received.faults, example_faults, wrong)
 
     def _state(self, state: tf.Tensor, sound: tf.Tensor) -> Tensors:
         fingerprint = tf.where(sound, self._fingerprint, 0)
@@ -153,23 +160,23 @@ class TaskGraph:
         state = tf.zeros([self._model.state_size])
         return {"adapted_state": state, "model_fingerprint": tf.constant(0), "status": fault}
 
-    def _adapt(self, support: Examples) -> _Adaptation:
+    def _adapt(self, support: Examples, context: Any) -> _Adaptation:
         model = self._model
-        adapted = model.rule.adapt(model.learner, self._initial, support, ())
+        adapted = model.rule.adapt(model.learner, self._initial, support, context)
         losses = {
-            "support_loss_before": model.support_loss(self._unadapted(support), support),
+            "support_loss_before": model.support_loss(self._unadapted(support, context), support),
             "support_loss_after": model.support_loss(adapted, support),
         }
         state = adapted.pack()
         sound = finite(state) & finite(tf.stack(list(losses.values())))
         return _Adaptation(adapted, sound, state, losses)
 
-    def _unadapted(self, support: Examples) -> AdaptedTask:
+    def _unadapted(self, support: Examples, context: Any) -> AdaptedLearner:
         model = self._model
-        return model.rule.with_steps(0).adapt(model.learner, self._initial, support, ())
+        return model.rule.with_steps(0).adapt(model.learner, self._initial, support, context)
 
-    def _unadapted_predictions(self, support: Examples, query: tf.Tensor) -> tf.Tensor:
-        answer = self._predictions(self._unadapted(support), query)
+    def _unadapted_predictions(self, support: Examples, context: Any, query: tf.Tensor) -> tf.Tensor:
+        answer = self._predictions(self._unadapted(support, context), query)
         return tf.where(finite(answer), answer, self._blank(tf.shape(query)[0]))
 
     def _predictions(self, task: AdaptedTask, query: tf.Tensor) -> tf.Tensor:

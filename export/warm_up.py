@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -11,16 +10,10 @@ import tensorflow as tf
 from export.exportable import Exportable
 from export.reference import Reference
 from export.request_files import Request
+from export.request_form import Bucket
 from export.specifications import ADAPT, BYTES, DEFAULT, INITIAL, PADDED, PREDICT, input_specifications, target_name
 
 _SEED = 20240604
-
-
-class Bucket(NamedTuple):
-    """Shapes that users will ask for: numbers of support and query examples of one task, all classes together."""
-
-    support: int
-    query: int
 
 
 def shape_buckets(classes: int, shots: int, queries: int) -> list[Bucket]:
@@ -42,10 +35,14 @@ def warm_up_requests(model: Exportable, buckets: Sequence[Bucket], reference: Re
 
 
 def _requests(model: Exportable, bucket: Bucket, reference: Reference, generator: np.random.Generator) -> list[Request]:
-    support = {"support_inputs": _inputs(model, bucket.support, generator)}
+    form, drawn = model.form, model.form.drawn(bucket, generator)
+    context = {name: drawn[name] for name in form.context}
+    support = {**context, form.support: drawn[form.support]}
     support[target_name(model)] = _targets(model, bucket.support, generator)
-    query = {"query_inputs": _inputs(model, bucket.query, generator)}
+    query = {form.query: drawn[form.query]}
     sizes = {"support_size": np.array([bucket.support], np.int32), "query_size": np.array([bucket.query], np.int32)}
+    for name, of in zip(form.context_sizes, context.values(), strict=True):
+        sizes[name] = np.array([of.shape[1]], np.int32)
     adapt = Request(ADAPT, support)
     adapted = reference.answer(adapt)
     state = {name: adapted[name] for name in ("adapted_state", "model_fingerprint")}
@@ -54,17 +51,13 @@ def _requests(model: Exportable, bucket: Bucket, reference: Reference, generator
         Request(PADDED, {**support, **query, **sizes}),
         adapt,
         Request(INITIAL, support),
-        Request(PREDICT, {**state, **query}),
+        Request(PREDICT, {**state, **context, **query}),
     ]
     if BYTES in input_specifications(model):
         files = {"support_inputs_bytes": support["support_inputs"], "query_inputs_bytes": query["query_inputs"]}
         encoded = {name: _encoded(images) for name, images in files.items()}
         requests.append(Request(BYTES, {**encoded, target_name(model): support[target_name(model)]}))
     return requests
-
-
-def _inputs(model: Exportable, examples: int, generator: np.random.Generator) -> np.ndarray:
-    return generator.uniform(*model.value_range, (1, examples, *model.input_shape)).astype(np.float32)
 
 
 def _targets(model: Exportable, examples: int, generator: np.random.Generator) -> np.ndarray:

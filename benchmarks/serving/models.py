@@ -14,8 +14,9 @@ from cml_tf.problems import Classification, Problem, Regression
 from export.exportable import Exportable
 from export.exporter import write_version
 from export.reference import Reference
+from export.request_form import Bucket
 from export.serving_module import ServingModule
-from export.warm_up import Bucket, warm_up_requests
+from export.warm_up import warm_up_requests
 
 WAYS, SHOTS, QUERIES = 5, 5, 15
 _STEPS, _RATE = 5, 0.01

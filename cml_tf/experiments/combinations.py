@@ -28,7 +28,7 @@ _OWN_KEYS = {
 }
 
 
-def check_combinations(flat: Mapping[str, Any]) -> str | None:
+def combination_fault(flat: Mapping[str, Any]) -> str | None:
     """The first fault of a configuration whose single values are sound, by dotted key; None if there is none."""
     return _examples_fault(flat) or _learner_fault(flat) or _objective_fault(flat)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cml_tf.experiments.combinations import EXAMPLES, LEARNERS, check_combinations
+from cml_tf.experiments.combinations import EXAMPLES, LEARNERS, combination_fault
 from cml_tf.learners.node_learners import HEADS
 from cml_tf.learners.normalisation import MODES
 
@@ -135,7 +135,7 @@ def check_config(config: ConfigDict) -> None:
         may_be_empty = key == "dataset.classes"
         if not (flat[key] or may_be_empty) or not all(isinstance(size, int) and size > 0 for size in flat[key]):
             raise ConfigurationError(f"{key} must be positive integers, received {tuple(flat[key])}.")
-    if fault := check_combinations(flat):
+    if fault := combination_fault(flat):
         raise ConfigurationError(fault)
 
 

@@ -32,8 +32,8 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
     """Writes the learner and the rule; terms are left out.
 
     Raises:
-      ValueError: if inputs are not a single tensor, a context other than a graph is used, the rule is not gradient descent, or a part
-        cannot be serialised.
+      ValueError: if inputs are not a single tensor, a context other than a graph is used, the rule is not gradient
+        descent, or a part cannot be serialised.
     """
     learner, rule = method.learner, method.rule
     inputs, features = learner.example_inputs, _node_features(learner)

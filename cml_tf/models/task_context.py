@@ -12,13 +12,14 @@ from cml_tf.learners.learner import Learner
 
 
 def check_context(learner: Learner, context: Any) -> None:
-    """Raises ValueError unless the context has the structure of the one that the learner was made with."""
-    expected = learner.context
-    if type(context) is type(expected) and len(tf.nest.flatten(context)) == len(tf.nest.flatten(expected)):
+    """Raises ValueError unless there is a context just where the learner takes one, and a graph where it takes that."""
+    expected, graph = learner.context, isinstance(learner.context, GraphContext)
+    needed, given = (bool(tf.nest.flatten(structure)) for structure in (expected, context))
+    if isinstance(context, GraphContext) if graph else needed == given:
         return
-    needed = f"a context of type {type(expected).__name__}" if tf.nest.flatten(expected) else "no context"
-    remedy = ": give context=cml_tf.graphs.graph_context(graph, hops)" if isinstance(expected, GraphContext) else ""
-    raise ValueError(f"this model takes {needed}, received {type(context).__name__}{remedy}.")
+    told = f"a context of type {type(expected).__name__}" if needed else "no context"
+    remedy = ": give context=cml_tf.graphs.graph_context(graph, hops)" if graph else ""
+    raise ValueError(f"this model takes {told}, received {type(context).__name__}{remedy}.")
 
 
 def check_numbers(inputs: Any, context: Any) -> None:

@@ -1,7 +1,7 @@
 """Adapts once: `python -m export.client.adapt --model=NAME --support=DIR|FILE.npz --output=TASK.npz [--address ...]`.
 
 The file holds what the server learned from the support examples; `python -m export.client.predict --adapted=TASK.npz`
-asks with it, any number of times.
+asks with it, any number of times. For models on nodes: `--graph=FILE.npz --support=LABELS.csv`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from cml_tf.command_line import fail, run
 from export.client.connection_flags import client
 from export.client.errors import ClientError
 from export.client.examples import read_support
+from export.client.graph_flags import graph_of_flags, sent
 
-_SUPPORT = flags.DEFINE_string("support", None, "One folder of images a class, or an .npz.", required=True)
+_SUPPORT = flags.DEFINE_string("support", None, "One folder of images a class, an .npz, or a .csv.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "File that gets the adapted task (.npz).", required=True)
 
 
@@ -24,8 +25,9 @@ def main(arguments: list[str]) -> None:
     del arguments
     try:
         support = read_support(Path(_SUPPORT.value))
+        graph, (inputs,) = sent(graph_of_flags(), support)
         with client() as server:
-            adapted = server.adapt(support.inputs, support.targets)
+            adapted = server.adapt(inputs, support.targets, graph)
         adapted.save(_OUTPUT.value)
     except (ClientError, OSError) as error:
         fail(str(error))

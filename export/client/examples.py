@@ -1,4 +1,4 @@
-"""Support and query examples from folders of images, image files and .npz files."""
+"""Support and query examples from folders of images, image files, .npz files and, for nodes of a graph, .csv files."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_folder import SUFFIXES, class_folders, image_files
 from export.client.array_files import read_arrays
 from export.client.errors import ClientError
+from export.client.node_tables import read_node_table
 
 _SUPPORT = ("support_inputs", "support_labels", "support_targets")
 _QUERY = ("query_inputs", "query_labels")
-_EXPECTED = f"a folder of images, an image ({', '.join(SUFFIXES)}) or an .npz of plain arrays"
+_TABLE = ".csv"
+_EXPECTED = f"a folder of images, an image ({', '.join(SUFFIXES)}), an .npz of plain arrays or a .csv of nodes"
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,7 @@ class ExampleSet:
     """Examples as they were found.
 
     Attributes:
-      inputs: the bytes of image files, or an array `[examples, ...]`.
+      inputs: the bytes of image files, or an array `[examples, ...]`; node numbers are one too.
       targets: class names or numbers, one an example; None where they are not known.
       names: how to call each example.
     """
@@ -35,7 +37,7 @@ class ExampleSet:
 
 
 def read_support(path: Path) -> ExampleSet:
-    """Support examples: one folder of images a class, or an .npz.
+    """Support examples: one folder of images a class, an .npz, or a .csv of nodes (see `node_tables`) with labels.
 
     An .npz holds `support_inputs`, and `support_labels` (names or whole numbers) or, for a regression,
     `support_targets`.
@@ -45,6 +47,11 @@ def read_support(path: Path) -> ExampleSet:
     """
     if path.is_dir():
         return _class_folders(path)
+    if path.suffix.lower() == _TABLE:
+        nodes = _nodes(path)
+        if nodes.targets is None:
+            raise ClientError(f"{path} must hold the label of every support node behind its number: node,label.")
+        return nodes
     arrays = read_arrays(path, _SUPPORT, _EXPECTED)
     targets = arrays.get("support_labels", arrays.get("support_targets"))
     if "support_inputs" not in arrays or targets is None:
@@ -58,9 +65,10 @@ def read_support(path: Path) -> ExampleSet:
 
 
 def read_queries(path: Path) -> ExampleSet:
-    """Queries: an image, a folder of images, one folder of images a class, or an .npz with `query_inputs`.
+    """Queries: an image, a folder of images, one folder of images a class, an .npz with `query_inputs`, or a .csv.
 
-    Answers are scored where the classes are known: by their folders, or by `query_labels` in the .npz.
+    Answers are scored where the classes are known: by their folders, by `query_labels` in the .npz, or by the labels of
+    nodes in the .csv.
 
     Raises:
       ClientError: naming the file or folder that is missing, empty or unreadable.
@@ -71,10 +79,17 @@ def read_queries(path: Path) -> ExampleSet:
         return _flat_folder(path)
     if path.suffix.lower() in SUFFIXES:
         return ExampleSet([_content(path)], None, (_shown(path.name),))
+    if path.suffix.lower() == _TABLE:
+        return _nodes(path)
     arrays = read_arrays(path, _QUERY, _EXPECTED)
     if "query_inputs" not in arrays:
         raise ClientError(f"{path} must hold query_inputs.")
     return _from_arrays(path, arrays["query_inputs"], arrays.get("query_labels"))
+
+
+def _nodes(path: Path) -> ExampleSet:
+    nodes, labels = read_node_table(path)
+    return ExampleSet(nodes, labels, tuple(f"node {node}" for node in nodes))
 
 
 def _class_folders(path: Path) -> ExampleSet:

@@ -11,6 +11,7 @@ from export.client.adapted import Adapted
 from export.client.answers import Answer, among
 from export.client.connection import connect
 from export.client.errors import ClientError, RequestError, TaskError
+from export.client.graphs import Graph, as_graph, checked_nodes, graph_inputs
 from export.client.inputs import are_files, as_examples, as_files, as_targets, count
 from export.client.interface import Interface
 from export.client.settings import Choice, Settings
@@ -21,9 +22,10 @@ _WHOLE, _FILES, _ADAPT, _PREDICT = "serving_default", "adapt_and_predict_bytes",
 class FewShotClient:
     """Speaks of one task at a time; may be used from several threads over gRPC.
 
-    Inputs are arrays `[examples, ...]` in the value range of the model card, or, for images, the bytes of PNG or JPEG
-    files, one an example. Targets are class names (or numbers) `[examples]`, or numbers `[examples, outputs]` for a
-    regression. Classes are numbered by their sorted names; there may be fewer of them than the model's ways.
+    Inputs are arrays `[examples, ...]` in the value range of the model card; for images also the bytes of PNG or JPEG
+    files, one an example; for models on nodes of a graph the numbers of nodes `[examples]`. Targets are class names (or
+    numbers) `[examples]`, or numbers `[examples, outputs]` for a regression. Classes are numbered by their sorted
+    names; there may be fewer of them than the model's ways.
 
     Args:
       address: `grpc://host:8500`, `http://host:8501`, or `grpcs` and `https` for the same over TLS.
@@ -65,27 +67,32 @@ class FewShotClient:
         """What the chosen version takes and gives now."""
         return self._interface(self._choice)
 
-    def adapt_and_predict(self, support_inputs: Any, support_targets: Any, query_inputs: Any) -> Answer:
+    def adapt_and_predict(
+        self, support_inputs: Any, support_targets: Any, query_inputs: Any, graph: Any = None
+    ) -> Answer:
         """Adapts to the support examples and answers the queries, in one request.
 
         Args:
           support_inputs: `[support, ...]`, or the bytes of files.
           support_targets: class names, or numbers `[support, outputs]`.
           query_inputs: `[queries, ...]`, or the bytes of files.
+          graph: for models on nodes, `(features, edges)` as of `export.client.graphs.Graph`.
         """
+        given = support_inputs, support_targets, query_inputs, graph
         known = self._choice in self._interfaces
         try:
-            return self._adapt_and_predict(support_inputs, support_targets, query_inputs)
+            return self._adapt_and_predict(*given)
         except ClientError as error:
             if not (known and _may_be_of_another_version(error)):
                 raise
             # The newest version, or that of a label, may be another one by now.
             del self._interfaces[self._choice]
-            return self._adapt_and_predict(support_inputs, support_targets, query_inputs)
+            return self._adapt_and_predict(*given)
 
-    def _adapt_and_predict(self, support_inputs: Any, support_targets: Any, query_inputs: Any) -> Answer:
+    def _adapt_and_predict(self, support_inputs: Any, support_targets: Any, query_inputs: Any, graph: Any) -> Answer:
         interface = self._interface(self._choice)
         targets, names = as_targets(support_targets, interface, count(support_inputs))
+        checked = as_graph(graph, interface)
         if not count(query_inputs):
             return _no_answer(interface, names)
         # Over the wire files are a fraction of what their pixels are.
@@ -94,12 +101,12 @@ class FewShotClient:
             support, query = (as_files(examples, interface) for examples in (support_inputs, query_inputs))
             inputs = {"support_inputs_bytes": support, "query_inputs_bytes": query}
         else:
-            support, query = (as_examples(examples, interface) for examples in (support_inputs, query_inputs))
-            inputs = {"support_inputs": support, "query_inputs": query}
+            support, query = (_examples(examples, interface, checked) for examples in (support_inputs, query_inputs))
+            inputs = {**graph_inputs(checked), interface.support: support, interface.query: query}
         outputs = self._predict(self._choice, interface, signature, {**inputs, interface.targets: targets})
         return _answer(outputs, interface, names)
 
-    def adapt(self, support_inputs: Any, support_targets: Any) -> Adapted:
+    def adapt(self, support_inputs: Any, support_targets: Any, graph: Any = None) -> Adapted:
         """Adapts to the support examples; see `adapt_and_predict`.
 
         What comes back belongs to one version of the model, so it asks that version by its number.
@@ -107,8 +114,9 @@ class FewShotClient:
         self._interfaces.pop(self._choice, None)
         interface = self._interface(self._choice)
         targets, names = as_targets(support_targets, interface, count(support_inputs))
-        inputs = {"support_inputs": as_examples(support_inputs, interface), interface.targets: targets}
-        outputs = self._predict(Choice(interface.version), interface, _ADAPT, inputs)
+        checked = as_graph(graph, interface)
+        support = {interface.support: _examples(support_inputs, interface, checked), interface.targets: targets}
+        outputs = self._predict(Choice(interface.version), interface, _ADAPT, {**graph_inputs(checked), **support})
         return Adapted(
             self.model,
             interface.version,
@@ -119,12 +127,13 @@ class FewShotClient:
             float(outputs["support_loss_after"][0]),
         )
 
-    def predict(self, adapted: Adapted, query_inputs: Any) -> Answer:
+    def predict(self, adapted: Adapted, query_inputs: Any, graph: Any = None) -> Answer:
         """Answers queries from what `adapt` gave; it asks the version that had adapted.
 
         Args:
           adapted: of this model.
           query_inputs: `[queries, ...]`, or the bytes of files.
+          graph: for models on nodes, that of the queries; it need not be the one that was adapted on.
         """
         if adapted.model != self.model:
             raise ClientError(f"the task was adapted by the model {adapted.model}, not by {self.model}: ask that one.")
@@ -137,12 +146,14 @@ class FewShotClient:
         try:
             interface = self._interface(choice)
             _check_fits(adapted, interface)
+            checked = as_graph(graph, interface)
             if not count(query_inputs):
                 return _no_answer(interface, adapted.class_names)
             inputs = {
                 "adapted_state": adapted.state[None],
                 "model_fingerprint": np.array([adapted.fingerprint], np.int32),
-                "query_inputs": as_examples(query_inputs, interface),
+                **graph_inputs(checked),
+                interface.query: _examples(query_inputs, interface, checked),
             }
             outputs = self._predict(choice, interface, _PREDICT, inputs)
         except RequestError as error:
@@ -184,6 +195,10 @@ def _check_fits(adapted: Adapted, interface: Interface) -> None:
             f"the task was adapted with {'no' if classes is None else classes} classes, and version "
             f"{interface.version} of {adapted.model} tells {told} apart: adapt again."
         )
+
+
+def _examples(examples: Any, interface: Interface, graph: Graph | None) -> np.ndarray:
+    return as_examples(examples, interface) if graph is None else checked_nodes(examples, graph)[None]
 
 
 def _no_answer(interface: Interface, names: tuple[str, ...] | None) -> Answer:

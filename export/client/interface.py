@@ -17,11 +17,12 @@ class Interface:
 
     Attributes:
       version: its number.
-      input_shape: of one example.
+      input_shape: of one example; empty for nodes.
       outputs: ways of a classification, values a query of a regression.
       classification: whether it answers with class probabilities.
       takes_files: whether it decodes image files itself.
       dtypes: NumPy's name for every output, by signature and output.
+      node_features: how many features a node has; None for models that do not classify nodes of a graph.
     """
 
     version: int
@@ -30,6 +31,17 @@ class Interface:
     classification: bool
     takes_files: bool
     dtypes: Mapping[str, Mapping[str, str]]
+    node_features: int | None = None
+
+    @property
+    def support(self) -> str:
+        """The name of the input with the support examples."""
+        return "support_inputs" if self.node_features is None else "support_nodes"
+
+    @property
+    def query(self) -> str:
+        """The name of the input with the queries."""
+        return "query_inputs" if self.node_features is None else "query_nodes"
 
     @property
     def targets(self) -> str:
@@ -53,7 +65,9 @@ def read_interface(version: int, signatures: Mapping[str, Any]) -> Interface:
       ClientError: if it is not an export of this project.
     """
     try:
-        support = signatures["adapt"]["inputs"]["support_inputs"]
+        inputs = signatures["adapt"]["inputs"]
+        node_features = _sizes(inputs["node_features"])[-1] if "node_features" in inputs else None
+        support = inputs["support_inputs" if node_features is None else "support_nodes"]
         predictions = signatures["predict"]["outputs"]
         classification = "probabilities" in predictions
         return Interface(
@@ -64,6 +78,7 @@ def read_interface(version: int, signatures: Mapping[str, Any]) -> Interface:
             "adapt_and_predict_bytes" in signatures,
             # TensorFlow lists an operation of its own among them.
             {name: _dtypes(its["outputs"]) for name, its in signatures.items() if not name.startswith("__")},
+            node_features,
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         found = ", ".join(sorted(signatures)) or "none"

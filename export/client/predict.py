@@ -2,6 +2,9 @@
 
 With `--support=DIR|FILE.npz --model=NAME` in the place of `--adapted` it adapts and predicts in one request. The answer
 goes to the standard output, or to `--output`.
+
+For models on nodes of a graph: `--graph=GRAPH.npz --support=LABELS.csv --query=NODES.csv [--picture=FILE.png|svg]`;
+a line of a .csv file is `node,label`, in queries also `node` alone.
 """
 
 from __future__ import annotations
@@ -19,12 +22,15 @@ from export.client.connection_flags import client
 from export.client.contact_sheet import contact_sheet
 from export.client.errors import ClientError
 from export.client.examples import ExampleSet, read_queries, read_support
+from export.client.graph_flags import graph_of_flags, sent
+from export.client.graphs import Graph
 from export.client.tables import as_json, as_table
 
-_QUERY = flags.DEFINE_string("query", None, "An image, a folder of images, or an .npz.", required=True)
+_QUERY = flags.DEFINE_string("query", None, "An image, a folder of images, an .npz, or a .csv of nodes.", required=True)
 _ADAPTED = flags.DEFINE_string("adapted", None, "File that export.client.adapt wrote.")
-_SUPPORT = flags.DEFINE_string("support", None, "Instead: one folder of images a class, or an .npz.")
+_SUPPORT = flags.DEFINE_string("support", None, "Instead: one folder of images a class, an .npz, or a .csv.")
 _FORMAT = flags.DEFINE_enum("output_format", "table", ["table", "json", "html"], "html: a page with the images.")
+_PICTURE = flags.DEFINE_string("picture", None, "File for a picture of the answer on the graph, .png or .svg.")
 _OUTPUT = flags.DEFINE_string("output", None, "File for the answer; the standard output by default.")
 
 
@@ -36,18 +42,41 @@ def main(arguments: list[str]) -> None:
     try:
         queries = read_queries(Path(_QUERY.value))
         support = read_support(Path(_SUPPORT.value)) if _SUPPORT.value else None
-        _show(_rendered(_answer(support, queries), queries, support))
+        graph = graph_of_flags()
+        if _PICTURE.value:
+            _check_picture(graph)
+        answer = _answer(support, queries, graph)
+        _show(_rendered(answer, queries, support))
+        if _PICTURE.value and graph is not None:
+            _draw(graph, answer, queries, support)
     except (ClientError, OSError) as error:
         fail(str(error))
 
 
-def _answer(support: ExampleSet | None, queries: ExampleSet) -> Answer:
+def _answer(support: ExampleSet | None, queries: ExampleSet, graph: Graph | None) -> Answer:
     if support is not None:
+        part, (examples, asked) = sent(graph, support, queries)
         with client() as server:
-            return server.adapt_and_predict(support.inputs, support.targets, queries.inputs)
+            return server.adapt_and_predict(examples, support.targets, asked, part)
     adapted = Adapted.load(str(_ADAPTED.value))
+    part, (asked,) = sent(graph, queries)
     with client(adapted.model) as server:
-        return server.predict(adapted, queries.inputs)
+        return server.predict(adapted, asked, part)
+
+
+def _check_picture(graph: Graph | None) -> None:
+    # Here and below, because matplotlib takes a second to load.
+    from export.client.graph_picture import check_picture
+
+    if graph is None:
+        raise ClientError("--picture draws a graph: give --graph=FILE.npz with it.")
+    check_picture(Path(str(_PICTURE.value)))
+
+
+def _draw(graph: Graph, answer: Answer, queries: ExampleSet, support: ExampleSet | None) -> None:
+    from export.client.graph_picture import write_graph_picture
+
+    write_graph_picture(Path(str(_PICTURE.value)), graph, answer, queries, support)
 
 
 def _rendered(answer: Answer, queries: ExampleSet, support: ExampleSet | None) -> str:

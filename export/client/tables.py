@@ -45,7 +45,7 @@ def as_table(answer: Answer, queries: ExampleSet) -> str:
         else:
             cells = [", ".join(f"{value:.6g}" for value in values)]
         # Names of files and classes are not markup.
-        table.add_row(*(Text(_printable(cell)) for cell in (name, *cells)))
+        table.add_row(*(Text(printable(cell)) for cell in (name, *cells)))
     share = accuracy(answer, queries)
     written = io.StringIO()
     console = Console(file=written)
@@ -55,6 +55,7 @@ def as_table(answer: Answer, queries: ExampleSet) -> str:
     return written.getvalue()
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """The text with replacement characters in the place of all that cannot be shown."""
     # Names come from files; a terminal obeys control characters.
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)

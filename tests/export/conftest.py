@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
 from tests.export.served import Served, image_model, in_process, saved, wave_model
+from tests.export.served_nodes import node_model
 from tests.export.server.running import running
 from tests.export.server.tiny_models import write_halver
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.precision import precision
+from tests.helpers.random_graphs import random_graph
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +26,12 @@ def images(tmp_path_factory) -> Served:
 def waves(tmp_path_factory) -> Served:
     """A saved and loaded regression."""
     return saved(wave_model(), tmp_path_factory.mktemp("waves") / "1")
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory) -> Served:
+    """A saved and loaded classifier of nodes."""
+    return saved(node_model(), tmp_path_factory.mktemp("nodes") / "1")
 
 
 @pytest.fixture(scope="session")
@@ -57,10 +66,27 @@ def image_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, waves, images):
+def node_run(tmp_path_factory):
+    """The directory of a trained CML classifier of nodes of a graph in a file, SGC with prototypes."""
+    root = tmp_path_factory.mktemp("graph")
+    graph = random_graph(nodes=80, features=9, classes=6)
+    edges = np.argwhere(graph.adjacency.toarray())
+    np.savez(root / "graph.npz", features=graph.features.toarray(), edges=edges, labels=graph.labels)
+    config = presets.nodes("graph", 2, 2, "cml", "smoke,meta_gnn,g_meta")
+    with config.unlocked():
+        config.dataset.update({"root": str(root), "normalise_features": True})
+        config.adaptation.update({"steps": 1, "eval_steps": 1})
+    directory = tmp_path_factory.mktemp("runs") / "papers"
+    with precision():
+        train_run(config, directory, verbose=0)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory, waves, images, nodes):
     """One server for all tests that do not change it.
 
-    It serves `halver` (versions 1 and 2, label `first`), and a few-shot regression and classifier.
+    It serves `halver` (versions 1 and 2, label `first`), a few-shot regression, and classifiers of images and of nodes.
     """
     root = tmp_path_factory.mktemp("served")
     (root / "halver").mkdir()
@@ -73,6 +99,7 @@ def server(tmp_path_factory, waves, images):
         '    model_version_policy { all {} } version_labels { key: "first" value: 1 } }\n'
         f'  config {{ name: "waves" base_path: "{waves.directory.parent}" model_platform: "tensorflow" }}\n'
         f'  config {{ name: "images" base_path: "{images.directory.parent}" model_platform: "tensorflow" }}\n'
+        f'  config {{ name: "nodes" base_path: "{nodes.directory.parent}" model_platform: "tensorflow" }}\n'
         "}\n"
     )
     flags = [f"--model_config_file={config}", "--max_message_bytes=4000000", "--enable_grpc_healthcheck_service"]

@@ -20,9 +20,10 @@ from cml_tf.problems import Classification, Problem, Regression
 from export.exportable import Exportable
 from export.exporter import write_version
 from export.reference import Reference
+from export.request_form import Bucket
 from export.serving_module import ServingModule
 from export.specifications import target_name
-from export.warm_up import Bucket, warm_up_requests
+from export.warm_up import warm_up_requests
 from tests.helpers.models import randomise
 
 WAYS = 3

@@ -12,8 +12,10 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from tests.export.served_nodes import node_request
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.programs import ROOT
 
@@ -39,6 +41,10 @@ def directory(tmp_path_factory):
     for part in ("support", "queries"):
         # Files of the quickstart are numbered from 1.
         write_classes(root / "runs/quickstart/letters" / part, ["Գ", "ც"], images=2)
+    inputs = node_request()
+    np.savez(root / "graph.npz", features=inputs["node_features"][0], edges=inputs["edges"][0])
+    (root / "support.csv").write_text("1,theory\n2,genetics\n")
+    (root / "queries.csv").write_text("3\n4\n")
     return root
 
 
@@ -70,7 +76,14 @@ def test_a_block_is_answered(place, server, directory):
 
 def test_every_way_to_ask_is_documented():
     text = "".join(BLOCKS.values())
-    for word in ("curl ", "export.client.adapt", "export.client.predict", '"instances"', "adapt_and_predict_bytes"):
+    for word in (
+        "curl ",
+        "export.client.adapt",
+        "export.client.predict",
+        '"instances"',
+        "adapt_and_predict_bytes",
+        "--graph=",
+    ):
         assert word in text
 
 

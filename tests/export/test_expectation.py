@@ -16,7 +16,8 @@ from export.exportable import Exportable
 from export.probes import probes
 from export.reference import Reference
 from export.request_files import Request
-from export.warm_up import Bucket, warm_up_requests
+from export.request_form import Bucket
+from export.warm_up import warm_up_requests
 from tests.export.served import WAYS, exportable, in_process, request
 from tests.helpers.models import smooth_co_learner
 

@@ -166,7 +166,7 @@ def test_predict_never_answers_nan(waves):
 
 def test_every_status_is_explained():
     codes = {value for name, value in vars(status).items() if name.isupper() and isinstance(value, int)}
-    assert codes == set(status.MEANINGS) == set(range(6))
+    assert codes == set(status.MEANINGS) == set(range(7))
     assert set(status.PRECEDENCE) == codes - {status.OK}
 
 

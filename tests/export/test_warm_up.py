@@ -9,8 +9,9 @@ from tensorflow_serving.apis import prediction_log_pb2
 from export.exporter import EXTRA, WARM_UP
 from export.reference import Reference
 from export.request_files import read_requests
+from export.request_form import Bucket
 from export.specifications import input_specifications
-from export.warm_up import Bucket, shape_buckets, warm_up_requests
+from export.warm_up import shape_buckets, warm_up_requests
 
 
 def test_records_are_what_the_server_parses(images):
@@ -22,8 +23,8 @@ def test_records_are_what_the_server_parses(images):
     assert {request.model_spec.signature_name for request in requests} == set(input_specifications(images.model))
 
 
-def test_they_replay_and_equal_the_library(images, waves):
-    for served in (images, waves):
+def test_they_replay_and_equal_the_library(images, waves, nodes):
+    for served in (images, waves, nodes):
         reference = Reference(served.model, served.module.fingerprint)
         requests = read_requests(served.directory / EXTRA / WARM_UP)
         assert len(requests) == len(input_specifications(served.model))

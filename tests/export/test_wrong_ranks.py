@@ -16,10 +16,10 @@ PROGRAM = Path(__file__).with_name("wrong_ranks.py")
 
 
 @pytest.fixture(scope="module")
-def outcomes(images, waves):
+def outcomes(images, waves, nodes):
     # oneDNN is what aborts.
     environment = {**os.environ, "TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    models = [str(served.directory) for served in (images, waves)]
+    models = [str(served.directory) for served in (images, waves, nodes)]
     done = subprocess.run([sys.executable, PROGRAM, *models], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -35,8 +35,8 @@ def test_every_wrong_shape_is_an_error_of_the_request(outcomes):
     assert len(wrong) > 80
 
 
-def test_every_input_of_every_signature_was_tried(outcomes, images, waves):
-    for served in (images, waves):
+def test_every_input_of_every_signature_was_tried(outcomes, images, waves, nodes):
+    for served in (images, waves, nodes):
         for signature, specifications in input_specifications(served.model).items():
             for name, specification in specifications.items():
                 ranks = {

@@ -10,6 +10,7 @@ export const STATUS = {
   3: "An input was not a finite number. Remove the example that was added last.",
   4: "There was no example, or examples and their classes differed in number. Add an example.",
   5: "The server has another version of the model by now. Adapt again.",
+  6: "A node of the graph is not there. The playground sends no graphs: ask with python -m export.client.predict.",
 };
 
 const HINTS = {

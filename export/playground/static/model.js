@@ -15,6 +15,12 @@ export function describe(metadata) {
       `This model has no signature ${missing.join(" and ")}: it is no export of cml_tf (python -m export.savedmodel).`,
     );
   }
+  if (!("support_inputs" in signatures.adapt.inputs)) {
+    throw new PlaygroundError(
+      "The playground shows classifiers of images and regressions. This model classifies nodes of a graph: ask it " +
+        "with python -m export.client.predict --graph=FILE.npz.",
+    );
+  }
   const example = sizes(signatures.adapt.inputs.support_inputs).slice(2);
   const { probabilities, predictions } = signatures.predict.outputs;
   if (probabilities && example.length === 3 && [1, 3].includes(example[2])) {

@@ -70,6 +70,7 @@ def test_the_form_helps_out(playground, page, query, words):
             "signatures.adapt.inputs.support_inputs.tensor_shape.dim[4].size = '2'",
             "This model classifies examples of shape [16, 16, 2].",
         ),
+        ("delete signatures.adapt.inputs.support_inputs", "This model classifies nodes of a graph: ask it with"),
     ],
 )
 def test_models_that_the_playground_cannot_show(playground, page, edit, words):

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from tests.export.served import request, sizes, state_of, support_only
+from tests.export.served_nodes import node_request
 
 
 def plain(inputs):
@@ -105,3 +106,18 @@ def test_every_one_of_many_clients_gets_its_own_answer(server, waves):
 
 def _inputs(served):
     return request(served.model, tasks=2)
+
+
+@pytest.mark.parametrize("form", ["inputs", "instances"])
+def test_a_graph_in_json_and_over_grpc(server, nodes, form):
+    inputs = node_request(tasks=2)
+    expected = nodes("serving_default", **inputs)
+    over_grpc = server.predict("nodes", **inputs)
+    columns = plain(inputs)
+    rows = [{name: column[task] for name, column in columns.items()} for task in range(2)]
+    status, body, _ = server.rest("POST", "/v1/models/nodes:predict", {form: columns if form == "inputs" else rows})
+    assert status == 200, body
+    for name, value in expected.items():
+        received = body["outputs"][name] if form == "inputs" else [row[name] for row in body["predictions"]]
+        assert np.array_equal(np.array(received, value.dtype), over_grpc[name])
+        np.testing.assert_allclose(over_grpc[name], value, rtol=1e-5, atol=1e-6)

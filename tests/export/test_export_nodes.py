@@ -1,0 +1,93 @@
+"""From a run on nodes to a version, through the parity gate."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.experiments.loading import load
+from cml_tf.experiments.runs import load_run
+from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_run, exportable
+from export.request_files import read_requests
+from tests.export.served import Owned, Served, in_process
+from tests.export.served_nodes import library_context, node_request
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def version(node_run, tmp_path_factory):
+    """A run exported for good: the gate compares every signature and fault, through a Session too."""
+    return export_run(node_run, tmp_path_factory.mktemp("models") / "papers", Options(evaluate_episodes=3))
+
+
+def test_it_answers_as_the_run_that_it_comes_from(version, node_run):
+    loaded = tf.saved_model.load(str(version))
+    served = Served(None, None, Owned(loaded.signatures, loaded), version)
+    model, dataset = load(node_run), load_run(node_run).dataset
+    graph = dataset.graph
+    nodes = np.flatnonzero(graph.labels >= 0)[:12].astype(np.int32)
+    support, labels, query = nodes[:4], np.array([0, 1, 0, 1], np.int32), nodes[4:]
+    answer = served(
+        "serving_default",
+        node_features=graph.features.toarray()[None],
+        edges=np.argwhere(graph.adjacency.toarray()).astype(np.int32)[None],
+        support_nodes=support[None],
+        support_labels=labels[None],
+        query_nodes=query[None],
+    )
+    assert answer["status"].tolist() == [0]
+    expected = model.adapt(support, labels, context=dataset.context).predict(query)
+    np.testing.assert_allclose(answer["probabilities"][0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_the_card_says_what_it_is(version):
+    card = json.loads((version / EXTRA / CARD).read_text())
+    assert card["inputs"] == {
+        "shape": [],
+        "dtype": "int32",
+        "node_features": 9,
+        "hops": 2,
+        "normalise_features": True,
+    }
+    assert card["status"].keys() == set("0123456") and card["metrics"]["episodes"] == 3
+    assert card["queries"] == {
+        "normalisation": [],
+        "predictions_depend_on_other_queries": False,
+        "measured_difference": pytest.approx(0, abs=1e-5),
+    }
+    assert card["parameters"]["left_behind"].keys() == {"co_learner"}
+    text = (version / EXTRA / CARD_FOR_PEOPLE).read_text()
+    assert "nodes, by number, of a graph that comes with every task: 9 features" in text
+    assert "divided by their sum and propagated (hops: 2)" in text
+
+
+def test_warm_up_asks_every_signature_with_a_graph(version):
+    requests = read_requests(version / EXTRA / WARM_UP)
+    assert {request.signature for request in requests} == {
+        "serving_default",
+        "adapt_and_predict_padded",
+        "adapt",
+        "initial_state",
+        "predict",
+    }
+    for request in requests:
+        assert request.inputs["node_features"].shape[2] == 9
+        nodes = request.inputs["node_features"].shape[1]
+        assert request.inputs["edges"].min() >= 0 and request.inputs["edges"].max() < nodes
+
+
+def test_cml_dagger_is_exported_too(node_run):
+    model = exportable(load_run(node_run), Options(readout="co_learner", steps=1))
+    served = in_process(model)
+    inputs = node_request()
+    inputs["node_features"] = np.pad(inputs["node_features"], [(0, 0), (0, 0), (0, 2)])
+    answer = served("serving_default", **inputs)
+    assert answer["status"].tolist() == [0]
+    expected = served.in_process.adapt(
+        inputs["support_nodes"][0], inputs["support_labels"][0], context=library_context(model, inputs)
+    ).predict(inputs["query_nodes"][0])
+    np.testing.assert_allclose(answer["probabilities"][0], expected, rtol=1e-5, atol=1e-6)
