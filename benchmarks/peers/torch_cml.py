@@ -3,7 +3,7 @@
 Runs in an environment of its own (`requirements.txt` beside this file), so it imports nothing of cml_tf. It speaks the
 protocol of `benchmarks.performance.child`:
 
-  python benchmarks/peers/torch_cml.py WORK --backward=summed|per_task
+  python -m benchmarks.peers.torch_cml WORK --backward=summed|per_task
 
 `summed` adds the tasks' losses up and differentiates once, as the released code does, so all tasks' graphs are alive at
 once; `per_task` differentiates each task's loss by itself.
@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,15 @@ class PerceptronModel:
         return inputs, torch.sin(inputs)
 
 
+def build_model(work: dict[str, Any], arrays: Any) -> ConvolutionalModel | PerceptronModel:
+    """The model that a work names; it needs no arrays."""
+    del arrays
+    return PerceptronModel(work) if work["learner"] == "mlp" else ConvolutionalModel(work)
+
+
+BuildModel = Callable[[dict[str, Any], Any], Any]
+
+
 def _block_values(inputs: int, filters: int) -> list[torch.Tensor]:
     return [torch.randn(filters, inputs, 3, 3) * 0.05, torch.zeros(filters), torch.ones(filters), torch.zeros(filters)]
 
@@ -150,12 +160,15 @@ class Step:
       work: see `benchmarks.performance.work.Work`.
       backward: `summed` or `per_task`.
       arrays: initial values and episode, or None for random ones.
+      build: makes the model of a work and its arrays.
     """
 
-    def __init__(self, work: dict[str, Any], backward: str, arrays: Any = None) -> None:
+    def __init__(
+        self, work: dict[str, Any], backward: str, arrays: Any = None, build: BuildModel | None = None
+    ) -> None:
         self.work = work if arrays is None else {**work, "tasks": len(arrays["support_inputs"])}
         self.backward = backward
-        self.model = PerceptronModel(work) if work["learner"] == "mlp" else ConvolutionalModel(work)
+        self.model = (build or build_model)(self.work, arrays)
         values = self.model.values
         if arrays is not None:
             values = {
@@ -196,7 +209,7 @@ class Step:
             parameters = [value - self.work["rate"] * move for value, move in zip(parameters, moves, strict=True)]
         features, targets = model.features(self.query[0][task], parameters), self.query[1][task]
         own = model.loss(model.head(features, parameters), targets)
-        return own + model.loss(model.co_learner(features, self.values["co_learner"]), targets)
+        return own + self.work["gamma"] * model.loss(model.co_learner(features, self.values["co_learner"]), targets)
 
     def write(self, path: Path) -> None:
         """Loss and meta-gradients, in the layout of cml_tf."""
@@ -216,7 +229,7 @@ def resident() -> dict[str, float]:
     return {name: int(fields[key].split()[0]) / 1024 for name, key in (("now", "VmRSS"), ("peak", "VmHWM"))}
 
 
-def main() -> None:
+def main(build: BuildModel = build_model) -> None:
     """Builds, makes one step, and answers requests."""
     imported = resident()["now"]
     parser = argparse.ArgumentParser()
@@ -225,7 +238,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     start = time.perf_counter()
-    step = Step(arguments.work, arguments.backward)
+    step = Step(arguments.work, arguments.backward, build=build)
     step()
     print(json.dumps({"ready": True, "first_seconds": time.perf_counter() - start}), flush=True)
     for line in sys.stdin:
@@ -238,7 +251,7 @@ def main() -> None:
             answer = {"imported": imported, **resident()}
         elif request == "read":
             with np.load(Path(argument) / "work.npz", allow_pickle=False) as arrays:
-                Step(arguments.work, arguments.backward, arrays).write(Path(argument) / "peer.npz")
+                Step(arguments.work, arguments.backward, arrays, build).write(Path(argument) / "peer.npz")
             answer = {"written": argument}
         else:
             raise ValueError(f"a peer answers step, memory and read, received {line!r}.")

@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.peers.plain import plain_conv4, plain_conv4_co_learner
+from benchmarks.performance.node_building import HIDDEN, SGC_HOPS, node_episode, random_graph
 from benchmarks.performance.work import Work
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.episodes import Episode, Examples
-from cml_tf.learners import Learner, conv4, conv4_co_learner, mlp, mlp_co_learner
+from cml_tf.learners import Learner, conv4, conv4_co_learner, gcn, mlp, mlp_co_learner, sgc
 from cml_tf.meta_step import MetaStep
 from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss
@@ -24,7 +25,7 @@ def build_method(work: Work) -> Method:
     problem = build_problem(work)
     rule = GradientDescent(problem, SGD(work.rate), work.steps, make_hypergradient(work.hypergradient))
     learner, co_learner = _parts(work)
-    return Method(learner, rule, [QueryLoss(problem), CoLearner(co_learner, problem)])
+    return Method(learner, rule, [QueryLoss(problem), CoLearner(co_learner, problem, weight=work.gamma)])
 
 
 def build_problem(work: Work) -> Problem:
@@ -40,6 +41,8 @@ def build_step(method: Method, work: Work) -> MetaStep:
 
 def build_episode(work: Work, dtype: type[np.floating] = np.float32) -> Episode:
     """Random examples; what a step costs does not depend on them."""
+    if work.nodes:
+        return node_episode(work, random_graph(work), np.dtype(dtype).name)
     generator = np.random.default_rng(0)
 
     def examples(count: int) -> Examples:
@@ -56,6 +59,10 @@ def build_episode(work: Work, dtype: type[np.floating] = np.float32) -> Episode:
 def _parts(work: Work) -> tuple[Learner, keras.Layer]:
     if work.learner == "mlp":
         return mlp(1, (1,)), mlp_co_learner(1)
+    if work.learner == "gcn":
+        return gcn(work.ways, work.features, HIDDEN), mlp_co_learner(work.ways, HIDDEN[-1])
+    if work.learner == "sgc":
+        return sgc(work.ways, work.features, HIDDEN[0], SGC_HOPS), mlp_co_learner(work.ways, HIDDEN[0])
     shape = (work.size, work.size, work.channels)
     if work.plain:
         return plain_conv4(work.ways, shape, work.filters), plain_conv4_co_learner(work.ways, work.filters)

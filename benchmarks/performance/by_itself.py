@@ -59,9 +59,7 @@ def many_steps(row: str, rounds: int) -> list[Figure]:
     duration = f"{seconds['again']:.3g} of {seconds['plain']:.3g} s"
     return [
         Figure(row, "of the memory of 1 step", peak["again"] / peak["one"], "x", "at most", 2.0, memory),
-        Figure(
-            row, "of the time of plain 20 steps", slower, "x", "at most", 1.5, duration
-        ),
+        Figure(row, "of the time of plain 20 steps", slower, "x", "at most", 1.5, duration),
     ]
 
 

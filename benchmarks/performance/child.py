@@ -26,6 +26,7 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.performance.building import build_episode, build_method, build_problem, build_step
+from benchmarks.performance.node_building import graph_arrays, random_graph
 from benchmarks.performance.resident import resident
 from benchmarks.performance.work import Work, from_json
 from cml_tf.meta_step import meta_gradient
@@ -56,6 +57,8 @@ class StepOfOurs:
             values = {f"{group}/{i:02d}": v.numpy() for group, vs in groups.items() for i, v in enumerate(vs)}
             for name, part in {"support": episode.support, "query": episode.query}.items():
                 values |= {f"{name}_inputs": part.inputs.numpy(), f"{name}_targets": part.targets.numpy()}
+            if work.nodes:
+                values |= graph_arrays(random_graph(work), np.float64)
             np.savez(directory / "work.npz", allow_pickle=False, **values)
             compiled = tf.function(lambda e, w: meta_gradient(method, e, w, work.task_chunk), autograph=False)
             result = compiled(episode, method.weights())
@@ -64,7 +67,7 @@ class StepOfOurs:
 
 
 def few_examples(work: Work) -> Work:
-    """The same model and inner loop on fewer examples, in double precision.
+    """The same model and inner loop on fewer examples, of a smaller graph if any, in double precision.
 
     In single precision, rounding moves an activation over the kink of a ReLU or a tie of a pool now and then, and the
     gradient jumps by a thousandth.
@@ -75,6 +78,8 @@ def few_examples(work: Work) -> Work:
         shots=min(work.shots, 2),
         queries=min(work.queries, 3),
         dtype_policy="float64",
+        nodes=min(work.nodes, 300),
+        edges=min(work.edges, 900),
     )
 
 

@@ -133,5 +133,6 @@ def peer(work: Work, backward: str) -> Contestant:
     """
     if not PEER_PYTHON.is_file():
         raise ContestantError("the peer has no environment: `make benchmark` makes build/peer-venv.")
-    script = ROOT / "benchmarks" / "peers" / "torch_cml.py"
-    return Contestant(f"PyTorch, {backward}", [str(PEER_PYTHON), str(script), to_json(work), f"--backward={backward}"])
+    module = "benchmarks.peers.torch_nodes" if work.nodes else "benchmarks.peers.torch_cml"
+    command = [str(PEER_PYTHON), "-m", module, to_json(work), f"--backward={backward}"]
+    return Contestant(f"PyTorch, {backward}", command)

@@ -12,18 +12,29 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from benchmarks.performance.building import build_episode
 from benchmarks.performance.by_itself import cost
-from benchmarks.performance.contestant import ROOT
+from benchmarks.performance.contestant import ROOT, ContestantError
 from benchmarks.performance.results import Figure
 from benchmarks.performance.work import Work
+from cml_tf.datasets import graph_npz, planetoid
+from cml_tf.experiments.combinations import EXAMPLES
 from cml_tf.experiments.configured_trainer import build_trainer
 from cml_tf.problems import Classification, Problem, Regression
 
 _LIMIT = 30.0
+# Size, undirected edges and share of features that are not 0, the latter two roughly: the first step hardly depends on
+# them.
+_GRAPHS = {
+    "cora": (planetoid.SIZES["cora"], 5_300, 0.013),
+    "citeseer": (planetoid.SIZES["citeseer"], 4_600, 0.009),
+    "amazon_computer": (graph_npz.SIZES[graph_npz.AMAZON_COMPUTER], 246_000, 0.35),
+    "cora_full": (graph_npz.SIZES[graph_npz.CORA_FULL], 63_000, 0.007),
+}
 
 
 def first_steps(row: str) -> list[Figure]:
@@ -31,9 +42,7 @@ def first_steps(row: str) -> list[Figure]:
     names = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
     seconds: dict[str, float] = {}
     for alike in groups((name, importlib.import_module(f"configs.{name}").get_config()) for name in names):
-        command = [sys.executable, "-m", "benchmarks.performance.first_step", alike[0]]
-        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-        seconds |= dict.fromkeys(alike, json.loads(done.stdout.splitlines()[-1])["seconds"])
+        seconds |= dict.fromkeys(alike, first_step(alike[0]))
     slowest = max(seconds, key=lambda name: seconds[name])
     large = {h: cost(Work(tasks=32, steps=20, hypergradient=h), 1).first for h in ("reverse", "reverse_rematerialised")}
     return [
@@ -42,11 +51,30 @@ def first_steps(row: str) -> list[Figure]:
     ]
 
 
+def first_step(name: str) -> float:
+    """Seconds of the first step of a shipped configuration, in a process of its own.
+
+    Raises:
+      ContestantError: if that process fails; with the last line that it wrote.
+    """
+    command = [sys.executable, "-m", "benchmarks.performance.first_step", name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = ([line for line in done.stderr.splitlines() if line.strip()] or ["(nothing)"])[-1]
+        raise ContestantError(f"the first step of {name} ended with code {done.returncode}: {last}")
+    return float(json.loads(done.stdout.splitlines()[-1])["seconds"])
+
+
 def groups(configurations: Iterable[tuple[str, ConfigDict]]) -> list[list[str]]:
-    """Names of configurations whose graphs are the same: they differ in dataset, schedule and evaluation at most."""
+    """Names of configurations whose TensorFlow graphs are the same.
+
+    They differ in schedule and evaluation at most, and in the dataset, except for nodes: each dataset is a graph of its
+    own size.
+    """
     found: dict[str, list[str]] = {}
     for name, config in configurations:
-        kind = "waves" if config.dataset.name == "sinusoid" else "images"
+        kind = EXAMPLES[config.dataset.name]
+        kind = config.dataset.name if kind == "nodes" else kind
         shape = {key: config.dataset[key] for key in ("ways", "shots", "queries")}
         sections = {key: config[key].to_dict() for key in ("learner", "adaptation", "objective")}
         key = json.dumps([kind, shape, sections, config.hypergradient, config.train.meta_batch], sort_keys=True)
@@ -56,21 +84,36 @@ def groups(configurations: Iterable[tuple[str, ConfigDict]]) -> list[list[str]]:
 
 def measure(config: ConfigDict) -> float:
     """Seconds of the first step of a configuration; random episodes of its shapes stand for its dataset."""
-    waves = config.dataset.name == "sinusoid"
+    kind = EXAMPLES[config.dataset.name]
+    waves = kind == "numbers"
     ways = 1 if waves else config.dataset.ways
     problem: Problem = Regression(1) if waves else Classification(ways)
     work = Work(
+        **(graph_like(config.dataset.name) if kind == "nodes" else {}),
         learner=config.learner.name,
         tasks=config.train.meta_batch,
         ways=ways,
         shots=config.dataset.shots,
         queries=config.dataset.queries,
     )
-    trainer = build_trainer(config, problem, (1,) if waves else (work.size, work.size, work.channels))
+    shape = {"numbers": (1,), "images": (work.size, work.size, work.channels), "nodes": ()}[kind]
+    trainer = build_trainer(config, problem, shape, work.features)
     episode = build_episode(work)
     start = time.perf_counter()
     trainer.meta_step(episode).finite.numpy()
     return time.perf_counter() - start
+
+
+def graph_like(name: str) -> dict[str, Any]:
+    """What a `Work` says of a random graph of a dataset's size.
+
+    Raises:
+      ValueError: for a dataset whose size is not known.
+    """
+    if name not in _GRAPHS:
+        raise ValueError(f"the graph must be one of {', '.join(_GRAPHS)}, received {name!r}.")
+    size, edges, density = _GRAPHS[name]
+    return {"nodes": size.nodes, "features": size.features, "edges": edges, "density": density}
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from benchmarks.performance.machine import differences
 
+COMMITTED = Path(__file__).with_name("results.json")
 _BOUNDS = {"at least": operator.ge, "at most": operator.le, "under": operator.lt}
 
 

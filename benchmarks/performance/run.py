@@ -2,15 +2,17 @@
 
 Every contestant is a process of its own; they take turns, one working while the others idle, so ratios are of one run
 on one machine. `make benchmark` makes the peer's environment first. Prints a table with targets and with the figures of
-the committed result (`benchmarks/performance/results.json`); `--output` writes the JSON object, with the rows that
-were not measured again taken over from the committed result of the same machine.
+the committed result (`benchmarks/performance/results.json`); `--output` writes the JSON object after every row, with
+the rows that were not measured again taken over from the committed result of the same machine. A row that fails is
+reported and the others go on; the exit code is 2 then.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from absl import flags
@@ -22,14 +24,15 @@ from benchmarks.performance.contestant import ContestantError
 from benchmarks.performance.equality import UnequalError
 from benchmarks.performance.first_step import first_steps
 from benchmarks.performance.machine import gemm_gflops, machine
-from benchmarks.performance.results import Figure, merged, read_result, result, table
-from benchmarks.performance.work import SINE_WAVES, Work
+from benchmarks.performance.nodes import beside_the_peer, propagated_once
+from benchmarks.performance.results import COMMITTED, Figure, merged, read_result, result, table
+from benchmarks.performance.work import CORA, LARGE_GRAPH, SINE_WAVES, Work
 from cml_tf.command_line import fail, run
 from cml_tf.files import write_json
 
-COMMITTED = Path(__file__).with_name("results.json")
 _FIVE_STEPS = Work(size=84, channels=3, steps=5)
-ROWS: dict[str, Callable[[str], list[Figure]]] = {
+Row = Callable[[str], list[Figure]]
+ROWS: dict[str, Row] = {
     "84x84_1_step": lambda row: large_images(row, 4.0, rounds=4),
     "84x84_5_steps": lambda row: times_the_peer(row, _FIVE_STEPS, 3.0, rounds=3),
     "28x28_1_step": lambda row: times_the_peer(row, Work(), 2.0, rounds=9),
@@ -41,6 +44,10 @@ ROWS: dict[str, Callable[[str], list[Figure]]] = {
     "adapt_and_predict": lambda row: exported_call(row, rounds=40),
     "sinusoid": lambda row: times_the_peer(row, SINE_WAVES, 5.0, rounds=60),
     "input_pipeline": lambda row: input_pipeline(row, steps=30),
+    "nodes_cora": lambda row: beside_the_peer(row, CORA, rounds=9),
+    # The peer's losses summed would be the graphs of four tasks at once.
+    "nodes_large": lambda row: beside_the_peer(row, LARGE_GRAPH, rounds=2, backwards=("per_task",)),
+    "nodes_large_sgc": lambda row: propagated_once(row, LARGE_GRAPH, rounds=5),
 }
 _ONLY = flags.DEFINE_multi_enum("only", [], list(ROWS), "A row to measure, instead of all; may be repeated.")
 _OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
@@ -50,21 +57,54 @@ def main(arguments: list[str]) -> None:
     """Measures the rows and prints what came of it."""
     del arguments
     started = time.monotonic()
-    console, figures = Console(), []
+    console = Console()
     description = {**machine(), "gemm_gflops": {dtype: gemm_gflops(dtype) for dtype in ("float32", "bfloat16")}}
-    for row in _ONLY.value or ROWS:
-        console.print(f"{row} ...", style="dim")
-        try:
-            figures += ROWS[row](row)
-        except (ContestantError, UnequalError) as error:
-            fail(f"row {row}: {error}")
     old = read_result(COMMITTED)
+
+    def keep(figures: list[Figure]) -> None:
+        if _OUTPUT.value:
+            write_json(Path(_OUTPUT.value), merged(result(description, figures), old))
+
+    figures, faults = measured({row: ROWS[row] for row in _ONLY.value or ROWS}, console, keep)
     new = result(description, figures)
     console.print(table(new, old))
     console.print(f"{(time.monotonic() - started) / 60:.1f} minutes; {json.dumps(description)}", soft_wrap=True)
-    if _OUTPUT.value:
-        write_json(Path(_OUTPUT.value), merged(new, old))
     print(json.dumps(new))
+    if faults:
+        fail(f"{len(faults)} of the rows failed: {'; '.join(faults)}")
+
+
+def measured(
+    rows: Mapping[str, Row], console: Console, keep: Callable[[list[Figure]], None]
+) -> tuple[list[Figure], list[str]]:
+    """Figures of the rows, and a line for each row that failed: its name and the reason.
+
+    Args:
+      rows: by name.
+      console: told which row is measured, and which failed.
+      keep: called after every row that was measured, with all figures so far.
+    """
+    figures: list[Figure] = []
+    faults: list[str] = []
+    for row, measure in rows.items():
+        console.print(f"{row} ...", style="dim")
+        try:
+            figures += measure(row)
+        except (ContestantError, UnequalError) as error:
+            faults.append(_fault(row, str(error)))
+        except Exception as error:
+            # Half an hour of other rows must not be lost to a mistake in one.
+            traceback.print_exc()
+            faults.append(_fault(row, f"{type(error).__name__}: {error}"))
+        else:
+            keep(figures)
+            continue
+        console.print(f"failed: {faults[-1]}", style="red", markup=False, soft_wrap=True)
+    return figures, faults
+
+
+def _fault(row: str, reason: str) -> str:
+    return f"row {row}: {' '.join(reason.split())}"
 
 
 if __name__ == "__main__":
