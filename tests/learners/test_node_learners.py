@@ -69,7 +69,7 @@ def test_propagated_features_are_the_formula(float64):
 @pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised"])
 def test_meta_gradient_equals_that_of_the_whole_graph_written_plainly(float64, hypergradient):
     """Two inner steps, second order, with a co-learner: against dense matrices and nested tapes."""
-    learner = random_gcn(matching=False)
+    learner = random_gcn()
     co_learner = CoLearner(mlp_co_learner(WAYS, 3, "tanh"), PROBLEM, weight=0.7)
     rule = GradientDescent(PROBLEM, SGD(0.3), 2, make_hypergradient(hypergradient))
     method, episode = Method(learner, rule, [QueryLoss(PROBLEM), co_learner]), node_episode()
@@ -110,7 +110,7 @@ def test_only_the_neighbourhood_is_touched():
     """What lies further away than the learner has layers may be anything, NaN too."""
     chain = np.stack([np.arange(9), np.arange(1, 10)], 1)
     features = random_features(10, FEATURES, 0) + 1.0
-    learner = random_gcn(matching=False)
+    learner = random_gcn()
     graph = check_graph(chain, features, np.zeros(10, np.int64))
     near = graph_context(graph, 1)
     values = near.features.values.numpy().copy()
@@ -124,7 +124,9 @@ def test_only_the_neighbourhood_is_touched():
 
 
 @pytest.mark.parametrize(
-    "make", [random_gcn, random_sgc, lambda: random_gcn("prototypes")], ids=["gcn", "sgc", "g_meta"]
+    "make",
+    [random_gcn, random_sgc, lambda: random_gcn("prototypes"), lambda: random_gcn(matching=True)],
+    ids=["gcn", "sgc", "prototypes", "matching"],
 )
 def test_a_second_step_is_not_traced_and_leaves_finite_variables(make):
     learner = make()
@@ -150,7 +152,7 @@ def test_attribute_matching_starts_as_the_identity_and_is_blind_to_order():
 
 
 def test_matching_in_the_first_kernel_equals_matching_the_attributes(float64):
-    learner = random_gcn()
+    learner = random_gcn(matching=True)
     layer, context = learner.extractor, node_context()
     support, query = np.array([4, 9, 17], np.int32), np.array([0, 8, 29], np.int32)
     adjacency, features = dense_graph()
@@ -177,7 +179,7 @@ def test_what_makes_no_learner_is_refused(make, message):
 
 
 def test_layers_are_made_again_from_their_configuration():
-    for learner in (random_gcn(), random_gcn("prototypes"), random_sgc()):
+    for learner in (random_gcn(matching=True), random_gcn("prototypes"), random_sgc()):
         for layer in (learner.extractor, learner.head):
             again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))
             assert type(again) is type(layer) and again.get_config() == layer.get_config()
@@ -187,7 +189,7 @@ def test_edges_need_not_be_tidy():
     """Repeated edges, self-loops and directions make no difference to what a learner sees."""
     edges, features = untidy_edges(NODES, 60, 0), random_features(NODES, FEATURES, 0)
     labels, nodes = np.zeros(NODES, np.int64), tf.range(NODES)
-    learner = random_gcn(matching=False)
+    learner = random_gcn()
     outputs = [
         learner.extractor(nodes, context=graph_context(check_graph(which, features, labels), 1))
         for which in (edges, edges[::-1, ::-1], np.concatenate([edges, edges]))
