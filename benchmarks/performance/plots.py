@@ -1,4 +1,4 @@
-"""Draws the committed `scaling` row: `python -m benchmarks.performance.plots --output=docs/images/scaling.png`."""
+"""Draws the committed `scaling` row: `python -m benchmarks.performance.plots --drawing=docs/images/scaling.png`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.performance.results import COMMITTED, read_result
 from cml_tf.command_line import fail, run
 from cml_tf.reporting.style import colours, house_style, new_figure, write_png
 
-_OUTPUT = flags.DEFINE_string("output", "docs/images/scaling.png", "File of the picture, PNG.")
+_PICTURE = flags.DEFINE_string("drawing", "docs/images/scaling.png", "File to draw to, PNG.")
 # By name of the figure that has the series in its details.
 _TASKS, _STEPS = "time a task, 32 beside 4 tasks", "time a step, 20 beside 5 steps"
 _CHUNKED = "memory, 32 beside 4 tasks, task_chunk 4"
@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> None:
         chunks = {"task_chunk 0 (chosen)": series[_TASKS], "task_chunk 4": series[_CHUNKED]}
         _draw(memory_by_tasks, chunks, "peak", "tasks in the meta-batch", "peak, MiB")
         _draw(memory_by_steps, {"": series[_STEPS]}, "peak", "inner steps", "peak, MiB")
-    write_png(figure, Path(_OUTPUT.value))
+    write_png(figure, Path(_PICTURE.value))
 
 
 def details(result: dict[str, Any]) -> dict[str, Costs]:

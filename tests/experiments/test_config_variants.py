@@ -7,10 +7,14 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from cml_tf.episodes import Episode, Examples
 from cml_tf.experiments import presets
+from cml_tf.graphs import graph_context
+from tests.helpers.random_graphs import random_graph
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
-from tests.helpers.small_configs import IMAGE_SHAPE, load_config, trainer_of
+from tests.helpers.small_configs import IMAGE_SHAPE, NODE_FEATURES, load_config, trainer_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 RULES = ("sgd", "meta_sgd", "anil", "boil")
@@ -33,9 +37,18 @@ def episode_of(config):
     settings, tasks = config.dataset, config.train.meta_batch
     if settings.name == "sinusoid":
         return regression_episode(tasks=tasks, shots=settings.shots, queries=settings.queries, inputs=1)
+    if settings.name in NODE_FEATURES:
+        return episode_on(random_graph(50, NODE_FEATURES[settings.name]), tasks)
     return classification_episode(
         tasks=tasks, ways=settings.ways, shots=settings.shots, queries=settings.queries, shape=IMAGE_SHAPE
     )
+
+
+def episode_on(graph, tasks):
+    nodes = np.arange(tasks * 8, dtype=np.int32).reshape(tasks, 8)
+    labels = np.tile([0, 1], (tasks, 4)).astype(np.int32)
+    parts = (Examples(tf.constant(nodes[:, part]), tf.constant(labels[:, part])) for part in (slice(2), slice(2, 8)))
+    return Episode(*parts, graph_context(graph, 1, normalise_features=False))
 
 
 def steps_of(config, count=2):
@@ -75,7 +88,7 @@ def test_smoke_variants_make_steps(data, rule, learner, method):
 
 
 def test_every_variant_has_a_row():
-    assert set(presets.VARIANTS) == {"smoke", *RULES[1:], *CONTRASTS}
+    assert set(presets.VARIANTS) == {"smoke", *RULES[1:], *CONTRASTS, *BASES}
 
 
 def first_order(config):
@@ -116,6 +129,28 @@ def test_the_contrasts_build_and_make_steps(variant):
     if variant == "more_maml":
         plain = trainer_of(load("glyphs_5way_1shot_maml.py", "smoke"))
         assert len(trainer.method.learner.variables.extractor) == len(plain.method.learner.variables.extractor) + 12
+
+
+BASES = {
+    "meta_gnn": ("sgc", (16,), "linear", False),
+    "g_meta": ("gcn", (16, 16), "prototypes", False),
+    "amm_gnn": ("gcn", (16, 16), "linear", True),
+}
+
+
+@pytest.mark.parametrize("variant", ["", *BASES, "cl", "meta_sgd", "anil", "amm_gnn,boil"])
+def test_base_methods_on_nodes_build_and_make_steps(variant):
+    keras.backend.clear_session()
+    config = load("cora_2way_1shot_cml.py", ",".join(filter(None, ("smoke", variant))))
+    settings = config.learner
+    name, hidden, head, matching = BASES.get(variant.split(",")[0], ("gcn", (16, 16), "linear", False))
+    assert (settings.name, settings.hidden, settings.head) == (name, hidden, head)
+    assert settings.attribute_matching == matching
+    config.adaptation.steps = 2
+    config.train.meta_batch = 1
+    _, before, after = steps_of(config)
+    assert any(moved(before, after, "learner"))
+    assert variant == "cl" or any(moved(before, after, "co_learner"))
 
 
 def test_several_co_learners_at_once():

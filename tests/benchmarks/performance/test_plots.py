@@ -10,7 +10,7 @@ from tests.helpers.programs import run_program
 
 
 def test_the_committed_result_is_drawn(tmp_path):
-    done = run_program("benchmarks.performance.plots", f"--output={tmp_path / 'scaling.png'}")
+    done = run_program("benchmarks.performance.plots", f"--drawing={tmp_path / 'scaling.png'}")
     assert done.code == 0, done.err
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
 
