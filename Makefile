@@ -1,7 +1,7 @@
 # Needs Python 3.11 to 3.13, git and make; all else is installed into .venv from the lock files, once.
 #   make quickstart   meta-train CML and MAML on real images, compare them, write runs/quickstart/report.html, serve
 #   make test         what every change must pass: lint, types, the fast tests
-#   make test-slow    the tests marked slow
+#   make test-slow    the tests marked slow, but for the long ones (minutes each)
 #   make test-all     lint, types, every test
 #   make soak         three minutes of load on the embedded server, every answer checked (SOAK="--seconds=30" ...)
 #   make benchmark    speed and memory of the meta-step beside PyTorch's, 25 minutes (BENCHMARK="--only=28x28_1_step" ...)
@@ -41,7 +41,7 @@ test: lint
 	$(PYTEST)
 
 test-slow: .venv/.installed-dev
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not long"
 
 test-all: lint
 	$(PYTEST) -m ""

@@ -57,6 +57,7 @@ def test_letters_of_unseen_scripts_are_told_apart_above_chance(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_cml_run_with_the_settings_of_the_paper_completes(tmp_path):
     keras.backend.clear_session()
     config = presets.sinusoid(shots=10, method="cml")

@@ -114,6 +114,7 @@ def test_the_first_step_of_nodes_can_be_measured(variant):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_the_first_step_of_every_configuration_can_be_measured(name):
     assert measure(CONFIGURATIONS[name]) > 0
