@@ -27,6 +27,7 @@ def test_a_thousand_concurrent_requests(server, waves, images):
     _each_gets_its_own(target, asked, 1000)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_ten_thousand_concurrent_requests_at_full_size(tmp_path):
     versions = {"waves": tmp_path / "waves" / "1", "images": tmp_path / "images" / "1"}
