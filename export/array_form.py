@@ -89,7 +89,7 @@ class ArrayForm:
         """`()`."""
         return content
 
-    def library_context(self, inputs: Mapping[str, np.ndarray]) -> Any:
+    def reference_context(self, inputs: Mapping[str, np.ndarray]) -> Any:
         """`()`."""
         del inputs
         return ()

@@ -126,7 +126,7 @@ class GraphForm:
         """The graph with its features propagated."""
         return context_from_edges(*content, self.hops, normalise_features=self.normalise_features)
 
-    def library_context(self, inputs: Mapping[str, np.ndarray]) -> GraphContext:
+    def reference_context(self, inputs: Mapping[str, np.ndarray]) -> GraphContext:
         """What `graph_context` makes of the same graph."""
         features, edges = inputs["node_features"], inputs["edges"]
         features = features[: inputs.get("node_count", len(features))]

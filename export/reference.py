@@ -64,7 +64,7 @@ class Reference:
 
     def _task(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         answer, ok = answer_name(self._model), {"status": np.array(status.OK, np.int32)}
-        context = self._form.library_context(inputs)
+        context = self._form.reference_context(inputs)
         if signature == PREDICT:
             return {answer: self._predict(inputs["adapted_state"], inputs[self._form.query], context), **ok}
         support, query = self._examples(inputs)

@@ -81,7 +81,7 @@ class RequestForm(Protocol):
     def learner_context(self, content: Any) -> Any:
         """The context as the learner takes it. Only of content without fault: gathers would raise."""
 
-    def library_context(self, inputs: Mapping[str, np.ndarray]) -> Any:
+    def reference_context(self, inputs: Mapping[str, np.ndarray]) -> Any:
         """The same from arrays of one task, made as a user of the library makes it."""
 
     def drawn(self, bucket: Bucket, generator: np.random.Generator) -> Arrays:

@@ -44,6 +44,8 @@ def _examples_fault(flat: Mapping[str, Any]) -> str | None:
             f"learner.name must be one of {', '.join(fitting)} for dataset {dataset!r}, whose examples are {kind}, "
             f"received {learner!r}."
         )
+    if kind == "nodes" and flat["train.jit_compile"]:
+        return "train.jit_compile must be False for learners of nodes: XLA has no sparse products, received True."
     if learner == "conv4" and dataset == "image_folder" and min(flat["dataset.image_size"]) < 16:
         return f"dataset.image_size must be at least 16x16 for conv4, received {tuple(flat['dataset.image_size'])}."
     if flat["dataset.classes"] and (kind != "nodes" or len(flat["dataset.classes"]) != 3):

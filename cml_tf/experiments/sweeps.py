@@ -18,7 +18,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cml_tf.experiments.configuration import ConfigurationError, check_config, config_to_json
+from cml_tf.experiments.configuration import ConfigurationError, check_config, config_from_json, config_to_json
 from cml_tf.files import write_text
 
 _KEYS = {"configs": list, "seeds": list, "seed_keys": list, "overrides": dict}
@@ -96,8 +96,14 @@ def write_results(path: Path, results: dict[str, dict[str, Any]]) -> None:
 
 
 def is_result_of(result: dict[str, Any], run: SweepRun) -> bool:
-    """Whether a result is of this very configuration; where the data lie makes no difference."""
-    return bool(result["config"] == json.loads(json.dumps(published(run.config))))
+    """Whether a result is of this very configuration; where the data lie makes no difference.
+
+    Raises:
+      ConfigurationError: if this version cannot read the result's configuration.
+    """
+    # Read as a run's own file is: keys that came after it was written have their defaults.
+    stored = config_from_json(json.dumps(result["config"]))
+    return published(stored) == published(run.config)
 
 
 def published(config: ConfigDict) -> dict[str, Any]:

@@ -75,6 +75,11 @@ BAD_COMBINATIONS = {
     "learner.head must be 'linear' for learner 'mlp'": {"learner.head": "prototypes"},
     "learner.attribute_matching must be False for learner 'mlp'": {"learner.attribute_matching": True},
     "learner.hops must be 2 for learner 'gcn'": {"dataset.name": "cora", "learner.name": "gcn", "learner.hops": 3},
+    "train.jit_compile must be False for learners of nodes": {
+        "dataset.name": "cora",
+        "learner.name": "gcn",
+        "train.jit_compile": True,
+    },
     "dataset.classes must be three numbers": {"dataset.name": "cora", "learner.name": "gcn", "dataset.classes": (3, 4)},
     "only of a dataset of nodes": {"dataset.classes": (3, 2, 2)},
     "adaptation.partition must be 'all' with learner.head 'prototypes'": {

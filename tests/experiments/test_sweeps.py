@@ -69,6 +69,9 @@ def test_results_survive_their_file_and_know_their_configuration(tmp_path):
     write_results(tmp_path / "r.jsonl", {first.name: stored})
     result = read_results(tmp_path / "r.jsonl")[first.name]
     assert is_result_of(result, first) and not is_result_of(result, second)
+    result["config"]["dataset"]["root"] = "elsewhere"
+    del result["config"]["dataset"]["class_seed"]
+    assert is_result_of(result, first), "written on another machine, before there was that key"
 
 
 def test_a_damaged_line_is_named(tmp_path):

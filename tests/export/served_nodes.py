@@ -61,7 +61,7 @@ def support_part(inputs: Arrays) -> Arrays:
     return part(inputs, "support_nodes", "support_labels")
 
 
-def library_context(model: Exportable, inputs: Arrays, task: int = 0) -> GraphContext:
+def reference_context(model: Exportable, inputs: Arrays, task: int = 0) -> GraphContext:
     """The graph of a task as a user of the library prepares it."""
     features = inputs["node_features"][task]
     graph = check_graph(inputs["edges"][task], features, np.zeros(len(features), np.int64))

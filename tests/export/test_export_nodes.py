@@ -13,7 +13,7 @@ from cml_tf.experiments.runs import load_run
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_run, exportable
 from export.request_files import read_requests
 from tests.export.served import Owned, Served, in_process
-from tests.export.served_nodes import library_context, node_request
+from tests.export.served_nodes import node_request, reference_context
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +88,6 @@ def test_cml_dagger_is_exported_too(node_run):
     answer = served("serving_default", **inputs)
     assert answer["status"].tolist() == [0]
     expected = served.in_process.adapt(
-        inputs["support_nodes"][0], inputs["support_labels"][0], context=library_context(model, inputs)
+        inputs["support_nodes"][0], inputs["support_labels"][0], context=reference_context(model, inputs)
     ).predict(inputs["query_nodes"][0])
     np.testing.assert_allclose(answer["probabilities"][0], expected, rtol=1e-5, atol=1e-6)

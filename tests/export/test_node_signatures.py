@@ -19,10 +19,10 @@ from tests.export.served_nodes import (
     FEATURES,
     WAYS,
     counts,
-    library_context,
     node_model,
     node_request,
     part,
+    reference_context,
     support_part,
 )
 
@@ -63,7 +63,7 @@ def test_served_equals_in_process(name, request):
     predicted = served("predict", **state_of(adapted), **queries)
     before = served("predict", **state_of(initial), **queries)
     for task in range(2):
-        context = library_context(served.model, inputs, task)
+        context = reference_context(served.model, inputs, task)
         support, labels, query = (inputs[key][task] for key in ("support_nodes", "support_labels", "query_nodes"))
         expected = served.in_process.adapt(support, labels, context=context)
         unadapted = served.in_process.adapt(support, labels, context=context, steps=0)
@@ -128,7 +128,7 @@ def test_no_edges_and_no_queries_are_fine(nodes):
     inputs = {**node_request(), "edges": np.zeros((1, 0, 2), np.int32)}
     answer = nodes("serving_default", **inputs)
     assert answer["status"].tolist() == [0]
-    context = library_context(nodes.model, inputs)
+    context = reference_context(nodes.model, inputs)
     expected = nodes.in_process.adapt(inputs["support_nodes"][0], inputs["support_labels"][0], context=context)
     np.testing.assert_allclose(answer["probabilities"][0], expected.predict(inputs["query_nodes"][0]), **CLOSE)
     empty = nodes("serving_default", **{**inputs, "query_nodes": np.zeros((1, 0), np.int32)})

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
-from cml_tf.learners import Learner
+from cml_tf.learners import Learner, Normalisation
 from cml_tf.learners.derivative_order import differentiated_twice, inner_gradient, outer_gradient
 from cml_tf.meta_step import evaluate_losses, meta_gradient
 from cml_tf.method import Method
@@ -60,6 +60,23 @@ def test_nothing_is_where_no_outer_loop_is():
     method, witness = witnessed("reverse")
     evaluate_losses(method, classification_episode(shape=(4, 4, 1), tasks=1))
     assert witness.seen and not any(witness.seen)
+
+
+def test_normalisation_takes_the_form_that_it_is_told():
+    """Prepared for two derivatives it pools between two kernels of its own; else one kernel does all but the pool."""
+
+    def kernels(prepared):
+        layer = Normalisation(relu=True, pool=2)
+        layer.build((None, 4, 4, 2))
+
+        def run(maps):
+            with outer_gradient(), inner_gradient(prepared):
+                return layer(maps)
+
+        graph = tf.function(run).get_concrete_function(tf.TensorSpec([3, 4, 4, 2])).graph
+        return [operation.type for operation in graph.get_operations()].count("FusedBatchNormV3")
+
+    assert (kernels(prepared=True), kernels(prepared=False)) == (2, 1)
 
 
 def test_an_error_inside_leaves_nothing_behind():

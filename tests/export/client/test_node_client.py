@@ -10,7 +10,7 @@ import scipy.sparse
 
 from export.client import ClientError, FewShotClient
 from export.client.graphs import Graph, around
-from tests.export.served_nodes import NODES, library_context, node_request
+from tests.export.served_nodes import NODES, node_request, reference_context
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-6}
 NAMES = ["theory", "genetics", "theory", "genetics"]
@@ -31,7 +31,7 @@ def _task():
 
 def test_classes_have_names_and_the_librarys_probabilities(client, nodes):
     inputs, graph, support, query = _task()
-    expected = nodes.in_process.adapt(support, NAMES, context=library_context(nodes.model, inputs))
+    expected = nodes.in_process.adapt(support, NAMES, context=reference_context(nodes.model, inputs))
     whole = client.adapt_and_predict(support, NAMES, query, graph)
     # Whatever holds features and edges is a graph, also one of lists and sparse matrices.
     adapted = client.adapt(support.tolist(), NAMES, (scipy.sparse.csr_matrix(graph.features), graph.edges.tolist()))
@@ -47,7 +47,7 @@ def test_classes_have_names_and_the_librarys_probabilities(client, nodes):
 def test_a_graph_without_edges_arrives(client, nodes):
     inputs, graph, support, query = _task()
     inputs["edges"] = np.zeros((1, 0, 2), np.int32)
-    expected = nodes.in_process.adapt(support, NAMES, context=library_context(nodes.model, inputs))
+    expected = nodes.in_process.adapt(support, NAMES, context=reference_context(nodes.model, inputs))
     answer = client.adapt_and_predict(support, NAMES, query, (graph.features, []))
     np.testing.assert_allclose(answer.values, expected.predict(query), **CLOSE)
 

@@ -14,7 +14,7 @@ from export.client.errors import ClientError
 from export.client.examples import ExampleSet, read_queries, read_support
 from export.client.graph_picture import write_graph_picture
 from export.client.graphs import Graph, read_graph
-from tests.export.served_nodes import library_context, node_request
+from tests.export.served_nodes import node_request, reference_context
 from tests.helpers.programs import run_programs
 
 ADAPT, PREDICT = "export.client.adapt", "export.client.predict"
@@ -56,7 +56,7 @@ def answered(files, server):
 
 def test_answers_are_those_of_the_library(answered, nodes):
     inputs = node_request()
-    context = library_context(nodes.model, inputs)
+    context = reference_context(nodes.model, inputs)
     expected = nodes.in_process.adapt(inputs["support_nodes"][0], [HOSTILE, "theory"] * 2, context=context)
     for name in ("json", "part"):
         document = json.loads(answered[name])
