@@ -19,6 +19,7 @@ from absl import flags
 from rich.console import Console
 
 from cml_tf.command_line import fail, run
+from cml_tf.evaluator import Evaluation
 from cml_tf.experiments.runs import RunError, evaluate_run, train_run
 from cml_tf.experiments.sweeps import (
     SweepError,
@@ -64,17 +65,24 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
     started = time.monotonic()
     trainer = train_run(chosen.config, workdir, verbose=0).trainer
     seconds = time.monotonic() - started
-    score = evaluate_run(workdir)
+    further = {
+        name: _scored(evaluate_run(workdir, readout=evaluation.readout, steps=evaluation.steps))
+        for name, evaluation in chosen.evaluations.items()
+    }
     return {
         "run": chosen.name,
         "source": chosen.source,
         "seed": chosen.seed,
-        **score.as_json(),
-        "scores": [round(float(value), 6) for value in score.scores],
+        **_scored(evaluate_run(workdir)),
+        "evaluations": further,
         "steps": trainer.step,
         "train_seconds": round(seconds, 1),
         "config": published(chosen.config),
     }
+
+
+def _scored(evaluation: Evaluation) -> dict[str, Any]:
+    return {**evaluation.as_json(), "scores": [round(float(value), 6) for value in evaluation.scores]}
 
 
 def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]:

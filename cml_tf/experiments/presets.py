@@ -1,8 +1,9 @@
 """Ready experiments by data and method: what the files in configs/ are made of (settings: see docs/DECISIONS.md).
 
 A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`, and
-the paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks); on
-nodes also the other base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
+the paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks), its
+ablations `gamma_02` ... `gamma_08` (Table 5) and `co_blocks_0` ... `co_blocks_4` (Table 8); on nodes also the other
+base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _smoke(config: ConfigDict) -> None:
     config.eval.update({"episodes": 4, "queries": 3})
 
 
-def _setter(section: str, **values: str | int | tuple[int, ...]) -> Callable[[ConfigDict], None]:
+def _setter(section: str, **values: str | int | float | tuple[int, ...]) -> Callable[[ConfigDict], None]:
     def change(config: ConfigDict) -> None:
         (config[section] if section else config).update(values)
 
@@ -102,6 +103,8 @@ VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "random_noise": _setter("objective", co_learner="random_noise"),
     "cl": _setter("objective", co_learner="adapted"),
     "more_maml": _setter("learner", extra_blocks=3),
+    **{f"gamma_{round(10 * gamma):02d}": _setter("objective", gamma=gamma) for gamma in (0.2, 0.5, 0.8)},
+    **{f"co_blocks_{blocks}": _setter("objective", co_learner_blocks=blocks) for blocks in range(5)},
     "meta_gnn": _setter("learner", name="sgc", hidden=(16,)),
     "g_meta": _setter("learner", head="prototypes"),
     "amm_gnn": _setter("learner", attribute_matching=True),

@@ -5,13 +5,18 @@ A sweep file is JSON and nothing in it is executed but the named files of `confi
     {"configs": ["configs/cora_2way_1shot_maml.py", "configs/cora_2way_1shot_maml.py:g_meta"],
      "seeds": [0, 1, 2],
      "seed_keys": ["seed", "eval.seed", "dataset.class_seed"],
-     "overrides": {"train.steps": 300}}
+     "overrides": {"train.steps": 300},
+     "evaluations": {"co_learner": {"readout": "co_learner"}, "5_steps": {"steps": 5}}}
+
+Every run is scored as its configuration says, and once more for each of `evaluations`, on the same episodes; one that
+reads a co-learner is left out for runs that have none.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +25,23 @@ from ml_collections import ConfigDict
 
 from cml_tf.experiments.configuration import ConfigurationError, check_config, config_from_json, config_to_json
 from cml_tf.files import write_text
+from cml_tf.models.readouts import READOUTS
 
-_KEYS = {"configs": list, "seeds": list, "seed_keys": list, "overrides": dict}
+_KEYS = {"configs": list, "seeds": list, "seed_keys": list, "overrides": dict, "evaluations": dict}
+_OPTIONAL = {"seed_keys": ["seed", "eval.seed"], "overrides": {}, "evaluations": {}}
+
+
+@dataclass(frozen=True)
+class FurtherEvaluation:
+    """How a finished run is scored once more.
+
+    Attributes:
+      readout: which head answers (`cml_tf.models.readouts`).
+      steps: inner steps; None for the configuration's.
+    """
+
+    readout: str = "learner"
+    steps: int | None = None
 
 
 class SweepError(ValueError):
@@ -36,11 +56,13 @@ class SweepRun:
       source: `FILE.py` or `FILE.py:variant`.
       seed: the value that the seed keys get.
       config: the configuration, overrides and seed applied.
+      evaluations: by name, those that apply to this run.
     """
 
     source: str
     seed: int
     config: ConfigDict
+    evaluations: Mapping[str, FurtherEvaluation]
 
     @property
     def name(self) -> str:
@@ -62,7 +84,12 @@ def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[Swee
     """
     sweep = _read(path)
     changes = {**sweep["overrides"], **(overrides or {})}
-    runs = [_run(source, seed, sweep["seed_keys"], changes) for source in sweep["configs"] for seed in sweep["seeds"]]
+    evaluations = {name: _evaluation(path, name, asked) for name, asked in sweep["evaluations"].items()}
+    runs = [
+        _run(source, seed, sweep["seed_keys"], changes, evaluations)
+        for source in sweep["configs"]
+        for seed in sweep["seeds"]
+    ]
     names = [run.name for run in runs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise SweepError(f"{path}: each run must be there once, received {repeated[0]} several times.")
@@ -117,11 +144,12 @@ def _read(path: Path) -> dict[str, Any]:
         sweep = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SweepError(f"the sweep file {path} cannot be read: {error}.") from error
-    sweep = {"seed_keys": ["seed", "eval.seed"], "overrides": {}, **sweep} if isinstance(sweep, dict) else {}
+    sweep = {**_OPTIONAL, **sweep} if isinstance(sweep, dict) else {}
     if set(sweep) != set(_KEYS) or any(not isinstance(sweep[key], kind) for key, kind in _KEYS.items()):
         raise SweepError(
             f"{path} must be a JSON object with configs (list of files), seeds (list of integers) and, if wanted, "
-            f"seed_keys (list of keys) and overrides (object), received the keys {', '.join(sorted(sweep)) or 'none'}."
+            "seed_keys (list of keys), overrides and evaluations (objects), received the keys "
+            f"{', '.join(sorted(sweep)) or 'none'}."
         )
     if not sweep["configs"] or not sweep["seeds"]:
         raise SweepError(f"{path} must name at least one configuration and one seed.")
@@ -130,7 +158,29 @@ def _read(path: Path) -> dict[str, Any]:
     return sweep
 
 
-def _run(source: str, seed: int, seed_keys: list[str], overrides: dict[str, Any]) -> SweepRun:
+def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
+    try:
+        evaluation = FurtherEvaluation(**asked)
+    except TypeError:
+        raise SweepError(f"{path}: evaluation {name!r} takes readout and steps, received {asked!r}.") from None
+    if evaluation.readout not in READOUTS:
+        raise SweepError(
+            f"{path}: the readout of evaluation {name!r} must be one of {', '.join(READOUTS)}, received "
+            f"{evaluation.readout!r}."
+        )
+    steps = evaluation.steps
+    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 0):
+        raise SweepError(f"{path}: the steps of evaluation {name!r} must be 0 or more, received {steps!r}.")
+    return evaluation
+
+
+def _run(
+    source: str,
+    seed: int,
+    seed_keys: list[str],
+    overrides: dict[str, Any],
+    evaluations: Mapping[str, FurtherEvaluation],
+) -> SweepRun:
     path, _, variant = source.partition(":")
     config = _load(Path(path), variant)
     try:
@@ -139,7 +189,9 @@ def _run(source: str, seed: int, seed_keys: list[str], overrides: dict[str, Any]
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{source}: {error}") from error
     check_config(config)
-    return SweepRun(source, seed, config)
+    alone = config.objective.co_learner == "none"
+    fitting = {name: one for name, one in evaluations.items() if not (alone and one.readout != "learner")}
+    return SweepRun(source, seed, config, fitting)
 
 
 def _load(path: Path, variant: str) -> ConfigDict:

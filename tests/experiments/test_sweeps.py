@@ -7,7 +7,14 @@ import json
 import pytest
 
 from cml_tf.experiments.configuration import ConfigurationError
-from cml_tf.experiments.sweeps import SweepError, is_result_of, read_results, read_sweep, write_results
+from cml_tf.experiments.sweeps import (
+    FurtherEvaluation,
+    SweepError,
+    is_result_of,
+    read_results,
+    read_sweep,
+    write_results,
+)
 from tests.helpers.programs import ROOT, run_program
 
 SOURCE = "configs/sinusoid_5shot_cml.py:smoke"
@@ -30,6 +37,14 @@ def test_runs_are_configurations_times_seeds(tmp_path):
     assert (second.seed, second.eval.seed, second.train.steps, second.learner.hidden) == (1, 1, 2, (4,))
 
 
+def test_evaluations_of_a_co_learner_are_for_runs_that_have_one(tmp_path):
+    asked = {"dagger": {"readout": "co_learner"}, "before": {"steps": 0}}
+    path = spec(tmp_path / "s.json", configs=[SOURCE, SOURCE.replace("cml.py", "maml.py")], evaluations=asked)
+    cml, _, maml, _ = read_sweep(path)
+    assert cml.evaluations == {"dagger": FurtherEvaluation("co_learner"), "before": FurtherEvaluation(steps=0)}
+    assert list(maml.evaluations) == ["before"]
+
+
 def test_the_shipped_sweeps_can_be_run():
     for path in sorted((ROOT / "configs" / "sweeps").glob("*.json")):
         assert read_sweep(path)
@@ -38,9 +53,13 @@ def test_the_shipped_sweeps_can_be_run():
 BAD_SPECS = {
     "must name at least one configuration": {"configs": []},
     "seeds must be integers": {"seeds": [0, "1"]},
-    "received the keys configs, epochs, overrides, seed_keys, seeds": {"epochs": 3},
+    "received the keys configs, epochs, evaluations, overrides, seed_keys, seeds": {"epochs": 3},
     "received sinusoid_5shot_cml-smoke-seed0 several times": {"configs": [SOURCE, SOURCE]},
     "does not exist; paths are from": {"configs": ["configs/missing_maml.py"]},
+    "takes readout and steps, received {'head': 1}": {"evaluations": {"a": {"head": 1}}},
+    "takes readout and steps, received 3": {"evaluations": {"a": 3}},
+    "readout of evaluation 'a' must be one of": {"evaluations": {"a": {"readout": "phi"}}},
+    "steps of evaluation 'a' must be 0 or more": {"evaluations": {"a": {"steps": -1}}},
 }
 
 
@@ -82,11 +101,14 @@ def test_a_damaged_line_is_named(tmp_path):
 
 @pytest.mark.slow
 def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
-    path = spec(tmp_path / "s.json", configs=[SOURCE, SOURCE.replace("cml.py", "maml.py")])
+    configs, evaluations = [SOURCE, SOURCE.replace("cml.py", "maml.py")], {"before": {"steps": 0}}
+    path = spec(tmp_path / "s.json", configs=configs, evaluations=evaluations)
     flags = [f"--spec={path}", f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'r.jsonl'}"]
     first = run_program("cml_tf.sweep", *flags, "--run=sinusoid_5shot_cml-smoke-seed0")
     result = first.last_json
     assert result["config"]["seed"] == 0 and len(result["scores"]) == result["episodes"] == 4
+    before = result["evaluations"]["before"]
+    assert before["manifest_hash"] == result["manifest_hash"] and before["scores"] != result["scores"]
     write_results(tmp_path / "r.jsonl", {result["run"]: result})
     done = run_program("cml_tf.sweep", *flags, "--processes=2")
     assert done.code == 0 and "1 results are there, 3 runs to do" in done.out
@@ -95,6 +117,6 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     assert again.code == 0 and "4 results are there, 0 runs to do" in again.out
     report = run_program("cml_tf.report", f"--results={tmp_path / 'r.jsonl'}")
     assert report.code == 0 and report.out.splitlines()[2].startswith("| sinusoid_5shot | smoke | 2 |")
-    spec(path, overrides={"train.rate": 0.5})
+    spec(path, configs=configs, evaluations=evaluations, overrides={"train.rate": 0.5})
     refused = run_program("cml_tf.sweep", *flags)
     assert refused.code == 2 and "results of another configuration" in refused.err
