@@ -15,18 +15,21 @@ from benchmarks.performance.work import Work
 BACKWARDS = ("summed", "per_task")
 
 
-def times_the_peer(row: str, work: Work, target: float, rounds: int) -> list[Figure]:
-    """How many times faster our step is than the peer's, in whichever of its two ways is the faster one.
+def times_the_peer(
+    row: str, work: Work, target: float, rounds: int, backwards: tuple[str, ...] = BACKWARDS
+) -> list[Figure]:
+    """How many times faster our step is than the peer's, in whichever of its ways is the faster one.
 
     Args:
       row: name of the row.
       work: of both.
       target: the ratio asked for.
       rounds: steps of each; after the first one only the faster of the peer's ways goes on.
+      backwards: the peer's ways.
     """
     with ExitStack() as stack:
         mine = stack.enter_context(running(ours(work)))
-        peers = {backward: stack.enter_context(running(peer(work, backward))) for backward in BACKWARDS}
+        peers = {backward: stack.enter_context(running(peer(work, backward))) for backward in backwards}
         difference = check_equal(mine, *peers.values())
         times = take_turns({"ours": mine, **peers}, 1)
         faster = min(peers, key=lambda backward: times[backward][0])
@@ -52,7 +55,7 @@ def large_images(row: str, target: float, rounds: int) -> list[Figure]:
 
 
 def peak_memory(row: str, work: Work) -> list[Figure]:
-    """Our peak beside the peer's, each way; every contestant alone, after its second step."""
+    """Our peak beside the peer's, each way; every contestant alone, after its first step."""
     mine = _peak(ours(work))
     figures = []
     for backward in BACKWARDS:
@@ -65,7 +68,6 @@ def peak_memory(row: str, work: Work) -> list[Figure]:
 
 def _peak(contestant: Contestant) -> dict[str, float]:
     with running(contestant):
-        contestant.ask("step")
         return contestant.ask("memory")
 
 

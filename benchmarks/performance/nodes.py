@@ -36,7 +36,7 @@ def beside_the_peer(row: str, work: Work, rounds: int, backwards: tuple[str, ...
         difference = check_equal(mine, *peers.values()) if peers else 0.0
         contestants = {"ours": mine, **peers}
         times = take_turns(contestants, rounds)
-    # In new processes: the check of equality took memory too.
+    # In new processes: the check of equality took memory too. Their first step has told.
     peaks = {name: _peak_gib(ours(work) if name == "ours" else peer(work, name)) for name in contestants}
     seconds = {name: spread(values) for name, values in times.items()}
     details = {"seconds": {n: s._asdict() for n, s in seconds.items()}, "largest_difference": difference}
@@ -55,6 +55,16 @@ def beside_the_peer(row: str, work: Work, rounds: int, backwards: tuple[str, ...
         Figure(row, "meta-steps a second of the peer", 1 / other, "1/s", note=f"backward {faster}"),
         Figure(row, "times the peer", other / median, "x", note=note),
         *(Figure(row, f"peak memory of the peer, {name}", peaks[name], "GiB") for name in peers),
+    ]
+
+
+def by_itself(row: str, work: Work, rounds: int) -> list[Figure]:
+    """Meta-steps a second and peak memory of ours alone: work that would take the peer many minutes a step."""
+    measured = cost(work, rounds)
+    note = f"{work.label}, random graph"
+    return [
+        Figure(row, "meta-steps a second, alone", 1 / measured.seconds, "1/s", note=note),
+        Figure(row, "peak memory, alone", measured.peak / _MIB_A_GIB, "GiB", "at most", 8.0),
     ]
 
 
@@ -77,5 +87,4 @@ def propagated_once(row: str, work: Work, rounds: int) -> list[Figure]:
 
 def _peak_gib(contestant: Contestant) -> float:
     with running(contestant):
-        contestant.ask("step")
         return contestant.ask("memory")["peak"] / _MIB_A_GIB

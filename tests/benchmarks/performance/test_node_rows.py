@@ -15,7 +15,7 @@ from benchmarks.performance.contestant import PEER_PYTHON, ROOT, ContestantError
 from benchmarks.performance.equality import check_equal
 from benchmarks.performance.first_step import first_step, graph_like, groups, measure
 from benchmarks.performance.node_building import graph_arrays, node_context, random_graph
-from benchmarks.performance.nodes import beside_the_peer, propagated_once
+from benchmarks.performance.nodes import beside_the_peer, by_itself, propagated_once
 from benchmarks.performance.work import CORA, LARGE_GRAPH
 from cml_tf.experiments import presets
 from cml_tf.experiments.combinations import EXAMPLES
@@ -71,6 +71,9 @@ def test_rows_without_the_peer():
     figures = {figure.name: figure for figure in beside_the_peer("tiny", TINY, 1, backwards=())}
     assert set(figures) == {"meta-steps a second", "peak memory"}
     assert figures["meta-steps a second"].value > 0 and figures["peak memory"].met
+    figures = {figure.name: figure for figure in by_itself("tiny", TINY, 1)}
+    assert set(figures) == {"meta-steps a second, alone", "peak memory, alone"}
+    assert figures["meta-steps a second, alone"].value > 0 and figures["peak memory, alone"].met
     figures = {figure.name: figure for figure in propagated_once("tiny", TINY, 1)}
     assert set(figures) == {"propagation, once", "meta-step", "peak memory"}
     assert all(figure.value > 0 for figure in figures.values())
