@@ -1,7 +1,8 @@
 """Runs a sweep: `python -m cml_tf.sweep --spec=FILE.json --workdir=DIR --results=FILE.jsonl [--processes=2]`.
 
 Every run trains and is scored on the test split in a process of its own. The results' file gets a line a run as it
-finishes; the same command goes on where it stopped, and does nothing when all is done.
+finishes; the same command goes on where it stopped, and does nothing when all is done. When the file of the sweep got
+further evaluations since, finished runs are scored again, and trained again only if their directory is gone.
 """
 
 from __future__ import annotations
@@ -55,9 +56,14 @@ def main(arguments: list[str]) -> None:
     changed = [name for name, found in runs.items() if name in results and not is_result_of(results[name], found)]
     if changed:
         fail(f"{_RESULTS.value} has results of another configuration for {changed[0]}: take another file.")
-    failed = _work_off([name for name in runs if name not in results], results)
+    failed = _work_off([name for name, found in runs.items() if not _is_done(results.get(name), found)], results)
     if failed:
         raise RunError(f"{len(failed)} runs failed, the first: {failed[0]}. The others are done.")
+
+
+def _is_done(result: dict[str, Any] | None, asked: SweepRun) -> bool:
+    # A run whose sweep got another evaluation since is not trained again where its directory is still there.
+    return result is not None and set(asked.evaluations) <= set(result.get("evaluations", {}))
 
 
 def _train_and_score(chosen: SweepRun) -> dict[str, Any]:

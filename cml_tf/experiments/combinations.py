@@ -21,6 +21,7 @@ LEARNERS = {"mlp": ("numbers", "images"), "conv4": ("images",), "gcn": ("nodes",
 # Keys that only some learners have, with the value that they must keep for the others.
 _OWN_KEYS = {
     "learner.extra_blocks": (("conv4",), 0),
+    "learner.head_blocks": (("conv4",), 0),
     "learner.normalisation": (("conv4",), "batch_transductive"),
     "learner.hops": (("sgc",), 2),
     "learner.head": (("gcn", "sgc"), "linear"),

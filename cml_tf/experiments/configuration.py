@@ -48,6 +48,7 @@ POSITIVE = (
 NOT_NEGATIVE = (
     "seed",
     "learner.extra_blocks",
+    "learner.head_blocks",
     "learner.hops",
     "dataset.class_seed",
     "adaptation.steps",
@@ -78,6 +79,7 @@ def default_config() -> ConfigDict:
             "filters": 64,
             "hidden": (40, 40),
             "extra_blocks": 0,
+            "head_blocks": 0,
             "normalisation": "batch_transductive",
             "dtype_policy": "float32",
             # Of learners of nodes.

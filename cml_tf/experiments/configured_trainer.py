@@ -58,7 +58,7 @@ def _learner(config: ConfigDict, problem: Problem, shape: tuple[int, ...], node_
     if config.objective.co_learner != "adapted":
         return learner
     # CL: the inner loop adapts both heads, so the second one is part of the learner, not of a term.
-    own_head = conv4_head(problem.outputs) if config.learner.name == "conv4" else learner.head
+    own_head = _conv4_head(config, problem) if config.learner.name == "conv4" else learner.head
     heads = TwoHeads(own_head, _co_learner_layer(config, problem), name="head")
     return Learner(learner.extractor, heads, example_inputs=learner.example_inputs, context=learner.context)
 
@@ -68,11 +68,17 @@ def _single_headed(config: ConfigDict, problem: Problem, shape: tuple[int, ...],
     if settings.name == "mlp":
         return mlp(outputs, shape, tuple(settings.hidden))
     if settings.name == "conv4":
-        return conv4(outputs, shape, settings.filters, settings.normalisation, settings.extra_blocks)
+        blocks = settings.extra_blocks, settings.head_blocks
+        return conv4(outputs, shape, settings.filters, settings.normalisation, *blocks)
     options = {"head": settings.head, "matching": settings.attribute_matching}
     if settings.name == "gcn":
         return gcn(outputs, node_features, tuple(settings.hidden), **options)
     return sgc(outputs, node_features, settings.hidden[0], settings.hops, **options)
+
+
+def _conv4_head(config: ConfigDict, problem: Problem) -> keras.Layer:
+    settings = config.learner
+    return conv4_head(problem.outputs, settings.filters, settings.normalisation, settings.head_blocks)
 
 
 def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:

@@ -2,8 +2,9 @@
 
 A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`, and
 the paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks), its
-ablations `gamma_02` ... `gamma_08` (Table 5) and `co_blocks_0` ... `co_blocks_4` (Table 8); on nodes also the other
-base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
+ablations `gamma_02` ... `gamma_08` (Table 5), `co_blocks_0` ... `co_blocks_4` (Table 8) and `head_blocks_2` (Table 7:
+as many blocks in the head as in the co-learner); on nodes also the other base methods, `meta_gnn`, `g_meta` and
+`amm_gnn`.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "cl": _setter("objective", co_learner="adapted"),
     "more_maml": _setter("learner", extra_blocks=3),
     **{f"gamma_{round(10 * gamma):02d}": _setter("objective", gamma=gamma) for gamma in (0.2, 0.5, 0.8)},
+    "head_blocks_2": _setter("learner", head_blocks=2),
     **{f"co_blocks_{blocks}": _setter("objective", co_learner_blocks=blocks) for blocks in range(5)},
     "meta_gnn": _setter("learner", name="sgc", hidden=(16,)),
     "g_meta": _setter("learner", head="prototypes"),

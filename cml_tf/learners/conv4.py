@@ -15,6 +15,7 @@ def conv4(
     filters: int = 64,
     normalisation: str = "batch_transductive",
     extra_blocks: int = 0,
+    head_blocks: int = 0,
 ) -> Learner:
     """Four [3x3 convolution, normalisation, ReLU, 2x2 max-pool] blocks and a linear head.
 
@@ -27,6 +28,7 @@ def conv4(
       filters: channels of every block.
       normalisation: mode of `Normalisation`.
       extra_blocks: unpooled blocks after block 4 (More-MAML has 3: 232,261 parameters).
+      head_blocks: blocks of the head before its pool (the paper's Table 7, equal capacity, has 2).
 
     Raises:
       ValueError: if the image is too small or not `(height, width, channels)`.
@@ -39,14 +41,23 @@ def conv4(
     pools = [2, 2, 2, *[1] * (1 + extra_blocks)]
     layers = [layer for pool in pools for layer in _block(filters, normalisation, pool)]
     extractor = keras.Sequential(layers, name="extractor")
-    return Learner(extractor, conv4_head(outputs), input_shape=tuple(input_shape))
+    head = conv4_head(outputs, filters, normalisation, head_blocks)
+    return Learner(extractor, head, input_shape=tuple(input_shape))
 
 
-def conv4_head(outputs: int, name: str = "head") -> keras.Layer:
-    """Pool of block 4, then a linear layer."""
-    return keras.Sequential(
-        [keras.layers.MaxPooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)], name=name
-    )
+def conv4_head(
+    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 0, name: str = "head"
+) -> keras.Layer:
+    """A head on `conv4`'s features: conv-norm-ReLU blocks (usually none), a pool, then a linear layer.
+
+    Raises:
+      ValueError: if `blocks` is negative.
+    """
+    if blocks < 0:
+        raise ValueError(f"a {name} has 0 blocks or more, received {blocks}.")
+    layers = [layer for _ in range(blocks) for layer in _block(filters, normalisation)]
+    linear = [keras.layers.MaxPooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)]
+    return keras.Sequential([*layers, *linear], name=name)
 
 
 def conv4_co_learner(
@@ -60,10 +71,7 @@ def conv4_co_learner(
       normalisation: mode of `Normalisation`.
       blocks: 0 to 4 in the paper's Table 8; 2 is its default (82,117 parameters at 84x84, 5-way).
     """
-    if blocks < 0:
-        raise ValueError(f"a co-learner has 0 blocks or more, received {blocks}.")
-    layers = [layer for _ in range(blocks) for layer in _block(filters, normalisation)]
-    return keras.Sequential([*layers, *conv4_head(outputs).layers], name="co_learner")
+    return conv4_head(outputs, filters, normalisation, blocks, "co_learner")
 
 
 def _block(filters: int, normalisation: str, pool: int = 1) -> list[keras.Layer]:

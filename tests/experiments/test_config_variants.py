@@ -88,7 +88,7 @@ def test_smoke_variants_make_steps(data, rule, learner, method):
 
 
 def test_every_variant_has_a_row():
-    assert set(presets.VARIANTS) == {"smoke", *RULES[1:], *CONTRASTS, *BASES}
+    assert set(presets.VARIANTS) == {"smoke", *RULES[1:], *CONTRASTS, *ABLATIONS, *BASES}
 
 
 def first_order(config):
@@ -129,6 +129,36 @@ def test_the_contrasts_build_and_make_steps(variant):
     if variant == "more_maml":
         plain = trainer_of(load("glyphs_5way_1shot_maml.py", "smoke"))
         assert len(trainer.method.learner.variables.extractor) == len(plain.method.learner.variables.extractor) + 12
+
+
+ABLATIONS = {
+    "gamma_02": ("objective", "gamma", 0.2),
+    "gamma_05": ("objective", "gamma", 0.5),
+    "gamma_08": ("objective", "gamma", 0.8),
+    **{f"co_blocks_{blocks}": ("objective", "co_learner_blocks", blocks) for blocks in range(5)},
+    "head_blocks_2": ("learner", "head_blocks", 2),
+}
+
+
+@pytest.mark.parametrize("variant", ABLATIONS)
+def test_the_ablations_change_one_key(variant):
+    section, key, value = ABLATIONS[variant]
+    plain, changed = (load("glyphs_5way_1shot_cml.py", name).to_dict() for name in ("", variant))
+    assert changed[section].pop(key) == value
+    del plain[section][key]
+    assert changed == plain
+
+
+def test_a_head_with_blocks_makes_steps_beside_a_co_learner_and_as_one_of_two_heads():
+    for variant in ("head_blocks_2", "head_blocks_2,cl"):
+        keras.backend.clear_session()
+        config = load("glyphs_5way_1shot_cml.py", f"smoke,{variant}")
+        config.learner.filters = 4
+        config.train.meta_batch = 1
+        trainer, before, after = steps_of(config)
+        assert any(moved(before, after, "learner"))
+        heads = trainer.method.learner.variables.head
+        assert len(heads) == (20 if "cl" in variant else 10)
 
 
 BASES = {

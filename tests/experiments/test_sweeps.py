@@ -115,6 +115,11 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     assert len(read_results(tmp_path / "r.jsonl")) == 4
     again = run_program("cml_tf.sweep", *flags)
     assert again.code == 0 and "4 results are there, 0 runs to do" in again.out
+    spec(path, configs=configs, seeds=[0], evaluations={**evaluations, "dagger": {"readout": "co_learner"}})
+    further = run_program("cml_tf.sweep", *flags)
+    assert further.code == 0 and "4 results are there, 1 runs to do" in further.out
+    again = read_results(tmp_path / "r.jsonl")["sinusoid_5shot_cml-smoke-seed0"]
+    assert set(again["evaluations"]) == {"before", "dagger"} and again["scores"] == result["scores"]
     report = run_program("cml_tf.report", f"--results={tmp_path / 'r.jsonl'}")
     assert report.code == 0 and report.out.splitlines()[2].startswith("| sinusoid_5shot | smoke | 2 |")
     spec(path, configs=configs, evaluations=evaluations, overrides={"train.rate": 0.5})

@@ -31,6 +31,13 @@ def test_more_maml_has_232261_parameters():
     assert count_parameters(tuple(conv4(WAYS, (84, 84, 3), extra_blocks=3).variables)) == 232_261
 
 
+def test_a_head_with_the_co_learners_blocks_has_its_size():
+    learner = conv4(WAYS, (84, 84, 3), head_blocks=2)
+    assert count_parameters(learner.variables.head) == co_learner_parameters(learner) == 82_117
+    with pytest.raises(ValueError, match="a head has 0 blocks or more, received -1"):
+        conv4(WAYS, (84, 84, 3), head_blocks=-1)
+
+
 @pytest.mark.parametrize(
     ("shape", "features"),
     [
