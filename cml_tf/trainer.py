@@ -62,6 +62,7 @@ class Trainer:
       task_chunk: how many tasks of a meta-batch are worked on at a time; memory grows with it. 0 chooses.
       vectorised: whether all are worked on at once; None chooses (`MetaStep`).
       jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
+      sharpness: radius within which the meta-gradient is taken at the worst point (`MetaStep`); 0 for none.
 
     Attributes:
       step: outer steps made.
@@ -82,13 +83,14 @@ class Trainer:
         task_chunk: int = 0,
         vectorised: bool | None = None,
         jit_compile: bool = False,
+        sharpness: float = 0.0,
     ) -> None:
         self.method = Method(learner, rule, terms, reducer)
         self.problem = problem
         optimizer = optimizer or keras.optimizers.Adam(1e-3)
         groups = self.method.trained_variables()
         by_group = optimizer if isinstance(optimizer, Mapping) else dict.fromkeys(groups, optimizer)
-        self.meta_step = MetaStep(self.method, by_group, clip_norm, task_chunk, vectorised, jit_compile)
+        self.meta_step = MetaStep(self.method, by_group, clip_norm, task_chunk, vectorised, jit_compile, sharpness)
         self.step = 0
         self.stopped = False
         self.host = callback_host(self.method, self.meta_step.optimizers[0])

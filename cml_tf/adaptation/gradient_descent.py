@@ -11,6 +11,7 @@ import tensorflow as tf
 from cml_tf.adaptation.base import AdaptationRule, AdaptedTask, Initial
 from cml_tf.adaptation.hypergradients import Hypergradient, Iterate, Reverse
 from cml_tf.adaptation.packing import pack_task, unpack_task
+from cml_tf.adaptation.sharpness import ascent
 from cml_tf.adaptation.update_rules.base import Gradients, UpdateRule
 from cml_tf.episodes import Examples
 from cml_tf.learners.derivative_order import inner_gradient
@@ -27,18 +28,29 @@ class GradientDescent(AdaptationRule):
       update_rule: how gradients become updates.
       steps: inner steps, 0 or more.
       hypergradient: how the outer gradient passes through the steps; `Reverse()` by default.
+      sharpness: radius of the ball in whose worst point each inner gradient is taken, 0 for where the parameters are
+        (Sharp-MAML, Abbas et al. 2022, arXiv 2206.03996: `theta + radius * g / |g|`, to first order; the way there is
+        a constant to the outer gradient).
     """
 
     def __init__(
-        self, problem: Problem, update_rule: UpdateRule, steps: int = 1, hypergradient: Hypergradient | None = None
+        self,
+        problem: Problem,
+        update_rule: UpdateRule,
+        steps: int = 1,
+        hypergradient: Hypergradient | None = None,
+        sharpness: float = 0.0,
     ) -> None:
         super().__init__()
         if steps < 0:
             raise ValueError(f"inner steps must be 0 or more, received {steps}.")
+        if sharpness < 0:
+            raise ValueError(f"sharpness must be 0 (none) or a positive radius, received {sharpness}.")
         self.problem = problem
         self.update_rule = update_rule
         self.steps = steps
         self.hypergradient = hypergradient or Reverse()
+        self.sharpness = sharpness
 
     def build(self, learner: Learner) -> None:
         """Makes the update rule's meta-variables.
@@ -59,6 +71,10 @@ class GradientDescent(AdaptationRule):
         other = copy.copy(self)
         other.steps = steps
         return other
+
+    def with_update_rule(self, update_rule: UpdateRule) -> GradientDescent:
+        """This rule with other updates, not built yet."""
+        return GradientDescent(self.problem, update_rule, self.steps, self.hypergradient, self.sharpness)
 
     def adapt(
         self, learner: Learner, initial: Initial, support: Examples, context: Any, query_inputs: Any = None
@@ -110,19 +126,47 @@ class GradientDescent(AdaptationRule):
         context: Any,
         second_order: bool,
     ) -> Iterate:
+        gradients, state = self._gradients(learner, iterate, meta, support, context, second_order)
+        if not second_order:
+            gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
         moved = self.update_rule.moved(iterate.parameters)
-        watched = (moved, iterate.rule_state.adapted)
+        updates, rule_state = self.update_rule.update(gradients, iterate.rule_state, moved, meta)
+        return Iterate(add_updates(iterate.parameters, updates), state, rule_state)
+
+    def _gradients(
+        self,
+        learner: Learner,
+        iterate: Iterate,
+        meta: tuple[tf.Tensor, ...],
+        support: Examples,
+        context: Any,
+        second_order: bool,
+    ) -> tuple[Gradients, State]:
+        """Gradients of the support loss where the update rule wants them, and the learner state of that pass."""
+        if self.sharpness:
+            uphill, _ = self._gradients_at(learner, iterate, meta, support, context, False)
+            worst = ascent(tf.nest.flatten(uphill.parameters), self.sharpness)
+            offsets = tf.nest.map_structure(tf.stop_gradient, tf.nest.pack_sequence_as(uphill.parameters, worst))
+            iterate = iterate._replace(parameters=add_updates(iterate.parameters, offsets))
+        return self._gradients_at(learner, iterate, meta, support, context, second_order)
+
+    def _gradients_at(
+        self,
+        learner: Learner,
+        iterate: Iterate,
+        meta: tuple[tf.Tensor, ...],
+        support: Examples,
+        context: Any,
+        second_order: bool,
+    ) -> tuple[Gradients, State]:
+        watched = (self.update_rule.moved(iterate.parameters), iterate.rule_state.adapted)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tf.nest.flatten(watched))
             seen = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
             with inner_gradient(second_order):
                 forward: Forward = learner.call(seen, iterate.state, support.inputs, context, True, support.targets)
             loss = self.support_loss(forward.outputs, support.targets)
-        gradients = _gradients(tape, loss, watched)
-        if not second_order:
-            gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
-        updates, rule_state = self.update_rule.update(Gradients(*gradients), iterate.rule_state, moved, meta)
-        return Iterate(add_updates(iterate.parameters, updates), forward.state, rule_state)
+        return Gradients(*_gradients(tape, loss, watched)), forward.state
 
 
 class AdaptedLearner(AdaptedTask):

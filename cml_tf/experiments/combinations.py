@@ -74,7 +74,25 @@ def _learner_fault(flat: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _reptile_fault(flat: Mapping[str, Any]) -> str | None:
+    if flat["objective.outer"] != "reptile":
+        return None
+    needed = {
+        "hypergradient": ("first_order", "it takes no derivative of the inner loop"),
+        "adaptation.partition": ("all", "what is not adapted would never be trained"),
+        "adaptation.rule": ("sgd", "the distance that adaptation went has no gradient for meta-learned rates"),
+    }
+    for key, (value, reason) in needed.items():
+        if flat[key] != value:
+            return f"{key} must be {value!r} with objective.outer 'reptile', since {reason}; received {flat[key]!r}."
+    if flat["objective.co_learner"] == "adapted":
+        return "objective.co_learner must not be 'adapted' with objective.outer 'reptile', which reads no second head."
+    return None
+
+
 def _objective_fault(flat: Mapping[str, Any]) -> str | None:
+    if fault := _reptile_fault(flat):
+        return fault
     if flat["objective.co_learner"] != "adapted":
         return None
     if flat["objective.co_learners"] != 1:

@@ -30,6 +30,7 @@ CHOICES = {
     "learner.dtype_policy": ("float32", "float64", "mixed_bfloat16"),
     "adaptation.partition": ("all", "anil", "boil"),
     "hypergradient": ("reverse", "reverse_rematerialised", "first_order"),
+    "objective.outer": ("query", "reptile"),
     "objective.co_learner": ("none", "cooperative", "random_noise", "adapted"),
 }
 
@@ -53,9 +54,11 @@ NOT_NEGATIVE = (
     "dataset.class_seed",
     "adaptation.steps",
     "adaptation.eval_steps",
+    "adaptation.sharpness",
     "objective.co_learner_blocks",
     "objective.gamma",
     "train.clip_norm",
+    "train.sharpness",
     "train.task_chunk",
     "train.patience",
     "eval.seed",
@@ -89,9 +92,13 @@ def default_config() -> ConfigDict:
         }
     )
     config.adaptation = ConfigDict({"rule": "sgd", "partition": "all", "rate": 0.01, "steps": 1, "eval_steps": 1})
+    # Radius of the ball in whose worst point each inner gradient is taken (Sharp-MAML); 0 for where the parameters are.
+    config.adaptation.sharpness = 0.0
     config.hypergradient = "reverse"
     # co_learner: none (MAML), cooperative (CML), random_noise (never updated), adapted (CL: in the inner loop too).
     config.objective = ConfigDict({"co_learner": "none", "co_learners": 1, "co_learner_blocks": 2, "gamma": 1.0})
+    # query: the adapted learner's query loss (MAML); reptile: the distance that adaptation went.
+    config.objective.outer = "query"
     config.train = ConfigDict(
         {
             "steps": 1000,
@@ -101,6 +108,8 @@ def default_config() -> ConfigDict:
             # All episodes at once, every operation with a task axis: auto, yes, no. XLA: for GPUs, slower on CPUs.
             "vectorised": "auto",
             "jit_compile": False,
+            # As adaptation.sharpness, of the meta-gradient.
+            "sharpness": 0.0,
             "rate": 1e-3,
             "clip_norm": 0.0,
             "validate_every": 100,

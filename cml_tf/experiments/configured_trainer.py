@@ -19,7 +19,7 @@ from cml_tf.learners import (
     mlp_co_learner,
     sgc,
 )
-from cml_tf.objectives import CoLearner, ObjectiveTerm, QueryLoss
+from cml_tf.objectives import CoLearner, ObjectiveTerm, QueryLoss, Reptile
 from cml_tf.problems import Problem
 from cml_tf.trainer import Trainer
 
@@ -37,7 +37,9 @@ def build_trainer(
     hypergradient = make_hypergradient(config.hypergradient)
     return Trainer(
         learner,
-        GradientDescent(problem, _update_rule(config), config.adaptation.steps, hypergradient),
+        GradientDescent(
+            problem, _update_rule(config), config.adaptation.steps, hypergradient, config.adaptation.sharpness
+        ),
         _terms(config, problem),
         problem,
         optimizer=keras.optimizers.Adam(config.train.rate),
@@ -45,6 +47,7 @@ def build_trainer(
         task_chunk=config.train.task_chunk,
         vectorised=VECTORISED[config.train.vectorised],
         jit_compile=config.train.jit_compile,
+        sharpness=config.train.sharpness,
     )
 
 
@@ -97,7 +100,8 @@ def _update_rule(config: ConfigDict) -> UpdateRule:
 
 def _terms(config: ConfigDict, problem: Problem) -> list[ObjectiveTerm]:
     settings = config.objective
-    terms: list[ObjectiveTerm] = [QueryLoss(problem)]
+    reptile = settings.outer == "reptile"
+    terms: list[ObjectiveTerm] = [QueryLoss(problem, differentiated=not reptile), *([Reptile()] if reptile else [])]
     if settings.co_learner == "none":
         return terms
     if settings.co_learner == "adapted":

@@ -1,10 +1,10 @@
 """Ready experiments by data and method: what the files in configs/ are made of (settings: see docs/DECISIONS.md).
 
-A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`, and
-the paper's contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks), its
-ablations `gamma_02` ... `gamma_08` (Table 5), `co_blocks_0` ... `co_blocks_4` (Table 8) and `head_blocks_2` (Table 7:
-as many blocks in the head as in the co-learner); on nodes also the other base methods, `meta_gnn`, `g_meta` and
-`amm_gnn`.
+A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`,
+`sharp_maml` (worst points within 0.05 in both loops, 5 inner steps), `reptile` (5 inner steps); the paper's contrasts
+`random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks); its ablations `gamma_02` ...
+`gamma_08` (Table 5), `co_blocks_0` ... `co_blocks_4` (Table 8) and `head_blocks_2` (Table 7: as many blocks in the head
+as in the co-learner); on nodes also the other base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
 """
 
 from __future__ import annotations
@@ -88,6 +88,18 @@ def _smoke(config: ConfigDict) -> None:
     config.eval.update({"episodes": 4, "queries": 3})
 
 
+def _sharp_maml(config: ConfigDict) -> None:
+    config.adaptation.update({"steps": 5, "eval_steps": 5, "sharpness": 0.05})
+    config.train.sharpness = 0.05
+
+
+def _reptile(config: ConfigDict) -> None:
+    config.objective.outer = "reptile"
+    config.hypergradient = "first_order"
+    # One step towards one gradient would be training on all tasks at once.
+    config.adaptation.update({"steps": 5, "eval_steps": 5})
+
+
 def _setter(section: str, **values: str | int | float | tuple[int, ...]) -> Callable[[ConfigDict], None]:
     def change(config: ConfigDict) -> None:
         (config[section] if section else config).update(values)
@@ -104,6 +116,8 @@ VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "random_noise": _setter("objective", co_learner="random_noise"),
     "cl": _setter("objective", co_learner="adapted"),
     "more_maml": _setter("learner", extra_blocks=3),
+    "sharp_maml": _sharp_maml,
+    "reptile": _reptile,
     **{f"gamma_{round(10 * gamma):02d}": _setter("objective", gamma=gamma) for gamma in (0.2, 0.5, 0.8)},
     "head_blocks_2": _setter("learner", head_blocks=2),
     **{f"co_blocks_{blocks}": _setter("objective", co_learner_blocks=blocks) for blocks in range(5)},

@@ -64,6 +64,7 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
         "value_range": value_range,
         "update_rule": serialise(rule.update_rule),
         "steps": rule.steps,
+        "sharpness": rule.sharpness,
     }
     write_checkpoint(path / VARIABLES, named_values(_groups(method)), {"format": FORMAT})
     write_json(path / MODEL, description)
@@ -100,7 +101,9 @@ def _rebuild(description: dict[str, Any]) -> tuple[Method, Problem]:
         restore(description["head"]),
         **_example(description["input_shape"], description.get("node_features")),
     )
-    rule = GradientDescent(problem, restore(description["update_rule"]), description["steps"])
+    # Models of before there was a sharpness do not have it.
+    sharpness = float(description.get("sharpness", 0.0))
+    rule = GradientDescent(problem, restore(description["update_rule"]), description["steps"], sharpness=sharpness)
     return Method(learner, rule, [QueryLoss(problem)]), problem
 
 

@@ -39,12 +39,8 @@ def read_through(method: Method, problem: Problem, readout: str) -> Method:
         raise ValueError(f"readout {readout!r} needs gradient descent, received {type(method.rule).__name__}.")
     learner, phi = method.learner, _co_head(method, problem)
     through_phi = Learner(learner.extractor, phi, example_inputs=learner.example_inputs, context=learner.context)
-    rule = GradientDescent(
-        problem,
-        FrozenHead(method.rule.update_rule, tf.nest.map_structure(lambda v: tuple(v.shape), learner.variables.head)),
-        method.rule.steps,
-        method.rule.hypergradient,
-    )
+    head_shapes = tf.nest.map_structure(lambda v: tuple(v.shape), learner.variables.head)
+    rule = method.rule.with_update_rule(FrozenHead(method.rule.update_rule, head_shapes))
     return Method(through_phi, rule, [QueryLoss(problem)])
 
 

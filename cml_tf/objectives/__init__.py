@@ -3,5 +3,15 @@
 from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TaskReducer, TermLoss, mean_over_tasks
 from cml_tf.objectives.co_learner import CoLearner
 from cml_tf.objectives.query_loss import QueryLoss
+from cml_tf.objectives.reptile import Reptile
 
-__all__ = ["CoLearner", "ObjectiveTerm", "QueryLoss", "TaskOutcome", "TaskReducer", "TermLoss", "mean_over_tasks"]
+__all__ = [
+    "CoLearner",
+    "ObjectiveTerm",
+    "QueryLoss",
+    "Reptile",
+    "TaskOutcome",
+    "TaskReducer",
+    "TermLoss",
+    "mean_over_tasks",
+]

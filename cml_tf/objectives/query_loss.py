@@ -19,19 +19,29 @@ class QueryLoss(ObjectiveTerm):
       name: of the term.
       weight: in the outer loss.
       prefix: before the names of the reported metrics, `loss` and `accuracy` or `mse`.
+      differentiated: False for a loss that is reported and teaches nothing (beside Reptile's).
     """
 
     def __init__(
-        self, problem: Problem, head: int = 0, name: str = "query_loss", weight: float = 1.0, prefix: str = ""
+        self,
+        problem: Problem,
+        head: int = 0,
+        name: str = "query_loss",
+        weight: float = 1.0,
+        prefix: str = "",
+        differentiated: bool = True,
     ) -> None:
         super().__init__(name, weight)
         self.problem = problem
         self.head = head
         self.prefix = prefix
+        self.differentiated = differentiated
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The loss of one task."""
         outputs = self.read(outcome.query_forward, values)
+        if not self.differentiated:
+            outputs = tf.stop_gradient(outputs)
         return scored(self.problem, outputs, outcome.query.targets, self.prefix)
 
     def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> tf.Tensor:

@@ -107,14 +107,22 @@ def more_maml(config):
     assert config.learner.extra_blocks == 3
 
 
-CONTRASTS = {check.__name__: check for check in (first_order, random_noise, cl, more_maml)}
+def sharp_maml(config):
+    assert config.adaptation.sharpness == config.train.sharpness == 0.05 and config.adaptation.steps == 5
+
+
+def reptile(config):
+    assert config.objective.outer == "reptile" and config.hypergradient == "first_order"
+
+
+CHECKS = (first_order, random_noise, cl, more_maml, sharp_maml, reptile)
+CONTRASTS = {check.__name__: check for check in CHECKS}
 
 
 @pytest.mark.parametrize("variant", CONTRASTS)
 def test_the_contrasts_build_and_make_steps(variant):
     keras.backend.clear_session()
-    method = "maml" if variant == "more_maml" else "cml"
-    config = load(f"glyphs_5way_1shot_{method}.py", f"smoke,{variant}")
+    config = load("glyphs_5way_1shot_cml.py", f"smoke,{variant}")
     CONTRASTS[variant](config)
     config.learner.filters = 4
     config.train.meta_batch = 1
@@ -122,7 +130,7 @@ def test_the_contrasts_build_and_make_steps(variant):
     assert any(moved(before, after, "learner"))
     if variant == "random_noise":
         assert not any(moved(before, after, "co_learner")), "random noise is never updated"
-    if variant == "first_order":
+    if variant in ("first_order", "sharp_maml", "reptile"):
         assert any(moved(before, after, "co_learner"))
     if variant == "cl":
         assert set(after) == {"learner"} and len(trainer.method.terms) == 2

@@ -96,6 +96,22 @@ BAD_COMBINATIONS = {
     },
     "dataset.ways must be at least 2": {"dataset.name": "glyphs", "dataset.ways": 1},
     "at least 16x16": {"dataset.name": "image_folder", "learner.name": "conv4", "dataset.image_size": (8, 30)},
+    "hypergradient must be 'first_order' with objective.outer 'reptile'": {"objective.outer": "reptile"},
+    "adaptation.partition must be 'all' with objective.outer 'reptile'": {
+        "objective.outer": "reptile",
+        "hypergradient": "first_order",
+        "adaptation.partition": "anil",
+    },
+    "adaptation.rule must be 'sgd' with objective.outer 'reptile'": {
+        "objective.outer": "reptile",
+        "hypergradient": "first_order",
+        "adaptation.rule": "meta_sgd",
+    },
+    "objective.co_learner must not be 'adapted' with objective.outer 'reptile'": {
+        "objective.outer": "reptile",
+        "hypergradient": "first_order",
+        "objective.co_learner": "adapted",
+    },
     "CL has two heads": {"objective.co_learner": "adapted", "objective.co_learners": 2},
 }
 

@@ -1,0 +1,43 @@
+"""Reptile's outer step as an objective (Nichol et al. 2018, arXiv 1803.02999, algorithm 2)."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from cml_tf.adaptation.gradient_descent import AdaptedLearner
+from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TermLoss
+
+
+class Reptile(ObjectiveTerm):
+    """Half the squared distance between the initial and the adapted parameters, the latter being constants.
+
+    Its gradient is `initial - adapted`: a step downhill moves the initial parameters towards those of the task. No
+    query set takes part. Parameters that adaptation leaves alone get no gradient from it.
+
+    Args:
+      name: of the term.
+      weight: in the outer loss.
+    """
+
+    def __init__(self, name: str = "reptile", weight: float = 1.0) -> None:
+        super().__init__(name, weight)
+
+    def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
+        """The loss of one task; it reports `distance`, the Euclidean one.
+
+        Raises:
+          ValueError: if the rule does not adapt the learner's parameters.
+        """
+        adapted = outcome.adapted
+        if not isinstance(adapted, AdaptedLearner):
+            raise ValueError(
+                f"Reptile needs a rule that adapts the learner's parameters (gradient descent), received a task of "
+                f"type {type(adapted).__name__}."
+            )
+        pairs = zip(
+            tf.nest.flatten(tuple(outcome.initial.parameters)),
+            map(tf.stop_gradient, tf.nest.flatten(tuple(adapted.parameters))),
+            strict=True,
+        )
+        loss = tf.add_n([tf.nn.l2_loss(start - end) for start, end in pairs])
+        return TermLoss(loss, {"distance": tf.sqrt(2 * tf.stop_gradient(loss))})

@@ -1,0 +1,144 @@
+"""Sharp-MAML: both gradients are taken where its equations say, and nothing is left behind."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
+from cml_tf.adaptation.sharpness import ascent
+from cml_tf.experiments.loading import load
+from cml_tf.learners import Parameters
+from cml_tf.meta_step import MetaStep
+from cml_tf.models.few_shot_model import FewShotModel
+from cml_tf.models.readouts import read_through
+from tests.helpers.contract_tables import PROBLEM, RATE, make_episode, make_method
+from tests.helpers.differences import assert_same_gradients, gradients_of
+from tests.helpers.seeded_episodes import one_task
+
+RADIUS = 0.3
+
+
+def sharp_method(rule="sgd", steps=1, sharpness=RADIUS):
+    method = make_method(rule, "co_learner", steps=steps)
+    method.rule.sharpness = sharpness
+    return method
+
+
+def losses(logits, targets):
+    return -tf.reduce_mean(tf.gather(tf.nn.log_softmax(logits), targets, batch_dims=1))
+
+
+def reference_loss(method, parameters, values, task):
+    """One inner step and the weighted outer loss, written down again, with the offset as a constant."""
+    learner, state = method.learner, method.rule.initial(method.learner).state
+
+    def support_gradient(at):
+        with tf.GradientTape() as tape:
+            tape.watch(tf.nest.flatten(at))
+            outputs = learner.call(at, state, task.support.inputs, task.context, True).outputs
+            loss = losses(outputs, task.support.targets)
+        return tape.gradient(loss, at)
+
+    uphill = tf.nest.flatten(support_gradient(parameters))
+    norm = np.sqrt(sum(np.sum(gradient.numpy() ** 2) for gradient in uphill))
+    offsets = tf.nest.pack_sequence_as(parameters, [tf.constant(RADIUS * g.numpy() / norm) for g in uphill])
+    gradient = support_gradient(tf.nest.map_structure(tf.add, parameters, offsets))
+    adapted = tf.nest.map_structure(lambda start, move: start - RATE * move, parameters, gradient)
+    forward = learner.call(adapted, state, task.query.inputs, task.context, False)
+    pairs = zip(method.terms, values, strict=True)
+    read = [(term.weight, term.read((forward.features, forward.outputs), own)) for term, own in pairs]
+    return tf.add_n([weight * losses(outputs, task.query.targets) for weight, outputs in read])
+
+
+@pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised"])
+def test_inner_gradients_are_those_of_the_worst_point(float64, hypergradient):
+    method, episode = sharp_method(), make_episode()
+    method.rule.hypergradient = make_hypergradient(hypergradient)
+    parameters, values = method.rule.initial(method.learner).parameters, method.term_values()
+    with tf.GradientTape() as tape:
+        tape.watch(tf.nest.flatten((parameters, values)))
+        loss = tf.add_n([reference_loss(method, parameters, values, one_task(episode, n)) for n in range(2)]) / 2
+    of_learner, of_terms = tape.gradient(loss, (parameters, values))
+    expected = {"learner": tf.nest.flatten(of_learner), "co_learner": list(of_terms[1])}
+    assert_same_gradients(gradients_of(method, episode), expected)
+    plain = gradients_of(sharp_method(sharpness=0.0), episode)["learner"]
+    assert max(np.abs(a - b).max() for a, b in zip(plain, expected["learner"], strict=True)) > 1e-3
+
+
+@pytest.mark.parametrize("rule", ["meta_sgd", "anil_sgd", "boil_sgd"])
+def test_only_what_moves_is_shifted(float64, rule):
+    method, task = sharp_method(rule, steps=3), one_task(make_episode(), 0)
+    initial = method.rule.initial(method.learner)
+    adapted = method.outcome(initial, task).adapted.parameters
+    moves = method.rule.update_rule.moved(initial.parameters)
+    for group in Parameters._fields:
+        same = all(map(np.array_equal, getattr(adapted, group), getattr(initial.parameters, group)))
+        assert same == (not getattr(moves, group)), group
+
+
+def test_the_meta_gradient_is_that_of_the_worst_point(float64):
+    method, episode = sharp_method("meta_sgd", sharpness=0.0), make_episode()
+    trained = method.trained_variables()
+    variables = [variable for group in trained.values() for variable in group]
+    start, uphill = (
+        [v.numpy() for v in variables],
+        [g for group in gradients_of(method, episode).values() for g in group],
+    )
+    norm = np.sqrt(sum(np.sum(np.square(gradient)) for gradient in uphill))
+    for variable, gradient in zip(variables, uphill, strict=True):
+        variable.assign_add(RADIUS * gradient / norm)
+    expected = [np.array(g) for group in gradients_of(method, episode).values() for g in group]
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+    step = MetaStep(method, dict.fromkeys(trained, keras.optimizers.SGD(0.1)), sharpness=RADIUS)
+    result = step(episode)
+    for variable, before, gradient in zip(variables, start, expected, strict=True):
+        np.testing.assert_allclose(variable.numpy(), before - 0.1 * gradient, rtol=1e-10, atol=1e-11)
+    plain = MetaStep(method, dict.fromkeys(trained, keras.optimizers.SGD(0.1)))
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+    np.testing.assert_allclose(result.term_losses, plain(episode).term_losses, rtol=1e-12)
+
+
+def test_steps_leave_no_rounding_and_retrace_nothing():
+    method = sharp_method()
+    before = [v.numpy() for group in method.trained_variables().values() for v in group]
+    groups = method.trained_variables()
+    step = MetaStep(method, dict.fromkeys(groups, keras.optimizers.SGD(0.0)), sharpness=RADIUS)
+    for seed in (0, 1):
+        assert bool(step(make_episode(seed=seed)).finite)
+    assert step.traces == 1
+    for value, variable in zip(before, [v for group in groups.values() for v in group], strict=True):
+        np.testing.assert_array_equal(value, variable.numpy())
+
+
+def test_way_uphill():
+    gradients = [tf.constant([3.0, 0.0]), tf.constant([[4.0]])]
+    np.testing.assert_allclose(ascent(gradients, 0.5)[0], [0.3, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(ascent(gradients, 0.5)[1], [[0.4]], rtol=1e-6)
+    assert not ascent([tf.zeros(3)], 0.5)[0].numpy().any() and ascent([], 0.5) == []
+
+
+def test_saved_models_and_readouts_keep_the_radius(tmp_path):
+    method = sharp_method(steps=2)
+    assert read_through(method, PROBLEM, "co_learner").rule.sharpness == RADIUS
+    task = one_task(make_episode(), 0)
+    model = FewShotModel(read_through(method, PROBLEM, "learner"), PROBLEM)
+    expected = model.adapt(task.support.inputs.numpy(), task.support.targets.numpy()).predict(task.query.inputs.numpy())
+    model.save(tmp_path)
+    again = load(tmp_path)
+    received = again.adapt(task.support.inputs.numpy(), task.support.targets.numpy()).predict(task.query.inputs.numpy())
+    np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-6)
+    assert again.method.rule.sharpness == RADIUS
+
+
+def test_a_negative_radius_is_refused():
+    with pytest.raises(ValueError, match=r"0 \(none\) or a positive radius, received -1"):
+        GradientDescent(PROBLEM, SGD(0.1), sharpness=-1.0)
+    method = sharp_method()
+    optimizers = dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(0.1))
+    with pytest.raises(ValueError, match=r"0 \(none\) or a positive radius, received -1"):
+        MetaStep(method, optimizers, sharpness=-1.0)
