@@ -170,9 +170,17 @@ class MetaStep:
             optimizer.build([variable for group in groups for variable in trained[group]])
         self._compiled = tf.function(self._step, autograph=False, jit_compile=jit_compile)
 
-    def __call__(self, episode: Episode) -> StepResult:
-        """Runs one step on a meta-batch, with the terms' weights as they are now."""
-        return self._compiled(episode, self.method.weights())
+    def __call__(self, episode: Episode, first_order: bool = False) -> StepResult:
+        """Runs one step on a meta-batch, with the terms' weights as they are now.
+
+        Args:
+          episode: the meta-batch.
+          first_order: whether inner gradients are constants in this step, whatever the rule's hypergradient.
+
+        Raises:
+          ValueError: if `first_order` is asked of a rule without inner gradients.
+        """
+        return self._compiled(episode, self.method.weights(), first_order)
 
     @property
     def optimizers(self) -> list[keras.optimizers.Optimizer]:
@@ -181,27 +189,28 @@ class MetaStep:
 
     @property
     def traces(self) -> int:
-        """How often the step was traced: 1, as long as episodes keep their shapes."""
+        """How often the step was traced: once for each order in use, as long as episodes keep their shapes."""
         return self._compiled.experimental_get_tracing_count()
 
-    def _step(self, episode: Episode, weights: tf.Tensor) -> StepResult:
-        result = meta_gradient(self.method, episode, weights, self.task_chunk, self.vectorised)
+    def _step(self, episode: Episode, weights: tf.Tensor, first_order: bool) -> StepResult:
+        method = self.method.of_first_order() if first_order else self.method
+        result = meta_gradient(method, episode, weights, self.task_chunk, self.vectorised)
         if self.sharpness:
-            result = result._replace(gradients=self._worst_gradients(result.gradients, episode, weights))
+            result = result._replace(gradients=self._worst_gradients(method, result.gradients, episode, weights))
         norms = [tf.linalg.global_norm(gradients) for gradients in result.gradients.values()]
         finite = tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(result.loss, norms[0].dtype), *norms])))
         tf.cond(finite, lambda: self._update(result.gradients, norms), lambda: False)
         return StepResult(result.term_losses, result.metrics, finite)
 
     def _worst_gradients(
-        self, gradients: dict[str, tuple[tf.Tensor, ...]], episode: Episode, weights: tf.Tensor
+        self, method: Method, gradients: dict[str, tuple[tf.Tensor, ...]], episode: Episode, weights: tf.Tensor
     ) -> dict[str, tuple[tf.Tensor, ...]]:
         variables = tf.nest.flatten(list(self.method.trained_variables().values()))
         start = [tf.identity(variable.value) for variable in variables]
         flat = [gradient for group in gradients.values() for gradient in group]
         for variable, offset in zip(variables, ascent(flat, self.sharpness), strict=True):
             variable.assign_add(offset)
-        result = meta_gradient(self.method, episode, weights, self.task_chunk, self.vectorised)
+        result = meta_gradient(method, episode, weights, self.task_chunk, self.vectorised)
         # Not by subtraction, which would leave roundings behind.
         for variable, value in zip(variables, start, strict=True):
             variable.assign(value)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import tensorflow as tf
 
 from cml_tf.adaptation.base import AdaptationRule, Initial
+from cml_tf.adaptation.gradient_descent import GradientDescent
+from cml_tf.adaptation.hypergradients import FirstOrder
 from cml_tf.episodes import Episode
 from cml_tf.learners.learner import Learner
 from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TaskReducer, TermLoss, mean_over_tasks
@@ -63,9 +65,27 @@ class Method:
         groups.update({f"{term.name}/constants": term.constants for term in self.terms})
         return {name: variables for name, variables in groups.items() if variables}
 
+    def of_first_order(self) -> Method:
+        """This method with inner gradients as constants of the outer loop; everything is shared.
+
+        Raises:
+          ValueError: if the rule is not gradient descent.
+        """
+        if not isinstance(self.rule, GradientDescent):
+            raise ValueError(
+                f"first-order steps need gradient descent in the inner loop, received {type(self.rule).__name__}."
+            )
+        return Method(self.learner, self.rule.with_hypergradient(FirstOrder()), self.terms, self.reducer)
+
     def term_values(self) -> tuple[tuple[tf.Tensor, ...], ...]:
         """The current values of every term's variables."""
         return tuple(tuple(tf.convert_to_tensor(variable) for variable in term.variables) for term in self.terms)
+
+    def set_weights(self, weights: Mapping[str, float]) -> None:
+        """Gives terms other weights, by name; KeyError for a name that no term has."""
+        terms = {term.name: term for term in self.terms}
+        for name, weight in weights.items():
+            terms[name].weight = weight
 
     def weights(self) -> tf.Tensor:
         """The terms' weights as they are now, `[terms]`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -62,6 +62,9 @@ class Trainer:
       task_chunk: how many tasks of a meta-batch are worked on at a time; memory grows with it. 0 chooses.
       vectorised: whether all are worked on at once; None chooses (`MetaStep`).
       jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
+      first_order_steps: outer steps before which inner gradients are constants (MAML++'s annealing of the order of
+        derivatives, arXiv 1810.09502); the step is traced again once, when they are over.
+      weights_at: gives weights of terms, by name, for each outer step, the first one being 0; others keep theirs.
       sharpness: radius within which the meta-gradient is taken at the worst point (`MetaStep`); 0 for none.
 
     Attributes:
@@ -84,7 +87,11 @@ class Trainer:
         vectorised: bool | None = None,
         jit_compile: bool = False,
         sharpness: float = 0.0,
+        first_order_steps: int = 0,
+        weights_at: Callable[[int], Mapping[str, float]] | None = None,
     ) -> None:
+        self.first_order_steps = first_order_steps
+        self.weights_at = weights_at
         self.method = Method(learner, rule, terms, reducer)
         self.problem = problem
         optimizer = optimizer or keras.optimizers.Adam(1e-3)
@@ -192,7 +199,9 @@ class Trainer:
         episode = next(batches, None)
         if episode is None:
             raise ValueError(f"the iterable of episodes ended after {self.step} steps; more were asked for.")
-        result = self.meta_step(episode)
+        if self.weights_at is not None:
+            self.method.set_weights(self.weights_at(self.step))
+        result = self.meta_step(episode, first_order=self.step < self.first_order_steps)
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
         if not result.finite:
             names = [term.name for term in self.method.terms]
@@ -204,7 +213,8 @@ class Trainer:
     def _validate(self, validation: Validation) -> dict[str, float]:
         if validation.steps not in self._evaluators:
             rule = self.method.rule if validation.steps is None else self.method.rule.with_steps(validation.steps)
-            method = Method(self.method.learner, rule, self.method.terms, self.method.reducer)
+            terms = [term for term in self.method.terms if term.reported]
+            method = Method(self.method.learner, rule, terms, self.method.reducer)
             self._evaluators[validation.steps] = Evaluator(method, self.problem.metric)
         metrics = self._evaluators[validation.steps].metrics(validation.source.batches(0, 4), validation.episodes)
         return {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}

@@ -11,7 +11,7 @@ from cml_tf.adaptation.hypergradients import (
     Reverse,
     make_hypergradient,
 )
-from cml_tf.adaptation.update_rules import SGD, MetaSGD, Partition, RuleState, UpdateRule, anil, boil
+from cml_tf.adaptation.update_rules import SGD, MetaSGD, Partition, PerStepRates, RuleState, UpdateRule, anil, boil
 
 __all__ = [
     "SGD",
@@ -26,6 +26,7 @@ __all__ = [
     "Iterate",
     "MetaSGD",
     "Partition",
+    "PerStepRates",
     "RematerialisedReverse",
     "Reverse",
     "RuleState",

@@ -76,6 +76,12 @@ class GradientDescent(AdaptationRule):
         """This rule with other updates, not built yet."""
         return GradientDescent(self.problem, update_rule, self.steps, self.hypergradient, self.sharpness)
 
+    def with_hypergradient(self, hypergradient: Hypergradient) -> GradientDescent:
+        """This rule with another hypergradient; the variables are shared."""
+        other = copy.copy(self)
+        other.hypergradient = hypergradient
+        return other
+
     def adapt(
         self, learner: Learner, initial: Initial, support: Examples, context: Any, query_inputs: Any = None
     ) -> AdaptedLearner:

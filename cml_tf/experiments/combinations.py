@@ -81,6 +81,7 @@ def _reptile_fault(flat: Mapping[str, Any]) -> str | None:
         "hypergradient": ("first_order", "it takes no derivative of the inner loop"),
         "adaptation.partition": ("all", "what is not adapted would never be trained"),
         "adaptation.rule": ("sgd", "the distance that adaptation went has no gradient for meta-learned rates"),
+        "objective.multi_step_until": (0, "it has no query loss to weigh"),
     }
     for key, (value, reason) in needed.items():
         if flat[key] != value:
@@ -90,8 +91,24 @@ def _reptile_fault(flat: Mapping[str, Any]) -> str | None:
     return None
 
 
+def _schedule_fault(flat: Mapping[str, Any]) -> str | None:
+    if flat["adaptation.rule"] == "per_step_rates" and flat["adaptation.steps"] < 1:
+        return "adaptation.steps must be at least 1 with adaptation.rule 'per_step_rates', received 0."
+    if flat["objective.multi_step_until"] and flat["adaptation.steps"] < 2:
+        return (
+            "adaptation.steps must be at least 2 with objective.multi_step_until, which weighs early steps against the "
+            f"last one, received {flat['adaptation.steps']!r}."
+        )
+    if flat["train.cosine_steps"] and flat["train.final_rate"] > flat["train.rate"]:
+        return (
+            f"train.final_rate must be at most train.rate ({flat['train.rate']!r}), received "
+            f"{flat['train.final_rate']!r}."
+        )
+    return None
+
+
 def _objective_fault(flat: Mapping[str, Any]) -> str | None:
-    if fault := _reptile_fault(flat):
+    if fault := _reptile_fault(flat) or _schedule_fault(flat):
         return fault
     if flat["objective.co_learner"] != "adapted":
         return None

@@ -23,7 +23,7 @@ CHOICES = {
     "dataset.name": tuple(EXAMPLES),
     "learner.name": tuple(LEARNERS),
     "learner.head": HEADS,
-    "adaptation.rule": ("sgd", "meta_sgd"),
+    "adaptation.rule": ("sgd", "meta_sgd", "per_step_rates"),
     "learner.normalisation": MODES,
     "train.vectorised": tuple(VECTORISED),
     # mixed_float16 would need loss scaling.
@@ -59,6 +59,10 @@ NOT_NEGATIVE = (
     "objective.gamma",
     "train.clip_norm",
     "train.sharpness",
+    "train.cosine_steps",
+    "train.final_rate",
+    "train.first_order_steps",
+    "objective.multi_step_until",
     "train.task_chunk",
     "train.patience",
     "eval.seed",
@@ -99,6 +103,8 @@ def default_config() -> ConfigDict:
     config.objective = ConfigDict({"co_learner": "none", "co_learners": 1, "co_learner_blocks": 2, "gamma": 1.0})
     # query: the adapted learner's query loss (MAML); reptile: the distance that adaptation went.
     config.objective.outer = "query"
+    # Outer steps in which early inner steps have a share in the query loss (MAML++); 0 for none.
+    config.objective.multi_step_until = 0
     config.train = ConfigDict(
         {
             "steps": 1000,
@@ -111,6 +117,11 @@ def default_config() -> ConfigDict:
             # As adaptation.sharpness, of the meta-gradient.
             "sharpness": 0.0,
             "rate": 1e-3,
+            # Steps over which the outer rate falls to final_rate, by half a cosine; 0 for a constant rate.
+            "cosine_steps": 0,
+            "final_rate": 1e-5,
+            # Outer steps before which the meta-gradient is of first order (MAML++).
+            "first_order_steps": 0,
             "clip_norm": 0.0,
             "validate_every": 100,
             "validation_episodes": 100,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from ml_collections import ConfigDict
 
-from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, UpdateRule, anil, boil, make_hypergradient
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, PerStepRates, UpdateRule, anil, boil, make_hypergradient
 from cml_tf.experiments.configuration import VECTORISED
 from cml_tf.learners import (
     GraphConvolutions,
@@ -19,7 +19,7 @@ from cml_tf.learners import (
     mlp_co_learner,
     sgc,
 )
-from cml_tf.objectives import CoLearner, ObjectiveTerm, QueryLoss, Reptile
+from cml_tf.objectives import CoLearner, MultiStepWeights, ObjectiveTerm, QueryLoss, Reptile, multi_step_terms
 from cml_tf.problems import Problem
 from cml_tf.trainer import Trainer
 
@@ -35,6 +35,7 @@ def build_trainer(
     keras.config.set_dtype_policy(config.learner.dtype_policy)
     learner = _learner(config, problem, input_shape, node_features)
     hypergradient = make_hypergradient(config.hypergradient)
+    until = config.objective.multi_step_until
     return Trainer(
         learner,
         GradientDescent(
@@ -42,12 +43,14 @@ def build_trainer(
         ),
         _terms(config, problem),
         problem,
-        optimizer=keras.optimizers.Adam(config.train.rate),
+        optimizer=keras.optimizers.Adam(_outer_rate(config)),
         clip_norm=config.train.clip_norm,
         task_chunk=config.train.task_chunk,
         vectorised=VECTORISED[config.train.vectorised],
         jit_compile=config.train.jit_compile,
         sharpness=config.train.sharpness,
+        first_order_steps=config.train.first_order_steps,
+        weights_at=MultiStepWeights(config.adaptation.steps, until) if until else None,
     )
 
 
@@ -93,15 +96,34 @@ def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:
     return conv4_co_learner(problem.outputs, config.learner.filters, normalisation, config.objective.co_learner_blocks)
 
 
+def _outer_rate(config: ConfigDict) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    settings = config.train
+    if not settings.cosine_steps:
+        return settings.rate
+    final = settings.final_rate / settings.rate
+    return keras.optimizers.schedules.CosineDecay(settings.rate, settings.cosine_steps, alpha=final)
+
+
 def _update_rule(config: ConfigDict) -> UpdateRule:
-    rule: UpdateRule = {"sgd": SGD, "meta_sgd": MetaSGD}[config.adaptation.rule](config.adaptation.rate)
-    return {"all": lambda rule: rule, "anil": anil, "boil": boil}[config.adaptation.partition](rule)
+    settings = config.adaptation
+    if settings.rule == "per_step_rates":
+        rule: UpdateRule = PerStepRates(settings.rate, settings.steps)
+    else:
+        rule = {"sgd": SGD, "meta_sgd": MetaSGD}[settings.rule](settings.rate)
+    return {"all": lambda rule: rule, "anil": anil, "boil": boil}[settings.partition](rule)
+
+
+def _outer_terms(config: ConfigDict, problem: Problem) -> list[ObjectiveTerm]:
+    if config.objective.outer == "reptile":
+        return [QueryLoss(problem, differentiated=False), Reptile()]
+    if config.objective.multi_step_until:
+        return multi_step_terms(problem, config.adaptation.steps)
+    return [QueryLoss(problem)]
 
 
 def _terms(config: ConfigDict, problem: Problem) -> list[ObjectiveTerm]:
     settings = config.objective
-    reptile = settings.outer == "reptile"
-    terms: list[ObjectiveTerm] = [QueryLoss(problem, differentiated=not reptile), *([Reptile()] if reptile else [])]
+    terms = _outer_terms(config, problem)
     if settings.co_learner == "none":
         return terms
     if settings.co_learner == "adapted":

@@ -2,16 +2,20 @@
 
 from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TaskReducer, TermLoss, mean_over_tasks
 from cml_tf.objectives.co_learner import CoLearner
+from cml_tf.objectives.multi_step import MultiStepWeights, StepLoss, multi_step_terms
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.reptile import Reptile
 
 __all__ = [
     "CoLearner",
+    "MultiStepWeights",
     "ObjectiveTerm",
     "QueryLoss",
     "Reptile",
+    "StepLoss",
     "TaskOutcome",
     "TaskReducer",
     "TermLoss",
     "mean_over_tasks",
+    "multi_step_terms",
 ]

@@ -62,7 +62,10 @@ class ObjectiveTerm(ABC):
     Attributes:
       variables: what the term meta-learns, made by `build`.
       constants: other variables that it reads and a checkpoint must hold (frozen layers).
+      reported: whether the term says anything about a model that is only looked at; others are left out of validation.
     """
+
+    reported: bool = True
 
     def __init__(self, name: str, weight: float = 1.0, trained: bool = True) -> None:
         self.name = name

@@ -115,7 +115,13 @@ def reptile(config):
     assert config.objective.outer == "reptile" and config.hypergradient == "first_order"
 
 
-CHECKS = (first_order, random_noise, cl, more_maml, sharp_maml, reptile)
+def maml_plus_plus(config):
+    settings = config.train
+    assert config.adaptation.rule == "per_step_rates" and config.adaptation.steps == 5
+    assert (config.objective.multi_step_until, settings.first_order_steps, settings.cosine_steps) == (1, 2, 4)
+
+
+CHECKS = (first_order, random_noise, cl, more_maml, sharp_maml, reptile, maml_plus_plus)
 CONTRASTS = {check.__name__: check for check in CHECKS}
 
 
@@ -128,6 +134,10 @@ def test_the_contrasts_build_and_make_steps(variant):
     config.train.meta_batch = 1
     trainer, before, after = steps_of(config)
     assert any(moved(before, after, "learner"))
+    if variant == "maml_plus_plus":
+        assert any(moved(before, after, "adaptation"))
+        rates = trainer.meta_step.optimizers[0].learning_rate
+        assert 1e-5 < float(rates) < 1e-3
     if variant == "random_noise":
         assert not any(moved(before, after, "co_learner")), "random noise is never updated"
     if variant in ("first_order", "sharp_maml", "reptile"):

@@ -112,6 +112,17 @@ BAD_COMBINATIONS = {
         "hypergradient": "first_order",
         "objective.co_learner": "adapted",
     },
+    "objective.multi_step_until must be 0 with objective.outer 'reptile'": {
+        "objective.outer": "reptile",
+        "hypergradient": "first_order",
+        "objective.multi_step_until": 3,
+    },
+    "adaptation.steps must be at least 1 with adaptation.rule 'per_step_rates'": {
+        "adaptation.rule": "per_step_rates",
+        "adaptation.steps": 0,
+    },
+    "adaptation.steps must be at least 2 with objective.multi_step_until": {"objective.multi_step_until": 3},
+    "train.final_rate must be at most train.rate": {"train.cosine_steps": 3, "train.final_rate": 0.1},
     "CL has two heads": {"objective.co_learner": "adapted", "objective.co_learners": 2},
 }
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, UpdateRule, anil, boil
+import numpy as np
+
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, PerStepRates, UpdateRule, anil, boil
 from cml_tf.episodes import Episode
 from cml_tf.learners import Learner
 from cml_tf.method import Method
-from cml_tf.objectives import ObjectiveTerm, QueryLoss
+from cml_tf.objectives import ObjectiveTerm, QueryLoss, multi_step_terms
 from cml_tf.problems import Classification, Problem
 from tests.helpers.models import (
     CONV_SHAPE,
@@ -49,6 +51,8 @@ UPDATE_RULES = {
     "anil_meta_sgd": RuleRow(lambda: anil(MetaSGD(RATE)), ("head",), ("head",)),
     "boil_sgd": RuleRow(lambda: boil(SGD(RATE)), ("extractor",)),
     "boil_meta_sgd": RuleRow(lambda: boil(MetaSGD(RATE)), ("extractor",), ("extractor",)),
+    "per_step_rates": RuleRow(lambda: PerStepRates(RATE, 2), ("extractor", "head"), ("extractor", "head")),
+    "anil_per_step_rates": RuleRow(lambda: anil(PerStepRates(RATE, 2)), ("head",), ("head",)),
     "a_rule_for_each": RuleRow(
         lambda: Partition(MetaSGD(RATE), MetaSGD(0.2)), ("extractor", "head"), ("extractor", "head")
     ),
@@ -73,11 +77,18 @@ def _both_heads(problem: Problem) -> list[ObjectiveTerm]:
     return [QueryLoss(problem), QueryLoss(problem, head=1, name="second_head", weight=0.7, prefix="second_")]
 
 
+def _multi_step(problem: Problem) -> list[ObjectiveTerm]:
+    last, first = multi_step_terms(problem, 2)
+    last.weight, first.weight = 0.8, 0.2
+    return [last, first, smooth_co_learner(problem)]
+
+
 TERMS = {
     "query_loss": _query_loss,
     "co_learner": _co_learner,
     "two_co_learners": _two_co_learners,
     "cl": _both_heads,
+    "multi_step": _multi_step,
 }
 
 
@@ -116,7 +127,8 @@ def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "ml
     for seed, term in enumerate(method.terms, start=10):
         randomise(term.variables, seed)
     for position, rates in enumerate(method.rule.meta_variables):
-        rates.assign(rates * (1.0 + 0.1 * (position + 1)))
+        spread = np.linspace(1.0, 1.2, np.size(rates)).reshape(rates.shape)
+        rates.assign(rates * (1.0 + 0.1 * (position + 1)) * spread)
     return method
 
 

@@ -1,0 +1,142 @@
+"""The multi-step loss: losses on the way, weights that move to the last step, and training that follows them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import SGD, GradientDescent, PerStepRates, make_hypergradient
+from cml_tf.meta_step import evaluate_losses, meta_gradient
+from cml_tf.method import Method
+from cml_tf.objectives import MultiStepWeights, QueryLoss, StepLoss, multi_step_terms
+from cml_tf.trainer import Trainer
+from tests.helpers.contract_tables import PROBLEM, RATE, make_episode, make_method
+from tests.helpers.models import smooth_mlp
+
+STEPS = 3
+
+
+def multi_step_method(hypergradient="reverse"):
+    rule = GradientDescent(PROBLEM, SGD(RATE), STEPS, make_hypergradient(hypergradient))
+    return Method(smooth_mlp(), rule, multi_step_terms(PROBLEM, STEPS))
+
+
+def at_step(method, steps):
+    return Method(method.learner, method.rule.with_steps(steps), [QueryLoss(PROBLEM)])
+
+
+@pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised", "first_order"])
+def test_each_term_is_the_loss_of_fewer_steps(float64, hypergradient):
+    method, episode = multi_step_method(hypergradient), make_episode()
+    found, metrics = evaluate_losses(method, episode)
+    assert set(metrics) == {"loss", "accuracy"}
+    for position, steps in enumerate((STEPS, 1, 2)):
+        alone = at_step(method, steps)
+        np.testing.assert_allclose(found[:, position], evaluate_losses(alone, episode)[0][:, 0], rtol=1e-10)
+        one = tf.one_hot(position, STEPS, dtype=tf.float64)
+        expected = meta_gradient(alone, episode, alone.weights()).gradients["learner"]
+        for received, wanted in zip(meta_gradient(method, episode, one).gradients["learner"], expected, strict=True):
+            np.testing.assert_allclose(received, wanted, rtol=1e-9, atol=1e-11)
+
+
+def test_weights_move_to_the_last_step():
+    weights = MultiStepWeights(5, until=100)
+    assert weights(0) == pytest.approx({"query_loss": 0.2, **{f"step_{step}_loss": 0.2 for step in range(1, 5)}})
+    assert weights(50) == pytest.approx({"query_loss": 0.6, **{f"step_{step}_loss": 0.1 for step in range(1, 5)}})
+    assert weights(99)["step_1_loss"] == pytest.approx(0.03 / 5), "not less than 3 % while weights move"
+    assert weights(100) == weights(10_000) == {"query_loss": 1.0, **{f"step_{step}_loss": 0.0 for step in range(1, 5)}}
+    for step in range(0, 120, 7):
+        assert sum(weights(step).values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("arguments", [(0, 1), (1, 0)])
+def test_weights_of_nothing_are_refused(arguments):
+    with pytest.raises(ValueError, match="must be at least 1, received"):
+        MultiStepWeights(*arguments)
+
+
+def test_a_step_that_is_not_made_is_refused():
+    rule = GradientDescent(PROBLEM, SGD(RATE), 2)
+    with pytest.raises(ValueError, match="the loss after step 2 needs more inner steps than that, received 2"):
+        evaluate_losses(Method(smooth_mlp(), rule, [QueryLoss(PROBLEM), StepLoss(PROBLEM, 2)]), make_episode())
+
+
+def trainer_of(weights_at=None, first_order_steps=0):
+    method = make_method("per_step_rates", "multi_step")
+    arguments = {"weights_at": weights_at, "first_order_steps": first_order_steps}
+    return Trainer(method.learner, method.rule, method.terms, PROBLEM, **arguments)
+
+
+class Recorder:
+    """Stands for the compiled step, and keeps what it was asked."""
+
+    def __init__(self, trainer):
+        self.step, self.method, self.asked = trainer.meta_step, trainer.method, []
+        self.optimizers = trainer.meta_step.optimizers
+
+    def __call__(self, episode, first_order):
+        self.asked.append((first_order, [term.weight for term in self.method.terms[:2]]))
+        return self.step(episode, first_order)
+
+
+def test_the_trainer_follows_the_schedules_and_traces_each_order_once():
+    trainer = trainer_of(MultiStepWeights(2, until=4), first_order_steps=2)
+    compiled = trainer.meta_step
+    trainer.meta_step = Recorder(trainer)
+    trainer.fit([make_episode(seed=seed) for seed in range(5)], 5, verbose=0)
+    asked = trainer.meta_step.asked
+    assert [first_order for first_order, _ in asked] == [True, True, False, False, False]
+    np.testing.assert_allclose(
+        [weights for _, weights in asked], [[0.5, 0.5], [0.625, 0.375], [0.75, 0.25], [0.875, 0.125], [1, 0]]
+    )
+    assert compiled.traces == 2
+
+
+def test_an_interrupted_training_goes_on_as_if_it_had_not_been():
+    episodes = [make_episode(seed=seed) for seed in range(6)]
+    states = []
+    for stops in ((6,), (1, 6), (3, 6)):
+        state = None
+        for stop in stops:
+            tf.keras.backend.clear_session()
+            trainer = trainer_of(MultiStepWeights(2, until=5), first_order_steps=2)
+            if state:
+                trainer.restore(*state)
+            trainer.fit(episodes, stop, verbose=0)
+            state = trainer.state()
+        states.append(state[0])
+    for other in states[1:]:
+        for name, value in states[0].items():
+            np.testing.assert_array_equal(value, other[name], err_msg=name)
+
+
+def test_first_order_steps_have_the_first_order_gradient(float64):
+    method, episode = make_method("per_step_rates"), make_episode()
+    received = meta_gradient(method.of_first_order(), episode, method.weights()).gradients
+    method.rule.hypergradient = make_hypergradient("first_order")
+    expected = meta_gradient(method, episode, method.weights()).gradients
+    for group in expected:
+        for left, right in zip(received[group], expected[group], strict=True):
+            np.testing.assert_array_equal(left, right)
+
+
+def test_more_steps_than_rates_go_on_with_the_last_rate(float64):
+    method, episode = make_method("per_step_rates", "query_loss", steps=2), make_episode()
+    for rates in method.rule.meta_variables:
+        rates.assign([0.2, 0.4])
+    two, five = (Method(method.learner, method.rule.with_steps(steps), method.terms) for steps in (2, 5))
+    plain = GradientDescent(PROBLEM, SGD(0.4), 3)
+    task = tf.nest.map_structure(lambda tensor: tensor[0], episode)
+    initial = two.rule.initial(two.learner)
+    after_two = two.outcome(initial, task).adapted
+    expected = plain.adapt(two.learner, initial._replace(parameters=after_two.parameters, meta=()), task.support, ())
+    received = five.outcome(initial, task).adapted
+    for left, right in zip(tf.nest.flatten(received.parameters), tf.nest.flatten(expected.parameters), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [((0.0, 1), "rate must be positive"), ((0.1, 0), "at least 1 step")])
+def test_rates_for_nothing_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        PerStepRates(*arguments)
