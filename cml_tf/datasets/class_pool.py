@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from mmap import mmap
 
 import numpy as np
 import tensorflow as tf
@@ -73,12 +75,28 @@ class ClassPool:
             resident = self.tensor
             return lambda positions: tf.gather(resident, positions)
         images = self.images
+        # A part of a mapped file does not say where in the file it begins.
+        take: Callable[[np.ndarray], np.ndarray] = images.__getitem__
+        if isinstance(images, np.memmap) and isinstance(images.base, mmap):
+            take = partial(_read_rows, images)
 
         def read(positions: tf.Tensor) -> tf.Tensor:
-            found = tf.numpy_function(lambda rows: images[rows], [positions], tf.uint8, stateful=False)
+            found = tf.numpy_function(take, [positions], tf.uint8, stateful=False)
             return tf.ensure_shape(found, [positions.shape[0], *images.shape[1:]])
 
         return read
+
+
+def _read_rows(images: np.memmap, rows: np.ndarray) -> np.ndarray:
+    """The same as `images[rows]`, by reading: touching a mapped page would fetch, and keep mapped, much around it."""
+    found = np.empty((len(rows), *images.shape[1:]), np.uint8)
+    size = images[:1].nbytes
+    with open(str(images.filename), "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for place, row in zip(found, rows, strict=True):
+            if os.preadv(file.fileno(), [place.data], images.offset + int(row) * size) != size:
+                raise OSError(f"{images.filename} ended before image {row}; it was changed while in use.")
+    return found
 
 
 def pool_fingerprint(class_names: Sequence[str], counts: Sequence[int] | np.ndarray, images: np.ndarray) -> str:

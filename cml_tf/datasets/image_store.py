@@ -98,8 +98,10 @@ class StoredImages:
             raise self._unwritable(error) from error
         try:
             self._write(made, names, pictures())
-            shutil.rmtree(self.folder, ignore_errors=True)
-            os.replace(made, self.folder)
+            # Another process may have been faster; it made the same.
+            if self.read() is None:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                os.replace(made, self.folder)
         except OSError as error:
             raise self._unwritable(error) from error
         finally:

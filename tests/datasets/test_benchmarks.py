@@ -14,7 +14,7 @@ from cml_tf.datasets.benchmarks import BENCHMARKS, Archive
 from cml_tf.datasets.class_splits import class_splits
 from cml_tf.datasets.preprocessing import decode_and_resize, resize
 from tests.helpers import benchmark_files
-from tests.helpers.benchmark_files import ARCHIVES, IMAGES, classes_of, expect_counts, picture, write_benchmark
+from tests.helpers.benchmark_files import IMAGES, classes_of, expect_counts, picture, write_benchmark
 
 SMALL_ONES = ("cifar_fs", "fc100", "vgg_flower", "gtsrb", "svhn")
 # The number of classes of each split as the papers state them.
@@ -85,7 +85,11 @@ def expected(content: np.ndarray | bytes, size: tuple[int, int]) -> np.ndarray:
     return resize(tf.constant(content), size).numpy()
 
 
-@pytest.mark.parametrize("name", ARCHIVES)
+def slow(*names: str) -> list:
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", ["aircraft", "gtsrb", "mini_imagenet", *slow("cub", "tiered_imagenet")])
 def test_published_archives(name, miniature):
     dataset = load_dataset(name, str(miniature(name)))
     assert dataset.name == name and dataset.input_shape == (*((32, 32) if name == "gtsrb" else (84, 84)), 3)
@@ -158,7 +162,7 @@ def unpack(name: str, folder: Path) -> None:
         (folder / place).write_bytes(content)
 
 
-@pytest.mark.parametrize("name", ["mini_imagenet", "gtsrb"])
+@pytest.mark.parametrize("name", ["gtsrb", *slow("mini_imagenet")])
 def test_unpacked_files_are_the_same_and_changes_are_noticed(name, miniature, tmp_path):
     packed = load_dataset(name, str(miniature(name)))
     folder = tmp_path / "unpacked"

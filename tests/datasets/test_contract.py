@@ -21,7 +21,7 @@ WAYS = {"sinusoid": None, "glyphs": 5, "omniglot": 2, "image_folder": 2, **GRAPH
 # Which nobody trains on.
 TEST_ONLY = ("gtsrb", "svhn")
 # One of each kind; the others differ from these in their files alone (test_benchmarks.py).
-KINDS = ("cifar_fs", "mini_imagenet", "gtsrb")
+KINDS = ("cifar_fs", "gtsrb")
 CHECKED = tuple(name for name in DATASETS if name not in BENCHMARKS or name in KINDS)
 SHOTS, QUERIES = 1, 2
 

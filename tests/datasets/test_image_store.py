@@ -83,6 +83,19 @@ def test_episodes_from_the_file_are_those_from_memory(monkeypatch):
     assert mapped.batches(5, 4).element_spec == resident.batches(5, 4).element_spec
 
 
+def test_a_part_of_a_file_and_a_file_cut_short(monkeypatch):
+    monkeypatch.setattr(class_pool, "RESIDENT_BYTES", 0)
+    pool = stored().build(pictures)["train"]
+    part = ClassPool(("b",), pool.counts[1:], pool.images[4:])
+    np.testing.assert_array_equal(part.gatherer()(tf.constant([2, 0], tf.int64)), pool.images[[6, 4]])
+    path = stored().folder / "train.npy"
+    content = path.read_bytes()
+    path.with_name("other").write_bytes(content[:-1])
+    path.with_name("other").replace(path)
+    with pytest.raises(OSError, match="ended before image 8; it was changed while in use"):
+        pool.gatherer()(tf.constant([0, 8], tf.int64))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -109,6 +122,23 @@ def test_changed_pixels_are_found_by_looking():
     path.write_bytes(content)
     assert not is_undamaged(stored().read()["test"])
     assert is_undamaged(stored().read()["train"])
+
+
+def test_of_two_processes_at_once_the_faster_one_wins():
+    calls = []
+
+    def overtaken():
+        calls.append(1)
+        if len(calls) == 2:
+            stored().build(pictures)
+            inodes.append((stored().folder / "train.npy").stat().st_ino)
+        yield from pictures()
+
+    inodes: list[int] = []
+    pools = stored().build(overtaken)
+    assert is_undamaged(pools["train"])
+    assert [(stored().folder / "train.npy").stat().st_ino] == inodes
+    assert list(cache_directory().iterdir()) == [stored().folder]
 
 
 def test_an_interruption_leaves_nothing_behind():
