@@ -299,3 +299,18 @@ def test_every_benchmark_has_a_size_of_the_literature():
         if isinstance(benchmark.source, Archive):
             kind, checksum = benchmark.source.checksum
             assert len(checksum) == {"md5": 32, "sha256": 64}[kind]
+
+
+def test_the_document_says_what_the_split_files_say():
+    rows = {}
+    for line in (Path(__file__).resolve().parents[2] / "docs/DATASETS.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+        if line.startswith("| `"):
+            rows[cells[0].strip("`")] = cells[1:]
+    assert list(rows) == list(BENCHMARKS)
+    for name, (classes, images, size, *_) in rows.items():
+        split = class_splits(name)
+        counts = [len(names) for names in split.classes.values()]
+        assert classes.removeprefix("test only: ") == " / ".join(map(str, counts))
+        assert images.removesuffix(" in all") == " / ".join(f"{count:,}" for count in split.images.values())
+        assert size == "{}x{}".format(*BENCHMARKS[name].image_size)
