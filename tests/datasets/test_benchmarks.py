@@ -221,6 +221,31 @@ def test_damaged_files_of_tensorflow_datasets_are_refused(miniature, empty_cache
         load_dataset("cifar_fs", str(folder))
 
 
+class Unprepared:
+    """A builder of TensorFlow Datasets that nobody has prepared, and whose download would retry for minutes."""
+
+    def is_prepared(self):
+        return False
+
+    def download_and_prepare(self):
+        raise AssertionError("downloaded")
+
+
+def test_offline_the_download_is_not_even_tried(empty_cache, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    asked = []
+
+    def offline(host):
+        asked.append(host)
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(tfds, "builder", lambda name: Unprepared())
+    monkeypatch.setattr("cml_tf.datasets.published_sets.check_online", offline)
+    with pytest.raises(DatasetError, match=r"svhn_cropped:3.1.0 cannot be had .* go online.*no route to host"):
+        load_dataset("svhn")
+    assert asked == ["ufldl.stanford.edu"]
+
+
 def test_offline_without_root_the_error_says_what_to_do(empty_cache, monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
 
