@@ -1,6 +1,7 @@
 """Scores a run: `python -m cml_tf.evaluate --workdir=DIR [--episodes=600 --steps=S --readout=... --compare=OTHER]`.
 
-Prints a table, and one JSON object as the last line.
+With --dataset=NAME [--root=DIR] the run is scored on another dataset than it was trained on. Prints a table, and one
+JSON object as the last line.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ _COMPARE = flags.DEFINE_string(
 _SINGLE_QUERIES = flags.DEFINE_bool(
     "single_queries", False, "Predict every query alone, as for a client who asks about one example."
 )
+_DATASET = flags.DEFINE_string(
+    "dataset", "", "Another dataset of images to score on, with the ways and shots of the run; the run's by default."
+)
+_ROOT = flags.DEFINE_string("root", "", "Folder with the files of that other dataset.")
 
 
 def main(arguments: list[str]) -> None:
@@ -56,6 +61,8 @@ def _evaluate(workdir: Path) -> Evaluation:
             _READOUT.value,
             _CHECKPOINT.value,
             _SINGLE_QUERIES.value,
+            _DATASET.value,
+            _ROOT.value,
         )
     except ValueError as error:
         raise RunError(f"{workdir}: {error}") from error
@@ -64,6 +71,8 @@ def _evaluate(workdir: Path) -> Evaluation:
 def _summary(results: list[Evaluation], difference: PairedDifference | None) -> dict[str, object]:
     summary: dict[str, object] = {**results[0].as_json(), "split": _SPLIT.value, "readout": _READOUT.value}
     summary["single_queries"] = _SINGLE_QUERIES.value
+    if _DATASET.value:
+        summary["dataset"] = _DATASET.value
     if difference is not None:
         summary["compared"] = results[1].as_json()
         summary["difference"] = {"mean": difference.mean, "ci95": difference.ci95, "episodes": difference.episodes}
@@ -72,7 +81,10 @@ def _summary(results: list[Evaluation], difference: PairedDifference | None) -> 
 
 def _table(runs: list[Path], results: list[Evaluation], difference: PairedDifference | None) -> Table:
     first = results[0]
-    table = Table(title=f"{_SPLIT.value}, {first.episodes} episodes, seed {first.seed}, readout {_READOUT.value}")
+    of_dataset = f" of {_DATASET.value}" if _DATASET.value else ""
+    table = Table(
+        title=f"{_SPLIT.value}{of_dataset}, {first.episodes} episodes, seed {first.seed}, readout {_READOUT.value}"
+    )
     table.add_column("run", overflow="fold")
     table.add_column(f"{first.metric}", justify="right")
     table.add_column("95 % interval over episodes", justify="right")

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from tests.helpers.drawn_images import drawings, write_zip
 from tests.helpers.programs import run_program, run_programs
 from tests.helpers.run_folders import snapshot
 
@@ -43,6 +44,9 @@ def folder(tmp_path_factory):
         "from ml_collections import ConfigDict\n\n\ndef get_config():\n    return ConfigDict({'learning_rate': 0.1})\n"
     )
     (folder / "broken.py").write_text("def get_config(:\n")
+    (folder / "omniglot").mkdir()
+    write_zip(folder / "omniglot" / "images_background.zip", drawings({"Braille": 3, "Hebrew": 3}, count=4))
+    write_zip(folder / "omniglot" / "images_evaluation.zip", drawings({"Tengwar": 3}, count=4))
     (folder / "raising.py").write_text("import a_module_that_nobody_has\n")
     (folder / "empty.py").write_text("")
     return folder
@@ -117,6 +121,13 @@ EVALUATE_ERRORS = {
     ),
     "a comparison on other episodes": (["--workdir={}/cml", "--compare={}/other_data"], "the same episodes"),
     "a comparison on other data": (["--workdir={}/cml", "--compare={}/glyphs"], "the same episodes"),
+    "another dataset for a regressor": (["--workdir={}/cml", "--dataset=glyphs"], "where both have images"),
+    "another dataset that there is not": (["--workdir={}/glyphs", "--dataset=mnist"], "received 'glyphs' and 'mnist'"),
+    "another dataset that is not there": (
+        ["--workdir={}/glyphs", "--dataset=cub", "--root={}/nowhere"],
+        "nowhere is none",
+    ),
+    "a root without its dataset": (["--workdir={}/glyphs", "--root={}/nowhere"], "must be named too"),
     "a comparison with nothing": (["--workdir={}/cml", "--compare={}/nowhere"], "holds no run"),
 }
 
@@ -182,6 +193,7 @@ def evaluations(folder):
         "cl co_learner": [f"--workdir={folder / 'cl'}", "--readout=co_learner"],
         "cl co_learner_theta_adapted": [f"--workdir={folder / 'cl'}", "--readout=co_learner_theta_adapted"],
         "glyphs": [f"--workdir={folder / 'glyphs'}"],
+        "omniglot": [f"--workdir={folder / 'glyphs'}", "--dataset=omniglot", f"--root={folder / 'omniglot'}"],
     }
     before = snapshot(folder)
     results = dict(zip(calls, run_programs([[EVALUATE, *flags] for flags in calls.values()]), strict=True))
@@ -201,6 +213,9 @@ def test_the_last_line_is_one_json_object(evaluations):
     assert f"{summary['mean']:.4f}" in table and f"± {summary['ci95']:.4f}" in table
     glyphs, _ = evaluations["glyphs"]
     assert glyphs["metric"] == "accuracy" and 0 <= glyphs["mean"] <= 1
+    other, out = evaluations["omniglot"]
+    assert set(other) == set(glyphs) | {"dataset"} and other["dataset"] == "omniglot"
+    assert other["manifest_hash"] != glyphs["manifest_hash"] and "test of omniglot, 4 episodes" in out
 
 
 def test_evaluation_gives_the_same_numbers_twice(evaluations):

@@ -1,11 +1,13 @@
-"""Images by class, held in memory as bytes, and the classification episodes that are drawn from them."""
+"""Images by class, as bytes in memory or mapped from a file, and the classification episodes drawn from them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from mmap import mmap
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +16,10 @@ from cml_tf.datasets.base import SPLITS, FewShotDataset, digest
 from cml_tf.datasets.class_source import ClassSource
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.preprocessing import scale
+
+# Pools up to this size are copied into memory as a whole; of larger ones an episode's images are read from the file.
+RESIDENT_BYTES = 1 << 30
+_HASHED_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,11 +30,14 @@ class ClassPool:
       class_names: names, all different.
       counts: how many images each class has, int64 `[classes]`, each at least one.
       images: uint8 `[sum(counts), height, width, channels]`; the images of class 0 come first, then those of class 1.
+        May be mapped from a file.
+      known_fingerprint: what `fingerprint` would find out by reading all images, where that was written down before.
     """
 
     class_names: tuple[str, ...]
     counts: np.ndarray
     images: np.ndarray
+    known_fingerprint: str = ""
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -54,10 +63,50 @@ class ClassPool:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over names, counts, shape and pixels."""
-        header = digest([list(self.class_names), np.asarray(self.counts).tolist(), list(self.images.shape)])
-        content = hashlib.sha256(header.encode())
-        content.update(np.ascontiguousarray(self.images).data)
-        return content.hexdigest()
+        return self.known_fingerprint or pool_fingerprint(self.class_names, self.counts, self.images)
+
+    def gatherer(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """What gives the images at some positions: int64 `[examples]` -> uint8 `[examples, height, width, channels]`.
+
+        It works eagerly and in a tf.data pipeline of this process. Pools of more than `RESIDENT_BYTES` are read where
+        they are, so that their size is bounded by the disk, not by the memory.
+        """
+        if self.images.nbytes <= RESIDENT_BYTES:
+            resident = self.tensor
+            return lambda positions: tf.gather(resident, positions)
+        images = self.images
+        # A part of a mapped file does not say where in the file it begins.
+        take: Callable[[np.ndarray], np.ndarray] = images.__getitem__
+        if isinstance(images, np.memmap) and isinstance(images.base, mmap):
+            take = partial(_read_rows, images)
+
+        def read(positions: tf.Tensor) -> tf.Tensor:
+            found = tf.numpy_function(take, [positions], tf.uint8, stateful=False)
+            return tf.ensure_shape(found, [positions.shape[0], *images.shape[1:]])
+
+        return read
+
+
+def _read_rows(images: np.memmap, rows: np.ndarray) -> np.ndarray:
+    """The same as `images[rows]`, by reading: touching a mapped page would fetch, and keep mapped, much around it."""
+    found = np.empty((len(rows), *images.shape[1:]), np.uint8)
+    size = images[:1].nbytes
+    with open(str(images.filename), "rb", buffering=0) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+        for place, row in zip(found, rows, strict=True):
+            if os.preadv(file.fileno(), [place.data], images.offset + int(row) * size) != size:
+                raise OSError(f"{images.filename} ended before image {row}; it was changed while in use.")
+    return found
+
+
+def pool_fingerprint(class_names: Sequence[str], counts: Sequence[int] | np.ndarray, images: np.ndarray) -> str:
+    """SHA-256 over names, counts, shape and pixels of a pool."""
+    header = digest([list(class_names), np.asarray(counts).tolist(), list(images.shape)])
+    content = hashlib.sha256(header.encode())
+    step = max(1, _HASHED_BYTES // max(1, images[:1].nbytes))
+    for start in range(0, len(images), step):
+        content.update(np.ascontiguousarray(images[start : start + step]).data)
+    return content.hexdigest()
 
 
 class ClassPoolSource(ClassSource):
@@ -65,7 +114,7 @@ class ClassPoolSource(ClassSource):
 
     def __init__(self, pool: ClassPool, split: str, *, ways: int, shots: int, queries: int, seed: int) -> None:
         """See `FewShotDataset.episodes`."""
-        self._images = pool.tensor
+        self._gather = pool.gatherer()
         super().__init__(
             class_names=pool.class_names,
             counts=pool.counts,
@@ -78,12 +127,12 @@ class ClassPoolSource(ClassSource):
         )
 
     def _inputs(self, positions: tf.Tensor) -> tf.Tensor:
-        return scale(tf.gather(self._images, positions))
+        return scale(self._gather(positions))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageDataset(FewShotDataset):
-    """Images by class in three splits, no class in two of them.
+    """Images by class in up to three splits, no class in two of them.
 
     Attributes:
       pools: the images of each split, all of one shape.
@@ -107,18 +156,19 @@ class ImageDataset(FewShotDataset):
                     )
 
     @classmethod
-    def from_pools(cls, name: str, pools: Mapping[str, ClassPool]) -> ImageDataset:
-        """A dataset over `pools`, one for each of train, validation and test."""
-        missing = [split for split in SPLITS if split not in pools]
+    def from_pools(cls, name: str, pools: Mapping[str, ClassPool], splits: Sequence[str] = SPLITS) -> ImageDataset:
+        """A dataset over `pools`, one for each of `splits`: train, validation and test unless it is to test on only."""
+        missing = [split for split in splits if split not in pools]
         if missing:
-            raise DatasetError(f"pools must hold train, validation and test; missing: {', '.join(missing)}.")
-        shape = tuple(int(size) for size in pools["train"].images.shape[1:])
+            raise DatasetError(f"pools must hold {', '.join(splits)}; missing: {', '.join(missing)}.")
+        shape = tuple(int(size) for size in pools[splits[0]].images.shape[1:])
         return cls(
             name=name,
             problem_kind="classification",
             input_shape=shape,
             value_range=(0.0, 1.0),
-            pools={split: pools[split] for split in SPLITS},
+            splits=tuple(splits),
+            pools={split: pools[split] for split in splits},
         )
 
     def episodes(self, split: str, *, ways: int | None = None, shots: int, queries: int, seed: int) -> ClassPoolSource:

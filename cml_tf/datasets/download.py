@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import socket
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import getproxies
 
 import requests
 
@@ -76,6 +78,16 @@ def download(remote: Remote, path: Path) -> Path:
         ) from error
     _LOG.info("downloaded %s: %d bytes, SHA-256 %s", remote.url, len(content), found)
     return path
+
+
+def check_online(host: str) -> None:
+    """Fails within seconds where a downloader would retry for minutes; behind a proxy only that can tell.
+
+    Raises:
+      OSError: if the host cannot be reached.
+    """
+    if not getproxies():
+        socket.create_connection((host, 443), timeout=10).close()
 
 
 def sha256(path: Path) -> str:

@@ -19,18 +19,17 @@ at least one. Training classes are used in four rotations by 0, 90, 180 and 270 
 from __future__ import annotations
 
 import logging
-import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from urllib.request import getproxies
 
 import numpy as np
 import tensorflow as tf
 
 from cml_tf.datasets.cache import cached_arrays
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
+from cml_tf.datasets.download import check_online
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_files import decode_contents
 from cml_tf.datasets.omniglot_files import DrawingSet, open_drawings
@@ -150,7 +149,7 @@ def _download(split: str) -> dict[str, np.ndarray]:
 
         builder = tfds.builder("omniglot")
         if not builder.is_prepared():
-            _check_online()
+            check_online(_HOST)
             builder.download_and_prepare()
         # Undecoded, so that drawings pass through the same preprocessing wherever they come from.
         dataset = builder.as_dataset(split=split, decoders={"image": tfds.decode.SkipDecoding()}, shuffle_files=False)
@@ -169,12 +168,6 @@ def _download(split: str) -> dict[str, np.ndarray]:
     ]
     order = sorted(range(len(names)), key=names.__getitem__)
     return _arrays([names[i] for i in order], [examples[i]["image"] for i in order], [names[i] for i in order])
-
-
-def _check_online() -> None:
-    """Fails within seconds where the downloader would retry for minutes; behind a proxy only that can tell."""
-    if not getproxies():
-        socket.create_connection((_HOST, 443), timeout=10).close()
 
 
 def _arrays(characters: Sequence[str], contents: Sequence[bytes], files: Sequence[str]) -> dict[str, np.ndarray]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from cml_tf.datasets.base import FewShotDataset
+from cml_tf.datasets.benchmarks import BENCHMARKS, load_benchmark
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.glyphs import load_glyphs
 from cml_tf.datasets.graph_npz import load_amazon_computer, load_cora_full
@@ -26,6 +28,7 @@ _LOADERS: dict[str, Callable[..., FewShotDataset]] = {
     "amazon_computer": load_amazon_computer,
     "cora_full": load_cora_full,
     "graph": load_own_graph,
+    **{name: partial(load_benchmark, name) for name in BENCHMARKS},
 }
 
 DATASETS = tuple(_LOADERS)
@@ -37,9 +40,11 @@ def load_dataset(name: str, root: str = "", **options: Any) -> FewShotDataset:
     Args:
       name: "sinusoid" and "glyphs" need no files; "omniglot" takes those under `root` or else downloads them, and so
         do the graphs "cora", "citeseer", "amazon_computer" and "cora_full"; "image_folder" reads a class-per-folder
-        tree of your own under `root`, and "graph" a graph of your own.
+        tree of your own under `root`, and "graph" a graph of your own. The image
+        benchmarks (`cml_tf.datasets.benchmarks`) take published archives under `root`, once.
       root: folder with the files of the dataset, empty for none.
-      **options: of the dataset itself; `image_folder` takes `image_size=(height, width)` and `channels=1 | 3`, all
+      **options: of the dataset itself; `image_folder` takes `image_size=(height, width)` and `channels=1 | 3`, the
+        image benchmarks take `image_size`, all
         graphs take `classes=(train, validation, test)`, `class_seed` and `hops`, and `graph` `normalise_features` too.
 
     Raises:

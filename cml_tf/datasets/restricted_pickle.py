@@ -30,6 +30,8 @@ ADMITTED: dict[tuple[str, str], Any] = {
     ("collections", "defaultdict"): collections.defaultdict,
     ("__builtin__", "list"): builtins.list,
     ("builtins", "list"): builtins.list,
+    # How Python 3 writes bytes where Python 2 is to read them.
+    ("_codecs", "encode"): lambda text, encoding: text.encode({"latin1": "latin1"}[encoding]),
 }
 # What damaged bytes make the unpickler, NumPy and SciPy raise, depending on where the damage is.
 DAMAGE = (
@@ -65,11 +67,17 @@ def load_pickle(path: Path) -> Any:
     """
     try:
         content = path.read_bytes()
-        return _Restricted(io.BytesIO(content), encoding="latin1").load()
-    except DatasetError as error:
-        raise DatasetError(f"{path} is refused: {error}; get the file from its source again.") from error
     except OSError as error:
         raise DatasetError(f"{path} cannot be read ({error.strerror}); check the folder.") from error
+    return load_pickle_content(content, str(path))
+
+
+def load_pickle_content(content: bytes, name: str) -> Any:
+    """The same of bytes that were read already; `name` says in errors where."""
+    try:
+        return _Restricted(io.BytesIO(content), encoding="latin1").load()
+    except DatasetError as error:
+        raise DatasetError(f"{name} is refused: {error}; get the file from its source again.") from error
     except DAMAGE as error:
         # The text may quote the damaged bytes, line ends among them.
-        raise DatasetError(f"{path} is damaged ({type(error).__name__}: {str(error)!r}); get it again.") from error
+        raise DatasetError(f"{name} is damaged ({type(error).__name__}: {str(error)!r}); get it again.") from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cml_tf.datasets.benchmarks import BENCHMARKS
+
 # What episodes are made of, by dataset, and what a learner can read.
 EXAMPLES = {
     "sinusoid": "numbers",
@@ -16,6 +18,7 @@ EXAMPLES = {
     "amazon_computer": "nodes",
     "cora_full": "nodes",
     "graph": "nodes",
+    **dict.fromkeys(BENCHMARKS, "images"),
 }
 LEARNERS = {"mlp": ("numbers", "images"), "conv4": ("images",), "gcn": ("nodes",), "sgc": ("nodes",)}
 # Keys that only some learners have, with the value that they must keep for the others.

@@ -101,6 +101,7 @@ class Experiment:
         )
 
     def _describe(self) -> Data:
+        self.dataset.check_split("train")
         # All splits are tried now: a test set that is too small should not come to light after the training.
         sources = {split: self.episodes(split) for split in self.dataset.splits}
         regression = self.dataset.problem_kind == "regression"

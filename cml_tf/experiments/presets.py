@@ -41,6 +41,19 @@ def omniglot(ways: int, shots: int, method: str, variant: str = "") -> ConfigDic
     return _images("omniglot", ways, shots, method, variant)
 
 
+def benchmark(name: str, ways: int, shots: int, method: str, variant: str = "") -> ConfigDict:
+    """An image benchmark (paper 4.2, A.1): conv4, one inner step at 0.5, gamma 1, 30,000 outer steps.
+
+    Args:
+      name: of `cml_tf.datasets.benchmarks`.
+      ways: classes an episode.
+      shots: support images a class.
+      method: "maml" or "cml".
+      variant: as above.
+    """
+    return _images(name, ways, shots, method, variant, rate=0.5)
+
+
 def nodes(name: str, ways: int, shots: int, method: str, variant: str = "") -> ConfigDict:
     """Nodes of a graph (paper 4.3, A.2): GCN 16-16, 20 inner steps at 0.05, gamma 0.2, one episode an outer step.
 
@@ -59,13 +72,13 @@ def nodes(name: str, ways: int, shots: int, method: str, variant: str = "") -> C
     return _finish(config, method, variant)
 
 
-def _images(name: str, ways: int, shots: int, method: str, variant: str) -> ConfigDict:
+def _images(name: str, ways: int, shots: int, method: str, variant: str, rate: float = 0.4) -> ConfigDict:
     config = default_config()
     with config.unlocked():
         # Glyphs and Omniglot have 20 examples a class or more: shots and queries must share them.
         config.dataset.update({"name": name, "ways": ways, "shots": shots, "queries": 15})
         config.learner.name = "conv4"
-        config.adaptation.rate = 0.4
+        config.adaptation.rate = rate
         config.train.update({"steps": 30000, "validate_every": 100})
     return _finish(config, method, variant)
 

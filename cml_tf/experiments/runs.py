@@ -16,6 +16,7 @@ from cml_tf.callbacks.run import Checkpoints, MetricsFile, StopOnInterrupt
 from cml_tf.checkpoints import CheckpointError, read_checkpoint
 from cml_tf.evaluator import Evaluation, Evaluator
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
+from cml_tf.experiments.cross_domain import episodes_of
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
 from cml_tf.files import write_json
 from cml_tf.method import Method
@@ -109,6 +110,8 @@ def evaluate_run(
     readout: str = "learner",
     checkpoint: str = "best",
     single_queries: bool = False,
+    dataset: str = "",
+    root: str = "",
 ) -> Evaluation:
     """Scores a run on the first episodes of a split, which are the same for every run on the same data.
 
@@ -120,17 +123,22 @@ def evaluate_run(
       readout: see `cml_tf.models.readouts`.
       checkpoint: `best` or `latest`.
       single_queries: whether every query is predicted alone, as for a client who asks about one example.
+      dataset: another dataset to score on (`cml_tf.experiments.cross_domain`); that of the run when empty.
+      root: folder with the files of that other dataset.
 
     Raises:
       RunError, CheckpointError, DatasetError, ValueError: for whatever cannot be had as asked.
     """
+    if root and not dataset:
+        raise RunError(f"root belongs to another dataset, which must be named too, received only root {root!r}.")
     experiment = load_run(workdir, checkpoint)
     method = evaluation_method(experiment, steps, readout)
     if single_queries:
         method = Method(method.learner, SingleQueries(method.rule), method.terms)
     evaluator = Evaluator(method, experiment.problem.metric)
     config = experiment.config
-    return evaluator.evaluate(experiment.episodes(split), episodes or config.eval.episodes, config.eval.seed)
+    source = episodes_of(experiment, dataset, root, split) if dataset else experiment.episodes(split)
+    return evaluator.evaluate(source, episodes or config.eval.episodes, config.eval.seed)
 
 
 def evaluation_method(experiment: Experiment, steps: int | None = None, readout: str = "learner") -> Method:

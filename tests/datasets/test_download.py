@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from cml_tf.datasets import DatasetError, graph_npz, load_dataset, planetoid
+from cml_tf.datasets import download as download_module
 from cml_tf.datasets.cache import cache_directory
-from cml_tf.datasets.download import Remote, download
+from cml_tf.datasets.download import Remote, check_online, download
 from tests.helpers.graph_files import write_npz_graph, write_planetoid
 
 CONTENT = b"what is up there\n"
@@ -105,3 +106,16 @@ def test_amazon_computer_is_downloaded_and_checked_by_its_git_identifier(server,
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     monkeypatch.setitem(graph_npz.GIT_BLOBS, name, blob)
     assert load_dataset("amazon_computer").graph.nodes == 13752
+
+
+def test_no_answer_is_noticed_unless_a_proxy_stands_in_between(monkeypatch):
+    def refused(address, timeout):
+        assert address == ("example.test", 443) and timeout <= 10
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(download_module.socket, "create_connection", refused)
+    monkeypatch.setattr(download_module, "getproxies", dict)
+    with pytest.raises(OSError):
+        check_online("example.test")
+    monkeypatch.setattr(download_module, "getproxies", lambda: {"https": "proxy"})
+    check_online("example.test")

@@ -73,6 +73,15 @@ def test_neither_builtins_nor_other_names_of_numpy_and_scipy_are_admitted(tmp_pa
         load_pickle(path)
 
 
+def test_bytes_for_python_2_are_read_and_no_other_codec_is_run(tmp_path):
+    path = written(tmp_path / "file", np.arange(5, dtype=np.uint8), 2)
+    assert b"_codecs" in path.read_bytes()
+    np.testing.assert_array_equal(load_pickle(path), np.arange(5))
+    path.write_bytes(path.read_bytes().replace(b"latin1", b"punycode"[:6]))
+    with pytest.raises(DatasetError, match="is damaged"):
+        load_pickle(path)
+
+
 def test_attributes_of_admitted_names_cannot_be_reached(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"\x80\x04\x8c\x05numpy\x8c\x11ndarray.__class__\x93.")

@@ -17,11 +17,12 @@ from cml_tf.experiments.experiment import build_experiment
 from cml_tf.files import write_json
 from cml_tf.learners.learner import count_parameters
 from cml_tf.problems import Classification
-from tests.helpers.small_configs import IMAGE_SHAPE, NODE_FEATURES, load_config, trainer_of
+from tests.helpers.small_configs import IMAGE_SHAPE, IMAGE_SHAPES, NODE_FEATURES, load_config, trainer_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")
-NAME = re.compile(r"(?P<data>[a-z_]+?)(?:_(?P<ways>\d+)way)?_(?P<shots>\d+)shot_(?P<method>maml|cml)\.py")
+BENCHMARKS = ("mini_imagenet", "tiered_imagenet", "cifar_fs", "fc100", "vgg_flower", "cub")
+NAME = re.compile(r"(?P<data>[a-z_0-9]+?)(?:_(?P<ways>\d+)way)?_(?P<shots>\d+)shot_(?P<method>maml|cml)\.py")
 
 
 def load(name, variant=""):
@@ -33,7 +34,8 @@ def test_the_promised_files_are_there():
     waves = itertools.product(("sinusoid",), ("5shot", "10shot", "20shot"), ("maml", "cml"))
     ways = {"cora": "2way", "citeseer": "2way", "amazon_computer": "2way", "cora_full": "5way"}
     nodes = itertools.product(ways.items(), ("1shot", "5shot"), ("maml", "cml"))
-    names = {"_".join(parts) + ".py" for parts in [*images, *waves]}
+    published = itertools.product(BENCHMARKS, ("5way_1shot", "5way_5shot"), ("maml", "cml"))
+    names = {"_".join(parts) + ".py" for parts in [*images, *waves, *published]}
     assert set(FILES) == names | {f"{data}_{way}_{shot}_{method}.py" for (data, way), shot, method in nodes}
 
 
@@ -62,7 +64,8 @@ def test_a_file_says_what_its_name_says(name):
     else:
         assert config.dataset.ways == int(fields["ways"])
         assert (config.learner.name, config.learner.filters) == ("conv4", 64)
-        assert (config.adaptation.rate, config.objective.gamma, config.train.steps) == (0.4, 1.0, 30000)
+        rate = 0.5 if fields["data"] in BENCHMARKS else 0.4
+        assert (config.adaptation.rate, config.objective.gamma, config.train.steps) == (rate, 1.0, 30000)
         assert (config.dataset.queries, config.train.validate_every) == (15, 100)
     header = (FOLDER / name).read_text().split('"""')[1]
     assert f"--config=configs/{name}" in header and f"{fields['shots']}-shot" in header
@@ -91,8 +94,9 @@ def test_every_file_builds_in_full_size(name):
         assert served == (features * 16 + 16) + (16 * 16 + 16) + (16 * ways + ways)
         expected = (16 * 16 + 16) + (16 * ways + ways)
     else:
-        conv, features = 3 * (64 * 64 * 9 + 64), config.dataset.ways * (64 + 1)
-        assert served == (1 * 64 * 9 + 64) + conv + 4 * 2 * 64 + features
+        height, width, channels = IMAGE_SHAPES.get(config.dataset.name, IMAGE_SHAPE)
+        conv, features = 3 * (64 * 64 * 9 + 64), config.dataset.ways * ((height // 16) * (width // 16) * 64 + 1)
+        assert served == (channels * 64 * 9 + 64) + conv + 4 * 2 * 64 + features
         expected = 2 * (64 * 64 * 9 + 64 + 2 * 64) + features
     assert phi == ([expected] if config.objective.co_learner == "cooperative" else [])
 

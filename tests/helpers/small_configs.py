@@ -8,6 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cml_tf.datasets.benchmarks import BENCHMARKS
 from cml_tf.experiments import presets
 from cml_tf.experiments.configuration import check_config
 from cml_tf.experiments.configured_trainer import build_trainer
@@ -15,6 +16,8 @@ from cml_tf.problems import Classification, Regression
 from cml_tf.trainer import Trainer
 
 IMAGE_SHAPE = (28, 28, 1)
+# Of the datasets that differ.
+IMAGE_SHAPES = {name: (*benchmark.image_size, 3) for name, benchmark in BENCHMARKS.items()}
 # Features of a node, of datasets that may not be here.
 NODE_FEATURES = {"cora": 1433, "citeseer": 3703, "amazon_computer": 767, "cora_full": 8710}
 
@@ -35,7 +38,7 @@ def trainer_of(config: ConfigDict) -> Trainer:
     problem = Classification(config.dataset.ways)
     if config.dataset.name in NODE_FEATURES:
         return build_trainer(config, problem, (), NODE_FEATURES[config.dataset.name])
-    return build_trainer(config, problem, IMAGE_SHAPE)
+    return build_trainer(config, problem, IMAGE_SHAPES.get(config.dataset.name, IMAGE_SHAPE))
 
 
 def waves(**changes: Any) -> ConfigDict:

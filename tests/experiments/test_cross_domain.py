@@ -1,0 +1,84 @@
+"""A run on one set of images, scored on another."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.experiments.configuration import default_config
+from cml_tf.experiments.cross_domain import episodes_of
+from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run
+from tests.helpers.benchmark_files import write_benchmark
+from tests.helpers.drawn_images import drawings, write_classes, write_zip
+from tests.helpers.small_configs import changed
+
+SETTINGS = {
+    "dataset.name": "image_folder",
+    "dataset.image_size": (8, 8),
+    "dataset.ways": 2,
+    "dataset.shots": 1,
+    "dataset.queries": 2,
+    "eval.queries": 1,
+    "eval.seed": 7,
+    "learner.hidden": (4,),
+    "train.steps": 1,
+    "train.meta_batch": 1,
+    "train.validation_episodes": 2,
+    "eval.episodes": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on 8 x 8 colour pictures."""
+    folder = tmp_path_factory.mktemp("cross_domain")
+    for split in ("train", "validation", "test"):
+        write_classes(folder / "images" / split, [f"{split} {letter}" for letter in "ab"])
+    config = changed(default_config(), **{"dataset.root": str(folder / "images"), **SETTINGS})
+    train_run(config, folder / "run", verbose=0)
+    return folder / "run"
+
+
+def test_a_benchmark_is_made_at_the_runs_size(run, tmp_path, monkeypatch):
+    write_benchmark("gtsrb", tmp_path, monkeypatch)
+    other = evaluate_run(run, dataset="gtsrb", root=str(tmp_path))
+    assert other.episodes == 3 and other.seed == 7
+    assert other.manifest_hash != evaluate_run(run).manifest_hash
+    source = episodes_of(load_run(run), "gtsrb", str(tmp_path), "test")
+    expected = load_dataset("gtsrb", str(tmp_path), image_size=(8, 8)).episodes(
+        "test", ways=2, shots=1, queries=1, seed=7
+    )
+    assert source.fingerprint == expected.fingerprint
+    np.testing.assert_array_equal(source.indices(0, 5), expected.indices(0, 5))
+    assert source.batch(0, 1).support.inputs.shape == (1, 2, 8, 8, 3)
+    with pytest.raises(DatasetError, match="'gtsrb' has the splits test, received 'validation'"):
+        evaluate_run(run, "validation", dataset="gtsrb", root=str(tmp_path))
+
+
+def test_other_pictures_of_ones_own(run, tmp_path):
+    for split in ("train", "validation", "test"):
+        write_classes(tmp_path / split, [f"{split} {letter}" for letter in "cd"])
+    first, again = (evaluate_run(run, dataset="image_folder", root=str(tmp_path)) for _ in range(2))
+    assert first.as_json() == again.as_json()
+    assert first.manifest_hash != evaluate_run(run).manifest_hash
+
+
+def test_another_shape_is_refused(run, tmp_path):
+    write_zip(tmp_path / "images_background.zip", drawings({"Braille": 3, "Hebrew": 2}))
+    write_zip(tmp_path / "images_evaluation.zip", drawings({"Tengwar": 3}))
+    with pytest.raises(DatasetError, match=r"omniglot has images of shape \(28, 28, 1\), the run .* \(8, 8, 3\)"):
+        evaluate_run(run, dataset="omniglot", root=str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["sinusoid", "cora", "mnist"])
+def test_what_is_no_images_is_refused(run, name):
+    with pytest.raises(DatasetError, match=f"where both have images .* received 'image_folder' and '{name}'"):
+        evaluate_run(run, dataset=name)
+
+
+def test_a_regressor_and_a_root_alone_are_refused(finished):
+    with pytest.raises(DatasetError, match="received 'sinusoid' and 'glyphs'"):
+        evaluate_run(finished, dataset="glyphs")
+    with pytest.raises(RunError, match="must be named too"):
+        evaluate_run(finished, root="somewhere")
