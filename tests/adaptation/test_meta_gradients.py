@@ -97,7 +97,8 @@ def _rate_gradients(meta, path: list[Parameters], gradients: Parameters, rated: 
                 result.append(gradient * (points[-1] - points[0]) / own)
                 continue
             ways = [later - earlier for earlier, later in itertools.pairwise(points)]
-            result.append(tf.stack([tf.reduce_sum(gradient * way) for way in ways]) / own)
+            never_made = [tf.constant(0.0, gradient.dtype)] * (len(own) - len(ways))
+            result.append(tf.stack([tf.reduce_sum(gradient * way) for way in ways] + never_made) / own)
     return result
 
 

@@ -27,6 +27,8 @@ from tests.helpers.seeded_episodes import classification_episode
 
 PROBLEM = Classification(3)
 RATE = 0.3
+# As many steps with rates of their own as no parameter has entries.
+UNUSUAL = 7
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ UPDATE_RULES = {
     "anil_meta_sgd": RuleRow(lambda: anil(MetaSGD(RATE)), ("head",), ("head",)),
     "boil_sgd": RuleRow(lambda: boil(SGD(RATE)), ("extractor",)),
     "boil_meta_sgd": RuleRow(lambda: boil(MetaSGD(RATE)), ("extractor",), ("extractor",)),
-    "per_step_rates": RuleRow(lambda: PerStepRates(RATE, 2), ("extractor", "head"), ("extractor", "head")),
-    "anil_per_step_rates": RuleRow(lambda: anil(PerStepRates(RATE, 2)), ("head",), ("head",)),
+    "per_step_rates": RuleRow(lambda: PerStepRates(RATE, UNUSUAL), ("extractor", "head"), ("extractor", "head")),
+    "anil_per_step_rates": RuleRow(lambda: anil(PerStepRates(RATE, UNUSUAL)), ("head",), ("head",)),
     "a_rule_for_each": RuleRow(
         lambda: Partition(MetaSGD(RATE), MetaSGD(0.2)), ("extractor", "head"), ("extractor", "head")
     ),
