@@ -33,6 +33,7 @@ DOCUMENTS = (
     "docs/DECISIONS.md",
     "docs/METHODS.md",
     "docs/NODES.md",
+    "docs/PAPER_RESULTS.md",
     "docs/PERFORMANCE.md",
     "docs/RESULTS.md",
     "docs/SERVING.md",
