@@ -22,6 +22,7 @@ from benchmarks.performance.contestant import ROOT, ContestantError
 from benchmarks.performance.results import Figure
 from benchmarks.performance.work import Work
 from cml_tf.datasets import graph_npz, planetoid
+from cml_tf.datasets.benchmarks import BENCHMARKS
 from cml_tf.experiments.combinations import EXAMPLES
 from cml_tf.experiments.configured_trainer import build_trainer
 from cml_tf.problems import Classification, Problem, Regression
@@ -75,15 +76,16 @@ def first_step(name: str) -> float:
 def groups(configurations: Iterable[tuple[str, ConfigDict]]) -> list[list[str]]:
     """Names of configurations with graphs of the same operations, the one of the largest episodes first.
 
-    They differ in schedule, evaluation and numbers of examples at most, and in the dataset, except for nodes: each
-    dataset is a graph of its own size.
+    They differ in schedule, evaluation, inner rate and numbers of examples at most, and in the dataset, except for
+    images of other sizes, and for nodes: each dataset is a graph of its own size.
     """
     found: dict[str, list[tuple[int, str]]] = {}
     for name, config in configurations:
         kind = EXAMPLES[config.dataset.name]
-        kind = config.dataset.name if kind == "nodes" else kind
+        kind = config.dataset.name if kind == "nodes" else f"{kind} {image_like(config.dataset.name)}"
         examples = config.dataset.ways * (config.dataset.shots + config.dataset.queries)
         sections = {key: config[key].to_dict() for key in ("learner", "adaptation", "objective")}
+        del sections["adaptation"]["rate"]
         key = json.dumps([kind, sections, config.hypergradient, config.train.meta_batch], sort_keys=True)
         found.setdefault(key, []).append((-examples, name))
     return [[name for _, name in sorted(alike, key=lambda one: one[0])] for alike in found.values()]
@@ -96,7 +98,7 @@ def measure(config: ConfigDict) -> float:
     ways = 1 if waves else config.dataset.ways
     problem: Problem = Regression(1) if waves else Classification(ways)
     work = Work(
-        **(graph_like(config.dataset.name) if kind == "nodes" else {}),
+        **(graph_like(config.dataset.name) if kind == "nodes" else image_like(config.dataset.name)),
         learner=config.learner.name,
         tasks=config.train.meta_batch,
         ways=ways,
@@ -109,6 +111,13 @@ def measure(config: ConfigDict) -> float:
     start = time.perf_counter()
     trainer.meta_step(episode).finite.numpy()
     return time.perf_counter() - start
+
+
+def image_like(name: str) -> dict[str, Any]:
+    """What a `Work` says of the images of a dataset; nothing for sets of another kind, and for 28x28x1."""
+    if name not in BENCHMARKS:
+        return {}
+    return {"size": BENCHMARKS[name].image_size[0], "channels": 3}
 
 
 def graph_like(name: str) -> dict[str, Any]:

@@ -103,9 +103,13 @@ def test_configurations_of_one_graph_are_measured_once():
         "glyphs": presets.glyphs(5, 1, "cml"),
         "omniglot": presets.omniglot(5, 5, "cml"),
         "maml": presets.glyphs(5, 5, "maml"),
+        "mini_imagenet": presets.benchmark("mini_imagenet", 5, 5, "cml"),
+        "cub": presets.benchmark("cub", 5, 1, "cml"),
+        "cifar_fs": presets.benchmark("cifar_fs", 5, 1, "cml"),
         "waves": presets.sinusoid(5, "cml"),
     }
-    assert groups(made.items()) == [["omniglot", "glyphs"], ["maml"], ["waves"]], "the largest episodes first"
+    expected = [["omniglot", "glyphs"], ["maml"], ["mini_imagenet", "cub"], ["cifar_fs"], ["waves"]]
+    assert groups(made.items()) == expected, "the largest episodes first"
 
 
 def test_machine():
