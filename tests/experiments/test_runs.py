@@ -47,7 +47,14 @@ def test_a_run_has_its_files(finished):
     }
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"latest.npz", "best.npz"}
     config = json.loads((finished / "config.json").read_text())
-    assert config["objective"] == {"co_learner": "cooperative", "co_learner_blocks": 2, "co_learners": 1, "gamma": 0.2}
+    assert config["objective"] == {
+        "outer": "query",
+        "multi_step_until": 0,
+        "co_learner": "cooperative",
+        "co_learner_blocks": 2,
+        "co_learners": 1,
+        "gamma": 0.2,
+    }
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["split"]) for line in lines] == [
         (2, "train"),

@@ -122,8 +122,9 @@ def test_first_order_steps_have_the_first_order_gradient(float64):
 
 
 def test_more_steps_than_rates_go_on_with_the_last_rate(float64):
-    method, episode = make_method("per_step_rates", "query_loss", steps=2), make_episode()
-    for rates in method.rule.meta_variables:
+    rule, episode = GradientDescent(PROBLEM, PerStepRates(RATE, 2), 2), make_episode()
+    method = Method(smooth_mlp(), rule, [QueryLoss(PROBLEM)])
+    for rates in rule.meta_variables:
         rates.assign([0.2, 0.4])
     two, five = (Method(method.learner, method.rule.with_steps(steps), method.terms) for steps in (2, 5))
     plain = GradientDescent(PROBLEM, SGD(0.4), 3)
