@@ -37,7 +37,7 @@ class StepResult(NamedTuple):
     """What a training step reports.
 
     Attributes:
-      term_losses: `[tasks, terms]`, before the update.
+      term_losses: `[tasks, terms]` of the terms that count (`Method.counted_terms`), before the update.
       metrics: by name, `[tasks]`.
       finite: whether loss and gradients were finite; the update was made only then.
     """
@@ -173,6 +173,8 @@ class MetaStep:
     def __call__(self, episode: Episode, first_order: bool = False) -> StepResult:
         """Runs one step on a meta-batch, with the terms' weights as they are now.
 
+        Terms that count for nothing (`Method.counted_terms`) are left out: the step without them is another graph.
+
         Args:
           episode: the meta-batch.
           first_order: whether inner gradients are constants in this step, whatever the rule's hypergradient.
@@ -180,7 +182,9 @@ class MetaStep:
         Raises:
           ValueError: if `first_order` is asked of a rule without inner gradients.
         """
-        return self._compiled(episode, self.method.weights(), first_order)
+        terms = self.method.counted_terms
+        weights = tf.constant([term.weight for term in terms], keras.config.floatx())
+        return self._compiled(episode, weights, first_order, tuple(term.name for term in terms))
 
     @property
     def optimizers(self) -> list[keras.optimizers.Optimizer]:
@@ -189,11 +193,12 @@ class MetaStep:
 
     @property
     def traces(self) -> int:
-        """How often the step was traced: once for each order in use, as long as episodes keep their shapes."""
+        """How often the step was traced: once for each order and choice of terms, as long as shapes stay the same."""
         return self._compiled.experimental_get_tracing_count()
 
-    def _step(self, episode: Episode, weights: tf.Tensor, first_order: bool) -> StepResult:
-        method = self.method.of_first_order() if first_order else self.method
+    def _step(self, episode: Episode, weights: tf.Tensor, first_order: bool, terms: tuple[str, ...]) -> StepResult:
+        method = self.method.with_terms(terms)
+        method = method.of_first_order() if first_order else method
         result = meta_gradient(method, episode, weights, self.task_chunk, self.vectorised)
         if self.sharpness:
             result = result._replace(gradients=self._worst_gradients(method, result.gradients, episode, weights))
@@ -207,8 +212,8 @@ class MetaStep:
     ) -> dict[str, tuple[tf.Tensor, ...]]:
         variables = tf.nest.flatten(list(self.method.trained_variables().values()))
         start = [tf.identity(variable.value) for variable in variables]
-        flat = [gradient for group in gradients.values() for gradient in group]
-        for variable, offset in zip(variables, ascent(flat, self.sharpness), strict=True):
+        offsets = tf.nest.flatten(ascent(list(gradients.values()), self.sharpness))
+        for variable, offset in zip(variables, offsets, strict=True):
             variable.assign_add(offset)
         result = meta_gradient(method, episode, weights, self.task_chunk, self.vectorised)
         # Not by subtraction, which would leave roundings behind.

@@ -77,6 +77,15 @@ class Method:
             )
         return Method(self.learner, self.rule.with_hypergradient(FirstOrder()), self.terms, self.reducer)
 
+    @property
+    def counted_terms(self) -> tuple[ObjectiveTerm, ...]:
+        """The terms that a step must work out: not those that weigh, report and own nothing now."""
+        return tuple(term for term in self.terms if term.weight or term.reported or term.variables)
+
+    def with_terms(self, names: Sequence[str]) -> Method:
+        """This method with the terms of those names alone; everything is shared."""
+        return Method(self.learner, self.rule, [term for term in self.terms if term.name in names], self.reducer)
+
     def term_values(self) -> tuple[tuple[tf.Tensor, ...], ...]:
         """The current values of every term's variables."""
         return tuple(tuple(tf.convert_to_tensor(variable) for variable in term.variables) for term in self.terms)

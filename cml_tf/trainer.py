@@ -62,10 +62,10 @@ class Trainer:
       task_chunk: how many tasks of a meta-batch are worked on at a time; memory grows with it. 0 chooses.
       vectorised: whether all are worked on at once; None chooses (`MetaStep`).
       jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
+      sharpness: radius within which the meta-gradient is taken at the worst point (`MetaStep`); 0 for none.
       first_order_steps: outer steps before which inner gradients are constants (MAML++'s annealing of the order of
         derivatives, arXiv 1810.09502); the step is traced again once, when they are over.
       weights_at: gives weights of terms, by name, for each outer step, the first one being 0; others keep theirs.
-      sharpness: radius within which the meta-gradient is taken at the worst point (`MetaStep`); 0 for none.
 
     Attributes:
       step: outer steps made.
@@ -204,7 +204,7 @@ class Trainer:
         result = self.meta_step(episode, first_order=self.step < self.first_order_steps)
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
         if not result.finite:
-            names = [term.name for term in self.method.terms]
+            names = [term.name for term in self.method.counted_terms]
             raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names)
         self._means.update(metrics)
         self.step += 1

@@ -132,29 +132,20 @@ class GradientDescent(AdaptationRule):
         context: Any,
         second_order: bool,
     ) -> Iterate:
-        gradients, state = self._gradients(learner, iterate, meta, support, context, second_order)
+        def gradients_at(place: Iterate, of_second_order: bool) -> tuple[Gradients, State]:
+            return self._gradients_at(learner, place, meta, support, context, of_second_order)
+
+        place = iterate
+        if self.sharpness:
+            uphill, _ = gradients_at(iterate, False)
+            offsets = tf.nest.map_structure(tf.stop_gradient, ascent(uphill.parameters, self.sharpness))
+            place = iterate._replace(parameters=add_updates(iterate.parameters, offsets))
+        gradients, state = gradients_at(place, second_order)
         if not second_order:
             gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
         moved = self.update_rule.moved(iterate.parameters)
         updates, rule_state = self.update_rule.update(gradients, iterate.rule_state, moved, meta)
         return Iterate(add_updates(iterate.parameters, updates), state, rule_state)
-
-    def _gradients(
-        self,
-        learner: Learner,
-        iterate: Iterate,
-        meta: tuple[tf.Tensor, ...],
-        support: Examples,
-        context: Any,
-        second_order: bool,
-    ) -> tuple[Gradients, State]:
-        """Gradients of the support loss where the update rule wants them, and the learner state of that pass."""
-        if self.sharpness:
-            uphill, _ = self._gradients_at(learner, iterate, meta, support, context, False)
-            worst = ascent(tf.nest.flatten(uphill.parameters), self.sharpness)
-            offsets = tf.nest.map_structure(tf.stop_gradient, tf.nest.pack_sequence_as(uphill.parameters, worst))
-            iterate = iterate._replace(parameters=add_updates(iterate.parameters, offsets))
-        return self._gradients_at(learner, iterate, meta, support, context, second_order)
 
     def _gradients_at(
         self,
@@ -165,6 +156,7 @@ class GradientDescent(AdaptationRule):
         context: Any,
         second_order: bool,
     ) -> tuple[Gradients, State]:
+        """Gradients of the support loss at an iterate, and the learner state of that pass."""
         watched = (self.update_rule.moved(iterate.parameters), iterate.rule_state.adapted)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tf.nest.flatten(watched))

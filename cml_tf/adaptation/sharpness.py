@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import tensorflow as tf
 
 
-def ascent(gradients: Sequence[tf.Tensor], radius: float) -> list[tf.Tensor]:
+def ascent(gradients: Any, radius: float) -> Any:
     """The way from a point to the worst one of a ball around it, to first order: `radius * g / |g|`.
 
     Args:
-      gradients: of the loss, tensors of any shapes; the norm is that of all of them together.
+      gradients: of the loss, any `tf.nest` structure of tensors; the norm is that of all of them together.
       radius: of the ball, positive.
 
     Returns:
-      Offsets of the gradients' shapes; zeros where all gradients are zero.
+      Offsets in the gradients' structure; zeros where all gradients are zero.
     """
-    if not gradients:
-        return []
+    flat = tf.nest.flatten(gradients)
+    if not flat:
+        return gradients
     # Where all gradients are zero no way is the worst one: stay.
-    factor = tf.math.divide_no_nan(tf.constant(radius, gradients[0].dtype), tf.linalg.global_norm(gradients))
-    return [gradient * tf.cast(factor, gradient.dtype) for gradient in gradients]
+    factor = tf.math.divide_no_nan(tf.constant(radius, flat[0].dtype), tf.linalg.global_norm(flat))
+    return tf.nest.map_structure(lambda gradient: gradient * tf.cast(factor, gradient.dtype), gradients)

@@ -10,7 +10,7 @@ import abc
 import hashlib
 import json
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -162,6 +162,15 @@ def check_integer(name: str, value: Any, *, minimum: int) -> int:
     if number is None or isinstance(value, bool) or not minimum <= number <= _LARGEST:
         raise ValueError(f"{name} must be an integer of at least {minimum} (and below 2**63), received {value!r}.")
     return number
+
+
+def check_image_size(image_size: Sequence[int]) -> tuple[int, int]:
+    """Returns `(height, width)`, or raises `DatasetError` unless these are two positive integers."""
+    try:
+        height, width = (check_integer("image_size", side, minimum=1) for side in image_size)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"image_size must be (height, width), both positive, received {image_size!r}.") from error
+    return height, width
 
 
 def digest(content: Any) -> str:

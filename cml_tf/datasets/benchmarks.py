@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cml_tf.datasets.archives import digests, members
-from cml_tf.datasets.base import check_integer, digest
+from cml_tf.datasets.base import check_image_size, digest
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.class_splits import class_splits
 from cml_tf.datasets.errors import DatasetError
@@ -169,7 +169,7 @@ def load_pools(name: str, root: str = "", image_size: Sequence[int] | None = Non
 def stored_images(name: str, key: Mapping[str, Any], image_size: Sequence[int] | None = None) -> StoredImages:
     """Where the images of a benchmark are kept that were made from what `key` says."""
     split = class_splits(name)
-    size = BENCHMARKS[name].image_size if image_size is None else _checked_size(image_size)
+    size = BENCHMARKS[name].image_size if image_size is None else check_image_size(image_size)
     return StoredImages(name, key, size, split.classes, split.images)
 
 
@@ -193,11 +193,3 @@ def _listing(folder: Path) -> dict[str, Any]:
     if not stamps:
         raise DatasetError(f"{folder} must hold the files of the benchmark, it is empty; check dataset.root.")
     return {"files": digest(stamps)}
-
-
-def _checked_size(image_size: Sequence[int]) -> tuple[int, int]:
-    try:
-        height, width = (check_integer("image_size", side, minimum=1) for side in image_size)
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"image_size must be (height, width), both positive, received {image_size!r}.") from error
-    return height, width

@@ -10,6 +10,7 @@ from importlib import resources
 
 from cml_tf.datasets.base import SPLITS
 
+# Written out: the BUILD files are made from the names of files in the sources.
 _FILES = {
     "aircraft": "splits/aircraft.json",
     "cars": "splits/cars.json",

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cml_tf.datasets.base import SPLITS, check_integer
+from cml_tf.datasets.base import SPLITS, check_image_size
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_files import decode_files
@@ -46,7 +46,7 @@ def load_image_folder(root: str = "", image_size: Sequence[int] = (84, 84), chan
     Raises:
       DatasetError: naming the folder or file that is missing, empty, unreadable or in two splits.
     """
-    size = _checked_size(image_size)
+    size = check_image_size(image_size)
     if channels not in CHANNELS:
         raise DatasetError(f"channels must be 1 (grey) or 3 (colour), received {channels!r}.")
     if not root:
@@ -59,14 +59,6 @@ def load_image_folder(root: str = "", image_size: Sequence[int] = (84, 84), chan
     # All folders are looked through before the first image is decoded: decoding may take minutes.
     files = {split: {name: image_files(path) for name, path in classes.items()} for split, classes in folders.items()}
     return ImageDataset.from_pools("image_folder", {split: _pool(files[split], size, channels) for split in SPLITS})
-
-
-def _checked_size(image_size: Sequence[int]) -> tuple[int, int]:
-    try:
-        height, width = (check_integer("image_size", side, minimum=1) for side in image_size)
-    except (TypeError, ValueError) as error:
-        raise DatasetError(f"image_size must be (height, width), both positive, received {image_size!r}.") from error
-    return height, width
 
 
 def _by_split_folder(base: Path) -> dict[str, dict[str, Path]]:

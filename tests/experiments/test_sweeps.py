@@ -120,6 +120,7 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     assert further.code == 0 and "4 results are there, 1 runs to do" in further.out
     again = read_results(tmp_path / "r.jsonl")["sinusoid_5shot_cml-smoke-seed0"]
     assert set(again["evaluations"]) == {"before", "dagger"} and again["scores"] == result["scores"]
+    assert again["train_seconds"] >= result["train_seconds"], "it was scored again, not trained"
     report = run_program("cml_tf.report", f"--results={tmp_path / 'r.jsonl'}")
     assert report.code == 0 and report.out.splitlines()[2].startswith("| sinusoid_5shot | smoke | 2 |")
     spec(path, configs=configs, evaluations=evaluations, overrides={"train.rate": 0.5})

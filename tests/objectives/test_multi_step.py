@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, PerStepRates, make_hypergradient
-from cml_tf.meta_step import evaluate_losses, meta_gradient
+from cml_tf.meta_step import MetaStep, evaluate_losses, meta_gradient
 from cml_tf.method import Method
 from cml_tf.objectives import MultiStepWeights, QueryLoss, StepLoss, multi_step_terms
 from cml_tf.trainer import Trainer
@@ -90,7 +91,39 @@ def test_the_trainer_follows_the_schedules_and_traces_each_order_once():
     np.testing.assert_allclose(
         [weights for _, weights in asked], [[0.5, 0.5], [0.625, 0.375], [0.75, 0.25], [0.875, 0.125], [1, 0]]
     )
-    assert compiled.traces == 2
+    # First order, second order, and second order without the early losses, which count for nothing in the end.
+    assert compiled.traces == 3
+
+
+def test_losses_that_count_for_nothing_are_not_worked_out(float64):
+    early = make_method("per_step_rates", "multi_step")
+    trained = early.trained_variables()
+    variables = [variable for group in trained.values() for variable in group]
+    start, ends = [variable.numpy() for variable in variables], []
+    for names in ([term.name for term in early.terms], ["query_loss", "co_learner"]):
+        method = early.with_terms(names)
+        method.set_weights({"query_loss": 1.0, **({"step_1_loss": 0.0} if "step_1_loss" in names else {})})
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+        result = MetaStep(method, dict.fromkeys(trained, keras.optimizers.SGD(0.1)))(make_episode())
+        assert result.term_losses.shape == (2, 2)
+        ends.append([variable.numpy() for variable in variables])
+    for left, right in zip(*ends, strict=True):
+        np.testing.assert_array_equal(left, right)
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+    whole = meta_gradient(early, make_episode(), early.weights()).gradients
+    moves = [0.1 * np.array(gradient) for group in whole.values() for gradient in group]
+    for before, after, move in zip(start, ends[0], moves, strict=True):
+        np.testing.assert_allclose(after, before - move, rtol=1e-10, atol=1e-12)
+
+
+def test_a_loss_that_weighs_nothing_is_worked_out_where_it_is_reported_or_has_variables():
+    method = make_method("sgd", "multi_step")
+    method.set_weights({"query_loss": 0.0, "step_1_loss": 0.0, "co_learner": 0.0})
+    assert [term.name for term in method.counted_terms] == ["query_loss", "co_learner"]
+    with pytest.raises(KeyError):
+        method.set_weights({"step_9_loss": 1.0})
 
 
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been():
@@ -99,7 +132,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been():
     for stops in ((6,), (1, 6), (3, 6)):
         state = None
         for stop in stops:
-            tf.keras.backend.clear_session()
+            keras.backend.clear_session()
             trainer = trainer_of(MultiStepWeights(2, until=5), first_order_steps=2)
             if state:
                 trainer.restore(*state)

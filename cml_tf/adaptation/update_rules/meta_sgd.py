@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.update_rules.base import Gradients, RuleState, UpdateRule
+from cml_tf.adaptation.update_rules.rates import check_rate, rate_variables
 from cml_tf.learners.learner import Parameters
 
 
@@ -25,18 +25,13 @@ class MetaSGD(UpdateRule):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        if not rate > 0:
-            raise ValueError(f"the inner rate must be positive, received {rate}.")
-        self.rate = rate
+        self.rate = check_rate(rate)
 
     def build(self, parameters: Parameters) -> None:
         """One rate variable for each parameter."""
         if self.meta_variables:
             return
-        self.meta_variables = tuple(
-            keras.Variable(np.full(parameter.shape, self.rate), dtype=parameter.dtype, name=f"rates_{position}")
-            for position, parameter in enumerate(tf.nest.flatten(parameters))
-        )
+        self.meta_variables = rate_variables(parameters, self.rate)
 
     def update(
         self, gradients: Gradients, state: RuleState, parameters: Parameters, meta: tuple[tf.Tensor, ...]

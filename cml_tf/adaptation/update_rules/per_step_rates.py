@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.update_rules.base import Gradients, RuleState, UpdateRule
+from cml_tf.adaptation.update_rules.rates import check_rate, rate_variables
 from cml_tf.learners.learner import Parameters
 
 
@@ -28,21 +28,16 @@ class PerStepRates(UpdateRule):
 
     def __init__(self, rate: float, steps: int) -> None:
         super().__init__()
-        if not rate > 0:
-            raise ValueError(f"the inner rate must be positive, received {rate}.")
         if steps < 1:
             raise ValueError(f"rates are needed for at least 1 step, received {steps}.")
-        self.rate = rate
+        self.rate = check_rate(rate)
         self.steps = steps
 
     def build(self, parameters: Parameters) -> None:
         """One vector `[steps]` for each parameter."""
         if self.meta_variables:
             return
-        self.meta_variables = tuple(
-            keras.Variable(np.full(self.steps, self.rate), dtype=parameter.dtype, name=f"rates_{position}")
-            for position, parameter in enumerate(tf.nest.flatten(parameters))
-        )
+        self.meta_variables = rate_variables(parameters, self.rate, (self.steps,))
 
     def init(self, parameters: Parameters, meta: tuple[tf.Tensor, ...]) -> RuleState:
         """No step has been made."""

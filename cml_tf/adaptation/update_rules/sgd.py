@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from cml_tf.adaptation.update_rules.base import Gradients, RuleState, UpdateRule
+from cml_tf.adaptation.update_rules.rates import check_rate
 from cml_tf.learners.learner import Parameters
 
 
@@ -21,9 +22,7 @@ class SGD(UpdateRule):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        if not rate > 0:
-            raise ValueError(f"the inner rate must be positive, received {rate}.")
-        self.rate = rate
+        self.rate = check_rate(rate)
 
     def update(
         self, gradients: Gradients, state: RuleState, parameters: Parameters, meta: tuple[tf.Tensor, ...]
