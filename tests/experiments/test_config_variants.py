@@ -130,6 +130,9 @@ def test_the_contrasts_build_and_make_steps(variant):
     keras.backend.clear_session()
     config = load("glyphs_5way_1shot_cml.py", f"smoke,{variant}")
     CONTRASTS[variant](config)
+    if variant == "maml_plus_plus":
+        # Early losses count in both steps: without them the step would be another graph.
+        config.objective.multi_step_until = 3
     config.learner.filters = 4
     config.train.meta_batch = 1
     trainer, before, after = steps_of(config)
