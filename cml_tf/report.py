@@ -1,31 +1,76 @@
-"""Prints the table of a sweep: `python -m cml_tf.report --results=FILE.jsonl`.
+"""Tables of sweeps: `python -m cml_tf.report --results=FILE.jsonl [--results=...] [--output=FOLDER]`.
 
-Markdown: scores with their interval over seeds, and CML's paired difference from MAML on the same episodes.
+Prints Markdown: every method beside plain MAML in each setting, then every base method with and without CML. With
+`--output` it writes `report.html` and its pictures too: the tables, learning curves and an episode of each setting
+(`--workdir`, the directory that the sweep had), the analyses (`--analyses`, the directory that `cml_tf.analyse`
+wrote), and the paper's figures beside those measured.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
 from cml_tf.command_line import fail, run
 from cml_tf.experiments.sweeps import SweepError, read_results
-from cml_tf.reporting.sweep_table import markdown
+from cml_tf.reporting.page import write_page
+from cml_tf.reporting.sweep_analyses import copy_analyses
+from cml_tf.reporting.sweep_page import sweep_page
+from cml_tf.reporting.sweep_pictures import draw_setting
+from cml_tf.reporting.sweep_scores import Setting, settings
+from cml_tf.reporting.sweep_table import bases_table, markdown, methods_table
 
-_RESULTS = flags.DEFINE_string("results", None, "File that cml_tf.sweep wrote.", required=True)
+REPORT = "report.html"
+_RESULTS = flags.DEFINE_multi_string("results", None, "File that cml_tf.sweep wrote; may be repeated.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for the page and its pictures.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the sweep's runs, for curves and episodes.")
+_ANALYSES = flags.DEFINE_string("analyses", None, "Directory that cml_tf.analyse wrote.")
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the table."""
+    """Prints the tables and writes the page."""
     del arguments
-    path = Path(_RESULTS.value)
-    if not path.is_file():
-        fail(f"there is no file {path}: python -m cml_tf.sweep writes one.")
+    if not _OUTPUT.value and (_WORKDIR.value or _ANALYSES.value):
+        fail("--workdir and --analyses are for the page: say with --output where it goes.")
+    for folder in filter(None, (_WORKDIR.value, _ANALYSES.value)):
+        if not Path(folder).is_dir():
+            fail(f"there is no directory {folder}.")
     try:
-        print(markdown(read_results(path).values()))
+        found = settings(_read([Path(path) for path in _RESULTS.value]))
+        for setting, methods in found.items():
+            print(f"## {setting}\n\n{markdown(methods_table(methods))}\n")
+        bases = bases_table(found)
+        if bases.rows:
+            print(f"## With and without CML\n\n{markdown(bases)}")
+        if _OUTPUT.value:
+            _write(found, Path(_OUTPUT.value))
     except (SweepError, ValueError) as error:
-        fail(f"{path}: {error}")
+        fail(str(error))
+
+
+def _read(paths: list[Path]) -> list[dict[str, Any]]:
+    results: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        if not path.is_file():
+            fail(f"there is no file {path}: python -m cml_tf.sweep writes one.")
+        further = read_results(path)
+        if repeated := sorted(results.keys() & further.keys()):
+            fail(f"{path} has a run that another file has too: {repeated[0]}. Their results cannot stand in one table.")
+        results |= further
+    if not results:
+        fail(f"there are no results in {', '.join(map(str, paths))}.")
+    return list(results.values())
+
+
+def _write(found: dict[str, Setting], output: Path) -> None:
+    output.mkdir(parents=True, exist_ok=True)
+    workdir = Path(_WORKDIR.value) if _WORKDIR.value else None
+    pictures = {name: draw_setting(name, methods, workdir, output) for name, methods in found.items() if workdir}
+    analyses = copy_analyses(Path(_ANALYSES.value), output) if _ANALYSES.value else []
+    write_page(sweep_page(found, pictures, analyses), output / REPORT)
+    print(f"\nwrote {output / REPORT}")
 
 
 if __name__ == "__main__":

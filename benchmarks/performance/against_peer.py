@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import replace
 
-from benchmarks.performance.contestant import Contestant, ours, peer, running, spread, take_turns
+from benchmarks.performance.contestant import ours, peer, running, spread, take_turns
 from benchmarks.performance.equality import check_equal
 from benchmarks.performance.floating_point import step_operations
 from benchmarks.performance.machine import gemm_gflops
@@ -30,6 +30,8 @@ def times_the_peer(
     with ExitStack() as stack:
         mine = stack.enter_context(running(ours(work)))
         peers = {backward: stack.enter_context(running(peer(work, backward))) for backward in backwards}
+        # The check of equality takes memory too.
+        memory = {name: contestant.ask("memory") for name, contestant in {"ours": mine, **peers}.items()}
         difference = check_equal(mine, *peers.values())
         times = take_turns({"ours": mine, **peers}, 1)
         faster = min(peers, key=lambda backward: times[backward][0])
@@ -40,6 +42,7 @@ def times_the_peer(
     details = {
         "seconds": {"ours": both["ours"]._asdict(), "peer": both[faster]._asdict()},
         "largest_difference": difference,
+        "memory": memory,
     }
     return [Figure(row, "times the peer", ratio, "x", "at least", target, note, details)]
 
@@ -54,21 +57,20 @@ def large_images(row: str, target: float, rounds: int) -> list[Figure]:
     return [*figures, Figure(row, "share of the float32 GEMM rate", reached / possible, "", "at least", 0.5, note)]
 
 
-def peak_memory(row: str, work: Work) -> list[Figure]:
-    """Our peak beside the peer's, each way; every contestant alone, after its first step."""
-    mine = _peak(ours(work))
-    figures = []
+def speed_and_memory(row: str, work: Work, target: float, rounds: int) -> list[Figure]:
+    """Times the peer, task by task; and our peak memory beside its, each way, after the first step."""
+    figures = times_the_peer(row, work, target, rounds, backwards=("per_task",))
+    memory = dict(figures[0].details["memory"])
+    with running(peer(work, "summed")) as summed:
+        memory["summed"] = summed.ask("memory")
+    mine = memory["ours"]
     for backward in BACKWARDS:
-        other = _peak(peer(work, backward))
+        other = memory[backward]
         note = f"{mine['peak']:.0f} of {other['peak']:.0f} MiB; imports {mine['imported']:.0f}, {other['imported']:.0f}"
-        figure = Figure(row, f"of the peer's, {backward}", mine["peak"] / other["peak"], "x", "at most", 0.5, note)
+        name = f"of the peer's memory, {backward}"
+        figure = Figure(row, name, mine["peak"] / other["peak"], "x", "at most", 0.5, note)
         figures.append(figure if backward == "summed" else replace(figure, bound=""))
     return figures
-
-
-def _peak(contestant: Contestant) -> dict[str, float]:
-    with running(contestant):
-        return contestant.ask("memory")
 
 
 def half_precision(row: str, rounds: int, has_amx: bool) -> list[Figure]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from benchmarks.performance.against_peer import BACKWARDS
 from benchmarks.performance.by_itself import cost
-from benchmarks.performance.contestant import Contestant, ours, peer, running, spread, take_turns
+from benchmarks.performance.contestant import ours, peer, running, spread, take_turns
 from benchmarks.performance.equality import check_equal
 from benchmarks.performance.node_building import node_context, random_graph
 from benchmarks.performance.results import Figure
@@ -33,11 +33,11 @@ def beside_the_peer(row: str, work: Work, rounds: int, backwards: tuple[str, ...
     with ExitStack() as stack:
         mine = stack.enter_context(running(ours(work)))
         peers = {backward: stack.enter_context(running(peer(work, backward))) for backward in backwards}
-        difference = check_equal(mine, *peers.values()) if peers else 0.0
         contestants = {"ours": mine, **peers}
+        # The check of equality takes memory too.
+        peaks = {name: contestant.ask("memory")["peak"] / _MIB_A_GIB for name, contestant in contestants.items()}
+        difference = check_equal(mine, *peers.values()) if peers else 0.0
         times = take_turns(contestants, rounds)
-    # In new processes: the check of equality took memory too. Their first step has told.
-    peaks = {name: _peak_gib(ours(work) if name == "ours" else peer(work, name)) for name in contestants}
     seconds = {name: spread(values) for name, values in times.items()}
     details = {"seconds": {n: s._asdict() for n, s in seconds.items()}, "largest_difference": difference}
     median = seconds["ours"].median
@@ -83,8 +83,3 @@ def propagated_once(row: str, work: Work, rounds: int) -> list[Figure]:
         Figure(row, "meta-step", step.seconds, "s", note=f"{work.tasks} tasks, {work.steps} inner steps"),
         Figure(row, "peak memory", step.peak / _MIB_A_GIB, "GiB", "at most", 8.0, "graph and imports included"),
     ]
-
-
-def _peak_gib(contestant: Contestant) -> float:
-    with running(contestant):
-        return contestant.ask("memory")["peak"] / _MIB_A_GIB

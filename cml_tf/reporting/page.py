@@ -79,6 +79,11 @@ class Page:
     sections: tuple[Section, ...]
 
 
+def count_of(number: int, noun: str) -> str:
+    """`1 run`, `2 runs`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def render_page(page: Page) -> str:
     """The page as HTML."""
     environment = Environment(

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from cml_tf.evaluator import Evaluation, PairedDifference
 from cml_tf.reporting.intervals import Interval, two_decimals
-from cml_tf.reporting.page import Command, Page, Picture, Section, Table, Tile
+from cml_tf.reporting.page import Command, Page, Picture, Section, Table, Tile, count_of
 
 CURVES, COMPARISON, SINUSOID = "learning_curves.png", "comparison.png", "sinusoid.png"
 EPISODE_CML, EPISODE_MAML = "episode_cml.png", "episode_maml.png"
@@ -93,7 +93,7 @@ def quickstart_page(results: QuickstartResults) -> Page:
     return Page(
         title=f"Quickstart: CML beside MAML, {ways}-way {shots}-shot",
         lead=(
-            f"Two models learned to learn letters: shown {_count(shots, 'example')} of each of {ways} letters of "
+            f"Two models learned to learn letters: shown {count_of(shots, 'example')} of each of {ways} letters of "
             "scripts they have never seen, they tell these letters apart. Both had the same data, the same initial "
             "learner and the same number of meta-steps; CML had a co-learner beside it while it was trained."
         ),
@@ -164,7 +164,7 @@ def _training(results: QuickstartResults) -> Section:
             f"{config.train.steps} meta-steps of {config.train.meta_batch} episodes, Adam at {config.train.rate:g}; "
             "the checkpoint with the best validation accuracy is tested",
         ),
-        ("inner loop", f"{_count(config.adaptation.steps, 'gradient step')} at rate {config.adaptation.rate:g}"),
+        ("inner loop", f"{count_of(config.adaptation.steps, 'gradient step')} at rate {config.adaptation.rate:g}"),
         ("co-learner of CML", f"weight gamma = {config.objective.gamma:g}; MAML has none"),
         ("seeds", f"{config.seed} for training, {config.eval.seed} for test episodes"),
     )
@@ -191,7 +191,7 @@ def _episode(results: QuickstartResults) -> Section:
     shots = results.cml.config.dataset.shots
     letters = ", ".join(results.letters)
     paragraph = (
-        f"The first test episode, not a chosen one. Each model saw {_count(shots, 'support example')} of each letter "
+        f"The first test episode, not a chosen one. Each model saw {count_of(shots, 'support example')} of each letter "
         f"({letters}), adapted, and was asked which letter each query is. ✓ and a solid frame mark a right answer, ✗ "
         "and a dashed frame a wrong one."
     )
@@ -211,8 +211,8 @@ def _sinusoid(results: QuickstartResults) -> Section:
         "The same idea on curves",
         (
             f"CML on few-shot regression: each task is a sine wave of its own amplitude and phase, shown at "
-            f"{_count(config.dataset.shots, 'point')}. Trained for {config.train.steps} meta-steps with "
-            f"{_count(config.adaptation.steps, 'inner step')} at rate {config.adaptation.rate:g}; other numbers of "
+            f"{count_of(config.dataset.shots, 'point')}. Trained for {config.train.steps} meta-steps with "
+            f"{count_of(config.adaptation.steps, 'inner step')} at rate {config.adaptation.rate:g}; other numbers of "
             "steps are tried at evaluation only.",
         ),
         Table(("inner steps", f"mean squared error over {episodes} test episodes, 95 % interval"), rows),
@@ -229,14 +229,10 @@ def _sinusoid(results: QuickstartResults) -> Section:
 
 def _episode_words(config: ConfigDict, queries: int) -> str:
     ways, shots = config.dataset.ways, config.dataset.shots
-    return f"{ways} classes, {_count(shots, 'support example')} and {queries} queries of each"
+    return f"{ways} classes, {count_of(shots, 'support example')} and {queries} queries of each"
 
 
 def _normalisation_words(config: ConfigDict) -> str:
     if config.learner.normalisation == "support":
         return "by statistics of the support set, so that no answer depends on other queries"
     return "by statistics of the batch at hand (the paper's), so that answers depend on the other queries"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,115 +1,74 @@
-"""Tables of a sweep's results: scores over seeds, and CML beside MAML on the same episodes."""
+"""Tables of a sweep's results: every method beside plain MAML, and every base method with and without CML.
+
+`±` is the half-width of the 95 % interval over seeds; the last column has that over all episodes of all seeds, which
+says how well these very runs are told apart, not the methods. Accuracies are in %, other metrics as they are.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
 
-import numpy as np
+from cml_tf.reporting.page import Table
+from cml_tf.reporting.sweep_scores import MAML, Method, Paired, Setting, baseline, over_seeds, paired
 
-from cml_tf.reporting.intervals import Interval, two_decimals
-from cml_tf.statistics import confidence_interval
-
-Runs = Mapping[int, Mapping[str, Any]]
+NOT_RUN = "not run"
+_DIFFERENCE = ("± over seeds", "± over episodes")
 
 
-@dataclass(frozen=True, order=True)
-class Cell:
-    """What is compared: one setting (`cora_2way_1shot`) and one base method (`g_meta`, empty for the file's own)."""
-
-    setting: str
-    base: str
-
-
-@dataclass(frozen=True)
-class Pair:
-    """MAML and CML in one cell, by seed; either may have fewer seeds, or none.
-
-    Attributes:
-      maml: results by seed.
-      cml: likewise.
-    """
-
-    maml: Runs
-    cml: Runs
-
-    def differences(self) -> dict[int, np.ndarray]:
-        """CML minus MAML by seed, episode by episode.
-
-        Raises:
-          ValueError: if the two were not scored on the same episodes.
-        """
-        paired = {}
-        for seed in sorted(self.maml.keys() & self.cml.keys()):
-            left, right = self.maml[seed], self.cml[seed]
-            if left["manifest_hash"] != right["manifest_hash"]:
-                raise ValueError(f"{left['run']} and {right['run']} were scored on different episodes.")
-            paired[seed] = np.asarray(right["scores"]) - np.asarray(left["scores"])
-        return paired
-
-
-def pairs(results: Iterable[Mapping[str, Any]]) -> dict[Cell, Pair]:
-    """Results by cell and method.
+def methods_table(methods: Setting) -> Table:
+    """A row a method of one setting, with its paired difference from plain MAML.
 
     Raises:
-      ValueError: for a configuration file whose name ends in neither `_maml` nor `_cml`.
+      ValueError: if two of them were not scored on the same episodes.
     """
-    found: dict[Cell, dict[str, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: {"maml": {}, "cml": {}})
-    for result in results:
-        path, _, variant = result["source"].partition(":")
-        setting, _, method = Path(path).stem.rpartition("_")
-        if method not in ("maml", "cml"):
-            raise ValueError(f"a table needs configurations that end in _maml or _cml, received {path}.")
-        found[Cell(setting, variant)][method][result["seed"]] = result
-    return {cell: Pair(**found[cell]) for cell in sorted(found)}
+    rows = []
+    for method, runs in methods.items():
+        others = baseline(methods, method)
+        difference = ("", "") if runs is others else _paired(paired(runs, others))
+        rows.append((method.name, str(len(runs)), over_seeds(runs).text(), *difference))
+    return Table(("method", "seeds", _metric(methods), f"minus MAML, {_DIFFERENCE[0]}", _DIFFERENCE[1]), tuple(rows))
 
 
-def over_seeds(runs: Runs) -> Interval | None:
-    """The mean of the runs' means in the unit of the table, with its interval over seeds; None below two seeds."""
-    return _interval([_scale(run) * run["mean"] for run in runs.values()])
+def bases_table(found: Mapping[str, Setting]) -> Table:
+    """A row a base method (plain MAML, a variant) that was run both with and without CML.
 
-
-def markdown(results: Iterable[Mapping[str, Any]]) -> str:
-    """A Markdown table, a row a cell: accuracies in %, others as they are.
-
-    `±` is the half-width of the 95 % interval over seeds; in the last column it is that over all episodes of all seeds,
-    which says how well these very runs are told apart, not the methods.
+    Raises:
+      ValueError: if two of them were not scored on the same episodes.
     """
-    lines = [
-        "| setting | base | seeds | without CML | with CML | paired difference, ± over seeds | ± over episodes |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for cell, pair in pairs(results).items():
-        seeds = sorted(pair.maml.keys() | pair.cml.keys())
-        texts = [_text(over_seeds(runs)) for runs in (pair.maml, pair.cml)]
-        lines.append(
-            f"| {cell.setting} | {cell.base or 'maml'} | {len(seeds)} | {' | '.join(texts)} | {_paired(pair)} |"
-        )
-    return "\n".join(lines)
+    rows = []
+    for setting, methods in found.items():
+        for method, without in methods.items():
+            with_cml = methods.get(Method("cml", method.variant))
+            if method.kind != MAML.kind or method.evaluation or with_cml is None:
+                continue
+            seeds = len(without.keys() | with_cml.keys())
+            difference = _paired(paired(with_cml, without))
+            base = method.variant or MAML.kind
+            rows.append(
+                (setting, base, str(seeds), over_seeds(without).text(), over_seeds(with_cml).text(), *difference)
+            )
+    columns = ("setting", "base", "seeds", "without CML", "with CML", f"paired difference, {_DIFFERENCE[0]}")
+    return Table((*columns, _DIFFERENCE[1]), tuple(rows))
 
 
-def _paired(pair: Pair) -> str:
-    differences = pair.differences()
-    if not differences:
-        return "not run | not run"
-    scale = _scale(next(iter(pair.maml.values())))
-    by_seed = _interval([scale * float(values.mean()) for values in differences.values()])
-    episodes = scale * np.concatenate(list(differences.values()))
-    return f"{_text(by_seed, '+')} | ± {confidence_interval(episodes):.2f}"
+def markdown(table: Table) -> str:
+    """The table in Markdown."""
+    rule = "|" + "---|" * len(table.columns)
+    return "\n".join([_line(table.columns), rule, *(_line(row) for row in table.rows)])
 
 
-def _interval(means: list[float]) -> Interval | None:
-    if len(means) < 2:
-        return None
-    return Interval("", float(np.mean(means)), confidence_interval(np.asarray(means)))
+def _line(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
-def _text(interval: Interval | None, sign: str = "") -> str:
-    return "not run" if interval is None else f"{two_decimals(interval.mean, sign)} ± {interval.half_width:.2f}"
+def _paired(difference: Paired | None) -> tuple[str, str]:
+    if difference is None:
+        return NOT_RUN, NOT_RUN
+    return difference.over_seeds.text("+"), f"± {difference.over_episodes:.2f}"
 
 
-def _scale(run: Mapping[str, Any]) -> float:
-    return 100.0 if run["metric"] == "accuracy" else 1.0
+def _metric(methods: Setting) -> str:
+    metrics = {run["metric"] for runs in methods.values() for run in runs.values()}
+    if metrics == {"accuracy"}:
+        return "accuracy [%]"
+    return " or ".join(sorted(metrics))

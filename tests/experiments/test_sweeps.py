@@ -121,8 +121,12 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     again = read_results(tmp_path / "r.jsonl")["sinusoid_5shot_cml-smoke-seed0"]
     assert set(again["evaluations"]) == {"before", "dagger"} and again["scores"] == result["scores"]
     assert again["train_seconds"] >= result["train_seconds"], "it was scored again, not trained"
-    report = run_program("cml_tf.report", f"--results={tmp_path / 'r.jsonl'}")
-    assert report.code == 0 and report.out.splitlines()[2].startswith("| sinusoid_5shot | smoke | 2 |")
+    shown = [f"--results={tmp_path / 'r.jsonl'}", f"--workdir={tmp_path / 'runs'}", f"--output={tmp_path / 'page'}"]
+    report = run_program("cml_tf.report", *shown)
+    assert report.code == 0 and "| sinusoid_5shot | smoke | 2 |" in report.out, report.err
+    page = (tmp_path / "page/report.html").read_text()
+    for picture in ("sinusoid_5shot_curves.png", "sinusoid_5shot_episode.png"):
+        assert picture in page and (tmp_path / "page" / picture).stat().st_size > 10_000
     spec(path, configs=configs, evaluations=evaluations, overrides={"train.rate": 0.5})
     refused = run_program("cml_tf.sweep", *flags)
     assert refused.code == 2 and "results of another configuration" in refused.err

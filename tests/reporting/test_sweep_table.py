@@ -5,64 +5,87 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cml_tf.reporting.sweep_table import Cell, markdown, over_seeds, pairs
+from cml_tf.reporting.sweep_scores import CML, MAML, Method, over_seeds, paired, settings
+from cml_tf.reporting.sweep_table import bases_table, markdown, methods_table
 from cml_tf.statistics import confidence_interval
-
-
-def result(method, seed, scores, variant="", metric="accuracy", manifest=None):
-    source = f"configs/cora_2way_1shot_{method}.py" + (f":{variant}" if variant else "")
-    return {
-        "run": f"{source}-{seed}",
-        "source": source,
-        "seed": seed,
-        "scores": list(scores),
-        "mean": float(np.mean(scores)),
-        "metric": metric,
-        "manifest_hash": manifest or f"episodes of seed {seed}",
-    }
-
-
-MAML = {0: (0.5, 0.7), 1: (0.6, 0.6), 2: (0.4, 0.6)}
-CML = {0: (0.6, 0.8), 1: (0.6, 0.7), 2: (0.6, 0.6)}
-RESULTS = [
-    *(result("maml", seed, scores) for seed, scores in MAML.items()),
-    *(result("cml", seed, scores) for seed, scores in CML.items()),
-]
+from tests.helpers.sweep_results import CML_SCORES, MAML_SCORES, RESULTS, SETTING, result
 
 
 def test_scores_have_an_interval_over_seeds():
-    interval = over_seeds(pairs(RESULTS)[Cell("cora_2way_1shot", "")].maml)
-    assert interval.mean == pytest.approx(100 * (0.6 + 0.6 + 0.5) / 3)
-    assert interval.half_width == pytest.approx(confidence_interval(np.array([60.0, 60.0, 50.0])))
+    score = over_seeds(settings(RESULTS)[SETTING][MAML])
+    assert score.mean == pytest.approx(100 * (0.6 + 0.6 + 0.5) / 3)
+    assert score.half_width == pytest.approx(confidence_interval(np.array([60.0, 60.0, 50.0])))
 
 
 def test_differences_are_paired_by_episode():
-    differences = pairs(RESULTS)[Cell("cora_2way_1shot", "")].differences()
-    np.testing.assert_allclose(differences[2], [0.2, 0.0])
+    methods = settings(RESULTS)[SETTING]
+    difference = paired(methods[CML], methods[MAML])
     by_seed = confidence_interval(np.array([10.0, 5.0, 10.0]))
-    by_episode = confidence_interval(np.array([10.0, 10.0, 0.0, 10.0, 20.0, 0.0]))
-    row = markdown(RESULTS).splitlines()[2]
-    assert row.startswith("| cora_2way_1shot | maml | 3 | 56.67 ±")
-    assert row.endswith(f"| +8.33 ± {by_seed:.2f} | ± {by_episode:.2f} |")
+    assert difference.over_seeds.mean == pytest.approx(25.0 / 3)
+    assert difference.over_seeds.half_width == pytest.approx(by_seed)
+    by_episode = [
+        100 * (right - left)
+        for seed in MAML_SCORES
+        for left, right in zip(MAML_SCORES[seed], CML_SCORES[seed], strict=True)
+    ]
+    assert difference.over_episodes == pytest.approx(confidence_interval(np.array(by_episode)))
 
 
-def test_what_was_not_run_says_so():
-    row = markdown([*RESULTS[:3], result("maml", 0, (0.5, 0.5), "g_meta")]).splitlines()[2:]
-    assert row[0].endswith("| not run | not run | not run |")
-    assert row[1] == "| cora_2way_1shot | g_meta | 1 | not run | not run | not run | not run |"
+def test_each_base_stands_with_and_without_cml():
+    only_without = [result("maml", seed, (0.5, 0.5), "anil") for seed in (0, 1)]
+    rows = bases_table(settings([*RESULTS, *only_without])).rows
+    assert [row[:3] for row in rows] == [(SETTING, "maml", "3")]
+    assert rows[0][3].startswith("56.67 ±") and rows[0][5].startswith("+8.33 ±")
+
+
+def test_every_method_stands_beside_plain_maml():
+    further = {"co_learner": {"scores": [0.9, 0.9], "mean": 0.9}, "5_steps": {"scores": [0.7, 0.7], "mean": 0.7}}
+    maml = [result("maml", seed, (0.5, 0.5), evaluations={"5_steps": {"scores": [0.6, 0.6]}}) for seed in (0, 1)]
+    cml = [result("cml", seed, (0.6, 0.7), evaluations=further) for seed in (0, 1)]
+    anil = [result("maml", seed, (0.4, 0.4), "anil") for seed in (0, 1)]
+    table = methods_table(settings([*anil, *cml, *maml])[SETTING])
+    assert [(row[0], row[3]) for row in table.rows] == [
+        ("MAML", ""),
+        ("MAML [5_steps]", ""),
+        ("CML", "+15.00 ± 0.00"),
+        ("CML [5_steps]", "+10.00 ± 0.00"),
+        ("CML [co_learner]", "+40.00 ± 0.00"),
+        ("MAML:anil", "−10.00 ± 0.00"),
+    ]
+
+
+def test_one_seed_has_no_interval():
+    rows = methods_table(settings([result("maml", 0, (0.5, 0.5)), result("cml", 0, (0.6, 0.6))])[SETTING]).rows
+    assert rows[0][2] == "50.00 (one seed)" and rows[1][3] == "+10.00 (one seed)"
+
+
+def test_without_plain_maml_there_is_no_difference():
+    rows = methods_table(settings([result("cml", 0, (0.6, 0.6), "smoke")])[SETTING]).rows
+    assert rows == (("CML:smoke", "1", "60.00 (one seed)", "not run", "not run"),)
+
+
+def test_seeds_that_only_one_has_are_not_compared():
+    methods = settings([*RESULTS[:3], result("cml", 7, (0.5, 0.5))])[SETTING]
+    assert paired(methods[CML], methods[MAML]) is None
 
 
 def test_other_episodes_are_not_compared():
     other = result("cml", 0, (0.5, 0.5), manifest="others")
     with pytest.raises(ValueError, match="scored on different episodes"):
-        markdown([*RESULTS[:3], other])
+        methods_table(settings([*RESULTS[:3], other])[SETTING])
 
 
 def test_regression_keeps_its_unit():
-    results = [result("maml", seed, (1.5, 2.5), metric="mse") for seed in (0, 1)]
-    assert "| 2.00 ± 0.00 |" in markdown(results)
+    table = methods_table(settings([result("maml", seed, (1.5, 2.5), metric="mse") for seed in (0, 1)])[SETTING])
+    assert table.columns[2] == "mse" and table.rows[0][2] == "2.00 ± 0.00"
 
 
 def test_a_file_of_another_method_is_refused():
     with pytest.raises(ValueError, match="end in _maml or _cml"):
-        markdown([{**RESULTS[0], "source": "configs/other.py"}])
+        settings([{**RESULTS[0], "source": "configs/other.py"}])
+
+
+def test_the_markdown_is_a_table():
+    lines = markdown(methods_table({Method("maml", "a|b"): {0: RESULTS[0]}})).splitlines()
+    assert len({line.count("|") for line in lines}) == 1 and lines[1] == "|---|---|---|---|---|"
+    assert lines[2].startswith("| MAML:a&#124;b | 1 |")

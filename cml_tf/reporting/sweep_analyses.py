@@ -1,0 +1,40 @@
+"""Takes the pictures of `cml_tf.analyse` into a page.
+
+Its directory has `index.json`: a list of objects with `title`, `caption` and `picture` (a PNG beside it).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cml_tf.files import atomic_file
+from cml_tf.reporting.page import Picture
+
+INDEX = "index.json"
+
+
+def copy_analyses(directory: Path, output: Path) -> list[Picture]:
+    """Copies the pictures beside the page.
+
+    Args:
+      directory: that `cml_tf.analyse` wrote.
+      output: folder of the page.
+
+    Raises:
+      ValueError: if the index or one of its pictures is missing or not what it should be.
+    """
+    try:
+        index = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+        # Pictures refuse names that lead out of the directory.
+        pictures = [Picture(entry["picture"], entry["title"], entry["caption"]) for entry in index]
+        contents = [(directory / picture.file).read_bytes() for picture in pictures]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{directory / INDEX} must list pictures beside it, each with title, caption and picture; received "
+            f"{error!r}. Run python -m cml_tf.analyse --output={directory} again."
+        ) from error
+    for picture, content in zip(pictures, contents, strict=True):
+        with atomic_file(output / picture.file) as file:
+            file.write(content)
+    return pictures

@@ -1,0 +1,66 @@
+"""The report of one or several sweeps as a page: what stands on it, in words, tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from cml_tf.reporting.page import Page, Picture, Section, Tile, count_of
+from cml_tf.reporting.paper_table import paper_table
+from cml_tf.reporting.sweep_scores import CML, MAML, Setting, over_seeds, paired
+from cml_tf.reporting.sweep_table import bases_table, methods_table
+
+_MEANING = (
+    "± is the half-width of the 95 % interval over seeds. Differences are taken episode by episode, on the same "
+    "episodes; the last column is their interval over all episodes of all seeds, which says how well these very runs "
+    "are told apart, not the methods. Accuracies are in %; of the mean squared error less is better."
+)
+_BASELINE = (
+    "Every method beside plain MAML, scored in the same way where MAML was (so ten inner steps stand beside MAML's "
+    "ten). In square brackets: another reading of the same run, another head or number of inner steps."
+)
+_PAPER = (
+    "Cells of the paper's tables, and what the runs on this page gave with the same configuration. Two figures can "
+    "only be compared where data and budget are the same: the paper trains image classifiers for 30,000 outer steps. "
+    "Its ± is over 3 runs. CML-dagger has two readings: co_learner is the paper's equation 9, "
+    "co_learner_theta_adapted the authors' code."
+)
+
+
+def sweep_page(
+    found: Mapping[str, Setting], pictures: Mapping[str, Sequence[Picture]], analyses: Sequence[Picture] = ()
+) -> Page:
+    """The page.
+
+    Args:
+      found: the results, at least one (`sweep_scores.settings`).
+      pictures: of each setting that has some, in order.
+      analyses: pictures of `cml_tf.analyse`.
+
+    Raises:
+      ValueError: if two results to compare were not scored on the same episodes.
+    """
+    sections = [_setting(setting, methods, pictures.get(setting, ())) for setting, methods in found.items()]
+    bases = bases_table(found)
+    if bases.rows:
+        sections.append(Section("With and without CML", (_MEANING,), bases))
+    if analyses:
+        sections.append(Section("Analyses", pictures=tuple(analyses)))
+    sections.append(Section("What the paper says", (_PAPER,), paper_table(found)))
+    count = len({run["run"] for methods in found.values() for runs in methods.values() for run in runs.values()})
+    lead = f"{count_of(count, 'run')} in {count_of(len(found), 'setting')}. {_MEANING}"
+    return Page("Results of the sweep", lead, _tiles(found), tuple(sections))
+
+
+def _setting(setting: str, methods: Setting, pictures: Sequence[Picture]) -> Section:
+    return Section(setting, (_BASELINE,), methods_table(methods), tuple(pictures))
+
+
+def _tiles(found: Mapping[str, Setting]) -> tuple[Tile, ...]:
+    tiles = []
+    for setting, methods in found.items():
+        if MAML in methods and CML in methods:
+            difference = paired(methods[CML], methods[MAML])
+            if difference is not None:
+                scores = f"MAML {over_seeds(methods[MAML]).text()}, CML {over_seeds(methods[CML]).text()}"
+                tiles.append(Tile(f"{setting}: CML minus MAML", difference.over_seeds.text("+"), scores))
+    return tuple(tiles)

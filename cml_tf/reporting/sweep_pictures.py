@@ -1,0 +1,92 @@
+"""Pictures of a sweep's runs, from their directories: learning curves, and the first test episode."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cml_tf.datasets.sinusoid import SinusoidSource
+from cml_tf.experiments.loading import load
+from cml_tf.experiments.runs import load_run
+from cml_tf.reporting.episode_picture import draw_episode
+from cml_tf.reporting.learning_curves import Curve, draw_learning_curves
+from cml_tf.reporting.page import Picture
+from cml_tf.reporting.regression_picture import draw_regression
+from cml_tf.reporting.run_pictures import picture_of_episode, pictures_of_waves, read_curves
+from cml_tf.reporting.style import write_png
+from cml_tf.reporting.sweep_scores import CML, MAML, Method, Runs, Setting
+
+# More lines than colours that can be told apart would be no picture.
+_CURVES = 5
+_WAVES, _WAVE_STEPS = 3, (0, 1, 10)
+
+
+def draw_setting(setting: str, methods: Setting, workdir: Path, output: Path) -> list[Picture]:
+    """Draws what there is of one setting's runs into `output`.
+
+    Args:
+      setting: its name, which begins the files' names.
+      methods: its results.
+      workdir: with one directory a run, as `cml_tf.sweep --workdir` has it.
+      output: folder of the page.
+
+    Returns:
+      Learning curves of up to five methods with runs there (plain MAML and CML first), and, where the inputs are
+      images or waves, the first test episode of one run; nothing if no run of the setting is there.
+
+    Raises:
+      RunError: if a run's directory is damaged.
+      DatasetError: if the data of a run are not where its configuration says.
+    """
+    there = {method: _there(runs, workdir) for method, runs in methods.items() if not method.evaluation}
+    there = {method: runs for method, runs in there.items() if runs}
+    if not there:
+        return []
+    chosen = sorted(there, key=lambda method: (method not in (MAML, CML), method.place))[:_CURVES]
+    metric = next(iter(there[chosen[0]].values()))["metric"]
+    curves = [_mean_curve(method, there[method], workdir, metric) for method in chosen]
+    file = f"{setting}_curves.png"
+    write_png(draw_learning_curves(curves, metric), output / file)
+    names = ", ".join(method.name for method in chosen)
+    rest = f"; {len(there) - len(chosen)} more methods are not drawn" if len(there) > len(chosen) else ""
+    caption = f"On validation episodes, mean over seeds: {names}{rest}."
+    shown = _episode(setting, there[chosen[-1] if CML not in there else CML], workdir, output)
+    return [Picture(file, f"Learning curves of {names}.", caption), *shown]
+
+
+def _there(runs: Runs, workdir: Path) -> Runs:
+    return {seed: run for seed, run in runs.items() if (workdir / run["run"]).is_dir()}
+
+
+def _mean_curve(method: Method, runs: Runs, workdir: Path, metric: str) -> Curve:
+    curves = [
+        curve
+        for run in runs.values()
+        for curve in read_curves(workdir / run["run"], method.name, metric)
+        if curve.split == "validation"
+    ]
+    # Runs that stopped early have fewer points: the mean goes as far as all of them do.
+    points = min(len(curve.steps) for curve in curves)
+    values = np.mean([curve.values[:points] for curve in curves], axis=0)
+    return Curve(method.name, "validation", curves[0].steps[:points], values)
+
+
+def _episode(setting: str, runs: Runs, workdir: Path, output: Path) -> list[Picture]:
+    run = runs[min(runs)]["run"]
+    experiment = load_run(workdir / run)
+    source, model = experiment.episodes("test"), load(workdir / run)
+    file = f"{setting}_episode.png"
+    figure: Figure
+    if isinstance(source, SinusoidSource):
+        figure = draw_regression(pictures_of_waves(model, source, _WAVES, _WAVE_STEPS))
+        what = f"The first {_WAVES} test episodes of {run}, before and after inner steps"
+    elif len(experiment.data.input_shape) == 3:
+        names = experiment.dataset.class_names("test")
+        figure = draw_episode(picture_of_episode(model, source, 0, names))
+        what = f"The first test episode of {run}, and its answers"
+    else:
+        return []
+    write_png(figure, output / file)
+    return [Picture(file, f"{what}.", f"{what}. It was not chosen: it is the first.")]

@@ -1,0 +1,138 @@
+"""A sweep's results by setting and method: intervals over seeds, and differences on the same episodes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cml_tf.reporting.intervals import two_decimals
+from cml_tf.statistics import confidence_interval
+
+Runs = Mapping[int, Mapping[str, Any]]
+"""Results of one method by seed, each with `mean`, `metric`, `scores` and `manifest_hash`."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What was trained, and how it was read.
+
+    Attributes:
+      kind: "maml" or "cml", as the configuration's file name ends.
+      variant: of the file, as behind its colon; empty for the file's own.
+      evaluation: name of the sweep's further evaluation; empty for the configuration's own.
+    """
+
+    kind: str
+    variant: str = ""
+    evaluation: str = ""
+
+    @property
+    def name(self) -> str:
+        """`MAML`, `CML:gamma_02`, `CML [co_learner]`."""
+        own = self.kind.upper() + (f":{self.variant}" if self.variant else "")
+        return f"{own} [{self.evaluation}]" if self.evaluation else own
+
+    @property
+    def place(self) -> tuple[bool, str, bool, str]:
+        """Where it stands in a table: what the files say first, MAML before CML, readings below their run."""
+        return (bool(self.variant), self.variant, self.kind == "cml", self.evaluation)
+
+
+MAML = Method("maml")
+CML = Method("cml")
+Setting = Mapping[Method, Runs]
+"""All methods of one setting, in the order of tables."""
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """A mean over seeds in the unit of tables, and the half-width of its 95 % interval; None for one seed."""
+
+    mean: float
+    half_width: float | None
+
+    @classmethod
+    def of(cls, means: list[float]) -> OverSeeds:
+        """Of at least one seed's mean."""
+        half_width = confidence_interval(np.asarray(means)) if len(means) > 1 else None
+        return cls(float(np.mean(means)), half_width)
+
+    def text(self, sign: str = "") -> str:
+        """With two decimals; `sign` "+" shows the sign of a positive mean too."""
+        after = "(one seed)" if self.half_width is None else f"± {self.half_width:.2f}"
+        return f"{two_decimals(self.mean, sign)} {after}"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """A difference of two methods on the same episodes, in the unit of tables.
+
+    Attributes:
+      over_seeds: over the seeds' mean differences.
+      over_episodes: half-width over all episodes of all seeds: how well these very runs are told apart.
+    """
+
+    over_seeds: OverSeeds
+    over_episodes: float
+
+
+def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
+    """Methods by setting (`omniglot_5way_1shot`), settings in alphabetical order.
+
+    Raises:
+      ValueError: for a configuration file whose name ends in neither `_maml` nor `_cml`.
+    """
+    found: dict[str, dict[Method, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
+    for result in results:
+        path, _, variant = result["source"].partition(":")
+        setting, _, kind = Path(path).stem.rpartition("_")
+        if kind not in ("maml", "cml"):
+            raise ValueError(f"a table needs configurations that end in _maml or _cml, received {path}.")
+        for evaluation, scored in [("", result), *result.get("evaluations", {}).items()]:
+            found[setting][Method(kind, variant, evaluation)][result["seed"]] = {"run": result["run"], **scored}
+    return {
+        setting: {method: found[setting][method] for method in sorted(found[setting], key=lambda m: m.place)}
+        for setting in sorted(found)
+    }
+
+
+def over_seeds(runs: Runs) -> OverSeeds:
+    """The runs' score; there must be at least one."""
+    return OverSeeds.of([scale(run) * run["mean"] for run in runs.values()])
+
+
+def baseline(methods: Setting, method: Method) -> Runs:
+    """What a method is compared with: plain MAML, scored in the same way where it was; empty where it was not run.
+
+    So ten inner steps are compared with MAML's ten, and a co-learner's answers with MAML's own.
+    """
+    alike = Method(MAML.kind, MAML.variant, method.evaluation)
+    return methods.get(alike, methods.get(MAML, {}))
+
+
+def paired(runs: Runs, others: Runs) -> Paired | None:
+    """`runs` minus `others`; None without a seed that both have.
+
+    Raises:
+      ValueError: if the two were not scored on the same episodes.
+    """
+    differences = []
+    for seed in sorted(runs.keys() & others.keys()):
+        left, right = runs[seed], others[seed]
+        if left["manifest_hash"] != right["manifest_hash"]:
+            raise ValueError(f"{left['run']} and {right['run']} were scored on different episodes.")
+        differences.append(scale(left) * (np.asarray(left["scores"]) - np.asarray(right["scores"])))
+    if not differences:
+        return None
+    by_seed = OverSeeds.of([float(values.mean()) for values in differences])
+    return Paired(by_seed, confidence_interval(np.concatenate(differences)))
+
+
+def scale(run: Mapping[str, Any]) -> float:
+    """What a score is multiplied with in tables: accuracies are shown in per cent."""
+    return 100.0 if run["metric"] == "accuracy" else 1.0

@@ -1,0 +1,54 @@
+"""The paper's figures beside those measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cml_tf.experiments.presets import VARIANTS
+from cml_tf.models.readouts import READOUTS
+from cml_tf.reporting.paper_table import NOT_RUN, paper_figures, paper_table
+from cml_tf.reporting.sweep_scores import settings
+from tests.helpers.sweep_results import result
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+BY_RUN = {(figure.setting, figure.run): figure for figure in paper_figures()}
+
+
+@pytest.mark.parametrize("setting, run", BY_RUN, ids=lambda value: str(value))
+def test_every_cell_has_a_configuration(setting, run):
+    kind, _, variant = run.partition(":")
+    assert (ROOT / f"configs/{setting}_{kind}.py").is_file()
+    assert not variant or variant in VARIANTS
+    for reading in BY_RUN[setting, run].readings:
+        assert reading in ("", "co_learner_0_steps", *READOUTS)
+
+
+def test_no_cell_stands_there_twice():
+    cells = [(figure.table, figure.data, figure.method) for figure in paper_figures()]
+    assert len(cells) == len(set(cells)) == len(paper_figures())
+    assert {figure.table for figure in paper_figures()} == {"1", "2 and 9", "3", "4", "5", "7", "8"}
+
+
+def test_figures_are_percentages():
+    for figure in paper_figures():
+        assert figure.mean is None or 20.0 < figure.mean < 100.0
+        assert figure.half_width is None or 0.0 < figure.half_width < 3.0
+
+
+def test_what_was_run_stands_beside_the_paper_and_the_rest_says_so():
+    results = [result("cml", s, (0.9, 0.9), setting="omniglot_5way_1shot") for s in (0, 1)]
+    rows = {row[:3]: row for row in paper_table(settings(results)).rows}
+    beside = rows["2 and 9", "Omniglot 5-way, 1-shot", "CML, 4-conv"]
+    assert beside[3:] == ("93.99", "CML", "90.00 ± 0.00", "300, 2")
+    other = rows["1", "miniImageNet 5-way, 1-shot", "MAML"]
+    assert other[3:] == ("47.44 ± 0.23", "MAML", NOT_RUN, "")
+
+
+def test_both_readings_of_the_dagger_are_shown():
+    found = [row for row in paper_table({}).rows if row[:2] == ("1", "miniImageNet 5-way, 5-shot")]
+    assert [row[4] for row in found if row[2] == "MAML + CML-dagger"] == [
+        "CML [co_learner]",
+        "CML [co_learner_theta_adapted]",
+    ]

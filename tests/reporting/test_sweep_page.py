@@ -1,0 +1,56 @@
+"""The page of a sweep: its sections, its tiles, and pictures of analyses."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cml_tf.reporting.page import Picture, render_page
+from cml_tf.reporting.sweep_analyses import copy_analyses
+from cml_tf.reporting.sweep_page import sweep_page
+from cml_tf.reporting.sweep_scores import settings
+from tests.helpers.sweep_results import RESULTS, SETTING, result
+
+FOUND = settings(RESULTS)
+ENTRY = {"title": "Cosine", "caption": "By layer.", "picture": "cosine.png", "figure": "3b"}
+
+
+def test_the_page_has_every_part():
+    picture = Picture("curves.png", "Curves", "Of <b>MAML</b>.")
+    page = sweep_page(FOUND, {SETTING: [picture]}, [Picture("cosine.png", "Cosine", "By layer.")])
+    headings = [section.heading for section in page.sections]
+    assert headings == [SETTING, "With and without CML", "Analyses", "What the paper says"]
+    assert page.sections[0].pictures == (picture,)
+    assert page.tiles[0].value.startswith("+8.33 ±") and SETTING in page.tiles[0].label
+    assert page.lead.startswith("6 runs in 1 setting.")
+    assert "Of &lt;b&gt;MAML&lt;/b&gt;." in render_page(page)
+
+
+def test_parts_without_content_are_left_out():
+    page = sweep_page(settings([result("maml", 0, (0.5, 0.5))]), {})
+    assert [section.heading for section in page.sections] == [SETTING, "What the paper says"] and not page.tiles
+
+
+def test_pictures_of_analyses_are_copied(tmp_path):
+    analyses, output = tmp_path / "analyses", tmp_path / "page"
+    analyses.mkdir()
+    output.mkdir()
+    (analyses / "cosine.png").write_bytes(b"picture")
+    (analyses / "index.json").write_text(json.dumps([ENTRY]))
+    assert copy_analyses(analyses, output) == [Picture("cosine.png", "Cosine", "By layer.")]
+    assert (output / "cosine.png").read_bytes() == b"picture"
+
+
+@pytest.mark.parametrize(
+    "index",
+    [None, "[", "3", "[{}]", json.dumps([ENTRY]), json.dumps([{**ENTRY, "picture": "../cosine.png"}])],
+    ids=["no index", "no JSON", "no list", "no picture", "picture missing", "picture elsewhere"],
+)
+def test_damaged_analyses_are_refused(tmp_path, index):
+    (tmp_path / "analyses").mkdir()
+    (tmp_path / "cosine.png").write_bytes(b"picture")
+    if index is not None:
+        (tmp_path / "analyses/index.json").write_text(index)
+    with pytest.raises(ValueError, match=r"index\.json must list pictures beside it"):
+        copy_analyses(tmp_path / "analyses", tmp_path)
