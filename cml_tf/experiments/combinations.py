@@ -20,12 +20,20 @@ EXAMPLES = {
     "graph": "nodes",
     **dict.fromkeys(BENCHMARKS, "images"),
 }
-LEARNERS = {"mlp": ("numbers", "images"), "conv4": ("images",), "gcn": ("nodes",), "sgc": ("nodes",)}
+LEARNERS = {
+    "mlp": ("numbers", "images"),
+    "conv4": ("images",),
+    "resnet12": ("images",),
+    "gcn": ("nodes",),
+    "sgc": ("nodes",),
+}
+# Learners with four pools.
+_CONVOLUTIONAL = ("conv4", "resnet12")
 # Keys that only some learners have, with the value that they must keep for the others.
 _OWN_KEYS = {
     "learner.extra_blocks": (("conv4",), 0),
     "learner.head_blocks": (("conv4",), 0),
-    "learner.normalisation": (("conv4",), "batch_transductive"),
+    "learner.normalisation": (_CONVOLUTIONAL, "batch_transductive"),
     "learner.hops": (("sgc",), 2),
     "learner.head": (("gcn", "sgc"), "linear"),
     "learner.attribute_matching": (("gcn", "sgc"), False),
@@ -50,8 +58,9 @@ def _examples_fault(flat: Mapping[str, Any]) -> str | None:
         )
     if kind == "nodes" and flat["train.jit_compile"]:
         return "train.jit_compile must be False for learners of nodes: XLA has no sparse products, received True."
-    if learner == "conv4" and dataset == "image_folder" and min(flat["dataset.image_size"]) < 16:
-        return f"dataset.image_size must be at least 16x16 for conv4, received {tuple(flat['dataset.image_size'])}."
+    if learner in _CONVOLUTIONAL and dataset == "image_folder" and min(flat["dataset.image_size"]) < 16:
+        size = tuple(flat["dataset.image_size"])
+        return f"dataset.image_size must be at least 16x16 for {learner}, received {size}."
     if flat["dataset.classes"] and (kind != "nodes" or len(flat["dataset.classes"]) != 3):
         return (
             "dataset.classes must be three numbers (training, validation, test), and only of a dataset of nodes, "

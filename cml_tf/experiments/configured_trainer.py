@@ -17,11 +17,15 @@ from cml_tf.learners import (
     gcn,
     mlp,
     mlp_co_learner,
+    resnet12,
+    resnet12_co_learner,
     sgc,
 )
 from cml_tf.objectives import CoLearner, MultiStepWeights, ObjectiveTerm, QueryLoss, Reptile, multi_step_terms
 from cml_tf.problems import Problem
 from cml_tf.trainer import Trainer
+
+_CONVOLUTIONAL_CO_LEARNERS = {"conv4": conv4_co_learner, "resnet12": resnet12_co_learner}
 
 
 def build_trainer(
@@ -76,6 +80,8 @@ def _single_headed(config: ConfigDict, problem: Problem, shape: tuple[int, ...],
     if settings.name == "conv4":
         blocks = settings.extra_blocks, settings.head_blocks
         return conv4(outputs, shape, settings.filters, settings.normalisation, *blocks)
+    if settings.name == "resnet12":
+        return resnet12(outputs, shape, settings.filters, settings.normalisation)
     options = {"head": settings.head, "matching": settings.attribute_matching}
     if settings.name == "gcn":
         return gcn(outputs, node_features, tuple(settings.hidden), **options)
@@ -88,12 +94,14 @@ def _conv4_head(config: ConfigDict, problem: Problem) -> keras.Layer:
 
 
 def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:
-    if config.learner.name != "conv4":
-        return mlp_co_learner(problem.outputs, config.learner.hidden[-1])
+    settings = config.learner
+    if settings.name not in _CONVOLUTIONAL_CO_LEARNERS:
+        return mlp_co_learner(problem.outputs, settings.hidden[-1])
     # Only a second head that is adapted (CL) sees support sets; a co-learner has no statistics of them to use.
     adapted = config.objective.co_learner == "adapted"
-    normalisation = config.learner.normalisation if adapted else "batch_transductive"
-    return conv4_co_learner(problem.outputs, config.learner.filters, normalisation, config.objective.co_learner_blocks)
+    normalisation = settings.normalisation if adapted else "batch_transductive"
+    make = _CONVOLUTIONAL_CO_LEARNERS[settings.name]
+    return make(problem.outputs, settings.filters, normalisation, config.objective.co_learner_blocks)
 
 
 def _outer_rate(config: ConfigDict) -> float | keras.optimizers.schedules.LearningRateSchedule:

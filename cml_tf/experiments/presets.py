@@ -141,6 +141,7 @@ VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "reptile": _reptile,
     "maml_plus_plus": _maml_plus_plus,
     **{f"gamma_{round(10 * gamma):02d}": _setter("objective", gamma=gamma) for gamma in (0.2, 0.5, 0.8)},
+    "resnet12": _setter("learner", name="resnet12"),
     "head_blocks_2": _setter("learner", head_blocks=2),
     **{f"co_blocks_{blocks}": _setter("objective", co_learner_blocks=blocks) for blocks in range(5)},
     "meta_gnn": _setter("learner", name="sgc", hidden=(16,)),

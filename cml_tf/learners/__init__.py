@@ -8,6 +8,7 @@ from cml_tf.learners.mlp import mlp, mlp_co_learner
 from cml_tf.learners.node_learners import gcn, sgc
 from cml_tf.learners.normalisation import Normalisation
 from cml_tf.learners.prototypes import Prototypes
+from cml_tf.learners.resnet12 import ResidualBlock, resnet12, resnet12_co_learner
 from cml_tf.learners.two_heads import TwoHeads
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Parameters",
     "PropagatedFeatures",
     "Prototypes",
+    "ResidualBlock",
     "State",
     "TwoHeads",
     "conv4",
@@ -28,5 +30,7 @@ __all__ = [
     "gcn",
     "mlp",
     "mlp_co_learner",
+    "resnet12",
+    "resnet12_co_learner",
     "sgc",
 ]

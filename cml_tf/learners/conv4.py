@@ -39,7 +39,7 @@ def conv4(
             "four 2x2 pools leave nothing of a smaller one."
         )
     pools = [2, 2, 2, *[1] * (1 + extra_blocks)]
-    layers = [layer for pool in pools for layer in _block(filters, normalisation, pool)]
+    layers = [layer for pool in pools for layer in conv_block(filters, normalisation, pool)]
     extractor = keras.Sequential(layers, name="extractor")
     head = conv4_head(outputs, filters, normalisation, head_blocks)
     return Learner(extractor, head, input_shape=tuple(input_shape))
@@ -55,7 +55,7 @@ def conv4_head(
     """
     if blocks < 0:
         raise ValueError(f"a {name} has 0 blocks or more, received {blocks}.")
-    layers = [layer for _ in range(blocks) for layer in _block(filters, normalisation)]
+    layers = [layer for _ in range(blocks) for layer in conv_block(filters, normalisation)]
     linear = [keras.layers.MaxPooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)]
     return keras.Sequential([*layers, *linear], name=name)
 
@@ -74,7 +74,8 @@ def conv4_co_learner(
     return conv4_head(outputs, filters, normalisation, blocks, "co_learner")
 
 
-def _block(filters: int, normalisation: str, pool: int = 1) -> list[keras.Layer]:
+def conv_block(filters: int, normalisation: str, pool: int = 1) -> list[keras.Layer]:
+    """The layers of one [3x3 convolution, normalisation, ReLU, max-pool]; its bias is idle (`Convolution`)."""
     return [
         Convolution(filters, 3, padding="same", idle_bias=True),
         Normalisation(normalisation, relu=True, pool=pool),

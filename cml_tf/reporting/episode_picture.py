@@ -15,7 +15,7 @@ RIGHT_MARK, WRONG_MARK = "✓", "✗"
 # Inches. The places are computed here: a layout engine would widen columns for the words above and below them.
 _IMAGE, _ACROSS, _DOWN = 0.86, 1.0, 1.14
 _NAME_COLUMN, _GAP, _HEADER, _MARGIN = 0.85, 0.3, 0.68, 0.1
-_LONGEST_NAME = 12
+_SHORT_NAME, _LONGEST_NAME = 4, 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,9 +168,11 @@ def _draw_query(axes: Axes, picture: EpisodePicture, example: int) -> None:
     for spine in axes.spines.values():
         spine.set(color=colour, linewidth=1.8 if right else 2.8, linestyle=line)
     share = 100.0 * float(picture.probabilities[example, predicted])
+    name = _short(picture.class_names[predicted])
     axes.set_xlabel(
-        f"{mark} {_short(picture.class_names[predicted])}  {share:.0f} %",
-        fontsize=9.0,
+        f"{mark} {name}  {share:.0f} %",
+        # Neighbours' words must not meet.
+        fontsize=9.0 if len(name) <= _SHORT_NAME else 6.5,
         fontweight="normal" if right else "bold",
         color=INK if right else VERMILLION,
         labelpad=3.0,
@@ -178,6 +180,8 @@ def _draw_query(axes: Axes, picture: EpisodePicture, example: int) -> None:
 
 
 def _short(name: str) -> str:
+    # Of a path, what tells classes apart; a class may be called "/".
+    name = name.rpartition("/")[2] or name
     # A dollar sign would start a formula.
     shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
     return shown.replace("$", r"\$")

@@ -69,7 +69,7 @@ def test_values_that_cannot_be_run_are_refused(key, value):
 
 BAD_COMBINATIONS = {
     "learner.name must be one of mlp for dataset 'sinusoid'": {"learner.name": "conv4"},
-    "learner.name must be one of mlp, conv4 for dataset 'glyphs'": {"dataset.name": "glyphs", "learner.name": "gcn"},
+    "learner.name must be one of mlp, conv4, resnet12 for": {"dataset.name": "glyphs", "learner.name": "gcn"},
     "learner.name must be one of gcn, sgc for dataset 'cora'": {"dataset.name": "cora", "learner.name": "mlp"},
     "learner.hidden must be one width for sgc": {"dataset.name": "cora", "learner.name": "sgc"},
     "learner.head must be 'linear' for learner 'mlp'": {"learner.head": "prototypes"},

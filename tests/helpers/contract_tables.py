@@ -17,6 +17,7 @@ from tests.helpers.models import (
     CONV_SHAPE,
     MLP_SHAPE,
     randomise,
+    residual_block,
     smooth_co_learner,
     smooth_conv,
     smooth_mlp,
@@ -114,6 +115,7 @@ def _arrays(shape: tuple[int, ...]) -> Callable[[int, int], Episode]:
 LEARNERS = {
     "mlp": LearnerRow(smooth_mlp, _arrays(MLP_SHAPE)),
     "conv": LearnerRow(smooth_conv, _arrays(CONV_SHAPE)),
+    "residual": LearnerRow(residual_block, _arrays(CONV_SHAPE)),
     "gcn": LearnerRow(random_gcn, node_episode),
     "sgc": LearnerRow(random_sgc, node_episode),
 }

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import keras
 import numpy as np
 
-from cml_tf.learners import Learner, Normalisation, TwoHeads, mlp, mlp_co_learner
+from cml_tf.learners import Learner, Normalisation, ResidualBlock, TwoHeads, mlp, mlp_co_learner
 from cml_tf.objectives import CoLearner
 from cml_tf.problems import Problem
 
@@ -32,6 +32,14 @@ def smooth_conv(outputs: int = 3, seed: int = 0) -> Learner:
         [keras.layers.AveragePooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)], name="head"
     )
     learner = Learner(extractor, head, input_shape=CONV_SHAPE)
+    randomise(learner, seed)
+    return learner
+
+
+def residual_block(outputs: int = 3, seed: int = 0) -> Learner:
+    """One of ResNet-12's blocks, with a linear head on 5x5 images."""
+    head = keras.Sequential([keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(outputs)], name="head")
+    learner = Learner(ResidualBlock(2, name="extractor"), head, input_shape=CONV_SHAPE)
     randomise(learner, seed)
     return learner
 

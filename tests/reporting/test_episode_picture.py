@@ -57,6 +57,15 @@ def test_an_answer_names_the_predicted_class_and_its_probability():
     assert second.startswith(f"{WRONG_MARK} cost in ") and second.endswith("…  70 %")
 
 
+def test_long_names_do_not_meet_those_of_their_neighbours():
+    names = ("Japanese_(katakana)/character05", "Sanskrit/character31")
+    figure = draw_episode(replace(_picture(), class_names=names))
+    figure.canvas.draw()
+    assert "character05" in _queries(figure)[0].get_xlabel() and "Japanese" not in _queries(figure)[0].get_xlabel()
+    boxes = [axes.xaxis.label.get_window_extent() for axes in _queries(figure)[:3]]
+    assert all(left.x1 < right.x0 for left, right in zip(boxes[:-1], boxes[1:], strict=True))
+
+
 def test_a_dollar_sign_in_a_name_is_no_formula():
     figure = draw_episode(replace(_picture(), class_names=("$x$", "$y")))
     figure.canvas.draw()

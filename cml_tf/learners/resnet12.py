@@ -1,0 +1,125 @@
+"""ResNet-12, the deeper extractor of few-shot image classification (paper, Tables 2 and 9), and its co-learner.
+
+The paper names the network and gives no more of it. What is here is the network of the field (Oreshkin et al. 2018, Lee
+et al. 2019) without its dropout, which adaptation does not support: four residual blocks of three 3x3 convolutions, of
+64, 128, 256 and 512 channels. Where features end and what the co-learner reads is by analogy with `conv4`: the last
+block's map before its pool.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from cml_tf.learners.conv4 import conv_block
+from cml_tf.learners.convolution import Convolution
+from cml_tf.learners.learner import Learner
+from cml_tf.learners.normalisation import Normalisation
+
+_WIDTHS = (1, 2, 4, 8)
+_SLOPE = 0.1
+
+
+@keras.saving.register_keras_serializable("cml_tf")
+class ResidualBlock(keras.layers.Layer):
+    """Three [3x3 convolution, normalisation] with leaky ReLU between, plus one of 1x1 past them.
+
+    The sum goes through a leaky ReLU (slope 0.1 below zero) and, where asked for, a 2x2 max-pool. Convolutions have no
+    bias, since a normalisation follows each.
+
+    Args:
+      filters: channels of the outputs.
+      normalisation: mode of `Normalisation`.
+      pool: edge of the max-pool; 1 for none.
+    """
+
+    def __init__(self, filters: int, normalisation: str = "batch_transductive", pool: int = 1, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.filters = filters
+        self.normalisation = normalisation
+        self.pool = pool
+        self.convolutions = [Convolution(filters, 3, padding="same", use_bias=False) for _ in range(3)]
+        self.normalisations = [Normalisation(normalisation) for _ in range(3)]
+        self.shortcut = Convolution(filters, 1, use_bias=False)
+        self.shortcut_normalisation = Normalisation(normalisation)
+        self.pooling = keras.layers.MaxPooling2D(pool)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Makes the weights of all parts."""
+        outputs = (*input_shape[:-1], self.filters)
+        for number, (convolution, normalisation) in enumerate(zip(self.convolutions, self.normalisations, strict=True)):
+            convolution.build(outputs if number else input_shape)
+            normalisation.build(outputs)
+        self.shortcut.build(input_shape)
+        self.shortcut_normalisation.build(outputs)
+
+    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """From `[examples, height, width, channels]` to `[examples, height / pool, width / pool, filters]`."""
+        past = self.shortcut_normalisation(self.shortcut(inputs), training=training)
+        maps = inputs
+        for number, (convolution, normalisation) in enumerate(zip(self.convolutions, self.normalisations, strict=True)):
+            before = tf.nn.leaky_relu(maps, _SLOPE) if number else maps
+            maps = normalisation(convolution(before), training=training)
+        outputs = tf.nn.leaky_relu(maps + past, _SLOPE)
+        return self.pooling(outputs) if self.pool > 1 else outputs
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        own = {"filters": self.filters, "normalisation": self.normalisation, "pool": self.pool}
+        return {**super().get_config(), **own}
+
+
+def resnet12(
+    outputs: int, input_shape: tuple[int, ...], filters: int = 64, normalisation: str = "batch_transductive"
+) -> Learner:
+    """Four residual blocks, each but the last with its 2x2 max-pool, and a linear head on averages over the map.
+
+    As with `conv4`, the last block's pool opens the head. At 84x84x3, 5-way and 64 filters it has 7,999,365 parameters.
+
+    Args:
+      outputs: width of the head (the ways of a classification).
+      input_shape: `(height, width, channels)`, at least 16x16.
+      filters: channels of the first block; the others have 2, 4 and 8 times as many.
+      normalisation: mode of `Normalisation`.
+
+    Raises:
+      ValueError: if the image is too small or not `(height, width, channels)`.
+    """
+    if len(input_shape) != 3 or min(input_shape[:2]) < 16:
+        raise ValueError(
+            f"resnet12 needs images of shape (height, width, channels) of at least 16x16, received "
+            f"{tuple(input_shape)}: four 2x2 pools leave nothing of a smaller one."
+        )
+    pools = (2, 2, 2, 1)
+    blocks = [ResidualBlock(filters * width, normalisation, pool) for width, pool in zip(_WIDTHS, pools, strict=True)]
+    head = _read_out([], outputs, "head")
+    return Learner(keras.Sequential(blocks, name="extractor"), head, input_shape=tuple(input_shape))
+
+
+def resnet12_co_learner(
+    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 2
+) -> keras.Layer:
+    """The co-learner on `resnet12`'s features: 3x3 conv-norm-ReLU blocks, then pool, averages and a linear layer.
+
+    Args:
+      outputs: as the head's.
+      filters: those of the learner's first block; the co-learner's blocks have 8 times as many, as the map it reads.
+      normalisation: mode of `Normalisation`.
+      blocks: two in `conv4`'s co-learner, whose analogue this is.
+
+    Raises:
+      ValueError: if `blocks` is negative.
+    """
+    if blocks < 0:
+        raise ValueError(f"a co-learner has 0 blocks or more, received {blocks}.")
+    width = filters * _WIDTHS[-1]
+    return _read_out(
+        [layer for _ in range(blocks) for layer in conv_block(width, normalisation)], outputs, "co_learner"
+    )
+
+
+def _read_out(before: list[keras.Layer], outputs: int, name: str) -> keras.Layer:
+    layers = [keras.layers.MaxPooling2D(2), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(outputs)]
+    return keras.Sequential([*before, *layers], name=name)
