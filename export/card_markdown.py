@@ -21,7 +21,7 @@ def card_markdown(card: dict[str, Any]) -> str:
 
 
 def _summary(card: dict[str, Any]) -> Iterator[str]:
-    problem, adaptation, data = card["problem"], card["adaptation"], card["data"]
+    problem, adaptation = card["problem"], card["adaptation"]
     kind = (
         f"{problem['ways']}-way classification" if "ways" in problem else f"regression of {problem['outputs']} values"
     )
@@ -36,13 +36,20 @@ def _summary(card: dict[str, Any]) -> Iterator[str]:
     yield from _table(
         ("", ""),
         [
-            ("data", f"{data['name']}, {data['shots']} shots, {data['queries']} queries a class in training"),
-            ("data fingerprint", f"`{data['fingerprint']}`"),
-            ("trained", f"{card['training']['steps']} outer steps, checkpoint `{card['training']['checkpoint']}`"),
+            *_past(card),
             ("parameters served", f"{card['parameters']['served']:,}"),
             *((f"left behind: {name}", f"{count:,}") for name, count in card["parameters"]["left_behind"].items()),
         ],
     )
+
+
+def _past(card: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    data, training = card["data"], card["training"]
+    name = data.get("name", "not told: trained from Python")
+    yield "data", f"{name}, {data['shots']} shots, {data['queries']} queries a class in training"
+    if card["config"] is not None:
+        yield "data fingerprint", f"`{data['fingerprint']}`"
+        yield "trained", f"{training['steps']} outer steps, checkpoint `{training['checkpoint']}`"
 
 
 def _metrics(card: dict[str, Any]) -> Iterator[str]:
@@ -155,8 +162,9 @@ def _origin(card: dict[str, Any]) -> Iterator[str]:
             *((name, version) for name, version in card["libraries"].items()),
         ],
     )
-    yield ""
-    yield "The configuration of the run stands in `config.json` beside this card."
+    if card["config"] is not None:
+        yield ""
+        yield "The configuration of the run stands in `config.json` beside this card."
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[str]:

@@ -1,28 +1,31 @@
-"""From a run to a version that a server can load."""
+"""From a run, or a model that was trained from Python, to a version that a server can load."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
-from cml_tf.experiments.configuration import config_to_json
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import CONFIG, evaluation_method, load_run
 from cml_tf.files import write_json, write_text
 from cml_tf.method import Method
+from cml_tf.models.few_shot_model import FewShotModel
 from export.card_markdown import card_markdown
 from export.errors import ExportError
 from export.evaluation import measured, read_evaluation
 from export.exportable import Exportable
 from export.inspection import check_file, co_learner_names
 from export.model_card import model_card
+from export.origin import Origin, of_model, of_run
 from export.parity import check_parity
 from export.query_dependence import query_dependence
 from export.reference import Reference
 from export.request_files import Request, write_requests
+from export.request_form import Bucket
 from export.serving_module import ServingModule
 from export.versions import new_version
 from export.warm_up import shape_buckets, warm_up_requests
@@ -80,21 +83,72 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
         model = exportable(experiment, options)
     except ValueError as error:
         raise ExportError(f"{workdir}: {error}") from error
-    name = model_dir.resolve().name
+    origin = of_run(experiment, options.checkpoint)
+    settings = experiment.config
+    buckets = _buckets(model, settings.dataset.shots, settings.eval.queries or settings.dataset.queries)
     metrics = _metrics(experiment, model.method, options)
+    return _publish(model, origin, model_dir, options.version, options.readout, buckets, metrics)
+
+
+def export_model(
+    model: FewShotModel,
+    model_dir: str | Path,
+    shots: int,
+    queries: int,
+    steps: int | None = None,
+    version: int | None = None,
+) -> Path:
+    """Exports a model that was trained from Python, or read by `cml_tf.load`, as `export_run` does a run.
+
+    Args:
+      model: with a value range, unless it is on nodes; of those, features of nodes are taken as they come.
+      model_dir: of the model; a server is pointed at it. Its last part is the model's name.
+      shots: support examples a class of the requests that are tried (regression: examples), positive.
+      queries: likewise.
+      steps: inner steps, frozen in the graph; the model's own by default.
+      version: positive; one more than the newest by default.
+
+    Returns:
+      The directory of the version.
+
+    Raises:
+      ExportError: as `export_run`.
+    """
+    if shots < 1 or queries < 1:
+        raise ExportError(f"shots and queries must be at least 1, received {shots} and {queries}.")
+    on_nodes = bool(tf.nest.flatten(model.method.learner.context))
+    if model.value_range is None and not on_nodes:
+        raise ExportError("a served model refuses inputs out of range: make it with trainer.model((lowest, highest)).")
+    method = model.method
+    if steps is not None:
+        method = Method(method.learner, method.rule.with_steps(steps), method.terms)
+    served = Exportable(method, model.problem, model.value_range or (0.0, 0.0))
+    origin = of_model(model, served, shots, queries)
+    return _publish(served, origin, Path(model_dir), version, "learner", _buckets(served, shots, queries), None)
+
+
+def _publish(
+    model: Exportable,
+    origin: Origin,
+    model_dir: Path,
+    version: int | None,
+    readout: str,
+    buckets: list[Bucket],
+    metrics: dict[str, Any] | None,
+) -> Path:
+    name = model_dir.resolve().name
     module = ServingModule(model)
     reference = Reference(model, module.fingerprint)
-    warm_up = warm_up_requests(model, _buckets(experiment, model), reference)
-    release = {"readout": options.readout, "checkpoint": options.checkpoint}
-    queries = query_dependence(model, warm_up, reference)
-    card = model_card(name, model, module, experiment, release, queries, metrics)
-    with new_version(model_dir, options.version) as draft:
+    warm_up = warm_up_requests(model, buckets, reference)
+    card = model_card(name, model, module, origin, readout, query_dependence(model, warm_up, reference), metrics)
+    with new_version(model_dir, version) as draft:
         extra = draft.path / EXTRA
         write_version(draft.path, module, warm_up, name)
         write_json(extra / CARD, card)
         write_text(extra / CARD_FOR_PEOPLE, card_markdown(card))
-        write_json(extra / CONFIG, config_to_json(experiment.config))
-        check_version(draft.path, model, reference, warm_up, co_learner_names(experiment.trainer.method, model))
+        if origin.config is not None:
+            write_json(extra / CONFIG, origin.config)
+        check_version(draft.path, model, reference, warm_up, co_learner_names(origin.trained, model))
     assert draft.published is not None
     return draft.published
 
@@ -134,8 +188,5 @@ def _metrics(experiment: Experiment, method: Method, options: Options) -> dict |
     return None
 
 
-def _buckets(experiment: Experiment, model: Exportable) -> list:
-    settings = experiment.config
-    classes = model.problem.outputs if model.classification else 1
-    queries = settings.eval.queries or settings.dataset.queries
-    return shape_buckets(classes, settings.dataset.shots, queries)
+def _buckets(model: Exportable, shots: int, queries: int) -> list[Bucket]:
+    return shape_buckets(model.problem.outputs if model.classification else 1, shots, queries)

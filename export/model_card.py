@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from cml_tf.experiments.configuration import config_to_json
-from cml_tf.experiments.experiment import Experiment
 from cml_tf.learners.learner import count_parameters
+from cml_tf.method import Method
 from cml_tf.problems import problem_to_json
 from export.exportable import Exportable
 from export.inspection import co_learner_names
+from export.origin import Origin
 from export.provenance import git_commit, library_versions
 from export.serving_module import ServingModule
 from export.specifications import Specifications, input_specifications, output_specifications
@@ -24,8 +24,8 @@ def model_card(
     name: str,
     model: Exportable,
     module: ServingModule,
-    experiment: Experiment,
-    release: dict[str, Any],
+    origin: Origin,
+    readout: str,
     queries: dict[str, Any],
     metrics: dict[str, Any] | None,
 ) -> dict[str, Any]:
@@ -35,37 +35,31 @@ def model_card(
       name: of the model.
       model: what is served.
       module: its variables.
-      experiment: the run it comes from.
-      release: `readout` and `checkpoint`.
+      origin: where it comes from.
+      readout: which head answers.
       queries: from `query_dependence`.
       metrics: an evaluation, or None if there was none.
     """
-    config = config_to_json(experiment.config)
     return {
         "format": FORMAT,
         "name": name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "problem": problem_to_json(model.problem),
         "inputs": model.form.card,
-        "adaptation": {
-            "rule": config["adaptation"]["rule"],
-            "partition": config["adaptation"]["partition"],
-            "steps": model.rule.steps,
-            "readout": release["readout"],
-        },
+        "adaptation": {**origin.adaptation, "steps": model.rule.steps, "readout": readout},
         "queries": queries,
-        "data": {**config["dataset"], "fingerprint": experiment.data.fingerprint},
-        "training": {"checkpoint": release["checkpoint"], "steps": experiment.trainer.step},
+        "data": origin.data,
+        "training": origin.training,
         "metrics": metrics,
         "signatures": _signatures(model),
         "status": {str(code): meaning for code, meaning in MEANINGS.items()},
         "adapted_state": _state(model),
-        "parameters": _parameters(model, experiment),
+        "parameters": _parameters(model, origin.trained),
         "variables_sha256": module.digest,
         "model_fingerprint": module.fingerprint,
         "git_commit": git_commit(),
         "libraries": library_versions(),
-        "config": config,
+        "config": origin.config,
     }
 
 
@@ -99,13 +93,12 @@ def _state(model: Exportable) -> dict[str, Any]:
     return {"dtype": "float32", "length": offset, "order": "row-major", "entries": entries}
 
 
-def _parameters(model: Exportable, experiment: Experiment) -> dict[str, Any]:
-    full = experiment.trainer.method
+def _parameters(model: Exportable, trained: Method) -> dict[str, Any]:
     learner, rule = count_parameters(model.learner.variables), count_parameters(model.rule.meta_variables)
-    left_out = set(co_learner_names(full, model))
+    left_out = set(co_learner_names(trained, model))
     return {
         "learner": learner,
         "adaptation_rule": rule,
         "served": learner + rule,
-        "left_behind": {term.name: count_parameters(term.variables) for term in full.terms if term.name in left_out},
+        "left_behind": {term.name: count_parameters(term.variables) for term in trained.terms if term.name in left_out},
     }

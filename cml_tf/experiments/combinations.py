@@ -28,12 +28,12 @@ LEARNERS = {
     "sgc": ("nodes",),
 }
 # Learners with four pools.
-_CONVOLUTIONAL = ("conv4", "resnet12")
+CONVOLUTIONAL = ("conv4", "resnet12")
 # Keys that only some learners have, with the value that they must keep for the others.
 _OWN_KEYS = {
     "learner.extra_blocks": (("conv4",), 0),
     "learner.head_blocks": (("conv4",), 0),
-    "learner.normalisation": (_CONVOLUTIONAL, "batch_transductive"),
+    "learner.normalisation": (CONVOLUTIONAL, "batch_transductive"),
     "learner.hops": (("sgc",), 2),
     "learner.head": (("gcn", "sgc"), "linear"),
     "learner.attribute_matching": (("gcn", "sgc"), False),
@@ -58,7 +58,7 @@ def _examples_fault(flat: Mapping[str, Any]) -> str | None:
         )
     if kind == "nodes" and flat["train.jit_compile"]:
         return "train.jit_compile must be False for learners of nodes: XLA has no sparse products, received True."
-    if learner in _CONVOLUTIONAL and dataset == "image_folder" and min(flat["dataset.image_size"]) < 16:
+    if learner in CONVOLUTIONAL and dataset == "image_folder" and min(flat["dataset.image_size"]) < 16:
         size = tuple(flat["dataset.image_size"])
         return f"dataset.image_size must be at least 16x16 for {learner}, received {size}."
     if flat["dataset.classes"] and (kind != "nodes" or len(flat["dataset.classes"]) != 3):
@@ -104,8 +104,9 @@ def _reptile_fault(flat: Mapping[str, Any]) -> str | None:
 
 
 def _schedule_fault(flat: Mapping[str, Any]) -> str | None:
-    if flat["adaptation.rule"] == "per_step_rates" and flat["adaptation.steps"] < 1:
-        return "adaptation.steps must be at least 1 with adaptation.rule 'per_step_rates', received 0."
+    for key, value in (("adaptation.rule", "per_step_rates"), ("learner.normalisation", "per_step")):
+        if flat[key] == value and flat["adaptation.steps"] < 1:
+            return f"adaptation.steps must be at least 1 with {key} {value!r}, received 0."
     if flat["objective.multi_step_until"] and flat["adaptation.steps"] < 2:
         return (
             "adaptation.steps must be at least 2 with objective.multi_step_until, which weighs early steps against the "

@@ -79,9 +79,9 @@ def _single_headed(config: ConfigDict, problem: Problem, shape: tuple[int, ...],
         return mlp(outputs, shape, tuple(settings.hidden))
     if settings.name == "conv4":
         blocks = settings.extra_blocks, settings.head_blocks
-        return conv4(outputs, shape, settings.filters, settings.normalisation, *blocks)
+        return conv4(outputs, shape, settings.filters, settings.normalisation, *blocks, _normalised_steps(config))
     if settings.name == "resnet12":
-        return resnet12(outputs, shape, settings.filters, settings.normalisation)
+        return resnet12(outputs, shape, settings.filters, settings.normalisation, _normalised_steps(config))
     options = {"head": settings.head, "matching": settings.attribute_matching}
     if settings.name == "gcn":
         return gcn(outputs, node_features, tuple(settings.hidden), **options)
@@ -90,7 +90,8 @@ def _single_headed(config: ConfigDict, problem: Problem, shape: tuple[int, ...],
 
 def _conv4_head(config: ConfigDict, problem: Problem) -> keras.Layer:
     settings = config.learner
-    return conv4_head(problem.outputs, settings.filters, settings.normalisation, settings.head_blocks)
+    steps = _normalised_steps(config)
+    return conv4_head(problem.outputs, settings.filters, settings.normalisation, settings.head_blocks, steps=steps)
 
 
 def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:
@@ -101,7 +102,13 @@ def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:
     adapted = config.objective.co_learner == "adapted"
     normalisation = settings.normalisation if adapted else "batch_transductive"
     make = _CONVOLUTIONAL_CO_LEARNERS[settings.name]
-    return make(problem.outputs, settings.filters, normalisation, config.objective.co_learner_blocks)
+    steps = _normalised_steps(config) if adapted else 1
+    return make(problem.outputs, settings.filters, normalisation, config.objective.co_learner_blocks, steps)
+
+
+def _normalised_steps(config: ConfigDict) -> int:
+    """How many inner steps have a scale and shift of their own."""
+    return config.adaptation.steps if config.learner.normalisation == "per_step" else 1
 
 
 def _outer_rate(config: ConfigDict) -> float | keras.optimizers.schedules.LearningRateSchedule:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from cml_tf.experiments.combinations import CONVOLUTIONAL
 from cml_tf.experiments.configuration import ConfigurationError, default_config
 
 METHODS = ("maml", "cml")
@@ -114,6 +115,8 @@ def _reptile(config: ConfigDict) -> None:
 
 
 def _maml_plus_plus(config: ConfigDict) -> None:
+    if config.learner.name in CONVOLUTIONAL:
+        config.learner.normalisation = "per_step"
     config.adaptation.update({"rule": "per_step_rates", "steps": 5, "eval_steps": 5, "rate": 0.1})
     # Shares of the training as in the authors' 100 epochs: 15 of them, 50, and all.
     steps = config.train.steps

@@ -16,6 +16,7 @@ def conv4(
     normalisation: str = "batch_transductive",
     extra_blocks: int = 0,
     head_blocks: int = 0,
+    steps: int = 1,
 ) -> Learner:
     """Four [3x3 convolution, normalisation, ReLU, 2x2 max-pool] blocks and a linear head.
 
@@ -29,6 +30,7 @@ def conv4(
       normalisation: mode of `Normalisation`.
       extra_blocks: unpooled blocks after block 4 (More-MAML has 3: 232,261 parameters).
       head_blocks: blocks of the head before its pool (the paper's Table 7, equal capacity, has 2).
+      steps: inner steps with a scale and shift of their own, in the mode `per_step`.
 
     Raises:
       ValueError: if the image is too small or not `(height, width, channels)`.
@@ -39,14 +41,19 @@ def conv4(
             "four 2x2 pools leave nothing of a smaller one."
         )
     pools = [2, 2, 2, *[1] * (1 + extra_blocks)]
-    layers = [layer for pool in pools for layer in conv_block(filters, normalisation, pool)]
+    layers = [layer for pool in pools for layer in conv_block(filters, normalisation, pool, steps)]
     extractor = keras.Sequential(layers, name="extractor")
-    head = conv4_head(outputs, filters, normalisation, head_blocks)
+    head = conv4_head(outputs, filters, normalisation, head_blocks, steps=steps)
     return Learner(extractor, head, input_shape=tuple(input_shape))
 
 
 def conv4_head(
-    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 0, name: str = "head"
+    outputs: int,
+    filters: int = 64,
+    normalisation: str = "batch_transductive",
+    blocks: int = 0,
+    name: str = "head",
+    steps: int = 1,
 ) -> keras.Layer:
     """A head on `conv4`'s features: conv-norm-ReLU blocks (usually none), a pool, then a linear layer.
 
@@ -55,13 +62,13 @@ def conv4_head(
     """
     if blocks < 0:
         raise ValueError(f"a {name} has 0 blocks or more, received {blocks}.")
-    layers = [layer for _ in range(blocks) for layer in conv_block(filters, normalisation)]
+    layers = [layer for _ in range(blocks) for layer in conv_block(filters, normalisation, steps=steps)]
     linear = [keras.layers.MaxPooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)]
     return keras.Sequential([*layers, *linear], name=name)
 
 
 def conv4_co_learner(
-    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 2
+    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 2, steps: int = 1
 ) -> keras.Layer:
     """The co-learner on `conv4`'s features: conv-norm-ReLU blocks, the last one pooled, then linear (paper, A.1).
 
@@ -70,13 +77,14 @@ def conv4_co_learner(
       filters: channels of every block.
       normalisation: mode of `Normalisation`.
       blocks: 0 to 4 in the paper's Table 8; 2 is its default (82,117 parameters at 84x84, 5-way).
+      steps: as the learner's, where the co-learner is adapted too (CL).
     """
-    return conv4_head(outputs, filters, normalisation, blocks, "co_learner")
+    return conv4_head(outputs, filters, normalisation, blocks, "co_learner", steps)
 
 
-def conv_block(filters: int, normalisation: str, pool: int = 1) -> list[keras.Layer]:
+def conv_block(filters: int, normalisation: str, pool: int = 1, steps: int = 1) -> list[keras.Layer]:
     """The layers of one [3x3 convolution, normalisation, ReLU, max-pool]; its bias is idle (`Convolution`)."""
     return [
         Convolution(filters, 3, padding="same", idle_bias=True),
-        Normalisation(normalisation, relu=True, pool=pool),
+        Normalisation(normalisation, relu=True, pool=pool, steps=steps),
     ]

@@ -3,7 +3,9 @@
 A layer with hidden state (running statistics, random seeds) would leak it from one task into the next, or from one
 query into another. Such layers are refused by name when the learner is made, with the remedy. A layer whose state is
 meant to follow the task declares `threads_state = True`: its non-trainable variables then start anew for each task, are
-carried through the inner loop and belong to what adaptation learned.
+carried through the inner loop and belong to what adaptation learned. That state is taken for one of certain parameters,
+so it is brought up to date by one more pass over the support set after the last step; a layer that only counts steps
+declares `state_follows_parameters = False`.
 """
 
 from __future__ import annotations
@@ -60,6 +62,14 @@ def threaded_variables(layer: keras.Layer) -> tuple[bool, ...]:
         for variable in part.non_trainable_variables
     }
     return tuple(id(variable) in threaded for variable in layer.non_trainable_variables)
+
+
+def state_follows_parameters(layer: keras.Layer) -> bool:
+    """Whether a layer inside threads state that is out of date once parameters are updated."""
+    return any(
+        getattr(part, "threads_state", False) and getattr(part, "state_follows_parameters", True)
+        for part in _all_layers(layer)
+    )
 
 
 def _all_layers(layer: keras.Layer) -> list[keras.Layer]:

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.learners.layer_state import check_layer_state, threaded_variables
+from cml_tf.learners.layer_state import check_layer_state, state_follows_parameters, threaded_variables
 
 
 class Parameters(NamedTuple):
@@ -149,6 +149,10 @@ class Learner:
     def threaded_state(self) -> State:
         """For each state variable, whether its value belongs to one task and so to what adaptation learned."""
         return State(threaded_variables(self.extractor), threaded_variables(self.head))
+
+    def state_follows_parameters(self) -> bool:
+        """Whether there is state of a task that is out of date once its parameters are updated."""
+        return state_follows_parameters(self.extractor) or state_follows_parameters(self.head)
 
 
 def functional_call(

@@ -33,17 +33,26 @@ class ResidualBlock(keras.layers.Layer):
       filters: channels of the outputs.
       normalisation: mode of `Normalisation`.
       pool: edge of the max-pool; 1 for none.
+      steps: of `Normalisation`.
     """
 
-    def __init__(self, filters: int, normalisation: str = "batch_transductive", pool: int = 1, **keywords: Any) -> None:
+    def __init__(
+        self,
+        filters: int,
+        normalisation: str = "batch_transductive",
+        pool: int = 1,
+        steps: int = 1,
+        **keywords: Any,
+    ) -> None:
         super().__init__(**keywords)
         self.filters = filters
         self.normalisation = normalisation
         self.pool = pool
+        self.steps = steps
         self.convolutions = [Convolution(filters, 3, padding="same", use_bias=False) for _ in range(3)]
-        self.normalisations = [Normalisation(normalisation) for _ in range(3)]
+        self.normalisations = [Normalisation(normalisation, steps=steps) for _ in range(3)]
         self.shortcut = Convolution(filters, 1, use_bias=False)
-        self.shortcut_normalisation = Normalisation(normalisation)
+        self.shortcut_normalisation = Normalisation(normalisation, steps=steps)
         self.pooling = keras.layers.MaxPooling2D(pool)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -67,12 +76,16 @@ class ResidualBlock(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        own = {"filters": self.filters, "normalisation": self.normalisation, "pool": self.pool}
+        own = {"filters": self.filters, "normalisation": self.normalisation, "pool": self.pool, "steps": self.steps}
         return {**super().get_config(), **own}
 
 
 def resnet12(
-    outputs: int, input_shape: tuple[int, ...], filters: int = 64, normalisation: str = "batch_transductive"
+    outputs: int,
+    input_shape: tuple[int, ...],
+    filters: int = 64,
+    normalisation: str = "batch_transductive",
+    steps: int = 1,
 ) -> Learner:
     """Four residual blocks, each but the last with its 2x2 max-pool, and a linear head on averages over the map.
 
@@ -83,6 +96,7 @@ def resnet12(
       input_shape: `(height, width, channels)`, at least 16x16.
       filters: channels of the first block; the others have 2, 4 and 8 times as many.
       normalisation: mode of `Normalisation`.
+      steps: inner steps with a scale and shift of their own, in the mode `per_step`.
 
     Raises:
       ValueError: if the image is too small or not `(height, width, channels)`.
@@ -93,13 +107,15 @@ def resnet12(
             f"{tuple(input_shape)}: four 2x2 pools leave nothing of a smaller one."
         )
     pools = (2, 2, 2, 1)
-    blocks = [ResidualBlock(filters * width, normalisation, pool) for width, pool in zip(_WIDTHS, pools, strict=True)]
+    blocks = [
+        ResidualBlock(filters * width, normalisation, pool, steps) for width, pool in zip(_WIDTHS, pools, strict=True)
+    ]
     head = _read_out([], outputs, "head")
     return Learner(keras.Sequential(blocks, name="extractor"), head, input_shape=tuple(input_shape))
 
 
 def resnet12_co_learner(
-    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 2
+    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 2, steps: int = 1
 ) -> keras.Layer:
     """The co-learner on `resnet12`'s features: 3x3 conv-norm-ReLU blocks, then pool, averages and a linear layer.
 
@@ -108,6 +124,7 @@ def resnet12_co_learner(
       filters: those of the learner's first block; the co-learner's blocks have 8 times as many, as the map it reads.
       normalisation: mode of `Normalisation`.
       blocks: two in `conv4`'s co-learner, whose analogue this is.
+      steps: as the learner's, where the co-learner is adapted too (CL).
 
     Raises:
       ValueError: if `blocks` is negative.
@@ -116,7 +133,7 @@ def resnet12_co_learner(
         raise ValueError(f"a co-learner has 0 blocks or more, received {blocks}.")
     width = filters * _WIDTHS[-1]
     return _read_out(
-        [layer for _ in range(blocks) for layer in conv_block(width, normalisation)], outputs, "co_learner"
+        [layer for _ in range(blocks) for layer in conv_block(width, normalisation, steps=steps)], outputs, "co_learner"
     )
 
 

@@ -30,7 +30,7 @@ class FewShotModel:
       problem: what the outputs mean.
       value_range: smallest and largest input value of training; None if unknown. Inputs that miss it by more than its
         width are refused, since they were scaled in another way (0 to 255 instead of 0 to 1).
-      full: the method that was trained, when it is at hand; `summary` then counts its co-learners too.
+      trained: the method that was trained, when it is at hand; `summary` then counts its co-learners too.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class FewShotModel:
         method: Method,
         problem: Problem,
         value_range: tuple[float, float] | None = None,
-        full: Method | None = None,
+        trained: Method | None = None,
     ) -> None:
         self.method = method
         self.problem = problem
         self.value_range = value_range
-        self._full = full or method
+        self.trained = trained or method
         self._functions: dict[int | None, TaskFunctions] = {}
 
     def adapt(self, inputs: Any, targets: Any, steps: int | None = None, context: Any = ()) -> AdaptedModel:
@@ -118,7 +118,7 @@ class FewShotModel:
         ]
         served = sum(count for _, count in rows)
         rows += [
-            (f"{term.name} (phi)", count_parameters(term.variables)) for term in self._full.terms if term.variables
+            (f"{term.name} (phi)", count_parameters(term.variables)) for term in self.trained.terms if term.variables
         ]
         rows += [("served", served), ("trained", served + sum(count for _, count in rows[3:]))]
         text = "\n".join(f"{name:<24}{count:>12,}" for name, count in rows)

@@ -66,7 +66,10 @@ def test_packed_task_predicts_the_same(rule, learner):
     adapted, initial, task = adapted_task(method, episode)
     packed = adapted.pack()
     moved = [v for group in UPDATE_RULES[rule].moves for v in getattr(method.learner.variables, group)]
-    assert packed.dtype == tf.float32 and packed.shape == (count_parameters(moved),)
+    variables, flags = tuple(method.learner.state_variables), tuple(method.learner.threaded_state())
+    flat = zip(tf.nest.flatten(variables), tf.nest.flatten(flags), strict=True)
+    threaded = [variable for variable, flag in flat if flag]
+    assert packed.dtype == tf.float32 and packed.shape == (count_parameters(moved) + count_parameters(threaded),)
     again = method.rule.unpack(method.learner, initial, packed, task.context)
     np.testing.assert_array_equal(again.predict(task.query.inputs)[1], adapted.predict(task.query.inputs)[1])
 

@@ -18,7 +18,7 @@ from tests.helpers.seeded_episodes import one_task
 
 # The perceptron goes through everything; the others add little that depends on terms and rules.
 # Costly ones, and those whose layers are what is new about them.
-FEW_RULES = ("gcn", "sgc", "residual")
+FEW_RULES = ("gcn", "sgc", "residual", "per_step_normalisation")
 CASES = [
     pytest.param(
         rule,
@@ -69,12 +69,13 @@ def _query_gradients(method: Method, episode: Episode, rated: tuple[str, ...]) -
 
 def _of_one_task(method: Method, task: Episode, rated: tuple[str, ...]) -> dict[str, list[tf.Tensor]]:
     learner, initial, values = method.learner, method.rule.initial(method.learner), method.term_values()
-    path = [iterate.parameters for iterate in method.outcome(initial, task).adapted.iterates]
+    iterates = method.outcome(initial, task).adapted.iterates
+    path, state = [iterate.parameters for iterate in iterates], iterates[-1].state
     path = tf.nest.map_structure(tf.stop_gradient, path)
     adapted = path[-1]
     with tf.GradientTape() as tape:
         tape.watch(tf.nest.flatten((adapted, values)))
-        features, outputs, _ = learner.call(adapted, initial.state, task.query.inputs, task.context, training=False)
+        features, outputs, _ = learner.call(adapted, state, task.query.inputs, task.context, training=False)
         loss = tf.constant(0.0, tf.float64)
         for term, own in zip(method.terms, values, strict=True):
             log_probabilities = tf.nn.log_softmax(term.read((features, outputs), own))

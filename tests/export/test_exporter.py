@@ -10,10 +10,12 @@ import tensorflow as tf
 
 import export.exporter
 from cml_tf.experiments.loading import load
+from cml_tf.experiments.runs import load_run
 from export.errors import ExportError
-from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_run
+from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_model, export_run, exportable
 from export.fingerprint import fingerprint, variables_digest
 from export.reference import Reference
+from export.request_files import Request
 from tests.export.served import Owned, Served, support_only
 from tests.export.served import request as inputs_of
 
@@ -164,3 +166,37 @@ def _variables(directory):
     reader = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
     names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
     return [reader.get_tensor(name) for name in sorted(names, key=lambda name: int(name.split("/")[1]))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"shots": 0}, "shots and queries must be at least 1, received 0 and 1"),
+        ({"value_range": None}, r"make it with trainer\.model\(\(lowest, highest\)\)"),
+    ],
+)
+def test_a_model_from_python_needs_a_range_and_examples(wave_run, tmp_path, arguments, message):
+    model = load(wave_run)
+    model.value_range = arguments.get("value_range", model.value_range)
+    with pytest.raises(ExportError, match=message):
+        export_model(model, tmp_path / "waves", shots=arguments.get("shots", 1), queries=1)
+    assert not (tmp_path / "waves").exists()
+
+
+def test_a_model_that_was_saved_is_exported_like_the_run_it_comes_from(wave_run, tmp_path):
+    model = load(wave_run)
+    model.save(tmp_path / "saved")
+    version = export_model(load(tmp_path / "saved"), tmp_path / "waves", shots=5, queries=10)
+    card = json.loads((version / EXTRA / CARD).read_text())
+    assert card["adaptation"] == {"rule": "SGD", "partition": "all", "steps": 1, "readout": "learner"}
+    assert card["data"] == {"shots": 5, "queries": 10} and card["config"] is None
+    expected = Reference(exportable(load_run(wave_run), Options()), 0)
+    served = _loaded(version)
+    request = {
+        "support_inputs": np.linspace(-1, 1, 5, dtype=np.float32).reshape(1, 5, 1),
+        "support_targets": np.linspace(0, 1, 5, dtype=np.float32).reshape(1, 5, 1),
+        "query_inputs": np.zeros((1, 2, 1), np.float32),
+    }
+    answer = served("serving_default", **request)
+    wanted = expected.answer(Request("serving_default", request))
+    np.testing.assert_allclose(answer["predictions"], wanted["predictions"], rtol=1e-5, atol=1e-5)

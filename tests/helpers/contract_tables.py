@@ -115,6 +115,7 @@ def _arrays(shape: tuple[int, ...]) -> Callable[[int, int], Episode]:
 LEARNERS = {
     "mlp": LearnerRow(smooth_mlp, _arrays(MLP_SHAPE)),
     "conv": LearnerRow(smooth_conv, _arrays(CONV_SHAPE)),
+    "per_step_normalisation": LearnerRow(lambda: smooth_conv(mode="per_step", steps=2), _arrays(CONV_SHAPE)),
     "residual": LearnerRow(residual_block, _arrays(CONV_SHAPE)),
     "gcn": LearnerRow(random_gcn, node_episode),
     "sgc": LearnerRow(random_sgc, node_episode),

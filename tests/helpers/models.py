@@ -22,10 +22,14 @@ def smooth_mlp(outputs: int = 3, seed: int = 0) -> Learner:
     return learner
 
 
-def smooth_conv(outputs: int = 3, seed: int = 0) -> Learner:
+def smooth_conv(outputs: int = 3, seed: int = 0, mode: str = "batch_transductive", steps: int = 1) -> Learner:
     """Convolution, normalisation, softplus and average-pool, with a linear head on 5x5 images."""
     extractor = keras.Sequential(
-        [keras.layers.Conv2D(2, 3, padding="same"), Normalisation(), keras.layers.Activation("softplus")],
+        [
+            keras.layers.Conv2D(2, 3, padding="same"),
+            Normalisation(mode, steps=steps),
+            keras.layers.Activation("softplus"),
+        ],
         name="extractor",
     )
     head = keras.Sequential(
