@@ -1,0 +1,81 @@
+"""A number a layer and run, with its interval: the paper's Figures 3b to 3d."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cml_tf.reporting.style import FAINT, MUTED, colours, house_style, new_figure
+
+_SPREAD = 0.5
+
+
+@dataclass(frozen=True)
+class LayerInterval:
+    """A mean over episodes at one layer of one run.
+
+    Attributes:
+      run: name of the run; its points share a colour.
+      layer: name of the layer.
+      mean: NaN where it is not defined; it is not drawn then.
+      ci95: half-width of its 95 % interval, NaN for none.
+    """
+
+    run: str
+    layer: str
+    mean: float
+    ci95: float
+
+
+def draw_layer_intervals(
+    intervals: Sequence[LayerInterval], label: str, highlighted: str = "", from_zero: bool = False
+) -> Figure:
+    """Layers from left to right in order of appearance, the runs' points beside each other; 8 x 4.2 inches.
+
+    Args:
+      intervals: at least one.
+      label: of the vertical axis, with unit.
+      highlighted: a layer with a band behind it; none when empty.
+      from_zero: whether the axis begins at zero; otherwise there is a line at zero if it is in sight.
+
+    Raises:
+      ValueError: without intervals.
+    """
+    if not intervals:
+        raise ValueError("expected at least one interval to draw, received none.")
+    layers = list(dict.fromkeys(interval.layer for interval in intervals))
+    colour_of = colours([interval.run for interval in intervals])
+    places = _SPREAD * (np.arange(len(colour_of)) / max(len(colour_of) - 1, 1) - 0.5) if len(colour_of) > 1 else [0.0]
+    with house_style():
+        figure = new_figure(8.0, 4.2)
+        axes = figure.add_subplot()
+        for (run, colour), place in zip(colour_of.items(), places, strict=True):
+            own = [interval for interval in intervals if interval.run == run]
+            axes.errorbar(
+                [layers.index(interval.layer) + place for interval in own],
+                [interval.mean for interval in own],
+                yerr=[np.nan_to_num(interval.ci95) for interval in own],
+                label=run,
+                color=colour,
+                linestyle="none",
+                marker="o",
+                markersize=6.0,
+                linewidth=2.0,
+                capsize=4.0,
+            )
+        if highlighted in layers:
+            middle = layers.index(highlighted)
+            axes.axvspan(middle - 0.45, middle + 0.45, color=FAINT, alpha=0.5, linewidth=0.0, zorder=0)
+        if from_zero:
+            axes.set_ylim(bottom=0.0)
+        elif axes.get_ylim()[0] < 0.0 < axes.get_ylim()[1]:
+            axes.axhline(0.0, color=MUTED, linewidth=1.0, linestyle=":")
+        axes.set_xticks(range(len(layers)), layers)
+        axes.set_xlim(-0.6, len(layers) - 0.4)
+        axes.set_ylabel(label)
+        axes.grid(False, axis="x")
+        figure.legend(loc="outside upper left", ncols=min(len(colour_of), 4))
+    return figure
