@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cml_tf.analyses.gradients import comparison, cosine, inner_products, outer_gradients, query_gradient
-from cml_tf.analyses.planes import plane_of
+from cml_tf.analyses.planes import FEWEST, plane_of
 from cml_tf.analyses.representations import representations
 from cml_tf.analyses.runs import Run, summarise
 from cml_tf.analyses.similarity import linear_cka
@@ -24,7 +24,7 @@ from cml_tf.reporting.query_features import FeaturePlane, draw_query_features
 from cml_tf.reporting.run_pictures import read_curves
 
 Row = dict[str, Any]
-ALL_LAYERS = "extractor"
+ALL_LAYERS = "all layers"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def gradient_cosine(runs: Sequence[Run], episodes: int) -> Made:
     """Cosine similarity, a layer, of the outer gradients of the learner's and the co-learner's query loss."""
     rows = [row for run in runs for row in _cosine_rows(run, episodes)]
     figure = draw_layer_intervals(
-        _with_kernels(runs, rows), "cosine similarity of the two outer gradients", _last_layer(runs)
+        _with_kernels(runs, rows), _colours(runs), "cosine similarity of the two outer gradients", _last_layer(runs)
     )
     caption = (
         "Gradients of the learner's and of the co-learner's query loss with respect to the initial extractor, through "
@@ -103,7 +103,9 @@ def gradient_norm(runs: Sequence[Run], episodes: int) -> Made:
     """Euclidean norm, a layer, of the gradient of the query loss with respect to the adapted extractor."""
     rows = [row for run in runs for row in _norm_rows(run, episodes)]
     after = [row for row in rows if row["place"] == "after"]
-    figure = draw_layer_intervals(_with_kernels(runs, after), "norm of the query loss' gradient", from_zero=True)
+    figure = draw_layer_intervals(
+        _with_kernels(runs, after), _colours(runs), "norm of the query loss' gradient", from_zero=True
+    )
     caption = (
         "Gradient of the query loss with respect to the adapted extractor, after the inner steps of evaluation; mean "
         "over test episodes with 95 % interval. The table has the gradient before adaptation too."
@@ -114,7 +116,7 @@ def gradient_norm(runs: Sequence[Run], episodes: int) -> Made:
 def linear_cka_of_adaptation(runs: Sequence[Run], episodes: int) -> Made:
     """Linear CKA, a layer, between the representations of the query set before and after adaptation."""
     rows = [row for run in runs for row in _cka_rows(run, episodes)]
-    figure = draw_layer_intervals(_intervals(rows), "linear CKA, before and after adaptation")
+    figure = draw_layer_intervals(_intervals(rows), _colours(runs), "linear CKA, before and after adaptation")
     caption = (
         "1: adaptation left the layer's representation of the query set as it was, up to rotation and scale; mean over "
         "test episodes with 95 % interval."
@@ -216,13 +218,20 @@ def _with_kernels(runs: Sequence[Run], rows: Iterable[Row]) -> list[LayerInterva
     return [one for one in _intervals(rows) if (one.run, one.layer) in drawn or one.layer == ALL_LAYERS]
 
 
+def _colours(runs: Sequence[Run]) -> dict[str, str]:
+    return {run.name: run.colour for run in runs}
+
+
 def _last_layer(runs: Sequence[Run]) -> str:
     return [layer.name for layer in runs[0].layers if layer.has_kernel][-1]
 
 
 def tsne_fault(run: Run) -> str:
-    """Regression has no classes to tell apart."""
-    return "regression has no classes to tell apart" if isinstance(run.experiment.problem, Regression) else ""
+    """Why there is no plane of classes, if so."""
+    if isinstance(run.experiment.problem, Regression):
+        return "regression has no classes to tell apart"
+    queries = run.source.batch(0, 1).query.targets.shape[1]
+    return "" if queries >= FEWEST else f"an episode has {queries} queries, t-SNE needs {FEWEST}"
 
 
 ANALYSES = (

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import keras
 
+from cml_tf.learners.attribute_matching import AttributeMatching
 from cml_tf.learners.graph_layers import GraphConvolutions, PropagatedFeatures
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.normalisation import Normalisation
@@ -16,6 +17,7 @@ from cml_tf.learners.normalisation import Normalisation
 _KINDS = (
     (keras.layers.Conv2D, "convolution"),
     (keras.layers.Dense, "dense"),
+    (AttributeMatching, "attribute matching"),
     ((Normalisation, keras.layers.BatchNormalization, keras.layers.RMSNormalization), "normalisation"),
 )
 

@@ -19,6 +19,7 @@ from cml_tf.evaluator import manifest_hash
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import RunError, load_run
 from cml_tf.method import Method
+from cml_tf.reporting.style import colours
 from cml_tf.statistics import confidence_interval
 from cml_tf.task_mapping import map_tasks
 
@@ -33,11 +34,13 @@ class Run:
       name: what figures call it.
       workdir: its directory.
       experiment: everything that it is made of.
+      colour: of the run in all figures.
     """
 
     name: str
     workdir: Path
     experiment: Experiment
+    colour: str
 
     @cached_property
     def source(self) -> EpisodeSource:
@@ -79,6 +82,9 @@ class Run:
           function: takes a task without task axis, returns a structure of tensors.
           episodes: how many.
           finish: what is kept of each task's results (a structure of NumPy arrays).
+
+        Raises:
+          RunError: if a result is not finite.
         """
         compiled: Any = None
         kept: list[Any] = []
@@ -87,11 +93,17 @@ class Run:
                 whole = tf.function(lambda episode: map_tasks(function, episode), autograph=False)
                 compiled = whole.get_concrete_function(batch)
             results = tf.nest.map_structure(lambda tensor: tensor.numpy(), compiled(batch))
-            tasks = len(tf.nest.flatten(results)[0])
-            kept += [finish(tf.nest.map_structure(lambda array, i=i: array[i], results)) for i in range(tasks)]
-            if len(kept) >= episodes:
+            for i in range(min(len(tf.nest.flatten(results)[0]), episodes - len(kept))):
+                of_task = tf.nest.map_structure(lambda array, i=i: array[i], results)
+                if not all(np.isfinite(array).all() for array in tf.nest.flatten(of_task)):
+                    raise RunError(
+                        f"{self.name}: a result of test episode {len(kept)} is not finite, adaptation diverged there. "
+                        "Take a lower inner rate in training."
+                    )
+                kept.append(finish(of_task))
+            if len(kept) == episodes:
                 break
-        return np.stack(kept[:episodes])
+        return np.stack(kept)
 
 
 def open_runs(workdirs: Sequence[Path], names: Sequence[str] = (), checkpoint: str = "best") -> list[Run]:
@@ -112,7 +124,10 @@ def open_runs(workdirs: Sequence[Path], names: Sequence[str] = (), checkpoint: s
             f"each run needs a name of its own, received the names {list(names)} for {len(workdirs)} directories: give "
             "--names."
         )
-    return [Run(name, path, load_run(path, checkpoint)) for name, path in zip(names, workdirs, strict=True)]
+    colour_of = colours(names)
+    return [
+        Run(name, path, load_run(path, checkpoint), colour_of[name]) for name, path in zip(names, workdirs, strict=True)
+    ]
 
 
 def common_manifest(runs: Sequence[Run], episodes: int) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from cml_tf.reporting.style import FAINT, MUTED, colours, house_style, new_figure
+from cml_tf.reporting.style import FAINT, MUTED, house_style, new_figure
 
 _SPREAD = 0.5
 
@@ -31,12 +31,17 @@ class LayerInterval:
 
 
 def draw_layer_intervals(
-    intervals: Sequence[LayerInterval], label: str, highlighted: str = "", from_zero: bool = False
+    intervals: Sequence[LayerInterval],
+    colour_of: Mapping[str, str],
+    label: str,
+    highlighted: str = "",
+    from_zero: bool = False,
 ) -> Figure:
     """Layers from left to right in order of appearance, the runs' points beside each other; 8 x 4.2 inches.
 
     Args:
       intervals: at least one.
+      colour_of: the colour of each run; those without intervals are left out.
       label: of the vertical axis, with unit.
       highlighted: a layer with a band behind it; none when empty.
       from_zero: whether the axis begins at zero; otherwise there is a line at zero if it is in sight.
@@ -47,19 +52,19 @@ def draw_layer_intervals(
     if not intervals:
         raise ValueError("expected at least one interval to draw, received none.")
     layers = list(dict.fromkeys(interval.layer for interval in intervals))
-    colour_of = colours([interval.run for interval in intervals])
-    places = _SPREAD * (np.arange(len(colour_of)) / max(len(colour_of) - 1, 1) - 0.5) if len(colour_of) > 1 else [0.0]
+    runs = [run for run in colour_of if any(interval.run == run for interval in intervals)]
+    places = np.linspace(-_SPREAD / 2, _SPREAD / 2, len(runs)) if len(runs) > 1 else np.zeros(1)
     with house_style():
         figure = new_figure(8.0, 4.2)
         axes = figure.add_subplot()
-        for (run, colour), place in zip(colour_of.items(), places, strict=True):
+        for run, place in zip(runs, places, strict=True):
             own = [interval for interval in intervals if interval.run == run]
             axes.errorbar(
-                [layers.index(interval.layer) + place for interval in own],
-                [interval.mean for interval in own],
+                np.array([layers.index(interval.layer) for interval in own]) + place,
+                np.array([interval.mean for interval in own], np.float64),
                 yerr=[np.nan_to_num(interval.ci95) for interval in own],
                 label=run,
-                color=colour,
+                color=colour_of[run],
                 linestyle="none",
                 marker="o",
                 markersize=6.0,
@@ -77,5 +82,5 @@ def draw_layer_intervals(
         axes.set_xlim(-0.6, len(layers) - 0.4)
         axes.set_ylabel(label)
         axes.grid(False, axis="x")
-        figure.legend(loc="outside upper left", ncols=min(len(colour_of), 4))
+        figure.legend(loc="outside upper left", ncols=min(len(runs), 4))
     return figure

@@ -62,7 +62,10 @@ def draw_query_features(planes: Sequence[FeaturePlane], class_names: Sequence[st
             Line2D([], [], color=colour, marker=_marker(number), linestyle="none", label=name.replace("$", r"\$"))
             for number, (colour, name) in enumerate(zip(colour_of, class_names, strict=True))
         ]
-        figure.legend(handles=handles, loc="outside lower left", ncols=min(len(handles), 5), fontsize=8.0)
+        # As many beside each other as fit into the width at this size.
+        letters = max(len(name) for name in class_names) + 6
+        columns = max(1, min(len(handles), int(figure.get_figwidth() / (0.075 * letters))))
+        figure.legend(handles=handles, loc="outside lower left", ncols=columns, fontsize=8.0)
     return figure
 
 
