@@ -50,15 +50,27 @@ def main(arguments: list[str]) -> None:
     wanted = [analysis for analysis in ANALYSES if not _ANALYSES.value or analysis.name in _ANALYSES.value]
     _check_wanted(runs, wanted)
     console = Console()
+    for one in runs:
+        asked = one.experiment.config.train.steps
+        console.print(f"{one.name}: as after {one.experiment.trainer.step} of {asked} outer steps", markup=False)
     stages = Stages(console, len(wanted))
     entries = []
     for analysis in wanted:
         with stages.stage(analysis.name):
             entries.append(_entry(analysis, runs, episodes, output, console))
-    described = [{"name": one.name, "workdir": str(one.workdir), "step": one.experiment.trainer.step} for one in runs]
-    index = {"runs": described, "episodes": episodes, "manifest_hash": manifest, "checkpoint": _CHECKPOINT.value}
+    index = {
+        "runs": [_described(one) for one in runs],
+        "episodes": episodes,
+        "manifest_hash": manifest,
+        "checkpoint": _CHECKPOINT.value,
+    }
     write_json(output / "index.json", {**index, "seed": runs[0].source.seed, "analyses": entries})
     console.print(f"{output / 'index.json'}", soft_wrap=True, markup=False)
+
+
+def _described(one: Run) -> dict[str, Any]:
+    step, asked = one.experiment.trainer.step, one.experiment.config.train.steps
+    return {"name": one.name, "workdir": str(one.workdir), "step": step, "train_steps": asked}
 
 
 def _check_wanted(runs: Sequence[Run], wanted: Sequence[Analysis]) -> None:

@@ -85,7 +85,8 @@ def test_the_index_names_every_analysis_with_its_files(outputs, folder):
     assert [entry["name"] for entry in index["analyses"]] == [analysis.name for analysis in ANALYSES]
     assert [entry["figure"] for entry in index["analyses"]] == ["3a", "3b", "3c", "3d", "4"]
     assert (index["episodes"], index["seed"], index["checkpoint"]) == (4, 0, "latest")
-    assert index["runs"] == [{"name": "ours", "workdir": str(folder / "glyphs"), "step": 2}]
+    assert index["runs"] == [{"name": "ours", "workdir": str(folder / "glyphs"), "step": 2, "train_steps": 2}]
+    assert "ours: as after 2 of 2 outer steps" in outputs["glyphs"].finished.out
     assert len(index["manifest_hash"]) == 64
     for entry in index["analyses"]:
         assert entry["title"] and entry["caption"] and entry["left_out"] == {}

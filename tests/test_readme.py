@@ -29,6 +29,7 @@ DOCUMENTS = (
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "docs/ANALYSES.md",
     "docs/DATASETS.md",
     "docs/DECISIONS.md",
     "docs/METHODS.md",
