@@ -39,6 +39,7 @@ def test_examples_run(tmp_path):
     assert made == files | {"index.json"}
 
 
+@pytest.mark.slow
 def test_python_examples_run(tmp_path):
     result = run_python(DOCUMENT, tmp_path)
     assert result.returncode == 0, result.stderr

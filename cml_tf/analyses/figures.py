@@ -150,7 +150,8 @@ def _cosine_rows(run: Run, episodes: int) -> Iterator[Row]:
 
     cosines = cosine(run.measured(of_task, episodes))
     for name, values in zip([*(layer.name for layer in layers), ALL_LAYERS], cosines.T, strict=True):
-        yield {**_summary_row(run, name, values), "positive_share": float(np.mean(values > 0))}
+        signs = np.where(np.isnan(values), np.nan, values > 0)
+        yield {**_summary_row(run, name, values), "positive_share": summarise(signs).mean}
 
 
 def _norm_rows(run: Run, episodes: int) -> Iterator[Row]:
