@@ -23,6 +23,8 @@ LAYERS = (
     ("cml_tf.experiments",),
     ("cml_tf",),
     ("cml_tf.command_line", "cml_tf.reporting"),
+    ("cml_tf.analyses",),
+    ("cml_tf.analyse",),
     ("cml_tf.train", "cml_tf.evaluate", "cml_tf.sweep", "cml_tf.report", "cml_tf.quickstart"),
     ("configs", "export"),
     ("export.deploy", "export.server", "export.playground", "export.client", "export.rollout"),

@@ -29,6 +29,7 @@ DOCUMENTS = (
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
+    "docs/ANALYSES.md",
     "docs/BACKBONES.md",
     "docs/DATASETS.md",
     "docs/DECISIONS.md",
@@ -41,7 +42,7 @@ DOCUMENTS = (
 )
 README, METHODS = ((ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/METHODS.md"))
 RUN = ("cml_tf.train", "cml_tf.evaluate", "export.savedmodel")
-PROGRAMS = (*RUN, "cml_tf.sweep", "cml_tf.report")
+PROGRAMS = (*RUN, "cml_tf.sweep", "cml_tf.report", "cml_tf.analyse")
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,11 @@ class GraphConvolutions(_NodeLayer):
         self._match(inputs, context, training)
         return self._layer(len(self.hidden) - 1, inputs, context)
 
+    def representations(self, inputs: tf.Tensor, context: GraphContext) -> tuple[tf.Tensor, ...]:
+        """What each layer hands on of the nodes `[examples]`: `[examples, width]` from the first to the last layer."""
+        outputs = [self._layer(number, inputs, context) for number in range(len(self.hidden))]
+        return (*map(tf.nn.relu, outputs[:-1]), outputs[-1])
+
     def _layer(self, number: int, nodes: tf.Tensor, context: GraphContext) -> tf.Tensor:
         if number == 0:
             return self._first(nodes, context)

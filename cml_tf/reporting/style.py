@@ -1,4 +1,4 @@
-"""One look for all figures, whatever the user's matplotlib settings are, and PNG files of them."""
+"""One look for all figures, whatever the user's matplotlib settings are, and PNG and SVG files of them."""
 
 from __future__ import annotations
 
@@ -52,6 +52,8 @@ _SETTINGS: Any = {
     "legend.frameon": False,
     "figure.facecolor": "white",
     "savefig.bbox": "standard",
+    # Names inside of SVG files would be random.
+    "svg.hashsalt": "cml_tf",
 }
 
 
@@ -99,5 +101,24 @@ def write_png(figure: Figure, path: Path) -> None:
       OSError: if the folder cannot be made or written to.
     """
     content = png_bytes(figure)
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+def svg_bytes(figure: Figure) -> bytes:
+    """The figure as an SVG document; the same bytes for the same figure."""
+    buffer = io.BytesIO()
+    with house_style():
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def write_svg(figure: Figure, path: Path) -> None:
+    """Writes the figure as an SVG document, at once or not at all.
+
+    Raises:
+      OSError: if the folder cannot be made or written to.
+    """
+    content = svg_bytes(figure)
     with atomic_file(path) as file:
         file.write(content)

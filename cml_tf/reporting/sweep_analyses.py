@@ -1,6 +1,7 @@
 """Takes the pictures of `cml_tf.analyse` into a page.
 
-Its directory has `index.json`: a list of objects with `title`, `caption` and `picture` (a PNG beside it).
+Its directory has `index.json`, whose `analyses` have `title`, `caption` and `files`, one of them a PNG beside it; those
+that none of the runs had have no files.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def copy_analyses(directory: Path, output: Path) -> list[Picture]:
     try:
         index = json.loads((directory / INDEX).read_text(encoding="utf-8"))
         # Pictures refuse names that lead out of the directory.
-        pictures = [Picture(entry["picture"], entry["title"], entry["caption"]) for entry in index]
+        made = [entry for entry in index["analyses"] if entry["files"]]
+        pictures = [Picture(entry["files"]["png"], entry["title"], entry["caption"]) for entry in made]
         contents = [(directory / picture.file).read_bytes() for picture in pictures]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{directory / INDEX} must list pictures beside it, each with title, caption and picture; received "
+            f"{directory / INDEX} must list analyses with title, caption and files beside it, received "
             f"{error!r}. Run python -m cml_tf.analyse --output={directory} again."
         ) from error
     for picture, content in zip(pictures, contents, strict=True):

@@ -16,7 +16,7 @@ MISTAKES = {
     "other_episodes": (["--results={}/others.jsonl"], "were scored on different episodes"),
     "no_output": (["--results={}/good.jsonl", "--workdir={}"], "say with --output where it goes"),
     "no_workdir": (["--results={}/good.jsonl", "--output={}/page", "--workdir={}/none"], "there is no directory"),
-    "no_analyses": (["--results={}/good.jsonl", "--output={}/page", "--analyses={}"], "must list pictures beside it"),
+    "no_analyses": (["--results={}/good.jsonl", "--output={}/page", "--analyses={}"], "must list analyses with title"),
 }
 
 

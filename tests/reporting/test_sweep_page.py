@@ -13,7 +13,8 @@ from cml_tf.reporting.sweep_scores import settings
 from tests.helpers.sweep_results import RESULTS, SETTING, result
 
 FOUND = settings(RESULTS)
-ENTRY = {"title": "Cosine", "caption": "By layer.", "picture": "cosine.png", "figure": "3b"}
+ENTRY = {"title": "Cosine", "caption": "By layer.", "files": {"png": "cosine.png", "csv": "cosine.csv"}}
+NOT_MADE = {"name": "linear_cka", "files": {}}
 
 
 def test_the_page_has_every_part():
@@ -37,20 +38,27 @@ def test_pictures_of_analyses_are_copied(tmp_path):
     analyses.mkdir()
     output.mkdir()
     (analyses / "cosine.png").write_bytes(b"picture")
-    (analyses / "index.json").write_text(json.dumps([ENTRY]))
+    (analyses / "index.json").write_text(json.dumps({"analyses": [ENTRY, NOT_MADE]}))
     assert copy_analyses(analyses, output) == [Picture("cosine.png", "Cosine", "By layer.")]
     assert (output / "cosine.png").read_bytes() == b"picture"
 
 
 @pytest.mark.parametrize(
     "index",
-    [None, "[", "3", "[{}]", json.dumps([ENTRY]), json.dumps([{**ENTRY, "picture": "../cosine.png"}])],
-    ids=["no index", "no JSON", "no list", "no picture", "picture missing", "picture elsewhere"],
+    [
+        None,
+        "[",
+        "3",
+        '{"analyses": [{}]}',
+        json.dumps({"analyses": [ENTRY]}),
+        json.dumps({"analyses": [{**ENTRY, "files": {"png": "../cosine.png"}}]}),
+    ],
+    ids=["no index", "no JSON", "no object", "no files", "picture missing", "picture elsewhere"],
 )
 def test_damaged_analyses_are_refused(tmp_path, index):
     (tmp_path / "analyses").mkdir()
     (tmp_path / "cosine.png").write_bytes(b"picture")
     if index is not None:
         (tmp_path / "analyses/index.json").write_text(index)
-    with pytest.raises(ValueError, match=r"index\.json must list pictures beside it"):
+    with pytest.raises(ValueError, match=r"index\.json must list analyses with title"):
         copy_analyses(tmp_path / "analyses", tmp_path)

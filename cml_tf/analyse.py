@@ -1,0 +1,118 @@
+"""The paper's analyses of trained runs: `python -m cml_tf.analyse --workdirs=DIR,DIR --output=DIR`.
+
+Accuracy curves, the cosine similarity of the learner's and the co-learner's gradients, gradient norms, linear CKA and
+t-SNE of query features (Figures 3 and 4), on the first test episodes, which are the same for all runs. `output` gets a
+CSV table and a picture (PNG and SVG) each, and index.json, which says what there is. See docs/ANALYSES.md.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from rich.console import Console
+
+from cml_tf.analyses.figures import ANALYSES, Analysis, Made
+from cml_tf.analyses.runs import Run, common_manifest, open_runs
+from cml_tf.command_line import fail, run
+from cml_tf.experiments.runs import RunError
+from cml_tf.files import write_json, write_text
+from cml_tf.reporting.stages import Stages
+from cml_tf.reporting.style import write_png, write_svg
+
+_NAMES = [analysis.name for analysis in ANALYSES]
+_WORKDIRS = flags.DEFINE_list("workdirs", None, "Directories of the runs, separated by commas.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Directory that gets tables, pictures and index.json.", required=True)
+_LABELS = flags.DEFINE_list("names", [], "What the figures call the runs; their directories' names by default.")
+_EPISODES = flags.DEFINE_integer("episodes", None, "Test episodes; the first run's eval.episodes by default.", 2)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+_ANALYSES = flags.DEFINE_list(
+    "analyses", [], f"Which of {', '.join(_NAMES)}; all that are defined for a run by default."
+)
+
+
+def main(arguments: list[str]) -> None:
+    """Makes what was asked for."""
+    del arguments
+    if unknown := [name for name in _ANALYSES.value if name not in _NAMES]:
+        fail(f"--analyses must be of {', '.join(_NAMES)}, received {unknown[0]!r}.")
+    output = Path(_OUTPUT.value)
+    if output.exists() and not output.is_dir():
+        fail(f"--output must be a directory, received the file {output}.")
+    runs = open_runs([Path(path) for path in _WORKDIRS.value], _LABELS.value, _CHECKPOINT.value)
+    episodes = _EPISODES.value or runs[0].experiment.config.eval.episodes
+    manifest = common_manifest(runs, episodes)
+    wanted = [analysis for analysis in ANALYSES if not _ANALYSES.value or analysis.name in _ANALYSES.value]
+    _check_wanted(runs, wanted)
+    console = Console()
+    for one in runs:
+        asked = one.experiment.config.train.steps
+        console.print(f"{one.name}: as after {one.experiment.trainer.step} of {asked} outer steps", markup=False)
+    stages = Stages(console, len(wanted))
+    entries = []
+    for analysis in wanted:
+        with stages.stage(analysis.name):
+            entries.append(_entry(analysis, runs, episodes, output, console))
+    index = {
+        "runs": [_described(one) for one in runs],
+        "episodes": episodes,
+        "manifest_hash": manifest,
+        "checkpoint": _CHECKPOINT.value,
+    }
+    write_json(output / "index.json", {**index, "seed": runs[0].source.seed, "analyses": entries})
+    console.print(f"{output / 'index.json'}", soft_wrap=True, markup=False)
+
+
+def _described(one: Run) -> dict[str, Any]:
+    step, asked = one.experiment.trainer.step, one.experiment.config.train.steps
+    return {"name": one.name, "workdir": str(one.workdir), "step": step, "train_steps": asked}
+
+
+def _check_wanted(runs: Sequence[Run], wanted: Sequence[Analysis]) -> None:
+    """What was asked for by name must be had of one run at least."""
+    for analysis in wanted if _ANALYSES.value else ():
+        faults = {one.name: analysis.fault(one) for one in runs}
+        if all(faults.values()):
+            reasons = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
+            raise RunError(f"{analysis.name} is not defined for any of the runs ({reasons}).")
+
+
+def _entry(analysis: Analysis, runs: Sequence[Run], episodes: int, output: Path, console: Console) -> dict[str, Any]:
+    """Makes one analysis of the runs that it is defined for, and says which are left out and why."""
+    left_out = {one.name: fault for one in runs if (fault := analysis.fault(one))}
+    for name, fault in left_out.items():
+        console.print(f"     left out {name}: {fault}", style="yellow", markup=False)
+    fitting = [one for one in runs if one.name not in left_out]
+    entry: dict[str, Any] = {"name": analysis.name, "figure": analysis.paper, "left_out": left_out, "files": {}}
+    if not fitting:
+        return entry
+    made = analysis.make(fitting, episodes)
+    files = {kind: f"{made.name}.{kind}" for kind in ("csv", "png", "svg")}
+    write_text(output / files["csv"], _table(made))
+    write_png(made.figure, output / files["png"])
+    write_svg(made.figure, output / files["svg"])
+    return {**entry, "title": made.title, "caption": made.caption, "files": files}
+
+
+def _table(made: Made) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(made.rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows([{key: _cell(value) for key, value in row.items()} for row in made.rows])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Floats with seven digits; what is not defined stays empty."""
+    if not isinstance(value, float):
+        return value
+    return "" if math.isnan(value) else f"{value:.7g}"
+
+
+if __name__ == "__main__":
+    run(main)
