@@ -22,7 +22,7 @@ from cml_tf.datasets.class_pool import ClassPool
 from cml_tf.datasets.class_splits import class_splits
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_store import is_undamaged
-from cml_tf.datasets.published_sets import PublishedSet
+from cml_tf.datasets.instructions import instructions
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -47,30 +47,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"classes: {class_splits(chosen.name).source}")
     print(f"arrays: {_folder(pools)}")
     return 0
-
-
-def instructions(name: str) -> str:
-    """What to download from where into which folder, for people."""
-    source = BENCHMARKS[name].source
-    command = f"python -m cml_tf.datasets.prepare {name}"
-    if isinstance(source, PublishedSet):
-        lines = [
-            f"{BENCHMARKS[name].title} is downloaded by TensorFlow Datasets ({source.builder}):",
-            f"  {command}",
-            "Without a network, put these files into one folder, as they are, and name it:",
-            *(f"  {file}  from {url}" for file, url in source.files.items()),
-            f"  {command} --root=FOLDER",
-        ]
-    else:
-        kind, checksum = source.checksum
-        lines = [
-            f"{BENCHMARKS[name].title} has to be downloaded by hand:",
-            f"  {source.name} ({source.size}, {kind.upper()} {checksum})",
-            f"  from {source.url}",
-            "Put it into a folder, as it is or unpacked, and name that:",
-            f"  {command} --root=FOLDER",
-        ]
-    return "\n".join(lines)
 
 
 def _table(name: str, pools: Mapping[str, ClassPool]) -> Table:

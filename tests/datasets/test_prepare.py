@@ -6,6 +6,7 @@ import pytest
 
 from cml_tf.datasets import load_dataset, prepare
 from cml_tf.datasets.benchmarks import BENCHMARKS, Archive
+from cml_tf.datasets.instructions import instructions
 from tests.helpers.benchmark_files import write_benchmark
 from tests.helpers.programs import run_program
 
@@ -36,7 +37,7 @@ def test_damaged_arrays_are_found(tmp_path, monkeypatch, empty_cache, capsys):
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_instructions_name_every_file_and_where_it_is(name):
-    text = prepare.instructions(name)
+    text = instructions(name)
     source = BENCHMARKS[name].source
     files = {source.name: source.url} if isinstance(source, Archive) else dict(source.files)
     assert files and all(file in text and url in text for file, url in files.items())
