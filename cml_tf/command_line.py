@@ -21,12 +21,17 @@ from cml_tf.non_finite_loss import NonFiniteLoss
 USER_ERRORS = (CheckpointError, ConfigurationError, DatasetError, NonFiniteLoss, RunError)
 
 
-def run(main: Callable[[list[str]], None]) -> NoReturn:
-    """Runs a program; never returns."""
+def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
+    """Runs a program; never returns.
+
+    Args:
+      main: receives the program's name and what was given that is no flag.
+      operands: how many such arguments it takes at most.
+    """
 
     def guarded(arguments: list[str]) -> None:
-        if arguments[1:]:
-            fail(f"unexpected argument {arguments[1]!r}; flags are written --name=value.")
+        if surplus := arguments[1 + operands :]:
+            fail(f"unexpected argument {surplus[0]!r}; flags are written --name=value.")
         try:
             main(arguments)
         except USER_ERRORS as error:

@@ -24,8 +24,10 @@ LAYERS = (
     ("cml_tf",),
     ("cml_tf.command_line", "cml_tf.reporting"),
     ("cml_tf.analyses",),
-    ("cml_tf.analyse",),
-    ("cml_tf.train", "cml_tf.evaluate", "cml_tf.sweep", "cml_tf.report", "cml_tf.quickstart"),
+    (
+        *("cml_tf.train", "cml_tf.evaluate", "cml_tf.sweep", "cml_tf.report", "cml_tf.analyse", "cml_tf.quickstart"),
+        "cml_tf.datasets.prepare",
+    ),
     ("configs", "export"),
     ("export.deploy", "export.server", "export.playground", "export.client", "export.rollout"),
     ("export.savedmodel", "export.serve", "export.quickstart"),
@@ -37,7 +39,7 @@ KNOWS_ONLY = {
     "export.rollout": ("export.rollout", "cml_tf.files", "cml_tf.command_line"),
     "export.playground": ("export.playground",),
 }
-# Datasets stand beside the layers: they make episodes and know nothing of learning.
+# Datasets stand beside the layers: they make episodes and know nothing of learning. Their program is in a layer.
 BESIDE = {
     "cml_tf.datasets": ("cml_tf.datasets", "cml_tf.episodes", "cml_tf.graphs", "cml_tf.problems", "cml_tf.files"),
 }
@@ -75,7 +77,8 @@ def layer(module: str) -> int:
 def test_imports_point_to_the_left(module):
     known = modules()
     for imported in imports(known[module], set(known)):
-        beside = next((allowed for name, allowed in BESIDE.items() if module.startswith(name)), None)
+        in_a_layer = any(module in names for names in LAYERS)
+        beside = next((allowed for name, allowed in BESIDE.items() if module.startswith(name) and not in_a_layer), None)
         if beside is not None:
             assert imported.startswith(beside), f"{module} must not import {imported}: datasets know only episodes."
         elif not imported.startswith(tuple(BESIDE)):

@@ -12,7 +12,7 @@ from tests.helpers.drawn_images import drawings, write_zip
 from tests.helpers.programs import run_program, run_programs
 from tests.helpers.run_folders import snapshot
 
-TRAIN, EVALUATE = "cml_tf.train", "cml_tf.evaluate"
+TRAIN, EVALUATE, PREPARE = "cml_tf.train", "cml_tf.evaluate", "cml_tf.datasets.prepare"
 WAVES = "--config=configs/sinusoid_5shot_{}.py:smoke{}"
 GLYPHS = "--config=configs/glyphs_5way_1shot_cml.py:smoke"
 SMALL = ["--config.learner.hidden=(4,)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
@@ -132,9 +132,20 @@ EVALUATE_ERRORS = {
 }
 
 
-def check_errors(folder, module, errors):
+PREPARE_ERRORS = {
+    "no benchmark": ([], "NAME must be one of aircraft, cars, "),
+    "an unknown benchmark": (["mnist"], "received 'mnist'"),
+    "two benchmarks": (["cub", "cars"], "unexpected argument 'cars'"),
+    "an unknown flag": (["cub", "--shots=3"], "shots"),
+}
+
+
+def check_errors(folder, *tables):
     before = snapshot(folder)
-    calls = [[module, *(flag.replace("{}", str(folder)) for flag in flags)] for flags, _ in errors.values()]
+    errors = {(module, name): error for module, table in tables for name, error in table.items()}
+    calls = [
+        [module, *(flag.replace("{}", str(folder)) for flag in flags)] for (module, _), (flags, _) in errors.items()
+    ]
     for (name, (_, expected)), finished in zip(errors.items(), run_programs(calls), strict=True):
         assert finished.code == 2, (name, finished)
         assert len(finished.messages) == 1 and finished.messages[0].startswith("error: "), (name, finished)
@@ -146,11 +157,11 @@ def check_errors(folder, module, errors):
 
 
 def test_mistakes_in_training_are_one_line_and_write_nothing(folder):
-    check_errors(folder, TRAIN, TRAIN_ERRORS)
+    check_errors(folder, (TRAIN, TRAIN_ERRORS))
 
 
-def test_mistakes_in_evaluation_are_one_line_and_write_nothing(folder):
-    check_errors(folder, EVALUATE, EVALUATE_ERRORS)
+def test_mistakes_in_evaluation_and_preparation_are_one_line_and_write_nothing(folder):
+    check_errors(folder, (EVALUATE, EVALUATE_ERRORS), (PREPARE, PREPARE_ERRORS))
 
 
 def test_mistakes_in_real_processes(folder):

@@ -50,6 +50,18 @@ class Archive:
     checksum: tuple[str, str]
     pictures: Callable[[Path], Iterator[Picture]]
 
+    def verified(self, folder: Path) -> Callable[[], Iterator[Picture]]:
+        """What yields the pictures: from the archive in the folder, or else from what was in it.
+
+        Raises:
+          DatasetError: unless the archive there has the published checksum.
+        """
+        path = folder / self.name
+        if not path.exists():
+            return partial(self.pictures, folder)
+        self.check(path)
+        return partial(self.pictures, path)
+
     def check(self, path: Path) -> None:
         """Raises DatasetError unless the file at `path` has the published checksum."""
         kind, expected = self.checksum
@@ -159,11 +171,19 @@ def load_pools(name: str, root: str = "", image_size: Sequence[int] | None = Non
             f"{name} needs {source.name} ({source.size}) from {source.url}: put it into a folder and give that as "
             f"dataset.root (or run python -m cml_tf.datasets.prepare {name} --root=FOLDER once)."
         )
-    if unpacked:
-        return stored.build(partial(source.pictures, folder))
-    path = folder / source.name
-    source.check(path)
-    return stored.build(partial(source.pictures, path))
+    return stored.build(source.verified(folder))
+
+
+def archive_of(name: str) -> Archive:
+    """The archive of a benchmark of `BENCHMARKS`.
+
+    Raises:
+      ValueError: if it has none that is downloaded by hand.
+    """
+    source = BENCHMARKS[name].source
+    if isinstance(source, PublishedSet):
+        raise ValueError(f"{name} is downloaded by TensorFlow Datasets ({source.builder}), not by hand.")
+    return source
 
 
 def stored_images(name: str, key: Mapping[str, Any], image_size: Sequence[int] | None = None) -> StoredImages:

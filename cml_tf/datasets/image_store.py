@@ -90,7 +90,7 @@ class StoredImages:
           DatasetError: if a class is missing, a picture is there twice or cannot be decoded, the numbers of images are
             not the expected ones, or the cache cannot be written.
         """
-        names = self._names(pictures())
+        names = self.names(pictures())
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             made = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
@@ -111,8 +111,12 @@ class StoredImages:
             raise DatasetError(f"{self.folder} was written and cannot be read; set CML_TF_CACHE to another folder.")
         return pools
 
-    def _names(self, pictures: Iterator[Picture]) -> dict[str, dict[str, list[str]]]:
-        """By split and class the names of the pictures, sorted."""
+    def names(self, pictures: Iterator[Picture]) -> dict[str, dict[str, list[str]]]:
+        """By split and class the names of the pictures, sorted; nothing is decoded.
+
+        Raises:
+          DatasetError: if a class is missing, a picture is there twice, or their numbers are not the expected ones.
+        """
         found: dict[str, list[str]] = {name: [] for names in self.classes.values() for name in names}
         for picture in pictures:
             if picture.class_name in found:

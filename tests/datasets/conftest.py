@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from cml_tf.datasets import load_dataset
 from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
+from tests.helpers.benchmark_files import write_benchmark
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,16 @@ def glyphs():
 def empty_cache(tmp_path_factory, monkeypatch):
     """A cache of its own for a test that must not find what an earlier one left."""
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture
+def miniature(tmp_path, monkeypatch, empty_cache):
+    """Writes the miniature of a benchmark into a folder of its own, and gives that."""
+
+    def write(name: str) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        write_benchmark(name, folder, monkeypatch)
+        return folder
+
+    return write

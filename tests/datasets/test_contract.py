@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cml_tf.datasets import DATASETS, SPLITS, DatasetError, graph_npz, load_dataset, planetoid
+from cml_tf.datasets.base import EpisodeSource
 from cml_tf.datasets.benchmarks import BENCHMARKS
 from cml_tf.episodes import Episode, validate_episode
 from cml_tf.problems import Classification, Regression
@@ -90,6 +92,30 @@ def examples(dataset, count):
     return count * (WAYS[dataset.name] or 1)
 
 
+class Drawn(NamedTuple):
+    """The first nine episodes of a split, three a batch."""
+
+    source: EpisodeSource
+    specification: Episode
+    batches: list[Episode]
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """Draws episodes once for all tests that look at some."""
+    done: dict[tuple[str, str], Drawn] = {}
+
+    def draw(dataset, split: str) -> Drawn:
+        key = (dataset.name, split)
+        if key not in done:
+            source = make_source(dataset, split)
+            stream = source.batches(0, 3)
+            done[key] = Drawn(source, stream.element_spec, list(stream.take(3)))
+        return done[key]
+
+    return draw
+
+
 def test_description(dataset):
     assert dataset.name in DATASETS
     assert dataset.splits == (("test",) if dataset.name in TEST_ONLY else SPLITS)
@@ -103,10 +129,8 @@ def test_description(dataset):
 
 
 @pytest.mark.parametrize("of_split", SPLITS)
-def test_batches_are_valid_typed_and_static(dataset, split):
-    source = make_source(dataset, split)
-    stream = source.batches(0, 3)
-    spec = stream.element_spec
+def test_batches_are_valid_typed_and_static(dataset, split, drawn):
+    source, spec, batches = drawn(dataset, split)
     assert isinstance(spec, Episode)
     dtype = tf.int32 if dataset.name in GRAPHS else tf.float32
     for part, count in ((spec.support, SHOTS), (spec.query, QUERIES)):
@@ -114,7 +138,7 @@ def test_batches_are_valid_typed_and_static(dataset, split):
         assert part.targets.dtype == (tf.int32 if WAYS[dataset.name] else tf.float32)
         assert part.targets.shape[:2] == [3, examples(dataset, count)]
     low, high = dataset.value_range
-    for episode in stream.take(3):
+    for episode in batches:
         validate_episode(episode, source.problem)
         for part in (episode.support, episode.query):
             assert low <= np.min(part.inputs)
@@ -123,42 +147,42 @@ def test_batches_are_valid_typed_and_static(dataset, split):
 
 
 @pytest.mark.parametrize("of_split", SPLITS)
-def test_labels_are_balanced(dataset, split):
+def test_labels_are_balanced(dataset, split, drawn):
     ways = WAYS[dataset.name]
     if ways is None:
         pytest.skip("regression has no labels")
-    episode = make_source(dataset, split).batch(0, 4)
-    for part, count in ((episode.support, SHOTS), (episode.query, QUERIES)):
-        for labels in part.targets.numpy():
-            assert np.bincount(labels, minlength=ways).tolist() == [count] * ways
+    for episode in drawn(dataset, split).batches:
+        for part, count in ((episode.support, SHOTS), (episode.query, QUERIES)):
+            for labels in part.targets.numpy():
+                assert np.bincount(labels, minlength=ways).tolist() == [count] * ways
 
 
-def test_streams_start_anywhere(dataset):
-    source = make_source(dataset, seed=3)
-    whole = source.batch(0, 9)[:2]
+def test_streams_start_anywhere(dataset, drawn):
+    source, _, batches = drawn(dataset, dataset.splits[0])
+    whole = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *(episode[:2] for episode in batches))
     later = next(iter(source.batches(4, 5)))[:2]
     tf.nest.map_structure(lambda part, tail: np.testing.assert_array_equal(part[4:], tail), whole, later)
     np.testing.assert_array_equal(source.indices(0, 9)[4:], source.indices(4, 5))
 
 
 def test_streams_are_reproducible_and_distinct(dataset):
-    first = make_source(dataset, seed=3)
-    again = make_source(dataset, seed=3)
-    assert again.fingerprint == first.fingerprint
-    np.testing.assert_array_equal(again.indices(0, 30), first.indices(0, 30))
-    assert (make_source(dataset, seed=4).indices(0, 30) != first.indices(0, 30)).any()
-    assert make_source(dataset, seed=4).fingerprint == first.fingerprint
+    first, again, reseeded = (make_source(dataset, seed=seed) for seed in (3, 3, 4))
+    assert first.fingerprint == again.fingerprint == reseeded.fingerprint
+    records = first.indices(0, 30)
+    np.testing.assert_array_equal(again.indices(0, 30), records)
+    assert (reseeded.indices(0, 30) != records).any()
     others = [make_source(dataset, "test", seed=3)] if len(dataset.splits) > 1 else []
     for other in (*others, make_source(dataset, seed=3, queries=1)):
         assert other.fingerprint != first.fingerprint
-    assert first.indices(0, 30).dtype == np.int64
-    assert len({record.tobytes() for record in first.indices(0, 30)}) > 15
+    assert records.dtype == np.int64
+    assert len({record.tobytes() for record in records}) > 15
 
 
-def test_support_and_query_are_disjoint(dataset):
-    episode = make_source(dataset).batch(0, 30)
-    for support, query in zip(episode.support.inputs.numpy(), episode.query.inputs.numpy(), strict=True):
-        assert not {one.tobytes() for one in support} & {one.tobytes() for one in query}
+def test_support_and_query_are_disjoint(dataset, drawn):
+    for split in dataset.splits:
+        for episode in drawn(dataset, split).batches:
+            for support, query in zip(episode.support.inputs.numpy(), episode.query.inputs.numpy(), strict=True):
+                assert not {one.tobytes() for one in support} & {one.tobytes() for one in query}
 
 
 def test_splits_have_no_class_in_common(dataset):

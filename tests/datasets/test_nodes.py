@@ -59,7 +59,7 @@ def test_every_labelled_node_is_drawn_and_no_other():
     graph = unlabelled(GRAPH, keep)
     seen = set()
     for split in SPLITS:
-        episode = make_source(split, graph=graph).batch(0, 400)
+        episode = make_source(split, graph=graph).batch(0, 100)
         seen |= set(np.unique(episode.support.inputs)) | set(np.unique(episode.query.inputs))
     assert seen == set(np.flatnonzero(keep))
 

@@ -1,42 +1,57 @@
-"""The program that prepares a benchmark."""
+"""Preparing a benchmark, and the program that does it."""
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
+from rich.console import Console
 
-from cml_tf.datasets import load_dataset, prepare
-from cml_tf.datasets.benchmarks import BENCHMARKS, Archive
+from cml_tf.datasets import DatasetError
+from cml_tf.datasets.benchmarks import BENCHMARKS, Archive, archive_of, source_key, stored_images
+from cml_tf.datasets.instructions import instructions
+from cml_tf.datasets.preparation import folder_of, prepared, summary
 from tests.helpers.benchmark_files import write_benchmark
-from tests.helpers.programs import run_program
+from tests.helpers.programs import run_program, run_programs
+
+PROGRAM = "cml_tf.datasets.prepare"
 
 
-def test_it_prepares_and_prints_what_there_is(tmp_path, monkeypatch, empty_cache, capsys):
-    write_benchmark("aircraft", tmp_path, monkeypatch)
-    assert prepare.main(["aircraft", f"--root={tmp_path}"]) == 0
-    out = capsys.readouterr().out
+def shown(name: str, pools) -> str:
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(summary(name, pools))
+    return capture.get()
+
+
+def test_what_there_is_in_words(miniature):
+    pools = prepared("aircraft", str(miniature("aircraft")))
+    out = shown("aircraft", pools)
     for split, classes in (("train", 70), ("validation", 15), ("test", 15)):
         row = next(line for line in out.splitlines() if split in line)
         assert f" {classes} " in row and f" {3 * classes} " in row
-    assert "84x84" in out and "Meta-Dataset" in out and "aircraft-" in out
+    assert "FGVC-Aircraft, 84x84" in out and "/aircraft-" in folder_of(pools)
     # The second call needs no files.
-    assert prepare.main(["aircraft"]) == 0
-    assert capsys.readouterr().out == out
+    assert shown("aircraft", prepared("aircraft")) == out
 
 
-def test_damaged_arrays_are_found(tmp_path, monkeypatch, empty_cache, capsys):
-    write_benchmark("gtsrb", tmp_path, monkeypatch)
-    pool = load_dataset("gtsrb", str(tmp_path)).pools["test"]
-    path = pool.images.filename
+def damage(pools) -> None:
+    path = pools["test"].images.filename
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert prepare.main(["gtsrb"]) == 2
-    assert f"damaged: delete {path.parent} and run this again" in capsys.readouterr().err
+
+
+def test_damaged_arrays_are_found(miniature):
+    pools = prepared("gtsrb", str(miniature("gtsrb")))
+    damage(pools)
+    with pytest.raises(DatasetError, match=f"damaged: delete {folder_of(pools)} and run this again"):
+        prepared("gtsrb")
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_the_instructions_name_every_file_and_where_it_is(name):
-    text = prepare.instructions(name)
+    text = instructions(name)
     source = BENCHMARKS[name].source
     files = {source.name: source.url} if isinstance(source, Archive) else dict(source.files)
     assert files and all(file in text and url in text for file, url in files.items())
@@ -45,21 +60,30 @@ def test_the_instructions_name_every_file_and_where_it_is(name):
         assert source.checksum[1] in text and "by hand" in text
 
 
-def test_missing_files_are_asked_for(empty_cache, capsys):
-    assert prepare.main(["cub"]) == 2
-    out, err = capsys.readouterr()
-    assert "CUB_200_2011.tgz" in out and "data.caltech.edu" in out
-    assert err.startswith("error: cub needs CUB_200_2011.tgz") and err.count("\n") == 1
+@pytest.fixture
+def signs(tmp_path, monkeypatch, empty_cache):
+    """Prepared images, few of them, that a program of its own process takes for the published ones."""
+    published = BENCHMARKS["gtsrb"].source
+    write_benchmark("gtsrb", tmp_path, monkeypatch)
+    path = tmp_path / archive_of("gtsrb").name
+    return stored_images("gtsrb", source_key(published)).build(partial(published.pictures, path))
 
 
 @pytest.mark.slow
-def test_the_program_itself(empty_cache):
-    missing = run_program("cml_tf.datasets.prepare", "cub")
-    assert missing.code == 2 and "CUB_200_2011.tgz" in missing.out
-    assert len(missing.messages) == 1 and missing.messages[0].startswith("error: cub needs CUB_200_2011.tgz")
-
-
-def test_an_unknown_name_is_refused(capsys):
-    with pytest.raises(SystemExit) as caught:
-        prepare.main(["mnist"])
-    assert caught.value.code == 2 and "invalid choice: 'mnist'" in capsys.readouterr().err
+def test_the_program(signs):
+    """Its mistakes that need no files are in tests/test_programs.py."""
+    calls = [["gtsrb"], ["cub"], ["cub", "--root=/nowhere"]]
+    there, missing, nowhere = run_programs([[PROGRAM, *arguments] for arguments in calls])
+    assert (there.code, there.messages) == (0, [])
+    assert "GTSRB (traffic signs), 32x32" in there.out and " 43 " in there.out and " 129 " in there.out
+    assert "classes: Triantafillou" in there.out and there.out.endswith(f"arrays: {folder_of(signs)}\n")
+    damage(signs)
+    damaged = run_program(PROGRAM, "gtsrb")
+    for finished, message in (
+        (missing, "cub needs CUB_200_2011.tgz"),
+        (nowhere, "the cub root must be a folder, /nowhere is none"),
+        (damaged, f"delete {folder_of(signs)} and run this again"),
+    ):
+        assert finished.code == 2 and len(finished.messages) == 1
+        assert finished.messages[0].startswith("error: ") and message in finished.messages[0]
+        assert "has to be downloaded by hand" in finished.out and "--root=FOLDER" in finished.out
