@@ -11,7 +11,8 @@ import keras
 import tensorflow as tf
 
 from cml_tf.learners import Learner
-from cml_tf.learners.normalisation import MODES
+
+_MODES = ("batch_transductive", "support")
 
 
 def plain_conv4(
@@ -69,8 +70,8 @@ class _PlainNormalisation(keras.layers.Layer):
 
     def __init__(self, mode: str, epsilon: float = 1e-5, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if mode not in MODES:
-            raise ValueError(f"normalisation mode must be one of {', '.join(MODES)}, received {mode!r}.")
+        if mode not in _MODES:
+            raise ValueError(f"normalisation mode must be one of {', '.join(_MODES)}, received {mode!r}.")
         self.mode = mode
         self.epsilon = epsilon
 

@@ -64,12 +64,21 @@ def threaded_variables(layer: keras.Layer) -> tuple[bool, ...]:
     return tuple(id(variable) in threaded for variable in layer.non_trainable_variables)
 
 
-def state_follows_parameters(layer: keras.Layer) -> bool:
-    """Whether a layer inside threads state that is out of date once parameters are updated."""
-    return any(
-        getattr(part, "threads_state", False) and getattr(part, "state_follows_parameters", True)
-        for part in _all_layers(layer)
-    )
+def state_follows_parameters(*layers: keras.Layer) -> bool:
+    """Whether a layer inside threads state that is out of date once parameters are updated.
+
+    Raises:
+      ValueError: if another one counts steps: the pass that brings state up to date would be counted as one.
+    """
+    parts = [part for layer in layers for part in _all_layers(layer) if getattr(part, "threads_state", False)]
+    following = [part for part in parts if getattr(part, "state_follows_parameters", True)]
+    counting = [part for part in parts if part not in following]
+    if following and counting:
+        raise ValueError(
+            f"layer {counting[0].name!r} counts inner steps, and the state of {following[0].name!r} asks for a pass "
+            "over the support set that is none: a learner has layers of one of these kinds only."
+        )
+    return bool(following)
 
 
 def _all_layers(layer: keras.Layer) -> list[keras.Layer]:

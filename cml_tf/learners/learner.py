@@ -95,6 +95,7 @@ class Learner:
         self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
         self.state_variables = State(tuple(extractor.non_trainable_variables), tuple(head.non_trainable_variables))
         self._head_takes_targets = "targets" in inspect.signature(head.call).parameters
+        self._state_follows_parameters = state_follows_parameters(extractor, head)
         self._check_variables()
 
     def _check_variables(self) -> None:
@@ -152,7 +153,7 @@ class Learner:
 
     def state_follows_parameters(self) -> bool:
         """Whether there is state of a task that is out of date once its parameters are updated."""
-        return state_follows_parameters(self.extractor) or state_follows_parameters(self.head)
+        return self._state_follows_parameters
 
 
 def functional_call(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,7 +10,7 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.episodes import Examples
 from cml_tf.experiments.loading import load
-from cml_tf.learners import Normalisation
+from cml_tf.learners import Learner, Normalisation
 from cml_tf.method import Method
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.objectives import QueryLoss
@@ -93,6 +94,12 @@ def test_a_saved_model_and_a_packed_task_keep_the_step(tmp_path):
     np.testing.assert_allclose(again.adapt(support, labels).predict(support), expected, rtol=1e-5, atol=1e-6)
     packed = again.adapt(support, labels).packed()
     assert packed[-1] == 2.0, "the count of steps is the last that a packed task holds"
+
+
+def test_layers_that_count_and_layers_whose_state_needs_a_pass_do_not_go_together():
+    extractor = keras.Sequential([Normalisation("support", name="of_support"), Normalisation("per_step", name="steps")])
+    with pytest.raises(ValueError, match="'steps' counts inner steps, and the state of 'of_support' asks for a pass"):
+        Learner(extractor, keras.layers.Dense(2), input_shape=(3,))
 
 
 @pytest.mark.parametrize(("mode", "steps"), [("per_step", 0), ("batch_transductive", 2), ("support", 2)])
