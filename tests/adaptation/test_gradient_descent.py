@@ -9,7 +9,7 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, make_hypergradient
 from cml_tf.learners import count_parameters
 from cml_tf.meta_step import evaluate_losses
-from tests.helpers.contract_tables import LEARNERS, PROBLEM, TERMS, UPDATE_RULES, make_episode, make_method
+from tests.helpers.contract_tables import LEARNER_CASES, PROBLEM, TERMS, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import assert_same_gradients, gradients_of
 from tests.helpers.models import smooth_mlp
 from tests.helpers.seeded_episodes import one_task
@@ -59,7 +59,7 @@ def test_frozen_has_the_gradient_of_plain_training(float64):
     assert_same_gradients(gradients_of(frozen, episode), gradients_of(no_steps, episode), tolerance=1e-12)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", LEARNER_CASES)
 @pytest.mark.parametrize("rule", UPDATE_RULES)
 def test_packed_task_predicts_the_same(rule, learner):
     method, episode = make_method(rule, learner=learner), make_episode(learner)

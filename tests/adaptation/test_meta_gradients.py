@@ -12,20 +12,21 @@ from cml_tf.adaptation import make_hypergradient
 from cml_tf.episodes import Episode
 from cml_tf.learners import Parameters
 from cml_tf.method import Method
-from tests.helpers.contract_tables import LEARNERS, TERMS, UPDATE_RULES, make_episode, make_method
+from tests.helpers.contract_tables import LEARNER_CASES, LEARNERS, TERMS, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.seeded_episodes import one_task
 
 # The perceptron goes through everything; the others add little that depends on terms and rules.
 # Costly ones, and those whose layers are what is new about them.
 FEW_RULES = ("gcn", "sgc", "residual", "per_step_normalisation")
+SLOW = {("conv", terms) for terms in TERMS if terms != "co_learner"}
 CASES = [
     pytest.param(
         rule,
         terms,
         learner,
         id=f"{rule}-{terms}-{learner}",
-        marks=[pytest.mark.slow] if learner == "conv" and terms != "co_learner" else [],
+        marks=[pytest.mark.slow] * ((learner, terms) in SLOW or (learner, rule) == ("residual", "meta_sgd")),
     )
     for rule in UPDATE_RULES
     for terms in TERMS
@@ -113,7 +114,7 @@ def test_reverse_and_first_order_differ(float64):
     assert max(np.abs(a - b).max() for a, b in zip(reverse, first_order, strict=True)) > 1e-3
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", LEARNER_CASES)
 def test_rematerialised_equals_reverse_when_compiled(float64, learner):
     """The backward pass runs the step again: inside a compiled graph that must give the same too."""
     method, episode = make_method("meta_sgd", "co_learner", learner, steps=3), make_episode(learner)

@@ -130,7 +130,10 @@ CHECKS = (resnet12, first_order, random_noise, cl, more_maml, sharp_maml, reptil
 CONTRASTS = {check.__name__: check for check in CHECKS}
 
 
-@pytest.mark.parametrize("variant", CONTRASTS)
+@pytest.mark.parametrize(
+    "variant",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("sharp_maml", "resnet12"))) for name in CONTRASTS],
+)
 def test_the_contrasts_build_and_make_steps(variant):
     keras.backend.clear_session()
     config = load("glyphs_5way_1shot_cml.py", f"smoke,{variant}")
@@ -175,6 +178,7 @@ def test_the_ablations_change_one_key(variant):
     assert changed == plain
 
 
+@pytest.mark.slow
 def test_a_head_with_blocks_makes_steps_beside_a_co_learner_and_as_one_of_two_heads():
     for variant in ("head_blocks_2", "head_blocks_2,cl"):
         keras.backend.clear_session()

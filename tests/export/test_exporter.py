@@ -183,6 +183,7 @@ def test_a_model_from_python_needs_a_range_and_examples(wave_run, tmp_path, argu
     assert not (tmp_path / "waves").exists()
 
 
+@pytest.mark.slow
 def test_a_model_that_was_saved_is_exported_like_the_run_it_comes_from(wave_run, tmp_path):
     model = load(wave_run)
     model.save(tmp_path / "saved")

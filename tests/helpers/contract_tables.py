@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, PerStepRates, UpdateRule, anil, boil
 from cml_tf.episodes import Episode
@@ -120,6 +121,10 @@ LEARNERS = {
     "gcn": LearnerRow(random_gcn, node_episode),
     "sgc": LearnerRow(random_sgc, node_episode),
 }
+
+
+# For `pytest.mark.parametrize`: those that take long are left out of the default run.
+LEARNER_CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name == "residual")) for name in LEARNERS]
 
 
 def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "mlp", steps: int = 2) -> Method:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation import make_hypergradient
 from cml_tf.meta_step import meta_gradient
-from tests.helpers.contract_tables import LEARNERS, RATE, make_episode, make_method
+from tests.helpers.contract_tables import LEARNER_CASES, RATE, make_episode, make_method
 from tests.helpers.seeded_episodes import one_task
 
 
@@ -16,7 +16,7 @@ def gradient_at(method, episode, *weights):
     return meta_gradient(method, episode, tf.constant(weights, tf.float64)).gradients
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", LEARNER_CASES)
 @pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised", "first_order"])
 def test_meta_gradient_is_affine_in_gamma(float64, learner, hypergradient):
     method, episode = make_method("meta_sgd", learner=learner, steps=3), make_episode(learner)
@@ -54,7 +54,7 @@ def test_under_first_order_the_co_loss_gives_theta_exactly_nothing(float64, step
     assert all(np.abs(gradient).max() > 1e-4 for gradient in gradients[:psi])
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", LEARNER_CASES)
 @pytest.mark.parametrize("rule", ["sgd", "boil_sgd"])
 def test_with_one_second_order_step_theta_gets_the_mixed_term(float64, rule, learner):
     """d(gamma L_co)/dtheta = -gamma alpha d/dtheta <grad_psi L_support, stop(dL_co/dpsi')>, and nothing else."""

@@ -12,7 +12,7 @@ from cml_tf.learners import Learner
 from cml_tf.meta_step import evaluate_losses
 from cml_tf.method import Method
 from cml_tf.objectives import QueryLoss
-from tests.helpers.contract_tables import LEARNERS, PROBLEM, UPDATE_RULES, make_episode, make_method
+from tests.helpers.contract_tables import LEARNER_CASES, PROBLEM, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import gradients_of
 from tests.helpers.seeded_episodes import classification_episode, one_task, tasks_of
 
@@ -27,7 +27,7 @@ def permute_columns(variables):
         variable.assign(new)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", LEARNER_CASES)
 @pytest.mark.parametrize("rule", ["sgd", "anil_sgd", "boil_sgd"])
 def test_renaming_the_classes_renames_the_outputs(float64, rule, learner):
     method, episode = make_method(rule, learner=learner), make_episode(learner)
@@ -53,7 +53,7 @@ def test_renaming_the_classes_renames_the_outputs(float64, rule, learner):
     np.testing.assert_allclose(evaluate_losses(method, renamed)[0], losses, rtol=1e-10)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", LEARNER_CASES)
 @pytest.mark.parametrize("rule", UPDATE_RULES)
 def test_order_and_neighbours_of_tasks_do_not_matter(float64, rule, learner):
     method, episode = make_method(rule, learner=learner), make_episode(learner, tasks=3)
@@ -65,7 +65,7 @@ def test_order_and_neighbours_of_tasks_do_not_matter(float64, rule, learner):
     np.testing.assert_allclose(evaluate_losses(method, tasks_of(episode, [1, 1, 2]))[0][:2], losses[[1, 1]], rtol=1e-10)
 
 
-@pytest.mark.parametrize("learner", LEARNERS)
+@pytest.mark.parametrize("learner", LEARNER_CASES)
 def test_neighbours_do_not_matter_in_float32_either(learner):
     """Compiled, in the number format of everyday use, where joined tasks may round differently."""
     method, episode = make_method("meta_sgd", learner=learner), make_episode(learner, tasks=3)
