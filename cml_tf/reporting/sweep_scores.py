@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from cml_tf.reporting.intervals import two_decimals
 from cml_tf.statistics import confidence_interval
 
 Runs = Mapping[int, Mapping[str, Any]]
@@ -51,21 +50,28 @@ Setting = Mapping[Method, Runs]
 
 @dataclass(frozen=True)
 class OverSeeds:
-    """A mean over seeds in the unit of tables, and the half-width of its 95 % interval; None for one seed."""
+    """A mean over seeds in the unit of tables, and the half-width of its 95 % interval.
+
+    Attributes:
+      mean: over seeds.
+      half_width: None for one seed.
+      decimals: that are shown.
+    """
 
     mean: float
     half_width: float | None
+    decimals: int
 
     @classmethod
-    def of(cls, means: list[float]) -> OverSeeds:
+    def of(cls, means: list[float], decimals: int) -> OverSeeds:
         """Of at least one seed's mean."""
         half_width = confidence_interval(np.asarray(means)) if len(means) > 1 else None
-        return cls(float(np.mean(means)), half_width)
+        return cls(float(np.mean(means)), half_width, decimals)
 
     def text(self, sign: str = "") -> str:
-        """With two decimals; `sign` "+" shows the sign of a positive mean too."""
-        after = "(one seed)" if self.half_width is None else f"± {self.half_width:.2f}"
-        return f"{two_decimals(self.mean, sign)} {after}"
+        """Mean and half-width; `sign` "+" shows the sign of a positive mean too."""
+        after = "(one seed)" if self.half_width is None else f"± {self.half_width:.{self.decimals}f}"
+        return f"{self.mean:{sign}.{self.decimals}f} {after}".replace("-", "−")
 
 
 @dataclass(frozen=True)
@@ -103,7 +109,7 @@ def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
 
 def over_seeds(runs: Runs) -> OverSeeds:
     """The runs' score; there must be at least one."""
-    return OverSeeds.of([scale(run) * run["mean"] for run in runs.values()])
+    return OverSeeds.of([scale(run) * run["mean"] for run in runs.values()], _decimals(runs))
 
 
 def baseline(methods: Setting, method: Method) -> Runs:
@@ -129,10 +135,14 @@ def paired(runs: Runs, others: Runs) -> Paired | None:
         differences.append(scale(left) * (np.asarray(left["scores"]) - np.asarray(right["scores"])))
     if not differences:
         return None
-    by_seed = OverSeeds.of([float(values.mean()) for values in differences])
+    by_seed = OverSeeds.of([float(values.mean()) for values in differences], _decimals(runs))
     return Paired(by_seed, confidence_interval(np.concatenate(differences)))
 
 
 def scale(run: Mapping[str, Any]) -> float:
     """What a score is multiplied with in tables: accuracies are shown in per cent."""
     return 100.0 if run["metric"] == "accuracy" else 1.0
+
+
+def _decimals(runs: Runs) -> int:
+    return 2 if all(run["metric"] == "accuracy" for run in runs.values()) else 3

@@ -41,12 +41,10 @@ def bases_table(found: Mapping[str, Setting]) -> Table:
             with_cml = methods.get(Method("cml", method.variant))
             if method.kind != MAML.kind or method.evaluation or with_cml is None:
                 continue
-            seeds = len(without.keys() | with_cml.keys())
+            seeds = " and ".join(map(str, sorted({len(without), len(with_cml)}, reverse=True)))
             difference = _paired(paired(with_cml, without))
             base = method.variant or MAML.kind
-            rows.append(
-                (setting, base, str(seeds), over_seeds(without).text(), over_seeds(with_cml).text(), *difference)
-            )
+            rows.append((setting, base, seeds, over_seeds(without).text(), over_seeds(with_cml).text(), *difference))
     columns = ("setting", "base", "seeds", "without CML", "with CML", f"paired difference, {_DIFFERENCE[0]}")
     return Table((*columns, _DIFFERENCE[1]), tuple(rows))
 
@@ -64,7 +62,7 @@ def _line(cells: tuple[str, ...]) -> str:
 def _paired(difference: Paired | None) -> tuple[str, str]:
     if difference is None:
         return NOT_RUN, NOT_RUN
-    return difference.over_seeds.text("+"), f"± {difference.over_episodes:.2f}"
+    return difference.over_seeds.text("+"), f"± {difference.over_episodes:.{difference.over_seeds.decimals}f}"
 
 
 def _metric(methods: Setting) -> str:

@@ -59,6 +59,11 @@ def test_one_seed_has_no_interval():
     assert rows[0][2] == "50.00 (one seed)" and rows[1][3] == "+10.00 (one seed)"
 
 
+def test_numbers_of_seeds_that_differ_are_both_told():
+    rows = bases_table(settings(RESULTS[:5])).rows
+    assert rows[0][2] == "3 and 2"
+
+
 def test_without_plain_maml_there_is_no_difference():
     rows = methods_table(settings([result("cml", 0, (0.6, 0.6), "smoke")])[SETTING]).rows
     assert rows == (("CML:smoke", "1", "60.00 (one seed)", "not run", "not run"),)
@@ -77,7 +82,7 @@ def test_other_episodes_are_not_compared():
 
 def test_regression_keeps_its_unit():
     table = methods_table(settings([result("maml", seed, (1.5, 2.5), metric="mse") for seed in (0, 1)])[SETTING])
-    assert table.columns[2] == "mse" and table.rows[0][2] == "2.00 ± 0.00"
+    assert table.columns[2] == "mse" and table.rows[0][2] == "2.000 ± 0.000"
 
 
 def test_a_file_of_another_method_is_refused():
