@@ -29,6 +29,7 @@ def test_analyses_and_flags_are_those_of_the_program():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_examples_run(tmp_path):
     (shell,) = (block.text for block in blocks(DOCUMENT, "sh") if block.runs)
     for command in shell.replace("\\\n", "").strip().splitlines():

@@ -31,6 +31,7 @@ print(head)
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_backbone_of_keras_is_trained_saved_and_served(tmp_path):
     result = run_python(BACKBONES + CHECKS, tmp_path)
     assert result.returncode == 0, result.stderr

@@ -33,6 +33,7 @@ SMALL = {
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_run_on_aircraft_is_exported_and_answers(tmp_path, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "cache"))
     keras.backend.clear_session()
