@@ -127,6 +127,7 @@ def test_a_loss_that_weighs_nothing_is_worked_out_where_it_is_reported_or_has_va
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_an_interrupted_training_goes_on_as_if_it_had_not_been():
     episodes = [make_episode(seed=seed) for seed in range(6)]
     states = []

@@ -40,7 +40,11 @@ CASES = {
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=[pytest.mark.slow] * (case == "conv4, several steps")) for case in CASES]
+    "case",
+    [
+        pytest.param(case, marks=[pytest.mark.slow, pytest.mark.long] * (case == "conv4, several steps"))
+        for case in CASES
+    ],
 )
 def test_gamma_zero_is_maml_bit_for_bit(run, case):
     """Learner variables, optimiser slots and losses after several steps, phi being in graph and optimiser or not."""
