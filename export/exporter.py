@@ -97,16 +97,19 @@ def export_model(
     queries: int,
     steps: int | None = None,
     version: int | None = None,
+    normalise_features: bool | None = None,
 ) -> Path:
     """Exports a model that was trained from Python, or read by `cml_tf.load`, as `export_run` does a run.
 
     Args:
-      model: with a value range, unless it is on nodes; of those, features of nodes are taken as they come.
+      model: with a value range, unless it is on nodes.
       model_dir: of the model; a server is pointed at it. Its last part is the model's name.
       shots: support examples a class of the requests that are tried (regression: examples), positive.
       queries: likewise.
       steps: inner steps, frozen in the graph; the model's own by default.
       version: positive; one more than the newest by default.
+      normalise_features: of a model on nodes, which does not know it: whether in training the features of each node
+        were divided by their sum (`dataset.normalise_features` of a run). None for others.
 
     Returns:
       The directory of the version.
@@ -117,12 +120,17 @@ def export_model(
     if shots < 1 or queries < 1:
         raise ExportError(f"shots and queries must be at least 1, received {shots} and {queries}.")
     on_nodes = bool(tf.nest.flatten(model.method.learner.context))
+    if on_nodes != (normalise_features is not None):
+        raise ExportError(
+            "normalise_features must be told of a model on nodes, and of no other: whether in training the features of "
+            f"each node were divided by their sum; received {normalise_features}."
+        )
     if model.value_range is None and not on_nodes:
         raise ExportError("a served model refuses inputs out of range: make it with trainer.model((lowest, highest)).")
     method = model.method
     if steps is not None:
         method = Method(method.learner, method.rule.with_steps(steps), method.terms)
-    served = Exportable(method, model.problem, model.value_range or (0.0, 0.0))
+    served = Exportable(method, model.problem, model.value_range or (0.0, 0.0), bool(normalise_features))
     origin = of_model(model, served, shots, queries)
     return _publish(served, origin, Path(model_dir), version, "learner", _buckets(served, shots, queries), None)
 

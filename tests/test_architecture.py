@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # From left to right. A module imports its own layer and those before it, never one after it.
 LAYERS = (
-    ("cml_tf.files", "cml_tf.statistics", "cml_tf.problems", "cml_tf.running_means"),
+    ("cml_tf.files", "cml_tf.statistics", "cml_tf.problems", "cml_tf.running_means", "cml_tf.half_precision"),
     ("cml_tf.graphs",),
     ("cml_tf.episodes",),
     ("cml_tf.learners",),
@@ -24,10 +24,8 @@ LAYERS = (
     ("cml_tf",),
     ("cml_tf.command_line", "cml_tf.reporting"),
     ("cml_tf.analyses",),
-    (
-        *("cml_tf.train", "cml_tf.evaluate", "cml_tf.sweep", "cml_tf.report", "cml_tf.analyse", "cml_tf.quickstart"),
-        "cml_tf.datasets.prepare",
-    ),
+    ("cml_tf.train", "cml_tf.evaluate", "cml_tf.sweep", "cml_tf.report", "cml_tf.analyse", "cml_tf.quickstart"),
+    ("cml_tf.datasets.prepare",),
     ("configs", "export"),
     ("export.deploy", "export.server", "export.playground", "export.client", "export.rollout"),
     ("export.savedmodel", "export.serve", "export.quickstart"),

@@ -13,6 +13,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from cml_tf.half_precision import LIMIT
+
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 _PACKAGES = ("tensorflow", "keras", "numpy")
 _KIB_A_GIB = 2**20
@@ -29,8 +31,10 @@ def processor(text: str) -> tuple[str, list[str]]:
 
 
 def machine() -> dict[str, Any]:
-    """What `/proc` and Python tell of this machine."""
+    """What `/proc` and Python tell of this machine; of AMX only where it may be used."""
     model, flags = processor(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
+    if LIMIT[0] in os.environ:
+        flags = [flag for flag in flags if not flag.startswith("amx")]
     total = re.search(r"^MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
     return {
         "processor": model,

@@ -30,6 +30,7 @@ from benchmarks.performance.results import COMMITTED, Figure, merged, read_resul
 from benchmarks.performance.work import CORA, LARGE_GRAPH, SINE_WAVES, Work
 from cml_tf.command_line import fail, run
 from cml_tf.files import write_json
+from cml_tf.half_precision import leave_out_broken_amx
 
 _FIVE_STEPS = Work(size=84, channels=3, steps=5)
 # Summed losses are the graphs of four tasks at once: slower at 84x84, and too much memory on a large graph.
@@ -64,6 +65,7 @@ def main(arguments: list[str]) -> None:
     del arguments
     started = time.monotonic()
     console = Console()
+    leave_out_broken_amx()
     description = {**machine(), "gemm_gflops": {dtype: gemm_gflops(dtype) for dtype in ("float32", "bfloat16")}}
     old = read_result(COMMITTED)
 

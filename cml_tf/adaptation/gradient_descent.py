@@ -107,7 +107,7 @@ class GradientDescent(AdaptationRule):
     ) -> AdaptedLearner:
         parameters = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
         state = iterate.state
-        if learner.state_follows_parameters():
+        if learner.state_follows_parameters:
             # The state that a step leaves behind belongs to the parameters before its update; one more pass over the
             # support set gives that of the parameters which predict.
             state = learner.call(parameters, state, support.inputs, context, True, support.targets).state

@@ -12,7 +12,7 @@ from urllib.request import getproxies
 import requests
 
 from cml_tf.datasets.errors import DatasetError
-from cml_tf.files import atomic_file
+from cml_tf.files import write_bytes
 
 # Seconds to connect, and between two pieces.
 _TIMEOUT = (10, 60)
@@ -70,8 +70,7 @@ def download(remote: Remote, path: Path) -> Path:
             f"or set dataset.root to a folder that holds {path.name}."
         )
     try:
-        with atomic_file(path) as file:
-            file.write(content)
+        write_bytes(path, content)
     except OSError as error:
         raise DatasetError(
             f"{path} cannot be written ({error.strerror}); set CML_TF_CACHE to a folder that can."

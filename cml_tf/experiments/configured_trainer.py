@@ -6,7 +6,8 @@ import keras
 from ml_collections import ConfigDict
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, PerStepRates, UpdateRule, anil, boil, make_hypergradient
-from cml_tf.experiments.configuration import VECTORISED
+from cml_tf.experiments.configuration import VECTORISED, ConfigurationError
+from cml_tf.half_precision import LIMIT, bfloat16_works
 from cml_tf.learners import (
     GraphConvolutions,
     Learner,
@@ -34,7 +35,11 @@ def build_trainer(
     """The trainer that a configuration describes, for a problem and inputs of a shape (or nodes with features).
 
     It seeds Keras and sets the dtype policy of the configuration, so that a fresh process gives the same weights.
+
+    Raises:
+      ConfigurationError: for a dtype policy that this machine's processor does not survive.
     """
+    _check_precision(config.learner.dtype_policy)
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.learner.dtype_policy)
     learner = _learner(config, problem, input_shape, node_features)
@@ -61,6 +66,14 @@ def build_trainer(
 def feature_hops(config: ConfigDict) -> int:
     """How often the features of a graph are propagated before the learner sees them."""
     return config.learner.hops if config.learner.name == "sgc" else GraphConvolutions.hops
+
+
+def _check_precision(policy: str) -> None:
+    if policy == "mixed_bfloat16" and not bfloat16_works():
+        raise ConfigurationError(
+            f"learner.dtype_policy 'mixed_bfloat16' would end the process on this machine: its processor announces AMX "
+            f"and does not run it. Set {'='.join(LIMIT)} in the environment, which does without, or use 'float32'."
+        )
 
 
 def _learner(config: ConfigDict, problem: Problem, shape: tuple[int, ...], node_features: int) -> Learner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import CONFIG, evaluation_method, load_run
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.models.model_files import read_model
@@ -23,8 +24,16 @@ def load(path: str | Path, readout: str = "learner", checkpoint: str = "best") -
     """
     path = Path(path)
     if (path / CONFIG).is_file():
-        experiment = load_run(path, checkpoint)
-        method = evaluation_method(experiment, None, readout)
-        return FewShotModel(method, experiment.problem, experiment.data.value_range, experiment.trainer.method)
+        return model_of(load_run(path, checkpoint), readout)
     method, problem, value_range = read_model(path)
     return FewShotModel(read_through(method, problem, readout), problem, value_range)
+
+
+def model_of(experiment: Experiment, readout: str = "learner") -> FewShotModel:
+    """The model of a run that is loaded already; it shares the experiment's variables.
+
+    Raises:
+      ValueError: if the run has no such readout.
+    """
+    method = evaluation_method(experiment, None, readout)
+    return FewShotModel(method, experiment.problem, experiment.data.value_range, experiment.trainer.method)

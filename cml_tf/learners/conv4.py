@@ -35,11 +35,7 @@ def conv4(
     Raises:
       ValueError: if the image is too small or not `(height, width, channels)`.
     """
-    if len(input_shape) != 3 or min(input_shape[:2]) < 16:
-        raise ValueError(
-            f"conv4 needs images of shape (height, width, channels) of at least 16x16, received {tuple(input_shape)}: "
-            "four 2x2 pools leave nothing of a smaller one."
-        )
+    check_image_shape("conv4", input_shape)
     pools = [2, 2, 2, *[1] * (1 + extra_blocks)]
     layers = [layer for pool in pools for layer in conv_block(filters, normalisation, pool, steps)]
     extractor = keras.Sequential(layers, name="extractor")
@@ -60,9 +56,7 @@ def conv4_head(
     Raises:
       ValueError: if `blocks` is negative.
     """
-    if blocks < 0:
-        raise ValueError(f"a {name} has 0 blocks or more, received {blocks}.")
-    layers = [layer for _ in range(blocks) for layer in conv_block(filters, normalisation, steps=steps)]
+    layers = conv_blocks(name, blocks, filters, normalisation, steps)
     linear = [keras.layers.MaxPooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)]
     return keras.Sequential([*layers, *linear], name=name)
 
@@ -80,6 +74,26 @@ def conv4_co_learner(
       steps: as the learner's, where the co-learner is adapted too (CL).
     """
     return conv4_head(outputs, filters, normalisation, blocks, "co_learner", steps)
+
+
+def check_image_shape(learner: str, input_shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless four 2x2 pools leave something of images of this shape."""
+    if len(input_shape) != 3 or min(input_shape[:2]) < 16:
+        raise ValueError(
+            f"{learner} needs images of shape (height, width, channels) of at least 16x16, received "
+            f"{tuple(input_shape)}: four 2x2 pools leave nothing of a smaller one."
+        )
+
+
+def conv_blocks(owner: str, count: int, filters: int, normalisation: str, steps: int) -> list[keras.Layer]:
+    """The layers of `count` unpooled blocks, of a head or a co-learner.
+
+    Raises:
+      ValueError: if `count` is negative.
+    """
+    if count < 0:
+        raise ValueError(f"a {owner} has 0 blocks or more, received {count}.")
+    return [layer for _ in range(count) for layer in conv_block(filters, normalisation, steps=steps)]
 
 
 def conv_block(filters: int, normalisation: str, pool: int = 1, steps: int = 1) -> list[keras.Layer]:

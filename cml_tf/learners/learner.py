@@ -95,7 +95,7 @@ class Learner:
         self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
         self.state_variables = State(tuple(extractor.non_trainable_variables), tuple(head.non_trainable_variables))
         self._head_takes_targets = "targets" in inspect.signature(head.call).parameters
-        self._state_follows_parameters = state_follows_parameters(extractor, head)
+        self.state_follows_parameters = state_follows_parameters(extractor, head)
         self._check_variables()
 
     def _check_variables(self) -> None:
@@ -150,10 +150,6 @@ class Learner:
     def threaded_state(self) -> State:
         """For each state variable, whether its value belongs to one task and so to what adaptation learned."""
         return State(threaded_variables(self.extractor), threaded_variables(self.head))
-
-    def state_follows_parameters(self) -> bool:
-        """Whether there is state of a task that is out of date once its parameters are updated."""
-        return self._state_follows_parameters
 
 
 def functional_call(

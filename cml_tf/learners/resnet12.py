@@ -13,7 +13,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cml_tf.learners.conv4 import conv_block
+from cml_tf.learners.conv4 import check_image_shape, conv_blocks
 from cml_tf.learners.convolution import Convolution
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.normalisation import Normalisation
@@ -101,11 +101,7 @@ def resnet12(
     Raises:
       ValueError: if the image is too small or not `(height, width, channels)`.
     """
-    if len(input_shape) != 3 or min(input_shape[:2]) < 16:
-        raise ValueError(
-            f"resnet12 needs images of shape (height, width, channels) of at least 16x16, received "
-            f"{tuple(input_shape)}: four 2x2 pools leave nothing of a smaller one."
-        )
+    check_image_shape("resnet12", input_shape)
     pools = (2, 2, 2, 1)
     blocks = [
         ResidualBlock(filters * width, normalisation, pool, steps) for width, pool in zip(_WIDTHS, pools, strict=True)
@@ -129,12 +125,8 @@ def resnet12_co_learner(
     Raises:
       ValueError: if `blocks` is negative.
     """
-    if blocks < 0:
-        raise ValueError(f"a co-learner has 0 blocks or more, received {blocks}.")
-    width = filters * _WIDTHS[-1]
-    return _read_out(
-        [layer for _ in range(blocks) for layer in conv_block(width, normalisation, steps=steps)], outputs, "co_learner"
-    )
+    name = "co_learner"
+    return _read_out(conv_blocks(name, blocks, filters * _WIDTHS[-1], normalisation, steps), outputs, name)
 
 
 def _read_out(before: list[keras.Layer], outputs: int, name: str) -> keras.Layer:

@@ -46,12 +46,12 @@ class Interval:
 
     def text(self, sign: str = "") -> str:
         """Mean and half-width with two decimals; `sign` "+" shows the sign of a positive mean too."""
-        return f"{two_decimals(self.mean, sign)} ± {self.half_width:.2f}"
+        return f"{decimal_text(self.mean, sign)} ± {self.half_width:.2f}"
 
 
-def two_decimals(value: float, sign: str = "") -> str:
-    """A number with two decimals and a minus sign, not a hyphen; `sign` "+" shows the sign of a positive one too."""
-    return f"{value:{sign}.2f}".replace("-", "−")
+def decimal_text(value: float, sign: str = "", decimals: int = 2) -> str:
+    """A number with a minus sign, not a hyphen; `sign` "+" shows the sign of a positive one too."""
+    return f"{value:{sign}.{decimals}f}".replace("-", "−")
 
 
 def draw_comparison(scores: Sequence[Interval], difference: Interval, unit: str, difference_unit: str) -> Figure:

@@ -16,11 +16,11 @@ from importlib import resources
 from typing import Any
 
 from cml_tf.reporting.page import Table
-from cml_tf.reporting.sweep_scores import Method, Setting, over_seeds
+from cml_tf.reporting.sweep_scores import ScoredMethod, Setting, over_seeds
+from cml_tf.reporting.sweep_table import NOT_RUN
 
 # Written out: the BUILD files are made from the names of files in the sources.
 _FILE = "paper_figures.json"
-NOT_RUN = "not run"
 _NO_CONVERGENCE = "did not converge"
 
 
@@ -69,9 +69,9 @@ def paper_table(found: Mapping[str, Setting]) -> Table:
     for figure in paper_figures():
         kind, _, variant = figure.run.partition(":")
         for reading in figure.readings:
-            method = Method(kind, variant, reading)
+            method = ScoredMethod(kind, variant, reading)
             runs = found.get(figure.setting, {}).get(method, {})
-            trained = found.get(figure.setting, {}).get(Method(kind, variant), {})
+            trained = found.get(figure.setting, {}).get(ScoredMethod(kind, variant), {})
             measured = over_seeds(runs).text() if runs else NOT_RUN
             rows.append(
                 (figure.table, figure.data, figure.method, figure.text, method.name, measured, _budget(trained))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ml_collections import ConfigDict
 
 from cml_tf.evaluator import Evaluation, PairedDifference
-from cml_tf.reporting.intervals import Interval, two_decimals
+from cml_tf.reporting.intervals import Interval, decimal_text
 from cml_tf.reporting.page import Command, Page, Picture, Section, Table, Tile, count_of
 
 CURVES, COMPARISON, SINUSOID = "learning_curves.png", "comparison.png", "sinusoid.png"
@@ -67,7 +67,7 @@ def points(difference: PairedDifference) -> Interval:
 def reading(difference: PairedDifference) -> str:
     """What the interval of the difference says, and what it does not."""
     interval = points(difference)
-    extent = f"{two_decimals(interval.low)} to {two_decimals(interval.high)} points"
+    extent = f"{decimal_text(interval.low)} to {decimal_text(interval.high)} points"
     if interval.contains_zero:
         verdict = (
             f"The interval of the difference, {extent}, contains zero: these {difference.episodes} episodes do not "

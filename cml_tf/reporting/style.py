@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from cml_tf.files import atomic_file
+from cml_tf.files import write_bytes
 
 DOTS_PER_INCH = 160
 
@@ -100,9 +100,7 @@ def write_png(figure: Figure, path: Path) -> None:
     Raises:
       OSError: if the folder cannot be made or written to.
     """
-    content = png_bytes(figure)
-    with atomic_file(path) as file:
-        file.write(content)
+    write_bytes(path, png_bytes(figure))
 
 
 def svg_bytes(figure: Figure) -> bytes:
@@ -119,6 +117,4 @@ def write_svg(figure: Figure, path: Path) -> None:
     Raises:
       OSError: if the folder cannot be made or written to.
     """
-    content = svg_bytes(figure)
-    with atomic_file(path) as file:
-        file.write(content)
+    write_bytes(path, svg_bytes(figure))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cml_tf.files import atomic_file
+from cml_tf.files import write_bytes
 from cml_tf.reporting.page import Picture
 
 INDEX = "index.json"
@@ -37,6 +37,5 @@ def copy_analyses(directory: Path, output: Path) -> list[Picture]:
             f"{error!r}. Run python -m cml_tf.analyse --output={directory} again."
         ) from error
     for picture, content in zip(pictures, contents, strict=True):
-        with atomic_file(output / picture.file) as file:
-            file.write(content)
+        write_bytes(output / picture.file, content)
     return pictures

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cml_tf.datasets.sinusoid import SinusoidSource
-from cml_tf.experiments.loading import load
+from cml_tf.experiments.loading import model_of
 from cml_tf.experiments.runs import load_run
 from cml_tf.reporting.episode_picture import draw_episode
 from cml_tf.reporting.learning_curves import Curve, draw_learning_curves
@@ -16,7 +16,7 @@ from cml_tf.reporting.page import Picture
 from cml_tf.reporting.regression_picture import draw_regression
 from cml_tf.reporting.run_pictures import picture_of_episode, pictures_of_waves, read_curves
 from cml_tf.reporting.style import write_png
-from cml_tf.reporting.sweep_scores import CML, MAML, Method, Runs, Setting
+from cml_tf.reporting.sweep_scores import CML, MAML, Runs, ScoredMethod, Setting
 
 # More lines than colours that can be told apart would be no picture.
 _CURVES = 5
@@ -46,7 +46,7 @@ def draw_setting(setting: str, methods: Setting, workdir: Path, output: Path) ->
         return []
     chosen = sorted(there, key=lambda method: (method not in (MAML, CML), method.place))[:_CURVES]
     metric = next(iter(there[chosen[0]].values()))["metric"]
-    curves = [_mean_curve(method, there[method], workdir, metric) for method in chosen]
+    curves = [mean_curve(method, there[method], workdir, metric) for method in chosen]
     file = f"{setting}_curves.png"
     write_png(draw_learning_curves(curves, metric), output / file)
     names = ", ".join(method.name for method in chosen)
@@ -60,14 +60,14 @@ def _there(runs: Runs, workdir: Path) -> Runs:
     return {seed: run for seed, run in runs.items() if (workdir / run["run"]).is_dir()}
 
 
-def _mean_curve(method: Method, runs: Runs, workdir: Path, metric: str) -> Curve:
+def mean_curve(method: ScoredMethod, runs: Runs, workdir: Path, metric: str) -> Curve:
+    """The validation curve of a method, averaged over its runs as far as all of them go."""
     curves = [
         curve
         for run in runs.values()
         for curve in read_curves(workdir / run["run"], method.name, metric)
         if curve.split == "validation"
     ]
-    # Runs that stopped early have fewer points: the mean goes as far as all of them do.
     points = min(len(curve.steps) for curve in curves)
     values = np.mean([curve.values[:points] for curve in curves], axis=0)
     return Curve(method.name, "validation", curves[0].steps[:points], values)
@@ -76,7 +76,7 @@ def _mean_curve(method: Method, runs: Runs, workdir: Path, metric: str) -> Curve
 def _episode(setting: str, runs: Runs, workdir: Path, output: Path) -> list[Picture]:
     run = runs[min(runs)]["run"]
     experiment = load_run(workdir / run)
-    source, model = experiment.episodes("test"), load(workdir / run)
+    source, model = experiment.episodes("test"), model_of(experiment)
     file = f"{setting}_episode.png"
     figure: Figure
     if isinstance(source, SinusoidSource):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cml_tf.reporting.intervals import decimal_text
 from cml_tf.statistics import confidence_interval
 
 Runs = Mapping[int, Mapping[str, Any]]
@@ -17,7 +18,7 @@ Runs = Mapping[int, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Method:
+class ScoredMethod:
     """What was trained, and how it was read.
 
     Attributes:
@@ -42,9 +43,9 @@ class Method:
         return (bool(self.variant), self.variant, self.kind == "cml", self.evaluation)
 
 
-MAML = Method("maml")
-CML = Method("cml")
-Setting = Mapping[Method, Runs]
+MAML = ScoredMethod("maml")
+CML = ScoredMethod("cml")
+Setting = Mapping[ScoredMethod, Runs]
 """All methods of one setting, in the order of tables."""
 
 
@@ -71,7 +72,7 @@ class OverSeeds:
     def text(self, sign: str = "") -> str:
         """Mean and half-width; `sign` "+" shows the sign of a positive mean too."""
         after = "(one seed)" if self.half_width is None else f"± {self.half_width:.{self.decimals}f}"
-        return f"{self.mean:{sign}.{self.decimals}f} {after}".replace("-", "−")
+        return f"{decimal_text(self.mean, sign, self.decimals)} {after}"
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,14 @@ def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
     Raises:
       ValueError: for a configuration file whose name ends in neither `_maml` nor `_cml`.
     """
-    found: dict[str, dict[Method, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
+    found: dict[str, dict[ScoredMethod, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     for result in results:
         path, _, variant = result["source"].partition(":")
         setting, _, kind = Path(path).stem.rpartition("_")
         if kind not in ("maml", "cml"):
             raise ValueError(f"a table needs configurations that end in _maml or _cml, received {path}.")
         for evaluation, scored in [("", result), *result.get("evaluations", {}).items()]:
-            found[setting][Method(kind, variant, evaluation)][result["seed"]] = {"run": result["run"], **scored}
+            found[setting][ScoredMethod(kind, variant, evaluation)][result["seed"]] = {"run": result["run"], **scored}
     return {
         setting: {method: found[setting][method] for method in sorted(found[setting], key=lambda m: m.place)}
         for setting in sorted(found)
@@ -112,12 +113,12 @@ def over_seeds(runs: Runs) -> OverSeeds:
     return OverSeeds.of([scale(run) * run["mean"] for run in runs.values()], _decimals(runs))
 
 
-def baseline(methods: Setting, method: Method) -> Runs:
+def baseline(methods: Setting, method: ScoredMethod) -> Runs:
     """What a method is compared with: plain MAML, scored in the same way where it was; empty where it was not run.
 
     So ten inner steps are compared with MAML's ten, and a co-learner's answers with MAML's own.
     """
-    alike = Method(MAML.kind, MAML.variant, method.evaluation)
+    alike = ScoredMethod(MAML.kind, MAML.variant, method.evaluation)
     return methods.get(alike, methods.get(MAML, {}))
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cml_tf.reporting.page import Table
-from cml_tf.reporting.sweep_scores import MAML, Method, Paired, Setting, baseline, over_seeds, paired
+from cml_tf.reporting.sweep_scores import MAML, Paired, ScoredMethod, Setting, baseline, over_seeds, paired
 
 NOT_RUN = "not run"
 _DIFFERENCE = ("± over seeds", "± over episodes")
@@ -38,7 +38,7 @@ def bases_table(found: Mapping[str, Setting]) -> Table:
     rows = []
     for setting, methods in found.items():
         for method, without in methods.items():
-            with_cml = methods.get(Method("cml", method.variant))
+            with_cml = methods.get(ScoredMethod("cml", method.variant))
             if method.kind != MAML.kind or method.evaluation or with_cml is None:
                 continue
             seeds = " and ".join(map(str, sorted({len(without), len(with_cml)}, reverse=True)))

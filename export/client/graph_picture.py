@@ -149,7 +149,6 @@ def _metadata(path: Path) -> dict[str, None]:
 
 def _write(path: Path, content: bytes) -> None:
     # Here, because it loads TensorFlow, which nothing else needs over REST.
-    from cml_tf.files import atomic_file
+    from cml_tf.files import write_bytes
 
-    with atomic_file(path) as file:
-        file.write(content)
+    write_bytes(path, content)

@@ -12,6 +12,8 @@ import tensorflow as tf
 from cml_tf.episodes import Episode, Examples
 from cml_tf.experiments import presets
 from cml_tf.graphs import graph_context
+from cml_tf.learners import Normalisation
+from cml_tf.objectives import CoLearner
 from tests.helpers.random_graphs import random_graph
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
 from tests.helpers.small_configs import IMAGE_SHAPE, NODE_FEATURES, load_config, trainer_of
@@ -118,12 +120,30 @@ def reptile(config):
 def maml_plus_plus(config):
     settings = config.train
     assert config.adaptation.rule == "per_step_rates" and config.adaptation.steps == 5
+    assert config.learner.normalisation == "per_step"
     assert (config.objective.multi_step_until, settings.first_order_steps, settings.cosine_steps) == (1, 2, 4)
 
 
 def resnet12(config):
     assert config.learner.name == "resnet12"
     config.learner.filters = 2
+
+
+def normalisations(layers):
+    flat = [part for layer in layers for part in layer._flatten_layers()]
+    return {(part.mode, part.steps) for part in flat if isinstance(part, Normalisation)}
+
+
+@pytest.mark.parametrize("learner", ["conv4", "resnet12"])
+def test_heads_of_cl_count_inner_steps_and_co_learners_do_not(learner):
+    config = load("glyphs_5way_1shot_cml.py", f"{learner},maml_plus_plus" if learner != "conv4" else "maml_plus_plus")
+    config.learner.filters = 2
+    method = trainer_of(config).method
+    assert normalisations([method.learner.extractor]) == {("per_step", 5)}
+    (term,) = (term for term in method.terms if isinstance(term, CoLearner))
+    assert normalisations([term.layer]) == {("batch_transductive", 1)}
+    config.objective.co_learner = "adapted"
+    assert normalisations([trainer_of(config).method.learner.head]) == {("per_step", 5)}
 
 
 CHECKS = (resnet12, first_order, random_noise, cl, more_maml, sharp_maml, reptile, maml_plus_plus)

@@ -117,6 +117,12 @@ BAD_COMBINATIONS = {
         "hypergradient": "first_order",
         "objective.multi_step_until": 3,
     },
+    "adaptation.steps must be at least 1 with learner.normalisation 'per_step'": {
+        "dataset.name": "glyphs",
+        "learner.name": "conv4",
+        "learner.normalisation": "per_step",
+        "adaptation.steps": 0,
+    },
     "adaptation.steps must be at least 1 with adaptation.rule 'per_step_rates'": {
         "adaptation.rule": "per_step_rates",
         "adaptation.steps": 0,

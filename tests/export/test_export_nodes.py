@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from cml_tf.experiments.loading import load
 from cml_tf.experiments.runs import load_run
-from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_run, exportable
+from export.errors import ExportError
+from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_model, export_run, exportable
 from export.request_files import read_requests
 from tests.export.served import Owned, Served, in_process
 from tests.export.served_nodes import node_request, reference_context
@@ -91,3 +92,12 @@ def test_cml_dagger_is_exported_too(node_run):
         inputs["support_nodes"][0], inputs["support_labels"][0], context=reference_context(model, inputs)
     ).predict(inputs["query_nodes"][0])
     np.testing.assert_allclose(answer["probabilities"][0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_from_python_must_say_how_its_features_were_made(version, node_run, tmp_path):
+    model = load(node_run)
+    with pytest.raises(ExportError, match="normalise_features must be told of a model on nodes"):
+        export_model(model, tmp_path / "papers", shots=2, queries=3)
+    again = export_model(model, tmp_path / "papers", shots=2, queries=3, normalise_features=True)
+    cards = [json.loads((made / EXTRA / CARD).read_text()) for made in (version, again)]
+    assert cards[0]["inputs"] == cards[1]["inputs"] and cards[0]["variables_sha256"] == cards[1]["variables_sha256"]

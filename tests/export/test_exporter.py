@@ -173,13 +173,20 @@ def _variables(directory):
     [
         ({"shots": 0}, "shots and queries must be at least 1, received 0 and 1"),
         ({"value_range": None}, r"make it with trainer\.model\(\(lowest, highest\)\)"),
+        ({"normalise_features": True}, "must be told of a model on nodes, and of no other"),
     ],
 )
 def test_a_model_from_python_needs_a_range_and_examples(wave_run, tmp_path, arguments, message):
     model = load(wave_run)
     model.value_range = arguments.get("value_range", model.value_range)
     with pytest.raises(ExportError, match=message):
-        export_model(model, tmp_path / "waves", shots=arguments.get("shots", 1), queries=1)
+        export_model(
+            model,
+            tmp_path / "waves",
+            shots=arguments.get("shots", 1),
+            queries=1,
+            normalise_features=arguments.get("normalise_features"),
+        )
     assert not (tmp_path / "waves").exists()
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from cml_tf.experiments.presets import VARIANTS
 from cml_tf.models.readouts import READOUTS
-from cml_tf.reporting.paper_table import NOT_RUN, paper_figures, paper_table
+from cml_tf.reporting.paper_table import paper_figures, paper_table
 from cml_tf.reporting.sweep_scores import settings
+from cml_tf.reporting.sweep_table import NOT_RUN
 from tests.helpers.sweep_results import result
 
 ROOT = Path(__file__).resolve().parent.parent.parent

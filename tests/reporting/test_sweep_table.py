@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cml_tf.reporting.sweep_scores import CML, MAML, Method, over_seeds, paired, settings
+from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, over_seeds, paired, settings
 from cml_tf.reporting.sweep_table import bases_table, markdown, methods_table
 from cml_tf.statistics import confidence_interval
 from tests.helpers.sweep_results import CML_SCORES, MAML_SCORES, RESULTS, SETTING, result
@@ -91,6 +91,6 @@ def test_a_file_of_another_method_is_refused():
 
 
 def test_the_markdown_is_a_table():
-    lines = markdown(methods_table({Method("maml", "a|b"): {0: RESULTS[0]}})).splitlines()
+    lines = markdown(methods_table({ScoredMethod("maml", "a|b"): {0: RESULTS[0]}})).splitlines()
     assert len({line.count("|") for line in lines}) == 1 and lines[1] == "|---|---|---|---|---|"
     assert lines[2].startswith("| MAML:a&#124;b | 1 |")
