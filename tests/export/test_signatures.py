@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cml_tf.adaptation import SGD, MetaSGD, anil, boil
-from cml_tf.learners import mlp
+from cml_tf.adaptation import SGD, MetaSGD, PerStepRates, anil, boil
+from cml_tf.learners import conv4, mlp
 from cml_tf.models.readouts import read_through
 from cml_tf.objectives import CoLearner
 from cml_tf.problems import Classification, Regression
@@ -39,6 +39,11 @@ def _vectors(rule, steps: int = 3) -> Exportable:
     return exportable(mlp(WAYS, (2,), hidden=(4, 4)), Classification(WAYS), rule, steps)
 
 
+def _maml_plus_plus(steps: int = 2) -> Exportable:
+    learner = conv4(WAYS, IMAGE_SHAPE, 4, "per_step", steps=steps)
+    return exportable(learner, Classification(WAYS), PerStepRates(0.1, steps), steps)
+
+
 # The first three are fixtures.
 MODELS = {
     "images": None,
@@ -50,6 +55,7 @@ MODELS = {
     "vectors": lambda: _vectors(SGD(0.3)),
     "ANIL": lambda: _vectors(anil(SGD(0.3))),
     "BOIL": lambda: _vectors(boil(SGD(0.3))),
+    "MAML++": _maml_plus_plus,
     "CML-dagger": _dagger,
 }
 
