@@ -9,7 +9,7 @@
 #   make build-files  write the BUILD files anew
 #   make lock         resolve the lock files anew, keeping versions that still fit (UPGRADE=--upgrade: newest ones)
 #   make clean        remove .venv, caches and build products; runs/ stays
-# WORKERS=N runs the tests in N processes (2; each takes up to 3 GB).
+# WORKERS=N runs the tests in N processes (3 keep two cores busy; each takes up to 3 GB, with what it starts).
 # PYTHON=/path/to/python chooses the Python that .venv is made with.
 
 SHELL := /bin/sh
@@ -17,7 +17,7 @@ PYTHON ?=
 export PYTHON
 
 VENV_PYTHON := .venv/bin/python
-WORKERS ?= 2
+WORKERS ?= 3
 UV_VERSION := 0.13.9
 UPGRADE ?=
 SOAK ?=

@@ -17,7 +17,7 @@ def stop_at(trainer, step):
     return keras.callbacks.LambdaCallback(on_train_batch_end=stop)
 
 
-@pytest.mark.parametrize("step", [2, 3, 6])
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(6, marks=pytest.mark.slow)])
 def test_a_pause_at_any_step_changes_nothing_in_the_end(step):
     """Also at the last step of an epoch, whose validation must not be lost, and at the very last step."""
 

@@ -28,7 +28,8 @@ SETTINGS = {
 EPOCHS = ["--config.train.steps=8", "--config.train.validate_every=3", "--config.train.patience=5", "--verbose=0"]
 
 
-@pytest.mark.parametrize("data", ["sinusoid", pytest.param("glyphs", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("data", ["sinusoid", pytest.param("glyphs", marks=pytest.mark.long)])
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, data):
     flags = [*SETTINGS[data], *EPOCHS]
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -62,6 +62,7 @@ def test_loss_and_meta_gradient_equal_the_plain_ones(float64, mode, hypergradien
     compare(mode, 1e-10, hypergradient=hypergradient)
 
 
+@pytest.mark.slow
 def test_they_do_with_learned_rates_and_tasks_one_by_one(float64):
     compare("batch_transductive", 1e-10, rule=MetaSGD, steps=1, task_chunk=1)
 

@@ -36,6 +36,7 @@ def scored(trainer: Trainer, inner_steps: int) -> Evaluation:
     return evaluator.evaluate(source, 200, 0)
 
 
+@pytest.mark.slow
 def test_adapted_waves_are_beyond_what_joint_training_reaches():
     joint, meta = trained_on_waves(0), trained_on_waves(1)
     adapted = scored(meta, 1)
