@@ -25,7 +25,9 @@ SMALL = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "shape"), [("cifar_fs", (32, 32, 3)), ("mini_imagenet", (84, 84, 3))])
+@pytest.mark.parametrize(
+    ("name", "shape"), [("cifar_fs", (32, 32, 3)), pytest.param("mini_imagenet", (84, 84, 3), marks=pytest.mark.long)]
+)
 def test_a_run_from_the_files_to_a_saved_model(name, shape, tmp_path, monkeypatch):
     keras.backend.clear_session()
     write_benchmark(name, tmp_path, monkeypatch)

@@ -148,11 +148,13 @@ def test_heads_of_cl_count_inner_steps_and_co_learners_do_not(learner):
 
 CHECKS = (resnet12, first_order, random_noise, cl, more_maml, sharp_maml, reptile, maml_plus_plus)
 CONTRASTS = {check.__name__: check for check in CHECKS}
+# Half a minute and more each; the steps themselves are in the contract tables.
+LARGE = ("sharp_maml", "resnet12")
 
 
 @pytest.mark.parametrize(
     "variant",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in ("sharp_maml", "resnet12"))) for name in CONTRASTS],
+    [pytest.param(name, marks=[pytest.mark.slow, pytest.mark.long] * (name in LARGE)) for name in CONTRASTS],
 )
 def test_the_contrasts_build_and_make_steps(variant):
     keras.backend.clear_session()

@@ -100,6 +100,7 @@ def test_a_damaged_line_is_named(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     configs, evaluations = [SOURCE, SOURCE.replace("cml.py", "maml.py")], {"before": {"steps": 0}}
     path = spec(tmp_path / "s.json", configs=configs, evaluations=evaluations)

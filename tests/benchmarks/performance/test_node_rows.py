@@ -67,6 +67,7 @@ def test_an_episode_of_nodes_has_no_node_in_both_sets():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_rows_without_the_peer():
     figures = {figure.name: figure for figure in beside_the_peer("tiny", TINY, 1, backwards=())}
     assert set(figures) == {"meta-steps a second", "peak memory"}
