@@ -148,7 +148,7 @@ def test_heads_of_cl_count_inner_steps_and_co_learners_do_not(learner):
 
 CHECKS = (resnet12, first_order, random_noise, cl, more_maml, sharp_maml, reptile, maml_plus_plus)
 CONTRASTS = {check.__name__: check for check in CHECKS}
-# Half a minute and more each; the steps themselves are in the contract tables.
+# Half a minute and more each; the parts of such a step have tests of their own.
 LARGE = ("sharp_maml", "resnet12")
 
 
