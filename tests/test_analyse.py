@@ -15,7 +15,7 @@ from tests.helpers.programs import Finished, run_programs
 from tests.helpers.run_folders import snapshot
 
 # tests/analyses look at the same functions in this process.
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TRAIN, ANALYSE = "cml_tf.train", "cml_tf.analyse"
 WAVES = "--config=configs/sinusoid_5shot_cml.py:smoke"
