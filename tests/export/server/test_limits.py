@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,13 +15,11 @@ from tests.export.server.running import running
 from tests.export.server.tiny_models import write_halver
 
 PREDICT = "/v1/models/halver:predict"
-# As many as keep one thread busy until the test has seen it.
-_LONG = 2_000_000
-_ENDLESS = 2**31 - 1
 
 
-def count(number):
-    return {"signature_name": "count", "inputs": [number]}
+def wait(path):
+    """A request that is answered once `path` exists."""
+    return {"signature_name": "wait", "inputs": [str(path)]}
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +32,13 @@ def model_dir(tmp_path_factory):
 
 def test_full_out_of_time_and_draining(model_dir, tmp_path):
     flags = [f"--model_dir={model_dir}", "--max_concurrent_requests=2", "--max_queued_requests=0", "--cors"]
-    with running(*flags, "--timeout_seconds=20", log=tmp_path / "log") as server, ThreadPoolExecutor(2) as pool:
+    with running(*flags, "--timeout_seconds=120", log=tmp_path / "log") as server, ThreadPoolExecutor(3) as pool:
         _, _, headers = server.rest("POST", PREDICT, {"instances": [1]}, {"Origin": "http://example.com"})
         assert headers["access-control-allow-origin"] == "*"
 
-        over_rest = pool.submit(_until_let_in, server, count(_LONG))
-        over_grpc = pool.submit(_until_let_in_over_grpc, server)
+        awaited = tmp_path / "awaited"
+        over_rest = pool.submit(_until_let_in, server, wait(awaited))
+        over_grpc = pool.submit(_until_let_in_over_grpc, server, awaited)
         refused = _until_full(server)
         assert refused[0] == 429 and "answers 2 requests at once" in refused[1]["error"]
         with pytest.raises(grpc.RpcError) as caught:
@@ -46,14 +46,18 @@ def test_full_out_of_time_and_draining(model_dir, tmp_path):
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert not over_rest.done() and not over_grpc.done()
 
-        assert server.stop() == 0
-        assert over_rest.result()[:2] == (200, {"outputs": [_LONG]})
-        assert over_grpc.result()["n"].tolist() == [_LONG]
+        exit_code = pool.submit(server.stop)
+        _until_closed(server)
+        assert not over_rest.done() and not over_grpc.done() and not exit_code.done()
+        awaited.touch()
+        assert over_rest.result()[:2] == (200, {"outputs": [True]})
+        assert over_grpc.result()["found"].tolist() == [True]
+        assert exit_code.result() == 0
 
 
 def test_a_request_that_takes_too_long_is_stopped(model_dir, tmp_path):
     with running(f"--model_dir={model_dir}", "--timeout_seconds=0.5", log=tmp_path / "log") as server:
-        status, body, _ = server.rest("POST", PREDICT, count(_ENDLESS))
+        status, body, _ = server.rest("POST", PREDICT, wait(tmp_path / "never"))
         assert (status, body) == (504, {"error": "Timed out waiting for notification"})
         assert server.rest("POST", PREDICT, {"instances": [1]})[0] == 200
         # So is one whose body does not come.
@@ -76,10 +80,10 @@ def _until_let_in(server, body):
     return answer
 
 
-def _until_let_in_over_grpc(server):
+def _until_let_in_over_grpc(server, path):
     while True:
         try:
-            return server.predict("halver", "count", n=np.int32([_LONG]))
+            return server.predict("halver", "wait", path=[str(path)])
         except grpc.RpcError as error:
             if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
                 raise
@@ -91,3 +95,12 @@ def _until_full(server):
         if answer[0] != 200:
             return answer
     raise AssertionError("the long request never began.")
+
+
+def _until_closed(server):
+    """The port of REST is closed first of all."""
+    while True:
+        try:
+            server.rest("GET", "/v1/models/halver")
+        except (OSError, http.client.HTTPException):
+            return

@@ -1,4 +1,4 @@
-"""A model small enough to be made for each test: y = 0.5 x + offset, and a signature that takes its time."""
+"""A model small enough to be made for each test: y = 0.5 x + offset, and a signature that answers once a file exists."""
 
 from __future__ import annotations
 
@@ -29,9 +29,12 @@ class Halver(tf.Module):
     def shout(self, text):
         return {"plain": text + "!", "same_bytes": text}
 
-    @tf.function(input_signature=[tf.TensorSpec([1], tf.int32, "n")])
-    def count(self, n):
-        return {"n": tf.while_loop(lambda i: i < n[0], lambda i: [i + 1], [tf.constant(0)])[0][None]}
+    @tf.function(input_signature=[tf.TensorSpec([1], tf.string, "path")])
+    def wait(self, path):
+        looks = tf.while_loop(
+            lambda looks: tf.size(tf.io.matching_files(path)) == 0, lambda looks: [looks + 1], [tf.constant(0)]
+        )[0]
+        return {"found": looks[None] >= 0}
 
     @tf.function(input_signature=[tf.TensorSpec([2], tf.float32, "x")])
     def guarded(self, x):
@@ -46,7 +49,7 @@ def write_halver(directory: Path, offset: float, warm_up: list[Request] | None =
         "serving_default": module.halve,
         "both": module.both,
         "shout": module.shout,
-        "count": module.count,
+        "wait": module.wait,
         "guarded": module.guarded,
     }
     tf.saved_model.save(module, str(draft), signatures=signatures)
