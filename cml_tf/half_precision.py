@@ -18,6 +18,12 @@ import tensorflow as tf
 LIMIT = ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 """Environment variable, and the value that keeps oneDNN from using AMX."""
 
+WOULD_DIE = (
+    "would end the process on this machine: its processor announces AMX and does not run it. Set "
+    f"{'='.join(LIMIT)} in the environment, which does without"
+)
+"""What to say of a computation in bfloat16 where `bfloat16_works` is false."""
+
 _AMX = "amx_bf16"
 _PRODUCT = "import tensorflow as tf; x = tf.ones((64, 256), tf.bfloat16); tf.matmul(x, x, transpose_b=True)"
 

@@ -6,10 +6,13 @@ import signal
 
 import keras
 import pytest
+import tensorflow as tf
 
 from cml_tf import half_precision
 from cml_tf.experiments import configured_trainer
 from cml_tf.experiments.configuration import ConfigurationError
+from export.server import servable
+from export.server.errors import ServingError
 from tests.helpers.small_configs import trainer_of, waves
 
 
@@ -40,3 +43,19 @@ def test_half_precision_is_refused_where_it_would_kill(policy, monkeypatch):
         return
     with pytest.raises(ConfigurationError, match=r"dtype_policy .*mixed_bfloat16.*ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16"):
         trainer_of(config)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.bfloat16], ids=lambda dtype: dtype.name)
+def test_a_server_refuses_a_model_that_would_kill_it(dtype, tmp_path, monkeypatch):
+    @tf.function(input_signature=[tf.TensorSpec([2, 2], tf.float32, "x")])
+    def square(x):
+        return {"y": tf.cast(tf.matmul(tf.cast(x, dtype), tf.cast(x, dtype)), tf.float32)}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path), signatures=square)
+    monkeypatch.setattr(servable, "bfloat16_works", lambda: False)
+    if dtype == tf.float32:
+        servable.Servable(tmp_path).close()
+        return
+    with pytest.raises(ServingError, match=r"in bfloat16, which .*ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16") as caught:
+        servable.Servable(tmp_path)
+    assert caught.value.code == "FAILED_PRECONDITION"

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, PerStepRates, UpdateRule, anil, boil, make_hypergradient
 from cml_tf.experiments.configuration import VECTORISED, ConfigurationError
-from cml_tf.half_precision import LIMIT, bfloat16_works
+from cml_tf.half_precision import WOULD_DIE, bfloat16_works
 from cml_tf.learners import (
     GraphConvolutions,
     Learner,
@@ -70,10 +70,7 @@ def feature_hops(config: ConfigDict) -> int:
 
 def _check_precision(policy: str) -> None:
     if policy == "mixed_bfloat16" and not bfloat16_works():
-        raise ConfigurationError(
-            f"learner.dtype_policy 'mixed_bfloat16' would end the process on this machine: its processor announces AMX "
-            f"and does not run it. Set {'='.join(LIMIT)} in the environment, which does without, or use 'float32'."
-        )
+        raise ConfigurationError(f"learner.dtype_policy 'mixed_bfloat16' {WOULD_DIE}, or use 'float32'.")
 
 
 def _learner(config: ConfigDict, problem: Problem, shape: tuple[int, ...], node_features: int) -> Learner:

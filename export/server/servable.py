@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
+from cml_tf.half_precision import WOULD_DIE, bfloat16_works
 from export.server.errors import ServingError, from_tensorflow
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -29,11 +32,13 @@ class Servable:
       signatures: SignatureDef messages by name, as in the file.
 
     Raises:
-      ServingError: if there is no whole SavedModel in it.
+      ServingError: if there is no whole SavedModel in it, or it computes in bfloat16 and this machine does not.
     """
 
     def __init__(self, directory: Path) -> None:
         meta_graph = _read_meta_graph(directory)
+        if _in_bfloat16(meta_graph) and not bfloat16_works():
+            raise ServingError("FAILED_PRECONDITION", f"the model in {directory} is in bfloat16, which {WOULD_DIE}.")
         self.signatures: dict[str, meta_graph_pb2.SignatureDef] = dict(meta_graph.signature_def)
         _forget_input_shapes(meta_graph)
         graph = tf.Graph()
@@ -105,6 +110,12 @@ def _read_meta_graph(directory: Path) -> meta_graph_pb2.MetaGraphDef:
         if set(meta_graph.meta_info_def.tags) == {_TAG}:
             return meta_graph
     raise ServingError("NOT_FOUND", f"{path} must hold a graph with the tag {_TAG!r}, and holds none.")
+
+
+def _in_bfloat16(meta_graph: meta_graph_pb2.MetaGraphDef) -> bool:
+    graph = meta_graph.graph_def
+    nodes = itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
+    return any("T" in node.attr and node.attr["T"].type == types_pb2.DT_BFLOAT16 for node in nodes)
 
 
 def _forget_input_shapes(meta_graph: meta_graph_pb2.MetaGraphDef) -> None:
