@@ -1,4 +1,4 @@
-"""A model small enough to be made for each test: y = 0.5 x + offset, and a signature that answers once a file exists."""
+"""A model small enough to be made for each test: y = 0.5 x + offset, and a signature that waits for a file."""
 
 from __future__ import annotations
 
