@@ -41,7 +41,7 @@ def bfloat16_works() -> bool:
 
 def leave_out_broken_amx() -> None:
     """Sets `LIMIT` for this process (which has computed nothing yet) and its children, where bfloat16 ends them."""
-    if not bfloat16_works():
+    if os.environ.get(LIMIT[0]) != LIMIT[1] and not bfloat16_works():
         os.environ[LIMIT[0]] = LIMIT[1]
         bfloat16_works.cache_clear()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 # TensorFlow's native log tells a machine without a GPU several times that it has none; errors reach Python anyway.
@@ -17,11 +18,20 @@ from tests.helpers.precision import precision
 leave_out_broken_amx()
 
 
+def pytest_collection_finish():
+    """What is imported by now stays; tracing makes many objects, and each collection would look at all of it again."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory):
     """The tests, and the programs they start, neither see nor fill the user's cache; glyphs are drawn once."""
+    directory = tmp_path_factory.getbasetemp()
+    # A worker's directory is inside the one of the whole run.
+    shared = directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path_factory.mktemp("cache")))
+        patch.setenv(ENVIRONMENT_VARIABLE, str(shared / "cache"))
         yield
 
 
