@@ -152,7 +152,7 @@ def test_the_reason_for_that_refusal_still_stands(float64):
     made = learner(body(keras.layers.LayerNormalization()), example_inputs=np.zeros((2, 2)))
     randomise(made, 0)
     method = Method(made, GradientDescent(PROBLEM, SGD(0.3), 2, Unchecked()), [QueryLoss(PROBLEM)])
-    with pytest.raises(AssertionError, match="group learner, direction 0"):
+    with pytest.raises(AssertionError, match="group learner"):
         assert_matches_central_differences(method, classification_episode())
 
 
