@@ -1,9 +1,9 @@
 """Tables of sweeps: `python -m cml_tf.report --results=FILE.jsonl [--results=...] [--output=FOLDER]`.
 
-Prints Markdown: every method beside plain MAML in each setting, then every base method with and without CML. With
-`--output` it writes `report.html` and its pictures too: the tables, learning curves and an episode of each setting
-(`--workdir`, the directory that the sweep had), the analyses (`--analyses`, the directory that `cml_tf.analyse`
-wrote), and the paper's figures beside those measured.
+Prints Markdown: every method beside plain MAML (or beside `--against`) in each setting, then every base method with
+and without CML. With `--output` it writes `report.html` and its pictures too: the tables, learning curves and an
+episode of each setting (`--workdir`, the directory that the sweep had), the analyses (`--analyses`, the directory that
+`cml_tf.analyse` wrote), and the paper's figures beside those measured.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from cml_tf.reporting.page import write_page
 from cml_tf.reporting.sweep_analyses import copy_analyses
 from cml_tf.reporting.sweep_page import sweep_page
 from cml_tf.reporting.sweep_pictures import draw_setting
-from cml_tf.reporting.sweep_scores import Setting, settings
+from cml_tf.reporting.sweep_scores import MAML, ScoredMethod, Setting, method_named, settings
 from cml_tf.reporting.sweep_table import bases_table, markdown, methods_table
 
 REPORT = "report.html"
 _RESULTS = flags.DEFINE_multi_string("results", None, "File that cml_tf.sweep wrote; may be repeated.", required=True)
+_AGAINST = flags.DEFINE_string(
+    "against", MAML.name, "What the methods are compared with, as the tables call it: 'CML:random_noise'."
+)
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the page and its pictures.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the sweep's runs, for curves and episodes.")
 _ANALYSES = flags.DEFINE_string("analyses", None, "Directory that cml_tf.analyse wrote.")
@@ -39,13 +42,14 @@ def main(arguments: list[str]) -> None:
             fail(f"there is no directory {folder}.")
     try:
         found = settings(_read([Path(path) for path in _RESULTS.value]))
+        against = MAML if _AGAINST.value == MAML.name else method_named(found, _AGAINST.value)
         for setting, methods in found.items():
-            print(f"## {setting}\n\n{markdown(methods_table(methods))}\n")
+            print(f"## {setting}\n\n{markdown(methods_table(methods, against))}\n")
         bases = bases_table(found)
         if bases.rows:
             print(f"## With and without CML\n\n{markdown(bases)}")
         if _OUTPUT.value:
-            _write(found, Path(_OUTPUT.value))
+            _write(found, against, Path(_OUTPUT.value))
     except (SweepError, ValueError) as error:
         fail(str(error))
 
@@ -64,12 +68,12 @@ def _read(paths: list[Path]) -> list[dict[str, Any]]:
     return list(results.values())
 
 
-def _write(found: dict[str, Setting], output: Path) -> None:
+def _write(found: dict[str, Setting], against: ScoredMethod, output: Path) -> None:
     output.mkdir(parents=True, exist_ok=True)
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else None
     pictures = {name: draw_setting(name, methods, workdir, output) for name, methods in found.items() if workdir}
     analyses = copy_analyses(Path(_ANALYSES.value), output) if _ANALYSES.value else []
-    write_page(sweep_page(found, pictures, analyses), output / REPORT)
+    write_page(sweep_page(found, pictures, analyses, against), output / REPORT)
     print(f"\nwrote {output / REPORT}")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cml_tf.reporting.page import Page, Picture, Section, Tile, count_of
 from cml_tf.reporting.paper_table import paper_table
-from cml_tf.reporting.sweep_scores import CML, MAML, Setting, over_seeds, paired
+from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, Setting, over_seeds, paired
 from cml_tf.reporting.sweep_table import bases_table, methods_table
 
 _MEANING = (
@@ -15,8 +15,8 @@ _MEANING = (
     "are told apart, not the methods. Accuracies are in %; of the mean squared error less is better."
 )
 _BASELINE = (
-    "Every method beside plain MAML, scored in the same way where MAML was (so ten inner steps stand beside MAML's "
-    "ten). In square brackets: another reading of the same run, another head or number of inner steps."
+    "Every method beside {name}, scored in the same way where {name} was (so ten inner steps stand beside ten). In "
+    "square brackets: another reading of the same run, another head or number of inner steps."
 )
 _PAPER = (
     "Cells of the paper's tables, and what the runs on this page gave with the same configuration. Two figures can "
@@ -27,7 +27,10 @@ _PAPER = (
 
 
 def sweep_page(
-    found: Mapping[str, Setting], pictures: Mapping[str, Sequence[Picture]], analyses: Sequence[Picture] = ()
+    found: Mapping[str, Setting],
+    pictures: Mapping[str, Sequence[Picture]],
+    analyses: Sequence[Picture] = (),
+    against: ScoredMethod = MAML,
 ) -> Page:
     """The page.
 
@@ -35,11 +38,16 @@ def sweep_page(
       found: the results, at least one (`sweep_scores.settings`).
       pictures: of each setting that has some, in order.
       analyses: pictures of `cml_tf.analyse`.
+      against: what the methods of a setting are compared with.
 
     Raises:
       ValueError: if two results to compare were not scored on the same episodes.
     """
-    sections = [_setting(setting, methods, pictures.get(setting, ())) for setting, methods in found.items()]
+    meaning = (_BASELINE.format(name=against.name),)
+    sections = [
+        Section(setting, meaning, methods_table(methods, against), tuple(pictures.get(setting, ())))
+        for setting, methods in found.items()
+    ]
     bases = bases_table(found)
     if bases.rows:
         sections.append(Section("With and without CML", (_MEANING,), bases))
@@ -49,10 +57,6 @@ def sweep_page(
     count = len({run["run"] for methods in found.values() for runs in methods.values() for run in runs.values()})
     lead = f"{count_of(count, 'run')} in {count_of(len(found), 'setting')}. {_MEANING}"
     return Page("Results of the sweep", lead, _tiles(found), tuple(sections))
-
-
-def _setting(setting: str, methods: Setting, pictures: Sequence[Picture]) -> Section:
-    return Section(setting, (_BASELINE,), methods_table(methods), tuple(pictures))
 
 
 def _tiles(found: Mapping[str, Setting]) -> tuple[Tile, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +113,25 @@ def over_seeds(runs: Runs) -> OverSeeds:
     return OverSeeds.of([scale(run) * run["mean"] for run in runs.values()], _decimals(runs))
 
 
-def baseline(methods: Setting, method: ScoredMethod) -> Runs:
-    """What a method is compared with: plain MAML, scored in the same way where it was; empty where it was not run.
+def baseline(methods: Setting, method: ScoredMethod, against: ScoredMethod = MAML) -> Runs:
+    """What a method is compared with: `against`, scored in the same way where it was; empty where it was not run.
 
     So ten inner steps are compared with MAML's ten, and a co-learner's answers with MAML's own.
     """
-    alike = ScoredMethod(MAML.kind, MAML.variant, method.evaluation)
-    return methods.get(alike, methods.get(MAML, {}))
+    alike = against if against.evaluation else replace(against, evaluation=method.evaluation)
+    return methods.get(alike, methods.get(against, {}))
+
+
+def method_named(found: Mapping[str, Setting], name: str) -> ScoredMethod:
+    """The method that tables call so.
+
+    Raises:
+      ValueError: if no setting has it.
+    """
+    names = {method.name: method for methods in found.values() for method in methods}
+    if name not in names:
+        raise ValueError(f"the method to compare with must be one of {', '.join(names)}; received {name!r}.")
+    return names[name]
 
 
 def paired(runs: Runs, others: Runs) -> Paired | None:

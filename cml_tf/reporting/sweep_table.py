@@ -1,4 +1,4 @@
-"""Tables of a sweep's results: every method beside plain MAML, and every base method with and without CML.
+"""Tables of a sweep's results: every method beside one of them, and every base method with and without CML.
 
 `±` is the half-width of the 95 % interval over seeds; the last column has that over all episodes of all seeds, which
 says how well these very runs are told apart, not the methods. Accuracies are in %, other metrics as they are.
@@ -15,18 +15,23 @@ NOT_RUN = "not run"
 _DIFFERENCE = ("± over seeds", "± over episodes")
 
 
-def methods_table(methods: Setting) -> Table:
-    """A row a method of one setting, with its paired difference from plain MAML.
+def methods_table(methods: Setting, against: ScoredMethod = MAML) -> Table:
+    """A row a method of one setting, with its paired difference from another one.
+
+    Args:
+      methods: of the setting.
+      against: what the others are compared with.
 
     Raises:
       ValueError: if two of them were not scored on the same episodes.
     """
     rows = []
     for method, runs in methods.items():
-        others = baseline(methods, method)
+        others = baseline(methods, method, against)
         difference = ("", "") if runs is others else _paired(paired(runs, others))
         rows.append((method.name, str(len(runs)), over_seeds(runs).text(), *difference))
-    return Table(("method", "seeds", _metric(methods), f"minus MAML, {_DIFFERENCE[0]}", _DIFFERENCE[1]), tuple(rows))
+    columns = ("method", "seeds", _metric(methods), f"minus {against.name}, {_DIFFERENCE[0]}", _DIFFERENCE[1])
+    return Table(columns, tuple(rows))
 
 
 def bases_table(found: Mapping[str, Setting]) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, over_seeds, paired, settings
+from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, method_named, over_seeds, paired, settings
 from cml_tf.reporting.sweep_table import bases_table, markdown, methods_table
 from cml_tf.statistics import confidence_interval
 from tests.helpers.sweep_results import CML_SCORES, MAML_SCORES, RESULTS, SETTING, result
@@ -52,6 +52,26 @@ def test_every_method_stands_beside_plain_maml():
         ("CML [co_learner]", "+40.00 ± 0.00"),
         ("MAML:anil", "−10.00 ± 0.00"),
     ]
+
+
+def test_every_method_stands_beside_another_one():
+    own = {"co_learner": {"scores": [0.9, 0.9], "mean": 0.9}}
+    noise = {"co_learner": {"scores": [0.2, 0.2], "mean": 0.2}}
+    cml = [result("cml", seed, (0.6, 0.7), evaluations=own) for seed in (0, 1)]
+    random_noise = [result("cml", seed, (0.5, 0.5), "random_noise", evaluations=noise) for seed in (0, 1)]
+    found = settings([*cml, *random_noise])
+    table = methods_table(found[SETTING], method_named(found, "CML:random_noise"))
+    assert table.columns[3] == "minus CML:random_noise, ± over seeds"
+    assert [(row[0], row[3]) for row in table.rows] == [
+        ("CML", "+15.00 ± 0.00"),
+        ("CML [co_learner]", "+70.00 ± 0.00"),
+        ("CML:random_noise", ""),
+        ("CML:random_noise [co_learner]", ""),
+    ]
+    table = methods_table(found[SETTING], method_named(found, "CML:random_noise [co_learner]"))
+    assert [row[3] for row in table.rows] == ["+45.00 ± 0.00", "+70.00 ± 0.00", "+30.00 ± 0.00", ""]
+    with pytest.raises(ValueError, match=r"one of CML, CML \[co_learner\], .*; received 'MAML'"):
+        method_named(found, "MAML")
 
 
 def test_one_seed_has_no_interval():
