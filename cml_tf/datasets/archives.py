@@ -19,7 +19,8 @@ from cml_tf.datasets.errors import DatasetError
 
 # An image has some hundred kilobytes. A member that claims more than this is not one.
 LARGEST_IMAGE = 1 << 26
-_DAMAGE = (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+# What the readers of archives raise on damaged ones, depending on where the damage is.
+DAMAGE = (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
 class Member(NamedTuple):
@@ -58,7 +59,7 @@ def members(path: Path, largest: int = LARGEST_IMAGE) -> Iterator[Member]:
         yield from listed(path, largest)
     except DatasetError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DatasetError(f"{path} is damaged ({_text(error)}); download it again.") from error
 
 
@@ -136,7 +137,7 @@ def _guarded(read: Callable[[], bytes], name: str, size: int, largest: int) -> C
             raise DatasetError(f"{name} must have at most {largest} bytes, it claims {size}; get it again.")
         try:
             content = read()
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise DatasetError(f"{name} is damaged ({_text(error)}); get it again.") from error
         if len(content) != size:
             raise DatasetError(f"{name} must have {size} bytes, received {len(content)}; get it again.")

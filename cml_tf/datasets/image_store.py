@@ -98,10 +98,9 @@ class StoredImages:
             raise self._unwritable(error) from error
         try:
             self._write(made, names, pictures())
-            # Another process may have been faster; it made the same.
-            if self.read() is None:
-                shutil.rmtree(self.folder, ignore_errors=True)
-                os.replace(made, self.folder)
+            # Others may share the cache.
+            made.chmod(0o755)
+            self._move(made)
         except OSError as error:
             raise self._unwritable(error) from error
         finally:
@@ -110,6 +109,17 @@ class StoredImages:
         if pools is None:
             raise DatasetError(f"{self.folder} was written and cannot be read; set CML_TF_CACHE to another folder.")
         return pools
+
+    def _move(self, made: Path) -> None:
+        # Another process may have been faster; it made the same.
+        if self.read() is not None:
+            return
+        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            os.replace(made, self.folder)
+        except OSError:
+            if self.read() is None:
+                raise
 
     def names(self, pictures: Iterator[Picture]) -> dict[str, dict[str, list[str]]]:
         """By split and class the names of the pictures, sorted; nothing is decoded.
@@ -148,7 +158,7 @@ class StoredImages:
             listed = [(class_name, name) for class_name, of_class in classes.items() for name in of_class]
             rows.update({key: (split, row) for row, key in enumerate(listed)})
             shape = (len(listed), *self.image_size, _CHANNELS)
-            arrays[split] = np.lib.format.open_memmap(folder / f"{split}.npy", "w+", np.uint8, shape)
+            arrays[split] = _reserved(folder / f"{split}.npy", shape)
         wanted = (picture for picture in pictures if (picture.class_name, picture.name) in rows)
         while chunk := [(picture, picture.read()) for picture in islice(wanted, _CHUNK)]:
             images = decode_contents(
@@ -180,6 +190,14 @@ class StoredImages:
         return DatasetError(
             f"{self.folder.parent} cannot be written ({error.strerror}); set CML_TF_CACHE to a folder with room."
         )
+
+
+def _reserved(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """An array in a file that has its room on disk: without, a full disk would end the process at some later write."""
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with path.open("r+b") as file:
+        os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return array
 
 
 def is_undamaged(pool: ClassPool) -> bool:

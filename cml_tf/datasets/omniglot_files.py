@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from cml_tf.datasets.archives import DAMAGE
 from cml_tf.datasets.base import digest
 from cml_tf.datasets.errors import DatasetError
 
@@ -65,13 +66,13 @@ def _list_zip(path: Path) -> tuple[list[Drawing], Callable[[tuple[Drawing, ...]]
         try:
             with zipfile.ZipFile(path) as archive:
                 return [archive.read(drawing.place) for drawing in drawings]
-        except (zipfile.BadZipFile, OSError, RuntimeError) as error:
+        except DAMAGE as error:
             raise DatasetError(f"{path} is damaged ({error}); download it again.") from error
 
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
+    except DAMAGE as error:
         raise DatasetError(f"{path} is not a readable zip file ({error}); download it again.") from error
     drawings = []
     for member in members:

@@ -112,6 +112,12 @@ def _schedule_fault(flat: Mapping[str, Any]) -> str | None:
             "adaptation.steps must be at least 2 with objective.multi_step_until, which weighs early steps against the "
             f"last one, received {flat['adaptation.steps']!r}."
         )
+    for key in ("objective.multi_step_until", "train.first_order_steps"):
+        if flat[key] >= flat["train.steps"]:
+            return (
+                f"{key} must be less than train.steps ({flat['train.steps']!r}), or that phase of the training never "
+                f"ends, received {flat[key]!r}; set it with train.steps."
+            )
     if flat["train.cosine_steps"] and flat["train.final_rate"] > flat["train.rate"]:
         return (
             f"train.final_rate must be at most train.rate ({flat['train.rate']!r}), received "

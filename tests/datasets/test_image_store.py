@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -203,6 +205,27 @@ def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "file"))
     with pytest.raises(DatasetError, match="set CML_TF_CACHE to a folder with room"):
         stored().build(pictures)
+
+
+def test_a_full_disk_is_said_before_anything_is_decoded(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def unread():
+        for picture in pictures():
+            yield picture._replace(read=lambda: pytest.fail("it was read"))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DatasetError, match="No space left on device.*to a folder with room"):
+        stored().build(unread)
+    assert list(cache_directory().iterdir()) == []
+
+
+def test_the_files_have_their_room_and_others_may_read_them():
+    stored().build(pictures)
+    status = (stored().folder / "train.npy").stat()
+    assert status.st_blocks * 512 >= status.st_size
+    assert stored().folder.stat().st_mode & 0o777 == 0o755
 
 
 def test_the_index_says_what_it_was_made_from():

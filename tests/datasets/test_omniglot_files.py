@@ -77,9 +77,23 @@ def damaged_directory(root):
     path.write_bytes(bytes(contents))
 
 
+def damaged_stream(root):
+    write_pair(root)
+    path = root / "images_evaluation.zip"
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images_evaluation/Greek/character01/99.png", bytes(1000))
+        name = archive.infolist()[-1].filename
+    contents = bytearray(path.read_bytes())
+    # What follows the local header of 30 bytes and the name begins with a block of a type that there is not.
+    start = contents.index(name.encode()) + len(name)
+    contents[start] = 0xFF
+    path.write_bytes(bytes(contents))
+
+
 @pytest.mark.parametrize(
     ("arrange", "message"),
     [
+        (damaged_stream, "is damaged .*invalid block type.*download it again"),
         (missing_partner, "holds images_background.zip but not images_evaluation"),
         (not_a_zip, "is not a readable zip file"),
         (damaged_member, "is damaged .*download it again"),

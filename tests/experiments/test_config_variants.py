@@ -109,7 +109,7 @@ def more_maml(config):
 
 
 def sharp_maml(config):
-    assert config.adaptation.sharpness == config.train.sharpness == 0.05 and config.adaptation.steps == 5
+    assert config.adaptation.sharpness == config.train.sharpness == 0.0005 and config.adaptation.steps == 5
 
 
 def reptile(config):
@@ -179,6 +179,17 @@ def test_the_contrasts_build_and_make_steps(variant):
     if variant == "more_maml":
         plain = trainer_of(load("glyphs_5way_1shot_maml.py", "smoke"))
         assert len(trainer.method.learner.variables.extractor) == len(plain.method.learner.variables.extractor) + 12
+
+
+def test_schedules_are_shares_of_the_few_steps_of_smoke_in_any_order():
+    first, last = (load("glyphs_5way_1shot_cml.py", name) for name in ("smoke,maml_plus_plus", "maml_plus_plus,smoke"))
+    assert first.to_dict() == last.to_dict()
+
+
+def test_inner_rates_of_maml_plus_plus_and_sharp_maml_are_their_authors():
+    for name, rate in (("omniglot", 0.1), ("mini_imagenet", 0.01)):
+        assert load(f"{name}_5way_1shot_cml.py", "maml_plus_plus").adaptation.rate == rate
+        assert load(f"{name}_5way_1shot_cml.py", "sharp_maml").adaptation.rate == 0.1
 
 
 ABLATIONS = {
