@@ -155,6 +155,11 @@ def _read(path: Path) -> dict[str, Any]:
         raise SweepError(f"{path} must name at least one configuration and one seed.")
     if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in sweep["seeds"]):
         raise SweepError(f"{path}: seeds must be integers, received {sweep['seeds']}.")
+    if len(sweep["seeds"]) > 1 and "seed" not in sweep["seed_keys"]:
+        raise SweepError(
+            f"{path}: seed_keys must have 'seed' among them, or all runs of a configuration would be one and the same "
+            f"training, received {sweep['seed_keys']}."
+        )
     return sweep
 
 

@@ -82,10 +82,12 @@ class Paired:
     Attributes:
       over_seeds: over the seeds' mean differences.
       over_episodes: half-width over all episodes of all seeds: how well these very runs are told apart.
+      seeds: that both have.
     """
 
     over_seeds: OverSeeds
     over_episodes: float
+    seeds: int
 
 
 def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
@@ -149,7 +151,7 @@ def paired(runs: Runs, others: Runs) -> Paired | None:
     if not differences:
         return None
     by_seed = OverSeeds.of([float(values.mean()) for values in differences], _decimals(runs))
-    return Paired(by_seed, confidence_interval(np.concatenate(differences)))
+    return Paired(by_seed, confidence_interval(np.concatenate(differences)), len(differences))
 
 
 def scale(run: Mapping[str, Any]) -> float:

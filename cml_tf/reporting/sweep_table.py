@@ -28,7 +28,7 @@ def methods_table(methods: Setting, against: ScoredMethod = MAML) -> Table:
     rows = []
     for method, runs in methods.items():
         others = baseline(methods, method, against)
-        difference = ("", "") if runs is others else _paired(paired(runs, others))
+        difference = ("", "") if runs is others else _paired(paired(runs, others), len(runs))
         rows.append((method.name, str(len(runs)), over_seeds(runs).text(), *difference))
     columns = ("method", "seeds", _metric(methods), f"minus {against.name}, {_DIFFERENCE[0]}", _DIFFERENCE[1])
     return Table(columns, tuple(rows))
@@ -47,7 +47,7 @@ def bases_table(found: Mapping[str, Setting]) -> Table:
             if method.kind != MAML.kind or method.evaluation or with_cml is None:
                 continue
             seeds = " and ".join(map(str, sorted({len(without), len(with_cml)}, reverse=True)))
-            difference = _paired(paired(with_cml, without))
+            difference = _paired(paired(with_cml, without), max(len(without), len(with_cml)))
             base = method.variant or MAML.kind
             rows.append((setting, base, seeds, over_seeds(without).text(), over_seeds(with_cml).text(), *difference))
     columns = ("setting", "base", "seeds", "without CML", "with CML", f"paired difference, {_DIFFERENCE[0]}")
@@ -64,10 +64,15 @@ def _line(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cell.replace('|', '&#124;') for cell in cells)} |"
 
 
-def _paired(difference: Paired | None) -> tuple[str, str]:
+def _paired(difference: Paired | None, seeds: int) -> tuple[str, str]:
+    """Tells how many seeds it is of, if the row says more."""
     if difference is None:
         return NOT_RUN, NOT_RUN
-    return difference.over_seeds.text("+"), f"± {difference.over_episodes:.{difference.over_seeds.decimals}f}"
+    fewer = f" ({difference.seeds} seeds)" if 1 < difference.seeds < seeds else ""
+    return (
+        f"{difference.over_seeds.text('+')}{fewer}",
+        f"± {difference.over_episodes:.{difference.over_seeds.decimals}f}",
+    )
 
 
 def _metric(methods: Setting) -> str:

@@ -53,6 +53,7 @@ def test_the_shipped_sweeps_can_be_run():
 BAD_SPECS = {
     "must name at least one configuration": {"configs": []},
     "seeds must be integers": {"seeds": [0, "1"]},
+    "seed_keys must have 'seed' among them": {"seeds": [0, 1], "seed_keys": ["eval.seed"]},
     "received the keys configs, epochs, evaluations, overrides, seed_keys, seeds": {"epochs": 3},
     "received sinusoid_5shot_cml-smoke-seed0 several times": {"configs": [SOURCE, SOURCE]},
     "does not exist; paths are from": {"configs": ["configs/missing_maml.py"]},

@@ -79,6 +79,14 @@ def test_one_seed_has_no_interval():
     assert rows[0][2] == "50.00 (one seed)" and rows[1][3] == "+10.00 (one seed)"
 
 
+def test_a_difference_of_fewer_seeds_says_so():
+    maml = [result("maml", seed, (0.5, 0.5)) for seed in (0, 1)]
+    cml = [result("cml", seed, (0.6, 0.6)) for seed in (0, 1, 2)]
+    found = settings([*maml, *cml])
+    assert methods_table(found[SETTING]).rows[1][1:4:2] == ("3", "+10.00 ± 0.00 (2 seeds)")
+    assert bases_table(found).rows[0][5] == "+10.00 ± 0.00 (2 seeds)"
+
+
 def test_numbers_of_seeds_that_differ_are_both_told():
     rows = bases_table(settings(RESULTS[:5])).rows
     assert rows[0][2] == "3 and 2"
