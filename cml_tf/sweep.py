@@ -31,6 +31,7 @@ from cml_tf.experiments.sweeps import (
     read_sweep,
     write_results,
 )
+from cml_tf.files import locked
 
 _SPEC = flags.DEFINE_string("spec", None, "File of the sweep, JSON (cml_tf.experiments.sweeps).", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory that gets one directory a run.", required=True)
@@ -50,9 +51,16 @@ def main(arguments: list[str]) -> None:
                 fail(f"the sweep has no run {_RUN.value!r}.")
             print(json.dumps(_train_and_score(runs[_RUN.value])))
             return
-        results = read_results(Path(_RESULTS.value))
+        with locked(Path(_RESULTS.value)):
+            _run_all(runs)
     except SweepError as error:
         fail(str(error))
+    except BlockingIOError:
+        fail(f"another sweep writes {_RESULTS.value}: wait for its end, or give this one a file of its own.")
+
+
+def _run_all(runs: dict[str, SweepRun]) -> None:
+    results = read_results(Path(_RESULTS.value))
     changed = [name for name, found in runs.items() if name in results and not is_result_of(results[name], found)]
     if changed:
         fail(f"{_RESULTS.value} has results of another configuration for {changed[0]}: take another file.")

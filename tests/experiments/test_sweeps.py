@@ -15,7 +15,8 @@ from cml_tf.experiments.sweeps import (
     read_sweep,
     write_results,
 )
-from tests.helpers.programs import ROOT, run_program
+from cml_tf.files import locked
+from tests.helpers.programs import ROOT, run_program, run_programs
 
 SOURCE = "configs/sinusoid_5shot_cml.py:smoke"
 
@@ -92,6 +93,17 @@ def test_results_survive_their_file_and_know_their_configuration(tmp_path):
     result["config"]["dataset"]["root"] = "elsewhere"
     del result["config"]["dataset"]["class_seed"]
     assert is_result_of(result, first), "written on another machine, before there was that key"
+
+
+def test_two_sweeps_do_not_write_one_file(tmp_path):
+    results = tmp_path / "results.jsonl"
+    flags = [f"--spec={spec(tmp_path / 's.json')}", f"--workdir={tmp_path / 'runs'}", f"--results={results}"]
+    with locked(results):
+        (finished,) = run_programs([["cml_tf.sweep", *flags]])
+    assert finished.code == 2 and not (tmp_path / "runs").exists()
+    assert finished.messages == [
+        f"error: another sweep writes {results}: wait for its end, or give this one a file of its own."
+    ]
 
 
 def test_a_damaged_line_is_named(tmp_path):
