@@ -80,11 +80,12 @@ def quickstart(workdir: Path, console: Console, rest_port: int, keep_serving: bo
             server = stack.enter_context(server_process(flags_of_server, log))
         with stages.stage("Adapting to letters of an unseen script, through the server"):
             _adapt(workdir, server, console)
-        # Both processes of the terminal get the Ctrl-C; the server then finishes what is in flight.
+        # Both processes of the terminal get the Ctrl-C; the server then finishes what is in flight, and ends with 0
+        # because it was told to, which may be known here before the Ctrl-C is.
         with contextlib.suppress(KeyboardInterrupt):
             _conclude(console, workdir, config, server, keep_serving)
-            if keep_serving:
-                raise ServerFailed(f"the server ended by itself ({server.process.wait()}): {log.read_text()[-2000:]}")
+            if keep_serving and (code := server.process.wait()):
+                raise ServerFailed(f"the server ended by itself ({code}): {log.read_text()[-2000:]}")
 
 
 def _exported(run: Path, model_dir: Path) -> Path:

@@ -1,4 +1,4 @@
-"""A model small enough to be made for each test: y = 0.5 x + offset, and a signature that waits for a file."""
+"""Models small enough to be made for each test: y = 0.5 x + offset, and signatures that take their time."""
 
 from __future__ import annotations
 
@@ -29,6 +29,27 @@ class Halver(tf.Module):
     def shout(self, text):
         return {"plain": text + "!", "same_bytes": text}
 
+    @tf.function(input_signature=[tf.TensorSpec([1], tf.int32, "n")])
+    def count(self, n):
+        return {"n": tf.while_loop(lambda i: i < n[0], lambda i: [i + 1], [tf.constant(0)])[0][None]}
+
+    @tf.function(input_signature=[tf.TensorSpec([2], tf.float32, "x")])
+    def guarded(self, x):
+        return {"y": tf.ensure_shape(x, [2]) + self.offset}
+
+    def signatures(self):
+        return {
+            "serving_default": self.halve,
+            "both": self.both,
+            "shout": self.shout,
+            "count": self.count,
+            "guarded": self.guarded,
+        }
+
+
+class WaitingHalver(Halver):
+    """One that also waits for a file: its requests take as long as a test wants, on any machine."""
+
     @tf.function(input_signature=[tf.TensorSpec([1], tf.string, "path")])
     def wait(self, path):
         looks = tf.while_loop(
@@ -36,23 +57,23 @@ class Halver(tf.Module):
         )[0]
         return {"found": looks[None] >= 0}
 
-    @tf.function(input_signature=[tf.TensorSpec([2], tf.float32, "x")])
-    def guarded(self, x):
-        return {"y": tf.ensure_shape(x, [2]) + self.offset}
+    def signatures(self):
+        return {**super().signatures(), "wait": self.wait}
 
 
 def write_halver(directory: Path, offset: float, warm_up: list[Request] | None = None) -> None:
     """Saves a version, which appears whole under its name."""
-    module = Halver(offset)
+    _write(Halver(offset), directory, warm_up)
+
+
+def write_waiting_halver(directory: Path, offset: float) -> None:
+    """The same of the one that waits."""
+    _write(WaitingHalver(offset), directory, None)
+
+
+def _write(module: Halver, directory: Path, warm_up: list[Request] | None) -> None:
     draft = directory.parent / f"draft-{directory.name}"
-    signatures = {
-        "serving_default": module.halve,
-        "both": module.both,
-        "shout": module.shout,
-        "wait": module.wait,
-        "guarded": module.guarded,
-    }
-    tf.saved_model.save(module, str(draft), signatures=signatures)
+    tf.saved_model.save(module, str(draft), signatures=module.signatures())
     if warm_up is not None:
         (draft / "assets.extra").mkdir(exist_ok=True)
         write_requests(draft / "assets.extra" / "tf_serving_warmup_requests", warm_up, "halver")
