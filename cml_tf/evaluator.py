@@ -71,6 +71,10 @@ class PairedDifference:
     episodes: int
 
 
+class Diverged(ValueError):
+    """Adaptation diverged: a score is not finite."""
+
+
 class Evaluator:
     """Scores a method; compiled once, so that training can call it again and again.
 
@@ -108,14 +112,15 @@ class Evaluator:
           meta_batch: tasks a call; it changes speed only.
 
         Raises:
-          ValueError: for fewer than two episodes, or when a score is not finite.
+          ValueError: for fewer than two episodes.
+          Diverged: when a score is not finite.
         """
         if episodes < 2:
             raise ValueError(f"an evaluation needs at least 2 episodes for an interval, received {episodes}.")
         metrics = self.metrics(source.batches(0, meta_batch), episodes)
         diverged = np.flatnonzero(~np.isfinite(metrics[self.metric]))
         if diverged.size:
-            raise ValueError(
+            raise Diverged(
                 f"{self.metric} is not finite in {diverged.size} of {episodes} episodes (the first is {diverged[0]}): "
                 "adaptation diverged there. Take fewer inner steps, or a lower inner rate in training."
             )

@@ -14,13 +14,14 @@ from typing import Any
 from absl import flags
 
 from cml_tf.command_line import fail, run
-from cml_tf.experiments.sweeps import SweepError, read_results
-from cml_tf.reporting.page import write_page
+from cml_tf.experiments.sweep_results import read_results
+from cml_tf.experiments.sweeps import SweepError
+from cml_tf.reporting.page import Picture, write_page
 from cml_tf.reporting.sweep_analyses import copy_analyses
 from cml_tf.reporting.sweep_page import sweep_page
 from cml_tf.reporting.sweep_pictures import draw_setting
-from cml_tf.reporting.sweep_scores import MAML, ScoredMethod, Setting, method_named, settings
-from cml_tf.reporting.sweep_table import bases_table, markdown, methods_table
+from cml_tf.reporting.sweep_scores import MAML, Setting, diverged, method_named, settings
+from cml_tf.reporting.sweep_table import bases_table, diverged_table, markdown, methods_table
 
 REPORT = "report.html"
 _RESULTS = flags.DEFINE_multi_string("results", None, "File that cml_tf.sweep wrote; may be repeated.", required=True)
@@ -41,15 +42,21 @@ def main(arguments: list[str]) -> None:
         if not Path(folder).is_dir():
             fail(f"there is no directory {folder}.")
     try:
-        found = settings(_read([Path(path) for path in _RESULTS.value]))
+        results = _read([Path(path) for path in _RESULTS.value])
+        found, without_score = settings(results), diverged(results)
         against = MAML if _AGAINST.value == MAML.name else method_named(found, _AGAINST.value)
         for setting, methods in found.items():
             print(f"## {setting}\n\n{markdown(methods_table(methods, against))}\n")
         bases = bases_table(found)
         if bases.rows:
-            print(f"## With and without CML\n\n{markdown(bases)}")
+            print(f"## With and without CML\n\n{markdown(bases)}\n")
+        if without_score:
+            print(f"## Diverged: not in the means above\n\n{markdown(diverged_table(without_score))}\n")
         if _OUTPUT.value:
-            _write(found, against, Path(_OUTPUT.value))
+            output = Path(_OUTPUT.value)
+            pictures, analyses = _pictures(found, output)
+            write_page(sweep_page(found, pictures, analyses, against, without_score), output / REPORT)
+            print(f"wrote {output / REPORT}")
     except (SweepError, ValueError) as error:
         fail(str(error))
 
@@ -68,13 +75,12 @@ def _read(paths: list[Path]) -> list[dict[str, Any]]:
     return list(results.values())
 
 
-def _write(found: dict[str, Setting], against: ScoredMethod, output: Path) -> None:
+def _pictures(found: dict[str, Setting], output: Path) -> tuple[dict[str, list[Picture]], list[Picture]]:
+    """Puts them into the page's folder: those of every setting, and those of the analyses."""
     output.mkdir(parents=True, exist_ok=True)
     workdir = Path(_WORKDIR.value) if _WORKDIR.value else None
     pictures = {name: draw_setting(name, methods, workdir, output) for name, methods in found.items() if workdir}
-    analyses = copy_analyses(Path(_ANALYSES.value), output) if _ANALYSES.value else []
-    write_page(sweep_page(found, pictures, analyses, against), output / REPORT)
-    print(f"\nwrote {output / REPORT}")
+    return pictures, copy_analyses(Path(_ANALYSES.value), output) if _ANALYSES.value else []
 
 
 if __name__ == "__main__":

@@ -8,11 +8,8 @@ further evaluations since, finished runs are scored again, and trained again onl
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +17,19 @@ from absl import flags
 from rich.console import Console
 
 from cml_tf.command_line import fail, run
-from cml_tf.evaluator import Evaluation
+from cml_tf.evaluator import Diverged, Evaluation
+from cml_tf.experiments.processes import run_side_by_side
 from cml_tf.experiments.runs import RunError, evaluate_run, train_run
-from cml_tf.experiments.sweeps import (
-    SweepError,
-    SweepRun,
-    is_result_of,
+from cml_tf.experiments.sweep_results import (
+    DIVERGED,
+    asked_of,
+    changed_keys,
+    is_done,
     published,
     read_results,
-    read_sweep,
     write_results,
 )
+from cml_tf.experiments.sweeps import FurtherEvaluation, SweepError, SweepRun, read_sweep
 from cml_tf.files import locked
 
 _SPEC = flags.DEFINE_string("spec", None, "File of the sweep, JSON (cml_tf.experiments.sweeps).", required=True)
@@ -61,17 +60,16 @@ def main(arguments: list[str]) -> None:
 
 def _run_all(runs: dict[str, SweepRun]) -> None:
     results = read_results(Path(_RESULTS.value))
-    changed = [name for name, found in runs.items() if name in results and not is_result_of(results[name], found)]
-    if changed:
-        fail(f"{_RESULTS.value} has results of another configuration for {changed[0]}: take another file.")
-    failed = _work_off([name for name, found in runs.items() if not _is_done(results.get(name), found)], results)
+    for name, found in runs.items():
+        if name in results and (changed := changed_keys(results[name], found)):
+            fail(
+                f"{_RESULTS.value} has results of another configuration for {name}, which differs in "
+                f"{', '.join(changed)}: take another file."
+            )
+    # A run whose sweep got another evaluation since is not trained again where its directory is still there.
+    failed = _work_off([name for name, found in runs.items() if not is_done(results.get(name), found)], results)
     if failed:
         raise RunError(f"{len(failed)} runs failed, the first: {failed[0]}. The others are done.")
-
-
-def _is_done(result: dict[str, Any] | None, asked: SweepRun) -> bool:
-    # A run whose sweep got another evaluation since is not trained again where its directory is still there.
-    return result is not None and set(asked.evaluations) <= set(result.get("evaluations", {}))
 
 
 def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
@@ -79,20 +77,29 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
     started = time.monotonic()
     trainer = train_run(chosen.config, workdir, verbose=0).trainer
     seconds = time.monotonic() - started
-    further = {
-        name: _scored(evaluate_run(workdir, readout=evaluation.readout, steps=evaluation.steps))
-        for name, evaluation in chosen.evaluations.items()
-    }
+    try:
+        own = _scored(evaluate_run(workdir))
+    except Diverged as error:
+        raise RunError(f"{workdir}: {error}") from error
     return {
         "run": chosen.name,
         "source": chosen.source,
         "seed": chosen.seed,
-        **_scored(evaluate_run(workdir)),
-        "evaluations": further,
+        **own,
+        "evaluations": {name: _further(workdir, one) for name, one in chosen.evaluations.items()},
         "steps": trainer.step,
         "train_seconds": round(seconds, 1),
         "config": published(chosen.config),
     }
+
+
+def _further(workdir: Path, evaluation: FurtherEvaluation) -> dict[str, Any]:
+    """A run is worth its line even where one way to read it, such as many inner steps, diverges: that is a result."""
+    try:
+        scored = _scored(evaluate_run(workdir, readout=evaluation.readout, steps=evaluation.steps))
+    except Diverged as error:
+        scored = {DIVERGED: str(error)}
+    return {**asked_of(evaluation), **scored}
 
 
 def _scored(evaluation: Evaluation) -> dict[str, Any]:
@@ -103,11 +110,15 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
     """Runs what is left, writes every result as it comes; returns what failed, with the reason."""
     console, failed = Console(), []
     console.print(f"{len(results)} results are there, {len(names)} runs to do.")
-    for number, (name, result, reason) in enumerate(_finished(names), 1):
-        if result is None:
+    ended = run_side_by_side({name: _command(name) for name in names}, _PROCESSES.value)
+    for number, (name, process) in enumerate(ended, 1):
+        if process.returncode:
+            last = process.stderr.strip().splitlines()[-1:] or ["no message"]
+            reason = f"exit code {process.returncode}: {last[0]}"
             failed.append(f"{name}: {reason}")
             console.print(f"{number}/{len(names)} {name} failed: {reason}", style="red", markup=False)
             continue
+        result = json.loads(process.stdout.strip().splitlines()[-1])
         # A run that was only scored again was not trained: what its training took is known from before.
         earlier = results.get(name, {}).get("train_seconds", 0.0)
         results[name] = {**result, "train_seconds": max(result["train_seconds"], earlier)}
@@ -116,26 +127,9 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
     return failed
 
 
-def _finished(names: list[str]) -> Iterator[tuple[str, dict[str, Any] | None, str]]:
-    with ThreadPoolExecutor(_PROCESSES.value) as pool:
-        pending = {pool.submit(_in_a_process, name): name for name in names}
-        try:
-            while pending:
-                for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    yield pending.pop(future), *future.result()
-        finally:
-            for future in pending:
-                future.cancel()
-
-
-def _in_a_process(name: str) -> tuple[dict[str, Any] | None, str]:
+def _command(name: str) -> list[str]:
     own = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("spec", "workdir", "results", "root")]
-    command = [sys.executable, "-m", "cml_tf.sweep", *own, f"--run={name}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        return None, f"exit code {done.returncode}: {last[0]}"
-    return json.loads(done.stdout.strip().splitlines()[-1]), ""
+    return [sys.executable, "-m", "cml_tf.sweep", *own, f"--run={name}"]
 
 
 if __name__ == "__main__":

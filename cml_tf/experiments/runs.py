@@ -18,13 +18,13 @@ from cml_tf.evaluator import Evaluation, Evaluator
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.cross_domain import episodes_of
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
-from cml_tf.files import write_json
+from cml_tf.files import locked, write_json
 from cml_tf.method import Method
 from cml_tf.models.readouts import read_through
 
 CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
-# What may change between two starts of one run.
-MAY_GROW = "train.steps"
+# What may change between two starts of one run. The data are known by their fingerprint, wherever they lie.
+MAY_GROW, MAY_MOVE = "train.steps", "dataset.root"
 
 
 class RunError(ValueError):
@@ -39,36 +39,50 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
     """Trains, or resumes exactly; a finished run returns at once.
 
     Args:
-      config: of the run. When `workdir` holds a run already, only `train.steps` may differ, and only grow.
+      config: of the run. When `workdir` holds a run already, only `train.steps` may differ, and only grow, and
+        `dataset.root`, when the same data lie elsewhere now.
       workdir: gets `config.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
       verbose: as in `Trainer.fit`.
 
     Raises:
-      RunError: if `workdir` belongs to something else or to another configuration; nothing is written then.
+      RunError: if `workdir` belongs to something else or to another configuration (nothing is written then), or
+        another process trains in it.
+      CheckpointError: if a checkpoint there is damaged, or of other data.
       Interrupted: after a Ctrl-C, when everything is saved.
     """
     workdir = Path(workdir)
     check_config(config)
     _check_workdir(config, workdir)
     experiment = build_experiment(config)
-    identity = {"data": experiment.data.to_json()}
     latest = workdir / CHECKPOINTS / "latest.npz"
     trainer = experiment.trainer
     if latest.exists():
         values, metadata, data = _read_checkpoint(latest)
         _check_data(experiment.data, data, latest)
         trainer.restore(values, metadata)
-    if not _holds(workdir, config):
-        write_json(workdir / CONFIG, config_to_json(config))
-    if trainer.step >= config.train.steps or trainer.stopped:
+    finished = trainer.step >= config.train.steps or trainer.stopped
+    if finished:
         logging.getLogger(__name__).info("%s is finished after %d steps", workdir, trainer.step)
+    if finished and _holds(workdir, config):
         return experiment
-    interrupt = StopOnInterrupt()
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(workdir):
+            write_json(workdir / CONFIG, config_to_json(config))
+            if not finished:
+                _fit(experiment, workdir, verbose)
+    except BlockingIOError:
+        raise RunError(f"another process trains in {workdir}: wait for it, or choose another directory.") from None
+    return experiment
+
+
+def _fit(experiment: Experiment, workdir: Path, verbose: int) -> None:
+    config, trainer, interrupt = experiment.config, experiment.trainer, StopOnInterrupt()
     try:
         trainer.fit(
             experiment.episodes("train"),
             config.train.steps,
-            [*_callbacks(experiment, workdir, identity, interrupt)],
+            [*_callbacks(experiment, workdir, interrupt)],
             experiment.validation(),
             config.train.validate_every,
             config.train.meta_batch,
@@ -78,7 +92,6 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
         interrupt.release()
     if interrupt.requested and trainer.step < config.train.steps:
         raise Interrupted(f"stopped after {trainer.step} of {config.train.steps} steps; the same command resumes.")
-    return experiment
 
 
 def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
@@ -149,8 +162,9 @@ def evaluation_method(experiment: Experiment, steps: int | None = None, readout:
 
 
 def _callbacks(
-    experiment: Experiment, workdir: Path, identity: dict[str, Any], interrupt: StopOnInterrupt
+    experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt
 ) -> Iterator[keras.callbacks.Callback]:
+    identity = {"data": experiment.data.to_json()}
     problem, trainer = experiment.problem, experiment.trainer
     patience = experiment.config.train.patience
     if patience:
@@ -172,7 +186,7 @@ def _read_config(workdir: Path) -> ConfigDict:
 
 
 def _holds(workdir: Path, config: ConfigDict) -> bool:
-    """Whether the run there has this very configuration, so that nothing need be written."""
+    """Whether the run there has this very configuration, so that its directory may be read-only."""
     return (workdir / CONFIG).exists() and config_to_json(_read_config(workdir)) == config_to_json(config)
 
 
@@ -185,12 +199,14 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
             raise RunError(f"{workdir} is not empty and holds no run ({CONFIG} is missing): choose another directory.")
         return
     old, new = (dict(flatten(config_to_json(c))) for c in (_read_config(workdir), config))
-    changed = [key for key in new if new[key] != old[key] and not (key == MAY_GROW and new[key] > old[key])]
+    changed = [key for key in new if new[key] != old[key] and key != MAY_MOVE]
+    if MAY_GROW in changed and new[MAY_GROW] > old[MAY_GROW]:
+        changed.remove(MAY_GROW)
     if changed:
         differences = "; ".join(f"{key}: {old[key]!r} there, {new[key]!r} asked" for key in changed)
         raise RunError(
             f"{workdir} holds a run with another configuration ({differences}). Only {MAY_GROW} may change, and only "
-            "grow: choose another directory."
+            f"grow (and {MAY_MOVE}, when the data were moved): choose another directory."
         )
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: a list of configurations times seeds, as a file; their results, one JSON line a run.
+"""Sweeps: a list of configurations times seeds, as a file.
 
 A sweep file is JSON and nothing in it is executed but the named files of `configs/`:
 
@@ -23,11 +23,17 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cml_tf.experiments.configuration import ConfigurationError, check_config, config_from_json, config_to_json
-from cml_tf.files import write_text
+from cml_tf.experiments.configuration import ConfigurationError, check_config
 from cml_tf.models.readouts import READOUTS
 
-_KEYS = {"configs": list, "seeds": list, "seed_keys": list, "overrides": dict, "evaluations": dict}
+# Kind, kind of its items, and what the errors call it.
+_KEYS = {
+    "configs": (list, str, "a list of at least one configuration file"),
+    "seeds": (list, int, "a list of at least one integer"),
+    "seed_keys": (list, str, "a list of keys of the configuration"),
+    "overrides": (dict, str, "an object with values by key of the configuration"),
+    "evaluations": (dict, str, "an object with evaluations by name"),
+}
 _OPTIONAL = {"seed_keys": ["seed", "eval.seed"], "overrides": {}, "evaluations": {}}
 
 
@@ -45,7 +51,7 @@ class FurtherEvaluation:
 
 
 class SweepError(ValueError):
-    """A sweep file or a file of results that cannot be used."""
+    """A sweep file, or a file of results, that cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -96,65 +102,21 @@ def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[Swee
     return runs
 
 
-def read_results(path: Path) -> dict[str, dict[str, Any]]:
-    """The finished runs in a file of results, by name; empty if there is no file.
-
-    Raises:
-      SweepError: if a line is damaged.
-    """
-    results: dict[str, dict[str, Any]] = {}
-    if not path.is_file():
-        return results
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            result = json.loads(line)
-            results[result["run"]] = result
-        except (ValueError, KeyError, TypeError) as error:
-            raise SweepError(
-                f"{path}, line {number} must be the JSON object of a run ({error}): restore the file, or delete the "
-                "line and run it again."
-            ) from error
-    return results
-
-
-def write_results(path: Path, results: dict[str, dict[str, Any]]) -> None:
-    """Writes all results anew, atomically, sorted by name."""
-    write_text(path, "".join(json.dumps(results[name], sort_keys=True) + "\n" for name in sorted(results)))
-
-
-def is_result_of(result: dict[str, Any], run: SweepRun) -> bool:
-    """Whether a result is of this very configuration; where the data lie makes no difference.
-
-    Raises:
-      ConfigurationError: if this version cannot read the result's configuration.
-    """
-    # Read as a run's own file is: keys that came after it was written have their defaults.
-    stored = config_from_json(json.dumps(result["config"]))
-    return published(stored) == published(run.config)
-
-
-def published(config: ConfigDict) -> dict[str, Any]:
-    """The configuration as results keep it: without the place of the data on this machine."""
-    plain = config_to_json(config)
-    return {**plain, "dataset": {**plain["dataset"], "root": ""}}
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
         sweep = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SweepError(f"the sweep file {path} cannot be read: {error}.") from error
-    sweep = {**_OPTIONAL, **sweep} if isinstance(sweep, dict) else {}
-    if set(sweep) != set(_KEYS) or any(not isinstance(sweep[key], kind) for key, kind in _KEYS.items()):
-        raise SweepError(
-            f"{path} must be a JSON object with configs (list of files), seeds (list of integers) and, if wanted, "
-            "seed_keys (list of keys), overrides and evaluations (objects), received the keys "
-            f"{', '.join(sorted(sweep)) or 'none'}."
-        )
-    if not sweep["configs"] or not sweep["seeds"]:
-        raise SweepError(f"{path} must name at least one configuration and one seed.")
-    if not all(isinstance(seed, int) and not isinstance(seed, bool) for seed in sweep["seeds"]):
-        raise SweepError(f"{path}: seeds must be integers, received {sweep['seeds']}.")
+    if not isinstance(sweep, dict):
+        raise SweepError(f"{path} must hold a JSON object, received {sweep!r}.")
+    if unknown := sorted(sweep.keys() - _KEYS.keys()):
+        raise SweepError(f"{path} has the unknown key {unknown[0]!r}; its keys are {', '.join(_KEYS)}.")
+    sweep = {**_OPTIONAL, **sweep}
+    for key, (kind, item, meaning) in _KEYS.items():
+        value = sweep.get(key)
+        of_kind = isinstance(value, kind) and all(type(one) is item for one in value)
+        if not of_kind or (key not in _OPTIONAL and not value):
+            raise SweepError(f"{path}: {key} must be {meaning}, received {value!r}.")
     if len(sweep["seeds"]) > 1 and "seed" not in sweep["seed_keys"]:
         raise SweepError(
             f"{path}: seed_keys must have 'seed' among them, or all runs of a configuration would be one and the same "
@@ -168,7 +130,7 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:
         raise SweepError(f"{path}: evaluation {name!r} takes readout and steps, received {asked!r}.") from None
-    if evaluation.readout not in READOUTS:
+    if not isinstance(evaluation.readout, str) or evaluation.readout not in READOUTS:
         raise SweepError(
             f"{path}: the readout of evaluation {name!r} must be one of {', '.join(READOUTS)}, received "
             f"{evaluation.readout!r}."

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from cml_tf.reporting.page import Page, Picture, Section, Tile, count_of
 from cml_tf.reporting.paper_table import paper_table
 from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, Setting, over_seeds, paired
-from cml_tf.reporting.sweep_table import bases_table, methods_table
+from cml_tf.reporting.sweep_table import bases_table, diverged_table, methods_table
 
 _MEANING = (
     "± is the half-width of the 95 % interval over seeds. Differences are taken episode by episode, on the same "
@@ -18,9 +18,11 @@ _BASELINE = (
     "Every method beside {name}, scored in the same way where {name} was (so ten inner steps stand beside ten). In "
     "square brackets: another reading of the same run, another head or number of inner steps."
 )
+_DIVERGED = "Adaptation diverged in these evaluations. The means and intervals above are of the other seeds only."
 _PAPER = (
-    "Cells of the paper's tables, and what the runs on this page gave with the same configuration. Two figures can "
-    "only be compared where data and budget are the same: the paper trains image classifiers for 30,000 outer steps. "
+    "Cells of the paper's tables, and what the runs on this page gave with the configuration file of that cell, on the "
+    "data and with the overrides of their sweep. Two figures can only be compared where data and budget are the same: "
+    "the paper trains image classifiers for 30,000 outer steps. "
     "Its ± is over 3 runs. CML-dagger has two readings: co_learner is the paper's equation 9, "
     "co_learner_theta_adapted the authors' code."
 )
@@ -31,6 +33,7 @@ def sweep_page(
     pictures: Mapping[str, Sequence[Picture]],
     analyses: Sequence[Picture] = (),
     against: ScoredMethod = MAML,
+    without_score: Sequence[tuple[str, str, str]] = (),
 ) -> Page:
     """The page.
 
@@ -39,6 +42,7 @@ def sweep_page(
       pictures: of each setting that has some, in order.
       analyses: pictures of `cml_tf.analyse`.
       against: what the methods of a setting are compared with.
+      without_score: evaluations that diverged (`sweep_scores.diverged`).
 
     Raises:
       ValueError: if two results to compare were not scored on the same episodes.
@@ -51,6 +55,8 @@ def sweep_page(
     bases = bases_table(found)
     if bases.rows:
         sections.append(Section("With and without CML", (_MEANING,), bases))
+    if without_score:
+        sections.append(Section("Diverged", (_DIVERGED,), diverged_table(without_score)))
     if analyses:
         sections.append(Section("Analyses", pictures=tuple(analyses)))
     sections.append(Section("What the paper says", (_PAPER,), paper_table(found)))

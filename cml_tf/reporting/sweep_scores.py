@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cml_tf.experiments.sweep_results import DIVERGED
 from cml_tf.reporting.intervals import decimal_text
 from cml_tf.statistics import confidence_interval
 
@@ -91,7 +92,7 @@ class Paired:
 
 
 def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
-    """Methods by setting (`omniglot_5way_1shot`), settings in alphabetical order.
+    """Methods by setting (`omniglot_5way_1shot`), settings in alphabetical order; without what `diverged` names.
 
     Raises:
       ValueError: for a configuration file whose name ends in neither `_maml` nor `_cml`.
@@ -102,12 +103,24 @@ def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
         setting, _, kind = Path(path).stem.rpartition("_")
         if kind not in ("maml", "cml"):
             raise ValueError(f"a table needs configurations that end in _maml or _cml, received {path}.")
-        for evaluation, scored in [("", result), *result.get("evaluations", {}).items()]:
+        for evaluation, scored in [("", result), *result["evaluations"].items()]:
+            if DIVERGED in scored:
+                continue
             found[setting][ScoredMethod(kind, variant, evaluation)][result["seed"]] = {"run": result["run"], **scored}
     return {
         setting: {method: found[setting][method] for method in sorted(found[setting], key=lambda m: m.place)}
         for setting in sorted(found)
     }
+
+
+def diverged(results: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
+    """Run, further evaluation and reason of all that have no score, because adaptation diverged."""
+    return [
+        (result["run"], evaluation, scored[DIVERGED])
+        for result in results
+        for evaluation, scored in result["evaluations"].items()
+        if DIVERGED in scored
+    ]
 
 
 def over_seeds(runs: Runs) -> OverSeeds:

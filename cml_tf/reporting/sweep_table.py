@@ -6,7 +6,7 @@ says how well these very runs are told apart, not the methods. Accuracies are in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from cml_tf.reporting.page import Table
 from cml_tf.reporting.sweep_scores import MAML, Paired, ScoredMethod, Setting, baseline, over_seeds, paired
@@ -52,6 +52,11 @@ def bases_table(found: Mapping[str, Setting]) -> Table:
             rows.append((setting, base, seeds, over_seeds(without).text(), over_seeds(with_cml).text(), *difference))
     columns = ("setting", "base", "seeds", "without CML", "with CML", f"paired difference, {_DIFFERENCE[0]}")
     return Table((*columns, _DIFFERENCE[1]), tuple(rows))
+
+
+def diverged_table(evaluations: Sequence[tuple[str, str, str]]) -> Table:
+    """A row for each evaluation without a score (`sweep_scores.diverged`): means above are without it."""
+    return Table(("run", "evaluation", "no score, since"), tuple(evaluations))
 
 
 def markdown(table: Table) -> str:

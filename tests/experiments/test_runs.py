@@ -12,6 +12,7 @@ from cml_tf.checkpoints import CheckpointError, read_checkpoint, write_checkpoin
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments.configuration import default_config
 from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run
+from cml_tf.files import locked
 from tests.helpers.drawn_images import encoded, pixels, write_classes
 from tests.helpers.run_folders import checkpoint, metrics_lines, snapshot
 from tests.helpers.small_configs import changed, waves
@@ -93,7 +94,6 @@ def test_steps_may_grow(run, finished):
 CHANGES = {
     "seed": 1,
     "dataset.shots": 4,
-    "dataset.root": "elsewhere",
     "learner.hidden": (5,),
     "adaptation.rate": 0.02,
     "objective.gamma": 0.3,
@@ -146,6 +146,26 @@ def test_a_run_may_be_moved(run, tmp_path):
     assert checkpoint(moved, "latest")[1]["step"] == 6
     assert not run.exists() and not (tmp_path / "copy").exists()
     assert len(list((moved / "tensorboard" / "train").iterdir())) == 2
+
+
+def test_its_data_may_be_moved(tmp_path):
+    for split in ("train", "validation", "test"):
+        write_classes(tmp_path / "images" / split, [f"{split} {letter}" for letter in "ab"], images=2)
+    train_run(pictures(tmp_path / "images"), tmp_path / "run", verbose=0)
+    scored = evaluate_run(tmp_path / "run")
+    shutil.move(tmp_path / "images", tmp_path / "moved")
+    lines = metrics_lines(tmp_path / "run")
+    train_run(pictures(tmp_path / "moved"), tmp_path / "run", verbose=0)
+    assert metrics_lines(tmp_path / "run") == lines
+    assert evaluate_run(tmp_path / "run").scores.tolist() == scored.scores.tolist()
+
+
+def test_one_process_trains_in_a_directory(run):
+    before = snapshot(run)
+    with locked(run), pytest.raises(RunError, match="another process trains in"):
+        train_run(waves(**{"train.steps": 6}), run, verbose=0)
+    assert snapshot(run) == before
+    train_run(waves(), run, verbose=0)
 
 
 def test_metrics_written_whole_but_for_the_line_end_are_written_again(run):

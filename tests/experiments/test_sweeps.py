@@ -7,14 +7,8 @@ import json
 import pytest
 
 from cml_tf.experiments.configuration import ConfigurationError
-from cml_tf.experiments.sweeps import (
-    FurtherEvaluation,
-    SweepError,
-    is_result_of,
-    read_results,
-    read_sweep,
-    write_results,
-)
+from cml_tf.experiments.sweep_results import changed_keys, is_done, read_results, write_results
+from cml_tf.experiments.sweeps import FurtherEvaluation, SweepError, read_sweep
 from cml_tf.files import locked
 from tests.helpers.programs import ROOT, run_program, run_programs
 
@@ -52,15 +46,19 @@ def test_the_shipped_sweeps_can_be_run():
 
 
 BAD_SPECS = {
-    "must name at least one configuration": {"configs": []},
-    "seeds must be integers": {"seeds": [0, "1"]},
+    "configs must be a list of at least one configuration file, received \\[\\]": {"configs": []},
+    "configs must be a list of at least one configuration file, received 'a.py'": {"configs": "a.py"},
+    "configs must be a list of at least one configuration file, received \\[1\\]": {"configs": [1]},
+    "seeds must be a list of at least one integer": {"seeds": [0, "1"]},
+    "seed_keys must be a list of keys": {"seed_keys": [None]},
     "seed_keys must have 'seed' among them": {"seeds": [0, 1], "seed_keys": ["eval.seed"]},
-    "received the keys configs, epochs, evaluations, overrides, seed_keys, seeds": {"epochs": 3},
+    "has the unknown key 'epochs'; its keys are configs, seeds": {"epochs": 3},
     "received sinusoid_5shot_cml-smoke-seed0 several times": {"configs": [SOURCE, SOURCE]},
     "does not exist; paths are from": {"configs": ["configs/missing_maml.py"]},
     "takes readout and steps, received {'head': 1}": {"evaluations": {"a": {"head": 1}}},
     "takes readout and steps, received 3": {"evaluations": {"a": 3}},
-    "readout of evaluation 'a' must be one of": {"evaluations": {"a": {"readout": "phi"}}},
+    "readout of evaluation 'a' must be one of .* received 'phi'": {"evaluations": {"a": {"readout": "phi"}}},
+    "readout of evaluation 'a' must be one of .* received \\['phi'\\]": {"evaluations": {"a": {"readout": ["phi"]}}},
     "steps of evaluation 'a' must be 0 or more": {"evaluations": {"a": {"steps": -1}}},
 }
 
@@ -84,15 +82,36 @@ def test_overrides_that_cannot_be_are_refused(tmp_path, overrides):
         read_sweep(spec(tmp_path / "s.json", overrides=overrides))
 
 
+def scored(**more):
+    return {"metric": "mse", "mean": 0.5, "scores": [0.5], "manifest_hash": "a", **more}
+
+
+def line(run, **more):
+    own = {"run": run.name, "source": run.source, "seed": run.seed, "config": run.config.to_dict(), "evaluations": {}}
+    return json.loads(json.dumps(scored(**{**own, **more})))
+
+
 def test_results_survive_their_file_and_know_their_configuration(tmp_path):
     first, second = read_sweep(spec(tmp_path / "s.json"))
-    stored = {"run": first.name, "config": json.loads(json.dumps(first.config.to_dict()))}
-    write_results(tmp_path / "r.jsonl", {first.name: stored})
+    write_results(tmp_path / "r.jsonl", {first.name: line(first)})
     result = read_results(tmp_path / "r.jsonl")[first.name]
-    assert is_result_of(result, first) and not is_result_of(result, second)
+    assert not changed_keys(result, first) and changed_keys(result, second) == ["eval.seed", "seed"]
     result["config"]["dataset"]["root"] = "elsewhere"
     del result["config"]["dataset"]["class_seed"]
-    assert is_result_of(result, first), "written on another machine, before there was that key"
+    assert not changed_keys(result, first), "written on another machine, before there was that key"
+
+
+def test_a_run_is_done_when_all_evaluations_were_made_as_they_are_asked_for_now(tmp_path):
+    def asked(**evaluations):
+        return read_sweep(spec(tmp_path / "s.json", seeds=[0], evaluations=evaluations))[0]
+
+    result = line(asked(), evaluations={"before": scored(asked={"readout": "learner", "steps": 0})})
+    assert not is_done(None, asked())
+    assert is_done(result, asked()) and is_done(result, asked(before={"steps": 0}))
+    assert not is_done(result, asked(before={"steps": 1}))
+    assert not is_done(result, asked(before={"steps": 0}, after={"steps": 1}))
+    result["evaluations"]["before"] = {"asked": {"readout": "learner", "steps": 0}, "diverged": "all is infinite"}
+    assert is_done(result, asked(before={"steps": 0})), "it would diverge again"
 
 
 def test_two_sweeps_do_not_write_one_file(tmp_path):
@@ -106,9 +125,22 @@ def test_two_sweeps_do_not_write_one_file(tmp_path):
     ]
 
 
-def test_a_damaged_line_is_named(tmp_path):
-    (tmp_path / "r.jsonl").write_text('{"run": "a"}\n{"run"')
-    with pytest.raises(SweepError, match="line 2 must be the JSON object of a run"):
+DAMAGED = {
+    "Expecting": lambda good: '{"run"',
+    "it is no object": lambda good: "[1]",
+    "it has no sound source, seed, config": lambda good: '{"run": "a"}',
+    "it has no sound mean": lambda good: json.dumps({**good, "run": "b", "mean": "0.5"}),
+    "evaluation 'a' has no sound metric": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": {}}}),
+    "evaluation 'a' is no object": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": 3}}),
+    "is there twice": json.dumps,
+}
+
+
+@pytest.mark.parametrize("message", DAMAGED)
+def test_a_damaged_line_is_named(tmp_path, message):
+    good = line(read_sweep(spec(tmp_path / "s.json"))[0])
+    (tmp_path / "r.jsonl").write_text(json.dumps(good) + "\n" + DAMAGED[message](good))
+    with pytest.raises(SweepError, match=f"line 2.*{message}"):
         read_results(tmp_path / "r.jsonl")
 
 
@@ -143,4 +175,4 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
         assert picture in page and (tmp_path / "page" / picture).stat().st_size > 10_000
     spec(path, configs=configs, evaluations=evaluations, overrides={"train.rate": 0.5})
     refused = run_program("cml_tf.sweep", *flags)
-    assert refused.code == 2 and "results of another configuration" in refused.err
+    assert refused.code == 2 and "seed0, which differs in train.rate" in refused.err

@@ -23,7 +23,7 @@ def result(
     source = f"configs/{setting}_{method}.py" + (f":{variant}" if variant else "")
     own = {"metric": metric, "manifest_hash": manifest or f"episodes of seed {seed}"}
     further = {
-        name: {**own, "mean": float(np.mean(values["scores"])), **values}
+        name: {**own, "mean": float(np.mean(values["scores"])), **values} if "scores" in values else values
         for name, values in (evaluations or {}).items()
     }
     return {
@@ -34,7 +34,8 @@ def result(
         "mean": float(np.mean(scores)),
         "steps": 300,
         **own,
-        **({"evaluations": further} if evaluations else {}),
+        "evaluations": further,
+        "config": {},
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cml_tf.experiments.sweeps import write_results
+from cml_tf.experiments.sweep_results import write_results
 from tests.helpers.programs import run_programs
 from tests.helpers.sweep_results import RESULTS, result
 

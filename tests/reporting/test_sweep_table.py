@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, method_named, over_seeds, paired, settings
+from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, diverged, method_named, over_seeds, paired, settings
 from cml_tf.reporting.sweep_table import bases_table, markdown, methods_table
 from cml_tf.statistics import confidence_interval
 from tests.helpers.sweep_results import CML_SCORES, MAML_SCORES, RESULTS, SETTING, result
@@ -122,3 +122,12 @@ def test_the_markdown_is_a_table():
     lines = markdown(methods_table({ScoredMethod("maml", "a|b"): {0: RESULTS[0]}})).splitlines()
     assert len({line.count("|") for line in lines}) == 1 and lines[1] == "|---|---|---|---|---|"
     assert lines[2].startswith("| MAML:a&#124;b | 1 |")
+
+
+def test_an_evaluation_that_diverged_is_in_no_mean_and_is_named():
+    reason = {"asked": {}, "diverged": "mse is not finite in 3 of 600 episodes"}
+    further = [{"10_steps": {"scores": [0.2, 0.2]}}, {"10_steps": reason}]
+    runs = [result("maml", seed, (0.4, 0.4), evaluations=one) for seed, one in enumerate(further)]
+    rows = [row[:3] for row in methods_table(settings(runs)[SETTING]).rows]
+    assert rows == [("MAML", "2", "40.00 ± 0.00"), ("MAML [10_steps]", "1", "20.00 (one seed)")]
+    assert diverged(runs) == [(f"{SETTING}_maml-seed1", "10_steps", "mse is not finite in 3 of 600 episodes")]

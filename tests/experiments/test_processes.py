@@ -1,0 +1,60 @@
+"""Processes side by side: each is told of as it ends, and none outlives the one that started them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from cml_tf.experiments.processes import run_side_by_side
+from tests.helpers.programs import ROOT
+
+# Says that it runs, then waits for a signal, and notes that it got one.
+WAITS = """
+import pathlib, signal, sys
+def stop(number, frame):
+    pathlib.Path(sys.argv[2]).write_text("stopped")
+    sys.exit(130)
+signal.signal(signal.SIGTERM, stop)
+open(sys.argv[1], "w").write("running")
+while True:
+    signal.pause()
+"""
+# Two that wait, and a third that there is no place for.
+PARENT = """
+import sys
+from cml_tf.experiments.processes import run_side_by_side
+programs = {name: [sys.executable, "-c", sys.argv[1], f"{name}.begun", f"{name}.ended"] for name in "abc"}
+try:
+    for _ in run_side_by_side(programs, 2):
+        pass
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_each_is_told_of_with_what_it_printed():
+    programs = {str(code): [sys.executable, "-c", f"print({code}); raise SystemExit({code})"] for code in (0, 1, 3)}
+    ended = dict(run_side_by_side(programs, 2))
+    assert {name: (end.returncode, end.stdout) for name, end in ended.items()} == {
+        "0": (0, "0\n"),
+        "1": (1, "1\n"),
+        "3": (3, "3\n"),
+    }
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_all_and_starts_no_further_one(tmp_path, number):
+    for name in "ab":
+        os.mkfifo(tmp_path / f"{name}.begun")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, WAITS], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    for name in "ab":
+        assert (tmp_path / f"{name}.begun").read_text() == "running"
+    parent.send_signal(number)
+    assert parent.wait(60) == 130
+    assert [(tmp_path / f"{name}.ended").exists() for name in "abc"] == [True, True, False]
