@@ -161,9 +161,7 @@ def evaluation_method(experiment: Experiment, steps: int | None = None, readout:
     return read_through(Method(method.learner, rule, method.terms), experiment.problem, readout)
 
 
-def _callbacks(
-    experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt
-) -> Iterator[keras.callbacks.Callback]:
+def _callbacks(experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt) -> Iterator[keras.callbacks.Callback]:
     identity = {"data": experiment.data.to_json()}
     problem, trainer = experiment.problem, experiment.trainer
     patience = experiment.config.train.patience
