@@ -37,6 +37,7 @@ _OWN_KEYS = {
     "learner.hops": (("sgc",), 2),
     "learner.head": (("gcn", "sgc"), "linear"),
     "learner.attribute_matching": (("gcn", "sgc"), False),
+    "objective.co_learner_blocks": (CONVOLUTIONAL, 2),
 }
 
 

@@ -1,7 +1,7 @@
 """Ready experiments by data and method: what the files in configs/ are made of (settings: see docs/DECISIONS.md).
 
 A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`; with
-5 inner steps `maml_plus_plus`, `sharp_maml` (worst points within 0.05 in both loops) and `reptile`; the paper's
+5 inner steps `maml_plus_plus`, `sharp_maml` (worst points within 0.0005 in both loops) and `reptile`; the paper's
 contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks); its ablations
 `gamma_02` ... `gamma_08` (Table 5), `co_blocks_0` ... `co_blocks_4` (Table 8) and `head_blocks_2` (Table 7: as many
 blocks in the head as in the co-learner); on nodes also the other base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
@@ -92,6 +92,11 @@ def _finish(config: ConfigDict, method: str, variant: str) -> ConfigDict:
     for name in sorted(filter(None, variant.split(",")), key=lambda name: name != "smoke"):
         if name not in VARIANTS:
             raise ConfigurationError(f"the variant must be one of {', '.join(VARIANTS)}, received {name!r}.")
+        if method != "cml" and name in _OF_CO_LEARNERS:
+            raise ConfigurationError(
+                f"variant {name!r} is about the co-learner, and {method.upper()} has none: take it of the file that "
+                "ends in _cml.py."
+            )
         VARIANTS[name](config)
     return config
 
@@ -136,23 +141,26 @@ def _setter(section: str, **values: str | int | float | tuple[int, ...]) -> Call
     return change
 
 
+_OF_CO_LEARNERS: dict[str, Callable[[ConfigDict], None]] = {
+    "random_noise": _setter("objective", co_learner="random_noise"),
+    "cl": _setter("objective", co_learner="adapted"),
+    **{f"gamma_{round(10 * gamma):02d}": _setter("objective", gamma=gamma) for gamma in (0.2, 0.5, 0.8)},
+    **{f"co_blocks_{blocks}": _setter("objective", co_learner_blocks=blocks) for blocks in range(5)},
+}
 VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "smoke": _smoke,
     "anil": _setter("adaptation", partition="anil"),
     "boil": _setter("adaptation", partition="boil"),
     "meta_sgd": _setter("adaptation", rule="meta_sgd"),
     "first_order": _setter("", hypergradient="first_order"),
-    "random_noise": _setter("objective", co_learner="random_noise"),
-    "cl": _setter("objective", co_learner="adapted"),
     "more_maml": _setter("learner", extra_blocks=3),
     "sharp_maml": _sharp_maml,
     "reptile": _reptile,
     "maml_plus_plus": _maml_plus_plus,
-    **{f"gamma_{round(10 * gamma):02d}": _setter("objective", gamma=gamma) for gamma in (0.2, 0.5, 0.8)},
     "resnet12": _setter("learner", name="resnet12"),
     "head_blocks_2": _setter("learner", head_blocks=2),
-    **{f"co_blocks_{blocks}": _setter("objective", co_learner_blocks=blocks) for blocks in range(5)},
     "meta_gnn": _setter("learner", name="sgc", hidden=(16,)),
     "g_meta": _setter("learner", head="prototypes"),
     "amm_gnn": _setter("learner", attribute_matching=True),
+    **_OF_CO_LEARNERS,
 }

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from cml_tf.episodes import Episode, Examples
 from cml_tf.experiments import presets
+from cml_tf.experiments.configuration import ConfigurationError
 from cml_tf.graphs import graph_context
 from cml_tf.learners import Normalisation
 from cml_tf.objectives import CoLearner
@@ -208,6 +209,12 @@ def test_the_ablations_change_one_key(variant):
     assert changed[section].pop(key) == value
     del plain[section][key]
     assert changed == plain
+
+
+@pytest.mark.parametrize("variant", ["random_noise", "cl", *(name for name in ABLATIONS if name != "head_blocks_2")])
+def test_what_is_about_the_co_learner_is_refused_where_there_is_none(variant):
+    with pytest.raises(ConfigurationError, match=f"variant '{variant}' is about the co-learner, and MAML has none"):
+        load("glyphs_5way_1shot_maml.py", variant)
 
 
 @pytest.mark.slow

@@ -74,6 +74,7 @@ BAD_COMBINATIONS = {
     "learner.hidden must be one width for sgc": {"dataset.name": "cora", "learner.name": "sgc"},
     "learner.head must be 'linear' for learner 'mlp'": {"learner.head": "prototypes"},
     "learner.attribute_matching must be False for learner 'mlp'": {"learner.attribute_matching": True},
+    "objective.co_learner_blocks must be 2 for learner 'mlp'": {"objective.co_learner_blocks": 3},
     "learner.hops must be 2 for learner 'gcn'": {"dataset.name": "cora", "learner.name": "gcn", "learner.hops": 3},
     "train.jit_compile must be False for learners of nodes": {
         "dataset.name": "cora",
