@@ -54,17 +54,19 @@ def main(arguments: list[str]) -> None:
         asked = one.experiment.config.train.steps
         console.print(f"{one.name}: as after {one.experiment.trainer.step} of {asked} outer steps", markup=False)
     stages = Stages(console, len(wanted))
-    entries = []
-    for analysis in wanted:
-        with stages.stage(analysis.name):
-            entries.append(_entry(analysis, runs, episodes, output, console))
-    index = {
+    index: dict[str, Any] = {
         "runs": [_described(one) for one in runs],
         "episodes": episodes,
         "manifest_hash": manifest,
         "checkpoint": _CHECKPOINT.value,
+        "seed": runs[0].source.seed,
+        "analyses": [],
     }
-    write_json(output / "index.json", {**index, "seed": runs[0].source.seed, "analyses": entries})
+    for analysis in wanted:
+        with stages.stage(analysis.name):
+            index["analyses"].append(_entry(analysis, runs, episodes, output, console))
+            # After each: what is made is not lost when a later one fails.
+            write_json(output / "index.json", index)
     console.print(f"{output / 'index.json'}", soft_wrap=True, markup=False)
 
 

@@ -46,13 +46,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: Path, wait: bool = False) -> Iterator[None]:
     """Keeps other processes that ask for it from a directory, or from a file, until the block or the process ends.
 
-    A file need not exist: an empty one beside it is held, and stays there.
+    Args:
+      path: of the directory, or of a file, which need not exist: an empty one beside it is held, and stays there.
+      wait: until another process that has it lets it go.
 
     Raises:
-      BlockingIOError: if another process has it.
+      BlockingIOError: if another process has it, and this one does not wait.
     """
     if path.is_dir():
         descriptor = os.open(path, os.O_RDONLY)
@@ -60,7 +62,7 @@ def locked(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
     finally:
         os.close(descriptor)

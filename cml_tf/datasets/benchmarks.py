@@ -58,6 +58,8 @@ class Archive:
         """
         path = folder / self.name
         if not path.exists():
+            if not any(members(folder)):
+                raise DatasetError(f"{folder} must hold {self.name} or its content, it is empty; check dataset.root.")
             return partial(self.pictures, folder)
         self.check(path)
         return partial(self.pictures, path)
@@ -156,22 +158,33 @@ def load_pools(name: str, root: str = "", image_size: Sequence[int] | None = Non
     """The images of `load_benchmark` by split."""
     source = BENCHMARKS[name].source
     folder = Path(root).expanduser() if root else None
-    if folder is not None and not folder.is_dir():
-        raise DatasetError(f"the {name} root must be a folder, {folder} is none; check dataset.root.")
-    unpacked = folder is not None and _is_unpacked(source, folder)
-    key = _listing(folder) if folder is not None and unpacked else source_key(source)
+    key = source_key(source)
+    if folder is not None and _is_unpacked(source, folder):
+        key = _listing(folder)
     stored = stored_images(name, key, image_size)
     pools = stored.read()
     if pools is not None:
         return pools
+    if folder is not None and not folder.is_dir():
+        raise DatasetError(f"the {name} root must be a folder, {folder} is none; check dataset.root.")
     if isinstance(source, PublishedSet):
         return stored.build(source.pictures(folder))
     if folder is None:
+        height, width = stored.image_size
         raise DatasetError(
-            f"{name} needs {source.name} ({source.size}) from {source.url}: put it into a folder and give that as "
-            f"dataset.root (or run python -m cml_tf.datasets.prepare {name} --root=FOLDER once)."
+            f"{name} needs {source.name} ({source.size}) from {source.url}, since it was not prepared at "
+            f"{height}x{width}: put it into a folder and give that as dataset.root (or run python -m "
+            f"cml_tf.datasets.prepare {name} --root=FOLDER{_size_flag(name, stored.image_size)} once). What was "
+            "prepared from unpacked files is found with their folder as dataset.root."
         )
     return stored.build(source.verified(folder))
+
+
+def _size_flag(name: str, image_size: tuple[int, int]) -> str:
+    if image_size == BENCHMARKS[name].image_size:
+        return ""
+    sides = image_size[:1] if image_size[0] == image_size[1] else image_size
+    return "".join(f" --image_size={side}" for side in sides)
 
 
 def archive_of(name: str) -> Archive:
@@ -201,15 +214,18 @@ def source_key(source: Archive | PublishedSet) -> dict[str, Any]:
 
 
 def _is_unpacked(source: Archive | PublishedSet, folder: Path) -> bool:
-    return isinstance(source, Archive) and not (folder / source.name).exists()
+    """Whether the folder holds something else than the archive. What was prepared from that needs it no longer."""
+    return isinstance(source, Archive) and not (folder / source.name).exists() and any(_visible(folder))
+
+
+def _visible(folder: Path) -> Iterator[str]:
+    return (member.place for member in members(folder)) if folder.is_dir() else iter(())
 
 
 def _listing(folder: Path) -> dict[str, Any]:
     """Identifies the content of a folder by names, sizes and times, without reading it."""
     stamps = []
-    for member in members(folder):
-        status = (folder / member.place).stat()
-        stamps.append([member.place, status.st_size, status.st_mtime_ns])
-    if not stamps:
-        raise DatasetError(f"{folder} must hold the files of the benchmark, it is empty; check dataset.root.")
+    for place in _visible(folder):
+        status = (folder / place).stat()
+        stamps.append([place, status.st_size, status.st_mtime_ns])
     return {"files": digest(stamps)}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.image_faults import image_fault
 from cml_tf.datasets.preprocessing import decode_and_resize
 
 _CHUNK = 64
@@ -17,6 +19,9 @@ def decode_files(
     paths: Sequence[str], *, image_size: tuple[int, int], channels: int, names: Sequence[str] | None = None
 ) -> np.ndarray:
     """Reads and decodes image files; see `decode_contents` for `names`, the result and the error."""
+    for path, name in zip(paths, names or paths, strict=True):
+        # What cannot be read is left to the decoder's own reading, which says so.
+        _check(Path(path).read_bytes() if Path(path).is_file() else b"", name)
     return _decode_all(paths, tf.io.read_file, names or paths, image_size, channels)
 
 
@@ -35,9 +40,16 @@ def decode_contents(
       uint8 `[len(contents), *image_size, channels]`.
 
     Raises:
-      DatasetError: naming the first file that is not an image.
+      DatasetError: naming the first file that is not an image, or would not look as people see it (`image_fault`).
     """
+    for content, name in zip(contents, names, strict=True):
+        _check(content, name)
     return _decode_all(contents, tf.identity, names, image_size, channels)
+
+
+def _check(content: bytes, name: str) -> None:
+    if fault := image_fault(content):
+        raise DatasetError(f"{name} cannot be used: {fault}.")
 
 
 def _decode_all(
@@ -66,8 +78,8 @@ def _decode_all(
                 decode_one(tf.constant(item))
             except tf.errors.OpError as cause:
                 raise DatasetError(
-                    f"{name} cannot be read as a PNG, JPEG, BMP or GIF image; replace or remove it. "
-                    f"({cause.message.splitlines()[0]})"
+                    f"{name} cannot be read as a PNG, JPEG, BMP or GIF image with {channels} channels; save it as PNG "
+                    f"or remove it. ({cause.message.splitlines()[0]})"
                 ) from error
         raise
     return images

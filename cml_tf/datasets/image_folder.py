@@ -10,8 +10,9 @@ or one root and a file that says which class belongs where:
 
 Files end in .png, .jpg, .jpeg, .bmp or .gif (first frame), in capitals or not; hidden files are passed over, other
 files too, with a warning. Images of different sizes are all resized to `image_size`, without regard to their aspect
-ratio, and converted to `channels`. With a split file, folders that it does not name are passed over, with a warning.
-All images are decoded at once and kept in memory as bytes: height x width x channels each.
+ratio, and PNG and JPEG are converted to `channels` (GIF and BMP must have 3). Transparent pixels are refused: what is
+stored behind them is not what people see. With a split file, folders that it does not name are passed over, with a
+warning. All images are decoded at once and kept in memory as bytes: height x width x channels each.
 """
 
 from __future__ import annotations

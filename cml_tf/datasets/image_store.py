@@ -26,7 +26,7 @@ from cml_tf.datasets.cache import cache_directory
 from cml_tf.datasets.class_pool import ClassPool, pool_fingerprint
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_files import decode_contents
-from cml_tf.files import write_json
+from cml_tf.files import locked, write_json
 
 _INDEX = "index.json"
 _RECIPE = 1
@@ -70,18 +70,29 @@ class StoredImages:
         return cache_directory() / f"{self.name}-{digest(key)[:20]}"
 
     def read(self) -> dict[str, ClassPool] | None:
-        """The pools by split, mapped into memory; None if they are not there or not whole, which is logged."""
-        if not self.folder.is_dir():
-            return None
+        """The pools by split, mapped into memory; None if they are not there or not whole, which is logged.
+
+        Raises:
+          DatasetError: if this user may not read them.
+        """
         try:
+            if not self.folder.is_dir():
+                return None
             index = json.loads((self.folder / _INDEX).read_text(encoding="utf-8"))
             return {split: self._pool(split, index["splits"][split]) for split in self.classes}
+        except PermissionError as error:
+            raise DatasetError(
+                f"{error.filename} may not be read ({error.strerror}); have its owner allow it, or set CML_TF_CACHE to "
+                "a folder of your own."
+            ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
             _LOG.warning("The stored images in %s cannot be read (%s); they are made anew.", self.folder, error)
             return None
 
     def build(self, pictures: Callable[[], Iterator[Picture]]) -> dict[str, ClassPool]:
         """Decodes all pictures of the wanted classes, stores them, and returns the pools.
+
+        When another process is about it already, this one waits and takes what that has made.
 
         Args:
           pictures: yields the same pictures each time it is called; those of other classes are passed over.
@@ -92,34 +103,31 @@ class StoredImages:
         """
         names = self.names(pictures())
         try:
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            made = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
+            with locked(self.folder.with_name(f"{self.folder.name}.build"), wait=True):
+                pools = self.read() or self._made(names, pictures)
         except OSError as error:
             raise self._unwritable(error) from error
-        try:
-            self._write(made, names, pictures())
-            # Others may share the cache.
-            made.chmod(0o755)
-            self._move(made)
-        except OSError as error:
-            raise self._unwritable(error) from error
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
-        pools = self.read()
         if pools is None:
             raise DatasetError(f"{self.folder} was written and cannot be read; set CML_TF_CACHE to another folder.")
         return pools
 
-    def _move(self, made: Path) -> None:
-        # Another process may have been faster; it made the same.
-        if self.read() is not None:
-            return
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def _made(
+        self, names: dict[str, dict[str, list[str]]], pictures: Callable[[], Iterator[Picture]]
+    ) -> dict[str, ClassPool] | None:
+        own = f".{self.folder.name}."
+        for left_behind in self.folder.parent.glob(f"{own}*/"):
+            # By a process that was killed: whoever builds holds the lock.
+            shutil.rmtree(left_behind, ignore_errors=True)
+        made = Path(tempfile.mkdtemp(prefix=own, dir=self.folder.parent))
         try:
+            self._write(made, names, pictures())
+            # Others may share the cache.
+            made.chmod(0o755)
+            shutil.rmtree(self.folder, ignore_errors=True)
             os.replace(made, self.folder)
-        except OSError:
-            if self.read() is None:
-                raise
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        return self.read()
 
     def names(self, pictures: Iterator[Picture]) -> dict[str, dict[str, list[str]]]:
         """By split and class the names of the pictures, sorted; nothing is decoded.

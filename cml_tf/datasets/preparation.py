@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -12,17 +12,18 @@ from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_store import is_undamaged
 
 
-def prepared(name: str, root: str = "") -> dict[str, ClassPool]:
+def prepared(name: str, root: str = "", image_size: Sequence[int] | None = None) -> dict[str, ClassPool]:
     """The images of a benchmark by split, decoded now if they were not before, and read again to compare checksums.
 
     Args:
       name: of `BENCHMARKS`.
       root: see `load_benchmark`.
+      image_size: see `load_benchmark`.
 
     Raises:
       DatasetError: if files are missing, damaged or not those of the benchmark, or the prepared images are damaged.
     """
-    pools = load_pools(name, root)
+    pools = load_pools(name, root, image_size)
     if damaged := [split for split, pool in pools.items() if not is_undamaged(pool)]:
         raise DatasetError(
             f"the prepared images of {name} ({', '.join(damaged)}) are damaged: delete {folder_of(pools)} and run this "

@@ -1,4 +1,4 @@
-"""Prepares an image benchmark: `python -m cml_tf.datasets.prepare NAME [--root=DIR]`.
+"""Prepares an image benchmark: `python -m cml_tf.datasets.prepare NAME [--root=DIR] [--image_size=84]`.
 
 Decodes all images once into arrays under the cache folder (CML_TF_CACHE, else ~/.cache/cml_tf) and prints what they
 are. Where files are missing it says which ones to download from where; it downloads by itself only what TensorFlow
@@ -18,6 +18,9 @@ from cml_tf.datasets.instructions import instructions
 from cml_tf.datasets.preparation import folder_of, prepared, summary
 
 _ROOT = flags.DEFINE_string("root", "", "Folder with the published files, or with what was in them.")
+_IMAGE_SIZE = flags.DEFINE_multi_integer(
+    "image_size", None, "Height and width to resize to; twice where they differ; the benchmark's own by default.", 1
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -25,8 +28,9 @@ def main(arguments: list[str]) -> None:
     name = "".join(arguments[1:])
     if name not in BENCHMARKS:
         fail(f"NAME must be one of {', '.join(sorted(BENCHMARKS))}, received {name!r}.")
+    sides = _IMAGE_SIZE.value
     try:
-        pools = prepared(name, _ROOT.value)
+        pools = prepared(name, _ROOT.value, sides * 2 if sides and len(sides) == 1 else sides)
     except DatasetError:
         print(instructions(name))
         raise

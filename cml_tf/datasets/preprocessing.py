@@ -18,9 +18,13 @@ CHANNELS = (1, 3)
 def decode(contents: tf.Tensor, channels: int) -> tf.Tensor:
     """Decodes one PNG, JPEG, BMP or GIF (first frame).
 
+    The transparency of a PNG is dropped, and the palette of a BMP: loaders and the client refuse such files
+    (`image_faults`), a served graph cannot.
+
     Args:
       contents: the bytes of the file, scalar string.
-      channels: 1 for grey, 3 for colour; an image of the other kind is converted by the decoder.
+      channels: 1 for grey, 3 for colour; PNG and JPEG of the other kind are converted by the decoder, GIF and most BMP
+        are of 3 only.
 
     Returns:
       uint8 `[height, width, channels]`, height and width known only at run time.

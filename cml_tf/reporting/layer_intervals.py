@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
-from cml_tf.reporting.style import FAINT, MUTED, house_style, new_figure
+from cml_tf.reporting.style import FAINT, MUTED, house_style, literal, new_figure
 
 _SPREAD = 0.5
 
@@ -37,7 +37,7 @@ def draw_layer_intervals(
     highlighted: str = "",
     from_zero: bool = False,
 ) -> Figure:
-    """Layers from left to right in order of appearance, the runs' points beside each other; 8 x 4.2 inches.
+    """Layers from left to right as each run has them, the runs' points beside each other; 8 x 4.2 inches.
 
     Args:
       intervals: at least one.
@@ -51,7 +51,7 @@ def draw_layer_intervals(
     """
     if not intervals:
         raise ValueError("expected at least one interval to draw, received none.")
-    layers = list(dict.fromkeys(interval.layer for interval in intervals))
+    layers = _in_order(intervals)
     runs = [run for run in colour_of if any(interval.run == run for interval in intervals)]
     places = np.linspace(-_SPREAD / 2, _SPREAD / 2, len(runs)) if len(runs) > 1 else np.zeros(1)
     with house_style():
@@ -63,7 +63,7 @@ def draw_layer_intervals(
                 np.array([layers.index(interval.layer) for interval in own]) + place,
                 np.array([interval.mean for interval in own], np.float64),
                 yerr=[np.nan_to_num(interval.ci95) for interval in own],
-                label=run,
+                label=literal(run),
                 color=colour_of[run],
                 linestyle="none",
                 marker="o",
@@ -84,3 +84,15 @@ def draw_layer_intervals(
         axes.grid(False, axis="x")
         figure.legend(loc="outside upper left", ncols=min(len(runs), 4))
     return figure
+
+
+def _in_order(intervals: Sequence[LayerInterval]) -> list[str]:
+    """All layers: one that only a deeper run has stands behind the one that it follows there, not behind the last."""
+    order: list[str] = []
+    for run in dict.fromkeys(interval.run for interval in intervals):
+        place = 0
+        for layer in dict.fromkeys(interval.layer for interval in intervals if interval.run == run):
+            if layer not in order:
+                order.insert(place, layer)
+            place = order.index(layer) + 1
+    return order

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from cml_tf.reporting.style import MUTED, colours, house_style, new_figure
+from cml_tf.reporting.style import MUTED, colours, house_style, literal, new_figure
 
 # How a metric is shown: axis label, and what its values are multiplied with.
 _AXES = {"accuracy": ("accuracy on query examples [%]", 100.0), "mse": ("mean squared error on query examples", 1.0)}
@@ -85,7 +85,7 @@ def draw_learning_curves(curves: Sequence[Curve], metric: str, chance: float | N
 
 
 def _legend(colour_of: dict[str, str], splits: set[str], with_chance: bool) -> list[Line2D]:
-    handles = [Line2D([], [], color=colour, linewidth=3.0, label=name) for name, colour in colour_of.items()]
+    handles = [Line2D([], [], color=colour, linewidth=3.0, label=literal(name)) for name, colour in colour_of.items()]
     if "validation" in splits:
         handles.append(Line2D([], [], color=MUTED, linewidth=2.0, marker="o", markersize=4.5, label="validation"))
     if "train" in splits:

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cml_tf.reporting.style import MUTED, colours, house_style, new_figure
+from cml_tf.reporting.style import MUTED, colours, house_style, literal, new_figure
 
 _MARKERS = "osD^vP*X"
 
@@ -55,11 +55,11 @@ def draw_query_features(planes: Sequence[FeaturePlane], class_names: Sequence[st
             for number, colour in enumerate(colour_of):
                 points = plane.points[plane.labels == number]
                 axes.scatter(*points.T, s=26.0, color=colour, marker=_marker(number), linewidths=0.0)
-            axes.set(title=f"{plane.run}: {plane.place} adaptation", xticks=[], yticks=[])
+            axes.set(title=f"{literal(plane.run)}: {plane.place} adaptation", xticks=[], yticks=[])
             for spine in axes.spines.values():
                 spine.set(visible=True, color=MUTED)
         handles = [
-            Line2D([], [], color=colour, marker=_marker(number), linestyle="none", label=name.replace("$", r"\$"))
+            Line2D([], [], color=colour, marker=_marker(number), linestyle="none", label=literal(name))
             for number, (colour, name) in enumerate(zip(colour_of, class_names, strict=True))
         ]
         # As many beside each other as fit into the width at this size.

@@ -77,6 +77,12 @@ def colours(names: Sequence[str]) -> dict[str, str]:
     return {name: _SERIES[position % len(_SERIES)] for position, name in enumerate(different)}
 
 
+def literal(name: str) -> str:
+    """A name as it is, for a label: Matplotlib takes dollars for mathematics and hides what begins with "_"."""
+    text = name.replace("$", r"\$")
+    return f" {text}" if text.startswith("_") else text
+
+
 def bare(axes: Axes) -> None:
     """Takes ticks, grid and spines away."""
     axes.set(xticks=[], yticks=[])

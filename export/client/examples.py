@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.image_faults import image_fault
 from cml_tf.datasets.image_folder import SUFFIXES, class_folders, image_files
 from export.client.array_files import read_arrays
 from export.client.errors import ClientError
@@ -78,7 +79,7 @@ def read_queries(path: Path) -> ExampleSet:
             return _class_folders(path)
         return _flat_folder(path)
     if path.suffix.lower() in SUFFIXES:
-        return ExampleSet([_content(path)], None, (_shown(path.name),))
+        return ExampleSet([_image(path)], None, (_shown(path.name),))
     if path.suffix.lower() == _TABLE:
         return _nodes(path)
     arrays = read_arrays(path, _QUERY, _EXPECTED)
@@ -99,7 +100,7 @@ def _class_folders(path: Path) -> ExampleSet:
         raise ClientError(str(error)) from error
     pairs = [(name, file) for name, members in files.items() for file in members]
     return ExampleSet(
-        [_content(file) for _, file in pairs],
+        [_image(file) for _, file in pairs],
         [_shown(name) for name, _ in pairs],
         tuple(_shown(f"{name}/{file.name}") for name, file in pairs),
     )
@@ -110,7 +111,7 @@ def _flat_folder(path: Path) -> ExampleSet:
         files = [Path(file) for file in image_files(path)]
     except DatasetError as error:
         raise ClientError(str(error)) from error
-    return ExampleSet([_content(file) for file in files], None, tuple(_shown(file.name) for file in files))
+    return ExampleSet([_image(file) for file in files], None, tuple(_shown(file.name) for file in files))
 
 
 def _shown(name: str) -> str:
@@ -118,11 +119,14 @@ def _shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def _content(path: Path) -> bytes:
+def _image(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise ClientError(f"{path} cannot be read: {error.strerror}.") from error
+    if fault := image_fault(content):
+        raise ClientError(f"{path} cannot be used: {fault}.")
+    return content
 
 
 def _from_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray | None) -> ExampleSet:

@@ -27,3 +27,9 @@ def test_the_fewest_examples_have_a_plane_and_fewer_do_not():
     assert plane_of(clusters()[:FEWEST]).shape == (FEWEST, 2)
     with pytest.raises(ValueError, match="at least 4 examples, received 3"):
         plane_of(clusters()[:3])
+
+
+def test_features_without_a_plane_of_their_own_have_one():
+    assert not plane_of(np.full((6, 3), 0.25)).any()
+    line = plane_of(clusters()[:, :1, :1, 0])
+    assert line.shape == (24, 2) and np.isfinite(line).all()

@@ -97,7 +97,7 @@ def test_nothing_is_downloaded_that_must_be_downloaded_by_hand(name, empty_cache
         ("", {"image_size": (0, 3)}, r"image_size must be \(height, width\), both positive"),
         ("", {"image_size": 3}, "image_size must be"),
         ("", {"channels": 1}, "takes the options image_size; received channels"),
-        (".", {}, "must hold the files of the benchmark, it is empty"),
+        (".", {}, "must hold CUB_200_2011.tgz or its content, it is empty"),
     ],
 )
 def test_bad_requests(tmp_path, root, options, message, empty_cache):

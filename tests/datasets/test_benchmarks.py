@@ -95,8 +95,13 @@ def test_prepared_images_need_neither_files_nor_decoding(miniature, monkeypatch)
     again = load_dataset("gtsrb")
     assert again.pools["test"].fingerprint == first.pools["test"].fingerprint
     assert isinstance(again.pools["test"].images, np.memmap)
-    with pytest.raises(DatasetError, match="needs GTSRB_Final_Training_Images.zip .* from https"):
-        load_dataset("gtsrb", image_size=(16, 16))
+    folder.mkdir()
+    for root in (folder, folder / "gone"):
+        assert load_dataset("gtsrb", str(root)).pools["test"].fingerprint == first.pools["test"].fingerprint
+    missing = "needs GTSRB_Final_Training_Images.zip .* not prepared at 16x{}: .* --root=FOLDER --image_size=16{} once"
+    for width, more in ((16, ""), (20, " --image_size=20")):
+        with pytest.raises(DatasetError, match=missing.format(width, more)):
+            load_dataset("gtsrb", image_size=(16, width))
 
 
 def unpack(name: str, folder: Path) -> None:

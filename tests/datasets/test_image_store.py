@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -53,6 +54,11 @@ def test_images_are_sorted_by_class_and_mapped():
     assert sorted(path.name for path in stored().folder.iterdir()) == ["index.json", "test.npy", "train.npy"]
 
 
+def in_the_cache():
+    """What is there but for the locks, which are empty files."""
+    return [path for path in cache_directory().iterdir() if path.suffix != ".lock"]
+
+
 @pytest.mark.parametrize(
     "changes", [{"key": {"made": "there"}}, {"image_size": (5, 5)}, {"classes": {"train": ("a",), "test": ("c",)}}]
 )
@@ -60,7 +66,7 @@ def test_other_keys_sizes_and_classes_are_kept_apart(changes):
     stored().build(pictures)
     assert stored(**changes).read() is None
     assert stored(**changes).build(pictures)["train"].images.shape[1:3] == changes.get("image_size", (10, 12))
-    assert len(list(cache_directory().iterdir())) == 2
+    assert len(in_the_cache()) == 2
 
 
 def source(pool, seed=3):
@@ -126,21 +132,47 @@ def test_changed_pixels_are_found_by_looking():
     assert is_undamaged(stored().read()["train"])
 
 
-def test_of_two_processes_at_once_the_faster_one_wins():
-    calls = []
+def test_who_comes_while_another_builds_waits_and_takes_what_that_makes():
+    looked, listed, calls, built = threading.Event(), [], [], []
 
-    def overtaken():
+    def second():
         calls.append(1)
-        if len(calls) == 2:
-            stored().build(pictures)
-            inodes.append((stored().folder / "train.npy").stat().st_ino)
+        looked.set()
         yield from pictures()
 
-    inodes: list[int] = []
-    pools = stored().build(overtaken)
-    assert is_undamaged(pools["train"])
-    assert [(stored().folder / "train.npy").stat().st_ino] == inodes
-    assert list(cache_directory().iterdir()) == [stored().folder]
+    def first():
+        # Listed first, then decoded: by then this is the one that builds.
+        if listed:
+            waiting.start()
+            assert looked.wait(60)
+        listed.append(1)
+        yield from pictures()
+
+    waiting = threading.Thread(target=lambda: built.append(stored().build(second)))
+    pools = stored().build(first)
+    waiting.join()
+    assert len(calls) == 1, "it listed the pictures, and decoded none"
+    assert built[0]["train"].fingerprint == pools["train"].fingerprint and is_undamaged(pools["train"])
+    assert in_the_cache() == [stored().folder]
+
+
+def test_what_a_killed_process_left_is_cleared_away():
+    left = cache_directory() / f".{stored().folder.name}.abc"
+    left.mkdir(parents=True)
+    (left / "train.npy").write_bytes(b"half")
+    stored().build(pictures)
+    assert in_the_cache() == [stored().folder]
+
+
+def test_what_may_not_be_read_is_not_made_anew(monkeypatch):
+    stored().build(pictures)
+
+    def refused(path, *_, **__):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(np, "load", refused)
+    with pytest.raises(DatasetError, match="train.npy may not be read .*Permission denied.*; have its owner allow it"):
+        stored().read()
 
 
 def test_an_interruption_leaves_nothing_behind():
@@ -154,7 +186,7 @@ def test_an_interruption_leaves_nothing_behind():
 
     with pytest.raises(KeyboardInterrupt):
         stored().build(interrupted)
-    assert list(cache_directory().iterdir()) == []
+    assert in_the_cache() == []
     assert stored().read() is None
 
 
@@ -169,7 +201,7 @@ def test_an_interruption_leaves_nothing_behind():
 def test_incomplete_files_are_refused(changes, message):
     with pytest.raises(DatasetError, match=message):
         stored(**changes).build(pictures)
-    assert not cache_directory().exists() or list(cache_directory().iterdir()) == []
+    assert not cache_directory().exists() or in_the_cache() == []
 
 
 def test_bad_pictures_are_refused():
@@ -197,7 +229,7 @@ def test_bad_pictures_are_refused():
 
     with pytest.raises(DatasetError, match="images were listed and not read; were the files changed"):
         stored().build(fewer_later)
-    assert list(cache_directory().iterdir()) == []
+    assert in_the_cache() == []
 
 
 def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
@@ -218,7 +250,7 @@ def test_a_full_disk_is_said_before_anything_is_decoded(monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(DatasetError, match="No space left on device.*to a folder with room"):
         stored().build(unread)
-    assert list(cache_directory().iterdir()) == []
+    assert in_the_cache() == []
 
 
 def test_the_files_have_their_room_and_others_may_read_them():

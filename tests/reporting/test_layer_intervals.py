@@ -57,3 +57,12 @@ def test_the_same_figure_gives_the_same_svg():
     first, second = (svg_bytes(draw_layer_intervals(_INTERVALS, _COLOURS, "similarity")) for _ in range(2))
     assert first == second
     assert first.startswith(b"<?xml") and b"</svg>" in first
+
+
+def test_layers_of_deeper_runs_stand_where_they_follow_and_names_are_shown_as_they_are():
+    runs = {"_a": ["one", "two", "all"], "$b$": ["one", "two", "three", "four", "all"], "c": ["zero", "one", "all"]}
+    intervals = [LayerInterval(run, layer, 0.5, 0.1) for run, layers in runs.items() for layer in layers]
+    figure = draw_layer_intervals(intervals, dict.fromkeys(runs, "#111111"), "norm")
+    ticks = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert ticks == ["zero", "one", "two", "three", "four", "all"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [" _a", r"\$b\$", "c"]
