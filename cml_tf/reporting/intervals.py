@@ -50,8 +50,12 @@ class Interval:
 
 
 def decimal_text(value: float, sign: str = "", decimals: int = 2) -> str:
-    """A number with a minus sign, not a hyphen; `sign` "+" shows the sign of a positive one too."""
-    return f"{value:{sign}.{decimals}f}".replace("-", "−")
+    """A number with a minus sign, not a hyphen; `sign` "+" shows the sign of a positive one too.
+
+    From a million on, where adaptation all but diverged, as `1.45e+25`.
+    """
+    form = f"{sign}.{decimals}f" if abs(value) < 1e6 else f"{sign}.2e"
+    return f"{value:{form}}".replace("-", "−")
 
 
 def draw_comparison(scores: Sequence[Interval], difference: Interval, unit: str, difference_unit: str) -> Figure:

@@ -72,7 +72,7 @@ class OverSeeds:
 
     def text(self, sign: str = "") -> str:
         """Mean and half-width; `sign` "+" shows the sign of a positive mean too."""
-        after = "(one seed)" if self.half_width is None else f"± {self.half_width:.{self.decimals}f}"
+        after = "(one seed)" if self.half_width is None else f"± {decimal_text(self.half_width, '', self.decimals)}"
         return f"{decimal_text(self.mean, sign, self.decimals)} {after}"
 
 

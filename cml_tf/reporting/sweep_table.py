@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cml_tf.reporting.intervals import decimal_text
 from cml_tf.reporting.page import Table
 from cml_tf.reporting.sweep_scores import MAML, Paired, ScoredMethod, Setting, baseline, over_seeds, paired
 
@@ -76,7 +77,7 @@ def _paired(difference: Paired | None, seeds: int) -> tuple[str, str]:
     fewer = f" ({difference.seeds} seeds)" if 1 < difference.seeds < seeds else ""
     return (
         f"{difference.over_seeds.text('+')}{fewer}",
-        f"± {difference.over_episodes:.{difference.over_seeds.decimals}f}",
+        f"± {decimal_text(difference.over_episodes, '', difference.over_seeds.decimals)}",
     )
 
 

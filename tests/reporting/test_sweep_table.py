@@ -131,3 +131,9 @@ def test_an_evaluation_that_diverged_is_in_no_mean_and_is_named():
     rows = [row[:3] for row in methods_table(settings(runs)[SETTING]).rows]
     assert rows == [("MAML", "2", "40.00 ± 0.00"), ("MAML [10_steps]", "1", "20.00 (one seed)")]
     assert diverged(runs) == [(f"{SETTING}_maml-seed1", "10_steps", "mse is not finite in 3 of 600 episodes")]
+
+
+def test_errors_beyond_all_measure_stay_readable():
+    runs = [result("maml", seed, (value, value), metric="mse") for seed, value in enumerate((1.0, 3e25))]
+    (row,) = methods_table(settings(runs)[SETTING]).rows
+    assert row[2].startswith("1.50e+25 ± ") and row[2].endswith("e+26")
