@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -110,20 +111,21 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
     """Runs what is left, writes every result as it comes; returns what failed, with the reason."""
     console, failed = Console(), []
     console.print(f"{len(results)} results are there, {len(names)} runs to do.")
-    ended = run_side_by_side({name: _command(name) for name in names}, _PROCESSES.value)
-    for number, (name, process) in enumerate(ended, 1):
-        if process.returncode:
-            last = process.stderr.strip().splitlines()[-1:] or ["no message"]
-            reason = f"exit code {process.returncode}: {last[0]}"
-            failed.append(f"{name}: {reason}")
-            console.print(f"{number}/{len(names)} {name} failed: {reason}", style="red", markup=False)
-            continue
-        result = json.loads(process.stdout.strip().splitlines()[-1])
-        # A run that was only scored again was not trained: what its training took is known from before.
-        earlier = results.get(name, {}).get("train_seconds", 0.0)
-        results[name] = {**result, "train_seconds": max(result["train_seconds"], earlier)}
-        write_results(Path(_RESULTS.value), results)
-        console.print(f"{number}/{len(names)} {name}: {result['metric']} {result['mean']:.4f} ± {result['ci95']:.4f}")
+    with closing(run_side_by_side({name: _command(name) for name in names}, _PROCESSES.value)) as ended:
+        for number, (name, process) in enumerate(ended, 1):
+            if process.returncode:
+                last = process.stderr.strip().splitlines()[-1:] or ["no message"]
+                reason = f"exit code {process.returncode}: {last[0]}"
+                failed.append(f"{name}: {reason}")
+                console.print(f"{number}/{len(names)} {name} failed: {reason}", style="red", markup=False)
+                continue
+            result = json.loads(process.stdout.strip().splitlines()[-1])
+            # A run that was only scored again was not trained: what its training took is known from before.
+            earlier = results.get(name, {}).get("train_seconds", 0.0)
+            results[name] = {**result, "train_seconds": max(result["train_seconds"], earlier)}
+            write_results(Path(_RESULTS.value), results)
+            score = f"{result['metric']} {result['mean']:.4f} ± {result['ci95']:.4f}"
+            console.print(f"{number}/{len(names)} {name}: {score}")
     return failed
 
 

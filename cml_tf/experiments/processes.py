@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from types import FrameType
 from typing import NoReturn
@@ -13,11 +13,11 @@ from typing import NoReturn
 
 def run_side_by_side(
     commands: Mapping[str, Sequence[str]], at_a_time: int
-) -> Iterator[tuple[str, subprocess.CompletedProcess[str]]]:
+) -> Generator[tuple[str, subprocess.CompletedProcess[str]]]:
     """Runs commands, `at_a_time` of them at once, and yields each with its name as it ends.
 
-    When the loop over them is left early, by Ctrl-C or SIGTERM too, no further one is started, those that run are told
-    to stop once, as a supervisor does, and have ended when this has.
+    When this is closed early (`contextlib.closing`), by Ctrl-C or SIGTERM too, no further one is started, those that
+    run are told to stop once, as a supervisor does, and have ended when this has.
 
     Raises:
       KeyboardInterrupt: after Ctrl-C or SIGTERM.

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
@@ -34,6 +35,14 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 """
+
+
+def test_those_that_run_are_ended_when_the_loop_is_left(tmp_path):
+    os.mkfifo(tmp_path / "begun")
+    waits = [sys.executable, "-c", WAITS, str(tmp_path / "begun"), str(tmp_path / "ended")]
+    with closing(run_side_by_side({"waits": waits, "quick": [sys.executable, "-c", ""]}, 2)) as ended:
+        assert next(ended)[0] == "quick" and (tmp_path / "begun").read_text() == "running"
+    assert (tmp_path / "ended").read_text() == "stopped"
 
 
 def test_each_is_told_of_with_what_it_printed():
