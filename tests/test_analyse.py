@@ -48,7 +48,7 @@ def folder(tmp_path_factory):
         "maml": [WAVES.replace("cml", "maml")],
         "cl": [f"{WAVES},cl"],
         "reptile": [f"{WAVES},reptile"],
-        "maml_plus_plus": [f"{WAVES},maml_plus_plus"],
+        "maml_plus_plus": [f"{WAVES},maml_plus_plus", "--config.train.first_order_steps=1"],
         "other_data": [WAVES, "--config.dataset.shots=4"],
         "glyphs": [
             "--config=configs/glyphs_5way_1shot_cml.py:smoke",

@@ -26,8 +26,10 @@ while True:
 """
 # Two that wait, and a third that there is no place for.
 PARENT = """
-import sys
+import signal, sys
 from cml_tf.experiments.processes import run_side_by_side
+# Shells start what runs in the background deaf to Ctrl-C, and so these tests perhaps.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 programs = {name: [sys.executable, "-c", sys.argv[1], f"{name}.begun", f"{name}.ended"] for name in "abc"}
 try:
     for _ in run_side_by_side(programs, 2):
