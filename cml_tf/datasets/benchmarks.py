@@ -58,8 +58,6 @@ class Archive:
         """
         path = folder / self.name
         if not path.exists():
-            if not any(members(folder)):
-                raise DatasetError(f"{folder} must hold {self.name} or its content, it is empty; check dataset.root.")
             return partial(self.pictures, folder)
         self.check(path)
         return partial(self.pictures, path)
@@ -158,10 +156,9 @@ def load_pools(name: str, root: str = "", image_size: Sequence[int] | None = Non
     """The images of `load_benchmark` by split."""
     source = BENCHMARKS[name].source
     folder = Path(root).expanduser() if root else None
-    key = source_key(source)
-    if folder is not None and _is_unpacked(source, folder):
-        key = _listing(folder)
-    stored = stored_images(name, key, image_size)
+    # What was prepared from the archive is there without it: an empty folder, or none any more, does not matter then.
+    unpacked = _unpacked(source, folder)
+    stored = stored_images(name, unpacked or source_key(source), image_size)
     pools = stored.read()
     if pools is not None:
         return pools
@@ -177,6 +174,8 @@ def load_pools(name: str, root: str = "", image_size: Sequence[int] | None = Non
             f"cml_tf.datasets.prepare {name} --root=FOLDER{_size_flag(name, stored.image_size)} once). What was "
             "prepared from unpacked files is found with their folder as dataset.root."
         )
+    if not unpacked and not (folder / source.name).exists():
+        raise DatasetError(f"{folder} must hold {source.name} or its content, it is empty; check dataset.root.")
     return stored.build(source.verified(folder))
 
 
@@ -213,19 +212,12 @@ def source_key(source: Archive | PublishedSet) -> dict[str, Any]:
     return {"archive": source.name, source.checksum[0]: source.checksum[1]}
 
 
-def _is_unpacked(source: Archive | PublishedSet, folder: Path) -> bool:
-    """Whether the folder holds something else than the archive. What was prepared from that needs it no longer."""
-    return isinstance(source, Archive) and not (folder / source.name).exists() and any(_visible(folder))
-
-
-def _visible(folder: Path) -> Iterator[str]:
-    return (member.place for member in members(folder)) if folder.is_dir() else iter(())
-
-
-def _listing(folder: Path) -> dict[str, Any]:
-    """Identifies the content of a folder by names, sizes and times, without reading it."""
+def _unpacked(source: Archive | PublishedSet, folder: Path | None) -> dict[str, Any]:
+    """Identifies what a folder holds instead of the archive by names, sizes and times; empty if there is nothing."""
+    if folder is None or not folder.is_dir() or isinstance(source, PublishedSet) or (folder / source.name).exists():
+        return {}
     stamps = []
-    for place in _visible(folder):
-        status = (folder / place).stat()
-        stamps.append([place, status.st_size, status.st_mtime_ns])
-    return {"files": digest(stamps)}
+    for member in members(folder):
+        status = (folder / member.place).stat()
+        stamps.append([member.place, status.st_size, status.st_mtime_ns])
+    return {"files": digest(stamps)} if stamps else {}

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import io
+from typing import IO
 
-import PIL
 from PIL import Image
 
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises at damaged files."""
 
-def image_fault(content: bytes) -> str | None:
+
+def image_fault(file: IO[bytes]) -> str | None:
     """What is wrong with an image file that TensorFlow's decoder would silently show otherwise; None if nothing is.
 
-    Files that cannot be decoded at all are no fault here: the decoder says so itself, and better.
+    Of most files only the beginning is read. Those that cannot be decoded at all are no fault here: the decoder says
+    so itself, and better.
     """
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with Image.open(file) as image:
             if image.format == "BMP" and image.mode == "P":
                 return "it is a BMP with a palette, whose colours would be lost: save it as PNG"
             if image.format == "PNG" and _is_transparent(image):
@@ -22,7 +25,7 @@ def image_fault(content: bytes) -> str | None:
                     "it has transparent pixels, in whose place hidden colours would show (often black): save it on a "
                     "background, without transparency"
                 )
-    except (OSError, ValueError, SyntaxError, PIL.UnidentifiedImageError, Image.DecompressionBombError):
+    except UNREADABLE:
         return None
     return None
 

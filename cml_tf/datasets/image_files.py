@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import tensorflow as tf
@@ -20,8 +22,10 @@ def decode_files(
 ) -> np.ndarray:
     """Reads and decodes image files; see `decode_contents` for `names`, the result and the error."""
     for path, name in zip(paths, names or paths, strict=True):
-        # What cannot be read is left to the decoder's own reading, which says so.
-        _check(Path(path).read_bytes() if Path(path).is_file() else b"", name)
+        # What is not there is left to the decoder's own reading, which says so.
+        if Path(path).is_file():
+            with Path(path).open("rb") as file:
+                _check(file, name)
     return _decode_all(paths, tf.io.read_file, names or paths, image_size, channels)
 
 
@@ -43,12 +47,12 @@ def decode_contents(
       DatasetError: naming the first file that is not an image, or would not look as people see it (`image_fault`).
     """
     for content, name in zip(contents, names, strict=True):
-        _check(content, name)
+        _check(io.BytesIO(content), name)
     return _decode_all(contents, tf.identity, names, image_size, channels)
 
 
-def _check(content: bytes, name: str) -> None:
-    if fault := image_fault(content):
+def _check(file: IO[bytes], name: str) -> None:
+    if fault := image_fault(file):
         raise DatasetError(f"{name} cannot be used: {fault}.")
 
 

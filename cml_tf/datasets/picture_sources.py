@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import PIL
 from PIL import Image
 
 from cml_tf.datasets.archives import Member, members
 from cml_tf.datasets.class_splits import class_splits
 from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.image_faults import UNREADABLE
 from cml_tf.datasets.image_store import Picture
 from cml_tf.datasets.restricted_pickle import load_pickle_content
 
@@ -130,7 +130,7 @@ def _as_png(read: Callable[[], bytes], name: str) -> bytes:
 def _opened(content: bytes, name: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content)).convert("RGB")
-    except (OSError, ValueError, SyntaxError, PIL.UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{name} cannot be read as an image ({error}); get it again.") from error
 
 

@@ -17,7 +17,8 @@ def run_side_by_side(
     """Runs commands, `at_a_time` of them at once, and yields each with its name as it ends.
 
     When this is closed early (`contextlib.closing`), by Ctrl-C or SIGTERM too, no further one is started, those that
-    run are told to stop once, as a supervisor does, and have ended when this has.
+    run are told to stop once, as a supervisor does, and have ended when this has. For the main thread: others get no
+    signals.
 
     Raises:
       KeyboardInterrupt: after Ctrl-C or SIGTERM.

@@ -19,7 +19,7 @@ from cml_tf.files import write_text
 
 DIVERGED = "diverged"
 _SCORED = {"metric": str, "mean": (int, float), "scores": list, "manifest_hash": str}
-_RUN = {"run": str, "source": str, "seed": int, "config": dict, "evaluations": dict, **_SCORED}
+_RUN = {"run": str, "source": str, "seed": int, "steps": int, "config": dict, "evaluations": dict, **_SCORED}
 
 
 def read_results(path: Path) -> dict[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +125,7 @@ def _image(path: Path) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise ClientError(f"{path} cannot be read: {error.strerror}.") from error
-    if fault := image_fault(content):
+    if fault := image_fault(io.BytesIO(content)):
         raise ClientError(f"{path} cannot be used: {fault}.")
     return content
 

@@ -52,7 +52,7 @@ def test_faulty_files_are_named(tmp_path, name):
 
 @pytest.mark.parametrize("name", SOUND)
 def test_others_decode_to_what_is_seen(name):
-    assert image_fault(SOUND[name]) is None
+    assert image_fault(io.BytesIO(SOUND[name])) is None
     shown = np.asarray(Image.open(io.BytesIO(SOUND[name])).convert("RGB"))
     decoded = decode_contents([SOUND[name]], names=["it"], image_size=(10, 12), channels=3)[0]
     # Decoders of JPEG differ by a few levels.
@@ -61,7 +61,7 @@ def test_others_decode_to_what_is_seen(name):
 
 @pytest.mark.parametrize("content", [b"", b"BM", encoded(pixels(0))[:40]])
 def test_what_is_no_image_is_left_to_the_decoder(content):
-    assert image_fault(content) is None
+    assert image_fault(io.BytesIO(content)) is None
 
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF"])

@@ -72,8 +72,8 @@ def signs(tmp_path, monkeypatch, empty_cache):
 @pytest.mark.slow
 def test_the_program(signs):
     """Its mistakes that need no files are in tests/test_programs.py."""
-    calls = [["gtsrb"], ["cub"], ["cub", "--root=/nowhere"]]
-    there, missing, nowhere = run_programs([[PROGRAM, *arguments] for arguments in calls])
+    calls = [["gtsrb"], ["cub"], ["cub", "--root=/nowhere"], ["gtsrb", "--image_size=16"]]
+    there, missing, nowhere, small = run_programs([[PROGRAM, *arguments] for arguments in calls])
     assert (there.code, there.messages) == (0, [])
     assert "GTSRB (traffic signs), 32x32" in there.out and " 43 " in there.out and " 129 " in there.out
     assert "classes: Triantafillou" in there.out and there.out.endswith(f"arrays: {folder_of(signs)}\n")
@@ -82,6 +82,7 @@ def test_the_program(signs):
     for finished, message in (
         (missing, "cub needs CUB_200_2011.tgz"),
         (nowhere, "the cub root must be a folder, /nowhere is none"),
+        (small, "was not prepared at 16x16"),
         (damaged, f"delete {folder_of(signs)} and run this again"),
     ):
         assert finished.code == 2 and len(finished.messages) == 1

@@ -62,10 +62,14 @@ def test_a_signal_ends_all_and_starts_no_further_one(tmp_path, number):
     for name in "ab":
         os.mkfifo(tmp_path / f"{name}.begun")
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, WAITS], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
+        [sys.executable, "-c", PARENT, WAITS],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
     )
     for name in "ab":
         assert (tmp_path / f"{name}.begun").read_text() == "running"
-    parent.send_signal(number)
+    # As a terminal does: to all of its processes. Those that run here take a signal of their parent only.
+    os.killpg(parent.pid, number)
     assert parent.wait(60) == 130
     assert [(tmp_path / f"{name}.ended").exists() for name in "abc"] == [True, True, False]

@@ -87,7 +87,8 @@ def scored(**more):
 
 
 def line(run, **more):
-    own = {"run": run.name, "source": run.source, "seed": run.seed, "config": run.config.to_dict(), "evaluations": {}}
+    own = {"run": run.name, "source": run.source, "seed": run.seed, "steps": 4, "evaluations": {}}
+    own["config"] = run.config.to_dict()
     return json.loads(json.dumps(scored(**{**own, **more})))
 
 
@@ -128,7 +129,7 @@ def test_two_sweeps_do_not_write_one_file(tmp_path):
 DAMAGED = {
     "Expecting": lambda good: '{"run"',
     "it is no object": lambda good: "[1]",
-    "it has no sound source, seed, config": lambda good: '{"run": "a"}',
+    "it has no sound source, seed, steps, config": lambda good: '{"run": "a"}',
     "it has no sound mean": lambda good: json.dumps({**good, "run": "b", "mean": "0.5"}),
     "evaluation 'a' has no sound metric": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": {}}}),
     "evaluation 'a' is no object": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": 3}}),
@@ -142,6 +143,17 @@ def test_a_damaged_line_is_named(tmp_path, message):
     (tmp_path / "r.jsonl").write_text(json.dumps(good) + "\n" + DAMAGED[message](good))
     with pytest.raises(SweepError, match=f"line 2.*{message}"):
         read_results(tmp_path / "r.jsonl")
+
+
+@pytest.mark.slow
+def test_an_evaluation_that_diverges_is_a_result_of_a_run_that_does_not(tmp_path):
+    sweep = spec(tmp_path / "s.json", overrides={"adaptation.rate": 2.0}, evaluations={"far": {"steps": 40}})
+    flags = [f"--spec={sweep}", f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'r.jsonl'}"]
+    result = run_program("cml_tf.sweep", *flags, "--run=sinusoid_5shot_cml-smoke-seed0").last_json
+    assert len(result["scores"]) == 4 and set(result["evaluations"]["far"]) == {"asked", "diverged"}
+    assert "mse is not finite in" in result["evaluations"]["far"]["diverged"]
+    write_results(tmp_path / "r.jsonl", {result["run"]: result})
+    assert is_done(read_results(tmp_path / "r.jsonl")[result["run"]], read_sweep(sweep)[0])
 
 
 @pytest.mark.slow

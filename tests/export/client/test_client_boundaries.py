@@ -60,6 +60,15 @@ def test_values_that_the_client_never_writes_are_refused(tmp_path, change):
         Adapted.load(tmp_path / "task.npz")
 
 
+def test_images_that_would_look_otherwise_are_refused_wherever_they_lie(tmp_path):
+    path = tmp_path / "classes" / "cat" / "0.png"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encoded(np.zeros((4, 4, 4), np.uint8)))
+    for read, place in ((read_support, "classes"), (read_queries, "classes/cat"), (read_queries, "classes/cat/0.png")):
+        with pytest.raises(ClientError, match=f"{path} cannot be used: it has transparent pixels"):
+            read(tmp_path / place)
+
+
 @pytest.mark.parametrize(
     "arrays, message",
     [
