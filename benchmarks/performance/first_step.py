@@ -12,30 +12,17 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from ml_collections import ConfigDict
 
-from benchmarks.performance.building import build_episode
 from benchmarks.performance.by_itself import cost
+from benchmarks.performance.configured import build_configured, image_like
 from benchmarks.performance.contestant import ROOT, ContestantError
 from benchmarks.performance.results import Figure
 from benchmarks.performance.work import Work
-from cml_tf.datasets import graph_npz, planetoid
-from cml_tf.datasets.benchmarks import BENCHMARKS
 from cml_tf.experiments.combinations import EXAMPLES
-from cml_tf.experiments.configured_trainer import build_trainer
-from cml_tf.problems import Classification, Problem, Regression
 
 _LIMIT = 30.0
-# Size, undirected edges and share of features that are not 0, the latter two roughly: the first step hardly depends on
-# them.
-_GRAPHS = {
-    "cora": (planetoid.SIZES["cora"], 5_300, 0.013),
-    "citeseer": (planetoid.SIZES["citeseer"], 4_600, 0.009),
-    "amazon_computer": (graph_npz.SIZES[graph_npz.AMAZON_COMPUTER], 246_000, 0.35),
-    "cora_full": (graph_npz.SIZES[graph_npz.CORA_FULL], 63_000, 0.007),
-}
 
 
 def first_steps(row: str) -> list[Figure]:
@@ -92,44 +79,11 @@ def groups(configurations: Iterable[tuple[str, ConfigDict]]) -> list[list[str]]:
 
 
 def measure(config: ConfigDict) -> float:
-    """Seconds of the first step of a configuration; random episodes of its shapes stand for its dataset."""
-    kind = EXAMPLES[config.dataset.name]
-    waves = kind == "numbers"
-    ways = 1 if waves else config.dataset.ways
-    problem: Problem = Regression(1) if waves else Classification(ways)
-    work = Work(
-        **(graph_like(config.dataset.name) if kind == "nodes" else image_like(config.dataset.name)),
-        learner=config.learner.name,
-        tasks=config.train.meta_batch,
-        ways=ways,
-        shots=config.dataset.shots,
-        queries=config.dataset.queries,
-    )
-    shape = {"numbers": (1,), "images": (work.size, work.size, work.channels), "nodes": ()}[kind]
-    trainer = build_trainer(config, problem, shape, work.features)
-    episode = build_episode(work)
+    """Seconds of the first step of a configuration."""
+    trainer, episode = build_configured(config)
     start = time.perf_counter()
     trainer.meta_step(episode).finite.numpy()
     return time.perf_counter() - start
-
-
-def image_like(name: str) -> dict[str, Any]:
-    """What a `Work` says of the images of a dataset; nothing for sets of another kind, and for 28x28x1."""
-    if name not in BENCHMARKS:
-        return {}
-    return {"size": BENCHMARKS[name].image_size[0], "channels": 3}
-
-
-def graph_like(name: str) -> dict[str, Any]:
-    """What a `Work` says of a random graph of a dataset's size.
-
-    Raises:
-      ValueError: for a dataset whose size is not known.
-    """
-    if name not in _GRAPHS:
-        raise ValueError(f"the graph must be one of {', '.join(_GRAPHS)}, received {name!r}.")
-    size, edges, density = _GRAPHS[name]
-    return {"nodes": size.nodes, "features": size.features, "edges": edges, "density": density}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ reads a co-learner is left out for runs that have none.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cml_tf.experiments.config_files import load_config
 from cml_tf.experiments.configuration import ConfigurationError, check_config
 from cml_tf.models.readouts import READOUTS
 
@@ -148,8 +148,7 @@ def _run(
     overrides: dict[str, Any],
     evaluations: Mapping[str, FurtherEvaluation],
 ) -> SweepRun:
-    path, _, variant = source.partition(":")
-    config = _load(Path(path), variant)
+    config = load_config(source)
     try:
         values = {**overrides, **dict.fromkeys(seed_keys, seed)}
         config.update_from_flattened_dict({k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
@@ -159,15 +158,3 @@ def _run(
     alone = config.objective.co_learner == "none"
     fitting = {name: one for name, one in evaluations.items() if not (alone and one.readout != "learner")}
     return SweepRun(source, seed, config, fitting)
-
-
-def _load(path: Path, variant: str) -> ConfigDict:
-    specification = importlib.util.spec_from_file_location(f"sweep_{path.stem}", path)
-    if not path.is_file() or specification is None or specification.loader is None:
-        raise SweepError(f"the configuration file {path} does not exist; paths are from the working directory.")
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    config = module.get_config(variant)
-    if not isinstance(config, ConfigDict):
-        raise SweepError(f"{path} must define get_config(variant) -> ConfigDict.")
-    return config

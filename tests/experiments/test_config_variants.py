@@ -12,13 +12,14 @@ import tensorflow as tf
 
 from cml_tf.episodes import Episode, Examples
 from cml_tf.experiments import presets
+from cml_tf.experiments.config_files import load_config
 from cml_tf.experiments.configuration import ConfigurationError
 from cml_tf.graphs import graph_context
 from cml_tf.learners import Normalisation
 from cml_tf.objectives import CoLearner
 from tests.helpers.random_graphs import random_graph
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
-from tests.helpers.small_configs import IMAGE_SHAPE, NODE_FEATURES, load_config, trainer_of
+from tests.helpers.small_configs import IMAGE_SHAPE, NODE_FEATURES, trainer_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 RULES = ("sgd", "meta_sgd", "anil", "boil")
@@ -32,7 +33,7 @@ SMOKE = [
 
 
 def load(name, variant=""):
-    return load_config(FOLDER / name, variant)
+    return load_config(f"{FOLDER / name}:{variant}")
 
 
 def episode_of(config):

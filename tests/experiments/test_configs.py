@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from cml_tf.experiments import presets
+from cml_tf.experiments.config_files import load_config
 from cml_tf.experiments.configuration import ConfigurationError, check_config, config_from_json, config_to_json
 from cml_tf.experiments.experiment import build_experiment
 from cml_tf.files import write_json
 from cml_tf.learners.learner import count_parameters
 from cml_tf.problems import Classification
-from tests.helpers.small_configs import IMAGE_SHAPE, IMAGE_SHAPES, NODE_FEATURES, load_config, trainer_of
+from tests.helpers.small_configs import IMAGE_SHAPE, IMAGE_SHAPES, NODE_FEATURES, trainer_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 FILES = sorted(path.name for path in FOLDER.glob("*.py") if path.name != "__init__.py")
@@ -26,7 +27,7 @@ NAME = re.compile(r"(?P<data>[a-z_0-9]+?)(?:_(?P<ways>\d+)way)?_(?P<shots>\d+)sh
 
 
 def load(name, variant=""):
-    return load_config(FOLDER / name, variant)
+    return load_config(f"{FOLDER / name}:{variant}")
 
 
 def test_the_promised_files_are_there():

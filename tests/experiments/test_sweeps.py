@@ -65,7 +65,7 @@ BAD_SPECS = {
 
 @pytest.mark.parametrize("message", BAD_SPECS)
 def test_specs_that_cannot_be_run_are_refused(tmp_path, message):
-    with pytest.raises(SweepError, match=message):
+    with pytest.raises((SweepError, ConfigurationError), match=message):
         read_sweep(spec(tmp_path / "s.json", **BAD_SPECS[message]))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import util
-from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -20,14 +18,6 @@ IMAGE_SHAPE = (28, 28, 1)
 IMAGE_SHAPES = {name: (*benchmark.image_size, 3) for name, benchmark in BENCHMARKS.items()}
 # Features of a node, of datasets that may not be here.
 NODE_FEATURES = {"cora": 1433, "citeseer": 3703, "amazon_computer": 767, "cora_full": 8710}
-
-
-def load_config(path: Path, variant: str = "") -> ConfigDict:
-    """What a configuration file gives to a program that is called with it."""
-    specification = util.spec_from_file_location(f"configuration_{path.stem}", path)
-    module = util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module.get_config(variant)
 
 
 def trainer_of(config: ConfigDict) -> Trainer:

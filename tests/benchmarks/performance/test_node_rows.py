@@ -11,9 +11,10 @@ import pytest
 import scipy.sparse
 
 from benchmarks.performance.building import build_episode, build_method
+from benchmarks.performance.configured import graph_like
 from benchmarks.performance.contestant import PEER_PYTHON, ROOT, ContestantError, ours, peer, running
 from benchmarks.performance.equality import check_equal
-from benchmarks.performance.first_step import first_step, graph_like, groups, measure
+from benchmarks.performance.first_step import first_step, groups, measure
 from benchmarks.performance.node_building import graph_arrays, node_context, random_graph
 from benchmarks.performance.nodes import beside_the_peer, by_itself, propagated_once
 from benchmarks.performance.work import CORA, LARGE_GRAPH
