@@ -3,7 +3,7 @@
 Every run trains and is scored on the test split in a process of its own. The results' file gets a line a run as it
 finishes; the same command goes on where it stopped, and does nothing when all is done. When the file of the sweep got
 further evaluations since, or others under the same names, finished runs are scored again, and trained again only if
-their directory is gone.
+their directory is gone. A line's `train_seconds` are those of one start of the run, without what that one resumed.
 """
 
 from __future__ import annotations
