@@ -1,8 +1,9 @@
 """The paper's analyses of trained runs: `python -m cml_tf.analyse --workdirs=DIR,DIR --output=DIR`.
 
 Accuracy curves, the cosine similarity of the learner's and the co-learner's gradients, gradient norms, linear CKA and
-t-SNE of query features (Figures 3 and 4), on the first test episodes, which are the same for all runs. `output` gets a
-CSV table and a picture (PNG and SVG) each, and index.json, which says what there is. See docs/ANALYSES.md.
+t-SNE of query features (Figures 3 and 4), on the first test episodes, which are the same for all methods. Runs that
+`--names` calls alike are seeds of one method: figures have their mean with its interval over seeds. `output` gets a CSV
+table and a picture (PNG and SVG) each, and index.json, which says what there is. See docs/ANALYSES.md.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from absl import flags
 from rich.console import Console
 
 from cml_tf.analyses.figures import ANALYSES, Analysis, Made
-from cml_tf.analyses.runs import Run, common_manifest, open_runs
+from cml_tf.analyses.runs import Run, manifests, open_runs
 from cml_tf.command_line import fail, run
 from cml_tf.experiments.runs import RunError
 from cml_tf.files import write_json, write_text
@@ -28,7 +29,9 @@ from cml_tf.reporting.style import write_png, write_svg
 _NAMES = [analysis.name for analysis in ANALYSES]
 _WORKDIRS = flags.DEFINE_list("workdirs", None, "Directories of the runs, separated by commas.", required=True)
 _OUTPUT = flags.DEFINE_string("output", None, "Directory that gets tables, pictures and index.json.", required=True)
-_LABELS = flags.DEFINE_list("names", [], "What the figures call the runs; their directories' names by default.")
+_LABELS = flags.DEFINE_list(
+    "names", [], "What the figures call the runs, by default their directories' names; seeds of one method share one."
+)
 _EPISODES = flags.DEFINE_integer("episodes", None, "Test episodes; the first run's eval.episodes by default.", 2)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
 _ANALYSES = flags.DEFINE_list(
@@ -46,20 +49,19 @@ def main(arguments: list[str]) -> None:
         fail(f"--output must be a directory, received the file {output}.")
     runs = open_runs([Path(path) for path in _WORKDIRS.value], _LABELS.value, _CHECKPOINT.value)
     episodes = _EPISODES.value or runs[0].experiment.config.eval.episodes
-    manifest = common_manifest(runs, episodes)
+    hashes = manifests(runs, episodes)
     wanted = [analysis for analysis in ANALYSES if not _ANALYSES.value or analysis.name in _ANALYSES.value]
     _check_wanted(runs, wanted)
     console = Console()
     for one in runs:
         asked = one.experiment.config.train.steps
-        console.print(f"{one.name}: as after {one.experiment.trainer.step} of {asked} outer steps", markup=False)
+        reached = f"as after {one.experiment.trainer.step} of {asked} outer steps"
+        console.print(f"{one.name}, seed {one.seed}: {reached}", markup=False)
     stages = Stages(console, len(wanted))
     index: dict[str, Any] = {
-        "runs": [_described(one) for one in runs],
+        "runs": [_described(one, manifest) for one, manifest in zip(runs, hashes, strict=True)],
         "episodes": episodes,
-        "manifest_hash": manifest,
         "checkpoint": _CHECKPOINT.value,
-        "seed": runs[0].source.seed,
         "analyses": [],
     }
     for analysis in wanted:
@@ -70,9 +72,16 @@ def main(arguments: list[str]) -> None:
     console.print(f"{output / 'index.json'}", soft_wrap=True, markup=False)
 
 
-def _described(one: Run) -> dict[str, Any]:
-    step, asked = one.experiment.trainer.step, one.experiment.config.train.steps
-    return {"name": one.name, "workdir": str(one.workdir), "step": step, "train_steps": asked}
+def _described(one: Run, manifest: str) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "seed": one.seed,
+        "workdir": str(one.workdir),
+        "step": one.experiment.trainer.step,
+        "train_steps": one.experiment.config.train.steps,
+        "eval_seed": one.source.seed,
+        "manifest_hash": manifest,
+    }
 
 
 def _check_wanted(runs: Sequence[Run], wanted: Sequence[Analysis]) -> None:

@@ -49,6 +49,8 @@ def folder(tmp_path_factory):
         "cl": [f"{WAVES},cl"],
         "reptile": [f"{WAVES},reptile"],
         "maml_plus_plus": [f"{WAVES},maml_plus_plus", "--config.train.first_order_steps=1"],
+        "cml_seed_1": [WAVES, "--config.seed=1", "--config.eval.seed=1"],
+        "maml_seed_1": [WAVES.replace("cml", "maml"), "--config.seed=1", "--config.eval.seed=1"],
         "other_data": [WAVES, "--config.dataset.shots=4"],
         "glyphs": [
             "--config=configs/glyphs_5way_1shot_cml.py:smoke",
@@ -66,10 +68,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def outputs(folder):
     waves = ",".join(f"{folder}/{name}" for name in ("maml", "cml", "cl", "reptile", "maml_plus_plus"))
+    seeds = ",".join(f"{folder}/{name}" for name in ("maml", "maml_seed_1", "cml", "cml_seed_1"))
     calls = {
         "waves": [f"--workdirs={waves}", "--episodes=5"],
         "again": [f"--workdirs={waves}", "--episodes=5", "--analyses=gradient_cosine,linear_cka"],
         "glyphs": [f"--workdirs={folder}/glyphs", "--names=ours", "--checkpoint=latest"],
+        "seeds": [f"--workdirs={seeds}", "--names=MAML,MAML,CML,CML", "--episodes=5"],
     }
     before = snapshot(folder)
     finished = run_programs([[ANALYSE, *flags, f"--output={folder}/out/{name}"] for name, flags in calls.items()])
@@ -84,10 +88,12 @@ def test_the_index_names_every_analysis_with_its_files(outputs, folder):
     index = outputs["glyphs"].index
     assert [entry["name"] for entry in index["analyses"]] == [analysis.name for analysis in ANALYSES]
     assert [entry["figure"] for entry in index["analyses"]] == ["3a", "3b", "3c", "3d", "4"]
-    assert (index["episodes"], index["seed"], index["checkpoint"]) == (4, 0, "latest")
-    assert index["runs"] == [{"name": "ours", "workdir": str(folder / "glyphs"), "step": 2, "train_steps": 2}]
-    assert "ours: as after 2 of 2 outer steps" in outputs["glyphs"].finished.out
-    assert len(index["manifest_hash"]) == 64
+    assert (index["episodes"], index["checkpoint"]) == (4, "latest")
+    (described,) = index["runs"]
+    assert len(described.pop("manifest_hash")) == 64
+    place = {"workdir": str(folder / "glyphs"), "step": 2, "train_steps": 2}
+    assert described == {"name": "ours", "seed": 0, "eval_seed": 0, **place}
+    assert "ours, seed 0: as after 2 of 2 outer steps" in outputs["glyphs"].finished.out
     for entry in index["analyses"]:
         assert entry["title"] and entry["caption"] and entry["left_out"] == {}
         assert entry["files"] == {kind: f"{entry['name']}.{kind}" for kind in ("csv", "png", "svg")}
@@ -130,6 +136,36 @@ def test_tables_have_a_row_a_run_and_layer(outputs):
         assert float(both["mean"]) <= float(first["mean"]) + float(second["mean"])
 
 
+def test_seeds_of_one_name_are_read_together(outputs):
+    tables, alone = outputs["seeds"].tables, outputs["waves"].tables
+    rows = [row for row in tables["linear_cka"] if row["layer"] == "dense 1"]
+    assert [(row["run"], row["seed"]) for row in rows] == [
+        (name, seed) for name in ("MAML", "CML") for seed in ("0", "1", "all")
+    ]
+    for first, second, both in (rows[:3], rows[3:]):
+        means = [float(row["mean"]) for row in (first, second)]
+        assert means[0] != means[1]
+        assert float(both["mean"]) == pytest.approx(sum(means) / 2, rel=1e-6)
+        # Half the range times Student's quantile for one degree of freedom.
+        assert float(both["ci95"]) == pytest.approx(12.7062 * abs(means[0] - means[1]) / 2, rel=1e-4)
+        assert both["episodes"] == "10"
+    (same,) = [row for row in alone["linear_cka"] if (row["run"], row["layer"]) == ("maml", "dense 1")]
+    assert {**same, "run": "MAML"} == rows[0]
+    described = outputs["seeds"].index["runs"]
+    assert [(run["name"], run["seed"], run["eval_seed"]) for run in described] == [
+        ("MAML", 0, 0),
+        ("MAML", 1, 1),
+        ("CML", 0, 0),
+        ("CML", 1, 1),
+    ]
+    hashes = [run["manifest_hash"] for run in described]
+    assert hashes[0] == hashes[2] != hashes[1] == hashes[3]
+    entries = {entry["name"]: entry for entry in outputs["seeds"].index["analyses"]}
+    assert set(entries["gradient_cosine"]["left_out"]) == {"MAML"}
+    assert "interval over seeds" in entries["linear_cka"]["caption"]
+    assert "Mean over seeds" in entries["accuracy_curves"]["caption"]
+
+
 def test_curves_are_those_of_the_metrics_file(outputs, folder):
     lines = [json.loads(line) for line in (folder / "glyphs/metrics.jsonl").read_text().splitlines()]
     rows = outputs["glyphs"].tables["accuracy_curves"]
@@ -160,8 +196,16 @@ ERRORS = {
     "a file for the output": (["--workdirs={}/cml", "--output={}/file"], "must be a directory"),
     "an unknown analysis": (["--workdirs={}/cml", "--output={}/new", "--analyses=tsne"], "'tsne'"),
     "no such run": (["--workdirs={}/cml,{}/nowhere", "--output={}/new"], "holds no run"),
-    "one run twice": (["--workdirs={}/cml,{}/cml", "--output={}/new"], "a name of its own"),
-    "too few names": (["--workdirs={}/cml,{}/maml", "--names=one", "--output={}/new"], "a name of its own"),
+    "one run twice": (["--workdirs={}/cml,{}/cml", "--output={}/new"], "received seed 0 twice for 'cml'"),
+    "too few names": (["--workdirs={}/cml,{}/maml", "--names=one", "--output={}/new"], "each run needs a name"),
+    "two methods of one name": (
+        ["--workdirs={}/cml,{}/maml", "--names=one,one", "--output={}/new"],
+        "received seed 0 twice for 'one'",
+    ),
+    "a seed that only one has": (
+        ["--workdirs={}/cml,{}/cml_seed_1,{}/maml", "--names=CML,CML,MAML", "--output={}/new"],
+        "the same seeds of each method",
+    ),
     "one episode": (["--workdirs={}/cml", "--output={}/new", "--episodes=1"], "episodes"),
     "other episodes": (["--workdirs={}/cml,{}/other_data", "--output={}/new"], "the same test episodes"),
     "no co-learner": (["--workdirs={}/maml", "--output={}/new", "--analyses=gradient_cosine"], NO_CO_LEARNER),

@@ -31,7 +31,7 @@ class Run:
     """A run with the variables of a checkpoint.
 
     Attributes:
-      name: what figures call it.
+      name: what figures call it; runs of one name are trainings of one method with different seeds.
       workdir: its directory.
       experiment: everything that it is made of.
       colour: of the run in all figures.
@@ -41,6 +41,11 @@ class Run:
     workdir: Path
     experiment: Experiment
     colour: str
+
+    @property
+    def seed(self) -> int:
+        """Of its initial weights and training episodes."""
+        return int(self.experiment.config.seed)
 
     @cached_property
     def source(self) -> EpisodeSource:
@@ -111,39 +116,52 @@ def open_runs(workdirs: Sequence[Path], names: Sequence[str] = (), checkpoint: s
 
     Args:
       workdirs: of the runs.
-      names: one for each; the directories' own names when empty.
+      names: one for each; the directories' own names when empty. Runs of one name are seeds of one method.
       checkpoint: `best` or `latest`.
 
     Raises:
-      RunError: without runs, for names that do not fit, or where there is no run.
+      RunError: without runs, for names that do not fit, where there is no run, or for one seed twice under one name.
       CheckpointError: if a checkpoint is missing or damaged.
     """
     names = tuple(names) or tuple(path.resolve().name for path in workdirs)
-    if not workdirs or len(names) != len(workdirs) or len(set(names)) != len(names):
+    if not workdirs or len(names) != len(workdirs):
         raise RunError(
-            f"each run needs a name of its own, received the names {list(names)} for {len(workdirs)} directories: give "
-            "--names."
+            f"each run needs a name, received the names {list(names)} for {len(workdirs)} directories: give --names."
         )
     colour_of = colours(names)
-    return [
+    runs = [
         Run(name, path, load_run(path, checkpoint), colour_of[name]) for name, path in zip(names, workdirs, strict=True)
     ]
+    seen: dict[tuple[str, int], Path] = {}
+    for run in runs:
+        if (other := seen.setdefault((run.name, run.seed), run.workdir)) is not run.workdir:
+            raise RunError(
+                f"runs of one name are seeds of one method, received seed {run.seed} twice for {run.name!r} ({other} "
+                f"and {run.workdir}): give each method a name of its own by --names."
+            )
+    return runs
 
 
-def common_manifest(runs: Sequence[Run], episodes: int) -> str:
-    """The manifest hash of the first test episodes (`cml_tf.evaluator`), which must be that of all runs.
+def manifests(runs: Sequence[Run], episodes: int) -> list[str]:
+    """The manifest hash of each run's first test episodes (`cml_tf.evaluator`).
+
+    All names must have the same: a run a name the same one, several seeds a name together the same ones.
 
     Raises:
-      RunError: if two runs have other test episodes, so that no figure can hold both.
+      RunError: if two names have other test episodes, so that no figure can hold both.
     """
-    first, *others = [(run.name, manifest_hash(run.source, episodes)) for run in runs]
+    hashes = [manifest_hash(run.source, episodes) for run in runs]
+    of_name: dict[str, set[str]] = {}
+    for run, own in zip(runs, hashes, strict=True):
+        of_name.setdefault(run.name, set()).add(own)
+    (first, expected), *others = of_name.items()
     for name, received in others:
-        if received != first[1]:
+        if received != expected:
             raise RunError(
-                f"runs are analysed on the same test episodes; {first[0]!r} and {name!r} have different ones. Give "
-                "runs with the same dataset, ways, shots, queries and eval.seed."
+                f"runs are analysed on the same test episodes; {first!r} and {name!r} have different ones. Give "
+                "runs with the same dataset, ways, shots, queries and eval.seed, and the same seeds of each method."
             )
-    return first[1]
+    return hashes
 
 
 class Summary(NamedTuple):

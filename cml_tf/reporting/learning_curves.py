@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -43,6 +44,27 @@ class Curve:
                 f"steps and values of run {self.run!r} must have one shape [points] with at least one point, received "
                 f"{list(steps)} and {list(values)}."
             )
+
+
+def mean_curves(curves: Sequence[Curve]) -> list[Curve]:
+    """One curve for each run's name and split: the mean of those there are, at the steps that all of them have.
+
+    Raises:
+      ValueError: if two curves to be averaged share no step.
+    """
+    alike: dict[tuple[str, str], list[Curve]] = {}
+    for curve in curves:
+        alike.setdefault((curve.run, curve.split), []).append(curve)
+    return [_mean_curve(own) for own in alike.values()]
+
+
+def _mean_curve(curves: Sequence[Curve]) -> Curve:
+    run, split = curves[0].run, curves[0].split
+    steps = functools.reduce(np.intersect1d, [curve.steps for curve in curves])
+    if not len(steps):
+        raise ValueError(f"the {split} curves of {run!r} have no step in common, so they have no mean.")
+    values = [curve.values[np.isin(curve.steps, steps)] for curve in curves]
+    return Curve(run, split, steps, np.mean(values, axis=0))
 
 
 def draw_learning_curves(curves: Sequence[Curve], metric: str, chance: float | None = None) -> Figure:

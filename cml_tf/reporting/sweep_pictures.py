@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from cml_tf.datasets.sinusoid import SinusoidSource
 from cml_tf.experiments.loading import model_of
 from cml_tf.experiments.runs import load_run
 from cml_tf.reporting.episode_picture import draw_episode
-from cml_tf.reporting.learning_curves import Curve, draw_learning_curves
+from cml_tf.reporting.learning_curves import Curve, draw_learning_curves, mean_curves
 from cml_tf.reporting.page import Picture
 from cml_tf.reporting.regression_picture import draw_regression
 from cml_tf.reporting.run_pictures import picture_of_episode, pictures_of_waves, read_curves
@@ -46,9 +45,9 @@ def draw_setting(setting: str, methods: Setting, workdir: Path, output: Path) ->
         return []
     chosen = sorted(there, key=lambda method: (method not in (MAML, CML), method.place))[:_CURVES]
     metric = next(iter(there[chosen[0]].values()))["metric"]
-    curves = [mean_curve(method, there[method], workdir, metric) for method in chosen]
+    curves = [curve for method in chosen for curve in validation_curves(method, there[method], workdir, metric)]
     file = f"{setting}_curves.png"
-    write_png(draw_learning_curves(curves, metric), output / file)
+    write_png(draw_learning_curves(mean_curves(curves), metric), output / file)
     names = ", ".join(method.name for method in chosen)
     rest = f"; {len(there) - len(chosen)} more methods are not drawn" if len(there) > len(chosen) else ""
     caption = f"On validation episodes, mean over seeds: {names}{rest}."
@@ -60,17 +59,14 @@ def _there(runs: Runs, workdir: Path) -> Runs:
     return {seed: run for seed, run in runs.items() if (workdir / run["run"]).is_dir()}
 
 
-def mean_curve(method: ScoredMethod, runs: Runs, workdir: Path, metric: str) -> Curve:
-    """The validation curve of a method, averaged over its runs as far as all of them go."""
-    curves = [
+def validation_curves(method: ScoredMethod, runs: Runs, workdir: Path, metric: str) -> list[Curve]:
+    """The validation curve of each of a method's runs."""
+    return [
         curve
         for run in runs.values()
         for curve in read_curves(workdir / run["run"], method.name, metric)
         if curve.split == "validation"
     ]
-    points = min(len(curve.steps) for curve in curves)
-    values = np.mean([curve.values[:points] for curve in curves], axis=0)
-    return Curve(method.name, "validation", curves[0].steps[:points], values)
 
 
 def _episode(setting: str, runs: Runs, workdir: Path, output: Path) -> list[Picture]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.analyses.runs import Run, common_manifest, open_runs, summarise
+from cml_tf.analyses.runs import Run, manifests, open_runs, summarise
 from cml_tf.experiments import presets
 from cml_tf.experiments.experiment import build_experiment
 from cml_tf.experiments.runs import RunError
@@ -39,16 +39,26 @@ def test_results_that_are_not_finite_name_the_episode():
 
 def test_runs_must_have_the_same_test_episodes():
     cml, maml = run_of(waves(), "cml"), run_of(waves(**{"objective.co_learner": "none"}), "maml")
-    assert common_manifest([cml, maml], 4) == common_manifest([cml], 4) != common_manifest([cml], 5)
+    (own,) = manifests([cml], 4)
+    assert manifests([cml, maml], 4) == [own, own] and manifests([cml], 5) != [own]
     with pytest.raises(RunError, match="'cml' and 'other' have different ones"):
-        common_manifest([cml, maml, run_of(waves(**{"dataset.shots": 2}), "other")], 4)
+        manifests([cml, maml, run_of(waves(**{"dataset.shots": 2}), "other")], 4)
 
 
-@pytest.mark.parametrize(
-    "workdirs, names", [([], []), (["a", "b/a"], []), (["a", "b"], ["x"]), (["a", "b"], ["x", "x"])]
-)
-def test_runs_need_names_of_their_own(workdirs, names):
-    with pytest.raises(RunError, match="a name of its own"):
+def test_seeds_of_two_methods_must_have_the_same_test_episodes_together():
+    def seeds(name, *numbers):
+        return [run_of(waves(**{"seed": number, "eval.seed": number}), name) for number in numbers]
+
+    one, other = manifests([*seeds("cml", 0, 1), *seeds("maml", 1, 0)], 4)[:2]
+    assert one != other
+    assert manifests([*seeds("cml", 0, 1), *seeds("maml", 1, 0)], 4) == [one, other, other, one]
+    with pytest.raises(RunError, match="the same seeds of each method"):
+        manifests([*seeds("cml", 0, 1), *seeds("maml", 0)], 4)
+
+
+@pytest.mark.parametrize("workdirs, names", [([], []), (["a", "b"], ["x"])])
+def test_each_run_needs_a_name(workdirs, names):
+    with pytest.raises(RunError, match="each run needs a name"):
         open_runs([Path(path) for path in workdirs], names)
 
 

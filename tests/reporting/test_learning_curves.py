@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cml_tf.reporting.learning_curves import Curve, draw_learning_curves
+from cml_tf.reporting.learning_curves import Curve, draw_learning_curves, mean_curves
 
 _STEPS = np.array([10, 20, 30])
 
@@ -18,6 +18,27 @@ def _curves():
             ("CML", "validation", [0.35, 0.45, 0.55]),
         )
     ]
+
+
+def test_curves_of_one_name_and_split_are_averaged_at_the_steps_that_all_have():
+    more = [Curve("CML", "train", np.array([20, 30, 40]), np.array([0.7, 0.8, 0.9])), *_curves()]
+    means = mean_curves(more)
+    assert [(curve.run, curve.split) for curve in means] == [
+        ("CML", "train"),
+        ("MAML", "train"),
+        ("MAML", "validation"),
+        ("CML", "validation"),
+    ]
+    assert means[0].steps.tolist() == [20, 30]
+    np.testing.assert_allclose(means[0].values, [0.6, 0.7])
+    for mean, alone in zip(means[1:], (_curves()[0], _curves()[1], _curves()[3]), strict=True):
+        np.testing.assert_array_equal(mean.values, alone.values)
+
+
+def test_curves_without_a_common_step_have_no_mean():
+    other = Curve("CML", "train", np.array([15, 25]), np.array([0.7, 0.8]))
+    with pytest.raises(ValueError, match="the train curves of 'CML' have no step in common"):
+        mean_curves([*_curves(), other])
 
 
 def test_accuracies_are_drawn_in_per_cent_in_one_axes():

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cml_tf.experiments.runs import RunError
-from cml_tf.reporting.sweep_pictures import draw_setting, mean_curve
+from cml_tf.reporting.learning_curves import mean_curves
+from cml_tf.reporting.sweep_pictures import draw_setting, validation_curves
 from cml_tf.reporting.sweep_scores import MAML, settings
 from tests.helpers.sweep_results import MAML_SCORES, SETTING, result
 
@@ -25,7 +26,7 @@ def write_metrics(folder, values):
 def test_a_curve_is_the_mean_as_far_as_all_runs_go(tmp_path):
     for run, values in zip(RUNS, ([0.2, 0.4, 0.9], [0.4, 0.5]), strict=True):
         write_metrics(tmp_path / run["run"], values)
-    curve = mean_curve(MAML, settings(RUNS)[SETTING][MAML], tmp_path, "accuracy")
+    (curve,) = mean_curves(validation_curves(MAML, settings(RUNS)[SETTING][MAML], tmp_path, "accuracy"))
     assert (curve.run, curve.split, curve.steps.tolist()) == ("MAML", "validation", [10, 20])
     np.testing.assert_allclose(curve.values, [0.3, 0.45])
 
