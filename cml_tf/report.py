@@ -1,9 +1,9 @@
 """Tables of sweeps: `python -m cml_tf.report --results=FILE.jsonl [--results=...] [--output=FOLDER]`.
 
-Prints Markdown: every method beside plain MAML (or beside `--against`) in each setting, then every base method with
-and without CML. With `--output` it writes `report.html` and its pictures too: the tables, learning curves and an
-episode of each setting (`--workdir`, the directory that the sweep had), the analyses (`--analyses`, the directory that
-`cml_tf.analyse` wrote), and the paper's figures beside those measured.
+Prints Markdown: every method beside plain MAML (or beside `--against`) in each setting, every base method with and
+without CML, and the machines that trained the runs. With `--output` it writes `report.html` and its pictures too: the
+tables, learning curves and an episode of each setting (`--workdir`, the directory that the sweep had), the analyses
+(`--analyses`, the directory that `cml_tf.analyse` wrote), and the paper's figures beside those measured.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from cml_tf.reporting.page import Picture, write_page
 from cml_tf.reporting.sweep_analyses import copy_analyses
 from cml_tf.reporting.sweep_page import sweep_page
 from cml_tf.reporting.sweep_pictures import draw_setting
-from cml_tf.reporting.sweep_scores import MAML, Setting, diverged, method_named, settings
-from cml_tf.reporting.sweep_table import bases_table, diverged_table, markdown, methods_table
+from cml_tf.reporting.sweep_scores import MAML, Setting, diverged, machines, method_named, settings
+from cml_tf.reporting.sweep_table import bases_table, diverged_table, machines_table, markdown, methods_table
 
 REPORT = "report.html"
 _RESULTS = flags.DEFINE_multi_string("results", None, "File that cml_tf.sweep wrote; may be repeated.", required=True)
@@ -52,10 +52,13 @@ def main(arguments: list[str]) -> None:
             print(f"## With and without CML\n\n{markdown(bases)}\n")
         if without_score:
             print(f"## Diverged: not in the means above\n\n{markdown(diverged_table(without_score))}\n")
+        trained_on = machines(results)
+        print(f"## Trained on\n\n{markdown(machines_table(trained_on))}\n")
         if _OUTPUT.value:
             output = Path(_OUTPUT.value)
             pictures, analyses = _pictures(found, output)
-            write_page(sweep_page(found, pictures, analyses, against, without_score), output / REPORT)
+            page = sweep_page(found, pictures, analyses, against, without_score, trained_on)
+            write_page(page, output / REPORT)
             print(f"wrote {output / REPORT}")
     except (SweepError, ValueError) as error:
         fail(str(error))

@@ -3,7 +3,8 @@
 Every run trains and is scored on the test split in a process of its own. The results' file gets a line a run as it
 finishes; the same command goes on where it stopped, and does nothing when all is done. When the file of the sweep got
 further evaluations since, or others under the same names, finished runs are scored again, and trained again only if
-their directory is gone. A line's `train_seconds` are those of one start of the run, without what that one resumed.
+their directory is gone. A line's `train_seconds` are those of one start of the run, without what that one resumed;
+`machine` is where the last such start was.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from rich.console import Console
 from cml_tf.command_line import fail, run
 from cml_tf.evaluator import Diverged, Evaluation
 from cml_tf.experiments.processes import run_side_by_side
-from cml_tf.experiments.runs import RunError, evaluate_run, train_run
+from cml_tf.experiments.runs import RunError, evaluate_run, train_run, trained_on
 from cml_tf.experiments.sweep_results import (
     DIVERGED,
     asked_of,
@@ -91,6 +92,7 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
         "evaluations": {name: _further(workdir, one) for name, one in chosen.evaluations.items()},
         "steps": trainer.step,
         "train_seconds": round(seconds, 1),
+        "machine": trained_on(workdir),
         "config": published(chosen.config),
     }
 

@@ -112,7 +112,14 @@ def test_evaluations_end_with_one_json_object(tour):
 def test_runs_hold_the_files_that_are_listed(tour):
     run = tour.directory / "runs/tour_cml"
     names = [name for row in table(README, "file") for name in row[0].split(", ")]
-    assert names == ["config.json", "metrics.jsonl", "tensorboard/", "checkpoints/latest.npz", "best.npz"]
+    assert names == [
+        "config.json",
+        "machine.json",
+        "metrics.jsonl",
+        "tensorboard/",
+        "checkpoints/latest.npz",
+        "best.npz",
+    ]
     for name in (*names[:-1], "checkpoints/best.npz"):
         assert (run / name).exists(), name
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

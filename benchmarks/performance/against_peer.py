@@ -8,7 +8,7 @@ from dataclasses import replace
 from benchmarks.performance.contestant import ours, peer, running, spread, take_turns
 from benchmarks.performance.equality import check_equal
 from benchmarks.performance.floating_point import step_operations
-from benchmarks.performance.machine import gemm_gflops
+from benchmarks.performance.matrix_rate import gemm_gflops
 from benchmarks.performance.results import Figure
 from benchmarks.performance.work import Work
 

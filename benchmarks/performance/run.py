@@ -24,13 +24,14 @@ from benchmarks.performance.by_itself import exported_call, input_pipeline, many
 from benchmarks.performance.contestant import ContestantError
 from benchmarks.performance.equality import UnequalError
 from benchmarks.performance.first_step import first_steps
-from benchmarks.performance.machine import gemm_gflops, machine
+from benchmarks.performance.matrix_rate import gemm_gflops
 from benchmarks.performance.nodes import beside_the_peer, by_itself, propagated_once
 from benchmarks.performance.results import COMMITTED, Figure, merged, read_result, result, table
 from benchmarks.performance.work import CORA, LARGE_GRAPH, SINE_WAVES, Work
 from cml_tf.command_line import fail, run
 from cml_tf.files import write_json
 from cml_tf.half_precision import leave_out_broken_amx
+from cml_tf.machine import machine
 
 _FIVE_STEPS = Work(size=84, channels=3, steps=5)
 # Summed losses are the graphs of four tasks at once: slower at 84x84, and too much memory on a large graph.

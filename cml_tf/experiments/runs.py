@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,10 +20,11 @@ from cml_tf.experiments.configuration import check_config, config_from_json, con
 from cml_tf.experiments.cross_domain import episodes_of
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
 from cml_tf.files import locked, write_json
+from cml_tf.machine import label, machine
 from cml_tf.method import Method
 from cml_tf.models.readouts import read_through
 
-CONFIG, METRICS, CHECKPOINTS = "config.json", "metrics.jsonl", "checkpoints"
+CONFIG, MACHINE, METRICS, CHECKPOINTS = "config.json", "machine.json", "metrics.jsonl", "checkpoints"
 # What may change between two starts of one run. The data are known by their fingerprint, wherever they lie.
 MAY_GROW, MAY_MOVE = "train.steps", "dataset.root"
 
@@ -41,7 +43,7 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
     Args:
       config: of the run. When `workdir` holds a run already, only `train.steps` may differ, and only grow, and
         `dataset.root`, when the same data lie elsewhere now.
-      workdir: gets `config.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
+      workdir: gets `config.json`, `machine.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
       verbose: as in `Trainer.fit`.
 
     Raises:
@@ -70,6 +72,7 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
         with locked(workdir):
             write_json(workdir / CONFIG, config_to_json(config))
             if not finished:
+                write_json(workdir / MACHINE, machine())
                 _fit(experiment, workdir, verbose)
     except BlockingIOError:
         raise RunError(f"another process trains in {workdir}: wait for it, or choose another directory.") from None
@@ -113,6 +116,25 @@ def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
     experiment = build_experiment(_read_config(workdir), data)
     experiment.trainer.restore(values, metadata)
     return experiment
+
+
+def trained_on(workdir: Path) -> dict[str, Any] | None:
+    """The machine and packages of the last start that trained (`cml_tf.machine`); None where no run kept them.
+
+    Raises:
+      RunError: if the file is damaged.
+    """
+    path = Path(workdir) / MACHINE
+    if not path.is_file():
+        return None
+    try:
+        described = json.loads(path.read_text(encoding="utf-8"))
+        label(described)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"{path} must describe the machine of a run, received {error!r}: restore the file, or delete it."
+        ) from error
+    return dict(described)
 
 
 def evaluate_run(

@@ -1,7 +1,7 @@
 """What a sweep has found: a file with one JSON line a run.
 
-A line has the run's name, source, seed and configuration, its scores, and those of every further evaluation with what
-was asked of it; an evaluation that diverged has the reason instead of scores.
+A line has the run's name, source, seed and configuration, the machine that trained it, its scores, and those of every
+further evaluation with what was asked of it; an evaluation that diverged has the reason instead of scores.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from cml_tf.reporting.page import Page, Picture, Section, Tile, count_of
 from cml_tf.reporting.paper_table import paper_table
 from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, Setting, over_seeds, paired
-from cml_tf.reporting.sweep_table import bases_table, diverged_table, methods_table
+from cml_tf.reporting.sweep_table import bases_table, diverged_table, machines_table, methods_table
 
 _MEANING = (
     "± is the half-width of the 95 % interval over seeds. Differences are taken episode by episode, on the same "
@@ -19,6 +19,10 @@ _BASELINE = (
     "square brackets: another reading of the same run, another head or number of inner steps."
 )
 _DIVERGED = "Adaptation diverged in these evaluations. The means and intervals above are of the other seeds only."
+_MACHINES = (
+    "On one machine a training repeats bit for bit. On another, rounding differs and grows with the steps, in the "
+    "end to as much as another seed makes: methods that were trained on different machines differ by that, too."
+)
 _PAPER = (
     "Cells of the paper's tables, and what the runs on this page gave with the configuration file of that cell, on the "
     "data and with the overrides of their sweep. Two figures can only be compared where data and budget are the same: "
@@ -34,6 +38,7 @@ def sweep_page(
     analyses: Sequence[Picture] = (),
     against: ScoredMethod = MAML,
     without_score: Sequence[tuple[str, str, str]] = (),
+    trained_on: Mapping[str, Sequence[str]] | None = None,
 ) -> Page:
     """The page.
 
@@ -43,6 +48,7 @@ def sweep_page(
       analyses: pictures of `cml_tf.analyse`.
       against: what the methods of a setting are compared with.
       without_score: evaluations that diverged (`sweep_scores.diverged`).
+      trained_on: runs by machine (`sweep_scores.machines`).
 
     Raises:
       ValueError: if two results to compare were not scored on the same episodes.
@@ -57,6 +63,8 @@ def sweep_page(
         sections.append(Section("With and without CML", (_MEANING,), bases))
     if without_score:
         sections.append(Section("Diverged", (_DIVERGED,), diverged_table(without_score)))
+    if trained_on:
+        sections.append(Section("Trained on", (_MACHINES,), machines_table(trained_on)))
     if analyses:
         sections.append(Section("Analyses", pictures=tuple(analyses)))
     sections.append(Section("What the paper says", (_PAPER,), paper_table(found)))

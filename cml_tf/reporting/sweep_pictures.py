@@ -19,7 +19,7 @@ from cml_tf.reporting.sweep_scores import CML, MAML, Runs, ScoredMethod, Setting
 
 # More lines than colours that can be told apart would be no picture.
 _CURVES = 5
-_WAVES, _WAVE_STEPS = 3, (0, 1, 10)
+_WAVES, _WAVE_STEPS = 3, (0, 1, 5, 10)
 
 
 def draw_setting(setting: str, methods: Setting, workdir: Path, output: Path) -> list[Picture]:

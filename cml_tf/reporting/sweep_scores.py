@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 
 from cml_tf.experiments.sweep_results import DIVERGED
+from cml_tf.machine import label
 from cml_tf.reporting.intervals import decimal_text
 from cml_tf.statistics import confidence_interval
 
+NOT_RECORDED = "not recorded"
 Runs = Mapping[int, Mapping[str, Any]]
 """Results of one method by seed, each with `mean`, `metric`, `scores` and `manifest_hash`."""
 
@@ -121,6 +123,21 @@ def diverged(results: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str]]
         for evaluation, scored in result["evaluations"].items()
         if DIVERGED in scored
     ]
+
+
+def machines(results: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """By the machine that trained them (`cml_tf.machine.label`), the configuration of each run, variants included.
+
+    Runs whose results do not tell are under `NOT_RECORDED`, which stands last.
+    """
+    found: dict[str, list[str]] = defaultdict(list)
+    for result in results:
+        machine = result.get("machine")
+        path, _, variant = result["source"].partition(":")
+        found[label(machine) if machine else NOT_RECORDED].append(
+            f"{Path(path).stem}:{variant}" if variant else Path(path).stem
+        )
+    return {name: found[name] for name in sorted(found, key=lambda name: (name == NOT_RECORDED, name))}
 
 
 def over_seeds(runs: Runs) -> OverSeeds:

@@ -60,6 +60,12 @@ def diverged_table(evaluations: Sequence[tuple[str, str, str]]) -> Table:
     return Table(("run", "evaluation", "no score, since"), tuple(evaluations))
 
 
+def machines_table(runs_of: Mapping[str, Sequence[str]]) -> Table:
+    """A row for each machine that trained some of the runs (`sweep_scores.machines`)."""
+    rows = [(machine, str(len(runs)), ", ".join(dict.fromkeys(runs))) for machine, runs in runs_of.items()]
+    return Table(("machine", "runs", "of"), tuple(rows))
+
+
 def markdown(table: Table) -> str:
     """The table in Markdown."""
     rule = "|" + "---|" * len(table.columns)

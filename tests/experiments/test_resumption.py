@@ -60,6 +60,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, data):
     assert sorted(path.name for path in broken.iterdir()) == [
         "checkpoints",
         "config.json",
+        "machine.json",
         "metrics.jsonl",
         "tensorboard",
     ]

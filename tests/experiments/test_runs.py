@@ -11,8 +11,9 @@ import pytest
 from cml_tf.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments.configuration import default_config
-from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run
+from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run, trained_on
 from cml_tf.files import locked
+from cml_tf.machine import machine
 from tests.helpers.drawn_images import encoded, pixels, write_classes
 from tests.helpers.run_folders import checkpoint, metrics_lines, snapshot
 from tests.helpers.small_configs import changed, waves
@@ -39,13 +40,26 @@ def pictures(root, **changes):
     )
 
 
+def test_a_run_that_did_not_keep_its_machine_has_none(tmp_path):
+    assert trained_on(tmp_path) is None
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"processor": "Z80", "flags": 3, "cores": 1, "packages": 0}'])
+def test_a_damaged_description_of_the_machine_is_named(tmp_path, text):
+    (tmp_path / "machine.json").write_text(text)
+    with pytest.raises(RunError, match=r"machine\.json must describe the machine"):
+        trained_on(tmp_path)
+
+
 def test_a_run_has_its_files(finished):
     assert {path.name for path in finished.iterdir()} == {
         "config.json",
+        "machine.json",
         "metrics.jsonl",
         "checkpoints",
         "tensorboard",
     }
+    assert trained_on(finished) == machine()
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"latest.npz", "best.npz"}
     config = json.loads((finished / "config.json").read_text())
     assert config["objective"] == {

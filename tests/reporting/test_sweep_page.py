@@ -20,9 +20,12 @@ NOT_MADE = {"name": "linear_cka", "files": {}}
 def test_the_page_has_every_part():
     picture = Picture("curves.png", "Curves", "Of <b>MAML</b>.")
     analyses, diverged = [Picture("cosine.png", "Cosine", "By layer.")], [("cora-seed0", "10_steps", "not finite")]
-    page = sweep_page(FOUND, {SETTING: [picture]}, analyses, without_score=diverged)
+    page = sweep_page(
+        FOUND, {SETTING: [picture]}, analyses, without_score=diverged, trained_on={"Fast 9000": ["cora_cml"]}
+    )
     headings = [section.heading for section in page.sections]
-    assert headings == [SETTING, "With and without CML", "Diverged", "Analyses", "What the paper says"]
+    expected = [SETTING, "With and without CML", "Diverged", "Trained on", "Analyses", "What the paper says"]
+    assert headings == expected
     assert page.sections[0].pictures == (picture,)
     assert page.tiles[0].value.startswith("+8.33 ±") and SETTING in page.tiles[0].label
     assert page.lead.startswith("6 runs in 1 setting.")

@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, diverged, method_named, over_seeds, paired, settings
-from cml_tf.reporting.sweep_table import bases_table, markdown, methods_table
+from cml_tf.reporting.sweep_scores import (
+    CML,
+    MAML,
+    ScoredMethod,
+    diverged,
+    machines,
+    method_named,
+    over_seeds,
+    paired,
+    settings,
+)
+from cml_tf.reporting.sweep_table import bases_table, machines_table, markdown, methods_table
 from cml_tf.statistics import confidence_interval
 from tests.helpers.sweep_results import CML_SCORES, MAML_SCORES, RESULTS, SETTING, result
 
@@ -36,6 +46,17 @@ def test_each_base_stands_with_and_without_cml():
     rows = bases_table(settings([*RESULTS, *only_without])).rows
     assert [row[:3] for row in rows] == [(SETTING, "maml", "3")]
     assert rows[0][3].startswith("56.67 ±") and rows[0][5].startswith("+8.33 ±")
+
+
+def test_machines_name_the_runs_that_they_trained():
+    described = {"processor": "Fast 9000", "flags": ["avx2"], "cores": 2, "packages": {"tensorflow": "2.21.0"}}
+    anil = [result("maml", seed, (0.5, 0.5), "anil") for seed in (0, 1)]
+    recorded = [{**run, "machine": {**described, "kernel": str(i)}} for i, run in enumerate([*anil, RESULTS[3]])]
+    table = machines_table(machines([*RESULTS[:3], {**anil[0], "machine": None}, *recorded]))
+    assert table.rows == (
+        ("Fast 9000 (avx2), 2 cores, tensorflow 2.21.0", "3", f"{SETTING}_maml:anil, {SETTING}_cml"),
+        ("not recorded", "4", f"{SETTING}_maml, {SETTING}_maml:anil"),
+    )
 
 
 def test_every_method_stands_beside_plain_maml():

@@ -13,7 +13,6 @@ from benchmarks.performance.building import build_episode, build_method
 from benchmarks.performance.equality import UnequalError, largest_difference
 from benchmarks.performance.first_step import groups
 from benchmarks.performance.floating_point import convolution_operations, step_operations
-from benchmarks.performance.machine import differences, machine, processor
 from benchmarks.performance.resident import resident
 from benchmarks.performance.work import SINE_WAVES, Work, from_json, to_json
 from cml_tf.episodes import Episode
@@ -89,25 +88,6 @@ def test_configurations_of_one_graph_are_measured_once():
     }
     expected = [["omniglot", "glyphs"], ["maml"], ["mini_imagenet", "cub"], ["cifar_fs"], ["waves"]]
     assert groups(made.items()) == expected, "the largest episodes first"
-
-
-def test_machine():
-    described = machine()
-    assert (
-        described["cores"] >= 1
-        and described["memory_gib"] > 0
-        and described["packages"]["tensorflow"] == tf.__version__
-    )
-    assert not differences(described, described)
-    assert differences(described, {**described, "processor": "Z80"}) == [
-        f"processor: {described['processor']} then, Z80 now"
-    ]
-
-
-def test_processor_is_read_from_the_kernels_text():
-    text = "processor\t: 0\nmodel name\t: Fast 9000\nflags\t\t: fpu avx2 amx_bf16 sse\nmodel name\t: Fast 9000\n"
-    assert processor(text) == ("Fast 9000", ["avx2", "amx_bf16"])
-    assert processor("") == ("unknown", [])
 
 
 def test_resident_memory_is_in_mebibytes():

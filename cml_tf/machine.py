@@ -1,4 +1,4 @@
-"""The machine a figure was measured on."""
+"""The machine a figure was measured on, or a run trained on: other processors and packages round differently."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import os
 import platform
 import re
 import sys
-import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-import tensorflow as tf
 
 from cml_tf.half_precision import LIMIT
 
@@ -47,16 +45,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def gemm_gflops(dtype: str, edge: int = 2048, runs: int = 8) -> float:
-    """Best rate of a square matrix product, in GFLOP/s."""
-    matrix = tf.cast(tf.random.uniform((edge, edge), seed=0), dtype)
-    multiply = tf.function(lambda a: tf.matmul(a, a), autograph=False)
-    seconds = []
-    for _ in range(runs + 1):
-        start = time.perf_counter()
-        multiply(matrix)[0, 0].numpy()
-        seconds.append(time.perf_counter() - start)
-    return 2 * edge**3 / min(seconds) / 1e9
+def label(machine: Mapping[str, Any]) -> str:
+    """What of a machine makes its results differ from another's, in one line."""
+    packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
+    flags = f" ({' '.join(machine['flags'])})" if machine["flags"] else ""
+    return f"{machine['processor']}{flags}, {machine['cores']} cores, {packages}"
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
