@@ -18,6 +18,7 @@ from cml_tf.experiments.sweep_results import read_results
 from cml_tf.experiments.sweeps import SweepError
 from cml_tf.reporting.page import Picture, write_page
 from cml_tf.reporting.sweep_analyses import copy_analyses
+from cml_tf.reporting.sweep_budget import budget
 from cml_tf.reporting.sweep_page import sweep_page
 from cml_tf.reporting.sweep_pictures import draw_setting
 from cml_tf.reporting.sweep_scores import MAML, Setting, diverged, machines, method_named, settings
@@ -46,7 +47,9 @@ def main(arguments: list[str]) -> None:
         found, without_score = settings(results), diverged(results)
         against = MAML if _AGAINST.value == MAML.name else method_named(found, _AGAINST.value)
         for setting, methods in found.items():
-            print(f"## {setting}\n\n{markdown(methods_table(methods, against))}\n")
+            lost = [one.method for one in without_score if one.setting == setting]
+            parts = (f"## {setting}", budget(methods), markdown(methods_table(methods, against, lost)))
+            print("\n\n".join(filter(None, parts)) + "\n")
         bases = bases_table(found)
         if bases.rows:
             print(f"## With and without CML\n\n{markdown(bases)}\n")

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from cml_tf.command_line import fail, run
 from cml_tf.evaluator import Diverged, Evaluation
-from cml_tf.experiments.processes import run_side_by_side
+from cml_tf.experiments.processes import end_with_parent, run_side_by_side
 from cml_tf.experiments.runs import RunError, evaluate_run, train_run, trained_on
 from cml_tf.experiments.sweep_results import (
     DIVERGED,
@@ -51,6 +51,7 @@ def main(arguments: list[str]) -> None:
         if _RUN.value:
             if _RUN.value not in runs:
                 fail(f"the sweep has no run {_RUN.value!r}.")
+            end_with_parent()
             print(json.dumps(_train_and_score(runs[_RUN.value])))
             return
         with locked(Path(_RESULTS.value)):
@@ -70,9 +71,9 @@ def _run_all(runs: dict[str, SweepRun]) -> None:
                 f"{', '.join(changed)}: take another file."
             )
     # A run whose sweep got another evaluation since is not trained again where its directory is still there.
-    failed = _work_off([name for name, found in runs.items() if not is_done(results.get(name), found)], results)
-    if failed:
-        raise RunError(f"{len(failed)} runs failed, the first: {failed[0]}. The others are done.")
+    left = [name for name, found in runs.items() if not is_done(results.get(name), found)]
+    if failed := _work_off(left, results):
+        raise RunError(f"{len(failed)} of {len(left)} runs failed, the first: {failed[0].rstrip('.')}.")
 
 
 def _train_and_score(chosen: SweepRun) -> dict[str, Any]:

@@ -40,6 +40,6 @@ def test_a_backbone_of_keras_is_trained_saved_and_served(tmp_path):
     assert card["adaptation"]["partition"] == "anil" and card["adapted_state"]["length"] == int(
         result.stdout.split()[-1]
     )
-    assert card["config"] is None and list(card["parameters"]["left_behind"]) == ["co_learner"]
+    assert card["config"] is None and list(card["parameters"]["left_behind"]) == []
     assert "trained from Python" in (version / "assets.extra/model_card.md").read_text()
     assert not (version / "assets.extra/config.json").exists()

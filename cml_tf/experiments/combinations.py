@@ -39,6 +39,8 @@ _OWN_KEYS = {
     "learner.attribute_matching": (("gcn", "sgc"), False),
     "objective.co_learner_blocks": (CONVOLUTIONAL, 2),
 }
+# Outer steps after which something ends, and how many steps there must be at least from then on.
+_SCHEDULES = {"objective.multi_step_until": 1, "train.first_order_steps": 1, "train.cosine_steps": 0}
 
 
 def combination_fault(flat: Mapping[str, Any]) -> str | None:
@@ -113,12 +115,12 @@ def _schedule_fault(flat: Mapping[str, Any]) -> str | None:
             "adaptation.steps must be at least 2 with objective.multi_step_until, which weighs early steps against the "
             f"last one, received {flat['adaptation.steps']!r}."
         )
-    for key in ("objective.multi_step_until", "train.first_order_steps"):
-        if flat[key] >= flat["train.steps"]:
-            return (
-                f"{key} must be less than train.steps ({flat['train.steps']!r}), or that phase of the training never "
-                f"ends, received {flat[key]!r}; set it with train.steps."
-            )
+    if unending := {key: flat[key] for key, least in _SCHEDULES.items() if flat["train.steps"] < flat[key] + least}:
+        received = ", ".join(f"{key} = {value!r}" for key, value in unending.items())
+        return (
+            f"what is to end after some outer steps must end within train.steps ({flat['train.steps']!r}), received "
+            f"{received}: set that along with train.steps."
+        )
     if flat["train.cosine_steps"] and flat["train.final_rate"] > flat["train.rate"]:
         return (
             f"train.final_rate must be at most train.rate ({flat['train.rate']!r}), received "
@@ -130,6 +132,12 @@ def _schedule_fault(flat: Mapping[str, Any]) -> str | None:
 def _objective_fault(flat: Mapping[str, Any]) -> str | None:
     if fault := _reptile_fault(flat) or _schedule_fault(flat):
         return fault
+    if flat["adaptation.partition"] == "anil" and flat["objective.co_learner"] in ("cooperative", "random_noise"):
+        return (
+            "adaptation.partition must not be 'anil' with a co-learner: features that do not adapt tell it nothing of "
+            "the support set's labels, so it could only guess. Use objective.co_learner 'none' (the file that ends in "
+            f"_maml.py) or 'adapted' (CL), received {flat['objective.co_learner']!r}."
+        )
     if flat["objective.co_learner"] != "adapted":
         return None
     if flat["objective.co_learners"] != 1:

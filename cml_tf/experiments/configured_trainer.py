@@ -14,7 +14,6 @@ from cml_tf.learners import (
     TwoHeads,
     conv4,
     conv4_co_learner,
-    conv4_head,
     gcn,
     mlp,
     mlp_co_learner,
@@ -78,8 +77,7 @@ def _learner(config: ConfigDict, problem: Problem, shape: tuple[int, ...], node_
     if config.objective.co_learner != "adapted":
         return learner
     # CL: the inner loop adapts both heads, so the second one is part of the learner, not of a term.
-    own_head = _conv4_head(config, problem) if config.learner.name == "conv4" else learner.head
-    heads = TwoHeads(own_head, _co_learner_layer(config, problem), name="head")
+    heads = TwoHeads(learner.head, _co_learner_layer(config, problem), name="head")
     return Learner(learner.extractor, heads, example_inputs=learner.example_inputs, context=learner.context)
 
 
@@ -96,12 +94,6 @@ def _single_headed(config: ConfigDict, problem: Problem, shape: tuple[int, ...],
     if settings.name == "gcn":
         return gcn(outputs, node_features, tuple(settings.hidden), **options)
     return sgc(outputs, node_features, settings.hidden[0], settings.hops, **options)
-
-
-def _conv4_head(config: ConfigDict, problem: Problem) -> keras.Layer:
-    settings = config.learner
-    steps = _normalised_steps(config)
-    return conv4_head(problem.outputs, settings.filters, settings.normalisation, settings.head_blocks, steps=steps)
 
 
 def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:

@@ -10,6 +10,7 @@ blocks in the head as in the co-learner); on nodes also the other base methods, 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import combinations
 
 from ml_collections import ConfigDict
 
@@ -88,8 +89,8 @@ def _finish(config: ConfigDict, method: str, variant: str) -> ConfigDict:
     if method not in METHODS:
         raise ConfigurationError(f"the method must be one of {', '.join(METHODS)}, received {method!r}.")
     config.objective.co_learner = "cooperative" if method == "cml" else "none"
-    # Smoke first: schedules of other variants are shares of its few steps then.
-    for name in sorted(filter(None, variant.split(",")), key=lambda name: name != "smoke"):
+    names = list(filter(None, variant.split(",")))
+    for name in names:
         if name not in VARIANTS:
             raise ConfigurationError(f"the variant must be one of {', '.join(VARIANTS)}, received {name!r}.")
         if method != "cml" and name in _OF_CO_LEARNERS:
@@ -97,8 +98,25 @@ def _finish(config: ConfigDict, method: str, variant: str) -> ConfigDict:
                 f"variant {name!r} is about the co-learner, and {method.upper()} has none: take it of the file that "
                 "ends in _cml.py."
             )
-        VARIANTS[name](config)
-    return config
+    # Smoke first: schedules of other variants are shares of its few steps then.
+    names.sort(key=lambda name: name != "smoke")
+    if names[:1] == ["smoke"]:
+        VARIANTS[names.pop(0)](config)
+    for one, other in combinations(names, 2):
+        if _changed(config, one, other) != _changed(config, other, one):
+            raise ConfigurationError(
+                f"variants {one!r} and {other!r} contradict each other: what holds would depend on their order. Take "
+                "one of them."
+            )
+    return _changed(config, *names)
+
+
+def _changed(config: ConfigDict, *names: str) -> ConfigDict:
+    """A copy of the configuration with the variants, one after the other."""
+    changed = config.copy_and_resolve_references()
+    for name in names:
+        VARIANTS[name](changed)
+    return changed
 
 
 def _smoke(config: ConfigDict) -> None:

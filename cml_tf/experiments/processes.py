@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import signal
 import subprocess
 import threading
@@ -9,6 +11,25 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from types import FrameType
 from typing import NoReturn
+
+_PARENT = "CML_TF_PARENT_PROCESS"
+_PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent() -> None:
+    """Has the kernel tell this process to stop (SIGTERM) when the one that started it ends, even by SIGKILL.
+
+    Does nothing in a process that `run_side_by_side` did not start.
+
+    Raises:
+      KeyboardInterrupt: if the parent has ended already.
+    """
+    parent = os.environ.get(_PARENT)
+    if parent is None:
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):
+        raise KeyboardInterrupt
 
 
 def run_side_by_side(
@@ -55,7 +76,12 @@ class _Children:
                 raise RuntimeError("no process is started any more.")
             # In a session of its own it does not get the terminal's Ctrl-C: a second signal would not let it save.
             child = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+                command,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+                env={**os.environ, _PARENT: str(os.getpid())},
             )
             self._running.add(child)
         out, err = child.communicate()

@@ -7,6 +7,7 @@ further evaluation with what was asked of it; an evaluation that diverged has th
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from cml_tf.experiments.sweeps import FurtherEvaluation, SweepError, SweepRun
 from cml_tf.files import write_text
 
 DIVERGED = "diverged"
-_SCORED = {"metric": str, "mean": (int, float), "scores": list, "manifest_hash": str}
+_SCORED = {"metric": str, "mean": (int, float), "scores": list, "episodes": int, "manifest_hash": str}
 _RUN = {"run": str, "source": str, "seed": int, "steps": int, "config": dict, "evaluations": dict, **_SCORED}
 
 
@@ -26,12 +27,16 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     """The finished runs in a file of results, by name; empty if there is no file.
 
     Raises:
-      SweepError: if a line is damaged, or a run is there twice.
+      SweepError: if there is no file but something else, a line is damaged, or a run is there twice.
     """
     results: dict[str, dict[str, Any]] = {}
-    if not path.is_file():
+    if not path.exists():
         return results
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise SweepError(f"{path} must be a file of results that can be read, received {error!r}.") from error
+    for number, line in enumerate(lines, 1):
         try:
             result = _checked(json.loads(line))
         except ValueError as error:
@@ -95,3 +100,7 @@ def _check_fields(what: str, value: Any, fields: dict[str, Any]) -> None:
         raise ValueError(f"{what} is no object")
     if wrong := [field for field, kind in fields.items() if not isinstance(value.get(field), kind)]:
         raise ValueError(f"{what} has no sound {', '.join(wrong)}")
+    scores = value["scores"]
+    finite = all(isinstance(score, int | float) and math.isfinite(score) for score in (value["mean"], *scores))
+    if not finite or len(scores) < 2 or len(scores) != value["episodes"]:
+        raise ValueError(f"{what} must have a finite mean, and as many finite scores as episodes, at least two")

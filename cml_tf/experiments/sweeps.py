@@ -126,6 +126,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
+    if not name:
+        raise SweepError(f"{path}: each of evaluations must have a name, received '' for {asked!r}.")
     try:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:

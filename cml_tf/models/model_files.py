@@ -14,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from cml_tf.adaptation.gradient_descent import GradientDescent
+from cml_tf.adaptation.hypergradients import FirstOrder, Reverse
 from cml_tf.checkpoints import CheckpointError, assign_values, named_values, read_checkpoint, write_checkpoint
 from cml_tf.files import write_json
 from cml_tf.graphs import GraphContext
@@ -65,6 +66,7 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
         "update_rule": serialise(rule.update_rule),
         "steps": rule.steps,
         "sharpness": rule.sharpness,
+        "second_order": rule.hypergradient.second_order,
     }
     write_checkpoint(path / VARIABLES, named_values(_groups(method)), {"format": FORMAT})
     write_json(path / MODEL, description)
@@ -103,7 +105,10 @@ def _rebuild(description: dict[str, Any]) -> tuple[Method, Problem]:
     )
     # Models of before there was a sharpness do not have it.
     sharpness = float(description.get("sharpness", 0.0))
-    rule = GradientDescent(problem, restore(description["update_rule"]), description["steps"], sharpness=sharpness)
+    # It takes no meta-gradient any more, but of first order it may have layers that one of second order refuses.
+    hypergradient = Reverse() if description.get("second_order", True) else FirstOrder()
+    update_rule = restore(description["update_rule"])
+    rule = GradientDescent(problem, update_rule, description["steps"], hypergradient, sharpness)
     return Method(learner, rule, [QueryLoss(problem)]), problem
 
 

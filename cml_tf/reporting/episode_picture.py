@@ -16,6 +16,9 @@ RIGHT_MARK, WRONG_MARK = "✓", "✗"
 _IMAGE, _ACROSS, _DOWN = 0.86, 1.0, 1.14
 _NAME_COLUMN, _GAP, _HEADER, _MARGIN = 0.85, 0.3, 0.68, 0.1
 _SHORT_NAME, _LONGEST_NAME = 4, 12
+# Words above the queries, and what they need in inches on one line and on two.
+_ABOVE_QUERIES = ("queries; below each the class", "it was taken for, and how sure")
+_ONE_LINE, _TWO_LINES = 4.2, 2.2
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,8 +87,8 @@ def draw_episode(picture: EpisodePicture, shots_shown: int = 5, queries_shown: i
     queries = _most(picture.query_labels, ways, queries_shown)
     with house_style():
         first_query = _NAME_COLUMN + shots * _ACROSS + _GAP
-        width = first_query + queries * _ACROSS + _MARGIN
-        sheet = _Sheet(new_figure(max(width, 5.0), _HEADER + ways * _DOWN + _MARGIN))
+        width = max(first_query + max(queries * _ACROSS, _TWO_LINES) + _MARGIN, 5.0)
+        sheet = _Sheet(new_figure(width, _HEADER + ways * _DOWN + _MARGIN))
         sheet.write_header(picture, shown=_shown(picture, queries), first_query=first_query)
         for row, name in enumerate(picture.class_names):
             sheet.write_name(row, name)
@@ -126,11 +129,9 @@ class _Sheet:
         rest = "" if shown == total else f"; {shown} of them are shown"
         score = f"{right} of {total} queries right ({100.0 * picture.accuracy:.0f} %){rest}"
         self.write(_MARGIN, 0.25, score, fontsize=11.0, fontweight="bold")
-        for left, words in (
-            (_MARGIN, "class"),
-            (_NAME_COLUMN, "support"),
-            (first_query, "queries; below each the class it was taken for, and how sure"),
-        ):
+        lines = " " if self._width - first_query - _MARGIN >= _ONE_LINE else "\n"
+        above_queries = (first_query, lines.join(_ABOVE_QUERIES))
+        for left, words in ((_MARGIN, "class"), (_NAME_COLUMN, "support"), above_queries):
             self.write(left, _HEADER - 0.09, words, fontsize=9.0, color=MUTED)
 
 

@@ -60,13 +60,17 @@ class Command:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands below it, in this order; each part may be empty."""
+    """A heading and what stands below it, in this order; each part may be empty.
+
+    `folded` is a table that is shown when its summary, the text before it, is clicked; left out without rows.
+    """
 
     heading: str
     paragraphs: tuple[str, ...] = ()
     table: Table | None = None
     pictures: tuple[Picture, ...] = ()
     commands: tuple[Command, ...] = ()
+    folded: tuple[str, Table] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from matplotlib.figure import Figure
 
 from cml_tf.reporting.style import BLUE, INK, MUTED, ORANGE, PURPLE, house_style, new_figure
 
+# Inches that an entry of the legend takes at most.
+_LEGEND_WIDTH = 2.1
 # Colour, dashes and width of the curves, from the fewest steps to the most.
 _LINES = ((MUTED, (0, (1.2, 1.6)), 1.8), (ORANGE, (0, (5.0, 2.0)), 1.8), (BLUE, "-", 2.2), (PURPLE, "-", 1.4))
 
@@ -65,12 +68,13 @@ def draw_regression(pictures: Sequence[RegressionPicture]) -> Figure:
         panels = figure.subplots(1, len(pictures), sharex=True, sharey=True, squeeze=False)[0]
         for number, (axes, picture) in enumerate(zip(panels, pictures, strict=True)):
             _draw_panel(axes, picture, steps[0])
-            errors = "  →  ".join(f"{picture.error(count):.2f}" for count in steps[0])
+            errors = " → ".join(f"{picture.error(count):.2f}" for count in steps[0])
             axes.set_title(f"Task {number + 1}")
-            axes.set_xlabel(f"input x\nmean squared error {errors}")
+            axes.set_xlabel(f"input x\nmean squared error\n{errors}")
         panels[0].set_ylabel("output y")
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper left", ncols=len(labels))
+        rows = math.ceil(len(labels) * _LEGEND_WIDTH / figure.get_figwidth())
+        figure.legend(handles, labels, loc="outside upper left", ncols=math.ceil(len(labels) / rows))
     return figure
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cml_tf.reporting.page import Page, Picture, Section, Tile, count_of
-from cml_tf.reporting.paper_table import paper_table
-from cml_tf.reporting.sweep_scores import CML, MAML, ScoredMethod, Setting, over_seeds, paired
+from cml_tf.reporting.paper_table import paper_tables
+from cml_tf.reporting.sweep_budget import budget
+from cml_tf.reporting.sweep_scores import CML, MAML, Diverged, ScoredMethod, Setting, over_seeds, paired
 from cml_tf.reporting.sweep_table import bases_table, diverged_table, machines_table, methods_table
 
 _MEANING = (
@@ -15,8 +16,9 @@ _MEANING = (
     "are told apart, not the methods. Accuracies are in %; of the mean squared error less is better."
 )
 _BASELINE = (
-    "Every method beside {name}, scored in the same way where {name} was (so ten inner steps stand beside ten). In "
-    "square brackets: another reading of the same run, another head or number of inner steps."
+    "Every method beside {name}, scored in the same way where {name} was (so ten inner steps stand beside ten); "
+    "cml_tf.report --against compares with another one. In square brackets: another reading of the same run, another "
+    "head or number of inner steps."
 )
 _DIVERGED = "Adaptation diverged in these evaluations. The means and intervals above are of the other seeds only."
 _MACHINES = (
@@ -24,11 +26,11 @@ _MACHINES = (
     "end to as much as another seed makes: methods that were trained on different machines differ by that, too."
 )
 _PAPER = (
-    "Cells of the paper's tables, and what the runs on this page gave with the configuration file of that cell, on the "
-    "data and with the overrides of their sweep. Two figures can only be compared where data and budget are the same: "
-    "the paper trains image classifiers for 30,000 outer steps. "
-    "Its ± is over 3 runs. CML-dagger has two readings: co_learner is the paper's equation 9, "
-    "co_learner_theta_adapted the authors' code."
+    "Cells of the paper's tables and its Figure 2, and what the runs on this page gave: with the configuration file of "
+    "that cell, or the same method, ways and shots on other data (which says so). Two figures can only be compared "
+    "where data and budget are the same: the paper trains image classifiers for 30,000 outer steps. Its ± is over 3 "
+    "runs. CML-dagger has two readings: co_learner is the paper's equation 9, co_learner_theta_adapted the authors' "
+    "code. Figures 3 and 4 are pictures without numbers: cml_tf.analyse draws them of runs."
 )
 
 
@@ -37,7 +39,7 @@ def sweep_page(
     pictures: Mapping[str, Sequence[Picture]],
     analyses: Sequence[Picture] = (),
     against: ScoredMethod = MAML,
-    without_score: Sequence[tuple[str, str, str]] = (),
+    without_score: Sequence[Diverged] = (),
     trained_on: Mapping[str, Sequence[str]] | None = None,
 ) -> Page:
     """The page.
@@ -53,11 +55,13 @@ def sweep_page(
     Raises:
       ValueError: if two results to compare were not scored on the same episodes.
     """
-    meaning = (_BASELINE.format(name=against.name),)
-    sections = [
-        Section(setting, meaning, methods_table(methods, against), tuple(pictures.get(setting, ())))
-        for setting, methods in found.items()
-    ]
+    meaning = _BASELINE.format(name=against.name)
+    sections = []
+    for setting, methods in found.items():
+        lost = [one.method for one in without_score if one.setting == setting]
+        paragraphs = tuple(filter(None, (budget(methods), meaning)))
+        table = methods_table(methods, against, lost)
+        sections.append(Section(setting, paragraphs, table, tuple(pictures.get(setting, ()))))
     bases = bases_table(found)
     if bases.rows:
         sections.append(Section("With and without CML", (_MEANING,), bases))
@@ -67,7 +71,9 @@ def sweep_page(
         sections.append(Section("Trained on", (_MACHINES,), machines_table(trained_on)))
     if analyses:
         sections.append(Section("Analyses", pictures=tuple(analyses)))
-    sections.append(Section("What the paper says", (_PAPER,), paper_table(found)))
+    measured, rest = paper_tables(found)
+    folded = (f"{count_of(len(rest.rows), 'cell')} of which nothing like it was run here", rest)
+    sections.append(Section("What the paper says", (_PAPER,), measured, folded=folded))
     count = len({run["run"] for methods in found.values() for runs in methods.values() for run in runs.values()})
     lead = f"{count_of(count, 'run')} in {count_of(len(found), 'setting')}. {_MEANING}"
     return Page("Results of the sweep", lead, _tiles(found), tuple(sections))

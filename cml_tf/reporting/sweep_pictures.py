@@ -33,7 +33,8 @@ def draw_setting(setting: str, methods: Setting, workdir: Path, output: Path) ->
 
     Returns:
       Learning curves of up to five methods with runs there (plain MAML and CML first), and, where the inputs are
-      images or waves, the first test episode of one run; nothing if no run of the setting is there.
+      images or waves, the first test episodes of a run of plain MAML and of CML (of the first method drawn where there
+      is neither); nothing if no run of the setting is there.
 
     Raises:
       RunError: if a run's directory is damaged.
@@ -51,7 +52,8 @@ def draw_setting(setting: str, methods: Setting, workdir: Path, output: Path) ->
     names = ", ".join(method.name for method in chosen)
     rest = f"; {len(there) - len(chosen)} more methods are not drawn" if len(there) > len(chosen) else ""
     caption = f"On validation episodes, mean over seeds: {names}{rest}."
-    shown = _episode(setting, there[chosen[-1] if CML not in there else CML], workdir, output)
+    asked = [method for method in (MAML, CML) if method in there] or chosen[:1]
+    shown = [picture for method in asked for picture in _episode(setting, there[method], workdir, output)]
     return [Picture(file, f"Learning curves of {names}.", caption), *shown]
 
 
@@ -73,7 +75,7 @@ def _episode(setting: str, runs: Runs, workdir: Path, output: Path) -> list[Pict
     run = runs[min(runs)]["run"]
     experiment = load_run(workdir / run)
     source, model = experiment.episodes("test"), model_of(experiment)
-    file = f"{setting}_episode.png"
+    file = f"{run}_episode.png"
     figure: Figure
     if isinstance(source, SinusoidSource):
         figure = draw_regression(pictures_of_waves(model, source, _WAVES, _WAVE_STEPS))
@@ -85,4 +87,4 @@ def _episode(setting: str, runs: Runs, workdir: Path, output: Path) -> list[Pict
     else:
         return []
     write_png(figure, output / file)
-    return [Picture(file, f"{what}.", f"{what}. It was not chosen: it is the first.")]
+    return [Picture(file, f"{what}.", f"{what}. Not picked: what comes first in the test split.")]

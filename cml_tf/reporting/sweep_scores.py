@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -10,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from cml_tf.experiments.configuration import flatten
 from cml_tf.experiments.sweep_results import DIVERGED
 from cml_tf.machine import label
 from cml_tf.reporting.intervals import decimal_text
 from cml_tf.statistics import confidence_interval
 
 NOT_RECORDED = "not recorded"
+# What a sweep sets to a run's seed.
+_SEED_KEYS = {"seed", "eval.seed", "dataset.class_seed"}
 Runs = Mapping[int, Mapping[str, Any]]
 """Results of one method by seed, each with `mean`, `metric`, `scores` and `manifest_hash`."""
 
@@ -41,9 +45,14 @@ class ScoredMethod:
         return f"{own} [{self.evaluation}]" if self.evaluation else own
 
     @property
-    def place(self) -> tuple[bool, str, bool, str]:
-        """Where it stands in a table: what the files say first, MAML before CML, readings below their run."""
-        return (bool(self.variant), self.variant, self.kind == "cml", self.evaluation)
+    def place(self) -> tuple[Any, ...]:
+        """Where it stands in a table: what the files say first, MAML before CML, readings below their run.
+
+        Numbers in a reading's name count as such: 5 steps stand before 10.
+        """
+        parts = re.split(r"(\d+)", self.evaluation)
+        reading = [int(part) if part.isdigit() else part for part in parts]
+        return (bool(self.variant), self.variant, self.kind == "cml", reading)
 
 
 MAML = ScoredMethod("maml")
@@ -93,36 +102,84 @@ class Paired:
     seeds: int
 
 
+@dataclass(frozen=True)
+class Diverged:
+    """An evaluation without a score.
+
+    Attributes:
+      setting: of its run.
+      method: what was trained, and how it was read.
+      run: its name.
+      reason: what the evaluation said.
+    """
+
+    setting: str
+    method: ScoredMethod
+    run: str
+    reason: str
+
+
 def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
     """Methods by setting (`omniglot_5way_1shot`), settings in alphabetical order; without what `diverged` names.
 
     Raises:
-      ValueError: for a configuration file whose name ends in neither `_maml` nor `_cml`.
+      ValueError: for a configuration file whose name ends in neither `_maml` nor `_cml` or that was changed into the
+        other, and for runs of one method whose configurations differ in more than the seed.
     """
     found: dict[str, dict[ScoredMethod, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
+    first: dict[tuple[str, ScoredMethod], Mapping[str, Any]] = {}
     for result in results:
-        path, _, variant = result["source"].partition(":")
-        setting, _, kind = Path(path).stem.rpartition("_")
-        if kind not in ("maml", "cml"):
-            raise ValueError(f"a table needs configurations that end in _maml or _cml, received {path}.")
+        setting, trained = _trained(result)
+        _check_alike(first.setdefault((setting, trained), result), result)
         for evaluation, scored in [("", result), *result["evaluations"].items()]:
-            if DIVERGED in scored:
-                continue
-            found[setting][ScoredMethod(kind, variant, evaluation)][result["seed"]] = {"run": result["run"], **scored}
+            if DIVERGED not in scored:
+                own = {"run": result["run"], "config": result["config"], **scored}
+                found[setting][replace(trained, evaluation=evaluation)][result["seed"]] = own
     return {
         setting: {method: found[setting][method] for method in sorted(found[setting], key=lambda m: m.place)}
         for setting in sorted(found)
     }
 
 
-def diverged(results: Iterable[Mapping[str, Any]]) -> list[tuple[str, str, str]]:
-    """Run, further evaluation and reason of all that have no score, because adaptation diverged."""
+def diverged(results: Iterable[Mapping[str, Any]]) -> list[Diverged]:
+    """All evaluations that have no score, because adaptation diverged."""
     return [
-        (result["run"], evaluation, scored[DIVERGED])
+        Diverged(setting, replace(trained, evaluation=evaluation), result["run"], scored[DIVERGED])
         for result in results
+        for setting, trained in [_trained(result)]
         for evaluation, scored in result["evaluations"].items()
         if DIVERGED in scored
     ]
+
+
+def _trained(result: Mapping[str, Any]) -> tuple[str, ScoredMethod]:
+    """The setting of a run, and what was trained in it."""
+    path, _, variant = result["source"].partition(":")
+    setting, _, kind = Path(path).stem.rpartition("_")
+    if kind not in ("maml", "cml"):
+        raise ValueError(f"a table needs configurations that end in _maml or _cml, received {path}.")
+    co_learner = result["config"].get("objective", {}).get("co_learner")
+    if co_learner is not None and (co_learner == "none") != (kind == "maml"):
+        raise ValueError(
+            f"{result['run']} is of {path}, and was trained with objective.co_learner {co_learner!r}: sweep the file "
+            "of the method that is meant."
+        )
+    return setting, ScoredMethod(kind, variant)
+
+
+def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Seeds of one method differ in nothing else; keys that came after a line was written do not count."""
+    there, here = (dict(flatten(result["config"])) for result in (first, other))
+    changed = [
+        f"{key} ({there[key]!r} and {here[key]!r})"
+        for key in there.keys() & here.keys() - _SEED_KEYS
+        if there[key] != here[key]
+    ]
+    if changed:
+        raise ValueError(
+            f"{first['run']} and {other['run']} are seeds of one method and differ in {', '.join(sorted(changed))}: "
+            "they cannot stand in one row, give their results apart."
+        )
 
 
 def machines(results: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:

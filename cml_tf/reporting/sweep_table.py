@@ -10,27 +10,37 @@ from collections.abc import Mapping, Sequence
 
 from cml_tf.reporting.intervals import decimal_text
 from cml_tf.reporting.page import Table
-from cml_tf.reporting.sweep_scores import MAML, Paired, ScoredMethod, Setting, baseline, over_seeds, paired
+from cml_tf.reporting.sweep_scores import MAML, Diverged, Paired, ScoredMethod, Setting, baseline, over_seeds, paired
 
 NOT_RUN = "not run"
+DIVERGED = "diverged"
 _DIFFERENCE = ("± over seeds", "± over episodes")
 
 
-def methods_table(methods: Setting, against: ScoredMethod = MAML) -> Table:
+def methods_table(methods: Setting, against: ScoredMethod = MAML, without_score: Sequence[ScoredMethod] = ()) -> Table:
     """A row a method of one setting, with its paired difference from another one.
 
     Args:
       methods: of the setting.
       against: what the others are compared with.
+      without_score: each evaluation of the setting that diverged: a method once for each seed.
 
     Raises:
       ValueError: if two of them were not scored on the same episodes.
     """
     rows = []
-    for method, runs in methods.items():
+    for method in sorted({*methods, *without_score}, key=lambda one: one.place):
+        runs, lost = methods.get(method, {}), without_score.count(method)
+        seeds = f"{len(runs)} ({lost} {DIVERGED})" if lost else str(len(runs))
+        if not runs:
+            rows.append((method.name, seeds, DIVERGED, "", ""))
+            continue
         others = baseline(methods, method, against)
-        difference = ("", "") if runs is others else _paired(paired(runs, others), len(runs))
-        rows.append((method.name, str(len(runs)), over_seeds(runs).text(), *difference))
+        if runs is others:
+            difference = ("", "")
+        else:
+            difference = _paired(paired(runs, others), len(runs)) if others else (f"no {against.name} here", "")
+        rows.append((method.name, seeds, over_seeds(runs).text(), *difference))
     columns = ("method", "seeds", _metric(methods), f"minus {against.name}, {_DIFFERENCE[0]}", _DIFFERENCE[1])
     return Table(columns, tuple(rows))
 
@@ -55,9 +65,10 @@ def bases_table(found: Mapping[str, Setting]) -> Table:
     return Table((*columns, _DIFFERENCE[1]), tuple(rows))
 
 
-def diverged_table(evaluations: Sequence[tuple[str, str, str]]) -> Table:
-    """A row for each evaluation without a score (`sweep_scores.diverged`): means above are without it."""
-    return Table(("run", "evaluation", "no score, since"), tuple(evaluations))
+def diverged_table(evaluations: Sequence[Diverged]) -> Table:
+    """A row for each evaluation without a score: means above are without it."""
+    rows = [(one.run, one.method.evaluation, one.reason) for one in evaluations]
+    return Table(("run", "evaluation", "no score, since"), tuple(rows))
 
 
 def machines_table(runs_of: Mapping[str, Sequence[str]]) -> Table:
@@ -79,7 +90,7 @@ def _line(cells: tuple[str, ...]) -> str:
 def _paired(difference: Paired | None, seeds: int) -> tuple[str, str]:
     """Tells how many seeds it is of, if the row says more."""
     if difference is None:
-        return NOT_RUN, NOT_RUN
+        return "no seed in common", ""
     fewer = f" ({difference.seeds} seeds)" if 1 < difference.seeds < seeds else ""
     return (
         f"{difference.over_seeds.text('+')}{fewer}",

@@ -13,7 +13,7 @@ import tensorflow as tf
 from cml_tf.episodes import Episode, Examples
 from cml_tf.experiments import presets
 from cml_tf.experiments.config_files import load_config
-from cml_tf.experiments.configuration import ConfigurationError
+from cml_tf.experiments.configuration import ConfigurationError, check_config
 from cml_tf.graphs import graph_context
 from cml_tf.learners import Normalisation
 from cml_tf.objectives import CoLearner
@@ -24,9 +24,11 @@ from tests.helpers.small_configs import IMAGE_SHAPE, NODE_FEATURES, trainer_of
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 RULES = ("sgd", "meta_sgd", "anil", "boil")
 SMOKE = [
-    *itertools.product(("sinusoid",), RULES, ("mlp",), ("maml", "cml")),
-    *itertools.product(("glyphs",), RULES, ("conv4",), ("cml",)),
-    ("glyphs", "sgd", "conv4", "maml"),
+    *itertools.product(("sinusoid",), RULES, ("mlp",), ("maml",)),
+    # A co-learner on features that do not adapt is refused.
+    *itertools.product(("sinusoid",), ("sgd", "meta_sgd", "boil"), ("mlp",), ("cml",)),
+    *itertools.product(("glyphs",), ("sgd", "meta_sgd", "boil"), ("conv4",), ("cml",)),
+    *itertools.product(("glyphs",), ("sgd", "anil"), ("conv4",), ("maml",)),
     ("glyphs", "meta_sgd", "mlp", "cml"),
     ("omniglot", "sgd", "conv4", "cml"),
 ]
@@ -218,6 +220,62 @@ def test_what_is_about_the_co_learner_is_refused_where_there_is_none(variant):
         load("glyphs_5way_1shot_maml.py", variant)
 
 
+@pytest.mark.parametrize(
+    "names",
+    ["anil,boil", "boil,smoke,anil", "random_noise,cl", "gamma_02,gamma_05", "co_blocks_2,co_blocks_3"]
+    + ["maml_plus_plus,meta_sgd", "meta_sgd,maml_plus_plus"],
+)
+def test_variants_that_contradict_each_other_are_refused(names):
+    one, other = (name for name in names.split(",") if name != "smoke")
+    with pytest.raises(ConfigurationError, match=f"'{one}' and '{other}' contradict each other"):
+        load("glyphs_5way_1shot_cml.py", names)
+
+
+@pytest.mark.parametrize("names", [("boil", "gamma_02"), ("cl", "maml_plus_plus"), ("sharp_maml", "maml_plus_plus")])
+def test_variants_combine_in_any_order(names):
+    for data in ("glyphs", "mini_imagenet"):
+        made = [load(f"{data}_5way_1shot_cml.py", ",".join(order)).to_dict() for order in (names, names[::-1])]
+        assert made[0] == made[1] != load(f"{data}_5way_1shot_cml.py", names[0]).to_dict()
+
+
+@pytest.mark.parametrize("variant", ["", "random_noise"])
+def test_a_co_learner_of_features_that_do_not_adapt_is_refused(variant):
+    names = ",".join(filter(None, (variant, "anil")))
+    config = load("glyphs_5way_1shot_cml.py", names)
+    with pytest.raises(ConfigurationError, match="partition must not be 'anil' with a co-learner"):
+        check_config(config)
+    check_config(load("glyphs_5way_1shot_cml.py", "cl,anil"))
+    check_config(load("glyphs_5way_1shot_maml.py", "anil"))
+
+
+def test_schedules_that_do_not_end_within_the_training_are_named_together():
+    config = load("glyphs_5way_1shot_cml.py", "maml_plus_plus")
+    config.train.steps = 4000
+    with pytest.raises(ConfigurationError) as caught:
+        check_config(config)
+    for said in ("multi_step_until = 4500", "first_order_steps = 15000", "cosine_steps = 30000", "train.steps (4000)"):
+        assert said in str(caught.value)
+    config.update_from_flattened_dict({"objective.multi_step_until": 3999, "train.first_order_steps": 3999})
+    with pytest.raises(ConfigurationError, match=r"received train\.cosine_steps = 30000:"):
+        check_config(config)
+    config.train.cosine_steps = 4000
+    check_config(config)
+
+
+def test_cl_begins_where_cml_does():
+    """Of one seed psi, theta and phi are the same, so that differences are not those of other first weights."""
+
+    def first_weights(variant):
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(0)
+        config = load("glyphs_5way_1shot_cml.py", f"smoke,{variant}" if variant else "smoke")
+        config.learner.filters = 2
+        return [v.numpy() for group in trainer_of(config).method.all_variables().values() for v in group]
+
+    for one, other in zip(first_weights(""), first_weights("cl"), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.slow
 def test_a_head_with_blocks_makes_steps_beside_a_co_learner_and_as_one_of_two_heads():
     for variant in ("head_blocks_2", "head_blocks_2,cl"):
@@ -238,7 +296,7 @@ BASES = {
 }
 
 
-@pytest.mark.parametrize("variant", ["", *BASES, "cl", "meta_sgd", "anil", "amm_gnn,boil"])
+@pytest.mark.parametrize("variant", ["", *BASES, "cl", "meta_sgd", "cl,anil", "amm_gnn,boil"])
 def test_base_methods_on_nodes_build_and_make_steps(variant):
     keras.backend.clear_session()
     config = load("cora_2way_1shot_cml.py", ",".join(filter(None, ("smoke", variant))))
@@ -250,7 +308,7 @@ def test_base_methods_on_nodes_build_and_make_steps(variant):
     config.train.meta_batch = 1
     _, before, after = steps_of(config)
     assert any(moved(before, after, "learner"))
-    assert variant == "cl" or any(moved(before, after, "co_learner"))
+    assert variant.startswith("cl") or any(moved(before, after, "co_learner"))
 
 
 def test_several_co_learners_at_once():

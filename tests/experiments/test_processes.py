@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
 import sys
 from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
-from cml_tf.experiments.processes import run_side_by_side
+from cml_tf.experiments.processes import end_with_parent, run_side_by_side
 from tests.helpers.programs import ROOT
 
 # Says that it runs, then waits for a signal, and notes that it got one.
@@ -37,6 +39,37 @@ try:
 except KeyboardInterrupt:
     sys.exit(130)
 """
+
+
+# The same, of a program that ends with its parent.
+FOLLOWS = f"from cml_tf.experiments.processes import end_with_parent\nend_with_parent()\n{WAITS}"
+
+
+def test_a_parent_that_is_killed_takes_its_programs_along(tmp_path):
+    for name in "ab":
+        os.mkfifo(tmp_path / f"{name}.begun")
+        os.mkfifo(tmp_path / f"{name}.ended")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, FOLLOWS], cwd=tmp_path, env=environment)
+    for name in "ab":
+        assert (tmp_path / f"{name}.begun").read_text() == "running"
+    parent.kill()
+    parent.wait(60)
+    for name in "ab":
+        said = subprocess.run(["cat", f"{name}.ended"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert said.stdout == "stopped"
+
+
+def test_a_program_that_nobody_watches_is_left_alone(monkeypatch):
+    monkeypatch.delenv("CML_TF_PARENT_PROCESS", raising=False)
+    end_with_parent()
+
+
+def test_a_program_whose_parent_is_gone_does_not_begin(monkeypatch):
+    monkeypatch.setenv("CML_TF_PARENT_PROCESS", "1234567")
+    monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: SimpleNamespace(prctl=lambda *arguments: 0))
+    with pytest.raises(KeyboardInterrupt):
+        end_with_parent()
 
 
 def test_those_that_run_are_ended_when_the_loop_is_left(tmp_path):

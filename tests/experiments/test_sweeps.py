@@ -57,6 +57,7 @@ BAD_SPECS = {
     "does not exist; paths are from": {"configs": ["configs/missing_maml.py"]},
     "takes readout and steps, received {'head': 1}": {"evaluations": {"a": {"head": 1}}},
     "takes readout and steps, received 3": {"evaluations": {"a": 3}},
+    "evaluations must have a name, received ''": {"evaluations": {"": {"steps": 5}}},
     "readout of evaluation 'a' must be one of .* received 'phi'": {"evaluations": {"a": {"readout": "phi"}}},
     "readout of evaluation 'a' must be one of .* received \\['phi'\\]": {"evaluations": {"a": {"readout": ["phi"]}}},
     "steps of evaluation 'a' must be 0 or more": {"evaluations": {"a": {"steps": -1}}},
@@ -83,7 +84,7 @@ def test_overrides_that_cannot_be_are_refused(tmp_path, overrides):
 
 
 def scored(**more):
-    return {"metric": "mse", "mean": 0.5, "scores": [0.5], "manifest_hash": "a", **more}
+    return {"metric": "mse", "mean": 0.5, "scores": [0.25, 0.75], "episodes": 2, "manifest_hash": "a", **more}
 
 
 def line(run, **more):
@@ -131,6 +132,9 @@ DAMAGED = {
     "it is no object": lambda good: "[1]",
     "it has no sound source, seed, steps, config": lambda good: '{"run": "a"}',
     "it has no sound mean": lambda good: json.dumps({**good, "run": "b", "mean": "0.5"}),
+    "it must have a finite mean": lambda good: json.dumps({**good, "run": "b", "mean": float("nan")}),
+    "as many finite scores as episodes": lambda good: json.dumps({**good, "run": "b", "scores": [0.5]}),
+    "finite scores as episodes, at least two": lambda good: json.dumps({**good, "run": "b", "scores": ["x", 0.5]}),
     "evaluation 'a' has no sound metric": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": {}}}),
     "evaluation 'a' is no object": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": 3}}),
     "is there twice": json.dumps,
@@ -142,6 +146,13 @@ def test_a_damaged_line_is_named(tmp_path, message):
     good = line(read_sweep(spec(tmp_path / "s.json"))[0])
     (tmp_path / "r.jsonl").write_text(json.dumps(good) + "\n" + DAMAGED[message](good))
     with pytest.raises(SweepError, match=f"line 2.*{message}"):
+        read_results(tmp_path / "r.jsonl")
+
+
+@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.write_bytes(b"\xff\xfe{}")])
+def test_what_is_no_file_of_results_is_named(tmp_path, make):
+    make(tmp_path / "r.jsonl")
+    with pytest.raises(SweepError, match=r"r\.jsonl must be a file of results that can be read"):
         read_results(tmp_path / "r.jsonl")
 
 
@@ -183,7 +194,7 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     report = run_program("cml_tf.report", *shown)
     assert report.code == 0 and "| sinusoid_5shot | smoke | 2 |" in report.out, report.err
     page = (tmp_path / "page/report.html").read_text()
-    for picture in ("sinusoid_5shot_curves.png", "sinusoid_5shot_episode.png"):
+    for picture in ("sinusoid_5shot_curves.png", "sinusoid_5shot_cml-smoke-seed0_episode.png"):
         assert picture in page and (tmp_path / "page" / picture).stat().st_size > 10_000
     spec(path, configs=configs, evaluations=evaluations, overrides={"train.rate": 0.5})
     refused = run_program("cml_tf.sweep", *flags)

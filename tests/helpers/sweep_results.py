@@ -18,10 +18,11 @@ def result(
     manifest: str | None = None,
     evaluations: dict[str, dict[str, Any]] | None = None,
     setting: str = SETTING,
+    config: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One run's line."""
     source = f"configs/{setting}_{method}.py" + (f":{variant}" if variant else "")
-    own = {"metric": metric, "manifest_hash": manifest or f"episodes of seed {seed}"}
+    own = {"metric": metric, "manifest_hash": manifest or f"episodes of seed {seed}", "episodes": len(scores)}
     further = {
         name: {**own, "mean": float(np.mean(values["scores"])), **values} if "scores" in values else values
         for name, values in (evaluations or {}).items()
@@ -35,7 +36,7 @@ def result(
         "steps": 300,
         **own,
         "evaluations": further,
-        "config": {},
+        "config": config or {},
     }
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import cml_tf
 from cml_tf import Classification, FewShotModel, Learner, Regression, Trainer
-from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, anil, boil
+from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD, anil, boil
 from cml_tf.checkpoints import CheckpointError
 from cml_tf.objectives import QueryLoss
 from tests.helpers.few_shot import image_trainer, sinusoid_trainer
@@ -51,6 +51,20 @@ def test_loaded_equals_saved_bit_for_bit(tmp_path, rule):
     loaded.save(tmp_path / "again")
     for name in ("model.json", "variables.npz"):
         assert (tmp_path / "again" / name).stat().st_size == (tmp_path / "model" / name).stat().st_size
+
+
+def test_layers_that_only_first_order_takes_survive_too(tmp_path):
+    """A model of first order may have layers whose second derivative TensorFlow has wrong."""
+    problem = Regression(1)
+    extractor = keras.Sequential([keras.layers.Dense(4), keras.layers.LayerNormalization()])
+    learner = Learner(extractor, keras.layers.Dense(1), input_shape=(1,))
+    rule = GradientDescent(problem, SGD(0.05), 1, FirstOrder())
+    model = Trainer(learner, rule, [QueryLoss(problem)], problem).model()
+    model.save(tmp_path / "model")
+    loaded = cml_tf.load(tmp_path / "model")
+    same_answers(model, loaded)
+    loaded.save(tmp_path / "again")
+    same_answers(model, cml_tf.load(tmp_path / "again"))
 
 
 def test_an_image_model_survives_too(tmp_path, classifier):

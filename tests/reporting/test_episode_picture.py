@@ -29,6 +29,18 @@ def _queries(figure):
     return [axes for axes in figure.axes if axes.get_xlabel()]
 
 
+@pytest.mark.parametrize("queries", [1, 3, 6])
+def test_no_words_reach_beyond_the_edge(queries):
+    figure = draw_episode(_picture(queries))
+    renderer = figure.canvas.get_renderer()
+    assert any("queries; below each" in text.get_text() for text in figure.texts)
+    boxes = [text.get_window_extent(renderer) for text in figure.texts]
+    for text, box in zip(figure.texts, boxes, strict=True):
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height, text.get_text()
+    score, *above = boxes[:4]
+    assert all(box.y1 <= score.y0 for box in above), "the lines do not touch"
+
+
 def test_every_support_and_query_image_is_drawn_as_it_is():
     picture = _picture()
     figure = draw_episode(picture)

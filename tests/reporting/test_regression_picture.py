@@ -41,8 +41,19 @@ def test_each_task_has_a_panel_with_truth_predictions_and_support():
 
 def test_the_errors_stand_below_in_order_of_the_steps():
     figure = draw_regression([_picture()])
-    assert "4.00  →  1.00  →  0.01" in figure.axes[0].get_xlabel()
+    assert "4.00 → 1.00 → 0.01" in figure.axes[0].get_xlabel()
     assert figure.axes[0].get_ylabel() == "output y"
+
+
+def test_words_neither_meet_nor_leave_the_figure():
+    more = {count: _picture().truth + 1.0 for count in (0, 1, 5, 10)}
+    figure = draw_regression([replace(_picture(), predictions=more)] * 3)
+    figure.canvas.draw()
+    legend = figure.legends[0].get_window_extent()
+    assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width
+    below = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    assert all(left.x1 < right.x0 for left, right in zip(below, below[1:], strict=False))
+    assert below[-1].x1 <= figure.bbox.width
 
 
 def test_curves_differ_in_more_than_colour():

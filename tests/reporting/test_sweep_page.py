@@ -9,7 +9,7 @@ import pytest
 from cml_tf.reporting.page import Picture, render_page
 from cml_tf.reporting.sweep_analyses import copy_analyses
 from cml_tf.reporting.sweep_page import sweep_page
-from cml_tf.reporting.sweep_scores import settings
+from cml_tf.reporting.sweep_scores import Diverged, ScoredMethod, settings
 from tests.helpers.sweep_results import RESULTS, SETTING, result
 
 FOUND = settings(RESULTS)
@@ -19,7 +19,8 @@ NOT_MADE = {"name": "linear_cka", "files": {}}
 
 def test_the_page_has_every_part():
     picture = Picture("curves.png", "Curves", "Of <b>MAML</b>.")
-    analyses, diverged = [Picture("cosine.png", "Cosine", "By layer.")], [("cora-seed0", "10_steps", "not finite")]
+    analyses = [Picture("cosine.png", "Cosine", "By layer.")]
+    diverged = [Diverged(SETTING, ScoredMethod("maml", "", "10_steps"), "cora-seed0", "not finite")]
     page = sweep_page(
         FOUND, {SETTING: [picture]}, analyses, without_score=diverged, trained_on={"Fast 9000": ["cora_cml"]}
     )
@@ -29,7 +30,9 @@ def test_the_page_has_every_part():
     assert page.sections[0].pictures == (picture,)
     assert page.tiles[0].value.startswith("+8.33 ±") and SETTING in page.tiles[0].label
     assert page.lead.startswith("6 runs in 1 setting.")
-    assert "Of &lt;b&gt;MAML&lt;/b&gt;." in render_page(page)
+    html = render_page(page)
+    assert "Of &lt;b&gt;MAML&lt;/b&gt;." in html
+    assert "0 (1 diverged)" in html and "+8.33\u00a0±\u00a0" in html and "<summary>" in html
 
 
 def test_parts_without_content_are_left_out():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cml_tf.reporting.sweep_budget import budget
 from cml_tf.reporting.sweep_scores import (
     CML,
     MAML,
@@ -16,7 +17,7 @@ from cml_tf.reporting.sweep_scores import (
     paired,
     settings,
 )
-from cml_tf.reporting.sweep_table import bases_table, machines_table, markdown, methods_table
+from cml_tf.reporting.sweep_table import bases_table, diverged_table, machines_table, markdown, methods_table
 from cml_tf.statistics import confidence_interval
 from tests.helpers.sweep_results import CML_SCORES, MAML_SCORES, RESULTS, SETTING, result
 
@@ -75,6 +76,19 @@ def test_every_method_stands_beside_plain_maml():
     ]
 
 
+def test_readings_are_ordered_by_their_numbers():
+    names = ["10_steps", "co_learner", "5_steps", "0_steps", "co_learner_0_steps"]
+    run = result("cml", 0, (0.4, 0.4), evaluations={name: {"scores": [0.4, 0.4]} for name in names})
+    assert [method.evaluation for method in settings([run])[SETTING]] == [
+        "",
+        "0_steps",
+        "5_steps",
+        "10_steps",
+        "co_learner",
+        "co_learner_0_steps",
+    ]
+
+
 def test_every_method_stands_beside_another_one():
     own = {"co_learner": {"scores": [0.9, 0.9], "mean": 0.9}}
     noise = {"co_learner": {"scores": [0.2, 0.2], "mean": 0.2}}
@@ -115,12 +129,13 @@ def test_numbers_of_seeds_that_differ_are_both_told():
 
 def test_without_plain_maml_there_is_no_difference():
     rows = methods_table(settings([result("cml", 0, (0.6, 0.6), "smoke")])[SETTING]).rows
-    assert rows == (("CML:smoke", "1", "60.00 (one seed)", "not run", "not run"),)
+    assert rows == (("CML:smoke", "1", "60.00 (one seed)", "no MAML here", ""),)
 
 
 def test_seeds_that_only_one_has_are_not_compared():
     methods = settings([*RESULTS[:3], result("cml", 7, (0.5, 0.5))])[SETTING]
     assert paired(methods[CML], methods[MAML]) is None
+    assert methods_table(methods).rows[1][3:] == ("no seed in common", "")
 
 
 def test_other_episodes_are_not_compared():
@@ -151,7 +166,58 @@ def test_an_evaluation_that_diverged_is_in_no_mean_and_is_named():
     runs = [result("maml", seed, (0.4, 0.4), evaluations=one) for seed, one in enumerate(further)]
     rows = [row[:3] for row in methods_table(settings(runs)[SETTING]).rows]
     assert rows == [("MAML", "2", "40.00 ± 0.00"), ("MAML [10_steps]", "1", "20.00 (one seed)")]
-    assert diverged(runs) == [(f"{SETTING}_maml-seed1", "10_steps", "mse is not finite in 3 of 600 episodes")]
+    (lost,) = diverged(runs)
+    assert (lost.setting, lost.method, lost.run) == (SETTING, ScoredMethod("maml", "", "10_steps"), runs[1]["run"])
+    assert diverged_table([lost]).rows == ((runs[1]["run"], "10_steps", "mse is not finite in 3 of 600 episodes"),)
+    assert methods_table(settings(runs)[SETTING], MAML, [lost.method]).rows[1][1] == "1 (1 diverged)"
+
+
+def test_a_method_that_diverged_in_all_seeds_keeps_its_row():
+    reason = {"asked": {}, "diverged": "mse is not finite in 3 of 600 episodes"}
+    runs = [result("maml", seed, (0.4, 0.4), evaluations={"10_steps": reason}) for seed in (0, 1)]
+    table = methods_table(settings(runs)[SETTING], MAML, [one.method for one in diverged(runs)])
+    assert table.rows[1] == ("MAML [10_steps]", "0 (2 diverged)", "diverged", "", "")
+
+
+@pytest.mark.parametrize("key", ["train.steps", "objective.gamma"])
+def test_seeds_of_one_method_must_have_one_configuration(key):
+    def config(seed, value):
+        part, name = key.split(".")
+        return {"seed": seed, "eval": {"seed": seed}, "dataset": {"class_seed": seed}, part: {name: value}}
+
+    alike = [result("maml", seed, (0.4, 0.4), config=config(seed, 100)) for seed in (0, 1)]
+    assert len(settings(alike)[SETTING][MAML]) == 2
+    # Written before there was another key: its default is what was done.
+    older = {**alike[1], "config": {**alike[1]["config"], "learner": {"new": 1}}}
+    assert len(settings([alike[0], older])[SETTING][MAML]) == 2
+    other = result("maml", 2, (0.4, 0.4), config=config(2, 200))
+    with pytest.raises(ValueError, match=rf"seed0 and .*seed2 are .* differ in {key} \(100 and 200\)"):
+        settings([*alike, other])
+
+
+@pytest.mark.parametrize("method, co_learner", [("cml", "none"), ("maml", "cooperative")])
+def test_a_file_that_was_changed_into_the_other_method_is_refused(method, co_learner):
+    config = {"objective": {"co_learner": co_learner}}
+    with pytest.raises(ValueError, match="sweep the file of the method that is meant"):
+        settings([result(method, 0, (0.4, 0.4), config=config)])
+
+
+def test_the_budget_is_told_and_who_has_another():
+    def config(steps, queries=15):
+        train = {"steps": steps, "meta_batch": 4}
+        data = {"name": "omniglot", "queries": queries}
+        return {"train": train, "dataset": data, "eval": {"episodes": 600, "queries": 0}}
+
+    runs = [result("maml", seed, (0.4, 0.4), config=config(15000)) for seed in (0, 1)]
+    runs += [result("cml", seed, (0.4, 0.4), config=config(15000)) for seed in (0, 1)]
+    usual = (
+        "Trained for 15,000 outer steps of 4 episodes, scored on the first 600 episodes with 15 queries a class of the "
+        "test split, seeds 0, 1."
+    )
+    assert budget(settings(runs)[SETTING]) == usual
+    runs.append(result("maml", 0, (0.4, 0.4), "anil", config=config(300)))
+    assert budget(settings(runs)[SETTING]).startswith(f"{usual} MAML:anil: Trained for 300 outer steps")
+    assert budget(settings(RESULTS)[SETTING]) == ""
 
 
 def test_errors_beyond_all_measure_stay_readable():

@@ -1,0 +1,47 @@
+"""Figures in the documents are those of the committed results: none is left behind when runs are added or redone."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cml_tf.experiments.sweep_results import read_results
+from cml_tf.reporting.sweep_scores import over_seeds, paired, settings
+
+ROOT = Path(__file__).resolve().parent.parent
+WITH_INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
+# Of a document: its sections, and the results that they are about.
+SECTIONS = {
+    "Omniglot": ("PAPER_RESULTS.md", "## Omniglot, small", ["omniglot_small"]),
+    "sine waves": ("PAPER_RESULTS.md", "## Sine waves", ["sinusoid"]),
+}
+
+
+def section(document, heading):
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    return re.split(r"^## ", text.split(heading + "\n")[1], flags=re.MULTILINE)[0]
+
+
+def known(names):
+    """Every score with its interval, and every paired difference of two methods of a setting, without signs."""
+    results = {}
+    for name in names:
+        results |= read_results(ROOT / f"docs/results/{name}.jsonl")
+    texts = set()
+    for methods in settings(results.values()).values():
+        texts |= {over_seeds(runs).text() for runs in methods.values()}
+        for runs in methods.values():
+            for others in methods.values():
+                if difference := paired(runs, others):
+                    texts.add(difference.over_seeds.text().lstrip("−"))
+    return texts
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_figure_with_an_interval_is_in_the_results(name):
+    document, heading, results = SECTIONS[name]
+    figures = WITH_INTERVAL.findall(" ".join(section(document, heading).split()))
+    assert len(figures) > 50
+    assert sorted(set(figures) - known(results)) == []
