@@ -48,7 +48,11 @@ def folder(tmp_path_factory):
         "maml": [WAVES.replace("cml", "maml")],
         "cl": [f"{WAVES},cl"],
         "reptile": [f"{WAVES},reptile"],
-        "maml_plus_plus": [f"{WAVES},maml_plus_plus", "--config.train.first_order_steps=1"],
+        "maml_plus_plus": [
+            f"{WAVES},maml_plus_plus",
+            "--config.train.first_order_steps=1",
+            "--config.train.cosine_steps=2",
+        ],
         "cml_seed_1": [WAVES, "--config.seed=1", "--config.eval.seed=1"],
         "maml_seed_1": [WAVES.replace("cml", "maml"), "--config.seed=1", "--config.eval.seed=1"],
         "other_data": [WAVES, "--config.dataset.shots=4"],

@@ -66,7 +66,7 @@ def test_a_run_is_as_at_its_last_outer_step():
     """MAML++ after a third of its training: of first order, with weights on early steps; at the end neither."""
     config = changed(
         presets.sinusoid(3, "cml", "maml_plus_plus"),
-        **{"learner.hidden": (4,), "train.steps": 100, "adaptation.steps": 2},
+        **{"learner.hidden": (4,), "train.steps": 100, "train.cosine_steps": 100, "adaptation.steps": 2},
     )
     config = changed(
         config, **{"train.first_order_steps": 50, "objective.multi_step_until": 40, "adaptation.eval_steps": 3}

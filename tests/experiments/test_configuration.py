@@ -129,11 +129,22 @@ BAD_COMBINATIONS = {
         "adaptation.steps": 0,
     },
     "adaptation.steps must be at least 2 with objective.multi_step_until": {"objective.multi_step_until": 3},
-    "train.first_order_steps must be less than train.steps": {"train.first_order_steps": 15000, "train.steps": 15000},
-    "objective.multi_step_until must be less than train.steps": {
+    r"end within train.steps \(15000\), received train.first_order_steps = 15000:": {
+        "train.first_order_steps": 15000,
+        "train.steps": 15000,
+    },
+    r"end within train.steps \(2000\), received objective.multi_step_until = 4500:": {
         "adaptation.steps": 5,
         "objective.multi_step_until": 4500,
         "train.steps": 2000,
+    },
+    r"end within train.steps \(2000\), received train.cosine_steps = 2001:": {
+        "train.cosine_steps": 2001,
+        "train.steps": 2000,
+    },
+    "adaptation.partition must not be 'anil' with a co-learner": {
+        "adaptation.partition": "anil",
+        "objective.co_learner": "cooperative",
     },
     "train.final_rate must be at most train.rate": {"train.cosine_steps": 3, "train.final_rate": 0.1},
     "CL has two heads": {"objective.co_learner": "adapted", "objective.co_learners": 2},
