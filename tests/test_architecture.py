@@ -8,7 +8,14 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # From left to right. A module imports its own layer and those before it, never one after it.
 LAYERS = (
-    ("cml_tf.files", "cml_tf.statistics", "cml_tf.problems", "cml_tf.running_means", "cml_tf.half_precision"),
+    (
+        "cml_tf.files",
+        "cml_tf.statistics",
+        "cml_tf.problems",
+        "cml_tf.running_means",
+        "cml_tf.half_precision",
+        "cml_tf.machine",
+    ),
     ("cml_tf.graphs",),
     ("cml_tf.episodes",),
     ("cml_tf.learners",),

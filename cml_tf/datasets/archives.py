@@ -23,11 +23,20 @@ LARGEST_IMAGE = 1 << 26
 DAMAGE = (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 
 
+class File(NamedTuple):
+    """A file in a folder: its path within that, with slashes; its path; its size in bytes; when it changed, in ns."""
+
+    place: str
+    path: Path
+    size: int
+    changed: int
+
+
 class Member(NamedTuple):
     """One file.
 
     Attributes:
-      place: its path within the folder or archive, with slashes; within a tar of tars after the inner tar's name.
+      place: its path within the folder or archive, with slashes; of a tar that is in it after the tar's name.
       read: gives its bytes; to be called before the next member is asked for.
     """
 
@@ -36,18 +45,18 @@ class Member(NamedTuple):
 
 
 def members(path: Path, largest: int = LARGEST_IMAGE) -> Iterator[Member]:
-    """All files in a folder, or in a .tar (also compressed, also of tars), .tgz or .zip file.
+    """All files in a folder (also of tars), or in a .tar (also compressed, also of tars), .tgz or .zip file.
 
-    Hidden files and everything that is no regular file (links, devices) are passed over. In a folder they come by name,
-    in an archive in its own order.
+    Hidden files and everything that is no regular file (devices; in an archive links too) are passed over. In a folder
+    they come by name, in an archive in its own order.
 
     Args:
       path: of the folder or archive.
       largest: bytes that a file which is read may have.
 
     Raises:
-      DatasetError: if there is nothing at `path`, it is damaged, a name leads out of the archive, or a file that is
-        read is too large.
+      DatasetError: if there is nothing at `path`, it is damaged or may not be read, a name leads out of the archive,
+        or a file that is read is too large.
     """
     if path.is_dir():
         yield from _in_folder(path, largest)
@@ -60,28 +69,69 @@ def members(path: Path, largest: int = LARGEST_IMAGE) -> Iterator[Member]:
     except DatasetError:
         raise
     except DAMAGE as error:
-        raise DatasetError(f"{path} is damaged ({_text(error)}); download it again.") from error
+        raise _fault(str(path), error) from error
+
+
+def files(path: Path) -> Iterator[File]:
+    """The files in a folder and in those below it, by name: those of a folder before those of the folders in it.
+
+    Hidden ones are passed over. Links are followed, to files and to folders, but for a folder within itself.
+
+    Raises:
+      DatasetError: if a folder or a link cannot be read.
+    """
+    try:
+        yield from _files(path, "", frozenset())
+    except PermissionError as error:
+        raise _fault(str(error.filename or path), error) from error
+    except OSError as error:
+        name = error.filename or path
+        raise DatasetError(f"{name} cannot be read ({error.strerror}); mend it or take it away.") from error
 
 
 def digests(path: Path) -> dict[str, str]:
-    """MD5 and SHA-256 of a file in hexadecimal, in one pass."""
+    """MD5 and SHA-256 of a file in hexadecimal, in one pass.
+
+    Raises:
+      DatasetError: if it may not be read, or cannot be.
+    """
     sums = {"md5": hashlib.md5(usedforsecurity=False), "sha256": hashlib.sha256()}
-    with path.open("rb") as file:
-        while piece := file.read(1 << 22):
-            for made in sums.values():
-                made.update(piece)
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 22):
+                for made in sums.values():
+                    made.update(piece)
+    except OSError as error:
+        raise _fault(str(path), error) from error
     return {name: made.hexdigest() for name, made in sums.items()}
 
 
+def _files(folder: Path, before: str, above: frozenset[tuple[int, int]]) -> Iterator[File]:
+    status = folder.stat()
+    if (status.st_dev, status.st_ino) in above:
+        return
+    above |= {(status.st_dev, status.st_ino)}
+    with os.scandir(folder) as scanned:
+        entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in entries:
+        if entry.is_file():
+            status = entry.stat()
+            yield File(f"{before}{entry.name}", Path(entry.path), status.st_size, status.st_mtime_ns)
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files(Path(entry.path), f"{before}{entry.name}/", above)
+
+
 def _in_folder(path: Path, largest: int) -> Iterator[Member]:
-    for folder, folders, files in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            full = Path(folder, name)
-            if name.startswith(".") or not full.is_file():
-                continue
-            place = full.relative_to(path).as_posix()
-            yield Member(place, _guarded(full.read_bytes, f"{full}", full.stat().st_size, largest))
+    for file in files(path):
+        if file.place.endswith(".tar"):
+            try:
+                with tarfile.open(file.path, "r:") as inner:
+                    yield from _in_tar(inner, f"{file.place}/", file.path, largest)
+            except DAMAGE as error:
+                raise _fault(str(file.path), error) from error
+            continue
+        yield Member(file.place, _guarded(file.path.read_bytes, str(file.path), file.size, largest))
 
 
 def _in_zip(path: Path, largest: int) -> Iterator[Member]:
@@ -138,7 +188,7 @@ def _guarded(read: Callable[[], bytes], name: str, size: int, largest: int) -> C
         try:
             content = read()
         except DAMAGE as error:
-            raise DatasetError(f"{name} is damaged ({_text(error)}); get it again.") from error
+            raise _fault(name, error) from error
         if len(content) != size:
             raise DatasetError(f"{name} must have {size} bytes, received {len(content)}; get it again.")
         return content
@@ -146,5 +196,8 @@ def _guarded(read: Callable[[], bytes], name: str, size: int, largest: int) -> C
     return guarded
 
 
-def _text(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def _fault(name: str, error: BaseException) -> DatasetError:
+    if isinstance(error, PermissionError):
+        return DatasetError(f"{name} may not be read ({error.strerror}); change its permissions.")
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return DatasetError(f"{name} is damaged ({text}); get it again.")

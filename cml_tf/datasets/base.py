@@ -27,6 +27,9 @@ SPLITS = ("train", "validation", "test")
 ALGORITHM = "philox"
 _PREFETCHED_BATCHES = 4
 _LARGEST = np.iinfo(np.int64).max
+# No learner here is for larger images, and a slip of the pen would ask for terabytes.
+LARGEST_SIDE = 4096
+_IMAGE_SIZE = f"image_size must be (height, width), both positive and at most {LARGEST_SIDE}, received {{!r}}."
 
 
 class EpisodeSource(abc.ABC):
@@ -165,11 +168,13 @@ def check_integer(name: str, value: Any, *, minimum: int) -> int:
 
 
 def check_image_size(image_size: Sequence[int]) -> tuple[int, int]:
-    """Returns `(height, width)`, or raises `DatasetError` unless these are two positive integers."""
+    """Returns `(height, width)`, or raises `DatasetError` unless these are two integers from 1 to 4096."""
     try:
         height, width = (check_integer("image_size", side, minimum=1) for side in image_size)
     except (TypeError, ValueError) as error:
-        raise DatasetError(f"image_size must be (height, width), both positive, received {image_size!r}.") from error
+        raise DatasetError(_IMAGE_SIZE.format(image_size)) from error
+    if max(height, width) > LARGEST_SIDE:
+        raise DatasetError(_IMAGE_SIZE.format(image_size))
     return height, width
 
 

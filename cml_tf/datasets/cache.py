@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import shutil
+import tempfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +25,26 @@ _LOG = logging.getLogger(__name__)
 
 
 def cache_directory() -> Path:
-    """The folder named by the environment variable CML_TF_CACHE, else `~/.cache/cml_tf`."""
-    chosen = os.environ.get(ENVIRONMENT_VARIABLE, "")
-    return Path(chosen) if chosen else Path("~/.cache/cml_tf").expanduser()
+    """The folder named by the environment variable CML_TF_CACHE (`~` is the home folder), else `~/.cache/cml_tf`."""
+    return Path(os.environ.get(ENVIRONMENT_VARIABLE, "") or "~/.cache/cml_tf").expanduser()
+
+
+@contextlib.contextmanager
+def scratch_directory(name: str) -> Iterator[Path]:
+    """An empty folder below the cache's, removed when the block ends.
+
+    Whoever uses a name holds a lock meanwhile: what a process that was killed left under that name is removed too.
+    """
+    own = f".{name}."
+    directory = cache_directory()
+    directory.mkdir(parents=True, exist_ok=True)
+    for left_behind in directory.glob(f"{own}*/"):
+        shutil.rmtree(left_behind, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=own, dir=directory))
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def cached_arrays(

@@ -1,24 +1,29 @@
-"""What somebody has to download by hand, in words."""
+"""What somebody has to download, in words."""
 
 from __future__ import annotations
 
 from cml_tf.datasets.benchmarks import BENCHMARKS, archive_of
+from cml_tf.datasets.omniglot_preparation import FILES, OMNIGLOT
 from cml_tf.datasets.published_sets import PublishedSet
 
 
 def instructions(name: str) -> str:
-    """How to prepare a benchmark of `BENCHMARKS`: what to download from where into which folder."""
-    source = BENCHMARKS[name].source
+    """How to prepare a benchmark of `BENCHMARKS`, or Omniglot: what to download from where into which folder."""
+    title, source = ("Omniglot", FILES) if name == OMNIGLOT else (BENCHMARKS[name].title, BENCHMARKS[name].source)
     command = f"python -m cml_tf.datasets.prepare {name}"
     if isinstance(source, PublishedSet):
         lines = [
-            f"{BENCHMARKS[name].title} is downloaded by TensorFlow Datasets ({source.builder}):",
+            f"{title} is made by TensorFlow Datasets ({source.builder}), which downloads what it can:",
             f"  {command}",
-            "Without a network, put these files into one folder, as they are, and name it:",
-            *(f"  {file}  from {url}" for file, url in source.files.items()),
+            *([source.note] if source.note else []),
+            "Where it cannot, put these files into one folder, as they are, and name it:",
         ]
+        for file in source.pinned():
+            lines += [f"  {file.name} ({file.size:,} bytes, SHA-256 {file.sha256})", f"  from {file.url}"]
     else:
-        lines = [download_by_hand(name), "Put it into a folder, as it is or unpacked, and name that:"]
+        direct = [f"{title} is downloaded by", f"  {command}", "Where that cannot be:"]
+        lines = [*(direct if source.direct else []), download_by_hand(name)]
+        lines.append("Put it into a folder, as it is or unpacked, and name that:")
     return "\n".join([*lines, f"  {command} --root=FOLDER"])
 
 

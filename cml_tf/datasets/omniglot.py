@@ -72,7 +72,7 @@ def load_omniglot(root: str = "") -> ImageDataset:
     Raises:
       DatasetError: if the files are missing or damaged, or cannot be downloaded; the message says what to do.
     """
-    parts = _from_root(Path(root).expanduser()) if root else _from_tensorflow_datasets()
+    parts = list(drawn_sets(root).values())
     background = parts[0]
     if len(parts) == 2:
         known, unseen = background.alphabets, parts[1]
@@ -86,6 +86,15 @@ def load_omniglot(root: str = "") -> ImageDataset:
     _LOG.info("omniglot: validation alphabets %s; test alphabets %s", ", ".join(validation), ", ".join(test))
     pools = {"train": rotated(background.of(train)), "validation": background.of(validation), "test": unseen.of(test)}
     return ImageDataset.from_pools("omniglot", pools)
+
+
+def drawn_sets(root: str = "") -> dict[str, Characters]:
+    """The sets of drawings by the name of their folder or zip file: two, or one folder of alphabets.
+
+    Raises:
+      DatasetError: as `load_omniglot`.
+    """
+    return _from_root(Path(root).expanduser()) if root else _from_tensorflow_datasets()
 
 
 def rotated(pool: ClassPool) -> ClassPool:
@@ -111,18 +120,18 @@ def _hold_out(
     return kept, held
 
 
-def _from_root(root: Path) -> list[Characters]:
+def _from_root(root: Path) -> dict[str, Characters]:
     if not root.is_dir():
         raise DatasetError(f"the omniglot root must be a folder, {root} is none; check dataset.root.")
     for pair in PAIRS:
         found = [_either(root, name) for name in pair]
         present = [path for path in found if path is not None]
         if len(present) == len(pair):
-            return [_decoded(open_drawings(path)) for path in present]
+            return {name: _decoded(open_drawings(path)) for name, path in zip(pair, present, strict=True)}
         if present:
             missing = pair[found.index(None)]
             raise DatasetError(f"{root} holds {present[0].name} but not {missing} or {missing}.zip; put it there too.")
-    return [_decoded(open_drawings(root))]
+    return {root.name: _decoded(open_drawings(root))}
 
 
 def _either(root: Path, name: str) -> Path | None:
@@ -139,8 +148,9 @@ def _decoded(drawings: DrawingSet) -> Characters:
     return _cached({"drawings": drawings.fingerprint}, build)
 
 
-def _from_tensorflow_datasets() -> list[Characters]:
-    return [_cached({"tensorflow_datasets": split}, partial(_download, split)) for split in ("train", "test")]
+def _from_tensorflow_datasets() -> dict[str, Characters]:
+    splits = zip(PAIRS[0], ("train", "test"), strict=True)
+    return {name: _cached({"tensorflow_datasets": split}, partial(_download, split)) for name, split in splits}
 
 
 def _download(split: str) -> dict[str, np.ndarray]:

@@ -19,12 +19,15 @@ from cml_tf.datasets.image_store import Picture
 from cml_tf.datasets.restricted_pickle import load_pickle_content
 
 _WORDNET = re.compile(r"n\d{8}")
-_IMAGENET_FILE = re.compile(r"\.jpe?g$|\.png$", re.IGNORECASE)
-_BIRD = re.compile(r"(?:^|/)images/(\d{3}\.[^/]+)/([^/]+\.jpg)$")
-_SIGN = re.compile(r"(?:^|/)(\d{5})/(\d{5}_\d{5}\.ppm)$")
+_MINI_IMAGENET_PICKLE = re.compile(r"mini-imagenet-cache-(?:train|val|test)\.pkl$")
 _AIRCRAFT = re.compile(r"(?:^|/)images/(\d{7})\.jpg$")
 _AIRCRAFT_TABLE = re.compile(r"(?:^|/)(images_variant_(?:trainval|test)|images_box)\.txt$")
-_MINI_IMAGENET_PICKLE = re.compile(r"mini-imagenet-cache-(?:train|val|test)\.pkl$")
+# What each reader looks at.
+WORDNET_FILES = re.compile(r"(?:^|/)n\d{8}.*(?i:\.jpe?g|\.png)$")
+MINI_IMAGENET_FILES = re.compile(f"{_MINI_IMAGENET_PICKLE.pattern}|{WORDNET_FILES.pattern}")
+BIRD_FILES = re.compile(r"(?:^|/)(\d{3}\.[^/]+)/([^/]+\.jpg)$")
+SIGN_FILES = re.compile(r"(?:^|/)(\d{5})/(\d{5}_\d{5}\.ppm)$")
+AIRCRAFT_FILES = re.compile(f"{_AIRCRAFT.pattern}|{_AIRCRAFT_TABLE.pattern}")
 _LARGEST_PICKLE = 1 << 30
 _Box = tuple[float, float, float, float]
 
@@ -32,7 +35,7 @@ _Box = tuple[float, float, float, float]
 def wordnet_pictures(path: Path) -> Iterator[Picture]:
     """Pictures of ImageNet: a WordNet number begins the name of the file, or else of its folder (or inner tar)."""
     for member in members(path):
-        if not _IMAGENET_FILE.search(member.place):
+        if not WORDNET_FILES.search(member.place):
             continue
         parts = PurePosixPath(member.place).parts
         for part in reversed(parts):
@@ -53,9 +56,9 @@ def mini_imagenet_pictures(path: Path) -> Iterator[Picture]:
 
 
 def bird_pictures(path: Path) -> Iterator[Picture]:
-    """CUB-200-2011: images/001.Black_footed_Albatross/NAME.jpg."""
+    """CUB-200-2011: 001.Black_footed_Albatross/NAME.jpg, in the archive below images."""
     for member in members(path):
-        if found := _BIRD.search(member.place):
+        if found := BIRD_FILES.search(member.place):
             yield Picture(found[1], found[2], member.read)
 
 
@@ -63,7 +66,7 @@ def sign_pictures(path: Path) -> Iterator[Picture]:
     """GTSRB's training pictures: 00014/00003_00029.ppm is picture 29 of the third sign of class 14."""
     names = {name.split(".")[0]: name for name in class_splits("gtsrb").classes["test"]}
     for member in members(path):
-        if found := _SIGN.search(member.place):
+        if found := SIGN_FILES.search(member.place):
             number = f"{int(found[1]):02d}"
             # TensorFlow decodes no PPM; PNG loses nothing.
             read = partial(_as_png, member.read, f"{path}: {member.place}")
@@ -159,7 +162,7 @@ def _pickled(member: Member, name: str) -> Iterator[Picture]:
         sound = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3
         if not sound or rows != set(range(len(images))) or len(rows) != len(listed):
             raise ValueError(f"images {images.dtype} {list(images.shape)}, {len(listed)} rows listed")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DatasetError(
             f"{name} must hold image_data, uint8 [images, height, width, 3], and class_dict, each image in one class "
             f"({error}); get it again."

@@ -1,8 +1,9 @@
-"""Prepares an image benchmark: `python -m cml_tf.datasets.prepare NAME [--root=DIR] [--image_size=84]`.
+"""Prepares an image benchmark, or Omniglot: `python -m cml_tf.datasets.prepare NAME [--root=DIR] [--image_size=84]`.
 
 Decodes all images once into arrays under the cache folder (CML_TF_CACHE, else ~/.cache/cml_tf) and prints what they
-are. Where files are missing it says which ones to download from where; it downloads by itself only what TensorFlow
-Datasets has. Prepared images are read again and compared with the checksum that was written down with them.
+are. Where files are missing it says which ones to download from where; it downloads by itself what asks for neither an
+account nor agreement to terms. Prepared images are read again and compared with the checksum that was written down with
+them.
 """
 
 from __future__ import annotations
@@ -11,11 +12,9 @@ from absl import flags
 from rich.console import Console
 
 from cml_tf.command_line import fail, run
-from cml_tf.datasets.benchmarks import BENCHMARKS
-from cml_tf.datasets.class_splits import class_splits
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.instructions import instructions
-from cml_tf.datasets.preparation import folder_of, prepared, summary
+from cml_tf.datasets.preparation import PREPARED, folder_of, prepared, source_of, summary
 
 _ROOT = flags.DEFINE_string("root", "", "Folder with the published files, or with what was in them.")
 _IMAGE_SIZE = flags.DEFINE_multi_integer(
@@ -26,8 +25,8 @@ _IMAGE_SIZE = flags.DEFINE_multi_integer(
 def main(arguments: list[str]) -> None:
     """Prepares one benchmark."""
     name = "".join(arguments[1:])
-    if name not in BENCHMARKS:
-        fail(f"NAME must be one of {', '.join(sorted(BENCHMARKS))}, received {name!r}.")
+    if name not in PREPARED:
+        fail(f"NAME must be one of {', '.join(sorted(PREPARED))}, received {name!r}.")
     sides = _IMAGE_SIZE.value
     try:
         pools = prepared(name, _ROOT.value, sides * 2 if sides and len(sides) == 1 else sides)
@@ -35,7 +34,7 @@ def main(arguments: list[str]) -> None:
         print(instructions(name))
         raise
     Console().print(summary(name, pools))
-    print(f"classes: {class_splits(name).source}")
+    print(f"classes: {source_of(name)}")
     print(f"arrays: {folder_of(pools)}")
 
 

@@ -6,14 +6,24 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from cml_tf.datasets.cache import cache_directory
+from cml_tf.datasets.cache import cache_directory, scratch_directory
 from cml_tf.datasets.download import check_online
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_store import Picture
 from cml_tf.datasets.picture_sources import cut_fractions
+from cml_tf.files import locked
+
+
+class PublishedFile(NamedTuple):
+    """A file as TensorFlow Datasets pins it: its name, where it is, its size in bytes, and its SHA-256."""
+
+    name: str
+    url: str
+    size: int
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +36,7 @@ class PublishedSet:
       files: the files that it downloads, and from where; with a root they are taken from there instead.
       class_of: the class of one of its examples, from the name that the set has for the label and the label itself.
       cut: whether pictures are cut to the box that the set has for them.
+      note: what else somebody who has to get the files must know, as a sentence; empty for nothing.
     """
 
     builder: str
@@ -33,9 +44,21 @@ class PublishedSet:
     files: Mapping[str, str]
     class_of: Callable[[str, int], str] = field(default=lambda name, label: name)
     cut: bool = False
+    note: str = ""
+
+    def pinned(self) -> list[PublishedFile]:
+        """The files with the sizes and checksums that TensorFlow Datasets will ask for; imports it."""
+        import tensorflow_datasets as tfds
+
+        known = {info.filename: info for info in tfds.builder_cls(self.builder.split(":")[0]).url_infos.values()}
+        return [
+            PublishedFile(name, url, int(known[name].size), known[name].checksum) for name, url in self.files.items()
+        ]
 
     def pictures(self, folder: Path | None) -> Callable[[], Iterator[Picture]]:
         """Downloads and prepares the set where that was not done before, and gives what yields its pictures.
+
+        When another process is about it already, this one waits and takes what that has made.
 
         Args:
           folder: has the files; None to download them.
@@ -47,6 +70,7 @@ class PublishedSet:
             raise DatasetError(
                 f"{folder} must hold {', '.join(self.files)}; missing: {', '.join(missing)}. Download them from "
                 f"{', '.join(self.files[name] for name in missing)}; or set no root, and TensorFlow Datasets does it."
+                f"{self._noted}"
             )
         try:
             return partial(self._yield, self._prepared(folder))
@@ -60,17 +84,33 @@ class PublishedSet:
     def _prepared(self, folder: Path | None) -> Any:
         import tensorflow_datasets as tfds  # Takes seconds to import, and is needed only once a set.
 
-        if folder is None:
-            builder = tfds.builder(self.builder)
-            if not builder.is_prepared():
-                check_online(str(urlsplit(next(iter(self.files.values()))).hostname))
-                builder.download_and_prepare()
-            return builder
         # What is made of somebody's files stays apart from what was downloaded.
-        builder = tfds.builder(self.builder, data_dir=str(cache_directory() / "tensorflow_datasets"))
-        settings = tfds.download.DownloadConfig(manual_dir=str(folder))
-        builder.download_and_prepare(download_config=settings, download_dir=str(cache_directory() / "downloads"))
+        own = {} if folder is None else {"data_dir": str(cache_directory() / "tensorflow_datasets")}
+        builder = tfds.builder(self.builder, **own)
+        if builder.is_prepared():
+            return builder
+        place = Path(builder.data_dir)
+        # Beside the folders of all sets: TensorFlow Datasets makes that of this one, and moves it, as it goes.
+        with locked(place.parents[1] / f"{place.parent.name}-{place.name}.prepare", wait=True):
+            # Made anew, since it reads what is prepared when it is made.
+            builder = tfds.builder(self.builder, **own)
+            if not builder.is_prepared():
+                self._prepare(builder, folder)
         return builder
+
+    def _prepare(self, builder: Any, folder: Path | None) -> None:
+        if folder is None:
+            check_online(str(urlsplit(next(iter(self.files.values()))).hostname))
+            builder.download_and_prepare()
+            return
+        import tensorflow_datasets as tfds
+
+        # What an earlier extraction left, it would take for the content of the files without a look.
+        with scratch_directory(f"extracted-{builder.name}") as extracted:
+            settings = tfds.download.DownloadConfig(
+                manual_dir=str(folder), extract_dir=str(extracted), try_download_gcs=False
+            )
+            builder.download_and_prepare(download_config=settings, download_dir=str(cache_directory() / "downloads"))
 
     def _yield(self, builder: Any) -> Iterator[Picture]:
         import tensorflow_datasets as tfds
@@ -94,12 +134,16 @@ class PublishedSet:
         if folder is not None:
             return (
                 f"{self.builder} cannot be made from the files in {folder}; download {', '.join(self.files)} again "
-                f"from {', '.join(self.files.values())}. {cause}"
+                f"from {', '.join(self.files.values())}.{self._noted} {cause}"
             )
         return (
             f"{self.builder} cannot be had from TensorFlow Datasets; go online, or set dataset.root to a folder with "
-            f"{', '.join(self.files)}. {cause}"
+            f"{', '.join(self.files)}.{self._noted} {cause}"
         )
+
+    @property
+    def _noted(self) -> str:
+        return f" {self.note}" if self.note else ""
 
 
 def _numbered_flower(name: str, label: int) -> str:
@@ -122,7 +166,8 @@ VGG_FLOWER = PublishedSet(
 )
 CARS = PublishedSet(
     builder="cars196:2.1.0",
-    parts=("train", "test"),
+    # BOIL reads no others.
+    parts=("train",),
     files={
         "cars_train.tgz": f"{_CARS}/cars_train.tgz",
         "cars_test.tgz": f"{_CARS}/cars_test.tgz",
@@ -130,9 +175,14 @@ CARS = PublishedSet(
         "car_devkit.tgz": "https://ai.stanford.edu/~jkrause/cars/car_devkit.tgz",
     },
     cut=True,
+    note=(
+        "These addresses are not served any more: any copy of the files with these names, sizes and checksums will do. "
+        "TensorFlow Datasets asks for all four, although only the training pictures are used."
+    ),
 )
 SVHN = PublishedSet(
     builder="svhn_cropped:3.1.0",
     parts=("test",),
     files={name: f"{_DIGITS}/{name}" for name in ("train_32x32.mat", "test_32x32.mat", "extra_32x32.mat")},
+    note="TensorFlow Datasets asks for all three files, although only the test part is used.",
 )

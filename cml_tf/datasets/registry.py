@@ -41,7 +41,7 @@ def load_dataset(name: str, root: str = "", **options: Any) -> FewShotDataset:
       name: "sinusoid" and "glyphs" need no files; "omniglot" takes those under `root` or else downloads them, and so
         do the graphs "cora", "citeseer", "amazon_computer" and "cora_full"; "image_folder" reads a class-per-folder
         tree of your own under `root`, and "graph" a graph of your own. The image benchmarks
-        (`cml_tf.datasets.benchmarks`) take published archives under `root`, once.
+        (`cml_tf.datasets.benchmarks`) take published archives under `root`, once, or download what anybody may have.
       root: folder with the files of the dataset, empty for none.
       **options: of the dataset itself; `image_folder` takes `image_size=(height, width)` and `channels=1 | 3`, the
         image benchmarks take `image_size`, all graphs take `classes=(train, validation, test)`, `class_seed` and

@@ -23,6 +23,19 @@ def empty_cache(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
+def offline(monkeypatch):
+    """No archive can be downloaded; the hosts that were asked for."""
+    asked = []
+
+    def refused(host):
+        asked.append(host)
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("cml_tf.datasets.archive_download.check_online", refused)
+    return asked
+
+
+@pytest.fixture
 def miniature(tmp_path, monkeypatch, empty_cache):
     """Writes the miniature of a benchmark into a folder of its own, and gives that."""
 

@@ -49,6 +49,9 @@ def test_damaged_files_of_tensorflow_datasets_are_refused(miniature, empty_cache
 class Unprepared:
     """A builder of TensorFlow Datasets that nobody has prepared, and whose download would retry for minutes."""
 
+    def __init__(self, data_dir):
+        self.data_dir = data_dir
+
     def is_prepared(self):
         return False
 
@@ -56,7 +59,7 @@ class Unprepared:
         raise AssertionError("downloaded")
 
 
-def test_offline_the_download_is_not_even_tried(empty_cache, monkeypatch):
+def test_offline_the_download_is_not_even_tried(empty_cache, tmp_path, monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
     asked = []
 
@@ -64,7 +67,7 @@ def test_offline_the_download_is_not_even_tried(empty_cache, monkeypatch):
         asked.append(host)
         raise OSError("no route to host")
 
-    monkeypatch.setattr(tfds, "builder", lambda name: Unprepared())
+    monkeypatch.setattr(tfds, "builder", lambda name: Unprepared(tmp_path / "svhn_cropped" / "3.1.0"))
     monkeypatch.setattr("cml_tf.datasets.published_sets.check_online", offline)
     with pytest.raises(DatasetError, match=r"svhn_cropped:3.1.0 cannot be had .* go online.*no route to host"):
         load_dataset("svhn")
@@ -85,9 +88,15 @@ def test_offline_without_root_the_error_says_what_to_do(empty_cache, monkeypatch
 @pytest.mark.parametrize(
     "name", [name for name, benchmark in BENCHMARKS.items() if isinstance(benchmark.source, Archive)]
 )
-def test_nothing_is_downloaded_that_must_be_downloaded_by_hand(name, empty_cache):
-    with pytest.raises(DatasetError, match=f"{name} needs .* put it into a folder and give that as dataset.root"):
+def test_without_a_root_and_a_network_the_error_says_what_to_do_by_hand(name, empty_cache, offline):
+    """Those that ask for an account or agreement are not even tried."""
+    direct = {"cub": "data.caltech.edu", "aircraft": "www.robots.ox.ac.uk", "gtsrb": "sid.erda.dk"}
+    cause = " .*cannot be downloaded .*no route to host" if name in direct else " .* as dataset.root.$"
+    with pytest.raises(
+        DatasetError, match=f"{name} needs .* put it into a folder and give that as dataset.root{cause}"
+    ):
         load_dataset(name)
+    assert offline == [host for benchmark, host in direct.items() if benchmark == name]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +106,13 @@ def test_nothing_is_downloaded_that_must_be_downloaded_by_hand(name, empty_cache
         ("", {"image_size": (0, 3)}, r"image_size must be \(height, width\), both positive"),
         ("", {"image_size": 3}, "image_size must be"),
         ("", {"channels": 1}, "takes the options image_size; received channels"),
-        (".", {}, "must hold CUB_200_2011.tgz or its content, it is empty"),
+        (".", {}, r"must hold CUB_200_2011.tgz or what was in it \(001.Black_footed.*found nothing of that; check"),
+        (
+            "",
+            {"image_size": (2**62, 3)},
+            r"both positive and at most 4096, received \(4611686018427387904",
+        ),
+        ("", {"image_size": (84, 4097)}, "at most 4096, received"),
     ],
 )
 def test_bad_requests(tmp_path, root, options, message, empty_cache):

@@ -83,7 +83,7 @@ def test_other_sets_of_tensorflow_datasets(name, miniature):
     assert got == {expected(source(i), dataset.input_shape[:2]).tobytes() for i in range(IMAGES)}
 
 
-def test_prepared_images_need_neither_files_nor_decoding(miniature, monkeypatch):
+def test_prepared_images_need_neither_files_nor_decoding(miniature, monkeypatch, offline):
     folder = miniature("gtsrb")
     first = load_dataset("gtsrb", str(folder))
     shutil.rmtree(folder)

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE, cache_directory, cached_arrays
+from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE, cache_directory, cached_arrays, scratch_directory
 
 
 @pytest.fixture
@@ -102,3 +102,18 @@ def test_directory_is_the_environments_or_the_users(monkeypatch, tmp_path):
     monkeypatch.delenv(ENVIRONMENT_VARIABLE)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_directory() == tmp_path / ".cache" / "cml_tf"
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "~/kept")
+    assert cache_directory() == tmp_path / "kept"
+
+
+def test_a_scratch_folder_is_empty_and_goes_away(folder):
+    left = folder / ".toy.killed"
+    left.mkdir(parents=True)
+    (left / "file").write_bytes(b"half")
+    other = folder / ".toys.kept"
+    other.mkdir()
+    with pytest.raises(KeyboardInterrupt), scratch_directory("toy") as made:
+        assert list(made.iterdir()) == [] and made.parent == folder and not left.exists()
+        (made / "file").write_bytes(b"whole")
+        raise KeyboardInterrupt
+    assert list(folder.iterdir()) == [other]

@@ -32,7 +32,7 @@ TOTALS = {
     "fc100": 60000,
     "vgg_flower": 8189,
     "cub": 11788,
-    "cars": 16185,
+    "cars": 8144,
     "aircraft": 10000,
     "gtsrb": 39209,
     "svhn": 26032,

@@ -58,6 +58,18 @@ def test_the_instructions_name_every_file_and_where_it_is(name):
     assert f"python -m cml_tf.datasets.prepare {name} --root=FOLDER" in text
     if isinstance(source, Archive):
         assert source.checksum[1] in text and "by hand" in text
+    else:
+        assert source.note in text
+        for file in source.pinned():
+            assert f"{file.name} ({file.size:,} bytes, SHA-256 {file.sha256})" in text
+            assert file.size > 100 and len(file.sha256) == 64
+
+
+def test_the_instructions_for_the_cars_do_not_promise_a_download():
+    text = instructions("cars")
+    assert "cars_train.tgz (979,269,282 bytes, SHA-256 512b227b30e2f0a8aab9e09485786ab4479582073a144998da74d64" in text
+    assert "not served any more: any copy of the files with these names, sizes and checksums will do" in text
+    assert "all three files, although only the test part is used" in instructions("svhn")
 
 
 @pytest.fixture
@@ -72,7 +84,8 @@ def signs(tmp_path, monkeypatch, empty_cache):
 @pytest.mark.slow
 def test_the_program(signs):
     """Its mistakes that need no files are in tests/test_programs.py."""
-    calls = [["gtsrb"], ["cub"], ["cub", "--root=/nowhere"], ["gtsrb", "--image_size=16"]]
+    # None of these would be downloaded.
+    calls = [["gtsrb"], ["mini_imagenet"], ["cub", "--root=/nowhere"], ["tiered_imagenet", "--image_size=16"]]
     there, missing, nowhere, small = run_programs([[PROGRAM, *arguments] for arguments in calls])
     assert (there.code, there.messages) == (0, [])
     assert "GTSRB (traffic signs), 32x32" in there.out and " 43 " in there.out and " 129 " in there.out
@@ -80,7 +93,7 @@ def test_the_program(signs):
     damage(signs)
     damaged = run_program(PROGRAM, "gtsrb")
     for finished, message in (
-        (missing, "cub needs CUB_200_2011.tgz"),
+        (missing, "mini_imagenet needs mini-imagenet.tar.gz"),
         (nowhere, "the cub root must be a folder, /nowhere is none"),
         (small, "was not prepared at 16x16"),
         (damaged, f"delete {folder_of(signs)} and run this again"),

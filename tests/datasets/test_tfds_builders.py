@@ -114,7 +114,11 @@ def damage_picture(folder: Path, monkeypatch) -> None:
     ("damage", "message"),
     [
         (damage_checksum, "must have the published MD5 .* received .*; download it again"),
-        (damage_name, "43 have none.* manual_dir, .*, must hold GTSRB_Final_Training_Images.zip .* from https"),
+        (
+            damage_name,
+            "nothing of that, but 'GTSRB_Final_Test_Images.zip': if that is the archive, rename it .* manual_dir, .*, "
+            "must hold GTSRB_Final_Training_Images.zip .* from https",
+        ),
         (damage_counts, "must have 39209 images in split test, found 129"),
         (damage_picture, "00007/00000_00001.ppm cannot be read as an image"),
     ],

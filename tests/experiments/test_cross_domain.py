@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -69,6 +71,44 @@ def test_another_shape_is_refused(run, tmp_path):
     write_zip(tmp_path / "images_evaluation.zip", drawings({"Tengwar": 3}))
     with pytest.raises(DatasetError, match=r"omniglot has images of shape \(28, 28, 1\), the run .* \(8, 8, 3\)"):
         evaluate_run(run, dataset="omniglot", root=str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "split", "message"),
+    [
+        ("cifar_fs", "fc100", "test", r"15 of 20 are .* \(beaver, bee, beetle, \.\.\.\): the score would be of"),
+        ("fc100", "cifar_fs", "test", "15 of 20 are"),
+        ("mini_imagenet", "tiered_imagenet", "test", "15 of 160 are"),
+        ("tiered_imagenet", "mini_imagenet", "test", "6 of 20 are"),
+        ("cifar_fs", "fc100", "train", r"49 of 60 are .* trained or chosen on\. Score it on a benchmark of other"),
+    ],
+)
+def test_classes_that_the_run_was_trained_on_are_refused(own, other, split, message):
+    """Before any file is looked for."""
+    with pytest.raises(
+        DatasetError, match=f"the {split} classes of {other} must be new to a run on {own}, .*{message}"
+    ):
+        episodes_of(run_on(own), other, "", split)
+
+
+@pytest.mark.parametrize(("own", "other"), [("cifar_fs", "gtsrb"), ("cifar_fs", "cifar_fs"), ("cub", "cars")])
+def test_benchmarks_of_other_pictures_and_ones_own_are_not(own, other, monkeypatch):
+    asked = []
+
+    def load(name, root, **options):
+        asked.append((name, options))
+        raise DatasetError("loaded")
+
+    monkeypatch.setattr("cml_tf.experiments.cross_domain.load_dataset", load)
+    with pytest.raises(DatasetError, match="^loaded$"):
+        episodes_of(run_on(own), other, "", "test")
+    assert asked == [(other, {"image_size": (32, 32)})]
+
+
+def run_on(name):
+    """As much of a run on a benchmark as is looked at before files are."""
+    config = changed(default_config(), **{"dataset.name": name})
+    return SimpleNamespace(config=config, data=SimpleNamespace(input_shape=(32, 32, 3)))
 
 
 @pytest.mark.parametrize("name", ["sinusoid", "cora", "mnist"])
