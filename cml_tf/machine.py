@@ -49,7 +49,8 @@ def label(machine: Mapping[str, Any]) -> str:
     """What of a machine makes its results differ from another's, in one line."""
     packages = ", ".join(f"{name} {number}" for name, number in machine["packages"].items())
     flags = f" ({' '.join(machine['flags'])})" if machine["flags"] else ""
-    return f"{machine['processor']}{flags}, {machine['cores']} cores, {packages}"
+    cores = f"{machine['cores']} core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+    return f"{machine['processor']}{flags}, {cores}, {packages}"
 
 
 def differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:

@@ -30,6 +30,7 @@ def test_a_label_has_what_makes_results_differ_and_nothing_else():
     described = {**machine(), "processor": "Fast 9000", "flags": ["avx2", "avx512f"], "cores": 2}
     described["packages"] = {"tensorflow": "2.21.0", "numpy": "2.4.6"}
     assert label(described) == "Fast 9000 (avx2 avx512f), 2 cores, tensorflow 2.21.0, numpy 2.4.6"
+    assert ", 1 core, " in label({**described, "cores": 1})
     assert label({**described, "kernel": "other", "memory_gib": 1.0}) == label(described)
     for key, other in {"processor": "Z80", "flags": [], "cores": 1, "packages": {}}.items():
         assert label({**described, key: other}) != label(described)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 WITH_INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
 # Where in which document figures begin and end (a regular expression), and the results that they are from.
 SECTIONS = {
-    "Omniglot": ("PAPER_RESULTS.md", "## Omniglot, small", "^## ", ["omniglot_small"]),
+    "Omniglot": ("PAPER_RESULTS.md", "## Omniglot, small", "^## ", ["omniglot_small", "omniglot_small_figures"]),
     "sine waves": ("PAPER_RESULTS.md", "## Sine waves", "^## ", ["sinusoid"]),
     "nodes": ("NODES.md", "## Results", "^Beside the paper's Table 3", ["nodes"]),
 }
@@ -26,17 +26,15 @@ def section(document, heading, end):
 
 
 def known(names):
-    """Every score with its interval, and every paired difference of two methods of a setting, without signs."""
-    results = {}
-    for name in names:
-        results |= read_results(ROOT / f"docs/results/{name}.jsonl")
+    """Of each file every score with its interval, and every paired difference of two methods of a setting, unsigned."""
     texts = set()
-    for methods in settings(results.values()).values():
-        texts |= {over_seeds(runs).text() for runs in methods.values()}
-        for runs in methods.values():
-            for others in methods.values():
-                if difference := paired(runs, others):
-                    texts.add(difference.over_seeds.text().lstrip("−"))
+    for name in names:
+        for methods in settings(read_results(ROOT / f"docs/results/{name}.jsonl").values()).values():
+            texts |= {over_seeds(runs).text() for runs in methods.values()}
+            for runs in methods.values():
+                for others in methods.values():
+                    if difference := paired(runs, others):
+                        texts.add(difference.over_seeds.text().lstrip("−"))
     return texts
 
 
