@@ -154,18 +154,24 @@ def test_a_bias_before_a_normalisation_has_no_gradient_at_all():
         np.testing.assert_array_equal(gradient, np.zeros(FILTERS))
 
 
+@pytest.mark.slow
 def test_half_precision_is_no_less_precise_than_the_plain_layers():
-    episode = classification_episode(shape=SHAPE)
+    """Over episodes: of one alone either is ahead, by up to twice, and which one depends on the processor."""
 
-    def learner_gradient(make_learner, make_co_learner, policy):
+    def learner_gradients(make_learner, make_co_learner, policy):
         keras.backend.clear_session()
         with precision(policy=policy):
             method = make_method(make_learner, make_co_learner, "batch_transductive", SGD, "reverse", 1)
-            gradients = meta_gradient(method, episode, method.weights()).gradients["learner"]
-        return np.concatenate([np.ravel(gradient) for gradient in gradients])
+            gradient = tf.function(
+                lambda episode: meta_gradient(method, episode, method.weights()).gradients["learner"]
+            )
+            found = [gradient(classification_episode(seed, shape=SHAPE)) for seed in range(24)]
+        return np.stack([np.concatenate([np.ravel(part) for part in parts]) for parts in found])
 
-    exact = learner_gradient(conv4, conv4_co_learner, "float32")
-    fast = learner_gradient(conv4, conv4_co_learner, "mixed_bfloat16")
-    plain = learner_gradient(plain_conv4, plain_conv4_co_learner, "mixed_bfloat16")
-    error = np.linalg.norm(fast - exact)
-    assert 0.0 < error < 1.2 * np.linalg.norm(plain - exact)
+    exact = learner_gradients(conv4, conv4_co_learner, "float32")
+    fast = learner_gradients(conv4, conv4_co_learner, "mixed_bfloat16")
+    plain = learner_gradients(plain_conv4, plain_conv4_co_learner, "mixed_bfloat16")
+    assert (np.linalg.norm(fast - exact, axis=1) > 0.0).all()
+    assert np.linalg.norm(fast - exact) < 1.2 * np.linalg.norm(plain - exact)
+    # Of the gradient's own size, which rules out that both are lost.
+    assert np.linalg.norm(fast - exact) < 0.5 * np.linalg.norm(exact)
