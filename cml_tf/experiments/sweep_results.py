@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from cml_tf.experiments.configuration import config_from_json, config_to_json, flatten
 from cml_tf.experiments.sweeps import FurtherEvaluation, SweepError, SweepRun
 from cml_tf.files import write_text
+from cml_tf.machine import label
 
 DIVERGED = "diverged"
 _SCORED = {"metric": str, "mean": (int, float), "scores": list, "episodes": int, "manifest_hash": str}
@@ -91,6 +92,11 @@ def _checked(result: Any) -> dict[str, Any]:
     for name, further in result["evaluations"].items():
         if not (isinstance(further, dict) and isinstance(further.get(DIVERGED), str)):
             _check_fields(f"evaluation {name!r}", further, _SCORED)
+    if result.get("machine") is not None:
+        try:
+            label(result["machine"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("it has no sound machine") from error
     checked: dict[str, Any] = result
     return checked
 

@@ -135,6 +135,7 @@ DAMAGED = {
     "it must have a finite mean": lambda good: json.dumps({**good, "run": "b", "mean": float("nan")}),
     "as many finite scores as episodes": lambda good: json.dumps({**good, "run": "b", "scores": [0.5]}),
     "finite scores as episodes, at least two": lambda good: json.dumps({**good, "run": "b", "scores": ["x", 0.5]}),
+    "it has no sound machine": lambda good: json.dumps({**good, "run": "b", "machine": {"processor": "Z80"}}),
     "evaluation 'a' has no sound metric": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": {}}}),
     "evaluation 'a' is no object": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": 3}}),
     "is there twice": json.dumps,
