@@ -86,6 +86,8 @@ def _learner_fault(flat: Mapping[str, Any]) -> str | None:
             "adaptation.partition must be 'all' with learner.head 'prototypes', which has no weights to adapt, "
             f"received {flat['adaptation.partition']!r}."
         )
+    if flat["learner.head"] == "prototypes" and flat["learner.initialisation"] == "zero_head":
+        return "learner.initialisation must not be 'zero_head' with learner.head 'prototypes', which has no weights."
     return None
 
 

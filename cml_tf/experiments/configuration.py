@@ -10,6 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cml_tf.experiments.combinations import EXAMPLES, LEARNERS, combination_fault
+from cml_tf.learners.initialisation import DEFAULT, INITIALISATIONS
 from cml_tf.learners.node_learners import HEADS
 from cml_tf.learners.normalisation import MODES
 
@@ -24,6 +25,7 @@ CHOICES = {
     "learner.name": tuple(LEARNERS),
     "learner.head": HEADS,
     "adaptation.rule": ("sgd", "meta_sgd", "per_step_rates"),
+    "learner.initialisation": INITIALISATIONS,
     "learner.normalisation": MODES,
     "train.vectorised": tuple(VECTORISED),
     # mixed_float16 would need loss scaling.
@@ -34,6 +36,9 @@ CHOICES = {
     "objective.co_learner": ("none", "cooperative", "random_noise", "adapted"),
 }
 
+# What was done before there was a key, where that is not the key's default.
+BEFORE_THE_KEY = {"learner.initialisation": "glorot_uniform"}
+
 POSITIVE = (
     "dataset.shots",
     "dataset.queries",
@@ -43,6 +48,7 @@ POSITIVE = (
     "train.steps",
     "train.meta_batch",
     "train.rate",
+    "train.epsilon",
     "train.validate_every",
 )
 
@@ -88,6 +94,7 @@ def default_config() -> ConfigDict:
             "extra_blocks": 0,
             "head_blocks": 0,
             "normalisation": "batch_transductive",
+            "initialisation": DEFAULT,
             "dtype_policy": "float32",
             # Of learners of nodes.
             "hops": 2,
@@ -117,6 +124,8 @@ def default_config() -> ConfigDict:
             # As adaptation.sharpness, of the meta-gradient.
             "sharpness": 0.0,
             "rate": 1e-3,
+            # Adam's, which keeps a step finite where gradients vanish.
+            "epsilon": 1e-7,
             # Steps over which the outer rate falls to final_rate, by half a cosine; 0 for a constant rate.
             "cosine_steps": 0,
             "final_rate": 1e-5,
@@ -190,7 +199,8 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def config_from_json(text: str) -> ConfigDict:
     """A configuration from the JSON that a run wrote.
 
-    Keys that came after the run was written get their default, which is always what was done before there was a key.
+    Keys that came after the run was written get what was done before there was a key: `BEFORE_THE_KEY`, or else their
+    default.
 
     Raises:
       ConfigurationError: if it is not JSON, or has keys or types that this version does not know.
@@ -199,6 +209,7 @@ def config_from_json(text: str) -> ConfigDict:
     try:
         loaded = dict(flatten(json.loads(text)))
         known = dict(flatten(config.to_dict()))
+        loaded = {**BEFORE_THE_KEY, **loaded}
         if unknown := sorted(set(loaded) - set(known)):
             raise ValueError(f"the keys {', '.join(unknown)} are unknown; was it written by a later version?")
         for key, value in loaded.items():

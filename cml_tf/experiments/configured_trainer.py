@@ -51,7 +51,7 @@ def build_trainer(
         ),
         _terms(config, problem),
         problem,
-        optimizer=keras.optimizers.Adam(_outer_rate(config)),
+        optimizer=keras.optimizers.Adam(_outer_rate(config), epsilon=config.train.epsilon),
         clip_norm=config.train.clip_norm,
         task_chunk=config.train.task_chunk,
         vectorised=VECTORISED[config.train.vectorised],
@@ -84,28 +84,31 @@ def _learner(config: ConfigDict, problem: Problem, shape: tuple[int, ...], node_
 def _single_headed(config: ConfigDict, problem: Problem, shape: tuple[int, ...], node_features: int) -> Learner:
     settings, outputs = config.learner, problem.outputs
     if settings.name == "mlp":
-        return mlp(outputs, shape, tuple(settings.hidden))
+        return mlp(outputs, shape, tuple(settings.hidden), initialisation=settings.initialisation)
     if settings.name == "conv4":
         blocks = settings.extra_blocks, settings.head_blocks
-        return conv4(outputs, shape, settings.filters, settings.normalisation, *blocks, _normalised_steps(config))
+        options = settings.filters, settings.normalisation, *blocks, _normalised_steps(config), settings.initialisation
+        return conv4(outputs, shape, *options)
     if settings.name == "resnet12":
-        return resnet12(outputs, shape, settings.filters, settings.normalisation, _normalised_steps(config))
-    options = {"head": settings.head, "matching": settings.attribute_matching}
+        options = settings.filters, settings.normalisation, _normalised_steps(config), settings.initialisation
+        return resnet12(outputs, shape, *options)
+    of_nodes = settings.head, settings.attribute_matching, settings.initialisation
     if settings.name == "gcn":
-        return gcn(outputs, node_features, tuple(settings.hidden), **options)
-    return sgc(outputs, node_features, settings.hidden[0], settings.hops, **options)
+        return gcn(outputs, node_features, tuple(settings.hidden), *of_nodes)
+    return sgc(outputs, node_features, settings.hidden[0], settings.hops, *of_nodes)
 
 
 def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:
     settings = config.learner
     if settings.name not in _CONVOLUTIONAL_CO_LEARNERS:
-        return mlp_co_learner(problem.outputs, settings.hidden[-1])
+        return mlp_co_learner(problem.outputs, settings.hidden[-1], initialisation=settings.initialisation)
     # Only a second head that is adapted (CL) sees support sets; a co-learner has no statistics of them to use.
     adapted = config.objective.co_learner == "adapted"
     normalisation = settings.normalisation if adapted else "batch_transductive"
     make = _CONVOLUTIONAL_CO_LEARNERS[settings.name]
     steps = _normalised_steps(config) if adapted else 1
-    return make(problem.outputs, settings.filters, normalisation, config.objective.co_learner_blocks, steps)
+    blocks = config.objective.co_learner_blocks
+    return make(problem.outputs, settings.filters, normalisation, blocks, steps, settings.initialisation)
 
 
 def _normalised_steps(config: ConfigDict) -> int:

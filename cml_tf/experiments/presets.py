@@ -4,7 +4,8 @@ A variant is a comma-separated list: `smoke` (seconds instead of hours), `anil`,
 5 inner steps `maml_plus_plus`, `sharp_maml` (worst points within 0.0005 in both loops) and `reptile`; the paper's
 contrasts `random_noise`, `cl` (the co-learner is adapted too) and `more_maml` (three extra blocks); its ablations
 `gamma_02` ... `gamma_08` (Table 5), `co_blocks_0` ... `co_blocks_4` (Table 8) and `head_blocks_2` (Table 7: as many
-blocks in the head as in the co-learner); on nodes also the other base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
+blocks in the head as in the co-learner); initial weights by their name, `fan_in_uniform`, `glorot_uniform` or
+`zero_head`; on nodes also the other base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
 """
 
 from __future__ import annotations
@@ -171,6 +172,9 @@ VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
     "boil": _setter("adaptation", partition="boil"),
     "meta_sgd": _setter("adaptation", rule="meta_sgd"),
     "first_order": _setter("", hypergradient="first_order"),
+    "fan_in_uniform": _setter("learner", initialisation="fan_in_uniform"),
+    "glorot_uniform": _setter("learner", initialisation="glorot_uniform"),
+    "zero_head": _setter("learner", initialisation="zero_head"),
     "more_maml": _setter("learner", extra_blocks=3),
     "sharp_maml": _sharp_maml,
     "reptile": _reptile,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from cml_tf.learners.convolution import Convolution
+from cml_tf.learners.initialisation import DEFAULT, kernel_initializer, linear
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.normalisation import Normalisation
 
@@ -17,6 +18,7 @@ def conv4(
     extra_blocks: int = 0,
     head_blocks: int = 0,
     steps: int = 1,
+    initialisation: str = DEFAULT,
 ) -> Learner:
     """Four [3x3 convolution, normalisation, ReLU, 2x2 max-pool] blocks and a linear head.
 
@@ -31,15 +33,16 @@ def conv4(
       extra_blocks: unpooled blocks after block 4 (More-MAML has 3: 232,261 parameters).
       head_blocks: blocks of the head before its pool (the paper's Table 7, equal capacity, has 2).
       steps: inner steps with a scale and shift of their own, in the mode `per_step`.
+      initialisation: what it begins with (`cml_tf.learners.initialisation`).
 
     Raises:
-      ValueError: if the image is too small or not `(height, width, channels)`.
+      ValueError: if the image is too small or not `(height, width, channels)`, or the initialisation is unknown.
     """
     check_image_shape("conv4", input_shape)
     pools = [2, 2, 2, *[1] * (1 + extra_blocks)]
-    layers = [layer for pool in pools for layer in conv_block(filters, normalisation, pool, steps)]
+    layers = [layer for pool in pools for layer in conv_block(filters, normalisation, pool, steps, initialisation)]
     extractor = keras.Sequential(layers, name="extractor")
-    head = conv4_head(outputs, filters, normalisation, head_blocks, steps=steps)
+    head = conv4_head(outputs, filters, normalisation, head_blocks, "head", steps, initialisation)
     return Learner(extractor, head, input_shape=tuple(input_shape))
 
 
@@ -50,19 +53,25 @@ def conv4_head(
     blocks: int = 0,
     name: str = "head",
     steps: int = 1,
+    initialisation: str = DEFAULT,
 ) -> keras.Layer:
     """A head on `conv4`'s features: conv-norm-ReLU blocks (usually none), a pool, then a linear layer.
 
     Raises:
       ValueError: if `blocks` is negative.
     """
-    layers = conv_blocks(name, blocks, filters, normalisation, steps)
-    linear = [keras.layers.MaxPooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)]
-    return keras.Sequential([*layers, *linear], name=name)
+    layers = conv_blocks(name, blocks, filters, normalisation, steps, initialisation)
+    read_out = [keras.layers.MaxPooling2D(2), keras.layers.Flatten(), linear(outputs, initialisation, last=True)]
+    return keras.Sequential([*layers, *read_out], name=name)
 
 
 def conv4_co_learner(
-    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 2, steps: int = 1
+    outputs: int,
+    filters: int = 64,
+    normalisation: str = "batch_transductive",
+    blocks: int = 2,
+    steps: int = 1,
+    initialisation: str = DEFAULT,
 ) -> keras.Layer:
     """The co-learner on `conv4`'s features: conv-norm-ReLU blocks, the last one pooled, then linear (paper, A.1).
 
@@ -72,8 +81,9 @@ def conv4_co_learner(
       normalisation: mode of `Normalisation`.
       blocks: 0 to 4 in the paper's Table 8; 2 is its default (82,117 parameters at 84x84, 5-way).
       steps: as the learner's, where the co-learner is adapted too (CL).
+      initialisation: as the learner's.
     """
-    return conv4_head(outputs, filters, normalisation, blocks, "co_learner", steps)
+    return conv4_head(outputs, filters, normalisation, blocks, "co_learner", steps, initialisation)
 
 
 def check_image_shape(learner: str, input_shape: tuple[int, ...]) -> None:
@@ -85,7 +95,9 @@ def check_image_shape(learner: str, input_shape: tuple[int, ...]) -> None:
         )
 
 
-def conv_blocks(owner: str, count: int, filters: int, normalisation: str, steps: int) -> list[keras.Layer]:
+def conv_blocks(
+    owner: str, count: int, filters: int, normalisation: str, steps: int, initialisation: str
+) -> list[keras.Layer]:
     """The layers of `count` unpooled blocks, of a head or a co-learner.
 
     Raises:
@@ -93,12 +105,14 @@ def conv_blocks(owner: str, count: int, filters: int, normalisation: str, steps:
     """
     if count < 0:
         raise ValueError(f"a {owner} has 0 blocks or more, received {count}.")
-    return [layer for _ in range(count) for layer in conv_block(filters, normalisation, steps=steps)]
+    return [layer for _ in range(count) for layer in conv_block(filters, normalisation, 1, steps, initialisation)]
 
 
-def conv_block(filters: int, normalisation: str, pool: int = 1, steps: int = 1) -> list[keras.Layer]:
+def conv_block(
+    filters: int, normalisation: str, pool: int = 1, steps: int = 1, initialisation: str = DEFAULT
+) -> list[keras.Layer]:
     """The layers of one [3x3 convolution, normalisation, ReLU, max-pool]; its bias is idle (`Convolution`)."""
     return [
-        Convolution(filters, 3, padding="same", idle_bias=True),
+        Convolution(filters, 3, padding="same", idle_bias=True, kernel_initializer=kernel_initializer(initialisation)),
         Normalisation(normalisation, relu=True, pool=pool, steps=steps),
     ]

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from cml_tf.graphs import GraphContext, dense_rows, take_rows
 from cml_tf.learners.attribute_matching import AttributeMatching
+from cml_tf.learners.initialisation import DEFAULT, bias_initializer, kernel_initializer
 
 
 class _NodeLayer(keras.layers.Layer):
@@ -22,24 +23,25 @@ class _NodeLayer(keras.layers.Layer):
     Args:
       features: how many features a node has in the graph.
       matching: whether the features pass `AttributeMatching` first.
+      initialisation: what it begins with (`cml_tf.learners.initialisation`).
     """
 
     # The context is as large as the graph: layers cast the few rows that they take, not all of it.
-    def __init__(self, features: int, matching: bool = False, **kwargs: Any) -> None:
+    def __init__(self, features: int, matching: bool = False, initialisation: str = DEFAULT, **kwargs: Any) -> None:
         super().__init__(**{"autocast": False, **kwargs})
         if features < 1:
             raise ValueError(f"nodes must have at least one feature, received {features}.")
         self.features = features
+        self.initialisation = initialisation
         self.matching = AttributeMatching(features, dtype=self.dtype_policy) if matching else None
         self.kernels: list[keras.Variable] = []
         self.biases: list[keras.Variable] = []
 
     def _add_layers(self, widths: Sequence[int]) -> None:
         for number, (width, below) in enumerate(zip(widths, [self.features, *widths], strict=False)):
-            self.kernels.append(
-                self.add_weight(shape=(below, width), initializer="glorot_uniform", name=f"kernel_{number}")
-            )
-            self.biases.append(self.add_weight(shape=(width,), initializer="zeros", name=f"bias_{number}"))
+            kernel, bias = kernel_initializer(self.initialisation), bias_initializer(self.initialisation, below)
+            self.kernels.append(self.add_weight(shape=(below, width), initializer=kernel, name=f"kernel_{number}"))
+            self.biases.append(self.add_weight(shape=(width,), initializer=bias, name=f"bias_{number}"))
 
     def build(self, *shapes: Any) -> None:
         """Nothing: all sizes were known."""
@@ -66,6 +68,11 @@ class _NodeLayer(keras.layers.Layer):
         part = tf.SparseTensor(places, tf.cast(values, self.compute_dtype), sizes)
         return tf.ensure_shape(tf.sparse.sparse_dense_matmul(part, dense), [nodes.shape[0], dense.shape[1]])
 
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this layer again."""
+        own = {"features": self.features, "matching": self.matching is not None, "initialisation": self.initialisation}
+        return {**super().get_config(), **own}
+
     def _match(self, nodes: tf.Tensor, context: GraphContext, training: bool) -> None:
         if self.matching is not None and training:
             self.matching.keep(tf.cast(dense_rows(context.features, nodes, self.features), self.compute_dtype))
@@ -82,12 +89,20 @@ class GraphConvolutions(_NodeLayer):
       features: how many features a node has in the graph.
       hidden: widths of the layers, at least one.
       matching: whether the features pass `AttributeMatching` first.
+      initialisation: what it begins with (`cml_tf.learners.initialisation`).
     """
 
     hops = 1
 
-    def __init__(self, features: int, hidden: Sequence[int] = (16, 16), matching: bool = False, **kwargs: Any) -> None:
-        super().__init__(features, matching, **kwargs)
+    def __init__(
+        self,
+        features: int,
+        hidden: Sequence[int] = (16, 16),
+        matching: bool = False,
+        initialisation: str = DEFAULT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(features, matching, initialisation, **kwargs)
         if not hidden or min(hidden) < 1:
             raise ValueError(f"hidden must be at least one positive width, received {tuple(hidden)}.")
         self.hidden = tuple(hidden)
@@ -121,8 +136,7 @@ class GraphConvolutions(_NodeLayer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        own = {"features": self.features, "hidden": self.hidden, "matching": self.matching is not None}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "hidden": self.hidden}
 
 
 @keras.saving.register_keras_serializable("cml_tf")
@@ -136,10 +150,19 @@ class PropagatedFeatures(_NodeLayer):
       hidden: width of the linear layer.
       hops: how far features are propagated.
       matching: whether the features pass `AttributeMatching` first.
+      initialisation: what it begins with (`cml_tf.learners.initialisation`).
     """
 
-    def __init__(self, features: int, hidden: int = 16, hops: int = 2, matching: bool = False, **kwargs: Any) -> None:
-        super().__init__(features, matching, **kwargs)
+    def __init__(
+        self,
+        features: int,
+        hidden: int = 16,
+        hops: int = 2,
+        matching: bool = False,
+        initialisation: str = DEFAULT,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(features, matching, initialisation, **kwargs)
         if hidden < 1 or hops < 0:
             raise ValueError(f"hidden must be positive and hops 0 or more, received {hidden} and {hops}.")
         self.hidden = hidden
@@ -153,10 +176,4 @@ class PropagatedFeatures(_NodeLayer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        own = {
-            "features": self.features,
-            "hidden": self.hidden,
-            "hops": self.hops,
-            "matching": self.matching is not None,
-        }
-        return {**super().get_config(), **own}
+        return {**super().get_config(), "hidden": self.hidden, "hops": self.hops}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
+from cml_tf.learners.initialisation import DEFAULT, linear
 from cml_tf.learners.learner import Learner
 
 
@@ -14,6 +15,7 @@ def mlp(
     input_shape: tuple[int, ...],
     hidden: Sequence[int] = (40, 40),
     activation: str = "relu",
+    initialisation: str = DEFAULT,
 ) -> Learner:
     """Hidden layers as the extractor and a linear head; 1-40-40-1 with ReLU is the paper's regressor.
 
@@ -22,20 +24,22 @@ def mlp(
       input_shape: shape of one input; it is flattened first.
       hidden: widths of the hidden layers, at least one.
       activation: any Keras activation name.
+      initialisation: what it begins with (`cml_tf.learners.initialisation`).
 
     Raises:
-      ValueError: without a hidden layer.
+      ValueError: without a hidden layer, or for an unknown initialisation.
     """
     if not hidden:
         raise ValueError("mlp needs at least one hidden layer, received none.")
     flatten = [keras.layers.Flatten()] if len(input_shape) != 1 else []
-    layers = [*flatten, *(keras.layers.Dense(width, activation=activation) for width in hidden)]
-    head = keras.Sequential([keras.layers.Dense(outputs)], name="head")
+    layers = [*flatten, *(linear(width, initialisation, activation) for width in hidden)]
+    head = keras.Sequential([linear(outputs, initialisation, last=True)], name="head")
     return Learner(keras.Sequential(layers, name="extractor"), head, input_shape=tuple(input_shape))
 
 
-def mlp_co_learner(outputs: int, hidden: int = 40, activation: str = "relu") -> keras.Layer:
+def mlp_co_learner(
+    outputs: int, hidden: int = 40, activation: str = "relu", initialisation: str = DEFAULT
+) -> keras.Layer:
     """The co-learner on the last hidden representation: one hidden layer, then linear."""
-    return keras.Sequential(
-        [keras.layers.Dense(hidden, activation=activation), keras.layers.Dense(outputs)], name="co_learner"
-    )
+    layers = [linear(hidden, initialisation, activation), linear(outputs, initialisation, last=True)]
+    return keras.Sequential(layers, name="co_learner")

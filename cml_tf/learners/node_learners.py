@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cml_tf.graphs import GraphContext, SparseRows
 from cml_tf.learners.graph_layers import GraphConvolutions, PropagatedFeatures
+from cml_tf.learners.initialisation import DEFAULT, linear
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.prototypes import Prototypes
 
@@ -18,7 +19,12 @@ HEADS = ("linear", "prototypes")
 
 
 def gcn(
-    outputs: int, features: int, hidden: Sequence[int] = (16, 16), head: str = "linear", matching: bool = False
+    outputs: int,
+    features: int,
+    hidden: Sequence[int] = (16, 16),
+    head: str = "linear",
+    matching: bool = False,
+    initialisation: str = DEFAULT,
 ) -> Learner:
     """Graph convolutions and a head: MAML's learner on nodes; G-Meta's with prototypes, AMM-GNN's with matching.
 
@@ -32,15 +38,23 @@ def gcn(
       hidden: widths of the graph convolutions.
       head: one of `HEADS`: a linear layer, or distances to the prototypes of the support set.
       matching: whether attributes are matched first (AMM-GNN).
+      initialisation: what it begins with (`cml_tf.learners.initialisation`).
 
     Raises:
-      ValueError: for an unknown head.
+      ValueError: for an unknown head or initialisation, or prototypes with `zero_head`: they have no weights.
     """
-    return _learner(GraphConvolutions(features, hidden, matching, name="extractor"), outputs, features, head)
+    extractor = GraphConvolutions(features, hidden, matching, initialisation, name="extractor")
+    return _learner(extractor, outputs, features, head, initialisation)
 
 
 def sgc(
-    outputs: int, features: int, hidden: int = 16, hops: int = 2, head: str = "linear", matching: bool = False
+    outputs: int,
+    features: int,
+    hidden: int = 16,
+    hops: int = 2,
+    head: str = "linear",
+    matching: bool = False,
+    initialisation: str = DEFAULT,
 ) -> Learner:
     """A linear layer on features propagated once, and a head: Meta-GNN's learner (Zhou et al. 2019, arXiv 1905.09718).
 
@@ -53,14 +67,21 @@ def sgc(
       hops: how far features are propagated.
       head: as of `gcn`, like `matching`.
       matching: likewise.
+      initialisation: likewise.
     """
-    return _learner(PropagatedFeatures(features, hidden, hops, matching, name="extractor"), outputs, features, head)
+    extractor = PropagatedFeatures(features, hidden, hops, matching, initialisation, name="extractor")
+    return _learner(extractor, outputs, features, head, initialisation)
 
 
-def _learner(extractor: keras.Layer, outputs: int, features: int, head: str) -> Learner:
+def _learner(extractor: keras.Layer, outputs: int, features: int, head: str, initialisation: str) -> Learner:
     if head not in HEADS:
         raise ValueError(f"the head of a node learner must be one of {', '.join(HEADS)}, received {head!r}.")
-    layer = keras.layers.Dense(outputs, name="head") if head == "linear" else Prototypes(outputs, name="head")
+    if head == "prototypes" and initialisation == "zero_head":
+        raise ValueError(
+            "the initialisation of a learner with prototypes must not be zero_head, since they have no weights."
+        )
+    linear_head = head == "linear"
+    layer = linear(outputs, initialisation, last=True, name="head") if linear_head else Prototypes(outputs, name="head")
     return Learner(extractor, layer, example_inputs=tf.zeros([2], tf.int32), context=example_graph(features))
 
 

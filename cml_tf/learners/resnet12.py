@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from cml_tf.learners.conv4 import check_image_shape, conv_blocks
 from cml_tf.learners.convolution import Convolution
+from cml_tf.learners.initialisation import DEFAULT, kernel_initializer, linear
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.normalisation import Normalisation
 
@@ -34,6 +35,7 @@ class ResidualBlock(keras.layers.Layer):
       normalisation: mode of `Normalisation`.
       pool: edge of the max-pool; 1 for none.
       steps: of `Normalisation`.
+      initialisation: what its kernels begin with (`cml_tf.learners.initialisation`).
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class ResidualBlock(keras.layers.Layer):
         normalisation: str = "batch_transductive",
         pool: int = 1,
         steps: int = 1,
+        initialisation: str = DEFAULT,
         **keywords: Any,
     ) -> None:
         super().__init__(**keywords)
@@ -49,11 +52,16 @@ class ResidualBlock(keras.layers.Layer):
         self.normalisation = normalisation
         self.pool = pool
         self.steps = steps
-        self.convolutions = [Convolution(filters, 3, padding="same", use_bias=False) for _ in range(3)]
+        self.initialisation = initialisation
+        self.convolutions = [self._convolution(3) for _ in range(3)]
         self.normalisations = [Normalisation(normalisation, steps=steps) for _ in range(3)]
-        self.shortcut = Convolution(filters, 1, use_bias=False)
+        self.shortcut = self._convolution(1)
         self.shortcut_normalisation = Normalisation(normalisation, steps=steps)
         self.pooling = keras.layers.MaxPooling2D(pool)
+
+    def _convolution(self, edge: int) -> Convolution:
+        kernel = kernel_initializer(self.initialisation)
+        return Convolution(self.filters, edge, padding="same", use_bias=False, kernel_initializer=kernel)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights of all parts."""
@@ -76,8 +84,8 @@ class ResidualBlock(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        own = {"filters": self.filters, "normalisation": self.normalisation, "pool": self.pool, "steps": self.steps}
-        return {**super().get_config(), **own}
+        own = ("filters", "normalisation", "pool", "steps", "initialisation")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 def resnet12(
@@ -86,6 +94,7 @@ def resnet12(
     filters: int = 64,
     normalisation: str = "batch_transductive",
     steps: int = 1,
+    initialisation: str = DEFAULT,
 ) -> Learner:
     """Four residual blocks, each but the last with its 2x2 max-pool, and a linear head on averages over the map.
 
@@ -97,21 +106,28 @@ def resnet12(
       filters: channels of the first block; the others have 2, 4 and 8 times as many.
       normalisation: mode of `Normalisation`.
       steps: inner steps with a scale and shift of their own, in the mode `per_step`.
+      initialisation: what it begins with (`cml_tf.learners.initialisation`).
 
     Raises:
-      ValueError: if the image is too small or not `(height, width, channels)`.
+      ValueError: if the image is too small or not `(height, width, channels)`, or the initialisation is unknown.
     """
     check_image_shape("resnet12", input_shape)
     pools = (2, 2, 2, 1)
     blocks = [
-        ResidualBlock(filters * width, normalisation, pool, steps) for width, pool in zip(_WIDTHS, pools, strict=True)
+        ResidualBlock(filters * width, normalisation, pool, steps, initialisation)
+        for width, pool in zip(_WIDTHS, pools, strict=True)
     ]
-    head = _read_out([], outputs, "head")
+    head = _read_out([], outputs, "head", initialisation)
     return Learner(keras.Sequential(blocks, name="extractor"), head, input_shape=tuple(input_shape))
 
 
 def resnet12_co_learner(
-    outputs: int, filters: int = 64, normalisation: str = "batch_transductive", blocks: int = 2, steps: int = 1
+    outputs: int,
+    filters: int = 64,
+    normalisation: str = "batch_transductive",
+    blocks: int = 2,
+    steps: int = 1,
+    initialisation: str = DEFAULT,
 ) -> keras.Layer:
     """The co-learner on `resnet12`'s features: 3x3 conv-norm-ReLU blocks, then pool, averages and a linear layer.
 
@@ -121,14 +137,17 @@ def resnet12_co_learner(
       normalisation: mode of `Normalisation`.
       blocks: two in `conv4`'s co-learner, whose analogue this is.
       steps: as the learner's, where the co-learner is adapted too (CL).
+      initialisation: as the learner's.
 
     Raises:
       ValueError: if `blocks` is negative.
     """
     name = "co_learner"
-    return _read_out(conv_blocks(name, blocks, filters * _WIDTHS[-1], normalisation, steps), outputs, name)
+    before = conv_blocks(name, blocks, filters * _WIDTHS[-1], normalisation, steps, initialisation)
+    return _read_out(before, outputs, name, initialisation)
 
 
-def _read_out(before: list[keras.Layer], outputs: int, name: str) -> keras.Layer:
-    layers = [keras.layers.MaxPooling2D(2), keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(outputs)]
+def _read_out(before: list[keras.Layer], outputs: int, name: str, initialisation: str) -> keras.Layer:
+    last = linear(outputs, initialisation, last=True)
+    layers = [keras.layers.MaxPooling2D(2), keras.layers.GlobalAveragePooling2D(), last]
     return keras.Sequential([*before, *layers], name=name)
