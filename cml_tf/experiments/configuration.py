@@ -10,7 +10,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cml_tf.experiments.combinations import EXAMPLES, LEARNERS, combination_fault
-from cml_tf.learners.initialisation import DEFAULT, INITIALISATIONS
+from cml_tf.learners.initialisation import INITIALISATIONS
 from cml_tf.learners.node_learners import HEADS
 from cml_tf.learners.normalisation import MODES
 
@@ -35,9 +35,6 @@ CHOICES = {
     "objective.outer": ("query", "reptile"),
     "objective.co_learner": ("none", "cooperative", "random_noise", "adapted"),
 }
-
-# What was done before there was a key, where that is not the key's default.
-BEFORE_THE_KEY = {"learner.initialisation": "glorot_uniform"}
 
 POSITIVE = (
     "dataset.shots",
@@ -94,7 +91,7 @@ def default_config() -> ConfigDict:
             "extra_blocks": 0,
             "head_blocks": 0,
             "normalisation": "batch_transductive",
-            "initialisation": DEFAULT,
+            "initialisation": "glorot_uniform",
             "dtype_policy": "float32",
             # Of learners of nodes.
             "hops": 2,
@@ -199,8 +196,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 def config_from_json(text: str) -> ConfigDict:
     """A configuration from the JSON that a run wrote.
 
-    Keys that came after the run was written get what was done before there was a key: `BEFORE_THE_KEY`, or else their
-    default.
+    Keys that came after the run was written get their default, which is always what was done before there was a key.
 
     Raises:
       ConfigurationError: if it is not JSON, or has keys or types that this version does not know.
@@ -209,7 +205,6 @@ def config_from_json(text: str) -> ConfigDict:
     try:
         loaded = dict(flatten(json.loads(text)))
         known = dict(flatten(config.to_dict()))
-        loaded = {**BEFORE_THE_KEY, **loaded}
         if unknown := sorted(set(loaded) - set(known)):
             raise ValueError(f"the keys {', '.join(unknown)} are unknown; was it written by a later version?")
         for key, value in loaded.items():

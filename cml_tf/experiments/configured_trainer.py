@@ -90,8 +90,8 @@ def _single_headed(config: ConfigDict, problem: Problem, shape: tuple[int, ...],
         options = settings.filters, settings.normalisation, *blocks, _normalised_steps(config), settings.initialisation
         return conv4(outputs, shape, *options)
     if settings.name == "resnet12":
-        options = settings.filters, settings.normalisation, _normalised_steps(config), settings.initialisation
-        return resnet12(outputs, shape, *options)
+        steps = _normalised_steps(config)
+        return resnet12(outputs, shape, settings.filters, settings.normalisation, steps, settings.initialisation)
     of_nodes = settings.head, settings.attribute_matching, settings.initialisation
     if settings.name == "gcn":
         return gcn(outputs, node_features, tuple(settings.hidden), *of_nodes)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from cml_tf.graphs import GraphContext, dense_rows, take_rows
 from cml_tf.learners.attribute_matching import AttributeMatching
-from cml_tf.learners.initialisation import DEFAULT, bias_initializer, kernel_initializer
+from cml_tf.learners.initialisation import bias_initializer, kernel_initializer
 
 
 class _NodeLayer(keras.layers.Layer):
@@ -27,7 +27,9 @@ class _NodeLayer(keras.layers.Layer):
     """
 
     # The context is as large as the graph: layers cast the few rows that they take, not all of it.
-    def __init__(self, features: int, matching: bool = False, initialisation: str = DEFAULT, **kwargs: Any) -> None:
+    def __init__(
+        self, features: int, matching: bool = False, initialisation: str = "glorot_uniform", **kwargs: Any
+    ) -> None:
         super().__init__(**{"autocast": False, **kwargs})
         if features < 1:
             raise ValueError(f"nodes must have at least one feature, received {features}.")
@@ -99,7 +101,7 @@ class GraphConvolutions(_NodeLayer):
         features: int,
         hidden: Sequence[int] = (16, 16),
         matching: bool = False,
-        initialisation: str = DEFAULT,
+        initialisation: str = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
         super().__init__(features, matching, initialisation, **kwargs)
@@ -159,7 +161,7 @@ class PropagatedFeatures(_NodeLayer):
         hidden: int = 16,
         hops: int = 2,
         matching: bool = False,
-        initialisation: str = DEFAULT,
+        initialisation: str = "glorot_uniform",
         **kwargs: Any,
     ) -> None:
         super().__init__(features, matching, initialisation, **kwargs)

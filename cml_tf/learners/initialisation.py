@@ -1,7 +1,7 @@
 """What provided learners, heads and co-learners begin with, by name.
 
-Few-shot learners are trained for few outer steps from small episodes, so where they begin decides how fast they learn
-(docs/DECISIONS.md has the measurements):
+Where a learner begins decides how fast it meta-learns, and which start is best differs from learner to learner: the
+default of each was measured (docs/DECISIONS.md):
 
 - `fan_in_uniform`: kernels and biases uniform in ±1/sqrt(fan_in), fan_in being the inputs of a unit. The default of the
   framework that every published figure of the field was made in.
@@ -17,7 +17,6 @@ from typing import Any
 import keras
 
 INITIALISATIONS = ("fan_in_uniform", "glorot_uniform", "zero_head")
-DEFAULT = "fan_in_uniform"
 
 
 def kernel_initializer(initialisation: str) -> keras.initializers.Initializer:

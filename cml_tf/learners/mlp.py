@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from cml_tf.learners.initialisation import DEFAULT, linear
+from cml_tf.learners.initialisation import linear
 from cml_tf.learners.learner import Learner
 
 
@@ -15,7 +15,7 @@ def mlp(
     input_shape: tuple[int, ...],
     hidden: Sequence[int] = (40, 40),
     activation: str = "relu",
-    initialisation: str = DEFAULT,
+    initialisation: str = "glorot_uniform",
 ) -> Learner:
     """Hidden layers as the extractor and a linear head; 1-40-40-1 with ReLU is the paper's regressor.
 
@@ -38,7 +38,7 @@ def mlp(
 
 
 def mlp_co_learner(
-    outputs: int, hidden: int = 40, activation: str = "relu", initialisation: str = DEFAULT
+    outputs: int, hidden: int = 40, activation: str = "relu", initialisation: str = "glorot_uniform"
 ) -> keras.Layer:
     """The co-learner on the last hidden representation: one hidden layer, then linear."""
     layers = [linear(hidden, initialisation, activation), linear(outputs, initialisation, last=True)]

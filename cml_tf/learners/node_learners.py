@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cml_tf.graphs import GraphContext, SparseRows
 from cml_tf.learners.graph_layers import GraphConvolutions, PropagatedFeatures
-from cml_tf.learners.initialisation import DEFAULT, linear
+from cml_tf.learners.initialisation import linear
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.prototypes import Prototypes
 
@@ -24,7 +24,7 @@ def gcn(
     hidden: Sequence[int] = (16, 16),
     head: str = "linear",
     matching: bool = False,
-    initialisation: str = DEFAULT,
+    initialisation: str = "glorot_uniform",
 ) -> Learner:
     """Graph convolutions and a head: MAML's learner on nodes; G-Meta's with prototypes, AMM-GNN's with matching.
 
@@ -54,7 +54,7 @@ def sgc(
     hops: int = 2,
     head: str = "linear",
     matching: bool = False,
-    initialisation: str = DEFAULT,
+    initialisation: str = "glorot_uniform",
 ) -> Learner:
     """A linear layer on features propagated once, and a head: Meta-GNN's learner (Zhou et al. 2019, arXiv 1905.09718).
 
