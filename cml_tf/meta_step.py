@@ -11,6 +11,7 @@ import tensorflow as tf
 from cml_tf.adaptation.base import Initial
 from cml_tf.adaptation.sharpness import ascent
 from cml_tf.episodes import Episode
+from cml_tf.keras_features import check_unused
 from cml_tf.learners.derivative_order import outer_gradient
 from cml_tf.method import Method
 from cml_tf.task_mapping import map_tasks
@@ -167,7 +168,9 @@ class MetaStep:
             for optimizer in distinct.values()
         ]
         for optimizer, groups in self._groups_by_optimizer:
-            optimizer.build([variable for group in groups for variable in trained[group]])
+            variables = [variable for group in groups for variable in trained[group]]
+            check_unused(optimizer, variables)
+            optimizer.build(variables)
         self._compiled = tf.function(self._step, autograph=False, jit_compile=jit_compile)
 
     def __call__(self, episode: Episode, first_order: bool = False) -> StepResult:
@@ -190,6 +193,12 @@ class MetaStep:
     def optimizers(self) -> list[keras.optimizers.Optimizer]:
         """The distinct optimisers, in the order of the groups they serve."""
         return [optimizer for optimizer, _ in self._groups_by_optimizer]
+
+    def finalize(self) -> None:
+        """What Keras does after the last step: an optimiser with `use_ema` puts its averages into the variables."""
+        trained = self.method.trained_variables()
+        for optimizer, groups in self._groups_by_optimizer:
+            optimizer.finalize_variable_values([variable for group in groups for variable in trained[group]])
 
     @property
     def traces(self) -> int:

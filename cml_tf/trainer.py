@@ -17,6 +17,7 @@ from cml_tf.checkpoints import CheckpointError, assign_values, named_values
 from cml_tf.datasets.base import EpisodeSource
 from cml_tf.episodes import Episode, validated
 from cml_tf.evaluator import Evaluator
+from cml_tf.keras_features import Optimizers, check_method, check_trainable, optimizers_by_group
 from cml_tf.learners.learner import Learner
 from cml_tf.meta_step import MetaStep
 from cml_tf.method import Method
@@ -55,8 +56,8 @@ class Trainer:
       terms: of the outer loss.
       problem: what the targets mean; foreign episodes are checked against it.
       reducer: of per-task losses.
-      optimizer: a Keras optimiser for all variable groups (each variable has slots of its own), or a mapping from
-        groups (`Method.trained_variables`) to optimisers; Adam at 1e-3 by default. Callbacks that set the
+      optimizer: a Keras optimiser or its name for all variable groups (each variable has slots of its own), or a
+        mapping from groups (`Method.trained_variables`) to optimisers; Adam at 1e-3 by default. Callbacks that set the
         learning rate set that of the first group's optimiser.
       clip_norm: largest global gradient norm of a group; 0 for none.
       task_chunk: how many tasks of a meta-batch are worked on at a time; memory grows with it. 0 chooses.
@@ -66,6 +67,9 @@ class Trainer:
       first_order_steps: outer steps before which inner gradients are constants (MAML++'s annealing of the order of
         derivatives, arXiv 1810.09502); the step is traced again once, when they are over.
       weights_at: gives weights of terms, by name, for each outer step, the first one being 0; others keep theirs.
+
+    Raises:
+      ValueError: for what Keras' own `fit` honours and meta-training cannot (docs/KERAS.md), by name.
 
     Attributes:
       step: outer steps made.
@@ -81,7 +85,7 @@ class Trainer:
         problem: Problem,
         *,
         reducer: TaskReducer = mean_over_tasks,
-        optimizer: keras.optimizers.Optimizer | Mapping[str, keras.optimizers.Optimizer] | None = None,
+        optimizer: Optimizers | None = None,
         clip_norm: float = 0.0,
         task_chunk: int = 0,
         vectorised: bool | None = None,
@@ -94,9 +98,9 @@ class Trainer:
         self.weights_at = weights_at
         self.method = Method(learner, rule, terms, reducer)
         self.problem = problem
-        optimizer = optimizer or keras.optimizers.Adam(1e-3)
-        groups = self.method.trained_variables()
-        by_group = optimizer if isinstance(optimizer, Mapping) else dict.fromkeys(groups, optimizer)
+        check_method(learner, terms)
+        groups = list(self.method.trained_variables())
+        by_group = optimizers_by_group(keras.optimizers.Adam(1e-3) if optimizer is None else optimizer, groups)
         self.meta_step = MetaStep(self.method, by_group, clip_norm, task_chunk, vectorised, jit_compile, sharpness)
         self.step = 0
         self.stopped = False
@@ -145,7 +149,8 @@ class Trainer:
         for source in (episodes, validation.source if validation else None):
             if isinstance(source, EpisodeSource) and source.problem != self.problem:
                 raise ValueError(f"episodes must be of {self.problem}, received a source of {source.problem}.")
-        check_callbacks(callbacks)
+        check_callbacks(callbacks, self.meta_step.optimizers)
+        check_trainable(self.method.learner, self.method.terms)
         history = keras.callbacks.History()
         epochs = -(-steps // validate_every)
         runner = keras.callbacks.CallbackList(
@@ -164,6 +169,8 @@ class Trainer:
         batches = self._batches(episodes, meta_batch)
         while self.step < steps and not self.host.stop_training:
             self._epoch(runner, batches, validation, steps, validate_every)
+        if self.step >= steps or self.stopped:
+            self.meta_step.finalize()
         runner.on_train_end()
         return history.history
 
@@ -187,7 +194,10 @@ class Trainer:
             if self.host.stop_training and position + 1 < last:
                 return
         if validation is not None:
-            logs |= {f"val_{name}": value for name, value in self._validate(validation).items()}
+            runner.on_test_begin()
+            scores = self._validate(validation)
+            runner.on_test_end(scores)
+            logs |= {f"val_{name}": value for name, value in scores.items()}
         self._means.reset()
         # Asked for in the middle of an epoch, stopping is a pause; asked for at its end, it is the end of training.
         paused, self.host.stop_training, self._epoch_is_ending = self.host.stop_training, False, True

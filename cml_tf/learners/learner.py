@@ -87,14 +87,14 @@ class Learner:
         self.example_inputs = example_inputs
         self.context = context
         check_layer_state(extractor)
-        features = extractor(example_inputs, **_context_arguments(context))
+        features = extractor(example_inputs, **context_arguments(context))
         head(features)
         check_layer_state(extractor)
         check_layer_state(head)
         self.example_features = tf.nest.map_structure(tf.zeros_like, features)
         self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
         self.state_variables = State(tuple(extractor.non_trainable_variables), tuple(head.non_trainable_variables))
-        self._head_takes_targets = "targets" in inspect.signature(head.call).parameters
+        self.head_takes_targets = "targets" in inspect.signature(head.call).parameters
         self.state_follows_parameters = state_follows_parameters(extractor, head)
         self._check_variables()
 
@@ -134,7 +134,7 @@ class Learner:
             self.state_variables.extractor,
             inputs,
             training=training,
-            **_context_arguments(context),
+            **context_arguments(context),
         )
         outputs, head_state = functional_call(
             self.head,
@@ -143,7 +143,7 @@ class Learner:
             self.state_variables.head,
             features,
             training=training,
-            **({"targets": targets} if self._head_takes_targets else {}),
+            **({"targets": targets} if self.head_takes_targets else {}),
         )
         return Forward(features, outputs, State(extractor_state, head_state))
 
@@ -183,5 +183,6 @@ def count_parameters(variables: Any) -> int:
     return sum(int(np.prod(variable.shape)) for variable in tf.nest.flatten(variables))
 
 
-def _context_arguments(context: Any) -> dict[str, Any]:
+def context_arguments(context: Any) -> dict[str, Any]:
+    """The keyword arguments that an extractor is called with for a context, `()` for none."""
     return {"context": context} if tf.nest.flatten(context) else {}
