@@ -21,7 +21,7 @@ LAYERS = (
     ("cml_tf.learners",),
     ("cml_tf.adaptation",),
     ("cml_tf.objectives",),
-    ("cml_tf.method",),
+    ("cml_tf.method", "cml_tf.keras_features"),
     ("cml_tf.task_mapping", "cml_tf.vectorising", "cml_tf.meta_step", "cml_tf.non_finite_loss"),
     ("cml_tf.checkpoints",),
     ("cml_tf.models", "cml_tf.evaluator", "cml_tf.callbacks.host", "cml_tf.callbacks.state"),

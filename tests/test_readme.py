@@ -33,6 +33,7 @@ DOCUMENTS = (
     "docs/BACKBONES.md",
     "docs/DATASETS.md",
     "docs/DECISIONS.md",
+    "docs/KERAS.md",
     "docs/METHODS.md",
     "docs/NODES.md",
     "docs/PAPER_RESULTS.md",

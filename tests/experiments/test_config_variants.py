@@ -15,6 +15,7 @@ from cml_tf.experiments import presets
 from cml_tf.experiments.config_files import load_config
 from cml_tf.graphs import graph_context
 from cml_tf.learners import Normalisation
+from cml_tf.learners.initialisation import INITIALISATIONS
 from cml_tf.objectives import CoLearner
 from tests.helpers.random_graphs import random_graph
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
@@ -92,7 +93,13 @@ def test_smoke_variants_make_steps(data, rule, learner, method):
 
 
 def test_every_variant_has_a_row():
-    assert set(presets.VARIANTS) == {"smoke", *RULES[1:], *CONTRASTS, *ABLATIONS, *BASES}
+    assert set(presets.VARIANTS) == {"smoke", *RULES[1:], *CONTRASTS, *ABLATIONS, *BASES, *INITIALISATIONS}
+
+
+@pytest.mark.parametrize("name", ["sinusoid_5shot_cml.py", "glyphs_5way_1shot_cml.py", "cora_2way_1shot_cml.py"])
+def test_initial_weights_may_be_chosen_by_name(name):
+    starts = {start: load(name, start).learner.initialisation for start in INITIALISATIONS}
+    assert starts == {start: start for start in INITIALISATIONS} and load(name).learner.initialisation in starts
 
 
 def first_order(config):

@@ -46,6 +46,9 @@ def compare(mode, tolerance, rule=SGD, hypergradient="reverse", steps=2, task_ch
     made = (mode, rule, hypergradient, steps)
     fast = make_method(conv4, conv4_co_learner, *made)
     plain = make_method(plain_conv4, plain_conv4_co_learner, *made)
+    for group, variables in plain.trained_variables().items():
+        for variable, same in zip(variables, fast.trained_variables()[group], strict=True):
+            variable.assign(same)
     # In a graph, where kernels are exchanged for others that remember what pooling chose.
     received = tf.function(lambda: meta_gradient(fast, episode, fast.weights(), task_chunk))()
     expected = meta_gradient(plain, episode, plain.weights())

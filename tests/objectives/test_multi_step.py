@@ -80,6 +80,9 @@ class Recorder:
         self.asked.append((first_order, [term.weight for term in self.method.terms[:2]]))
         return self.step(episode, first_order)
 
+    def finalize(self):
+        self.step.finalize()
+
 
 def test_the_trainer_follows_the_schedules_and_traces_each_order_once():
     trainer = trainer_of(MultiStepWeights(2, until=4), first_order_steps=2)
