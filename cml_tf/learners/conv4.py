@@ -61,7 +61,11 @@ def conv4_head(
       ValueError: if `blocks` is negative.
     """
     layers = conv_blocks(name, blocks, filters, normalisation, steps, initialisation)
-    read_out = [keras.layers.MaxPooling2D(2), keras.layers.Flatten(), linear(outputs, initialisation, last=True)]
+    read_out = [
+        keras.layers.MaxPooling2D(2),
+        keras.layers.Flatten(),
+        linear(outputs, initialisation, last=name == "head"),
+    ]
     return keras.Sequential([*layers, *read_out], name=name)
 
 

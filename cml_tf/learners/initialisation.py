@@ -6,8 +6,8 @@ default of each was measured (docs/DECISIONS.md):
 - `fan_in_uniform`: kernels and biases uniform in ±1/sqrt(fan_in), fan_in being the inputs of a unit. The default of the
   framework that every published figure of the field was made in.
 - `glorot_uniform`: kernels uniform in ±sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio 2010), biases zero: Keras' own.
-- `zero_head`: as `fan_in_uniform`, but the last linear layer of a head or co-learner zero, so that every class begins
-  with the same probability.
+- `zero_head`: as `fan_in_uniform`, but the head's last linear layer zero, so that every class begins with the same
+  probability. Co-learners begin as in `fan_in_uniform`: one that is never trained would otherwise stay silent.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def linear(
       units: its outputs.
       initialisation: one of `INITIALISATIONS`.
       activation: any Keras activation name.
-      last: whether it is the last one of a head or a co-learner, which `zero_head` begins at zero.
+      last: whether it is the last one of a head, which `zero_head` begins at zero.
       name: of the layer.
 
     Raises:

@@ -41,5 +41,5 @@ def mlp_co_learner(
     outputs: int, hidden: int = 40, activation: str = "relu", initialisation: str = "glorot_uniform"
 ) -> keras.Layer:
     """The co-learner on the last hidden representation: one hidden layer, then linear."""
-    layers = [linear(hidden, initialisation, activation), linear(outputs, initialisation, last=True)]
+    layers = [linear(hidden, initialisation, activation), linear(outputs, initialisation)]
     return keras.Sequential(layers, name="co_learner")

@@ -148,6 +148,6 @@ def resnet12_co_learner(
 
 
 def _read_out(before: list[keras.Layer], outputs: int, name: str, initialisation: str) -> keras.Layer:
-    last = linear(outputs, initialisation, last=True)
+    last = linear(outputs, initialisation, last=name == "head")
     layers = [keras.layers.MaxPooling2D(2), keras.layers.GlobalAveragePooling2D(), last]
     return keras.Sequential([*before, *layers], name=name)

@@ -77,9 +77,9 @@ def test_glorot_uniform_is_that_of_keras(name, part):
 
 
 @pytest.mark.parametrize(("name", "part"), PARTS)
-def test_zero_head_begins_with_equal_outputs(name, part):
+def test_zero_head_begins_with_equal_outputs_and_with_co_learners_that_say_something(name, part):
     *others, (kernel, bias) = kernels_and_biases(variables_of(name, part, initialisation="zero_head"))
-    assert not kernel.any() and not bias.any()
+    assert kernel.any() == bias.any() == (part == "co_learner")
     for kernel, bias in others:
         assert kernel.any() and (bias is None or bias.any())
 
