@@ -16,6 +16,12 @@ WITH_INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
 SECTIONS = {
     "Omniglot": ("PAPER_RESULTS.md", "## Omniglot, small", "^## ", ["omniglot_small", "omniglot_small_figures"]),
     "sine waves": ("PAPER_RESULTS.md", "## Sine waves", "^## ", ["sinusoid"]),
+    "initial weights": (
+        "RESULTS.md",
+        "## Initial weights",
+        "^## ",
+        [f"initial_weights_{name}" for name in ("waves", "glyphs", "omniglot_small", "cora", "resnet12")],
+    ),
     "nodes": ("NODES.md", "## Results", "^Beside the paper's Table 3", ["nodes"]),
 }
 
