@@ -58,16 +58,21 @@ def one_line(error: BaseException) -> str:
     return lines[0] if len(lines[0]) <= 2 * _LONGEST else f"{lines[0][: 2 * _LONGEST - 3]}..."
 
 
+def array_of(value: Any, field: str) -> np.ndarray:
+    """Anything that is like an array as one; ValueError for rows of different lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{field} must be an array with rows of one length, received {described(value)}.") from None
+
+
 def numeric_array(value: Any, field: str) -> np.ndarray:
-    """Anything that is like an array as one.
+    """Anything that is like an array of numbers as one.
 
     Raises:
       ValueError: for rows of different lengths, or values that are no numbers.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{field} must be numbers in rows of one length, received {described(value)}.") from None
+    array = array_of(value, field)
     if array.dtype.kind not in "fiub" and not _is_bfloat16(array):
         raise ValueError(f"{field} must be numbers, received dtype {array.dtype} and shape {list(array.shape)}.")
     return array
@@ -97,10 +102,11 @@ def _array_like(example: Any, inputs: Any, field: str, axes: Sequence[str]) -> n
             f"{list(array.shape)}{_remedy(array.shape, expected, len(axes))}."
         )
     dtype = tf.as_dtype(example.dtype)
-    return _floats(array, field) if dtype.is_floating else _whole_numbers(array, dtype, field)
+    return as_float32(array, field) if dtype.is_floating else _whole_numbers(array, dtype, field)
 
 
-def _floats(array: np.ndarray, field: str) -> np.ndarray:
+def as_float32(array: np.ndarray, field: str) -> np.ndarray:
+    """An array as float32; ValueError if it then holds NaN or infinite values."""
     # A float64 beyond float32's range becomes infinite here, and is told as such.
     with np.errstate(over="ignore"):
         array = array.astype(np.float32)

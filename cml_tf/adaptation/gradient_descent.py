@@ -34,6 +34,8 @@ class GradientDescent(AdaptationRule):
         a constant to the outer gradient).
     """
 
+    answers_through_head = True
+
     def __init__(
         self,
         problem: Problem,

@@ -46,7 +46,7 @@ def check_layer_state(layer: keras.Layer, inputs: Any, **arguments: Any) -> None
             _check_call(layer, parts, foreign, lambda training=training: layer(inputs, training=training, **arguments))
 
 
-def refuse_change(layer: keras.Layer, changed: Collection[int]) -> None:
+def refuse_change(layer: keras.Layer, changed: frozenset[int]) -> None:
     """Raises ValueError naming the layer that owns a variable which a call would have changed.
 
     Args:

@@ -142,16 +142,22 @@ class Learner:
             training=training,
             **_context_arguments(context),
         )
-        outputs, head_state = functional_call(
+        outputs, head_state = self.read(parameters.head, state.head, features, training, targets)
+        return Forward(features, outputs, State(extractor_state, head_state))
+
+    def read(
+        self, parameters: tuple[Any, ...], state: tuple[Any, ...], features: Any, training: bool, targets: Any = None
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """The head's outputs for features, and its state after the pass; arguments as of `call`, of the head alone."""
+        return functional_call(
             self.head,
             (*self.variables.head, *self.state_variables.head),
-            (*parameters.head, *state.head),
+            (*parameters, *state),
             self.state_variables.head,
             features,
             training=training,
             **({"targets": targets} if self._head_takes_targets else {}),
         )
-        return Forward(features, outputs, State(extractor_state, head_state))
 
     def threaded_state(self) -> State:
         """For each state variable, whether its value belongs to one task and so to what adaptation learned."""
@@ -184,7 +190,7 @@ def functional_call(
     """
     with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
         outputs = layer(inputs, **arguments)
-    if changed := set(scope.state_mapping) - {id(variable) for variable in variables}:
+    if changed := frozenset(scope.state_mapping) - {id(variable) for variable in variables}:
         refuse_change(layer, changed)
     return outputs, tuple(scope.get_current_value(variable) for variable in state_variables)
 
@@ -231,4 +237,4 @@ def _example_inputs(input_shape: tuple[int, ...] | None, example_inputs: Any) ->
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and value > 0
+    return isinstance(value, (int, np.integer)) and int(value) > 0
