@@ -51,9 +51,10 @@ def _check_shape(part: str, answer: Any, problem: Problem) -> None:
     if shape == [_EXAMPLES, problem.outputs]:
         return
     axes = ["examples", *shape[1:]] if shape[:1] == [_EXAMPLES] else shape
+    flatter = "" if len(axes) == 2 else "pool or flatten, and "
     raise ValueError(
         f"the {part} must give [examples, {problem.outputs}] for {problem}, received [{', '.join(map(str, axes))}]: "
-        f"end it in a layer of {problem.outputs} units."
+        f"{flatter}end it in a layer of {problem.outputs} units."
     )
 
 

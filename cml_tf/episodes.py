@@ -152,7 +152,10 @@ def _are_distributions(soft_labels: np.ndarray) -> bool:
 
 def _validate_labels(field: str, labels: np.ndarray, ways: int) -> np.ndarray:
     if labels.ndim != 2:
-        raise ValueError(f"{field} must be integer labels [tasks, examples], received shape {list(labels.shape)}.")
+        raise ValueError(
+            f"{field} must be integer labels [tasks, examples] (soft ones are floats), received shape "
+            f"{list(labels.shape)}."
+        )
     outside = labels[(labels < 0) | (labels >= ways)]
     if outside.size:
         raise ValueError(f"{field} must lie in [0, {ways}), received {sorted(set(outside.tolist()))[:5]}.")

@@ -53,9 +53,12 @@ def described(structure: Any) -> str:
 
 
 def one_line(error: BaseException) -> str:
-    """The first line of an error's text, shortened."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0] if len(lines[0]) <= 2 * _LONGEST else f"{lines[0][: 2 * _LONGEST - 3]}..."
+    """The first line of an error's text that says something, shortened."""
+    # Keras writes which layer raised first, and the text in bold.
+    lines = [line.replace("\x1b[1m", "").replace("\x1b[0m", "").strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
+    line = telling[0] if telling else type(error).__name__
+    return line if len(line) <= 2 * _LONGEST else f"{line[: 2 * _LONGEST - 3]}..."
 
 
 def array_of(value: Any, field: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from cml_tf.checkpoints import CheckpointError, assign_values, named_values
 from cml_tf.datasets.base import EpisodeSource
 from cml_tf.episodes import Episode, validated
 from cml_tf.evaluator import Evaluator
+from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner
 from cml_tf.meta_step import MetaStep
 from cml_tf.method import Method
@@ -271,6 +272,7 @@ class Trainer:
             raise CheckpointError(f"this checkpoint is not a trainer's: it lacks {', '.join(sorted(missing))}.")
         groups = {**self.method.all_variables(), **self._optimizer_variables()}
         assign_values(groups, values)
+        settle_constants(self.method.learner.extractor, self.method.learner.head)
         self.step = metadata["step"]
         self.stopped = metadata["stopped"]
         self._means.state = metadata["means"]

@@ -43,7 +43,7 @@ def hidden_attribute(layer: keras.Layer, tracked: Collection[int]) -> tuple[str,
       layer: which is looked at without the layers inside it.
       tracked: ids of the variables that Keras knows.
     """
-    return next(_found("", vars(layer), tracked, 0, set()), None)
+    return next(_found("", _attributes(layer), tracked, 0, set()), None)
 
 
 def is_foreign(layer: keras.Layer) -> bool:
@@ -123,7 +123,12 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
         names = value.__code__.co_freevars
         yield from ((f".{name}", part) for name, part in zip(names, map(_cell, value.__closure__), strict=True))
     elif type(value).__module__.split(".")[0] not in (*_OURS, "numpy", "builtins") and hasattr(value, "__dict__"):
-        yield from ((f".{name}", part) for name, part in vars(value).items())
+        yield from ((f".{name}", part) for name, part in _attributes(value).items())
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    # What begins with `_self_` is TensorFlow's own list of what is there anyway.
+    return {name: value for name, value in vars(owner).items() if not name.startswith("_self_")}
 
 
 def _cell(cell: Any) -> Any:

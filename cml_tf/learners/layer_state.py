@@ -40,10 +40,9 @@ def check_layer_state(layer: keras.Layer, inputs: Any, **arguments: Any) -> None
     tracked = _ids((*layer.variables, *layer.metrics_variables))
     for part in parts:
         _check_attributes(part, tracked)
-    foreign = [part for part in parts if is_foreign(part)]
-    if foreign or any(_could_change(part) for part in parts):
+    if any(is_foreign(part) or _could_change(part) for part in parts):
         for training in (True, False):
-            _check_call(layer, parts, foreign, lambda training=training: layer(inputs, training=training, **arguments))
+            _check_call(layer, parts, lambda training=training: layer(inputs, training=training, **arguments))
 
 
 def refuse_change(layer: keras.Layer, changed: frozenset[int]) -> None:
@@ -61,14 +60,25 @@ def refuse_change(layer: keras.Layer, changed: frozenset[int]) -> None:
                 "cml_tf.learners.Normalisation instead, set trainable = False on it before the learner is made, or "
                 "declare threads_state = True on its class if its state belongs to one task."
             )
-    owner = next((part for part in reversed(parts) if changed & _own_variables(part)), layer)
-    if _ids(owner.weights) & changed:
-        raise ValueError(f"{_named(owner)} assigns weights in its call, which would be lost: leave that out.")
-    if _ids(owner.metrics_variables) & changed:
-        raise ValueError(f"{_named(owner)} updates a metric in its call, which would be lost: leave it out.")
+        if _ids(part.metrics_variables) & _own_variables(part) & changed:
+            raise ValueError(f"{_named(part)} updates a metric in its call, which would be lost: leave it out.")
+        if _ids(part.trainable_weights) & _own_variables(part) & changed:
+            raise ValueError(f"{_named(part)} assigns weights in its call, which would be lost: leave that out.")
+    owners = [part for part in parts if changed & _own_variables(part)] or _suspects(layer, parts)
     raise ValueError(
-        f"{_named(owner)} draws random numbers, which adaptation does not support: remove it (a rate of 0 is fine)."
+        f"{' or '.join(map(_named, owners[:3]))} draws random numbers, which adaptation does not support: remove it (a "
+        "rate of 0 is fine)."
     )
+
+
+def settle_constants(*layers: keras.Layer) -> None:
+    """Brings up to date what layers worked out of variables that have been assigned since.
+
+    Keras' Normalization makes constants of the statistics that it was adapted to.
+    """
+    for part in (part for layer in layers for part in _all_layers(layer)):
+        if isinstance(part, keras.layers.Normalization):
+            part.finalize_state()
 
 
 def check_second_derivatives(layer: keras.Layer) -> None:
@@ -134,11 +144,6 @@ def _check_attributes(part: keras.Layer, tracked: Collection[int]) -> None:
             f"{_named(part)} goes on from where its last call ended, which would leak between tasks: make it with "
             "stateful=False."
         )
-    if isinstance(part, keras.layers.Normalization) and part.weights:
-        raise ValueError(
-            f"{_named(part)} got its statistics by adapt(), which a saved model would lose: make it with mean= and "
-            "variance=."
-        )
     found = hidden_attribute(part, tracked)
     if found is not None:
         path, kind = found
@@ -149,21 +154,27 @@ def _check_attributes(part: keras.Layer, tracked: Collection[int]) -> None:
         )
 
 
-def _check_call(layer: keras.Layer, parts: list[keras.Layer], foreign: list[keras.Layer], call: Any) -> None:
+def _check_call(layer: keras.Layer, parts: list[keras.Layer], call: Any) -> None:
     seen = traced_call(layer, call)
     threaded = {id(v) for part in parts if getattr(part, "threads_state", False) for v in part.non_trainable_weights}
     if changed := seen.changed - threaded:
         refuse_change(layer, changed)
-    suspects = " or ".join(map(_named, foreign[:3] or [layer]))
+    suspects = " or ".join(map(_named, _suspects(layer, parts)[:3]))
     if seen.captured:
         raise ValueError(
-            f"{suspects} uses {', '.join(seen.captured[:3])}, which Keras does not track: {_TO_BE_TRACKED}."
+            f"{suspects} uses {', '.join(seen.captured[:3])}, which it does not own: {_TO_BE_TRACKED}; keep layers "
+            "that it calls in attributes."
         )
     if seen.drew:
         raise ValueError(
             f"{suspects} draws random numbers ({', '.join(seen.drew[:3])}), which adaptation does not support: "
             "remove that, or take them from the inputs."
         )
+
+
+def _suspects(layer: keras.Layer, parts: list[keras.Layer]) -> list[keras.Layer]:
+    """The layers of other code inside a layer, where there are any: what Keras' own cannot have done, they did."""
+    return [part for part in parts if is_foreign(part)] or [layer]
 
 
 def _could_change(part: keras.Layer) -> bool:

@@ -226,13 +226,13 @@ def _example_inputs(input_shape: tuple[int, ...] | None, example_inputs: Any) ->
         if not isinstance(input_shape, (tuple, list, tf.TensorShape)) or not all(map(_is_size, sizes)):
             raise ValueError(f"input_shape must be a tuple of positive whole numbers, received {input_shape!r}.")
         return np.zeros((2, *sizes), keras.config.floatx())
-    for leaf in tf.nest.flatten(example_inputs):
-        array = numeric_array(leaf, "example_inputs")
-        if not hasattr(leaf, "shape") or not array.shape or not array.shape[0]:
-            raise ValueError(
-                "example_inputs must be arrays [examples, ...] of at least one example, received "
-                f"{described(example_inputs)}."
-            )
+    leaves = tf.nest.flatten(example_inputs)
+    arrays = [numeric_array(leaf, "example_inputs") for leaf in leaves]
+    if not leaves or not all(hasattr(leaf, "shape") and array.size for leaf, array in zip(leaves, arrays, strict=True)):
+        raise ValueError(
+            "example_inputs must be arrays [examples, ...] of at least one example, received "
+            f"{described(example_inputs)}."
+        )
     return example_inputs
 
 
