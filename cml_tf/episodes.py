@@ -7,13 +7,14 @@ looked at alone, so the same classes also hold a single task without the task ax
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from cml_tf.problems import Classification, Problem
+from cml_tf.structures import array_of, arrays_like, as_float32, check_finite, described, numeric_array
 
 
 class Examples(NamedTuple):
@@ -45,16 +46,17 @@ class Episode(NamedTuple):
     context: Any = ()
 
 
-def validate_episode(episode: Episode, problem: Problem) -> Episode:
+def validate_episode(episode: Episode, problem: Problem, example_inputs: Any = None) -> Episode:
     """Checks a meta-batch that comes from outside, and returns it as NumPy arrays with canonical dtypes.
 
     Args:
       episode: a meta-batch; tensors or anything `np.asarray` takes.
       problem: what the targets mean.
+      example_inputs: a learner's, `[examples, ...]`: inputs must be like them. None where no learner is known.
 
     Returns:
-      The episode with float32 inputs where they were floats of another width (integers stay: they may be indices),
-      int32 labels and float32 targets.
+      The episode with int32 labels and float32 targets. Inputs are in the structure and of the dtypes of the learner's
+      example; without one, floats become float32 (integers stay: they may be indices).
 
     Raises:
       ValueError: naming the field, what was expected and what was received.
@@ -63,8 +65,8 @@ def validate_episode(episode: Episode, problem: Problem) -> Episode:
         raise ValueError(
             f"episodes must be cml_tf.Episode(support, query, context), received {type(episode).__name__}."
         )
-    support = _validate_examples("support", episode.support, problem)
-    query = _validate_examples("query", episode.query, problem)
+    support = _validate_examples("support", episode.support, problem, example_inputs)
+    query = _validate_examples("query", episode.query, problem, example_inputs)
     tasks = {name: np.shape(part.targets)[0] for name, part in (("support", support), ("query", query))}
     if tasks["support"] != tasks["query"]:
         raise ValueError(
@@ -74,41 +76,57 @@ def validate_episode(episode: Episode, problem: Problem) -> Episode:
     _check_same_example_shape(support, query)
     for position, array in enumerate(tf.nest.flatten(episode.context)):
         values = array.values if isinstance(array, tf.SparseTensor) else array
-        _check_finite(f"context[{position}]", np.asarray(values))
+        check_finite(np.asarray(values), f"context[{position}]")
     return Episode(support, query, episode.context)
 
 
-def validated(episodes: Iterable[Episode], problem: Problem) -> Iterator[Episode]:
-    """Yields every episode of a foreign iterable through `validate_episode`, with its position in the error."""
+def validated(
+    episodes: Iterable[Episode],
+    problem: Problem,
+    example_inputs: Any = None,
+    check_context: Callable[[Any], None] | None = None,
+) -> Iterator[Episode]:
+    """Yields every episode of a foreign iterable through `validate_episode`, with its position in the error.
+
+    Args:
+      episodes: meta-batches.
+      problem: what their targets mean.
+      example_inputs: as of `validate_episode`.
+      check_context: raises ValueError for a context that the learner does not take.
+    """
     for position, episode in enumerate(episodes):
         try:
-            yield validate_episode(episode, problem)
+            checked = validate_episode(episode, problem, example_inputs)
+            if check_context is not None:
+                check_context(checked.context)
         except ValueError as error:
             raise ValueError(f"episode {position} of the iterable: {error}") from error
+        yield checked
 
 
-def _validate_examples(field: str, examples: Examples, problem: Problem) -> Examples:
+def _validate_examples(field: str, examples: Examples, problem: Problem, example_inputs: Any) -> Examples:
     if not isinstance(examples, Examples):
         raise ValueError(f"{field} must be cml_tf.Examples(inputs, targets), received {type(examples).__name__}.")
-    targets = _validate_targets(f"{field}.targets", np.asarray(examples.targets), problem)
+    targets = _validate_targets(f"{field}.targets", array_of(examples.targets, f"{field}.targets"), problem)
     leading = targets.shape[:2]
     if field == "support" and 0 in leading:
         raise ValueError(f"support.targets must hold at least one task and one example, received shape {leading}.")
 
     def check(array):
-        array = np.asarray(array)
-        if array.dtype.kind not in "fiub":
-            raise ValueError(f"{field}.inputs must be numbers, received dtype {array.dtype}.")
+        array = numeric_array(array, f"{field}.inputs")
         if array.shape[:2] != leading:
             raise ValueError(
                 f"{field}.inputs must start with axes [tasks, examples] = {list(leading)} as {field}.targets does, "
                 f"received shape {list(array.shape)}."
             )
-        return _as_float32(f"{field}.inputs", array) if array.dtype.kind == "f" else array
+        return as_float32(array, f"{field}.inputs") if array.dtype.kind == "f" else array
 
-    if not tf.nest.flatten(examples.inputs):
+    inputs = examples.inputs
+    if example_inputs is not None:
+        inputs = arrays_like(example_inputs, inputs, f"{field}.inputs", ("tasks", "examples"))
+    if not tf.nest.flatten(inputs):
         raise ValueError(f"{field}.inputs must hold at least one tensor, received an empty structure.")
-    return Examples(tf.nest.map_structure(check, examples.inputs), targets)
+    return Examples(tf.nest.map_structure(check, inputs), targets)
 
 
 def _validate_targets(field: str, targets: np.ndarray, problem: Problem) -> np.ndarray:
@@ -122,7 +140,7 @@ def _validate_targets(field: str, targets: np.ndarray, problem: Problem) -> np.n
         width = problem.outputs
     if targets.dtype.kind not in "fiu" or targets.ndim != 3 or targets.shape[-1] != width:
         raise ValueError(f"{field} must be {expected}, received dtype {targets.dtype} and shape {list(targets.shape)}.")
-    targets = _as_float32(field, targets)
+    targets = as_float32(targets, field)
     if isinstance(problem, Classification) and not _are_distributions(targets):
         raise ValueError(f"{field} must be soft labels that are not negative and sum to 1 over the {width} classes.")
     return targets
@@ -134,31 +152,25 @@ def _are_distributions(soft_labels: np.ndarray) -> bool:
 
 def _validate_labels(field: str, labels: np.ndarray, ways: int) -> np.ndarray:
     if labels.ndim != 2:
-        raise ValueError(f"{field} must be integer labels [tasks, examples], received shape {list(labels.shape)}.")
+        raise ValueError(
+            f"{field} must be integer labels [tasks, examples] (soft ones are floats), received shape "
+            f"{list(labels.shape)}."
+        )
     outside = labels[(labels < 0) | (labels >= ways)]
     if outside.size:
         raise ValueError(f"{field} must lie in [0, {ways}), received {sorted(set(outside.tolist()))[:5]}.")
     return labels.astype(np.int32)
 
 
-def _as_float32(field: str, array: np.ndarray) -> np.ndarray:
-    # A float64 beyond float32's range becomes infinite here, and is told as such.
-    with np.errstate(over="ignore"):
-        narrow = array.astype(np.float32)
-    _check_finite(field, narrow)
-    return narrow
-
-
-def _check_finite(field: str, array: np.ndarray) -> None:
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{field} must be finite, received {int((~np.isfinite(array)).sum())} NaN or infinite values.")
-
-
 def _check_same_example_shape(support: Examples, query: Examples) -> None:
     try:
         tf.nest.assert_same_structure(support.inputs, query.inputs)
-    except (ValueError, TypeError) as error:
-        raise ValueError("support.inputs and query.inputs must have the same structure.") from error
+    except (ValueError, TypeError):
+        # Its text holds every value.
+        raise ValueError(
+            "support.inputs and query.inputs must have the same structure, received "
+            f"{described(support.inputs)} and {described(query.inputs)}."
+        ) from None
     for left, right in zip(tf.nest.flatten(support.inputs), tf.nest.flatten(query.inputs), strict=True):
         if left.shape[2:] != right.shape[2:]:
             raise ValueError(

@@ -85,6 +85,7 @@ class Evaluator:
 
     def __init__(self, method: Method, metric: str) -> None:
         self.metric = metric
+        self._problems = [term.problem for term in method.terms if hasattr(term, "problem")]
         self._compiled = tf.function(lambda episode: evaluate_losses(method, episode)[1], autograph=False)
 
     def metrics(self, batches: Iterable[Episode], episodes: int) -> dict[str, np.ndarray]:
@@ -112,9 +113,12 @@ class Evaluator:
           meta_batch: tasks a call; it changes speed only.
 
         Raises:
-          ValueError: for fewer than two episodes.
+          ValueError: for fewer than two episodes, or those of another problem.
           Diverged: when a score is not finite.
         """
+        for problem in self._problems:
+            if problem != source.problem:
+                raise ValueError(f"episodes must be of {problem}, received a source of {source.problem}.")
         if episodes < 2:
             raise ValueError(f"an evaluation needs at least 2 episodes for an interval, received {episodes}.")
         metrics = self.metrics(source.batches(0, meta_batch), episodes)

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from cml_tf.adaptation.base import Initial
+from cml_tf.adaptation.dense_gradients import dense_gradients
 from cml_tf.adaptation.sharpness import ascent
 from cml_tf.episodes import Episode
 from cml_tf.keras_features import check_unused
@@ -79,7 +80,7 @@ def meta_gradient(
             losses, metrics = _losses(method, initial, term_values, task)
             loss = tf.reduce_sum(losses * tf.cast(weights, losses.dtype))
         with outer_gradient():
-            gradients = tape.gradient(loss, values, unconnected_gradients=tf.UnconnectedGradients.NONE)
+            gradients = dense_gradients(tape, loss, values)
         _check_connected(trained, gradients)
         return loss, losses, metrics, gradients
 

@@ -39,7 +39,12 @@ class Classification:
         return self.ways
 
     def losses(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Cross-entropy in nats, `[examples]`; targets are labels `[examples]` or soft labels `[examples, ways]`."""
+        """Cross-entropy in nats, `[examples]`; targets are labels `[examples]` or soft labels `[examples, ways]`.
+
+        Raises:
+          ValueError: for outputs or soft labels of another shape.
+        """
+        _check_outputs(outputs, targets, self.ways, labels=targets.dtype.is_integer)
         outputs = at_least_float32(outputs)
         if targets.dtype.is_integer:
             return keras.losses.sparse_categorical_crossentropy(targets, outputs, from_logits=True)
@@ -76,7 +81,12 @@ class Regression:
         return False
 
     def losses(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """Squared error per example, averaged over its outputs, `[examples]`."""
+        """Squared error per example, averaged over its outputs, `[examples]`.
+
+        Raises:
+          ValueError: for outputs or targets of another shape; they are never broadcast.
+        """
+        _check_outputs(outputs, targets, self.outputs)
         outputs = at_least_float32(outputs)
         return keras.losses.mean_squared_error(tf.cast(targets, outputs.dtype), outputs)
 
@@ -95,6 +105,17 @@ Problem = Classification | Regression
 def at_least_float32(tensor: tf.Tensor) -> tf.Tensor:
     """Half-precision outputs are widened before they meet a loss; float64 stays."""
     return tf.cast(tensor, tf.float32) if tensor.dtype in (tf.float16, tf.bfloat16) else tensor
+
+
+def _check_outputs(outputs: tf.Tensor, targets: tf.Tensor, width: int, labels: bool = False) -> None:
+    """Compares what is known of two shapes while a function is traced, which costs nothing when it runs."""
+    leading = targets.shape if labels else targets.shape[:-1]
+    expected = leading.concatenate([width])
+    if not (outputs.shape.is_compatible_with(expected) and (labels or targets.shape.is_compatible_with(expected))):
+        raise ValueError(
+            f"outputs must be [examples, {width}] beside as many targets, received outputs {outputs.shape} and targets "
+            f"{targets.shape}."
+        )
 
 
 def problem_to_json(problem: Problem) -> dict[str, Any]:

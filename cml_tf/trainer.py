@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -9,8 +10,10 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from cml_tf.adaptation.base import AdaptationRule
+from cml_tf.answers import check_answers
 from cml_tf.callbacks.host import callback_host
 from cml_tf.callbacks.state import callback_states, check_callbacks, restore_callback_states
 from cml_tf.checkpoints import CheckpointError, assign_values, named_values
@@ -18,15 +21,18 @@ from cml_tf.datasets.base import EpisodeSource
 from cml_tf.episodes import Episode, validated
 from cml_tf.evaluator import Evaluator
 from cml_tf.keras_features import Optimizers, check_method, check_trainable, optimizers_by_group
+from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner
 from cml_tf.meta_step import MetaStep
 from cml_tf.method import Method
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.models.readouts import read_through
+from cml_tf.models.task_context import check_context
 from cml_tf.non_finite_loss import NonFiniteLoss
 from cml_tf.objectives.base import ObjectiveTerm, TaskReducer, mean_over_tasks
 from cml_tf.problems import Problem
 from cml_tf.running_means import RunningMeans
+from cml_tf.structures import check_shapes
 
 
 class Validation(NamedTuple):
@@ -98,6 +104,7 @@ class Trainer:
         self.weights_at = weights_at
         self.method = Method(learner, rule, terms, reducer)
         self.problem = problem
+        check_answers(self.method, problem)
         check_method(learner, terms)
         groups = list(self.method.trained_variables())
         by_group = optimizers_by_group(keras.optimizers.Adam(1e-3) if optimizer is None else optimizer, groups)
@@ -108,6 +115,7 @@ class Trainer:
         self._epoch_is_ending = False
         self._means = RunningMeans()
         self._evaluators: dict[int | None, Evaluator] = {}
+        self._validation_batches: Iterable[Episode] = ()
         self._callbacks: Sequence[keras.callbacks.Callback] = ()
         self._restored: dict[str, Any] = {}
 
@@ -167,6 +175,8 @@ class Trainer:
         restore_callback_states(self._callbacks, self._restored)
         self._restored = {}
         batches = self._batches(episodes, meta_batch)
+        # Made once for all epochs, and before the first one: what does not fit the learner is told before work is lost.
+        self._validation_batches = () if validation is None else self._fitting(validation.source.batches(0, 4))
         while self.step < steps and not self.host.stop_training:
             self._epoch(runner, batches, validation, steps, validate_every)
         if self.step >= steps or self.stopped:
@@ -226,13 +236,21 @@ class Trainer:
             terms = [term for term in self.method.terms if term.reported]
             method = Method(self.method.learner, rule, terms, self.method.reducer)
             self._evaluators[validation.steps] = Evaluator(method, self.problem.metric)
-        metrics = self._evaluators[validation.steps].metrics(validation.source.batches(0, 4), validation.episodes)
+        metrics = self._evaluators[validation.steps].metrics(self._validation_batches, validation.episodes)
         return {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
 
     def _batches(self, episodes: EpisodeSource | Iterable[Episode], meta_batch: int) -> Iterator[Episode]:
         if isinstance(episodes, EpisodeSource):
-            return iter(episodes.batches(self.step * meta_batch, meta_batch))
-        return itertools.islice(validated(episodes, self.problem), self.step, None)
+            return iter(self._fitting(episodes.batches(self.step * meta_batch, meta_batch)))
+        context_fits = functools.partial(check_context, self.method.learner)
+        checked = validated(episodes, self.problem, self.method.learner.example_inputs, context_fits)
+        return itertools.islice(checked, self.step, None)
+
+    def _fitting(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches of a source, whose inputs are known to be such as the learner takes."""
+        for part in batches.element_spec[:2]:
+            check_shapes(self.method.learner.example_inputs, part.inputs, "inputs of episodes", ("tasks", "examples"))
+        return batches
 
     def model(self, value_range: tuple[float, float] | None = None) -> FewShotModel:
         """What was trained, ready to adapt and predict; it shares this trainer's variables.
@@ -264,6 +282,7 @@ class Trainer:
             raise CheckpointError(f"this checkpoint is not a trainer's: it lacks {', '.join(sorted(missing))}.")
         groups = {**self.method.all_variables(), **self._optimizer_variables()}
         assign_values(groups, values)
+        settle_constants(self.method.learner.extractor, self.method.learner.head)
         self.step = metadata["step"]
         self.stopped = metadata["stopped"]
         self._means.state = metadata["means"]

@@ -44,7 +44,10 @@ class ArrayForm:
             )
         # bfloat16 is not of NumPy's kind of floats.
         if np.dtype(inputs.dtype.name).kind != "f" and "float" not in inputs.dtype.name:
-            raise ExportError(f"served inputs are float32; this learner takes {inputs.dtype.name}.")
+            raise ExportError(
+                f"served inputs are float32; this learner takes {inputs.dtype.name}: build it with input_shape, on "
+                "floats, and cast them in its first layer (an Embedding does)."
+            )
         return cls(tuple(inputs.shape[1:]), value_range)
 
     @property

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation.base import AdaptedTask, Initial
 from cml_tf.adaptation.gradient_descent import AdaptedLearner, GradientDescent
+from cml_tf.answers import check_answers
 from cml_tf.datasets.preprocessing import CHANNELS
 from cml_tf.episodes import Examples
 from cml_tf.learners.learner import Learner
@@ -53,6 +54,10 @@ class Exportable:
                 f"exported; this one answers through {type(term).__name__}."
             )
         _ = self.form
+        try:
+            check_answers(self.method, self.problem)
+        except ValueError as error:
+            raise ExportError(str(error)) from error
 
     @property
     def learner(self) -> Learner:

@@ -45,11 +45,11 @@ FAULTS = {
     ),
     "labels with one axis": (
         lambda: Episode(labelled(targets=np.zeros(4, np.int64)), labelled()),
-        r"support.targets must be integer labels \[tasks, examples\], received shape \[4\]",
+        r"support.targets must be integer labels \[tasks, examples\] \(soft ones are floats\), received shape \[4\]",
     ),
     "labels with three axes": (
         lambda: Episode(labelled(), labelled(targets=np.zeros((2, 4, 3), np.int64))),
-        r"query.targets must be integer labels \[tasks, examples\], received shape \[2, 4, 3\]",
+        r"query.targets must be integer labels .* \(soft ones are floats\), received shape \[2, 4, 3\]",
     ),
     "labels are floats": (
         lambda: Episode(labelled(targets=np.zeros((2, 4))), labelled()),

@@ -56,10 +56,12 @@ class AdaptationRule(ABC):
     """Turns (initial learner, support) into a predictor. Rules do not own the learner's weights.
 
     Attributes:
+      answers_through_head: whether the outputs of its tasks are the head's, so that the head must fit the problem.
       uses_query_inputs: whether `adapt` is given the query inputs; a rule that does not ask never sees them.
       meta_variables: what the rule meta-learns besides the learner (inner rates, for example), made by `build`.
     """
 
+    answers_through_head: bool = False
     uses_query_inputs: bool = False
 
     def __init__(self) -> None:

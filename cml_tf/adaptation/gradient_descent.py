@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from cml_tf.adaptation.base import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.dense_gradients import dense_gradients
 from cml_tf.adaptation.hypergradients import Hypergradient, Iterate, Reverse
 from cml_tf.adaptation.packing import pack_task, unpack_task
 from cml_tf.adaptation.sharpness import ascent
@@ -32,6 +33,8 @@ class GradientDescent(AdaptationRule):
         (Sharp-MAML, Abbas et al. 2022, arXiv 2206.03996: `theta + radius * g / |g|`, to first order; the way there is
         a constant to the outer gradient).
     """
+
+    answers_through_head = True
 
     def __init__(
         self,
@@ -213,7 +216,7 @@ def add_updates(parameters: Parameters, updates: Parameters) -> Parameters:
 
 def _gradients(tape: tf.GradientTape, loss: tf.Tensor, watched: Any) -> Any:
     flat = tf.nest.flatten(watched)
-    gradients = tape.gradient(loss, flat)
+    gradients = dense_gradients(tape, loss, flat)
     missing = [position for position, gradient in enumerate(gradients) if gradient is None]
     if missing:
         shapes = ", ".join(f"number {position} of shape {flat[position].shape}" for position in missing)

@@ -11,6 +11,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from cml_tf.adaptation.dense_gradients import dense_gradients
+
 
 def rematerialised_path(step: Callable[[Any, Any], Any], start: Any, constants: Any, steps: int) -> Any:
     """The iterates `step(start)`, `step(step(start))`, ... stacked on a new first axis `[steps, ...]`.
@@ -42,7 +44,8 @@ def rematerialised_path(step: Callable[[Any, Any], Any], start: Any, constants: 
                 tape.watch([*watched, *fixed])
                 following = advance(current, fixed)
             incoming = [own + new for own, new in zip(adjoint, _chosen(arriving, floating), strict=True)]
-            gradients = tape.gradient(
+            gradients = dense_gradients(
+                tape,
                 _chosen(following, floating),
                 [*watched, *fixed],
                 output_gradients=incoming,

@@ -28,6 +28,7 @@ class SingleQueries(AdaptationRule):
         if rule.uses_query_inputs:
             raise ValueError(f"{type(rule).__name__} adapts to its queries, so they cannot be predicted one at a time.")
         self.rule = rule
+        self.answers_through_head = rule.answers_through_head
         self.meta_variables = rule.meta_variables
 
     def build(self, learner: Learner) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.adaptation.dense_gradients import dense_gradients
 from cml_tf.adaptation.gradient_descent import AdaptedLearner
 from cml_tf.analyses.layers import LayerParameters
 from cml_tf.episodes import Episode, Examples
@@ -49,7 +50,8 @@ def outer_gradients(method: Method, weightings: Sequence[Sequence[float]], task:
                 for weights in weightings
             ]
         return tuple(
-            tape.gradient(loss, extractor, unconnected_gradients=tf.UnconnectedGradients.ZERO) for loss in sums
+            tuple(dense_gradients(tape, loss, extractor, unconnected_gradients=tf.UnconnectedGradients.ZERO))
+            for loss in sums
         )
 
 
@@ -71,7 +73,7 @@ def query_gradient(learner: Learner, problem: Problem, place: AdaptedLearner, qu
         parameters = Parameters(tuple(extractor), head)
         forward = learner.call(parameters, state, query.inputs, place.context, training=False)
         loss = tf.reduce_mean(problem.losses(tf.nest.flatten(forward.outputs)[0], query.targets))
-    return tape.gradient(loss, extractor, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return tuple(dense_gradients(tape, loss, extractor, unconnected_gradients=tf.UnconnectedGradients.ZERO))
 
 
 def inner_products(left: Gradient, right: Gradient, layers: Sequence[LayerParameters]) -> tf.Tensor:

@@ -1,40 +1,84 @@
 """Which layers may live inside a learner: those whose state adaptation understands.
 
-A layer with hidden state (running statistics, random seeds) would leak it from one task into the next, or from one
-query into another. Such layers are refused by name when the learner is made, with the remedy. A layer whose state is
-meant to follow the task declares `threads_state = True`: its non-trainable variables then start anew for each task, are
-carried through the inner loop and belong to what adaptation learned. That state is taken for one of certain parameters,
-so it is brought up to date by one more pass over the support set after the last step; a layer that only counts steps
-declares `state_follows_parameters = False`.
+A layer with hidden state (running statistics, random seeds, a `tf.Variable`) would leak it from one task into the next,
+or from one query into another. Such layers are refused by name when the learner is made, with the remedy. What could
+change or draw is judged by what a call does, not by what the layer is: a recurrent layer without dropout has a random
+seed too, and never touches it.
+
+A layer whose state is meant to follow the task declares `threads_state = True`: its non-trainable weights then start
+anew for each task, are carried through the inner loop and belong to what adaptation learned. That state is taken for
+one of certain parameters, so it is brought up to date by one more pass over the support set after the last step; a
+layer that only counts steps declares `state_follows_parameters = False`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from typing import Any
+
 import keras
 
+from cml_tf.learners.hidden_state import hidden_attribute, is_foreign, traced_call
+
 _WITH_MOMENTS = (keras.layers.LayerNormalization, keras.layers.GroupNormalization)
+_RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
+_TO_BE_TRACKED = "make it with self.add_weight (trainable=False for a constant), so that it is adapted and saved"
 
 
-def check_layer_state(layer: keras.Layer) -> None:
+def check_layer_state(layer: keras.Layer, inputs: Any, **arguments: Any) -> None:
     """Raises ValueError for the first layer whose state adaptation does not understand.
 
-    Accepted: layers without state, frozen layers (`trainable = False`, their state is a constant), and layers that
-    declare `threads_state`.
+    Accepted: layers without state, constant state, frozen layers (`trainable = False`) whose state is a constant for
+    that reason, and layers that declare `threads_state`.
+
+    Args:
+      layer: built; the layers inside it are looked at too.
+      inputs: of a call that shows what the layer does; nothing is run.
+      **arguments: more of that call, besides `training`.
     """
-    for part in _all_layers(layer):
-        if getattr(part, "threads_state", False):
-            continue
-        if _seeds(part):
+    parts = _all_layers(layer)
+    tracked = _ids((*layer.variables, *layer.metrics_variables))
+    for part in parts:
+        _check_attributes(part, tracked)
+    if any(is_foreign(part) or _could_change(part) for part in parts):
+        for training in (True, False):
+            _check_call(layer, parts, lambda training=training: layer(inputs, training=training, **arguments))
+
+
+def refuse_change(layer: keras.Layer, changed: frozenset[int]) -> None:
+    """Raises ValueError naming the layer that owns a variable which a call would have changed.
+
+    Args:
+      layer: that was called.
+      changed: ids of variables.
+    """
+    parts = _all_layers(layer)
+    for part in parts:
+        if _ids(_own_state(part)) & changed:
             raise ValueError(
-                f"layer {part.name!r} ({type(part).__name__}) draws random numbers, which adaptation does not support: "
-                "remove it (a rate of 0 is fine)."
-            )
-        if part.trainable and _own_state(part):
-            raise ValueError(
-                f"layer {part.name!r} ({type(part).__name__}) keeps running state, which would leak between tasks: use "
+                f"{_named(part)} keeps running state, which would leak between tasks: use "
                 "cml_tf.learners.Normalisation instead, set trainable = False on it before the learner is made, or "
                 "declare threads_state = True on its class if its state belongs to one task."
             )
+        if _ids(part.metrics_variables) & _own_variables(part) & changed:
+            raise ValueError(f"{_named(part)} updates a metric in its call, which would be lost: leave it out.")
+        if _ids(part.trainable_weights) & _own_variables(part) & changed:
+            raise ValueError(f"{_named(part)} assigns weights in its call, which would be lost: leave that out.")
+    owners = [part for part in parts if changed & _own_variables(part)] or _suspects(layer, parts)
+    raise ValueError(
+        f"{' or '.join(map(_named, owners[:3]))} draws random numbers, which adaptation does not support: remove it (a "
+        "rate of 0 is fine)."
+    )
+
+
+def settle_constants(*layers: keras.Layer) -> None:
+    """Brings up to date what layers worked out of variables that have been assigned since.
+
+    Keras' Normalization makes constants of the statistics that it was adapted to.
+    """
+    for part in (part for layer in layers for part in _all_layers(layer)):
+        if isinstance(part, keras.layers.Normalization):
+            part.finalize_state()
 
 
 def check_second_derivatives(layer: keras.Layer) -> None:
@@ -59,9 +103,9 @@ def threaded_variables(layer: keras.Layer) -> tuple[bool, ...]:
         id(variable)
         for part in _all_layers(layer)
         if getattr(part, "threads_state", False)
-        for variable in part.non_trainable_variables
+        for variable in part.non_trainable_weights
     }
-    return tuple(id(variable) in threaded for variable in layer.non_trainable_variables)
+    return tuple(id(variable) in threaded for variable in layer.non_trainable_weights)
 
 
 def state_follows_parameters(*layers: keras.Layer) -> bool:
@@ -81,21 +125,76 @@ def state_follows_parameters(*layers: keras.Layer) -> bool:
     return bool(following)
 
 
+def _named(layer: keras.Layer) -> str:
+    return f"layer {layer.name!r} ({type(layer).__name__})"
+
+
+def _ids(variables: Iterable[keras.Variable]) -> set[int]:
+    return {id(variable) for variable in variables}
+
+
 def _all_layers(layer: keras.Layer) -> list[keras.Layer]:
     # Keras offers no public way to walk the layers inside a layer that is not a Model.
     return list(layer._flatten_layers(include_self=True, recursive=True))
 
 
+def _check_attributes(part: keras.Layer, tracked: Collection[int]) -> None:
+    if getattr(part, "stateful", False) and isinstance(part, _RECURRENT):
+        raise ValueError(
+            f"{_named(part)} goes on from where its last call ended, which would leak between tasks: make it with "
+            "stateful=False."
+        )
+    found = hidden_attribute(part, tracked)
+    if found is not None:
+        path, kind = found
+        remedy = "look values up before episodes are made" if kind == "a lookup table" else _TO_BE_TRACKED
+        raise ValueError(
+            f"{_named(part)} keeps {kind} in {path!r}, which would be neither adapted nor saved, or leak between "
+            f"tasks: {remedy}."
+        )
+
+
+def _check_call(layer: keras.Layer, parts: list[keras.Layer], call: Any) -> None:
+    seen = traced_call(layer, call)
+    threaded = {id(v) for part in parts if getattr(part, "threads_state", False) for v in part.non_trainable_weights}
+    if changed := seen.changed - threaded:
+        refuse_change(layer, changed)
+    suspects = " or ".join(map(_named, _suspects(layer, parts)[:3]))
+    if seen.captured:
+        raise ValueError(
+            f"{suspects} uses {', '.join(seen.captured[:3])}, which it does not own: {_TO_BE_TRACKED}; keep layers "
+            "that it calls in attributes."
+        )
+    if seen.drew:
+        raise ValueError(
+            f"{suspects} draws random numbers ({', '.join(seen.drew[:3])}), which adaptation does not support: "
+            "remove that, or take them from the inputs."
+        )
+
+
+def _suspects(layer: keras.Layer, parts: list[keras.Layer]) -> list[keras.Layer]:
+    """The layers of other code inside a layer, where there are any: what Keras' own cannot have done, they did."""
+    return [part for part in parts if is_foreign(part)] or [layer]
+
+
+def _could_change(part: keras.Layer) -> bool:
+    """Whether a layer has variables that a call might change."""
+    if getattr(part, "threads_state", False):
+        return False
+    return bool(_seeds(part) or (part.trainable and _own_state(part)))
+
+
 def _own_state(layer: keras.Layer) -> list[keras.Variable]:
-    children = {id(v) for child in _all_layers(layer)[1:] for v in child.variables}
-    return [v for v in layer.non_trainable_variables if id(v) not in children]
+    own = _own_variables(layer)
+    return [variable for variable in layer.non_trainable_weights if id(variable) in own]
 
 
 def _seeds(layer: keras.Layer) -> list[keras.Variable]:
-    return [variable for variable in _own_state_of_any(layer) if "seed_generator" in variable.path]
+    counted = _own_variables(layer) - _ids(layer.weights)
+    return [variable for variable in layer.variables if id(variable) in counted]
 
 
-def _own_state_of_any(layer: keras.Layer) -> list[keras.Variable]:
-    children = {id(v) for child in _all_layers(layer)[1:] for v in child.variables}
-    weights = {id(w) for w in layer.weights}
-    return [v for v in layer.variables if id(v) not in children and id(v) not in weights]
+def _own_variables(layer: keras.Layer) -> set[int]:
+    """Ids of a layer's variables, seeds included, without those of the layers inside it."""
+    children = {id(variable) for child in _all_layers(layer)[1:] for variable in child.variables}
+    return _ids((*layer.variables, *layer.metrics_variables)) - children

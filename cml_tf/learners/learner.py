@@ -15,7 +15,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.learners.layer_state import check_layer_state, state_follows_parameters, threaded_variables
+from cml_tf.learners.layer_state import (
+    check_layer_state,
+    refuse_change,
+    state_follows_parameters,
+    threaded_variables,
+)
+from cml_tf.structures import check_shapes, described, numeric_array, one_line
 
 
 class Parameters(NamedTuple):
@@ -74,27 +80,23 @@ class Learner:
           context: an example context, when the extractor takes one.
 
         Raises:
-          ValueError: if neither shape nor example is given, a layer holds state that adaptation does not understand,
-            or a variable belongs to both parts.
+          ValueError: if neither shape nor example is given, a part cannot take what it is to be given, a layer holds
+            state that adaptation does not understand, or a variable belongs to both parts.
         """
-        if (input_shape is None) == (example_inputs is None):
-            raise ValueError("Learner needs exactly one of input_shape and example_inputs to build its layers.")
-        if example_inputs is None:
-            assert input_shape is not None
-            example_inputs = np.zeros((2, *input_shape), keras.config.floatx())
         self.extractor = extractor
         self.head = head
-        self.example_inputs = example_inputs
+        self.example_inputs = _example_inputs(input_shape, example_inputs)
         self.context = context
-        check_layer_state(extractor)
-        features = extractor(example_inputs, **context_arguments(context))
-        head(features)
-        check_layer_state(extractor)
-        check_layer_state(head)
-        self.example_features = tf.nest.map_structure(tf.zeros_like, features)
-        self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
-        self.state_variables = State(tuple(extractor.non_trainable_variables), tuple(head.non_trainable_variables))
         self.head_takes_targets = "targets" in inspect.signature(head.call).parameters
+        features = called("extractor", extractor, self.example_inputs, **context_arguments(context))
+        outputs = called("head", head, features)
+        self.example_features = tf.nest.map_structure(tf.zeros_like, features)
+        check_layer_state(extractor, self.example_inputs, **context_arguments(context))
+        # Outputs serve as targets of any problem: of their shape are soft labels as well as numbers.
+        targets = {"targets": tf.nest.flatten(outputs)[0]} if self.head_takes_targets else {}
+        check_layer_state(head, features, **targets)
+        self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
+        self.state_variables = State(tuple(extractor.non_trainable_weights), tuple(head.non_trainable_weights))
         self.state_follows_parameters = state_follows_parameters(extractor, head)
         self._check_variables()
 
@@ -126,7 +128,11 @@ class Learner:
 
         Returns:
           Features, outputs and the state after the pass.
+
+        Raises:
+          ValueError: if the inputs are not of the structure and shapes of the learner's example.
         """
+        check_shapes(self.example_inputs, inputs, "inputs", ("examples",))
         features, extractor_state = functional_call(
             self.extractor,
             (*self.variables.extractor, *self.state_variables.extractor),
@@ -136,16 +142,22 @@ class Learner:
             training=training,
             **context_arguments(context),
         )
-        outputs, head_state = functional_call(
+        outputs, head_state = self.read(parameters.head, state.head, features, training, targets)
+        return Forward(features, outputs, State(extractor_state, head_state))
+
+    def read(
+        self, parameters: tuple[Any, ...], state: tuple[Any, ...], features: Any, training: bool, targets: Any = None
+    ) -> tuple[Any, tuple[Any, ...]]:
+        """The head's outputs for features, and its state after the pass; arguments as of `call`, of the head alone."""
+        return functional_call(
             self.head,
             (*self.variables.head, *self.state_variables.head),
-            (*parameters.head, *state.head),
+            (*parameters, *state),
             self.state_variables.head,
             features,
             training=training,
             **({"targets": targets} if self.head_takes_targets else {}),
         )
-        return Forward(features, outputs, State(extractor_state, head_state))
 
     def threaded_state(self) -> State:
         """For each state variable, whether its value belongs to one task and so to what adaptation learned."""
@@ -172,10 +184,29 @@ def functional_call(
       state_variables: those whose values after the call are returned.
       inputs: first argument of the layer.
       **arguments: more of its arguments; `training` is dropped where the layer does not take it.
+
+    Raises:
+      ValueError: if the layer changes a variable that was not given (a rate of dropout that was raised afterwards).
     """
     with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
         outputs = layer(inputs, **arguments)
+    if changed := frozenset(scope.state_mapping) - {id(variable) for variable in variables}:
+        refuse_change(layer, changed)
     return outputs, tuple(scope.get_current_value(variable) for variable in state_variables)
+
+
+def called(role: str, layer: keras.Layer, inputs: Any, **arguments: Any) -> Any:
+    """The outputs of a layer that may not be built yet.
+
+    Raises:
+      ValueError: in one line, if it cannot take such inputs.
+    """
+    try:
+        return layer(inputs, **arguments)
+    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
+        raise ValueError(
+            f"the {role} {layer.name!r} cannot take inputs {described(inputs)}: {one_line(error)}"
+        ) from error
 
 
 def count_parameters(variables: Any) -> int:
@@ -186,3 +217,25 @@ def count_parameters(variables: Any) -> int:
 def context_arguments(context: Any) -> dict[str, Any]:
     """The keyword arguments that an extractor is called with for a context, `()` for none."""
     return {"context": context} if tf.nest.flatten(context) else {}
+
+
+def _example_inputs(input_shape: tuple[int, ...] | None, example_inputs: Any) -> Any:
+    if (input_shape is None) == (example_inputs is None):
+        raise ValueError("Learner needs exactly one of input_shape and example_inputs to build its layers.")
+    if example_inputs is None:
+        sizes = tuple(input_shape) if isinstance(input_shape, (tuple, list, tf.TensorShape)) else (input_shape,)
+        if not isinstance(input_shape, (tuple, list, tf.TensorShape)) or not all(map(_is_size, sizes)):
+            raise ValueError(f"input_shape must be a tuple of positive whole numbers, received {input_shape!r}.")
+        return np.zeros((2, *sizes), keras.config.floatx())
+    leaves = tf.nest.flatten(example_inputs)
+    arrays = [numeric_array(leaf, "example_inputs") for leaf in leaves]
+    if not leaves or not all(hasattr(leaf, "shape") and array.size for leaf, array in zip(leaves, arrays, strict=True)):
+        raise ValueError(
+            "example_inputs must be arrays [examples, ...] of at least one example, received "
+            f"{described(example_inputs)}."
+        )
+    return example_inputs
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and int(value) > 0

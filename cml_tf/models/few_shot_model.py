@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.answers import check_answers
 from cml_tf.episodes import Episode, Examples, validate_episode
 from cml_tf.learners.learner import count_parameters
 from cml_tf.method import Method
@@ -15,6 +16,7 @@ from cml_tf.models.model_files import write_model
 from cml_tf.models.task_context import check_context, check_numbers
 from cml_tf.models.task_functions import TaskFunctions
 from cml_tf.problems import Classification, Problem
+from cml_tf.structures import array_of, arrays_like, described
 
 
 class FewShotModel:
@@ -31,6 +33,9 @@ class FewShotModel:
       value_range: smallest and largest input value of training; None if unknown. Inputs that miss it by more than its
         width are refused, since they were scaled in another way (0 to 255 instead of 0 to 1).
       trained: the method that was trained, when it is at hand; `summary` then counts its co-learners too.
+
+    Raises:
+      ValueError: if the outputs do not fit the problem (`cml_tf.answers`).
     """
 
     def __init__(
@@ -40,6 +45,7 @@ class FewShotModel:
         value_range: tuple[float, float] | None = None,
         trained: Method | None = None,
     ) -> None:
+        check_answers(method, problem)
         self.method = method
         self.problem = problem
         self.value_range = value_range
@@ -73,32 +79,22 @@ class FewShotModel:
         Raises:
           ValueError: if structure, shape or value range are not those of training, or a value is not finite.
         """
-        examples = self.method.learner.example_inputs
-        if not tf.nest.is_nested(examples):
-            return self._checked_array(inputs, examples)
-        tf.nest.assert_same_structure(inputs, examples)
-        return tf.nest.map_structure(self._checked_array, inputs, examples)
+        arrays = arrays_like(self.method.learner.example_inputs, inputs, "inputs", ("examples",))
+        flat = tf.nest.flatten(arrays)
+        if len({len(array) for array in flat}) > 1:
+            raise ValueError(f"inputs must hold as many examples each, received {described(arrays)}.")
+        for array in flat:
+            self._check_range(array)
+        return arrays
 
-    def _checked_array(self, array: Any, example: Any) -> np.ndarray:
-        array, expected = np.asarray(array), tuple(example.shape[1:])
-        if array.dtype.kind not in "fiub" or array.shape[1:] != expected:
-            raise ValueError(
-                f"inputs must be numbers [examples, ...] with examples of shape {list(expected)}, received dtype "
-                f"{array.dtype} and shape {list(array.shape)}."
-            )
-        if np.dtype(example.dtype.name).kind != "f":
-            return _whole_numbers(array, example.dtype.name)
-        array = array.astype(np.float32)
-        if not np.isfinite(array).all():
-            raise ValueError("inputs must be finite, received NaN or infinite values.")
-        if self.value_range is not None and array.size:
+    def _check_range(self, array: np.ndarray) -> None:
+        if self.value_range is not None and array.size and array.dtype.kind == "f":
             low, high = self.value_range
             if array.min() < 2 * low - high or array.max() > 2 * high - low:
                 raise ValueError(
                     f"inputs must lie in [{low}, {high}] as in training, received values from {array.min()} to "
                     f"{array.max()}: scale them (8-bit images: divide by 255)."
                 )
-        return array
 
     def save(self, path: str | Path) -> None:
         """Saves what is needed to adapt and predict; co-learners stay behind.
@@ -134,7 +130,7 @@ class FewShotModel:
         return self._functions[steps]
 
     def _targets(self, targets: Any) -> tuple[tuple[str, ...], np.ndarray]:
-        targets = np.asarray(targets)
+        targets = array_of(targets, "targets")
         if not isinstance(self.problem, Classification):
             return (), targets[:, None] if targets.ndim == 1 else targets
         if targets.ndim != 1:
@@ -146,13 +142,6 @@ class FewShotModel:
                 f"{', '.join(map(str, names[:8]))}. Train one with more ways."
             )
         return tuple(map(str, names)), labels.astype(np.int32)
-
-
-def _whole_numbers(array: np.ndarray, dtype: str) -> np.ndarray:
-    # Casting would cut fractions off and wrap large numbers round, and both would point to other nodes.
-    if array.size and (array.dtype.kind not in "iu" or array.max() > np.iinfo(dtype).max):
-        raise ValueError(f"inputs must be whole numbers ({dtype}), received {array.dtype} up to {array.max()}.")
-    return array.astype(dtype)
 
 
 class AdaptedModel:
@@ -190,6 +179,9 @@ class AdaptedModel:
         """
         checked = self._model.checked(inputs)
         check_numbers(checked, self._context)
+        if not len(tf.nest.flatten(checked)[0]):
+            # Layers are never called without examples: statistics of nothing are NaN, and kernels may refuse it.
+            return np.zeros((0, len(self.class_names) or self._model.problem.outputs), np.float32)
         inputs = tf.nest.map_structure(tf.constant, checked)
         columns = tf.constant(len(self.class_names) or self._model.problem.outputs)
         functions = self._functions

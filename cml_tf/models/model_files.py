@@ -18,6 +18,7 @@ from cml_tf.adaptation.hypergradients import FirstOrder, Reverse
 from cml_tf.checkpoints import CheckpointError, assign_values, named_values, read_checkpoint, write_checkpoint
 from cml_tf.files import write_json
 from cml_tf.graphs import GraphContext
+from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.node_learners import example_graph
 from cml_tf.method import Method
@@ -92,6 +93,7 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
         raise CheckpointError(f"{path / MODEL} cannot be rebuilt: {error}") from error
     values, _ = read_checkpoint(path / VARIABLES)
     assign_values(_groups(method), values)
+    settle_constants(method.learner.extractor, method.learner.head)
     return method, problem, value_range
 
 

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 from cml_tf.learners.layer_state import check_layer_state, threaded_variables
-from cml_tf.learners.learner import Learner, functional_call
+from cml_tf.learners.learner import Learner, called, functional_call
 from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TermLoss
 from cml_tf.objectives.query_loss import scored
 from cml_tf.problems import Problem
@@ -47,15 +47,15 @@ class CoLearner(ObjectiveTerm):
         """Builds phi on the learner's features."""
         if self.variables:
             return
-        self.layer(learner.example_features)
-        check_layer_state(self.layer)
+        called("co-learner", self.layer, learner.example_features)
+        check_layer_state(self.layer, learner.example_features)
         if any(threaded_variables(self.layer)):
             raise ValueError(
                 "a co-learner never sees a support set, so its layers cannot keep state of one: use normalisation mode "
                 "batch_transductive in it."
             )
         self.variables = tuple(self.layer.trainable_variables)
-        self.constants = tuple(self.layer.non_trainable_variables)
+        self.constants = tuple(self.layer.non_trainable_weights)
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The co-learner's loss on one task."""

@@ -45,12 +45,25 @@ class QueryLoss(ObjectiveTerm):
         return scored(self.problem, outputs, outcome.query.targets, self.prefix)
 
     def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> tf.Tensor:
-        """The head's outputs."""
-        return tf.nest.flatten(forward[1])[self.head]
+        """The head's outputs.
+
+        Raises:
+          ValueError: if there are not so many heads.
+        """
+        outputs = tf.nest.flatten(forward[1])
+        if self.head >= len(outputs):
+            raise ValueError(f"head {self.head} is to be read, counted from 0; the learner has {len(outputs)}.")
+        return outputs[self.head]
 
 
 def scored(problem: Problem, outputs: Any, targets: tf.Tensor, prefix: str) -> TermLoss:
-    """Mean loss of outputs, reported with the problem's metric."""
+    """Mean loss of outputs, reported with the problem's metric.
+
+    Raises:
+      ValueError: for a query set that is known to be empty, which has no mean.
+    """
+    if targets.shape[0] == 0:
+        raise ValueError("the query set must hold at least one example, received none: the outer loss is its mean.")
     loss = tf.reduce_mean(problem.losses(outputs, targets))
     return TermLoss(
         loss, {f"{prefix}loss": loss, f"{prefix}{problem.metric}": tf.reduce_mean(problem.scores(outputs, targets))}

@@ -18,7 +18,12 @@ from tests.helpers.seeded_episodes import one_task
 
 # The perceptron goes through everything; the others add little that depends on terms and rules.
 # Costly ones, and those whose layers are what is new about them.
-FEW_RULES = ("gcn", "sgc", "residual", "per_step_normalisation")
+FEW_RULES = ("gcn", "sgc", "residual", "per_step_normalisation", "recurrent")
+# Its gradients come as rows of a table, which is every update rule's affair and no term's.
+ONE_OBJECTIVE = ("embedding",)
+SLOW_RULES = {("residual", "meta_sgd"), ("recurrent", "meta_sgd")} | {
+    ("embedding", rule) for rule in UPDATE_RULES if rule not in ("sgd", "anil_meta_sgd", "per_step_rates")
+}
 SLOW = {("conv", terms) for terms in TERMS if terms != "co_learner"}
 CASES = [
     pytest.param(
@@ -26,12 +31,13 @@ CASES = [
         terms,
         learner,
         id=f"{rule}-{terms}-{learner}",
-        marks=[pytest.mark.slow] * ((learner, terms) in SLOW or (learner, rule) == ("residual", "meta_sgd")),
+        marks=[pytest.mark.slow] * ((learner, terms) in SLOW or (learner, rule) in SLOW_RULES),
     )
     for rule in UPDATE_RULES
     for terms in TERMS
     for learner in LEARNERS
-    if learner not in FEW_RULES or (rule in ("sgd", "meta_sgd") and terms == "co_learner")
+    if (learner not in FEW_RULES or rule in ("sgd", "meta_sgd"))
+    and (learner not in (*FEW_RULES, *ONE_OBJECTIVE) or terms == "co_learner")
 ]
 
 
@@ -82,7 +88,8 @@ def _of_one_task(method: Method, task: Episode, rated: tuple[str, ...]) -> dict[
             log_probabilities = tf.nn.log_softmax(term.read((features, outputs), own))
             picked = tf.gather(log_probabilities, task.query.targets, batch_dims=1)
             loss -= term.weight * tf.reduce_mean(picked)
-    gradients, of_terms = tape.gradient(loss, (adapted, values))
+    # Those of a table's rows are made dense by themselves.
+    gradients, of_terms = tf.nest.map_structure(tf.convert_to_tensor, tape.gradient(loss, (adapted, values)))
     result = {"learner": tf.nest.flatten(tuple(gradients))}
     result.update({term.name: list(own) for term, own in zip(method.terms, of_terms, strict=True) if own})
     if rated:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, PerStepRates, UpdateRule, anil, boil
 from cml_tf.episodes import Episode
@@ -17,7 +18,12 @@ from cml_tf.problems import Classification, Problem
 from tests.helpers.models import (
     CONV_SHAPE,
     MLP_SHAPE,
+    SERIES_SHAPE,
+    TOKENS,
+    TOKENS_SHAPE,
+    embedding,
     randomise,
+    recurrent,
     residual_block,
     smooth_co_learner,
     smooth_conv,
@@ -113,18 +119,31 @@ def _arrays(shape: tuple[int, ...]) -> Callable[[int, int], Episode]:
     return lambda seed, tasks: classification_episode(seed, tasks=tasks, shape=shape)
 
 
+def _tokens(seed: int, tasks: int) -> Episode:
+    """The numbers of `_arrays`, made whole and kept within the table."""
+    episode = _arrays(TOKENS_SHAPE)(seed, tasks)
+    parts = [
+        part._replace(inputs=tf.cast(tf.math.floormod(10.0 * part.inputs, TOKENS), tf.int32))
+        for part in (episode.support, episode.query)
+    ]
+    return Episode(*parts)
+
+
 LEARNERS = {
     "mlp": LearnerRow(smooth_mlp, _arrays(MLP_SHAPE)),
     "conv": LearnerRow(smooth_conv, _arrays(CONV_SHAPE)),
     "per_step_normalisation": LearnerRow(lambda: smooth_conv(mode="per_step", steps=2), _arrays(CONV_SHAPE)),
     "residual": LearnerRow(residual_block, _arrays(CONV_SHAPE)),
+    "embedding": LearnerRow(embedding, _tokens),
+    "recurrent": LearnerRow(recurrent, _arrays(SERIES_SHAPE)),
     "gcn": LearnerRow(random_gcn, node_episode),
     "sgc": LearnerRow(random_sgc, node_episode),
 }
 
 
 # For `pytest.mark.parametrize`: those that take long are left out of the default run.
-LEARNER_CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name == "residual")) for name in LEARNERS]
+SLOW_LEARNERS = ("residual", "recurrent", "embedding")
+LEARNER_CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_LEARNERS)) for name in LEARNERS]
 
 
 def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "mlp", steps: int = 2) -> Method:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from cml_tf.learners import Learner, Normalisation, ResidualBlock, TwoHeads, mlp, mlp_co_learner
 from cml_tf.objectives import CoLearner
@@ -13,6 +14,8 @@ from cml_tf.problems import Problem
 
 MLP_SHAPE = (2,)
 CONV_SHAPE = (5, 5, 1)
+SERIES_SHAPE = (3, 2)
+TOKENS, TOKENS_SHAPE = 5, (3,)
 
 
 def smooth_mlp(outputs: int = 3, seed: int = 0) -> Learner:
@@ -44,6 +47,42 @@ def residual_block(outputs: int = 3, seed: int = 0) -> Learner:
     """One of ResNet-12's blocks, with a linear head on 5x5 images."""
     head = keras.Sequential([keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(outputs)], name="head")
     learner = Learner(ResidualBlock(2, name="extractor"), head, input_shape=CONV_SHAPE)
+    randomise(learner, seed)
+    return learner
+
+
+class Rows(keras.layers.Layer):
+    """Adds rows of a table of its own, read by `tf.gather`, to what comes in."""
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        """Makes the table, a row for each token."""
+        self.table = self.add_weight(shape=(TOKENS, shape[-1]), name="table")
+
+    def call(self, features: tf.Tensor) -> tf.Tensor:
+        """Features `[examples, width]` and the row of their largest one."""
+        return features + tf.gather(self.table, tf.argmax(features, -1) % TOKENS)
+
+
+def embedding(outputs: int = 3, seed: int = 0) -> Learner:
+    """Tokens, read from two tables: Keras' and one of a layer of one's own."""
+    layers = [
+        keras.layers.Embedding(TOKENS, 2),
+        keras.layers.Flatten(),
+        Rows(),
+        keras.layers.Dense(4, activation="tanh"),
+    ]
+    learner = Learner(
+        keras.Sequential(layers, name="extractor"),
+        keras.layers.Dense(outputs),
+        example_inputs=np.zeros((2, *TOKENS_SHAPE), np.int32),
+    )
+    randomise(learner, seed)
+    return learner
+
+
+def recurrent(outputs: int = 3, seed: int = 0) -> Learner:
+    """A GRU over three steps, with a linear head."""
+    learner = Learner(keras.layers.GRU(3), keras.layers.Dense(outputs), input_shape=SERIES_SHAPE)
     randomise(learner, seed)
     return learner
 

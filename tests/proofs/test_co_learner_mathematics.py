@@ -84,22 +84,27 @@ def _mixed_term(method, task, gamma):
     with tf.GradientTape() as tape:
         tape.watch(psi)
         loss = support_loss(psi, theta)
-    psi_adapted = [value - RATE * gradient for value, gradient in zip(psi, tape.gradient(loss, psi), strict=True)]
+    psi_adapted = [value - RATE * gradient for value, gradient in zip(psi, _dense(tape, loss, psi), strict=True)]
     with tf.GradientTape() as tape:
         tape.watch(psi_adapted)
         adapted = type(learner.variables)(tuple(psi_adapted), theta)
         left_behind = support_pass(tuple(psi_adapted), theta).state
         forward = learner.call(adapted, left_behind, task.query.inputs, task.context, False)
         co_loss = cross_entropy(method.terms[1].read((forward.features, None), phi), task.query.targets)
-    upstream = [tf.stop_gradient(gradient) for gradient in tape.gradient(co_loss, psi_adapted)]
+    upstream = [tf.stop_gradient(gradient) for gradient in _dense(tape, co_loss, psi_adapted)]
     with tf.GradientTape() as outer:
         outer.watch(theta)
         with tf.GradientTape() as inner:
             inner.watch(psi)
             loss = support_loss(psi, theta)
-        products = zip(inner.gradient(loss, psi), upstream, strict=True)
+        products = zip(_dense(inner, loss, psi), upstream, strict=True)
         product = tf.add_n([tf.reduce_sum(gradient * u) for gradient, u in products])
     return [-gamma * RATE * np.asarray(g) for g in outer.gradient(product, theta)]
+
+
+def _dense(tape, loss, sources):
+    """Gradients of a table's rows as tensors of the whole table."""
+    return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, sources)]
 
 
 def test_with_the_head_alone_adapted_the_co_loss_does_not_reach_theta(float64):
