@@ -8,11 +8,12 @@ or one root and a file that says which class belongs where:
 
     root/CLASS/*.png    root/splits.json    {"train": ["CLASS", ...], "validation": [...], "test": [...]}
 
-Files end in .png, .jpg, .jpeg, .bmp or .gif (first frame), in capitals or not; hidden files are passed over, other
-files too, with a warning. Images of different sizes are all resized to `image_size`, without regard to their aspect
-ratio, and PNG and JPEG are converted to `channels` (GIF and BMP must have 3). Transparent pixels are refused: what is
-stored behind them is not what people see. With a split file, folders that it does not name are passed over, with a
-warning. All images are decoded at once and kept in memory as bytes: height x width x channels each.
+Files end in .png, .jpg, .jpeg, .jpe, .jfif, .bmp or .gif (first frame), in capitals or not; those in subfolders of a
+class belong to it. Links are followed. Hidden files and folders are passed over, other files too, with a warning that
+names them. docs/DATASETS.md says how pictures are seen: turned as their EXIF orientation asks, without transparency.
+Images of different sizes are all resized to `image_size`, without regard to their aspect ratio, and PNG and JPEG are
+converted to `channels` (GIF and BMP must have 3). With a split file, folders that it does not name are passed over,
+with a warning. All images are decoded at once and kept in memory as bytes: height x width x channels each.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ from cml_tf.datasets.image_files import decode_files
 from cml_tf.datasets.preprocessing import CHANNELS
 
 SPLIT_FILE = "splits.json"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
+# What systems leave in folders, beside names that begin with a dot.
+_SYSTEM_NAMES = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
+_KINDS = "PNG, JPEG, BMP or GIF"
 _LOG = logging.getLogger(__name__)
 
 
@@ -104,10 +108,17 @@ def _read_splits(path: Path) -> dict[str, list[str]]:
 
 
 def class_folders(path: Path) -> list[Path]:
-    """The folders in a folder, sorted by name, hidden ones passed over; raises DatasetError if there are none."""
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    """The folders in a folder, sorted by name, hidden ones passed over; images beside them are told in a warning.
+
+    Raises:
+      DatasetError: if there are none, or a link leads nowhere.
+    """
+    visible = _visible(path)
+    folders = [entry for entry in visible if entry.is_dir()]
     if not folders:
         raise DatasetError(f"{path} must hold a folder for every class, found none.")
+    if loose := [entry.name for entry in visible if entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()]:
+        _LOG.warning("%s: images beside the folders of classes are left out: %s.", path, _first(loose))
     return folders
 
 
@@ -124,14 +135,45 @@ def _check_disjoint(folders: Mapping[str, Mapping[str, Path]]) -> None:
 
 
 def image_files(folder: Path) -> list[str]:
-    """The images in a folder, sorted by path, hidden files passed over; raises DatasetError if there are none."""
-    visible = sorted(entry.path for entry in os.scandir(folder) if entry.is_file() and not entry.name.startswith("."))
-    images = [path for path in visible if path.lower().endswith(SUFFIXES)]
+    """The images in a folder and its subfolders, sorted by path, hidden files passed over, others told in a warning.
+
+    Raises:
+      DatasetError: if there are none, or a link leads nowhere or in a circle.
+    """
+    files = _files_below(Path(folder), ())
+    images = sorted(path for path in files if path.lower().endswith(SUFFIXES))
     if not images:
         raise DatasetError(f"{folder} must hold images ({', '.join(SUFFIXES)}), found none; fill or remove the folder.")
-    if len(images) < len(visible):
-        _LOG.warning("%s: %d files are not images and are left out.", folder, len(visible) - len(images))
+    if others := sorted(set(files) - set(images)):
+        names = [os.path.relpath(path, folder) for path in others]
+        _LOG.warning("%s: %d files are no %s and are left out: %s.", folder, len(others), _KINDS, _first(names))
     return images
+
+
+def _files_below(folder: Path, above: tuple[str, ...]) -> list[str]:
+    real = os.path.realpath(folder)
+    if real in above:
+        raise DatasetError(f"{folder} is a link to a folder that it lies in: remove the link.")
+    files: list[str] = []
+    for entry in _visible(folder):
+        files += _files_below(entry, (*above, real)) if entry.is_dir() else [str(entry)]
+    return files
+
+
+def _visible(folder: Path) -> list[Path]:
+    entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
+    if lost := [entry for entry in entries if entry.is_symlink() and not entry.exists()]:
+        raise DatasetError(f"{lost[0]} is a link to what is not there: remove it, or bring its target back.")
+    return entries
+
+
+def is_hidden(name: str) -> bool:
+    """Whether people do not see a file or folder of that name: a dot in front, or left there by a system."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _pool(files: Mapping[str, Sequence[str]], image_size: tuple[int, int], channels: int) -> ClassPool:

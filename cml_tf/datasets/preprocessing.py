@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from cml_tf.datasets.orientation import orientation_of, upright
+
 CHANNELS = (1, 3)
 
 
 def decode(contents: tf.Tensor, channels: int) -> tf.Tensor:
-    """Decodes one PNG, JPEG, BMP or GIF (first frame).
+    """Decodes one PNG, JPEG, BMP or GIF (first frame), turned as its EXIF orientation asks.
 
-    The transparency of a PNG is dropped, and the palette of a BMP: loaders and the client refuse such files
-    (`image_faults`), a served graph cannot.
+    Transparency is dropped, and the palette of a BMP: loaders and the client refuse such files (`image_faults`), and so
+    does a served graph (`export.image_bytes`).
 
     Args:
       contents: the bytes of the file, scalar string.
@@ -36,7 +38,7 @@ def decode(contents: tf.Tensor, channels: int) -> tf.Tensor:
     if channels not in CHANNELS:
         raise ValueError(f"channels must be 1 (grey) or 3 (colour), received {channels!r}.")
     image = tf.io.decode_image(contents, channels=channels, expand_animations=False)
-    return tf.ensure_shape(image, [None, None, channels])
+    return upright(tf.ensure_shape(image, [None, None, channels]), orientation_of(contents))
 
 
 def resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_faults import image_fault
-from cml_tf.datasets.image_folder import SUFFIXES, class_folders, image_files
+from cml_tf.datasets.image_folder import SUFFIXES, class_folders, image_files, is_hidden
 from export.client.array_files import read_arrays
 from export.client.errors import ClientError
 from export.client.node_tables import read_node_table
@@ -76,7 +76,7 @@ def read_queries(path: Path) -> ExampleSet:
       ClientError: naming the file or folder that is missing, empty or unreadable.
     """
     if path.is_dir():
-        if any(entry.is_dir() and not entry.name.startswith(".") for entry in path.iterdir()):
+        if any(entry.is_dir() and not is_hidden(entry.name) for entry in path.iterdir()):
             return _class_folders(path)
         return _flat_folder(path)
     if path.suffix.lower() in SUFFIXES:
@@ -103,7 +103,7 @@ def _class_folders(path: Path) -> ExampleSet:
     return ExampleSet(
         [_image(file) for _, file in pairs],
         [_shown(name) for name, _ in pairs],
-        tuple(_shown(f"{name}/{file.name}") for name, file in pairs),
+        tuple(_shown(str(file.relative_to(path))) for _, file in pairs),
     )
 
 

@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.datasets.image_folder import image_files
 from cml_tf.datasets.preprocessing import decode_and_resize, scale
 from tests.helpers.drawn_images import encoded, pixels, write_classes
 
@@ -66,7 +68,7 @@ def test_sizes_kinds_and_numbers_of_files_may_be_mixed(tmp_path, caplog):
         dataset = load_dataset("image_folder", str(tmp_path), image_size=(16, 20))
     assert dataset.pools["train"].counts.tolist() == [6, 3, 3]
     assert dataset.input_shape == (16, 20, 3)
-    assert "1 files are not images" in caplog.text
+    assert "1 files are no PNG, JPEG, BMP or GIF and are left out: notes.txt." in caplog.text
 
 
 def test_default_size_is_that_of_mini_imagenet(tmp_path):
@@ -179,3 +181,42 @@ def test_bad_options_are_named(tmp_path, options, message):
 def test_a_missing_root_is_named(tmp_path, root, message):
     with pytest.raises(DatasetError, match=message):
         load_dataset("image_folder", str(tmp_path / root) if root else root)
+
+
+def picture(path, seed=0):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(encoded(pixels(seed)))
+
+
+def test_pictures_in_subfolders_belong_to_the_class_and_links_are_followed(tmp_path):
+    three_roots(tmp_path)
+    folder = tmp_path / "train" / "cat"
+    picture(folder / "more" / "deep" / "3.jfif")
+    picture(tmp_path / "elsewhere" / "4.png")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere")
+    (folder / "5.png").symlink_to(tmp_path / "elsewhere" / "4.png")
+    picture(folder / "__MACOSX" / "6.png")
+    picture(folder / ".thumbnails" / "7.png")
+    assert len(image_files(folder)) == len(image_files(tmp_path / "train" / "dog")) + 3
+    names = [Path(path).relative_to(folder).as_posix() for path in image_files(folder)]
+    assert {"more/deep/3.jfif", "linked/4.png", "5.png"} <= set(names) and not any("MACOSX" in name for name in names)
+
+
+@pytest.mark.parametrize("place", ["train", "train/cat"])
+def test_links_to_nothing_and_in_circles_are_named(tmp_path, place):
+    three_roots(tmp_path)
+    (tmp_path / place / "lost.png").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(DatasetError, match="lost.png is a link to what is not there: remove it"):
+        load_dataset("image_folder", str(tmp_path), image_size=(16, 16))
+    (tmp_path / place / "lost.png").unlink()
+    (tmp_path / "train" / "cat" / "round").symlink_to(tmp_path / "train")
+    with pytest.raises(DatasetError, match="round.* is a link to a folder that it lies in: remove the link"):
+        load_dataset("image_folder", str(tmp_path), image_size=(16, 16))
+
+
+def test_pictures_beside_the_folders_of_classes_are_told(tmp_path, caplog):
+    three_roots(tmp_path)
+    picture(tmp_path / "train" / "stray.png")
+    with caplog.at_level(logging.WARNING):
+        load_dataset("image_folder", str(tmp_path), image_size=(16, 16))
+    assert "images beside the folders of classes are left out: stray.png." in caplog.text

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cml_tf.datasets.image_files import decode_contents
 from cml_tf.datasets.preprocessing import decode_and_resize, scale
 from export import status
 from export.image_bytes import MOST_PIXELS, declared_pixels, decode_images
 from tests.export.served import IMAGE_SHAPE, WAYS
 from tests.helpers.drawn_images import encoded, pixels
+from tests.helpers.pictures import FAULTY, SOUND, TURNED
 
 PNG = [encoded(pixels(seed, (20, 24), 3)) for seed in range(5)]
 JPEG = [encoded(pixels(seed, (20, 24), 3), "JPEG") for seed in range(2)]
@@ -94,6 +96,27 @@ def test_colour_images_keep_their_channels():
     decoded, complete = decode_images(tf.constant(PNG[:2]), (8, 9, 3))
     assert complete.numpy() and decoded.shape == (2, 8, 9, 3)
     np.testing.assert_array_equal(decoded[1], scale(decode_and_resize(PNG[1], (8, 9), 3)))
+
+
+@pytest.fixture(scope="module")
+def decoder():
+    kind = tf.TensorSpec([None], tf.string)
+    return tf.function(lambda contents: decode_images(contents, (8, 9, 3)), [kind], autograph=False)
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_what_people_would_not_see_is_refused_inside_the_graph_too(decoder, name):
+    images, complete = decoder(tf.constant([PNG[0], FAULTY[name]]))
+    assert not complete.numpy() and not images.numpy().any()
+
+
+@pytest.mark.parametrize("name", [*SOUND, *TURNED])
+def test_sound_files_are_decoded_as_the_loaders_decode_them(decoder, name):
+    content = {**SOUND, **TURNED}[name]
+    images, complete = decoder(tf.constant([content, PNG[0]]))
+    assert complete.numpy()
+    loaded = decode_contents([content], names=["it"], image_size=(8, 9), channels=3)
+    np.testing.assert_array_equal(images[0], scale(loaded)[0])
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP"])

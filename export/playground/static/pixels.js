@@ -20,11 +20,11 @@ export function toPicture(image, [height, width, channels]) {
   );
 }
 
-/** Decodes an image file; raises PlaygroundError if it is none. */
+/** Decodes an image file, turned as its EXIF orientation asks; raises PlaygroundError if it is none or see-through. */
 export async function readImage(file) {
   let bitmap;
   try {
-    bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
+    bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", imageOrientation: "from-image" });
   } catch {
     throw new PlaygroundError(`${file.name} is no image that this browser can read. Use PNG or JPEG.`);
   }
@@ -32,9 +32,16 @@ export async function readImage(file) {
     throw new PlaygroundError(`${file.name} has more than 25 million pixels. Make it smaller first.`);
   }
   const context = blankSheet(bitmap.height, bitmap.width);
+  context.clearRect(0, 0, bitmap.width, bitmap.height);
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return pixelsOf(context);
+  const image = pixelsOf(context);
+  for (let index = 3; index < image.data.length; index += 4) {
+    if (image.data[index] < 255) {
+      throw new PlaygroundError(`${file.name} has transparent pixels. Save it on a background first.`);
+    }
+  }
+  return image;
 }
 
 /** Shows a picture on a canvas, pixel for pixel. */
