@@ -125,9 +125,12 @@ def check_finite(array: np.ndarray, field: str) -> None:
 
 def _whole_numbers(array: np.ndarray, dtype: tf.DType, field: str) -> np.ndarray:
     # Casting would cut fractions off and wrap large numbers round, and both would point to other rows of a table.
-    fits = array.dtype.kind == "b" if dtype.is_bool else array.dtype.kind in "iu"
-    if array.size and not (fits and array.min() >= dtype.min and array.max() <= dtype.max):
-        wanted = "truth values" if dtype.is_bool else f"whole numbers ({dtype.name})"
+    if dtype.is_bool:
+        fits, wanted = array.dtype.kind == "b", "truth values"
+    else:
+        fits, wanted = array.dtype.kind in "iu", f"whole numbers ({dtype.name})"
+        fits = fits and (not array.size or bool(array.min() >= dtype.min and array.max() <= dtype.max))
+    if array.size and not fits:
         raise ValueError(f"{field} must be {wanted}, received {array.dtype} from {array.min()} to {array.max()}.")
     return array.astype(dtype.as_numpy_dtype)
 
