@@ -54,8 +54,9 @@ def described(structure: Any) -> str:
 
 def one_line(error: BaseException) -> str:
     """The first line of an error's text that says something, shortened."""
-    # Keras writes which layer raised first, and the text in bold.
-    lines = [line.replace("\x1b[1m", "").replace("\x1b[0m", "").strip() for line in str(error).splitlines()]
+    # Keras writes first which layer raised, or the whole configuration that it cannot read; what was raised is in bold.
+    text = str(error).rpartition("Exception encountered: ")[2].replace("\x1b[1m", "").replace("\x1b[0m", "")
+    lines = map(str.strip, text.splitlines())
     telling = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
     line = telling[0] if telling else type(error).__name__
     return line if len(line) <= 2 * _LONGEST else f"{line[: 2 * _LONGEST - 3]}..."

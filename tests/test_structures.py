@@ -121,6 +121,7 @@ def test_descriptions_are_short():
     [
         ("Exception encountered when calling A.call().\n\n\x1b[1mno such thing\x1b[0m\n\nArguments", "no such thing"),
         ("first\nsecond", "first"),
+        ("config={'a': 1}.\n\nException encountered: no class 'A'\nmore", "no class 'A'"),
         ("", "ValueError"),
     ],
 )

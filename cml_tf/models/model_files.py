@@ -24,6 +24,7 @@ from cml_tf.learners.node_learners import example_graph
 from cml_tf.method import Method
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
+from cml_tf.structures import one_line
 
 MODEL, VARIABLES = "model.json", "variables.npz"
 # Raise when what the files hold changes its meaning.
@@ -91,7 +92,7 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
         method, problem = _rebuild(description)
         value_range = _range(description["value_range"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path / MODEL} cannot be rebuilt: {error}") from error
+        raise CheckpointError(f"{path / MODEL} cannot be rebuilt: {one_line(error)}") from error
     values, _ = read_checkpoint(path / VARIABLES)
     assign_values(_groups(method), values)
     settle_constants(method.learner.extractor, method.learner.head)
