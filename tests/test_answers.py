@@ -184,3 +184,41 @@ def test_double_precision():
         check_answers(method(K.Dense(3)), THREE)
         with pytest.raises(ValueError, match="gives values from 0 to 1"):
             check_answers(method(K.Dense(3, activation="softmax")), THREE)
+
+
+class Nearest(keras.layers.Layer):
+    """A head of somebody's own that reads the targets of support sets, of one kind."""
+
+    def __init__(self, width, labels):
+        super().__init__()
+        self.width = width
+        self.labels = labels
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], self.width))
+
+    def call(self, features, training=False, targets=None):
+        outputs = features @ self.kernel
+        if not training:
+            return outputs
+        if self.labels:
+            return outputs + 0.1 * tf.one_hot(targets, self.width)
+        return outputs + 0.1 * tf.ensure_shape(targets, [None, self.width])
+
+
+@pytest.mark.parametrize("labels", [True, False])
+def test_heads_that_read_targets_are_taken_and_checked(labels):
+    problem = THREE if labels else NUMBERS
+    check_answers(method(Nearest(problem.outputs, labels), problem), problem)
+    with pytest.raises(ValueError, match=r"the head 'nearest\w*' must give .*received \[examples, 5\]"):
+        check_answers(method(Nearest(5, labels), problem), problem)
+
+
+@pytest.mark.parametrize("part", ["rule", "term", "co-learner"])
+def test_all_parts_are_of_one_problem(part):
+    four = Classification(4)
+    rule = GradientDescent(four if part == "rule" else THREE, SGD(0.1))
+    terms = [QueryLoss(four if part == "term" else THREE)]
+    terms += [CoLearner(K.Dense(3), four)] if part == "co-learner" else []
+    with pytest.raises(ValueError, match=r"must be of Classification\(ways=3\) as the rest is, .*ways=4"):
+        Trainer(learner(K.Dense(3)), rule, terms, THREE)
