@@ -36,10 +36,10 @@ def check_answers(method: Method, problem: Problem) -> None:
     Raises:
       ValueError: naming the part, what was expected and what was received.
     """
-    for part in (method.rule, *method.terms):
-        own = getattr(part, "problem", problem)
+    for owner in (method.rule, *method.terms):
+        own = getattr(owner, "problem", problem)
         if isinstance(own, (Classification, Regression)) and own != problem:
-            raise ValueError(f"{type(part).__name__} must be of {problem} as the rest is, received one of {own}.")
+            raise ValueError(f"{type(owner).__name__} must be of {problem} as the rest is, received one of {own}.")
     if not method.rule.answers_through_head:
         return
     generator = np.random.default_rng(0)
