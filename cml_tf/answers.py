@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from cml_tf.learners.learner import Learner, Parameters
 from cml_tf.method import Method
-from cml_tf.problems import Classification, Problem
+from cml_tf.problems import Classification, Problem, Regression
 from cml_tf.structures import one_line
 
 _EXAMPLES = 7
@@ -29,13 +29,17 @@ _ROUNDING = 1e-2
 
 
 def check_answers(method: Method, problem: Problem) -> None:
-    """Checks the outputs of the head, and of every term that scores outputs.
+    """Checks that all parts are of one problem, and the outputs of the head and of every term that scores outputs.
 
     Rules that do not answer through the head are left alone: what they need of it is their own affair.
 
     Raises:
       ValueError: naming the part, what was expected and what was received.
     """
+    for owner in (method.rule, *method.terms):
+        own = getattr(owner, "problem", problem)
+        if isinstance(own, (Classification, Regression)) and own != problem:
+            raise ValueError(f"{type(owner).__name__} must be of {problem} as the rest is, received one of {own}.")
     if not method.rule.answers_through_head:
         return
     generator = np.random.default_rng(0)

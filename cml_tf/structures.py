@@ -54,8 +54,9 @@ def described(structure: Any) -> str:
 
 def one_line(error: BaseException) -> str:
     """The first line of an error's text that says something, shortened."""
-    # Keras writes which layer raised first, and the text in bold.
-    lines = [line.replace("\x1b[1m", "").replace("\x1b[0m", "").strip() for line in str(error).splitlines()]
+    # Keras writes first which layer raised, or the whole configuration that it cannot read; what was raised is in bold.
+    text = str(error).rpartition("Exception encountered: ")[2].replace("\x1b[1m", "").replace("\x1b[0m", "")
+    lines = map(str.strip, text.splitlines())
     telling = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
     line = telling[0] if telling else type(error).__name__
     return line if len(line) <= 2 * _LONGEST else f"{line[: 2 * _LONGEST - 3]}..."
@@ -125,9 +126,12 @@ def check_finite(array: np.ndarray, field: str) -> None:
 
 def _whole_numbers(array: np.ndarray, dtype: tf.DType, field: str) -> np.ndarray:
     # Casting would cut fractions off and wrap large numbers round, and both would point to other rows of a table.
-    fits = array.dtype.kind == "b" if dtype.is_bool else array.dtype.kind in "iu"
-    if array.size and not (fits and array.min() >= dtype.min and array.max() <= dtype.max):
-        wanted = "truth values" if dtype.is_bool else f"whole numbers ({dtype.name})"
+    if dtype.is_bool:
+        fits, wanted = array.dtype.kind == "b", "truth values"
+    else:
+        fits, wanted = array.dtype.kind in "iu", f"whole numbers ({dtype.name})"
+        fits = fits and (not array.size or bool(array.min() >= dtype.min and array.max() <= dtype.max))
+    if array.size and not fits:
         raise ValueError(f"{field} must be {wanted}, received {array.dtype} from {array.min()} to {array.max()}.")
     return array.astype(dtype.as_numpy_dtype)
 

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.datasets.base import digest
 from cml_tf.datasets.class_pool import ClassPool, ClassPoolSource
 from cml_tf.datasets.sinusoid import SinusoidDataset
 from cml_tf.evaluator import Evaluation, Evaluator, compare, manifest_hash
+from cml_tf.learners import mlp
 from cml_tf.meta_step import evaluate_losses
+from cml_tf.method import Method
+from cml_tf.objectives import QueryLoss
+from cml_tf.problems import Regression
 from tests.helpers.few_shot import image_pool, image_trainer, sinusoid_trainer
 
 
@@ -160,3 +165,12 @@ def test_evaluation_changes_no_variable():
         tf.nest.map_structure(lambda v: v.numpy(), trainer.method.all_variables()),
         before,
     )
+
+
+def test_episodes_that_do_not_fit_are_refused(regressor):
+    with pytest.raises(ValueError, match=r"episodes must be of Regression\(outputs=1\), received a source of Classif"):
+        regressor.evaluate(images(), 4, 0)
+    problem = Regression(1)
+    wide = Method(mlp(1, (2,), hidden=(4,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
+    with pytest.raises(ValueError, match=r"inputs must be float32 \[examples, 2\], received float32 \[\d+, 1\]"):
+        Evaluator(wide, "mse").evaluate(sinusoids(), 4, 0)

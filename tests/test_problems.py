@@ -72,3 +72,28 @@ def test_impossible_problems_are_refused():
         Classification(1)
     with pytest.raises(ValueError, match="outputs must be at least 1, received 0"):
         Regression(0)
+
+
+@pytest.mark.parametrize(
+    ("problem", "outputs", "targets"),
+    [
+        (Regression(3), (4, 1), (4, 3)),
+        (Regression(1), (4, 5), (4, 1)),
+        (Regression(1), (4, 1), (1, 1)),
+        (Regression(2), (4,), (4, 2)),
+        (Classification(3), (4, 1), (4, 3)),
+        (Classification(3), (4, 3), (1, 3)),
+        (Classification(3), (4, 2, 3), (4, 3)),
+    ],
+)
+def test_outputs_and_targets_are_never_broadcast(problem, outputs, targets):
+    with pytest.raises(ValueError, match=r"outputs must be \[examples, \d\].*received outputs .* and targets"):
+        problem.losses(tf.zeros(outputs), tf.zeros(targets))
+    traced = tf.function(lambda given: problem.losses(tf.zeros(outputs), given))
+    with pytest.raises(ValueError, match="outputs must be"):
+        traced(tf.zeros(targets))
+
+
+def test_labels_must_be_as_many_as_outputs():
+    with pytest.raises(ValueError, match=r"received outputs \(4, 3\) and targets \(3,\)"):
+        Classification(3).losses(tf.zeros((4, 3)), tf.zeros(3, tf.int32))

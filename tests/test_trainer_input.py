@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.episodes import Episode
-from cml_tf.trainer import Validation
-from tests.helpers.few_shot import image_trainer, sinusoid_trainer, tiny_trainer, variable_values
+from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.episodes import Episode, Examples
+from cml_tf.learners import mlp
+from cml_tf.objectives import QueryLoss
+from cml_tf.problems import Regression
+from cml_tf.trainer import Trainer, Validation
+from tests.helpers.few_shot import IMAGE_SHAPE, image_trainer, sinusoid_trainer, tiny_trainer, variable_values
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
 from tests.helpers.wave_training import meta_batches, waves
 
@@ -86,3 +90,63 @@ def test_episodes_without_the_task_axis_are_refused():
     single = Episode(*tf.nest.map_structure(lambda tensor: tensor[0], tuple(episode)[:2]))
     with pytest.raises(ValueError, match=r"episode 0 of the iterable: support.targets must be float targets \[tasks"):
         sinusoid_trainer().fit([single], 1, verbose=0)
+
+
+def images_of(shape, queries=3, **changes):
+    episode = classification_episode(ways=3, shots=1, queries=1, shape=shape)
+    parts = [Examples(part.inputs.numpy(), part.targets.numpy()) for part in (episode.support, episode.query)]
+    parts[1] = tf.nest.map_structure(lambda array: array[:, :queries], parts[1])
+    return Episode(*parts)._replace(**changes)
+
+
+UNFITTING = {
+    "channels first": (lambda: images_of((1, 16, 16)), r"support.inputs must be .*\[16, 16, 1\].*channels last"),
+    "no channels": (lambda: images_of((16, 16)), r"support.inputs must be .*add the axis of channels"),
+    "another size": (lambda: images_of((16, 15, 1)), r"support.inputs must be .*received .*\[2, 3, 16, 15, 1\]"),
+    "too many axes": (lambda: images_of((16, 16, 1, 1)), "support.inputs must be"),
+    "two inputs": (
+        lambda: images_of(IMAGE_SHAPE, query=Examples((np.zeros((2, 3, *IMAGE_SHAPE)),) * 2, np.zeros((2, 3), int))),
+        r"query.inputs must be .*received .*\[2, 2, 3, 16, 16, 1\]",
+    ),
+    "a dictionary": (
+        lambda: images_of(IMAGE_SHAPE, query=Examples({"x": np.zeros((2, 3, *IMAGE_SHAPE))}, np.zeros((2, 3), int))),
+        r"query.inputs must be .*received {x: float64 \[2, 3, 16, 16, 1\]}",
+    ),
+    "a context": (lambda: images_of(IMAGE_SHAPE, context=np.zeros(2)), "takes no context, received ndarray"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), UNFITTING.values(), ids=UNFITTING)
+def test_episodes_that_do_not_fit_the_learner_are_refused(make, message):
+    """As `FewShotModel.adapt` refuses them, with the position."""
+    trainer = image_trainer()
+    before = variable_values(trainer)
+    with pytest.raises(ValueError, match=f"episode 0 of the iterable: .*{message}") as refusal:
+        trainer.fit([make()], 1, verbose=0)
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
+    for name, value in variable_values(trainer).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_inputs_may_be_lists_where_the_learner_takes_one_array():
+    first, second = meta_batches(2)
+    listed = Episode(*(Examples(part.inputs.numpy().tolist(), part.targets.numpy().tolist()) for part in second[:2]))
+    trainer = tiny_trainer()
+    trainer.fit([first, listed], 2, verbose=0)
+    assert trainer.step == 2 and trainer.meta_step.traces == 1
+
+
+def test_episodes_without_queries_are_refused():
+    with pytest.raises(ValueError, match="the query set must hold at least one example, received none"):
+        image_trainer().fit([images_of(IMAGE_SHAPE, queries=0)], 1, verbose=0)
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+def test_sources_that_do_not_fit_the_learner_are_refused_before_the_first_step(part):
+    problem = Regression(1)
+    trainer = Trainer(mlp(1, (2,), hidden=(4,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem)
+    episodes = waves() if part == "training" else [regression_episode(inputs=2)]
+    validation = Validation(waves(), 4) if part == "validation" else None
+    with pytest.raises(ValueError, match=r"inputs of episodes must be .*, 2\], received float32 \[4, \d+, 1\]"):
+        trainer.fit(episodes, 1, validation=validation, verbose=0)
+    assert trainer.step == 0

@@ -122,8 +122,12 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     elif hasattr(value, "__closure__") and value.__closure__:
         names = value.__code__.co_freevars
         yield from ((f".{name}", part) for name, part in zip(names, map(_cell, value.__closure__), strict=True))
-    elif type(value).__module__.split(".")[0] not in (*_OURS, "numpy", "builtins") and hasattr(value, "__dict__"):
+    elif isinstance(value, tf.Module) or _is_foreign_object(value):
         yield from ((f".{name}", part) for name, part in _attributes(value).items())
+
+
+def _is_foreign_object(value: Any) -> bool:
+    return hasattr(value, "__dict__") and type(value).__module__.split(".")[0] not in (*_OURS, "numpy", "builtins")
 
 
 def _attributes(owner: Any) -> dict[str, Any]:

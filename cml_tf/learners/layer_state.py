@@ -64,10 +64,10 @@ def refuse_change(layer: keras.Layer, changed: frozenset[int]) -> None:
             raise ValueError(f"{_named(part)} updates a metric in its call, which would be lost: leave it out.")
         if _ids(part.trainable_weights) & _own_variables(part) & changed:
             raise ValueError(f"{_named(part)} assigns weights in its call, which would be lost: leave that out.")
-    owners = [part for part in parts if changed & _own_variables(part)] or _suspects(layer, parts)
+    owners = [part for part in parts if changed & _own_variables(part)]
+    drawing = _named(owners[0]) if owners else _suspects(layer, parts)
     raise ValueError(
-        f"{' or '.join(map(_named, owners[:3]))} draws random numbers, which adaptation does not support: remove it (a "
-        "rate of 0 is fine)."
+        f"{drawing} draws random numbers, which adaptation does not support: remove it (a rate of 0 is fine)."
     )
 
 
@@ -159,7 +159,7 @@ def _check_call(layer: keras.Layer, parts: list[keras.Layer], call: Any) -> None
     threaded = {id(v) for part in parts if getattr(part, "threads_state", False) for v in part.non_trainable_weights}
     if changed := seen.changed - threaded:
         refuse_change(layer, changed)
-    suspects = " or ".join(map(_named, _suspects(layer, parts)[:3]))
+    suspects = _suspects(layer, parts)
     if seen.captured:
         raise ValueError(
             f"{suspects} uses {', '.join(seen.captured[:3])}, which it does not own: {_TO_BE_TRACKED}; keep layers "
@@ -172,9 +172,10 @@ def _check_call(layer: keras.Layer, parts: list[keras.Layer], call: Any) -> None
         )
 
 
-def _suspects(layer: keras.Layer, parts: list[keras.Layer]) -> list[keras.Layer]:
+def _suspects(layer: keras.Layer, parts: list[keras.Layer]) -> str:
     """The layers of other code inside a layer, where there are any: what Keras' own cannot have done, they did."""
-    return [part for part in parts if is_foreign(part)] or [layer]
+    foreign = [part for part in parts if is_foreign(part)] or [layer]
+    return " or ".join(map(_named, foreign[:3]))
 
 
 def _could_change(part: keras.Layer) -> bool:

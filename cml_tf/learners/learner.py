@@ -91,9 +91,14 @@ class Learner:
         features = called("extractor", extractor, self.example_inputs, **context_arguments(context))
         outputs = called("head", head, features)
         self.example_features = tf.nest.map_structure(tf.zeros_like, features)
+<<<<<<< HEAD
         check_layer_state(extractor, self.example_inputs, **context_arguments(context))
         # Outputs serve as targets of any problem: of their shape are soft labels as well as numbers.
         targets = {"targets": tf.nest.flatten(outputs)[0]} if self.head_takes_targets else {}
+=======
+        check_layer_state(extractor, self.example_inputs, **_context_arguments(context))
+        targets = {"targets": _example_targets(head, features, outputs)} if self._head_takes_targets else {}
+>>>>>>> part-layers
         check_layer_state(head, features, **targets)
         self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
         self.state_variables = State(tuple(extractor.non_trainable_weights), tuple(head.non_trainable_weights))
@@ -235,6 +240,24 @@ def _example_inputs(input_shape: tuple[int, ...] | None, example_inputs: Any) ->
             f"{described(example_inputs)}."
         )
     return example_inputs
+
+
+def _example_targets(head: keras.Layer, features: Any, outputs: Any) -> tf.Tensor:
+    """Targets that a head takes: labels, or numbers of the shape of its outputs, which soft labels have too.
+
+    Raises:
+      ValueError: if it takes neither.
+    """
+    numbers = tf.zeros_like(tf.nest.flatten(outputs)[0])
+    labels = tf.zeros(tf.nest.flatten(features)[0].shape[:1], tf.int32)
+    # The head may keep what it makes of them: not from here.
+    with keras.StatelessScope():
+        try:
+            called("head", head, features, training=True, targets=labels)
+        except ValueError:
+            called("head", head, features, training=True, targets=numbers)
+            return numbers
+    return labels
 
 
 def _is_size(value: Any) -> bool:

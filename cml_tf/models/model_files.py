@@ -24,6 +24,7 @@ from cml_tf.learners.node_learners import example_graph
 from cml_tf.method import Method
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
+from cml_tf.structures import one_line
 
 MODEL, VARIABLES = "model.json", "variables.npz"
 # Raise when what the files hold changes its meaning.
@@ -62,6 +63,7 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
         "extractor": serialise(learner.extractor),
         "head": serialise(learner.head),
         "input_shape": list(inputs.shape[1:]),
+        "input_dtype": tf.as_dtype(inputs.dtype).name,
         "node_features": features,
         "value_range": value_range,
         "update_rule": serialise(rule.update_rule),
@@ -90,7 +92,7 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
         method, problem = _rebuild(description)
         value_range = _range(description["value_range"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path / MODEL} cannot be rebuilt: {error}") from error
+        raise CheckpointError(f"{path / MODEL} cannot be rebuilt: {one_line(error)}") from error
     values, _ = read_checkpoint(path / VARIABLES)
     assign_values(_groups(method), values)
     settle_constants(method.learner.extractor, method.learner.head)
@@ -103,7 +105,10 @@ def _rebuild(description: dict[str, Any]) -> tuple[Method, Problem]:
     learner = Learner(
         restore(description["extractor"]),
         restore(description["head"]),
-        **_example(description["input_shape"], description.get("node_features")),
+        # Models of before integers could be inputs do not have a dtype.
+        **_example(
+            description["input_shape"], description.get("input_dtype", "float32"), description.get("node_features")
+        ),
     )
     # Models of before there was a sharpness do not have it.
     sharpness = float(description.get("sharpness", 0.0))
@@ -120,10 +125,12 @@ def _node_features(learner: Learner) -> int | None:
     return features if isinstance(learner.context, GraphContext) and isinstance(features, int) else None
 
 
-def _example(input_shape: list[int], node_features: int | None) -> dict[str, Any]:
+def _example(input_shape: list[int], input_dtype: str, node_features: int | None) -> dict[str, Any]:
     """What a learner is built on."""
-    if node_features is None:
+    if node_features is None and tf.as_dtype(input_dtype).is_floating:
         return {"input_shape": tuple(input_shape)}
+    if node_features is None:
+        return {"example_inputs": tf.zeros([2, *input_shape], input_dtype)}
     return {"example_inputs": tf.zeros([2], tf.int32), "context": example_graph(node_features)}
 
 

@@ -51,6 +51,7 @@ def residual_block(outputs: int = 3, seed: int = 0) -> Learner:
     return learner
 
 
+@keras.saving.register_keras_serializable("tests")
 class Rows(keras.layers.Layer):
     """Adds rows of a table of its own, read by `tf.gather`, to what comes in."""
 

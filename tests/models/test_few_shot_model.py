@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import cml_tf
-from cml_tf.adaptation import MetaSGD
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD
 from cml_tf.evaluator import Evaluator
 from cml_tf.learners.learner import count_parameters
+from cml_tf.objectives import QueryLoss
 from tests.helpers.few_shot import sinusoid_trainer
 from tests.helpers.small_tasks import NAMES, pictures, points
 
@@ -150,3 +152,37 @@ def test_the_summary_counts_psi_theta_and_phi(capsys):
         "served": 2 * (psi + theta),
         "trained": 2 * (psi + theta) + phi,
     }
+
+
+def test_no_queries_have_no_answers(task, regressor):
+    assert task.predict(pictures(0)).shape == (0, 3) and task.classify(pictures(0)) == []
+    assert regressor.adapt(*points(3)).predict(points(0)[0]).shape == (0, 1)
+
+
+def two_inputs(example):
+    left, right = keras.Input((4,), name="left"), keras.Input((3,), name="right")
+    inputs = {"left": left, "right": right} if isinstance(example, dict) else [left, right]
+    body = keras.Model(inputs, keras.layers.Dense(8)(keras.layers.Concatenate()([left, right])))
+    problem = cml_tf.Classification(3)
+    learner = cml_tf.Learner(body, keras.layers.Dense(3), example_inputs=example)
+    return cml_tf.Trainer(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem).model()
+
+
+def test_several_inputs_in_any_sequence_or_by_name():
+    first, second = np.random.default_rng(0).random((6, 4)), np.random.default_rng(1).random((6, 3))
+    model = two_inputs([np.zeros((2, 4)), np.zeros((2, 3))])
+    expected = model.adapt([first, second], NAMES).predict([first, second])
+    np.testing.assert_array_equal(model.adapt((first, second), NAMES).predict((first, second)), expected)
+    named = two_inputs({"left": np.zeros((2, 4)), "right": np.zeros((2, 3))})
+    task = named.adapt({"right": second, "left": first}, NAMES)
+    assert task.predict({"left": first, "right": second}).shape == (6, 3)
+    for wrong, message in (
+        ([first], r"a tuple or list .*received \(float64 \[6, 4\]\)"),
+        (first, r"a tuple or list .*received float64 \[6, 4\]"),
+        ([first, second[:2]], r"as many examples each, received \(float32 \[6, 4\], float32 \[2, 3\]\)"),
+    ):
+        with pytest.raises(ValueError, match=message) as refusal:
+            model.adapt(wrong, NAMES)
+        assert len(str(refusal.value)) < 300
+    with pytest.raises(ValueError, match="a dictionary {left: .*received {left: .*, write: "):
+        task.predict({"left": first, "write": second})

@@ -15,7 +15,7 @@ from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD, anil, b
 from cml_tf.checkpoints import CheckpointError
 from cml_tf.objectives import QueryLoss
 from tests.helpers.few_shot import image_trainer, sinusoid_trainer
-from tests.helpers.models import randomise
+from tests.helpers.models import embedding, randomise, recurrent
 from tests.helpers.small_tasks import NAMES, pictures, points
 
 
@@ -190,3 +190,37 @@ def test_nothing_to_load(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CheckpointError, match="holds neither a run nor a saved model"):
             cml_tf.load(path)
+
+
+def normalised_by_adapt():
+    layer = keras.layers.Normalization()
+    layer.adapt(np.random.default_rng(0).normal(3.0, 2.0, (50, 3)))
+    body = keras.Sequential([layer, keras.layers.Dense(4, activation="tanh")])
+    return Learner(body, keras.layers.Dense(3), input_shape=(3,))
+
+
+READ_ANEW = {"tokens": embedding, "series": recurrent, "statistics of adapt": normalised_by_adapt}
+
+
+@pytest.mark.parametrize("kind", READ_ANEW)
+def test_tables_series_and_constants_adapt_and_come_back(tmp_path, kind):
+    keras.utils.set_random_seed(0)
+    learner, problem = READ_ANEW[kind](), Classification(3)
+    model = Trainer(learner, GradientDescent(problem, SGD(0.5)), [QueryLoss(problem)], problem).model()
+    generator = np.random.default_rng(1)
+    shape, whole = learner.example_inputs.shape[1:], learner.example_inputs.dtype == np.int32
+    inputs, queries = (
+        generator.integers(0, 5, (count, *shape)) if whole else generator.standard_normal((count, *shape))
+        for count in (6, 4)
+    )
+    task = model.adapt(inputs, list("aabbcc"))
+    assert not np.allclose(task.predict(queries), model.adapt(inputs, list("aabbcc"), steps=0).predict(queries))
+    assert len(task.packed()) == sum(int(np.prod(v.shape)) for group in learner.variables for v in group)
+    model.save(tmp_path / "model")
+    loaded = cml_tf.load(tmp_path / "model")
+    np.testing.assert_allclose(
+        loaded.adapt(inputs, list("aabbcc")).predict(queries), task.predict(queries), rtol=1e-5, atol=1e-6
+    )
+    if whole:
+        with pytest.raises(ValueError, match=r"inputs must be whole numbers \(int32\)"):
+            loaded.adapt(inputs + 0.5, list("aabbcc"))
