@@ -98,7 +98,7 @@ def _enduring(stream: TextIO | None, descriptor: int, otherwise: int | None) -> 
     raw = _Enduring(descriptor, otherwise)
     unbuffered = bool(getattr(stream, "write_through", False))
     return io.TextIOWrapper(
-        raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[type-var, arg-type]  # It takes any bytes.
+        raw if unbuffered else io.BufferedWriter(raw),  # type: ignore[type-var]  # It takes any bytes.
         encoding=stream.encoding if stream is not None else None,
         errors="backslashreplace",
         line_buffering=stream is None or bool(getattr(stream, "line_buffering", True)),

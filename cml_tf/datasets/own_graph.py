@@ -137,6 +137,8 @@ def _read_tables(folder: Path) -> tuple[Any, Any, np.ndarray, None]:
     if table.is_file() and array.is_file():
         raise DatasetError(f"{folder} must hold features.csv or features.npy, found both; remove one.")
     features = _read_array(array) if array.is_file() else read_numbers(table, "numbers", row_names=True)[0]
+    if not len(features):
+        raise DatasetError(f"{table} must hold the features of one node a line, found none.")
     edges = _read_edges(folder / "edges.csv", len(features))
     return features, edges, _read_labels(folder / "labels.csv", len(features)), None
 

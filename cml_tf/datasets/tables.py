@@ -143,7 +143,7 @@ def _decoded(path: Path) -> str:
         refuse(path, content[: error.start].count(b"\n") + 1, "must be UTF-8 text; save the table as CSV UTF-8.")
     if "\0" in text:
         refuse(path, text[: text.index("\0")].count("\n") + 1, "must be UTF-8 text, found a NUL character.")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _row(path: Path, line: Line, expected: str) -> np.ndarray:
