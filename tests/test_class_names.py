@@ -17,6 +17,7 @@ from export.client.errors import ClientError
 from export.client.examples import read_support
 from export.client.inputs import as_targets
 from export.client.interface import Interface
+from tests.helpers.few_shot import image_trainer
 from tests.helpers.small_tasks import pictures
 
 COMPOSED, APART = "caf\u00e9", "cafe\u0301"
@@ -52,6 +53,11 @@ REFUSED = {
     "a set": ({"cat"}, "must be a list or an array"),
     "lists": ([["cat"], ["dog"]], "received"),
 }
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return image_trainer(ways=3).model((0.0, 1.0))
 
 
 @pytest.mark.parametrize(("given", "expected"), LABELS.values(), ids=LABELS)
