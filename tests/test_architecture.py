@@ -11,6 +11,7 @@ LAYERS = (
     (
         "cml_tf.class_names",
         "cml_tf.standard_output",
+        "cml_tf.whole_numbers",
         "cml_tf.files",
         "cml_tf.statistics",
         "cml_tf.problems",
@@ -46,6 +47,7 @@ KNOWS_ONLY = {
         "export.client",
         "export.status",
         "cml_tf.class_names",
+        "cml_tf.whole_numbers",
         "cml_tf.files",
         "cml_tf.datasets",
         "cml_tf.command_line",

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from cml_tf.whole_numbers import as_whole
+
 UNLABELLED = -1
 
 
@@ -117,7 +119,7 @@ def _check_features(features: Any) -> scipy.sparse.csr_matrix:
 def _check_labels(labels: Any, nodes: int, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     if labels is None:
         raise GraphError("labels must be integers [nodes], received none; episodes are drawn from labelled nodes.")
-    given = _whole(np.asarray(labels), missing=UNLABELLED)
+    given = as_whole(np.asarray(labels), missing=UNLABELLED)
     if given.dtype.kind not in "iu" or given.shape != (nodes,):
         raise GraphError(
             f"labels must be integers [nodes] = [{nodes}], one for each row of the features, negative for a node "
@@ -147,7 +149,7 @@ def _check_edges(edges: Any, nodes: int) -> np.ndarray:
             )
         entries = edges.tocoo()
         return np.stack([entries.row, entries.col], axis=1)[entries.data != 0]
-    given = _whole(np.asarray(edges))
+    given = as_whole(np.asarray(edges))
     if given.size == 0 and given.shape in ((0,), (0, 2)):
         return np.zeros((0, 2), np.int64)
     if given.dtype.kind not in "iu" or given.ndim != 2 or given.shape[1] != 2:
@@ -161,16 +163,6 @@ def _check_edges(edges: Any, nodes: int) -> np.ndarray:
             f"{given[outside][0].tolist()}; nodes are numbered from 0, and features need a row for each."
         )
     return given.astype(np.int64)
-
-
-def _whole(given: np.ndarray, missing: int | None = None) -> np.ndarray:
-    """Whole numbers that were stored as floats as int64, NaN as `missing`; anything else as it is."""
-    if given.dtype.kind != "f":
-        return given
-    filled = given if missing is None else np.where(np.isnan(given), missing, given)
-    # Floats beyond this may have been rounded from another number.
-    whole = np.isfinite(filled).all() and (filled == np.floor(filled)).all() and (np.abs(filled) < 2**53).all()
-    return filled.astype(np.int64) if whole else given
 
 
 def _adjacency(edges: np.ndarray, nodes: int) -> scipy.sparse.csr_matrix:

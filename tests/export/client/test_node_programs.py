@@ -170,6 +170,14 @@ def test_files_that_hold_no_graph(tmp_path, arrays, message):
         read_graph(tmp_path / "graph.npz")
 
 
+def test_graphs_of_floats_that_are_whole(tmp_path):
+    np.savez(tmp_path / "graph.npz", features=np.ones((3, 2)), edges=np.array([[0.0, 2.0]]))
+    assert read_graph(tmp_path / "graph.npz").edges.tolist() == [[0, 2]]
+    np.savez(tmp_path / "graph.npz", features=np.ones((3, 2)), edges=np.array([[0.5, 2.0]]))
+    with pytest.raises(ClientError, match="edges must be whole numbers"):
+        read_graph(tmp_path / "graph.npz")
+
+
 def _path_graph(nodes):
     edges = np.stack([np.arange(nodes - 1), np.arange(1, nodes)], 1)
     return Graph(np.ones((nodes, 1), np.float32), edges)
