@@ -1,12 +1,21 @@
-"""Cooperative Meta-Learning in TensorFlow: few-shot models that learn a new task from a handful of examples."""
+"""Cooperative Meta-Learning in TensorFlow: few-shot models that learn a new task from a handful of examples.
 
-from cml_tf.episodes import Episode, Examples
-from cml_tf.experiments.loading import load
-from cml_tf.learners import Learner
-from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
-from cml_tf.non_finite_loss import NonFiniteLoss
-from cml_tf.problems import Classification, Regression
-from cml_tf.trainer import Trainer, Validation
+Names are looked up when they are first used: what needs no TensorFlow of this package can be had without loading it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cml_tf.episodes import Episode, Examples
+    from cml_tf.experiments.loading import load
+    from cml_tf.learners import Learner
+    from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
+    from cml_tf.non_finite_loss import NonFiniteLoss
+    from cml_tf.problems import Classification, Regression
+    from cml_tf.trainer import Trainer, Validation
 
 __all__ = [
     "AdaptedModel",
@@ -21,3 +30,28 @@ __all__ = [
     "Validation",
     "load",
 ]
+_MODULES = {
+    "AdaptedModel": "models.few_shot_model",
+    "Classification": "problems",
+    "Episode": "episodes",
+    "Examples": "episodes",
+    "FewShotModel": "models.few_shot_model",
+    "Learner": "learners",
+    "NonFiniteLoss": "non_finite_loss",
+    "Regression": "problems",
+    "Trainer": "trainer",
+    "Validation": "trainer",
+    "load": "experiments.loading",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+        elif importlib.util.find_spec(f"{__name__}.{name}"):
+            value = importlib.import_module(f"{__name__}.{name}")
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value

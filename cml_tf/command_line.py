@@ -1,6 +1,7 @@
 """How all programs start and end: absl flags, errors of the user in one line, exit codes.
 
-Exit codes: 0 done, 1 a defect (with its traceback), 2 something the user can mend, 130 interrupted and saved.
+Exit codes: 0 done, 1 a defect (with its traceback), 2 something the user can mend, 130 interrupted and saved. Output
+that cannot be shown or written stops no program (`cml_tf.standard_output`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from cml_tf.datasets import DatasetError
 from cml_tf.experiments.configuration import ConfigurationError
 from cml_tf.experiments.runs import Interrupted, RunError
 from cml_tf.non_finite_loss import NonFiniteLoss
+from cml_tf.standard_output import endure, output_fault
 
 USER_ERRORS = (CheckpointError, ConfigurationError, DatasetError, NonFiniteLoss, RunError)
 
@@ -44,7 +46,13 @@ def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
             sys.exit(130)
 
     logging.set_verbosity(logging.WARNING)
-    app.run(guarded, flags_parser=_parse)
+    endure()
+    try:
+        app.run(guarded, flags_parser=_parse)
+    except SystemExit as end:
+        if not end.code and (fault := output_fault()):
+            fail(f"the program is done, but its output could not be written ({fault.strerror}); send it elsewhere.")
+        raise
 
 
 def fail(message: str) -> NoReturn:

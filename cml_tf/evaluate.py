@@ -12,6 +12,7 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cml_tf.command_line import run
 from cml_tf.evaluator import Evaluation, PairedDifference, compare
@@ -89,7 +90,7 @@ def _table(runs: list[Path], results: list[Evaluation], difference: PairedDiffer
     table.add_column(f"{first.metric}", justify="right")
     table.add_column("95 % interval over episodes", justify="right")
     for path, result in zip(runs, results, strict=True):
-        table.add_row(str(path), f"{result.mean:.4f}", f"± {result.ci95:.4f}")
+        table.add_row(Text(str(path)), f"{result.mean:.4f}", f"± {result.ci95:.4f}")
     if difference is not None:
         table.add_row("paired difference", f"{difference.mean:+.4f}", f"± {difference.ci95:.4f}")
     return table

@@ -12,6 +12,7 @@ from pathlib import Path
 import keras
 from absl import flags
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cml_tf.command_line import run
@@ -114,7 +115,9 @@ def _conclude(console: Console, plan: Plan, results: QuickstartResults, seconds:
     console.print()
     console.print(table)
     console.print(reading(results.difference), highlight=False)
-    console.print(f"\nReport: [bold]{plan.workdir / REPORT}[/bold], after {duration(seconds)}. What to type next:")
+    console.print(
+        f"\nReport: [bold]{escape(str(plan.workdir / REPORT))}[/bold], after {duration(seconds)}. What to type next:"
+    )
     for command in plan.next_commands():
         # Commands are to be copied: neither wrapped nor coloured nor taken for markup.
         console.print(f"\n  # {command.purpose}", highlight=False, markup=False)

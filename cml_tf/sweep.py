@@ -129,7 +129,7 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
             results[name] = {**result, "train_seconds": max(result["train_seconds"], earlier)}
             write_results(Path(_RESULTS.value), results)
             score = f"{result['metric']} {result['mean']:.4f} ± {result['ci95']:.4f}"
-            console.print(f"{number}/{len(names)} {name}: {score}")
+            console.print(f"{number}/{len(names)} {name}: {score}", markup=False)
     return failed
 
 

@@ -42,7 +42,8 @@ def read_evaluation(path: Path, metric: str, readout: str) -> dict[str, Any]:
       ExportError: if it is no such object, or scores something else.
     """
     try:
-        value = json.loads(path.read_text("utf-8").strip().splitlines()[-1])
+        # The table above the last line is in the encoding of the terminal that it was made for.
+        value = json.loads(path.read_text("utf-8-sig", "replace").strip().splitlines()[-1])
         missing = [key for key in (*_NUMBERS, "metric", "manifest_hash") if key not in value]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")

@@ -84,7 +84,11 @@ def _run_worker(arguments: list[str]) -> dict:
     """The worker's report; -I leaves out the current directory and PYTHONPATH."""
     try:
         done = subprocess.run(
-            [sys.executable, "-I", str(_WORKER), *arguments], capture_output=True, text=True, timeout=_SECONDS
+            [sys.executable, "-I", str(_WORKER), *arguments],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
         raise ExportError(f"replaying the requests took more than {_SECONDS} s. Nothing was published.") from error

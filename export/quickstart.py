@@ -70,7 +70,7 @@ def quickstart(workdir: Path, console: Console, rest_port: int, keep_serving: bo
     stages = Stages(console, 3)
     with stages.stage("Exporting the two CML models, each with its adaptation inside"):
         for name, model in _MODELS.items():
-            console.print(f"     {_exported(workdir / name, workdir / MODELS / model)}", highlight=False)
+            console.print(f"     {_exported(workdir / name, workdir / MODELS / model)}", highlight=False, markup=False)
     config = workdir / MODELS / "models.config"
     write_text(config, _model_config(workdir / MODELS))
     log = workdir / "serving.log"
@@ -85,7 +85,8 @@ def quickstart(workdir: Path, console: Console, rest_port: int, keep_serving: bo
         with contextlib.suppress(KeyboardInterrupt):
             _conclude(console, workdir, config, server, keep_serving)
             if keep_serving and (code := server.process.wait()):
-                raise ServerFailed(f"the server ended by itself ({code}): {log.read_text()[-2000:]}")
+                told = log.read_text(encoding="utf-8", errors="replace")
+                raise ServerFailed(f"the server ended by itself ({code}): {told[-2000:]}")
 
 
 def _exported(run: Path, model_dir: Path) -> Path:
@@ -120,7 +121,9 @@ def _adapt(workdir: Path, server: ServerProcess, console: Console) -> None:
     share = accuracy(answer, queries)
     assert share is not None
     told = f"{len(support.names)} images given, {share:.0%} of {len(queries.names)} others told apart"
-    console.print(f"     {', '.join(sorted(names))}: {told}; see {workdir / SHEET}", highlight=False, soft_wrap=True)
+    console.print(
+        f"     {', '.join(sorted(names))}: {told}; see {workdir / SHEET}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _conclude(console: Console, workdir: Path, config: Path, server: ServerProcess, serving: bool) -> None:

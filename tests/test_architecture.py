@@ -9,6 +9,9 @@ ROOT = Path(__file__).resolve().parent.parent
 # From left to right. A module imports its own layer and those before it, never one after it.
 LAYERS = (
     (
+        "cml_tf.class_names",
+        "cml_tf.standard_output",
+        "cml_tf.whole_numbers",
         "cml_tf.files",
         "cml_tf.statistics",
         "cml_tf.problems",
@@ -41,13 +44,28 @@ LAYERS = (
 )
 # What talks to a server knows it by its protocol alone: so it works with TensorFlow Serving too.
 KNOWS_ONLY = {
-    "export.client": ("export.client", "export.status", "cml_tf.files", "cml_tf.datasets", "cml_tf.command_line"),
+    "export.client": (
+        "export.client",
+        "export.status",
+        "cml_tf.class_names",
+        "cml_tf.whole_numbers",
+        "cml_tf.files",
+        "cml_tf.datasets",
+        "cml_tf.command_line",
+    ),
     "export.rollout": ("export.rollout", "cml_tf.files", "cml_tf.command_line"),
     "export.playground": ("export.playground",),
 }
 # Datasets stand beside the layers: they make episodes and know nothing of learning. Their program is in a layer.
 BESIDE = {
-    "cml_tf.datasets": ("cml_tf.datasets", "cml_tf.episodes", "cml_tf.graphs", "cml_tf.problems", "cml_tf.files"),
+    "cml_tf.datasets": (
+        "cml_tf.datasets",
+        "cml_tf.class_names",
+        "cml_tf.episodes",
+        "cml_tf.graphs",
+        "cml_tf.problems",
+        "cml_tf.files",
+    ),
 }
 
 

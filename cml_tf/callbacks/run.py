@@ -32,7 +32,7 @@ class MetricsFile(keras.callbacks.Callback):
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Drops lines from after the position that training starts at."""
         if self._path.exists():
-            lines = self._path.read_text().splitlines(keepends=True)
+            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if _step_of(line) <= self._trainer.step]
             if kept != lines:
                 write_text(self._path, "".join(kept))
@@ -42,7 +42,7 @@ class MetricsFile(keras.callbacks.Callback):
         logs = logs or {}
         validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
         train = {name: value for name, value in logs.items() if not name.startswith("val_")}
-        with self._path.open("a") as file:
+        with self._path.open("a", encoding="utf-8") as file:
             for split, values in (("train", train), ("validation", validation)):
                 if values:
                     file.write(json.dumps({"step": self._trainer.step, "split": split, **values}) + "\n")

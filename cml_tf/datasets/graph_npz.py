@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 
+from cml_tf.class_names import class_labels
 from cml_tf.datasets.cache import cache_directory
 from cml_tf.datasets.download import Remote, download
 from cml_tf.datasets.errors import DatasetError
@@ -123,4 +124,4 @@ def _class_names(archive: np.lib.npyio.NpzFile) -> list[str] | None:
     except ValueError:
         # An array of Python objects, which only unpickling could read.
         return None
-    return [str(name) for name in names] if names.ndim == 1 and names.dtype.kind == "U" else None
+    return [str(name) for name in class_labels(names)] if names.ndim == 1 and names.dtype.kind in "US" else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
@@ -26,7 +27,8 @@ def decode_files(
         if Path(path).is_file():
             with Path(path).open("rb") as file:
                 _check(file, name)
-    return _decode_all(paths, tf.io.read_file, names or paths, image_size, channels)
+    # As bytes: TensorFlow would take text for UTF-8, which names of files need not be.
+    return _decode_all([os.fsencode(path) for path in paths], tf.io.read_file, names or paths, image_size, channels)
 
 
 def decode_contents(
@@ -57,7 +59,7 @@ def _check(file: IO[bytes], name: str) -> None:
 
 
 def _decode_all(
-    items: Sequence[str] | Sequence[bytes],
+    items: Sequence[bytes],
     read: Callable[[tf.Tensor], tf.Tensor],
     names: Sequence[str],
     image_size: tuple[int, int],

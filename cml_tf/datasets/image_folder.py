@@ -26,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cml_tf.class_names import ClassNameError, class_name, folder_classes
 from cml_tf.datasets.base import SPLITS, check_image_size
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.errors import DatasetError
@@ -73,12 +74,12 @@ def _by_split_folder(base: Path) -> dict[str, dict[str, Path]]:
             f"{base} must hold the folders train, validation and test, or a {SPLIT_FILE}; missing: "
             f"{', '.join(missing)}."
         )
-    return {split: {folder.name: folder for folder in class_folders(base / split)} for split in SPLITS}
+    return {split: class_folders(base / split) for split in SPLITS}
 
 
 def _by_split_file(base: Path) -> dict[str, dict[str, Path]]:
     splits = _read_splits(base / SPLIT_FILE)
-    present = {folder.name: folder for folder in class_folders(base)}
+    present = class_folders(base)
     named = {name for names in splits.values() for name in names}
     absent = sorted(named - set(present))
     if absent:
@@ -92,7 +93,7 @@ def _by_split_file(base: Path) -> dict[str, dict[str, Path]]:
 def _read_splits(path: Path) -> dict[str, list[str]]:
     expected = '{"train": ["class", ...], "validation": [...], "test": [...]}'
     try:
-        splits = json.loads(path.read_text(encoding="utf-8"))
+        splits = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} must hold {expected}, and cannot be read: {error}") from error
     if not isinstance(splits, dict) or sorted(splits) != sorted(SPLITS):
@@ -101,25 +102,38 @@ def _read_splits(path: Path) -> dict[str, list[str]]:
     for split, names in splits.items():
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
             raise DatasetError(f"{path} must hold {expected}; {split!r} is not a list of at least one class name.")
+        names = splits[split] = [_split_name(path, name) for name in names]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise DatasetError(f"{path} names {', '.join(twice[:5])} twice in {split!r}; remove one.")
     return splits
 
 
-def class_folders(path: Path) -> list[Path]:
-    """The folders in a folder, sorted by name, hidden ones passed over; images beside them are told in a warning.
+def _split_name(path: Path, given: str) -> str:
+    try:
+        return class_name(given)
+    except ClassNameError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def class_folders(path: Path) -> dict[str, Path]:
+    """The folders in a folder by the names of their classes, sorted, hidden ones passed over.
+
+    Images beside them are told in a warning.
 
     Raises:
-      DatasetError: if there are none, or a link leads nowhere.
+      DatasetError: if there are none, two are one class (see `cml_tf.class_names`), or a link leads nowhere.
     """
     visible = _visible(path)
-    folders = [entry for entry in visible if entry.is_dir()]
+    folders = [entry.name for entry in visible if entry.is_dir()]
     if not folders:
         raise DatasetError(f"{path} must hold a folder for every class, found none.")
     if loose := [entry.name for entry in visible if entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()]:
         _LOG.warning("%s: images beside the folders of classes are left out: %s.", path, _first(loose))
-    return folders
+    try:
+        return {name: path / folder for name, folder in sorted(folder_classes(folders).items())}
+    except ClassNameError as error:
+        raise DatasetError(f"{path}: {error}") from error
 
 
 def _check_disjoint(folders: Mapping[str, Mapping[str, Path]]) -> None:

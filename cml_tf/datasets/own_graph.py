@@ -4,23 +4,23 @@ Either one file,
 
     root/graph.npz    features [nodes, features]   numbers
                       edges    [edges, 2]          node numbers from 0 on
-                      labels   [nodes]             integers, negative for "no label"; or names, "" for "no label"
+                      labels   [nodes]             integers, negative or NaN for "no label"; or names, text or bytes, ""
+                                                   for "no label"
                       class_names [classes]        names of the classes 0, 1, ... (optional, with integer labels only)
 
-or three, comma-separated, in UTF-8, without header lines:
+or three, in the forms of `cml_tf.datasets.tables`, with or without a line of column names:
 
     root/edges.csv       two node numbers a line
     root/features.csv    the features of one node a line; or features.npy, an array [nodes, features]
     root/labels.csv      the label of one node a line: an integer, negative for "no label", or a name; empty: no label
 
-Row n of the features and of the labels belongs to node n. If every label that is not empty is an integer, they are
-integers, otherwise they are names. Edges may be given in one direction or in both: see `cml_tf.graphs.check_graph` for
-this and for what becomes of repeated edges and self-loops. Nothing is unpickled.
+Row n of the features and of the labels belongs to node n. If every label that is not missing is a whole number (0.0 is
+one), they are integers, otherwise they are names. Edges may be given in one direction or in both: see
+`cml_tf.graphs.check_graph` for this and for what becomes of repeated edges and self-loops. Nothing is unpickled.
 """
 
 from __future__ import annotations
 
-import csv
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -29,9 +29,11 @@ from typing import Any
 
 import numpy as np
 
+from cml_tf.class_names import class_labels
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.nodes import NodeDataset
-from cml_tf.graphs import GraphError, NodeGraph, check_graph
+from cml_tf.datasets.tables import label_header, labels_of, read_lines, read_numbers, refuse
+from cml_tf.graphs import UNLABELLED, GraphError, NodeGraph, check_graph
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
@@ -97,14 +99,29 @@ def _read_npz(path: Path) -> tuple[Any, Any, np.ndarray, Sequence[str] | None]:
                     f"{path} must hold features, edges and labels; missing: {', '.join(missing)}, found: "
                     f"{', '.join(archive.files) or 'nothing'}."
                 )
-            names = [str(name) for name in archive["class_names"]] if "class_names" in archive.files else None
-            return archive["features"], archive["edges"], archive["labels"], names
+            names = None
+            if "class_names" in archive.files:
+                names = [str(name) for name in class_labels(archive["class_names"])]
+            return archive["features"], archive["edges"], _spelled(path, archive["labels"]), names
     except DatasetError:
         raise
     except _DAMAGE as error:
         raise DatasetError(
             f"{path} must be an npz file of plain arrays, and cannot be read so ({type(error).__name__}: {error})."
         ) from error
+
+
+def _spelled(path: Path, labels: np.ndarray) -> np.ndarray:
+    if labels.dtype.kind not in "SU" or labels.ndim != 1:
+        return labels
+    texts = [text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else text for text in labels.tolist()]
+    return _as_array(labels_of(path, [(f"label {node} (from 0)", text.strip()) for node, text in enumerate(texts)]))
+
+
+def _as_array(labels: list[int | str | None]) -> np.ndarray:
+    if any(isinstance(label, str) for label in labels):
+        return np.array([label or "" for label in labels], np.str_)
+    return np.array([UNLABELLED if label is None else label for label in labels], np.int64)
 
 
 def _read_tables(folder: Path) -> tuple[Any, Any, np.ndarray, None]:
@@ -119,43 +136,55 @@ def _read_tables(folder: Path) -> tuple[Any, Any, np.ndarray, None]:
         )
     if table.is_file() and array.is_file():
         raise DatasetError(f"{folder} must hold features.csv or features.npy, found both; remove one.")
-    features = _read_array(array) if array.is_file() else _read_numbers(table, np.float64, "numbers")
-    edges = _read_numbers(folder / "edges.csv", np.int64, "two node numbers")
-    return features, edges, _read_labels(folder / "labels.csv"), None
+    features = _read_array(array) if array.is_file() else read_numbers(table, "numbers", row_names=True)[0]
+    if not len(features):
+        raise DatasetError(f"{table} must hold the features of one node a line, found none.")
+    edges = _read_edges(folder / "edges.csv", len(features))
+    return features, edges, _read_labels(folder / "labels.csv", len(features)), None
 
 
 def _read_array(path: Path) -> np.ndarray:
     try:
-        return np.load(path, allow_pickle=False)
+        return np.atleast_1d(np.load(path, allow_pickle=False))
     except _DAMAGE as error:
         raise DatasetError(f"{path} must be an array of numbers, and cannot be read so: {error}.") from error
 
 
-def _read_numbers(path: Path, dtype: type, expected: str) -> np.ndarray:
-    try:
-        lines = [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        # NumPy warns of a table without a line, which is a graph without an edge.
-        return np.loadtxt(lines, dtype, delimiter=",", ndmin=2, comments=None) if lines else np.zeros((0, 2), dtype)
-    except (OSError, ValueError, OverflowError) as error:
+def _read_edges(path: Path, nodes: int) -> np.ndarray:
+    values, lines = read_numbers(path, "two node numbers")
+    if not len(values):
+        return np.zeros((0, 2), np.int64)
+    if values.shape[1] != 2:
+        refuse(
+            path, lines[0], f"must hold two node numbers and nothing else (no weight), found {values.shape[1]} cells."
+        )
+    unfit = ((values != np.floor(values)) | (values < 0) | (values >= nodes)).any(axis=1)
+    if unfit.any():
+        row = int(unfit.argmax())
+        received = ", ".join(f"{value:.15g}" for value in values[row])
+        refuse(path, lines[row], f"must hold two node numbers in [0, {nodes}), numbered from 0, received {received}.")
+    return values.astype(np.int64)
+
+
+def _read_labels(path: Path, nodes: int) -> np.ndarray:
+    lines = list(read_lines(path, ","))
+    for line in lines:
+        # A quoted name may hold what would separate columns otherwise.
+        if len(line.cells) > 1 or (line.cells and not line.quoted and set(line.cells[0]) & {";", "\t"}):
+            refuse(
+                path, line.number, "must hold one label and no further columns, found a separator; quote it in names."
+            )
+    if label_header(lines):
+        del lines[0]
+    while len(lines) > nodes and not lines[-1].cells:
+        del lines[-1]
+    if len(lines) != nodes:
+        last = lines[-1].number if lines else 0
         raise DatasetError(
-            f"{path} must hold {expected} a line, comma-separated, without a header line; {error}"
-        ) from error
-
-
-def _read_labels(path: Path) -> np.ndarray:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DatasetError(f"{path} must hold one label a line, and cannot be read: {error}.") from error
-    wide = next((number for number, row in enumerate(rows) if len(row) > 1), None)
-    if wide is not None:
-        raise DatasetError(f"{path} must hold one label a line, line {wide + 1} has {len(rows[wide])} columns.")
-    labels = [row[0].strip() if row else "" for row in rows]
-    try:
-        return np.array([int(label) if label else -1 for label in labels], np.int64)
-    except (ValueError, OverflowError):
-        return np.array(labels, np.str_)
+            f"{path} must hold one label for each of the {nodes} rows of the features (empty: no label), found "
+            f"{len(lines)} up to line {last}; remove surplus lines, such as a header or title."
+        )
+    return _as_array(labels_of(path, [(line.number, "".join(line.cells)) for line in lines]))
 
 
 def _numbered(labels: np.ndarray) -> tuple[np.ndarray, list[str]]:

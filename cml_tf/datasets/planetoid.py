@@ -122,7 +122,7 @@ def _graph(name: str, root: str) -> NodeGraph:
 
 def _test_nodes(path: Path) -> np.ndarray:
     try:
-        nodes = np.array([int(line) for line in path.read_text(encoding="ascii").split()], np.int64)
+        nodes = np.array([int(line) for line in path.read_text(encoding="utf-8-sig").split()], np.int64)
     except (OSError, ValueError, OverflowError) as error:
         raise DatasetError(f"{path} must hold one node number a line: {error}.") from error
     # A single absurd number must not become the size of the graph.

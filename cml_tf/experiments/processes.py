@@ -79,7 +79,8 @@ class _Children:
                 command,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 start_new_session=True,
                 env={**os.environ, _PARENT: str(os.getpid())},
             )

@@ -128,7 +128,7 @@ def trained_on(workdir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        described = json.loads(path.read_text(encoding="utf-8"))
+        described = json.loads(path.read_text(encoding="utf-8-sig"))
         label(described)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
@@ -199,7 +199,7 @@ def _callbacks(experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt
 def _read_config(workdir: Path) -> ConfigDict:
     path = workdir / CONFIG
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RunError(f"{path} cannot be read: {error}.") from error
     return config_from_json(text)

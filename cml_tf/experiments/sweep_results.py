@@ -34,7 +34,7 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     if not path.exists():
         return results
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
         raise SweepError(f"{path} must be a file of results that can be read, received {error!r}.") from error
     for number, line in enumerate(lines, 1):

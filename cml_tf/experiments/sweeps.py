@@ -104,7 +104,7 @@ def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[Swee
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        sweep = json.loads(path.read_text(encoding="utf-8"))
+        sweep = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise SweepError(f"the sweep file {path} cannot be read: {error}.") from error
     if not isinstance(sweep, dict):

@@ -2,10 +2,11 @@
 
 from cml_tf.graphs.context import GraphContext, graph_context
 from cml_tf.graphs.edge_lists import context_from_edges, edges_in_range
-from cml_tf.graphs.graph import GraphError, NodeGraph, check_graph
+from cml_tf.graphs.graph import UNLABELLED, GraphError, NodeGraph, check_graph
 from cml_tf.graphs.sparse_rows import SparseRows, dense_rows, take_rows
 
 __all__ = [
+    "UNLABELLED",
     "GraphContext",
     "GraphError",
     "NodeGraph",

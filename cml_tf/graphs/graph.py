@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
+from cml_tf.whole_numbers import as_whole
+
 UNLABELLED = -1
 
 
@@ -74,10 +76,10 @@ def check_graph(edges: Any, features: Any, labels: Any, class_names: Sequence[st
     - negative labels: the node has no label; it stays in the graph and passes messages, but is in no episode.
 
     Args:
-      edges: integers `[edges, 2]`, node numbers in [0, nodes); or a SciPy sparse matrix `[nodes, nodes]`, whose
-        entries other than 0 are edges, whatever their weight.
+      edges: integers (or floats that are whole) `[edges, 2]`, node numbers in [0, nodes); or a SciPy sparse matrix
+        `[nodes, nodes]`, whose entries other than 0 are edges, whatever their weight.
       features: finite numbers `[nodes, features]`, dense or a SciPy sparse matrix; kept as float32.
-      labels: integers `[nodes]`.
+      labels: integers `[nodes]`; floats if all are whole or NaN, which is negative.
       class_names: the name of class 0, 1, ...; without it a class is called by its number, and the classes are the
         numbers that occur.
 
@@ -117,7 +119,7 @@ def _check_features(features: Any) -> scipy.sparse.csr_matrix:
 def _check_labels(labels: Any, nodes: int, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     if labels is None:
         raise GraphError("labels must be integers [nodes], received none; episodes are drawn from labelled nodes.")
-    given = np.asarray(labels)
+    given = as_whole(np.asarray(labels), missing=UNLABELLED)
     if given.dtype.kind not in "iu" or given.shape != (nodes,):
         raise GraphError(
             f"labels must be integers [nodes] = [{nodes}], one for each row of the features, negative for a node "
@@ -147,7 +149,7 @@ def _check_edges(edges: Any, nodes: int) -> np.ndarray:
             )
         entries = edges.tocoo()
         return np.stack([entries.row, entries.col], axis=1)[entries.data != 0]
-    given = np.asarray(edges)
+    given = as_whole(np.asarray(edges))
     if given.size == 0 and given.shape in ((0,), (0, 2)):
         return np.zeros((0, 2), np.int64)
     if given.dtype.kind not in "iu" or given.ndim != 2 or given.shape[1] != 2:

@@ -91,14 +91,8 @@ class Learner:
         features = called("extractor", extractor, self.example_inputs, **context_arguments(context))
         outputs = called("head", head, features)
         self.example_features = tf.nest.map_structure(tf.zeros_like, features)
-<<<<<<< HEAD
         check_layer_state(extractor, self.example_inputs, **context_arguments(context))
-        # Outputs serve as targets of any problem: of their shape are soft labels as well as numbers.
-        targets = {"targets": tf.nest.flatten(outputs)[0]} if self.head_takes_targets else {}
-=======
-        check_layer_state(extractor, self.example_inputs, **_context_arguments(context))
-        targets = {"targets": _example_targets(head, features, outputs)} if self._head_takes_targets else {}
->>>>>>> part-layers
+        targets = {"targets": _example_targets(head, features, outputs)} if self.head_takes_targets else {}
         check_layer_state(head, features, **targets)
         self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
         self.state_variables = State(tuple(extractor.non_trainable_weights), tuple(head.non_trainable_weights))

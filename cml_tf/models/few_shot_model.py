@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.answers import check_answers
+from cml_tf.class_names import class_labels, numbered
 from cml_tf.episodes import Episode, Examples, validate_episode
 from cml_tf.learners.learner import count_parameters
 from cml_tf.method import Method
@@ -57,8 +58,9 @@ class FewShotModel:
 
         Args:
           inputs: `[examples, ...]`, in the value range that the model was trained with (`value_range`).
-          targets: classification: names or integers of any value, one an example, at most `ways` different ones, or
-            soft labels `[examples, ways]`; regression: `[examples]` (one output) or `[examples, outputs]`.
+          targets: classification: names (text or bytes; see `cml_tf.class_names`) or whole numbers of any value, one
+            an example, at most `ways` different ones, or soft labels `[examples, ways]`;
+            regression: `[examples]` (one output) or `[examples, outputs]`.
           steps: inner steps; as many as at evaluation by default; 0 for no adaptation.
           context: the task's context, if the learner takes one; for nodes of a graph `cml_tf.graphs.graph_context`.
 
@@ -130,18 +132,19 @@ class FewShotModel:
         return self._functions[steps]
 
     def _targets(self, targets: Any) -> tuple[tuple[str, ...], np.ndarray]:
+        given = targets
         targets = array_of(targets, "targets")
         if not isinstance(self.problem, Classification):
             return (), targets[:, None] if targets.ndim == 1 else targets
         if targets.ndim != 1:
             return tuple(str(way) for way in range(self.problem.ways)), targets
-        names, labels = np.unique(targets, return_inverse=True)
+        names, labels = numbered(class_labels(given))
         if len(names) > self.problem.ways:
             raise ValueError(
                 f"the model tells at most {self.problem.ways} classes apart (its ways), received {len(names)}: "
-                f"{', '.join(map(str, names[:8]))}. Train one with more ways."
+                f"{', '.join(names[:8])}. Train one with more ways."
             )
-        return tuple(map(str, names)), labels.astype(np.int32)
+        return names, labels
 
 
 class AdaptedModel:

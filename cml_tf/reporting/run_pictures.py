@@ -32,7 +32,7 @@ def read_curves(workdir: Path, run: str, metric: str) -> list[Curve]:
     """
     path = workdir / METRICS
     try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         splits = {split: [line for line in lines if line["split"] == split] for split in ("train", "validation")}
         return [
             Curve(

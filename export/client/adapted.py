@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cml_tf.class_names import ClassNameError, class_name
 from export.client.array_files import read_arrays
 from export.client.errors import ClientError
 
@@ -77,7 +78,10 @@ class Adapted:
         flat = all(arrays[name].ndim == (name in ("class_names", "adapted_state")) for name in _KINDS)
         if wrong or not flat or arrays["format"] != _FORMAT:
             raise ClientError(f"{path} is not of format {_FORMAT} of this client: adapt again.")
-        names = tuple(str(name) for name in arrays["class_names"])
+        try:
+            names = tuple(class_name(str(name)) for name in arrays["class_names"])
+        except ClassNameError as error:
+            raise ClientError(f"{path}: {error}") from error
         sound = int(arrays["version"]) >= 0 and abs(int(arrays["model_fingerprint"])) < 2**31
         if not sound or (arrays["classification"] and (len(names) < 2 or len(set(names)) < len(names))):
             raise ClientError(f"{path} holds values that this client never writes: adapt again.")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cml_tf.class_names import ClassNameError, class_labels, file_text
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_faults import image_fault
 from cml_tf.datasets.image_folder import SUFFIXES, class_folders, image_files, is_hidden
@@ -61,9 +61,7 @@ def read_support(path: Path) -> ExampleSet:
             f"{path} must hold support_inputs and support_labels (regression: support_targets), found "
             f"{', '.join(arrays) or 'none of them'}."
         )
-    if targets.dtype.kind in "fc" and "support_labels" in arrays:
-        raise ClientError(f"support_labels in {path} must be names or whole numbers, received {targets.dtype}.")
-    return _from_arrays(path, arrays["support_inputs"], targets)
+    return _from_arrays(path, arrays["support_inputs"], targets, "support_labels" in arrays)
 
 
 def read_queries(path: Path) -> ExampleSet:
@@ -80,13 +78,13 @@ def read_queries(path: Path) -> ExampleSet:
             return _class_folders(path)
         return _flat_folder(path)
     if path.suffix.lower() in SUFFIXES:
-        return ExampleSet([_image(path)], None, (_shown(path.name),))
+        return ExampleSet([_image(path)], None, (file_text(path.name),))
     if path.suffix.lower() == _TABLE:
         return _nodes(path)
     arrays = read_arrays(path, _QUERY, _EXPECTED)
     if "query_inputs" not in arrays:
         raise ClientError(f"{path} must hold query_inputs.")
-    return _from_arrays(path, arrays["query_inputs"], arrays.get("query_labels"))
+    return _from_arrays(path, arrays["query_inputs"], arrays.get("query_labels"), True)
 
 
 def _nodes(path: Path) -> ExampleSet:
@@ -96,14 +94,15 @@ def _nodes(path: Path) -> ExampleSet:
 
 def _class_folders(path: Path) -> ExampleSet:
     try:
-        files = {folder.name: [Path(file) for file in image_files(folder)] for folder in class_folders(path)}
+        folders = class_folders(path)
+        files = {name: [Path(file) for file in image_files(folder)] for name, folder in folders.items()}
     except DatasetError as error:
         raise ClientError(str(error)) from error
     pairs = [(name, file) for name, members in files.items() for file in members]
     return ExampleSet(
         [_image(file) for _, file in pairs],
-        [_shown(name) for name, _ in pairs],
-        tuple(_shown(str(file.relative_to(path))) for _, file in pairs),
+        [name for name, _ in pairs],
+        tuple(f"{name}/{file_text(str(file.relative_to(folders[name])))}" for name, file in pairs),
     )
 
 
@@ -112,12 +111,8 @@ def _flat_folder(path: Path) -> ExampleSet:
         files = [Path(file) for file in image_files(path)]
     except DatasetError as error:
         raise ClientError(str(error)) from error
-    return ExampleSet([_image(file) for file in files], None, tuple(_shown(file.name) for file in files))
-
-
-def _shown(name: str) -> str:
-    # File names are bytes; those that are no UTF-8 could be neither printed nor written.
-    return os.fsencode(name).decode("utf-8", "replace")
+    names = tuple(file_text(str(file.relative_to(path))) for file in files)
+    return ExampleSet([_image(file) for file in files], None, names)
 
 
 def _image(path: Path) -> bytes:
@@ -130,14 +125,15 @@ def _image(path: Path) -> bytes:
     return content
 
 
-def _from_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray | None) -> ExampleSet:
+def _from_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray | None, classes: bool) -> ExampleSet:
     if inputs.ndim == 0 or (targets is not None and (targets.ndim == 0 or len(targets) != len(inputs))):
         received = "no targets" if targets is None else f"targets {list(targets.shape)}"
         raise ClientError(
             f"{path} must hold inputs [examples, ...] and as many targets, received inputs {list(inputs.shape)} and "
             f"{received}."
         )
-    if targets is not None and targets.dtype.kind == "S":
-        targets = np.char.decode(targets, "utf-8")
-    plain = None if targets is None else targets.tolist()
+    try:
+        plain = None if targets is None else class_labels(targets) if classes else targets.tolist()
+    except ClassNameError as error:
+        raise ClientError(f"{path}: {error}") from error
     return ExampleSet(inputs, plain, tuple(f"example {position}" for position in range(len(inputs))))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from cml_tf.whole_numbers import as_whole
 from export.client.array_files import read_arrays
 from export.client.errors import ClientError
 from export.client.interface import Interface
@@ -70,7 +71,7 @@ def checked_graph(features: Any, edges: Any) -> Graph:
     unusable = int((~np.isfinite(features.data if sparse else features)).sum())
     if unusable:
         raise ClientError(f"features must be finite, received {unusable} values that are not: fill or remove them.")
-    edges = np.asarray(edges)
+    edges = as_whole(np.asarray(edges))
     if not edges.size:
         edges = np.zeros((0, 2), np.int32)
     if edges.dtype.kind not in "iu" or edges.ndim != 2 or edges.shape[1] != 2:
@@ -90,7 +91,7 @@ def checked_nodes(nodes: Any, graph: Graph) -> np.ndarray:
     Raises:
       ClientError: if they are no whole numbers, or not of nodes of the graph.
     """
-    array = np.asarray(nodes)
+    array = as_whole(np.asarray(nodes))
     if not array.size and array.ndim == 1:
         return np.zeros(0, np.int32)
     if array.dtype.kind not in "iu" or array.ndim != 1:

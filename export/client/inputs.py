@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cml_tf.class_names import ClassNameError, class_labels, numbered
 from export.client.errors import ClientError
 from export.client.interface import Interface
 
@@ -63,29 +64,16 @@ def as_targets(targets: Any, interface: Interface, examples: int) -> tuple[np.nd
         raise ClientError(f"every support example needs one target: received {examples} and {received}.")
     if not interface.classification:
         return _numbers(targets, interface.outputs), None
-    given = _class_names(targets)
-    distinct = sorted(set(given))
-    names = tuple(map(str, distinct))
+    try:
+        names, labels = numbered(class_labels(targets))
+    except ClassNameError as error:
+        raise ClientError(str(error)) from error
     if not 2 <= len(names) <= interface.outputs:
         raise ClientError(
             f"the model tells 2 to {interface.outputs} classes apart, received {len(names)}: {', '.join(names[:10])}. "
             "Leave some out, or export a model of more ways."
         )
-    number = {name: label for label, name in enumerate(distinct)}
-    return np.array([[number[name] for name in given]], np.int32), names
-
-
-def _class_names(targets: Any) -> list[Any]:
-    # As the library sorts them: whole numbers by value (10 after 9), names by their letters.
-    array = np.asarray(targets)
-    if array.ndim != 1 or array.dtype.kind not in "iuUSO":
-        raise ClientError(
-            f"classes must be names or whole numbers, one an example, received {array.dtype} {list(array.shape)}."
-        )
-    names = array.tolist()
-    if array.dtype.kind in "iu":
-        return names
-    return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names]
+    return labels[None], names
 
 
 def _numbers(targets: Any, outputs: int) -> np.ndarray:

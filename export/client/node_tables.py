@@ -1,46 +1,56 @@
-"""Nodes and their labels from CSV files: a node number a line, and behind a comma its label where it is known."""
+"""Nodes and their labels from tables: a node number a line, and in a second column its label where it is known."""
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 
+from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.tables import Line, labels_of, read_lines
 from export.client.errors import ClientError
 
 
-def read_node_table(path: Path) -> tuple[np.ndarray, list[str] | list[int] | None]:
+def read_node_table(path: Path) -> tuple[np.ndarray, list[int | str | None] | None]:
     """Node numbers, int64 `[examples]`, and a label for each: whole numbers if all of them are, else names.
 
-    Labels are None where no line has one.
+    Labels are None where no line has one. Separators, quotes and missing labels are those of `cml_tf.datasets.tables`.
+    A first line of words is a header.
 
     Raises:
       ClientError: naming the line that is malformed, or if some lines have a label and some have none.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file), 1)]
-    except (OSError, ValueError, csv.Error) as error:
-        raise ClientError(f"{path} must hold a node number a line, and cannot be read: {error}.") from error
-    rows = [(number, row) for number, row in rows if any(row)]
-    nodes = [_node(path, number, row) for number, row in rows]
-    labels = [row[1] for _, row in rows if len(row) == 2 and row[1]]
-    if not labels:
-        return np.array(nodes, np.int64), None
-    if len(labels) < len(nodes):
-        raise ClientError(f"{path} must hold a label on every line or on none, found {len(labels)} of {len(nodes)}.")
-    try:
-        return np.array(nodes, np.int64), [int(label) for label in labels]
-    except ValueError:
-        return np.array(nodes, np.int64), labels
-
-
-def _node(path: Path, number: int, row: list[str]) -> int:
-    # Digits alone: int() would also take 1_000 and other scripts' digits.
-    if len(row) > 2 or not (row[0].isascii() and row[0].isdigit() and len(row[0]) < 12):
+        lines = [line for line in read_lines(path) if any(line.cells)]
+        if lines and _is_header(lines[0]):
+            del lines[0]
+        nodes = np.array([_node(path, line) for line in lines], np.int64)
+        labels = labels_of(path, [(line.number, "".join(line.cells[1:])) for line in lines])
+    except DatasetError as error:
+        raise ClientError(str(error)) from error
+    missing = [line.number for line, label in zip(lines, labels, strict=True) if label is None]
+    if len(missing) == len(lines):
+        return nodes, None
+    if missing:
         raise ClientError(
-            f"{path}, line {number}, must be a node number, then a comma and its label if it is known (and no header "
-            f"line), received {','.join(row)[:60]!r}."
+            f"{path} must hold a label on every line or on none, found {len(lines) - len(missing)} of {len(lines)} and "
+            f"none on line {missing[0]}."
         )
-    return int(row[0])
+    return nodes, labels
+
+
+def _is_header(line: Line) -> bool:
+    # A number with a slip of the pen is none: words without a digit are.
+    first = line.cells[0].lstrip("#% ")
+    return len(line.cells) <= 2 and first.replace("_", "").replace(" ", "").isalpha()
+
+
+def _node(path: Path, line: Line) -> int:
+    whole = line.cells[0].removesuffix(".0")
+    # Digits alone: int() would also take 1_000 and other scripts' digits.
+    if len(line.cells) > 2 or not (whole.isascii() and whole.isdigit() and len(whole) < 12):
+        raise ClientError(
+            f"{path}, line {line.number}, must be a node number and its label if it is known, in one or two columns, "
+            f"received {','.join(line.cells)[:60]!r}."
+        )
+    return int(whole)

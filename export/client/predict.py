@@ -81,8 +81,11 @@ def _draw(graph: Graph, answer: Answer, queries: ExampleSet, support: ExampleSet
 
 def _rendered(answer: Answer, queries: ExampleSet, support: ExampleSet | None) -> str:
     if _FORMAT.value == "html":
-        return contact_sheet(answer, queries, support)
-    return as_json(answer, queries) if _FORMAT.value == "json" else as_table(answer, queries)
+        # Entities: the page says that it is UTF-8, which a terminal or a pipe need not be.
+        return contact_sheet(answer, queries, support).encode("ascii", "xmlcharrefreplace").decode()
+    if _FORMAT.value == "json":
+        return as_json(answer, queries)
+    return as_table(answer, queries, "utf-8" if _OUTPUT.value else None)
 
 
 def _show(text: str) -> None:

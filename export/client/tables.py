@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -32,20 +34,29 @@ def as_json(answer: Answer, queries: ExampleSet) -> str:
             row["class"] = found
     names = None if answer.class_names is None else list(answer.class_names)
     document = {"class_names": names, "queries": rows, "accuracy": accuracy(answer, queries)}
-    return json.dumps(document, ensure_ascii=False) + "\n"
+    # In ASCII: no terminal, pipe or locale can spoil it.
+    return json.dumps(document) + "\n"
 
 
-def as_table(answer: Answer, queries: ExampleSet) -> str:
-    """One row a query: for classes the best one with its probability, else the predicted values."""
+def as_table(answer: Answer, queries: ExampleSet, encoding: str | None = None) -> str:
+    """One row a query: for classes the best one with its probability, else the predicted values.
+
+    Args:
+      answer: to the queries.
+      queries: that were asked.
+      encoding: of where it will be shown, by default the standard output's; what it lacks is written otherwise.
+    """
+    encoding = encoding or sys.stdout.encoding or "utf-8"
     classes = answer.class_names is not None
-    table = Table("query", *(("class", "probability") if classes else ("prediction",)))
+    lines = box.HEAVY_HEAD if encoding.lower().startswith("utf") else box.ASCII2
+    table = Table("query", *(("class", "probability") if classes else ("prediction",)), box=lines)
     for position, (name, values) in enumerate(zip(queries.names, answer.values, strict=True)):
         if classes:
             cells = [answer.classes[position], f"{values.max():.3f}"]
         else:
             cells = [", ".join(f"{value:.6g}" for value in values)]
         # Names of files and classes are not markup.
-        table.add_row(*(Text(printable(cell)) for cell in (name, *cells)))
+        table.add_row(*(Text(printable(cell, encoding)) for cell in (name, *cells)))
     share = accuracy(answer, queries)
     written = io.StringIO()
     console = Console(file=written)
@@ -55,7 +66,8 @@ def as_table(answer: Answer, queries: ExampleSet) -> str:
     return written.getvalue()
 
 
-def printable(text: str) -> str:
-    """The text with replacement characters in the place of all that cannot be shown."""
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """The text with a replacement character for every control character, and escapes for what the encoding lacks."""
     # Names come from files; a terminal obeys control characters.
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)

@@ -31,7 +31,7 @@ class ConfigFile:
     def __init__(self, path: Path, model: str) -> None:
         self._path = path
         try:
-            self._text = path.read_text("utf-8")
+            self._text = path.read_text("utf-8-sig")
             self.message = text_format.Parse(self._text, model_server_config_pb2.ModelServerConfig())
         except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
             raise RolloutError(f"{path} must hold a ModelServerConfig in text form: {error}") from error

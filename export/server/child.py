@@ -52,14 +52,15 @@ def server_process(flags: Sequence[str], log: Path) -> Iterator[ServerProcess]:
     Raises:
       ServerFailed: with the end of the log, if it does not start.
     """
-    with log.open("w") as errors:
+    with log.open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "export.serve", "--rest_port=0", "--grpc_port=0", *flags],
             cwd=_ROOT,
             env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdout=subprocess.PIPE,
             stderr=errors,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
         )
     assert process.stdout is not None
     try:
@@ -67,7 +68,8 @@ def server_process(flags: Sequence[str], log: Path) -> Iterator[ServerProcess]:
         started = _STARTED.search(line)
         if started is None:
             process.wait(_SECONDS_TO_END)
-            raise ServerFailed(f"the server did not start: {line}{log.read_text()[-2000:]}")
+            told = log.read_text(encoding="utf-8", errors="replace")
+            raise ServerFailed(f"the server did not start: {line}{told[-2000:]}")
         server = ServerProcess(process, started[1], started[2])
         yield server
         if process.poll() is None:

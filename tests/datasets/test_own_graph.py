@@ -59,6 +59,78 @@ def test_tables_of_integers_are_class_numbers(tmp_path, labels):
     assert graph.edges == 0
 
 
+LABELS = {
+    "0.0 for 0": ("0.0\n-1.0\n1.0\n1.0\n", (0, -1, 1, 1)),
+    "of numpy.savetxt": ("# label\n0.00e+00\n-1.00e+00\n1.00e+00\n1.00e+00\n", (0, -1, 1, 1)),
+    "of pandas": ("label\n0\n\n1\nNaN\n", (0, -1, 1, -1)),
+    "of pandas, without a name": ("0\n0.0\nnan\n1.0\n1.0\n", (0, -1, 1, 1)),
+    "words for nothing": ("0\nNone\n1\nN/A\n", (0, -1, 1, -1)),
+    "an empty last line": ("0\n0\n1\n1\n\n\n", (0, 0, 1, 1)),
+    "a header and names": ("Class\nred\n\nblue\nred\n", ("red", "", "blue", "red")),
+    "nan among names": ("red\nnan\nblue\nred\n", ("red", "", "blue", "red")),
+    "-1 among names": ("red\n-1\nblue\nred\n", ("red", "", "blue", "red")),
+    "a mark, quotes and blanks": ('\ufeff"red"\r\n\r\n blue \r\nred\t\r\n', ("red", "", "blue", "red")),
+    "quoted separators": ('"a;b"\n"a,b"\n"a\tb"\n"a;b"\n', ("a;b", "a,b", "a\tb", "a;b")),
+    "two ways to write an accent": ("caf\u00e9\n\ncafe\u0301\ncafe\n", ("caf\u00e9", "", "caf\u00e9", "cafe")),
+    "case": ("cat\nCat\ncat\nCat\n", ("cat", "Cat", "cat", "Cat")),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), LABELS.values(), ids=LABELS)
+def test_labels_of_all_forms(tmp_path, text, expected):
+    write_tables(tmp_path, labels_csv=None)
+    (tmp_path / "labels.csv").write_bytes(text.encode())
+    graph = read_own_graph(tmp_path)
+    found = [graph.class_names[label] if label >= 0 else None for label in graph.labels]
+    assert found == [None if label in ("", -1) else str(label) for label in expected]
+
+
+EDGES_TEXTS = {
+    "a header": "source,target\n0,1\n1,2\n",
+    "a header, quoted": '"from node";"to node"\r\n"0";"1"\r\n"1";"2"\r\n',
+    "comments and tabs": "# FromNodeId\tToNodeId\n0\t1\n1\t2\n",
+    "blanks": "0   1 \n 1 2\n\n",
+    "floats": "0.0,1.0\n1e0,2\n",
+    "a mark": "\ufeff0,1\n1,2",
+}
+
+
+@pytest.mark.parametrize("text", EDGES_TEXTS.values(), ids=EDGES_TEXTS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_edges_of_all_forms(tmp_path, text, encoding):
+    write_tables(tmp_path)
+    (tmp_path / "edges.csv").write_bytes(text.encode(encoding))
+    rows, columns = read_own_graph(tmp_path).adjacency.nonzero()
+    assert list(zip(rows, columns, strict=True)) == [(0, 1), (1, 0), (1, 2), (2, 1)]
+
+
+ARRAYS = {
+    "floats": (np.array([0.0, np.nan, 1, -1]), (0, -1, 1, -1)),
+    "bytes": (np.array([b"red", b"", b"blue", b"red"]), (1, -1, 0, 1)),
+    "numbers as text": (np.array(["0.0", "nan", "1.0", "-1.0"]), (0, -1, 1, -1)),
+    "nan as text": (np.array(["red", "nan", "blue", "red"]), (1, -1, 0, 1)),
+    "accents": (np.array(["e\u0301", "", "\u00e9", "e"]), (1, -1, 1, 0)),
+}
+
+
+@pytest.mark.parametrize(("labels", "expected"), ARRAYS.values(), ids=ARRAYS)
+def test_label_arrays_of_all_forms(tmp_path, labels, expected):
+    write_npz(tmp_path, labels=labels, edges=EDGES.astype(float))
+    assert tuple(read_own_graph(tmp_path).labels) == expected
+
+
+def test_names_of_classes_may_be_bytes(tmp_path):
+    write_npz(tmp_path, class_names=np.array([b"a", "caf\u00e9".encode(), b"caf\xe9"]))
+    assert read_own_graph(tmp_path).class_names == ("a", "caf\u00e9", "caf\\xe9")
+
+
+def test_tables_that_are_not_utf_8_are_refused_by_line(tmp_path):
+    write_tables(tmp_path)
+    (tmp_path / "labels.csv").write_bytes(b"red\n\ncaf\xe9\nred\n")
+    with pytest.raises(DatasetError, match=r"labels\.csv, line 3: must be UTF-8"):
+        read_own_graph(tmp_path)
+
+
 def test_the_registry_hands_the_options_on(tmp_path):
     count = 24
     edges = "\n".join(f"{node},{(node + 1) % count}" for node in range(count))
@@ -80,16 +152,41 @@ def test_the_registry_hands_the_options_on(tmp_path):
     [
         ({"labels_csv": None}, r"missing: labels\.csv"),
         ({"features_csv": None}, r"missing: features\.csv or features\.npy"),
-        ({"edges_csv": "source,target\n0,1\n"}, r"edges\.csv must hold two node numbers a line.*without a header line"),
-        ({"edges_csv": "0.5,1\n"}, r"edges\.csv must hold two node numbers"),
-        ({"edges_csv": "0,1,1\n"}, r"edges must be integers \[edges, 2\].*shape \[1, 3\]"),
-        ({"edges_csv": "0,9\n"}, r"nodes in \[0, 4\), received 1 that do not, the first \[0, 9\]"),
-        ({"features_csv": "a,b\n1,0\n"}, r"features\.csv must hold numbers a line"),
-        ({"features_csv": "1,0\n1\n"}, r"features\.csv must hold numbers a line"),
-        ({"features_csv": "1,nan\n" * 4}, "finite, received 4 values"),
-        ({"features_csv": ""}, r"features must be numbers \[nodes, features\]"),
-        ({"labels_csv": "label\nred\n\nblue\nred\n"}, r"\[nodes\] = \[4\].*shape \[5\]"),
-        ({"labels_csv": "0,red\n"}, r"labels\.csv must hold one label a line, line 1 has 2 columns"),
+        ({"edges_csv": "0.5,1\n"}, r"edges\.csv, line 1: must hold two node numbers in \[0, 4\).*received 0\.5, 1"),
+        ({"edges_csv": "source,target,weight\n0,1,1\n"}, r"edges\.csv, line 2: .* \(no weight\), found 3"),
+        ({"edges_csv": "0,1\n0\n"}, r"edges\.csv, line 2: must hold 2 cells, as the lines before, found 1"),
+        ({"edges_csv": "0,1\n\n0,9\n"}, r"edges\.csv, line 3: .* \[0, 4\), numbered from 0, received 0, 9"),
+        ({"edges_csv": "nan,nan\n0,1\n"}, r"edges\.csv, line 1: .* received 'nan'"),
+        ({"edges_csv": "0,1_0\n"}, r"edges\.csv, line 1: .* received '1_0'"),
+        (
+            {"features_csv": "a,b\n1,0\n", "edges_csv": ""},
+            r"labels\.csv must hold one label for each of the 1 rows of the features",
+        ),
+        ({"features_csv": "1,0\n1\n"}, r"features\.csv, line 2: must hold 2 cells"),
+        ({"features_csv": "1,0\n1,x\n"}, r"features\.csv, line 2: must hold numbers, .* received 'x'"),
+        ({"features_csv": "1,0\n1,\n"}, r"features\.csv, line 2: must hold numbers, .* received ''"),
+        ({"features_csv": "1;0,5\n"}, r"features\.csv, line 1: .* received '0,5'; write decimals with a point"),
+        ({"features_csv": "1,nan\n" * 4}, r"features\.csv, line 1: .* finite, received 'nan'"),
+        ({"features_csv": "inf,inf\n" * 4}, r"features\.csv, line 1: .* finite, received 'inf'"),
+        ({"features_csv": ",0,1\n0,1,0\n1,0,2\n"}, r"features\.csv, line 1: seems to count columns"),
+        ({"features_csv": "0,1,2\n1,0,2\n"}, r"features\.csv, line 1: seems to count columns"),
+        ({"features_csv": "node,a\n0,1\n1,0\n"}, r"features\.csv, line 1: .* a column of node numbers"),
+        ({"features_csv": ""}, r"features\.csv must hold the features of one node a line, found none"),
+        ({"labels_csv": "Farbe\nred\n\nblue\nred\n"}, r"labels\.csv .* each of the 4 rows .* found 5 up to line 5"),
+        ({"labels_csv": "0\n1\n"}, r"labels\.csv .* each of the 4 rows .* found 2 up to line 2"),
+        ({"labels_csv": "0,red\n"}, r"labels\.csv, line 1: must hold one label and no further columns"),
+        ({"labels_csv": "node,label\n0,red\n"}, r"labels\.csv, line 1: must hold one label and no further columns"),
+        ({"labels_csv": "red\n0;red\n"}, r"labels\.csv, line 2: must hold one label and no further columns"),
+        (
+            {"labels_csv": "0\n0.5\n1\n1\n"},
+            r"labels\.csv, line 2: must hold a whole number or a name .* received '0\.5'",
+        ),
+        ({"labels_csv": "0.0\nred\n1.0\n1.0\n"}, r"labels\.csv, line 2: must hold a number, as other lines do"),
+        ({"labels_csv": "red\nNA\nred\nblue\n"}, r"labels\.csv, line 2: 'NA' may be a name or say that there is none"),
+        ({"labels_csv": "b'red'\nred\nred\nblue\n"}, r"labels\.csv, line 1: .* how Python shows bytes"),
+        ({"labels_csv": '"Weird Al" Yankovic\nred\nred\nblue\n'}, r"labels\.csv, line 1: the quotes"),
+        ({"labels_csv": 'red\n"blue\nred\nblue\n'}, r"labels\.csv, line 2: the quotes"),
+        ({"labels_csv": "red\nbl\0ue\nred\nblue\n"}, r"labels\.csv, line 2: .* NUL"),
         ({"labels_csv": "\n\n\n\n"}, "all 4 are negative"),
         ({"features_npy": "text"}, r"found both; remove one"),
         ({"features_npy": "text", "features_csv": None}, r"features\.npy must be an array of numbers"),
@@ -107,6 +204,10 @@ def test_malformed_tables_are_refused(tmp_path, files, message):
     [
         ({"labels": None}, "missing: labels, found: features, edges"),
         ({"labels": NAMES.astype(object)}, "plain arrays"),
+        ({"labels": np.array([0, 1, 0.5, 1])}, r"labels must be integers .* received dtype float64"),
+        ({"labels": np.array(["red", "NA", "red", "red"])}, r"graph\.npz, label 1 \(from 0\): 'NA' may be a name"),
+        ({"edges": np.array([[0, 1.5]])}, r"edges must be integers .* received dtype float64"),
+        ({"class_names": np.array(["a", ""])}, "label 1 .from 0. is no class"),
         ({"labels": NAMES, "class_names": NAMES[:1]}, "the labels are names already, leave it out"),
         ({"class_names": NAMES[:1]}, "below 1, the number of class_names"),
         ({"features": FEATURES.astype(str)}, "features must be numbers"),

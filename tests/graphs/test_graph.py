@@ -88,7 +88,7 @@ def test_the_fingerprint_covers_everything():
     [
         ([[0, 4], [1, 2]], FEATURES, LABELS, None, r"nodes in \[0, 4\), received 1 that do not, the first \[0, 4\]"),
         ([[0, 1], [-1, 2]], FEATURES, LABELS, None, r"received 1 that do not, the first \[-1, 2\]"),
-        ([[0.0, 1.0]], FEATURES, LABELS, None, r"edges must be integers \[edges, 2\], received dtype float64"),
+        ([[0.5, 1.0]], FEATURES, LABELS, None, r"edges must be integers \[edges, 2\], received dtype float64"),
         ([[0, 1, 2]], FEATURES, LABELS, None, r"edges must be integers \[edges, 2\].*shape \[1, 3\]"),
         (scipy.sparse.eye(3), FEATURES, LABELS, None, r"\[nodes, nodes\] = \[4, 4\].*received \[3, 3\]"),
         (EDGES, FEATURES * [1, np.nan, np.inf], LABELS, None, "finite, received 8 values"),
@@ -99,7 +99,7 @@ def test_the_fingerprint_covers_everything():
         (EDGES, FEATURES[:, :0], LABELS, None, r"shape \[4, 0\]"),
         (EDGES, FEATURES, None, None, "labels must be integers .* received none"),
         (EDGES, FEATURES, LABELS[:3], None, r"\[nodes\] = \[4\].*shape \[3\]"),
-        (EDGES, FEATURES, LABELS * 1.0, None, "received dtype float64"),
+        (EDGES, FEATURES, LABELS * 0.5, None, "received dtype float64"),
         (EDGES, FEATURES, np.eye(4, dtype=int), None, r"shape \[4, 4\]"),
         (EDGES, FEATURES, LABELS - 2, None, "all 4 are negative"),
         (EDGES, FEATURES, LABELS, ["a", "a"], "all be different"),

@@ -103,12 +103,16 @@ def test_mistakes_are_one_line(files, server):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ("node,label\n1,a\n", "line 1, must be a node number"),
+        ("node1,label\n1,a\n", "line 1, must be a node number"),
+        ("1.5,a\n", "line 1, must be a node number"),
+        ("1,a\n2,0;5\n3,'b\n4,b'c'\n", "line 4: must hold a name"),
+        ("1,a\n\n5,NA\n", "line 3: 'NA' may be a name"),
+        ("1,0.5\n", "line 1: must hold a whole number or a name"),
         ("1,a\n\n2,b,c\n", "line 3, must be a node number"),
         ("1,a\n-2,b\n", "line 2"),
         ("1_0,a\n", "line 1"),
-        ("1,a\n2\n", "a label on every line or on none, found 1 of 2"),
-        ("\xff", "cannot be read"),
+        ("1,a\n2\n", "a label on every line or on none, found 1 of 2 and none on line 2"),
+        ("1,a\n\xff", "line 2: must be UTF-8"),
     ],
 )
 def test_tables_that_are_none(tmp_path, content, message):
@@ -116,6 +120,35 @@ def test_tables_that_are_none(tmp_path, content, message):
     for read in (read_support, read_queries):
         with pytest.raises(ClientError, match=message):
             read(tmp_path / "nodes.csv")
+
+
+TABLES = {
+    "a header": "node,label\n7,caf\u00e9\n8,b\n",
+    "semicolons and quotes": '\ufeff"Knoten";"Klasse"\r\n"7";"cafe\u0301"\r\n"8";"b"\r\n',
+    "tabs": "# node\tlabel\n7\tcaf\u00e9\n\n8\tb\n",
+    "blanks": "7 caf\u00e9 \n8   b\n",
+    "floats": "7.0,caf\u00e9\n8.0,b\n",
+}
+
+
+@pytest.mark.parametrize("text", TABLES.values(), ids=TABLES)
+def test_tables_of_all_forms(tmp_path, text):
+    (tmp_path / "nodes.csv").write_bytes(text.encode())
+    read = read_support(tmp_path / "nodes.csv")
+    assert (read.inputs.tolist(), read.targets) == ([7, 8], ["caf\u00e9", "b"])
+
+
+@pytest.mark.parametrize("labels", ["10.0 9.0", "10 9", "+10 9e0"])
+def test_labels_that_are_numbers(tmp_path, labels):
+    first, second = labels.split()
+    (tmp_path / "nodes.csv").write_text(f"7,{first}\n8,{second}\n")
+    assert read_support(tmp_path / "nodes.csv").targets == [10, 9]
+
+
+@pytest.mark.parametrize("nothing", ["", "nan", "-1", "-1.0"])
+def test_nodes_without_a_label(tmp_path, nothing):
+    (tmp_path / "nodes.csv").write_text(f"7,{nothing}\n8,{nothing}\n")
+    assert read_queries(tmp_path / "nodes.csv").targets is None
 
 
 def test_whole_numbers_are_labels_by_value(tmp_path):
@@ -134,6 +167,14 @@ def test_whole_numbers_are_labels_by_value(tmp_path):
 def test_files_that_hold_no_graph(tmp_path, arrays, message):
     np.savez(tmp_path / "graph.npz", **arrays)
     with pytest.raises(ClientError, match=message):
+        read_graph(tmp_path / "graph.npz")
+
+
+def test_graphs_of_floats_that_are_whole(tmp_path):
+    np.savez(tmp_path / "graph.npz", features=np.ones((3, 2)), edges=np.array([[0.0, 2.0]]))
+    assert read_graph(tmp_path / "graph.npz").edges.tolist() == [[0, 2]]
+    np.savez(tmp_path / "graph.npz", features=np.ones((3, 2)), edges=np.array([[0.5, 2.0]]))
+    with pytest.raises(ClientError, match="edges must be whole numbers"):
         read_graph(tmp_path / "graph.npz")
 
 
