@@ -1,5 +1,9 @@
 """Cooperative Meta-Learning in TensorFlow: few-shot models that learn a new task from a handful of examples."""
 
+# First of all: whatever imports TensorFlow imports Keras, which reads the settings of other projects then.
+from cml_tf import keras_settings  # noqa: F401
+
+# isort: split
 from cml_tf.episodes import Episode, Examples
 from cml_tf.experiments.loading import load
 from cml_tf.learners import Learner

@@ -5,10 +5,12 @@ Exit codes: 0 done, 1 a defect (with its traceback), 2 something the user can me
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
+import tensorflow as tf
 from absl import app, flags, logging
 from ml_collections import ConfigDict
 
@@ -16,6 +18,7 @@ from cml_tf.checkpoints import CheckpointError
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments.configuration import ConfigurationError
 from cml_tf.experiments.runs import Interrupted, RunError
+from cml_tf.file_faults import file_fault
 from cml_tf.non_finite_loss import NonFiniteLoss
 
 USER_ERRORS = (CheckpointError, ConfigurationError, DatasetError, NonFiniteLoss, RunError)
@@ -34,8 +37,17 @@ def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
             fail(f"unexpected argument {surplus[0]!r}; flags are written --name=value.")
         try:
             main(arguments)
+            sys.stdout.flush()
         except USER_ERRORS as error:
             fail(str(error))
+        except BrokenPipeError:
+            # Whoever read our output has gone, as `head` does; Python would try to write the rest once more.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            fail("nobody reads the output any more, so the rest of it is lost.")
+        except (OSError, tf.errors.OpError) as error:
+            if (fault := file_fault(error)) is None:
+                raise
+            fail(fault)
         except Interrupted as error:
             print(error, file=sys.stderr)
             sys.exit(130)

@@ -9,6 +9,8 @@ ROOT = Path(__file__).resolve().parent.parent
 # From left to right. A module imports its own layer and those before it, never one after it.
 LAYERS = (
     (
+        "cml_tf.file_faults",
+        "cml_tf.keras_settings",
         "cml_tf.files",
         "cml_tf.statistics",
         "cml_tf.problems",
@@ -40,7 +42,14 @@ LAYERS = (
 )
 # What talks to a server knows it by its protocol alone: so it works with TensorFlow Serving too.
 KNOWS_ONLY = {
-    "export.client": ("export.client", "export.status", "cml_tf.files", "cml_tf.datasets", "cml_tf.command_line"),
+    "export.client": (
+        "export.client",
+        "export.status",
+        "cml_tf.files",
+        "cml_tf.file_faults",
+        "cml_tf.datasets",
+        "cml_tf.command_line",
+    ),
     "export.rollout": ("export.rollout", "cml_tf.files", "cml_tf.command_line"),
     "export.playground": ("export.playground",),
 }

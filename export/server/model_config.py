@@ -21,7 +21,7 @@ class ModelConfig:
     Attributes:
       name: that clients ask for.
       base_path: the directory that holds its versions.
-      newest: how many of the newest versions are served; None for those in `specific`, or all if that is empty.
+      newest: how many of the newest whole versions are served; None for those in `specific`, or all if that is empty.
       specific: the versions served, if `newest` is None.
       labels: names of versions.
     """
@@ -32,11 +32,9 @@ class ModelConfig:
     specific: frozenset[int] = frozenset()
     labels: Mapping[str, int] = field(default_factory=dict)
 
-    def wanted(self, versions: Iterable[int]) -> list[int]:
-        """Those of the versions on disk that are served, the newest first."""
+    def candidates(self, versions: Iterable[int]) -> list[int]:
+        """Those of the versions on disk that may be served, the newest first: the first `newest` that load are."""
         ordered = sorted(versions, reverse=True)
-        if self.newest is not None:
-            return ordered[: self.newest]
         return [version for version in ordered if not self.specific or version in self.specific]
 
 
