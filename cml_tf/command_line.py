@@ -37,14 +37,13 @@ def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
             fail(f"unexpected argument {surplus[0]!r}; flags are written --name=value.")
         try:
             main(arguments)
-            sys.stdout.flush()
+            _flush()
         except USER_ERRORS as error:
             fail(str(error))
-        except BrokenPipeError:
-            # Whoever read our output has gone, as `head` does; Python would try to write the rest once more.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            fail("nobody reads the output any more, so the rest of it is lost.")
+        except BrokenPipeError as error:
+            _lose_output(error)
         except (OSError, tf.errors.OpError) as error:
+            _flush()
             if (fault := file_fault(error)) is None:
                 raise
             fail(fault)
@@ -63,6 +62,20 @@ def fail(message: str) -> NoReturn:
     """Prints one line and exits with 2."""
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(2)
+
+
+def _flush() -> None:
+    """Writes what was printed; exits with 2 if it cannot be, on a full disk or because its reader has gone."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _lose_output(error)
+
+
+def _lose_output(error: OSError) -> NoReturn:
+    # Else Python tries once more at its end, and complains.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    fail(f"the output cannot be written: {os.strerror(error.errno or 0).lower()}. Print to another place.")
 
 
 def checked_config(config: ConfigDict) -> ConfigDict:
