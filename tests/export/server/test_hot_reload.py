@@ -141,4 +141,5 @@ def test_a_place_without_a_version_says_what_a_version_is_called(tmp_path):
             write_halver(tmp_path / name / "1", 1.0)
             server.wait_for_state(name, 1, "AVAILABLE")
         said = [line for line in (tmp_path / "log").read_text().splitlines() if "no version" in line]
-        assert len(said) == 1 and expected in said[0] and "such as" in said[0], said
+        # Once, and once more if it was looked at between the making of the directory and its first version.
+        assert len(said) in (1, 2) and expected in said[0] and "such as" in said[0], said
