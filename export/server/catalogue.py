@@ -134,12 +134,10 @@ class Catalogue:
         try:
             version.servable = await asyncio.to_thread(self._load, directory)
         except (ServingError, OSError) as error:
-            fault = (
-                error if isinstance(error, ServingError) else ServingError("DATA_LOSS", file_fault(error) or str(error))
-            )
+            fault = error if isinstance(error, ServingError) else _damage(error)
             version.state, version.error = State.END, fault
-            told = " ".join(error.message.split())
-            logging.error("version %d of %s cannot be loaded: %s: %s", number, model, error.code, told)
+            told = " ".join(fault.message.split())
+            logging.error("version %d of %s cannot be loaded: %s: %s", number, model, fault.code, told)
         except Exception as error:
             version.state = State.END
             version.error = ServingError("INTERNAL", f"{type(error).__name__}: {error}")
@@ -185,6 +183,10 @@ async def _unload(version: Version) -> None:
     version.servable = None
     version.state = State.END
     collect_and_freeze()
+
+
+def _damage(error: OSError) -> ServingError:
+    return ServingError("DATA_LOSS", file_fault(error) or str(error))
 
 
 def _stamp(directory: Path) -> object:
