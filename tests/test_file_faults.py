@@ -132,7 +132,7 @@ def test_a_write_that_fails_in_the_middle_is_one_line(tmp_path):
 )
 def test_output_that_cannot_be_printed_is_one_line(output, expected):
     program = "from cml_tf.command_line import run; run(lambda _: print('done'))"
-    done = _run(f'set -o pipefail; {sys.executable} -c "{program}" {output}')
+    done = _run(f'set -o pipefail; env -u PYTHONUNBUFFERED {sys.executable} -c "{program}" {output}')
     assert done.returncode == 2 and "Traceback" not in done.stderr, done
     assert done.stderr.strip().splitlines()[-1] == f"error: the output cannot be written: {expected}. " + (
         "Print to another place."
