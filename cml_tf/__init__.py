@@ -8,6 +8,9 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING, Any
 
+# First of all: whatever imports TensorFlow imports Keras, which reads the settings of other projects then.
+from cml_tf import keras_settings  # noqa: F401
+
 if TYPE_CHECKING:
     from cml_tf.episodes import Episode, Examples
     from cml_tf.experiments.loading import load

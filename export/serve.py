@@ -13,6 +13,7 @@ from pathlib import Path
 from absl import flags
 
 from cml_tf.command_line import fail, run
+from cml_tf.file_faults import file_fault
 from export.playground.site import address
 from export.server.embedded import Options, serve
 from export.server.errors import ServingError
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> None:
         options = _options()
         asyncio.run(serve(options, lambda grpc_port, rest_port: _tell(options, grpc_port, rest_port)))
     except (EngineError, ServingError, TlsError, OSError) as error:
-        fail(str(error))
+        fail(file_fault(error) or str(error))
 
 
 def _options() -> Options:

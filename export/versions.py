@@ -14,13 +14,36 @@ from export.errors import ExportError
 
 # TensorFlow Serving reads the name as an int64 and skips names that are none.
 _LARGEST = 2**63 - 1
+_SAVED_MODEL = "saved_model.pb"
 
 
 def existing_versions(model_dir: Path) -> dict[int, Path]:
     """The version directories of a model by number; leading zeros count as TensorFlow Serving counts them."""
     if not model_dir.is_dir():
         return {}
-    return {int(path.name): path for path in model_dir.iterdir() if path.name.isascii() and path.name.isdigit()}
+    names = (path for path in model_dir.iterdir() if path.name.isascii() and path.name.isdigit())
+    return {int(path.name): path for path in names if int(path.name) <= _LARGEST}
+
+
+def why_no_version(model_dir: Path) -> str:
+    """What stands in a place without a version, what a version is called and what to do, in one line."""
+    example = f"{model_dir / '1'}"
+    if not model_dir.exists():
+        found, remedy = "there is no such directory", "Make it, or name another"
+    elif not model_dir.is_dir():
+        found, remedy = "it is a file", "Name the directory of the model"
+    elif (model_dir / _SAVED_MODEL).exists():
+        found, remedy = f"it holds {_SAVED_MODEL}, so it is a version itself", f"Name {model_dir.parent}"
+        if not (model_dir.name.isascii() and model_dir.name.isdigit()):
+            remedy = f"Move its content to {example}"
+    else:
+        others = sorted(path.name for path in model_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
+        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        found, remedy = (f"it holds {shown}", "Rename them") if others else ("it is empty", "Put one there")
+    return (
+        f"no version is in {model_dir}: {found}. A version is a directory named by a number with {_SAVED_MODEL} in it, "
+        f"such as {example}. {remedy}."
+    )
 
 
 @dataclass

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 
 from cml_tf.checkpoints import write_checkpoint
-from cml_tf.files import write_text
+from cml_tf.files import named_faults, write_text
 from cml_tf.trainer import Trainer
 
 
@@ -42,7 +42,7 @@ class MetricsFile(keras.callbacks.Callback):
         logs = logs or {}
         validation = {name.removeprefix("val_"): value for name, value in logs.items() if name.startswith("val_")}
         train = {name: value for name, value in logs.items() if not name.startswith("val_")}
-        with self._path.open("a", encoding="utf-8") as file:
+        with named_faults(self._path), self._path.open("a", encoding="utf-8") as file:
             for split, values in (("train", train), ("validation", validation)):
                 if values:
                     file.write(json.dumps({"step": self._trainer.step, "split": split, **values}) + "\n")

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from cml_tf.command_line import fail, run
+from cml_tf.file_faults import file_fault
 from export.client.connection_flags import client
 from export.client.errors import ClientError
 from export.client.examples import read_support
@@ -30,7 +31,7 @@ def main(arguments: list[str]) -> None:
             adapted = server.adapt(inputs, support.targets, graph)
         adapted.save(_OUTPUT.value)
     except (ClientError, OSError) as error:
-        fail(str(error))
+        fail(file_fault(error) or str(error))
     to = "" if adapted.class_names is None else f" of {', '.join(adapted.class_names)}"
     print(
         f"{adapted.model} version {adapted.version} adapted to {len(support.names)} examples{to}: support loss "

@@ -15,6 +15,7 @@ from pathlib import Path
 from absl import flags
 
 from cml_tf.command_line import fail, run
+from cml_tf.file_faults import file_fault
 from cml_tf.files import write_text
 from export.client.adapted import Adapted
 from export.client.answers import Answer
@@ -50,7 +51,7 @@ def main(arguments: list[str]) -> None:
         if _PICTURE.value and graph is not None:
             _draw(graph, answer, queries, support)
     except (ClientError, OSError) as error:
-        fail(str(error))
+        fail(file_fault(error) or str(error))
 
 
 def _answer(support: ExampleSet | None, queries: ExampleSet, graph: Graph | None) -> Answer:

@@ -38,6 +38,11 @@ class ConfigFile:
         models = {config.name: config for config in self.message.model_config_list.config}
         if model not in models:
             raise RolloutError(f"--model must be one of those in {path}: {', '.join(models) or 'none'}; got {model}.")
+        if without := [name for name, config in models.items() if not (config.model_platform or config.model_type)]:
+            raise RolloutError(
+                f'{path} must say model_platform: "tensorflow" of {", ".join(without)}: servers refuse to reload a '
+                "configuration without."
+            )
         self._model = models[model]
 
     @property

@@ -128,7 +128,8 @@ class Rollout:
             # An error from before may be mended by now; only a new one says that waiting is of no use.
             fresh = status is not None and status.state == END and bool(status.error) and status != before
             if fresh or time.monotonic() > end:
-                reason = f"is {status}" if status else "was not found: is its directory where the server looks?"
+                missing = f"was not found: its directory must be named {version} and stand where the server looks."
+                reason = f"is {status}" if status else missing
                 raise RolloutError(f"version {version} of {self._model} did not load on {server.address}: it {reason}")
             time.sleep(_BETWEEN_LOOKS)
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
 
+from cml_tf.file_faults import file_fault
 from export.server.errors import ServingError
 from export.server.garbage import collect_and_freeze
 from export.server.model_config import ModelConfig
 from export.server.servable import Servable
 from export.server.versions_table import State, Version, VersionsTable
-from export.versions import existing_versions
+from export.versions import existing_versions, why_no_version
 
 Load = Callable[[Path], Servable]
 
@@ -36,6 +37,7 @@ class Catalogue:
         self._load = load
         self._any_label = any_label
         self._lock = asyncio.Lock()
+        self._told: dict[str, str] = {}
         self._unloading: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -82,15 +84,43 @@ class Catalogue:
 
     async def _refresh_model(self, model: ModelConfig) -> None:
         on_disk = await asyncio.to_thread(existing_versions, model.base_path)
-        wanted = model.wanted(on_disk)
         known = self.table.versions.setdefault(model.name, {})
-        for number in wanted:
+        served: list[int] = []
+        for number in model.candidates(on_disk):
             await self._load_version(model.name, number, on_disk[number])
+            if known[number].state == State.AVAILABLE:
+                served.append(number)
+            if len(served) == model.newest:
+                break  # One that is not whole counts for nothing: the next lower one answers until it is.
         if not known:
             del self.table.versions[model.name]
         # Whatever goes wrong with the new ones, the old ones answer on.
-        if any(known[number].state == State.AVAILABLE for number in wanted):
-            self._unload_all_but(model.name, set(wanted))
+        if served:
+            self._unload_all_but(model.name, set(served))
+        self._tell(model.name, await asyncio.to_thread(self._remark, model, on_disk, served))
+
+    def _remark(self, model: ModelConfig, on_disk: Mapping[int, Path], served: Sequence[int]) -> str:
+        """What a user should know of what is served, and empty if it is what there is."""
+        if not self.table.available(model.name):
+            if not on_disk:
+                return why_no_version(model.base_path)
+            if model.specific and not model.specific & on_disk.keys():
+                listed = ", ".join(map(str, sorted(on_disk)))
+                return f"no version that the configuration names is in {model.base_path}: it holds {listed}."
+        known = self.table.versions.get(model.name, {})
+        passed_over = [
+            f"version {number} ({' '.join(version.error.message.split())})"
+            for number, version in sorted(known.items())
+            if version.error is not None and number in on_disk and served and number > min(served)
+        ]
+        answering = ", ".join(map(str, sorted(served)))
+        return f"version {answering} is served; passed over: {'; '.join(passed_over)}." if passed_over else ""
+
+    def _tell(self, model: str, remark: str) -> None:
+        """Says it once: the disk is looked at every second."""
+        if remark and remark != self._told.get(model):
+            logging.warning("%s: %s", model, remark)
+        self._told[model] = remark
 
     async def _load_version(self, model: str, number: int, directory: Path) -> None:
         known = self.table.versions[model]
@@ -103,9 +133,11 @@ class Catalogue:
         version = known[number] = Version(directory, State.LOADING, stamp=stamp)
         try:
             version.servable = await asyncio.to_thread(self._load, directory)
-        except ServingError as error:
-            version.state, version.error = State.END, error
-            logging.error("version %d of %s cannot be loaded: %s: %s", number, model, error.code, error.message)
+        except (ServingError, OSError) as error:
+            fault = error if isinstance(error, ServingError) else _damage(error)
+            version.state, version.error = State.END, fault
+            told = " ".join(fault.message.split())
+            logging.error("version %d of %s cannot be loaded: %s: %s", number, model, fault.code, told)
         except Exception as error:
             version.state = State.END
             version.error = ServingError("INTERNAL", f"{type(error).__name__}: {error}")
@@ -153,13 +185,17 @@ async def _unload(version: Version) -> None:
     collect_and_freeze()
 
 
+def _damage(error: OSError) -> ServingError:
+    return ServingError("DATA_LOSS", file_fault(error) or str(error))
+
+
 def _stamp(directory: Path) -> object:
     """Names, sizes and times of the files: a copy that was not whole when it was looked at is looked at again."""
     files = []
     for path in sorted(directory.rglob("*")):
         try:
             status = path.stat()
-        except FileNotFoundError:
-            continue  # Gone since it was listed; the next look has another stamp.
+        except OSError:
+            continue  # Gone since it was listed, or not readable; the look after that changes has another stamp.
         files.append((str(path), status.st_size, status.st_mtime_ns))
     return files

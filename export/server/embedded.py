@@ -16,6 +16,7 @@ from absl import logging
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from cml_tf.file_faults import file_fault
 from export.playground.site import Site
 from export.server.calls import Calls
 from export.server.catalogue import Catalogue
@@ -205,6 +206,7 @@ async def _until_stopped(stopping: asyncio.Event, *tasks: asyncio.Task[None]) ->
 
 async def _poll(catalogue: Catalogue, options: Options) -> None:
     seen = _content(options.config_file)
+    told = ""
     while True:
         await asyncio.sleep(options.poll_seconds)
         content = _content(options.config_file)
@@ -215,11 +217,17 @@ async def _poll(catalogue: Catalogue, options: Options) -> None:
             else:
                 await catalogue.refresh()
         except (ServingError, OSError) as error:
-            logging.error("what was served is served on: %s", error)
+            fault = " ".join((file_fault(error) or str(error)).split())
+            if fault != told:
+                logging.error("what was served is served on: %s", fault)
+            told = fault
+        else:
+            told = ""
 
 
 def _content(path: Path | None) -> bytes | None:
+    """What a file holds; None if there is none, or it cannot be read."""
     try:
         return path.read_bytes() if path else None
-    except FileNotFoundError:
+    except OSError:
         return None

@@ -21,7 +21,7 @@ from tensorflow_serving.apis import (
 
 from export.server.calls import Calls
 from export.server.errors import ServingError, invalid
-from export.server.model_config import from_message
+from export.server.model_config import check_reload, from_message
 from export.server.prediction import predict
 
 _SIGNATURES = "signature_def"
@@ -117,6 +117,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     async def _reload(
         self, request: model_management_pb2.ReloadConfigRequest
     ) -> model_management_pb2.ReloadConfigResponse:
+        check_reload(request.config)
         await self._catalogue.reload(from_message(request.config))
         response = model_management_pb2.ReloadConfigResponse()
         response.status.SetInParent()

@@ -13,6 +13,10 @@ from export.server.errors import ServingError, invalid
 _DEEPEST_SHOWN = 64
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
+_INFINITY = "Infinity"
+_LONGER = len(_INFINITY) - len("Inf")
+_SHORT_INFINITY = re.compile(r"-?Inf(?!inity)")
+_STRING_OR_SHORT = re.compile(r'"(?:[^"\\]|\\.)*"|(Inf)(?!inity)', re.DOTALL)
 _LITERALS = ("null", "true", "false", "NaN", "Infinity")
 _AFTER_MEMBER = "Missing a comma or '}' after an object member."
 _MESSAGES = {
@@ -31,7 +35,7 @@ _MESSAGES = {
 def parse(body: bytes) -> Any:
     """The first JSON value of a body: whatever follows is ignored, and of equal keys the first counts.
 
-    `NaN` and `Infinity` are numbers; bytes that are no UTF-8 pass through strings unharmed.
+    `NaN`, `Infinity` and its short form `Inf` are numbers; bytes that are no UTF-8 pass through strings unharmed.
 
     Raises:
       ServingError: if there is none.
@@ -42,8 +46,7 @@ def parse(body: bytes) -> Any:
         at = f". at offset: {start}" if start else ""
         raise invalid(f"JSON Parse error: The document is empty{at}")
     try:
-        # Calling back for each of a hundred thousand numbers costs as much as reading them.
-        value, _ = (_STRICT if _may_be_too_big(text) else _PLAIN).raw_decode(text, start)
+        value = _decoded(text, start)
     except json.JSONDecodeError as error:
         raise invalid(f"JSON Parse error: {_message(error, text)} at offset: {_offset(error, text)}") from error
     except _TooBigError as error:
@@ -55,6 +58,30 @@ def parse(body: bytes) -> Any:
     if "\\ud" in text.lower():
         _check_surrogates(text)
     return value
+
+
+def _decoded(text: str, start: int) -> Any:
+    # Calling back for each of a hundred thousand numbers costs as much as reading them.
+    decoder = _STRICT if _may_be_too_big(text) else _PLAIN
+    try:
+        return decoder.raw_decode(text, start)[0]
+    except json.JSONDecodeError as error:
+        if not _SHORT_INFINITY.match(text, error.pos):
+            raise
+    ends: list[int] = []
+
+    def write_out(found: re.Match[str]) -> str:
+        if found[1] is None:
+            return found[0]
+        ends.append(found.end() + (len(ends) + 1) * _LONGER)
+        return _INFINITY
+
+    written_out = _STRING_OR_SHORT.sub(write_out, text)
+    try:
+        return decoder.raw_decode(written_out, start)[0]
+    except json.JSONDecodeError as error:
+        moved = _LONGER * sum(end <= error.pos for end in ends)
+        raise json.JSONDecodeError(error.msg, text, error.pos - moved) from error
 
 
 def debug_text(value: Any, level: int = 0) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from export.server.errors import ServingError, invalid
+from export.server.errors import invalid
 
 PLATFORM = "tensorflow"
 
@@ -21,7 +21,7 @@ class ModelConfig:
     Attributes:
       name: that clients ask for.
       base_path: the directory that holds its versions.
-      newest: how many of the newest versions are served; None for those in `specific`, or all if that is empty.
+      newest: how many of the newest whole versions are served; None for those in `specific`, or all if that is empty.
       specific: the versions served, if `newest` is None.
       labels: names of versions.
     """
@@ -32,11 +32,9 @@ class ModelConfig:
     specific: frozenset[int] = frozenset()
     labels: Mapping[str, int] = field(default_factory=dict)
 
-    def wanted(self, versions: Iterable[int]) -> list[int]:
-        """Those of the versions on disk that are served, the newest first."""
+    def candidates(self, versions: Iterable[int]) -> list[int]:
+        """Those of the versions on disk that may be served, the newest first: the first `newest` that load are."""
         ordered = sorted(versions, reverse=True)
-        if self.newest is not None:
-            return ordered[: self.newest]
         return [version for version in ordered if not self.specific or version in self.specific]
 
 
@@ -61,7 +59,7 @@ def from_message(message: model_server_config_pb2.ModelServerConfig) -> dict[str
     """
     models: dict[str, ModelConfig] = {}
     if message.WhichOneof("config") == "custom_model_config":
-        raise ServingError("UNIMPLEMENTED", "custom_model_config is not supported; send model_config_list.")
+        raise invalid("custom_model_config is not supported; write model_config_list.")
     for config in message.model_config_list.config:
         if config.name in models:
             raise invalid(f"Illegal to list model {config.name} multiple times in config list")
@@ -79,6 +77,25 @@ def from_message(message: model_server_config_pb2.ModelServerConfig) -> dict[str
             )
         models[config.name] = _model(config)
     return models
+
+
+def check_reload(message: model_server_config_pb2.ModelServerConfig) -> None:
+    """What TensorFlow Serving asks of a configuration that it is sent; in a file, the platform goes without saying.
+
+    Raises:
+      ServingError: in its words, if there is no list of models (an empty one will do), or a model without platform.
+    """
+    if message.WhichOneof("config") != "model_config_list":
+        raise invalid(
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only ModelConfigList is currently "
+            "supported"
+        )
+    for config in message.model_config_list.config:
+        if not config.model_platform and config.model_type != model_server_config_pb2.ModelType.TENSORFLOW:
+            raise invalid(
+                "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+                "ModelServerConfig::model_platform."
+            )
 
 
 def _model(config: model_server_config_pb2.ModelConfig) -> ModelConfig:

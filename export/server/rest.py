@@ -25,11 +25,13 @@ from export.server.json_predict import predict
 from export.server.json_text import error_text
 from export.server.versions_table import Version
 
-_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
-_PREDICT = re.compile(_MODEL + ":predict", re.IGNORECASE)
-_EXAMPLES = re.compile(_MODEL + ":(?:classify|regress)", re.IGNORECASE)
-_METADATA = re.compile(_MODEL + "/metadata", re.IGNORECASE)
-_STATUS = re.compile(_MODEL, re.IGNORECASE)
+_ROOT = "/v1/"
+_MODEL = r"(?i:/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?)"
+# Paths are taken in either case, verbs in lower case only.
+_PREDICT = re.compile(_MODEL + ":predict")
+_EXAMPLES = re.compile(_MODEL + ":(?:classify|regress)")
+_METADATA = re.compile(_MODEL + "(?i:/metadata)")
+_STATUS = re.compile(_MODEL)
 _LARGEST_VERSION = 2**63 - 1
 _NOT_FOUND = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _HTML = "text/html; charset=ISO-8859-1"
@@ -60,7 +62,7 @@ class RestApi:
         """The ASGI endpoint."""
         request = Request(scope, receive)
         response = await self._answered(request)
-        if self._cors and "origin" in request.headers:
+        if self._cors and _path(scope).lower().startswith(_ROOT):
             response.headers.update(_CORS)
         await response(scope, receive, send)
 
@@ -77,13 +79,13 @@ class RestApi:
 
     async def _answer(self, request: Request, path: str) -> Response:
         method = request.method
-        if method == "OPTIONS":
-            return Response(status_code=200 if "origin" in request.headers else 400, headers={"content-type": _HTML})
         if self._metrics_path and path == self._metrics_path and method in ("GET", "POST"):
             return Response(self._calls.metrics.text(), headers={"content-type": "text/plain"})
-        if not path.lower().startswith("/v1/"):
+        if not path.lower().startswith(_ROOT):
             page = self._site.answer(method, path) if self._site else None
             return page or Response(_NOT_FOUND, 404, {"content-type": "text/html"})
+        if method == "OPTIONS":
+            return Response(status_code=200 if "origin" in request.headers else 400, headers={"content-type": _HTML})
         routes: list[tuple[str, re.Pattern[str], Callable[[Request, model_pb2.ModelSpec], Awaitable[Response]]]] = [
             ("POST", _PREDICT, self._predict),
             ("POST", _EXAMPLES, _refuse_examples),

@@ -1,4 +1,4 @@
-"""Bytes that are no message are the client's fault; the gRPC library for Python would call them UNKNOWN."""
+"""Bytes that are no message are INTERNAL, as in gRPC's C++ library; its library for Python would say UNKNOWN."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Unreadable:
 
 
 class RefuseUnreadable(grpc.aio.ServerInterceptor):
-    """Answers INVALID_ARGUMENT to requests that cannot be parsed, and logs nothing of them."""
+    """Answers INTERNAL to requests that cannot be parsed, and logs nothing of them."""
 
     async def intercept_service(
         self,
@@ -46,7 +46,7 @@ def _refusing(answer: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, An
     async def answered(request: Any, context: grpc.aio.ServicerContext) -> Any:
         if isinstance(request, _Unreadable):
             await context.abort(
-                grpc.StatusCode.INVALID_ARGUMENT,
+                grpc.StatusCode.INTERNAL,
                 f"the message cannot be parsed: {request.reason}. Was it cut off, or made for another method?",
             )
         return await answer(request, context)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
 from export.errors import ExportError
-from export.versions import existing_versions, new_version
+from export.versions import existing_versions, new_version, why_no_version
 
 
 def _publish(model_dir, version=None, content="x"):
@@ -32,6 +33,30 @@ def test_names_are_read_as_the_server_reads_them(tmp_path):
     assert _publish(tmp_path) == tmp_path / "8"
     with pytest.raises(ExportError, match="version 7 exists"):
         _publish(tmp_path, 7)
+
+
+def test_a_place_without_a_version_is_described(tmp_path):
+    for name in ("named/v1", "named/latest", "model/3", "export"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("model/3/saved_model.pb", "export/saved_model.pb", "file"):
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    for name, expected in {
+        "nothing": "there is no such directory",
+        "file": "it is a file",
+        "empty": "it is empty",
+        "named": "it holds latest, v1",
+        "model/3": f"it is a version itself.* Name {tmp_path}/model[.]$",
+        "export": f"it is a version itself.* Move its content to {tmp_path}/export/1[.]$",
+    }.items():
+        told = why_no_version(tmp_path / name)
+        assert re.search(expected, told) and "A version is a directory named by a number" in told, told
+
+
+def test_numbers_that_no_server_reads_are_no_versions(tmp_path):
+    (tmp_path / str(2**63)).mkdir()
+    (tmp_path / ("9" * 200)).mkdir()
+    assert existing_versions(tmp_path) == {}
 
 
 def test_until_the_end_nothing_stands_under_a_number(tmp_path):

@@ -6,12 +6,16 @@ field by field. Kubernetes objects go through a validator; of Docker Compose and
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
 from pathlib import Path
 
 import kubernetes_validate
 import pytest
 import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format, wrappers_pb2
+from playwright._impl._driver import compute_driver_executable
 from tensorflow_serving.config import model_server_config_pb2
 
 from export.deploy import FILES, MONITORING
@@ -176,6 +180,56 @@ def test_kserve_serves_the_same_model_with_the_same_release():
     assert model["modelFormat"] == {"name": "tensorflow"}
     assert model["storageUri"] == f"pvc://{claim['claimName']}/{MODEL}"
     assert f"tensorflow/serving:{model['runtimeVersion']}" == IMAGE
+
+
+def test_more_requests_at_once_than_four_a_processor_are_not_refused(compose, container):
+    (service,) = _objects("kserve.yaml").values()
+    for arguments in (compose["command"], container["args"], service["spec"]["predictor"]["model"]["args"]):
+        assert _flags(arguments)["grpc_max_threads"] == "64"
+
+
+_DEPTHS = [
+    ("[" * 64 + "]" * 64, False),
+    ("[" * 65, True),
+    ('{"a":' * 65, True),
+    ('{"a": [' * 33, True),
+    ("[]" * 1000, False),
+    ('"' + "[" * 1000 + '"', False),
+    ('"\\"' + "[" * 1000 + '"', False),
+    ('["\\\\", ' + "[" * 64, True),
+    ("", False),
+    ('"never closed [' + "[" * 100, False),
+]
+
+
+def test_the_proxy_refuses_json_that_would_end_the_engine(tmp_path):
+    """In the JavaScript engine that comes with playwright; nginx's own knows the same language."""
+    (tmp_path / "json_depth.mjs").write_text((DEPLOY / "json_depth.js").read_text())
+    texts = json.dumps([text for text, _ in _DEPTHS])
+    (tmp_path / "ask.mjs").write_text(
+        f"import depth from './json_depth.mjs';\n"
+        f"console.log(JSON.stringify({texts}.map(text => depth.isDeeper(Buffer.from(text), 64))));"
+    )
+    node, _ = compute_driver_executable()
+    done = subprocess.run([node, tmp_path / "ask.mjs"], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [deeper for _, deeper in _DEPTHS]
+
+
+def test_the_proxy_lets_only_the_rest_paths_of_the_project_through():
+    text = (DEPLOY / "nginx.conf").read_text()
+    assert text.count("{") == text.count("}")
+    assert "js_import json from json_depth.js;" in text and "js_content json.check;" in text
+    size = re.search(r"client_max_body_size (\w+);", text)
+    assert size and f"client_body_buffer_size {size[1]};" in text, "a body in a file would not be checked"
+    paths = [re.compile(pattern) for pattern in re.findall(r"location ~ (\S+) {", text)]
+    for path, allowed in {
+        f"/v1/models/{MODEL}": True,
+        f"/v1/models/{MODEL}/versions/2/metadata": True,
+        f"/v1/models/{MODEL}/labels/stable:predict": True,
+        f"/v1/models/{MODEL}:classify": False,
+        Options.metrics_path: False,
+    }.items():
+        assert any(pattern.search(path) for pattern in paths) == allowed, path
 
 
 def test_no_file_is_forgotten():

@@ -20,6 +20,7 @@ METADATA = "/tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 INVALID, UNIMPLEMENTED, NOT_FOUND = "INVALID_ARGUMENT", "UNIMPLEMENTED", "NOT_FOUND"
+INTERNAL = "INTERNAL"
 OK = "OK"
 
 
@@ -92,7 +93,7 @@ def _with_spec(**fields: Any) -> bytes:
 
 def _reload(**fields: Any) -> bytes:
     request = model_management_pb2.ReloadConfigRequest()
-    request.config.model_config_list.config.add(**fields)
+    request.config.model_config_list.config.add(**{"model_platform": "tensorflow", **fields})
     return request.SerializeToString()
 
 
@@ -212,12 +213,32 @@ _CALLS: list[tuple[str, str, bytes, str, str]] = [
     ("an unknown service", "/a.b/C", _GOOD, UNIMPLEMENTED, ""),
     ("metadata of nothing", METADATA, _metadata(), INVALID, "at least one metadata_field"),
     ("unknown metadata", METADATA, _metadata("x"), INVALID, "Metadata field x is not supported"),
-    ("unreadable, for metadata", METADATA, b"\xff", INVALID, _PARSE),
+    ("unreadable, for metadata", METADATA, b"\xff", INTERNAL, _PARSE),
     ("status of nothing", STATUS, get_model_status_pb2.GetModelStatusRequest().SerializeToString(), INVALID, "Missing"),
-    ("unreadable, for the status", STATUS, b"\xff", INVALID, _PARSE),
-    ("unreadable, as configuration", RELOAD, b"\xff", INVALID, _PARSE),
-    ("a relative path as configuration", RELOAD, _reload(name="halver", base_path="../.."), INVALID, "absolute path"),
-    ("a model without name as configuration", RELOAD, _reload(base_path="/"), INVALID, "must have a name"),
+    ("unreadable, for the status", STATUS, b"\xff", INTERNAL, _PARSE),
+    ("unreadable, as configuration", RELOAD, b"\xff", INTERNAL, _PARSE),
+    (
+        "a relative path as configuration",
+        RELOAD,
+        _reload(name="halver", base_path="../..", model_platform="tensorflow"),
+        INVALID,
+        "absolute path",
+    ),
+    (
+        "a model without name as configuration",
+        RELOAD,
+        _reload(base_path="/", model_platform="tensorflow"),
+        INVALID,
+        "must have a name",
+    ),
+    ("no configuration", RELOAD, b"", INVALID, "Only ModelConfigList is currently supported"),
+    (
+        "a model without platform as configuration",
+        RELOAD,
+        _reload(name="halver", base_path="/x", model_platform=""),
+        INVALID,
+        "Illegal setting neither",
+    ),
     (
         "another platform as configuration",
         RELOAD,
@@ -228,7 +249,7 @@ _CALLS: list[tuple[str, str, bytes, str, str]] = [
 ]
 
 GRPC_ATTACKS: list[GrpcAttack] = [
-    *(GrpcAttack(f"unreadable: {name}", PREDICT, sent, INVALID, _PARSE) for name, sent in _UNREADABLE),
+    *(GrpcAttack(f"unreadable: {name}", PREDICT, sent, INTERNAL, _PARSE) for name, sent in _UNREADABLE),
     *(GrpcAttack(f"as x: {name}", PREDICT, predict(x=value), code, text) for name, value, code, text in _TENSORS),
     *(GrpcAttack(f"few-shot: {name}", PREDICT, sent, code, text) for name, sent, code, text in _FEW_SHOT),
     *(GrpcAttack(f"call: {name}", method, sent, code, text) for name, method, sent, code, text in _CALLS),

@@ -102,3 +102,44 @@ def test_a_directory_whose_only_version_is_broken_is_an_error_at_the_start(tmp_p
     ):
         pass
     assert "version 1 of model broken cannot be loaded" in (tmp_path / "log").read_text()
+
+
+def test_the_start_passes_over_what_is_not_whole_and_says_so(tmp_path):
+    directory = tmp_path / "halver"
+    directory.mkdir()
+    write_halver(directory / "1", 1.0, [halving(1.0)])
+    write_halver(directory / "2", 2.0)
+    (directory / "2" / "variables" / "variables.index").unlink()
+    (directory / "3").mkdir()
+    (directory / "4").write_text("a file")
+    with running(f"--model_dir={directory}", "--poll_seconds=0.05", log=tmp_path / "log") as server:
+        assert server.rest(*_ASK)[1] == {"predictions": [2.0]}
+        assert {number: state for number, (state, _) in server.states("halver").items()} == {
+            1: "AVAILABLE",
+            **dict.fromkeys((2, 3, 4), "END"),
+        }
+        (said,) = [line for line in (tmp_path / "log").read_text().splitlines() if "passed over" in line]
+        assert "halver: version 1 is served; passed over: version 2 (" in said and "version 3 (" in said
+        write_halver(directory / "draft", 5.0)
+        (directory / "draft").rename(directory / "5")
+        server.wait_for_state("halver", 1, "END")
+        assert server.rest(*_ASK)[1] == {"predictions": [6.0]}
+
+
+def test_a_place_without_a_version_says_what_a_version_is_called(tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    config = tmp_path / "models.config"
+    config.write_text(f'model_config_list {{ config {{ name: "gone" base_path: "{tmp_path}/gone" }} }}')
+    for flag, expected in (
+        (f"--model_dir={empty}", f"empty: no version is in {empty}: it is empty"),
+        (f"--model_config_file={config}", f"gone: no version is in {tmp_path / 'gone'}: there is no such directory"),
+    ):
+        with running(flag, "--poll_seconds=0.05", log=tmp_path / "log") as server:
+            name = expected.partition(":")[0]
+            assert server.rest("GET", f"/v1/models/{name}")[0] == 404
+            write_halver(tmp_path / name / "1", 1.0)
+            server.wait_for_state(name, 1, "AVAILABLE")
+        said = [line for line in (tmp_path / "log").read_text().splitlines() if "no version" in line]
+        # Once, and once more if it was looked at between the making of the directory and its first version.
+        assert len(said) in (1, 2) and expected in said[0] and "such as" in said[0], said

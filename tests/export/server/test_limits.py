@@ -30,11 +30,25 @@ def model_dir(tmp_path_factory):
     return directory
 
 
+def _check_other_origins(server):
+    origin = {"Origin": "http://example.com"}
+    for path, headers, status, allowed in (
+        (PREDICT, origin, 200, "*"),
+        (PREDICT, {}, 200, "*"),
+        ("/v1/nothing", {}, 400, "*"),
+        ("/nothing", origin, 404, None),
+    ):
+        received, _, answered = server.rest("POST", path, {"instances": [1]}, headers)
+        assert (received, answered.get("access-control-allow-origin")) == (status, allowed), path
+    for path, headers, status in ((PREDICT, origin, 200), (PREDICT, {}, 400), ("/nothing", origin, 404)):
+        received, _, answered = server.rest("OPTIONS", path, None, headers)
+        assert (received, "access-control-allow-origin" in answered) == (status, status != 404), path
+
+
 def test_full_out_of_time_and_draining(model_dir, tmp_path):
     flags = [f"--model_dir={model_dir}", "--max_concurrent_requests=2", "--max_queued_requests=0", "--cors"]
     with running(*flags, "--timeout_seconds=120", log=tmp_path / "log") as server, ThreadPoolExecutor(3) as pool:
-        _, _, headers = server.rest("POST", PREDICT, {"instances": [1]}, {"Origin": "http://example.com"})
-        assert headers["access-control-allow-origin"] == "*"
+        _check_other_origins(server)
 
         awaited = tmp_path / "awaited"
         over_rest = pool.submit(_until_let_in, server, wait(awaited))

@@ -23,6 +23,13 @@ ANSWERS = [
     ("column", PREDICT, '{"inputs": [1, 2.5]}', {"outputs": [2.5, 3.25]}),
     ("column with name", PREDICT, '{"inputs": {"x": [1]}}', {"outputs": [2.5]}),
     ("default signature by empty name", PREDICT, '{"signature_name": "", "inputs": [1]}', {"outputs": [2.5]}),
+    ("a path in upper case", "/V1/MODELS/halver/VERSIONS/1:predict", '{"inputs": [1]}', {"outputs": [1.5]}),
+    (
+        "infinity by its short form, and a text like it",
+        PREDICT,
+        '{"signature_name": "shout", "instances": ["Inf, -Inf"], "more": [-Inf, Inf, Infinity]}',
+        {"predictions": [{"plain": "Inf, -Inf!", "same_bytes": {"b64": "SW5mLCAtSW5m"}}]},
+    ),
     ("nothing in it", PREDICT, '{"inputs": []}', {"outputs": []}),
     ("version", "/v1/models/halver/versions/1:predict", '{"instances": [1]}', {"predictions": [1.5]}),
     ("label", "/v1/models/halver/labels/first:predict", '{"instances": [1]}', {"predictions": [1.5]}),
@@ -62,6 +69,15 @@ REFUSALS = [
     ),
     ("unknown label", "/v1/models/halver/labels/no:predict", "{}", 400, "Unrecognized servable version label: no"),
     ("unknown verb", "/v1/models/halver:learn", "{}", 400, "Malformed request: POST /v1/models/halver:learn"),
+    (
+        "a verb in upper case",
+        "/v1/models/halver:PREDICT",
+        '{"instances": [1]}',
+        400,
+        "Malformed request: POST /v1/models/halver:PREDICT",
+    ),
+    ("an unclosed list after an infinity", PREDICT, '{"inputs": [Inf, -Inf, }', 400, "Invalid value. at offset: 23"),
+    ("infinity with a tail", PREDICT, '{"inputs": [Infx]}', 400, "Missing a comma or ']' after an array element."),
     ("query", PREDICT + "?a=b", "{}", 400, f"Malformed request: POST {PREDICT}?a=b"),
     ("empty", PREDICT, "", 400, "JSON Parse error: The document is empty"),
     ("no JSON", PREDICT, '{"inputs": [1, }', 400, "JSON Parse error: Invalid value. at offset: 15"),
@@ -122,6 +138,8 @@ def test_tokens_that_are_not_finite(server):
     _, answer, _ = server.rest("POST", PREDICT, b'{"instances": [NaN, Infinity, -Infinity, 1e39]}')
     values = answer["predictions"]
     assert np.isnan(values[0]) and values[1:] == [np.inf, -np.inf, np.inf]
+    _, answer, _ = server.rest("POST", PREDICT, b'{"instances": [Inf, -Inf, Infinity, 1]}')
+    assert answer["predictions"] == [np.inf, -np.inf, np.inf, 2.5]
 
 
 def test_gzip(server):
@@ -230,6 +248,9 @@ def test_a_reload_that_asks_for_too_much_changes_nothing(server):
     before = server.rest("GET", "/v1/models/halver")
     request = model_management_pb2.ReloadConfigRequest()
     config = request.config.model_config_list.config.add(name="halver", base_path="relative")
+    code, details = _error(server.models.HandleReloadConfigRequest, request)
+    assert code == "INVALID_ARGUMENT" and "nor ModelServerConfig::model_platform" in details
+    config.model_platform = "tensorflow"
     code, details = _error(server.models.HandleReloadConfigRequest, request)
     assert code == "INVALID_ARGUMENT" and "absolute path" in details
     config.base_path = "/nowhere"
