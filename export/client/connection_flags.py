@@ -38,8 +38,17 @@ def client(model: str | None = None) -> FewShotClient:
     Raises:
       ClientError: if a flag is no good.
     """
-    files = (_path(flag.value) for flag in (_AUTHORITY, _CERTIFICATE, _KEY))
-    settings = Settings(_TIMEOUT.value, _ATTEMPTS.value, *files, _PADDING.value, _SPLIT.value, _TASKS.value)
+    authority, certificate, key = (_path(flag.value) for flag in (_AUTHORITY, _CERTIFICATE, _KEY))
+    settings = Settings(
+        _TIMEOUT.value,
+        _ATTEMPTS.value,
+        authority,
+        certificate,
+        key,
+        _PADDING.value,
+        _SPLIT.value,
+        _TASKS.value,
+    )
     return FewShotClient(
         _ADDRESS.value, _MODEL.value or model or "", settings, version=_VERSION.value, version_label=_LABEL.value
     )

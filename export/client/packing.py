@@ -127,11 +127,13 @@ def of_bucket(signature: str) -> bool:
 
 
 def _buckets(interface: Interface, signature: str, support: str, query: str) -> list[_Bucket]:
-    return [
-        _Bucket(*(shapes[part][1] if part in shapes else 0 for part in (support, query)), name)
-        for name, shapes in interface.shapes.items()
-        if (match := _FIXED.fullmatch(name)) and match[1] == _PADDED[signature]
-    ]
+    found = []
+    for name, shapes in interface.shapes.items():
+        match = _FIXED.fullmatch(name)
+        if match and match[1] == _PADDED[signature]:
+            sizes = {part: shape[1] for part, shape in shapes.items() if part in (support, query)}
+            found.append(_Bucket(sizes.get(support, 0), sizes.get(query, 0), name))
+    return found
 
 
 def _smallest(buckets: Sequence[_Bucket], support: int, query: int, split: bool) -> _Bucket:
