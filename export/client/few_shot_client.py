@@ -28,6 +28,8 @@ from export.client.packing import (
 )
 from export.client.settings import Choice, Settings
 
+# The second: a signature, such as that of a bucket, is not there; or a server that joins requests had other shapes.
+_NOT_AS_EXPECTED = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
 Outputs = dict[str, np.ndarray]
 
 
@@ -214,7 +216,7 @@ class FewShotClient:
 
 def _may_be_of_another_version(error: ClientError) -> bool:
     """Whether a version with other shapes or classes would have taken the same inputs."""
-    return type(error) is ClientError or (isinstance(error, RequestError) and error.code == "INVALID_ARGUMENT")
+    return type(error) is ClientError or (isinstance(error, RequestError) and error.code in _NOT_AS_EXPECTED)
 
 
 def _check_fits(adapted: Adapted, interface: Interface) -> None:

@@ -75,6 +75,11 @@ def pieces(interface: Interface, settings: Settings, signature: str, inputs: Inp
     support_count, query_count = (inputs[name].shape[1] if name in inputs else 0 for name in (support, query))
     buckets = _buckets(interface, signature, support, query) if settings.padding != "never" else []
     if not buckets:
+        if settings.padding == "always" and interface.node_features is not None:
+            raise ClientError(
+                "requests to a model on nodes cannot be joined, so it has no shape buckets: serve it without batching, "
+                "and set padding to auto."
+            )
         if settings.padding == "always":
             raise ClientError(
                 "the model has no shape buckets to pad requests to: export it with --batching, or set padding to auto."

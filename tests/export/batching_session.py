@@ -70,6 +70,8 @@ class BatchingSession:
     ) -> Arrays:
         """Waits until everybody does, and answers."""
         del choice, dtypes
+        if signature not in self._servable.signatures:
+            raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{signature}" not found.')
         request = _Waiting(signature, inputs)
         assert request.tasks, "without tasks it would wait for ever"
         if len({len(array) for array in inputs.values()}) > 1:

@@ -14,6 +14,7 @@ from export.request_form import Bucket
 from export.service import Service
 from tests.export.batching_session import BatchingSession
 from tests.export.served import Served, image_model, request, saved, wave_model
+from tests.export.served_nodes import node_request
 from tests.helpers.drawn_images import encoded
 
 BUCKETS = (Bucket(6, 4), Bucket(6, 1), Bucket(12, 8))
@@ -24,7 +25,7 @@ NAMES = ("cat", "ant", "bee")
 @pytest.fixture(scope="module")
 def bucketed_images(tmp_path_factory) -> Served:
     """A classifier whose normalisation is over the batch: one row of padding would change every answer."""
-    model = dataclasses.replace(image_model(steps=1), buckets=BUCKETS)
+    model = dataclasses.replace(image_model(steps=1), buckets=(Bucket(6, 4), Bucket(12, 8)))
     return saved(model, tmp_path_factory.mktemp("images") / "1")
 
 
@@ -152,6 +153,38 @@ def test_a_bucket_is_asked_again_after_a_stranger_had_spoilt_it(together, bucket
     results, batches = together(bucketed_waves, lambda client: client.adapt_and_predict(*task[:3]).values, stranger)
     np.testing.assert_allclose(results[0], _expected(bucketed_waves, task), **CLOSE)
     assert isinstance(results[1], RequestError) and [count for _, count in batches] == [2, 1]
+
+
+def test_a_client_outlives_the_buckets_that_it_first_met(together, bucketed_waves):
+    task = _wave_task(bucketed_waves, 5, 3, 0)
+
+    def ask(client):
+        now = client.interface()
+        # It fits better than any other, and is there no more.
+        gone = {
+            name: (-1, 5 if name.startswith("support") else 3, *shape[2:]) if len(shape) > 1 else shape
+            for name, shape in now.shapes["adapt_and_predict_padded_6_4"].items()
+        }
+        name = "adapt_and_predict_padded_5_3"
+        before = dataclasses.replace(now, shapes={**now.shapes, name: gone}, dtypes={**now.dtypes, name: {}})
+        client._interfaces[client._choice] = before
+        return client.adapt_and_predict(*task[:3]).values
+
+    (values,), batches = together(bucketed_waves, ask)
+    np.testing.assert_allclose(values, _expected(bucketed_waves, task), **CLOSE)
+    assert batches == [("adapt_and_predict_padded_6_4", 1)]
+
+
+def test_models_on_nodes_are_asked_as_they_are(together, nodes):
+    inputs = {name: array[0] for name, array in node_request().items()}
+    graph = inputs["node_features"], inputs["edges"]
+    task = Task(inputs["support_nodes"], inputs["support_labels"], inputs["query_nodes"], graph)
+    (answer,), batches = together(nodes, lambda client: client.adapt_and_predict(*task))
+    assert answer.values.shape == (5, 2) and batches == [("serving_default", 1)]
+    (error,), batches = together(
+        nodes, lambda client: client.adapt_and_predict(*task), settings=Settings(padding="always")
+    )
+    assert type(error) is ClientError and "serve it without batching" in str(error) and not batches
 
 
 def test_many_tasks_go_in_as_few_requests_as_a_batch_allows(together, bucketed_waves, bucketed_images):
