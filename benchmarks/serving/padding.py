@@ -67,7 +67,8 @@ def _inputs(support: int, query: int, generator: np.random.Generator) -> Arrays:
 
 
 def _in_turns(servable: Servable, calls: tuple[tuple[str, Arrays], ...]) -> tuple[np.ndarray, list[np.ndarray]]:
-    seconds, answers = np.zeros((_CALLS.value + _WARM_UP, len(calls))), []
+    seconds = np.zeros((_CALLS.value + _WARM_UP, len(calls)))
+    answers: list[np.ndarray] = []
     for turn in seconds:
         answers = []
         for position, (signature, inputs) in enumerate(calls):

@@ -55,8 +55,8 @@ def _ask(version: Path, support: int, query: int) -> None:
     servable = Servable(version)
     generator = np.random.default_rng(0)
     images = {"support_inputs": support, "query_inputs": query}
-    inputs = {name: generator.random((1, count, 28, 28, 1), np.float32) for name, count in images.items()}
-    inputs["support_labels"] = (np.arange(support, dtype=np.int32) % WAYS)[None]
+    drawn = {name: generator.random((1, count, 28, 28, 1), np.float32) for name, count in images.items()}
+    inputs = {**drawn, "support_labels": (np.arange(support, dtype=np.int32) % WAYS)[None]}
     before = _peak()
     status = servable.run("serving_default", inputs, ["status", "probabilities"], _SECONDS)["status"][0]
     print(f"{support} + {query} | {status} | {_peak()} | {before}")
