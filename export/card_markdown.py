@@ -94,6 +94,20 @@ def _use(card: dict[str, Any]) -> Iterator[str]:
     else:
         yield "- A prediction does not depend on the other queries that are sent with it."
     yield "- Tasks of one request never influence each other."
+    yield from _allowed(card["limits"], card["batching"])
+
+
+def _allowed(limits: dict[str, Any], batching: dict[str, Any] | None) -> Iterator[str]:
+    support, most = limits["support_examples"], limits["queries"]
+    allowed = [f"{support:,} support examples"] if support is not None else []
+    allowed += [f"{most:,} queries"] if most is not None else []
+    if allowed:
+        yield f"- A task may hold at most {' and '.join(allowed)}; one with more gets status 4."
+    if most is None:
+        yield "- Any number of queries is answered."
+    if batching is not None:
+        shapes = ", ".join(f"{bucket['support']} + {bucket['query']}" for bucket in batching["buckets"])
+        yield f"- Made for servers that join requests; shape buckets (support examples + queries): {shapes}."
 
 
 def _inputs(inputs: dict[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -21,7 +22,14 @@ from cml_tf.problems import Classification, Problem
 from export.array_form import ArrayForm
 from export.errors import ExportError
 from export.graph_form import GraphForm
-from export.request_form import RequestForm
+from export.request_form import Bucket, RequestForm
+
+
+class Limits(NamedTuple):
+    """The most examples that a task may have, padding not counted: memory grows with them. None for any number."""
+
+    support: int | None = None
+    queries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,9 @@ class Exportable:
       value_range: smallest and largest input value of training; without meaning for nodes of a graph.
       normalise_features: of learners on nodes: whether in training the features of each node were divided by their sum
         (`cml_tf.graphs.graph_context`).
+      buckets: shapes that have signatures of their own (`export.buckets`).
+      limits: what a task may hold.
+      query_blocks: whether queries are answered block by block, which needs answers that do not depend on each other.
 
     Raises:
       ExportError: if the graph of a served task cannot be made of it.
@@ -43,6 +54,9 @@ class Exportable:
     problem: Problem
     value_range: tuple[float, float]
     normalise_features: bool = False
+    buckets: tuple[Bucket, ...] = ()
+    limits: Limits = Limits()
+    query_blocks: bool = False
 
     def __post_init__(self) -> None:
         rule, term = self.method.rule, self.method.terms[0]
@@ -74,6 +88,11 @@ class Exportable:
     def classification(self) -> bool:
         """Whether answers are class probabilities."""
         return isinstance(self.problem, Classification)
+
+    @property
+    def target_name(self) -> str:
+        """The name of the input with what the support examples are."""
+        return "support_labels" if self.classification else "support_targets"
 
     @cached_property
     def form(self) -> RequestForm:

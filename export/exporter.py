@@ -18,6 +18,7 @@ from export.card_markdown import card_markdown
 from export.errors import ExportError
 from export.evaluation import measured, read_evaluation
 from export.exportable import Exportable
+from export.fingerprint import fingerprint, variables_digest
 from export.inspection import check_file, co_learner_names
 from export.model_card import model_card
 from export.origin import Origin, of_model, of_run
@@ -26,6 +27,7 @@ from export.query_dependence import query_dependence
 from export.reference import Reference
 from export.request_files import Request, write_requests
 from export.request_form import Bucket
+from export.service import Service
 from export.serving_module import ServingModule
 from export.versions import new_version
 from export.warm_up import shape_buckets, warm_up_requests
@@ -47,6 +49,7 @@ class Options:
       readout: `learner` (CML) or `co_learner` (CML-dagger).
       evaluate_episodes: test episodes to score for the model card; 0 for none.
       evaluation: instead, a file with what `evaluate` printed.
+      service: what it allows its clients.
     """
 
     version: int | None = None
@@ -55,6 +58,7 @@ class Options:
     readout: str = "learner"
     evaluate_episodes: int = 0
     evaluation: Path | None = None
+    service: Service = Service()
 
 
 def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -> Path:
@@ -87,7 +91,7 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
     settings = experiment.config
     buckets = _buckets(model, settings.dataset.shots, settings.eval.queries or settings.dataset.queries)
     metrics = _metrics(experiment, model.method, options)
-    return _publish(model, origin, model_dir, options.version, options.readout, buckets, metrics)
+    return _publish(model, origin, model_dir, options.version, options.readout, buckets, metrics, options.service)
 
 
 def export_model(
@@ -98,6 +102,7 @@ def export_model(
     steps: int | None = None,
     version: int | None = None,
     normalise_features: bool | None = None,
+    service: Service | None = None,
 ) -> Path:
     """Exports a model that was trained from Python, or read by `cml_tf.load`, as `export_run` does a run.
 
@@ -110,6 +115,7 @@ def export_model(
       version: positive; one more than the newest by default.
       normalise_features: of a model on nodes, which does not know it: whether in training the features of each node
         were divided by their sum (`dataset.normalise_features` of a run). None for others.
+      service: what it allows its clients.
 
     Returns:
       The directory of the version.
@@ -132,7 +138,8 @@ def export_model(
         method = Method(method.learner, method.rule.with_steps(steps), method.terms)
     served = Exportable(method, model.problem, model.value_range or (0.0, 0.0), bool(normalise_features))
     origin = of_model(model, served, shots, queries)
-    return _publish(served, origin, Path(model_dir), version, "learner", _buckets(served, shots, queries), None)
+    buckets = _buckets(served, shots, queries)
+    return _publish(served, origin, Path(model_dir), version, "learner", buckets, None, service or Service())
 
 
 def _publish(
@@ -143,14 +150,20 @@ def _publish(
     readout: str,
     buckets: list[Bucket],
     metrics: dict[str, Any] | None,
+    service: Service,
 ) -> Path:
     name = model_dir.resolve().name
-    module = ServingModule(model)
-    reference = Reference(model, module.fingerprint)
+    model = service.with_buckets(model, buckets)
+    digest = variables_digest(variable.value for _, variable in model.named_variables)
+    reference = Reference(model, fingerprint(digest))
     warm_up = warm_up_requests(model, buckets, reference)
-    card = model_card(name, model, module, origin, readout, query_dependence(model, warm_up, reference), metrics)
+    queries = query_dependence(model, warm_up, reference)
+    model = service.with_limits(model, buckets, not queries["predictions_depend_on_other_queries"])
+    module = ServingModule(model)
+    card = model_card(name, model, module, origin, readout, queries, metrics)
     with new_version(model_dir, version) as draft:
         extra = draft.path / EXTRA
+        service.write(draft.path)
         write_version(draft.path, module, warm_up, name)
         write_json(extra / CARD, card)
         write_text(extra / CARD_FOR_PEOPLE, card_markdown(card))

@@ -48,6 +48,8 @@ def model_card(
         "inputs": model.form.card,
         "adaptation": {**origin.adaptation, "steps": model.rule.steps, "readout": readout},
         "queries": queries,
+        "limits": {"support_examples": model.limits.support, "queries": model.limits.queries},
+        "batching": {"buckets": [bucket._asdict() for bucket in model.buckets]} if model.buckets else None,
         "data": origin.data,
         "training": origin.training,
         "metrics": metrics,

@@ -12,10 +12,23 @@ import tensorflow as tf
 from cml_tf.datasets.preprocessing import decode_and_resize, scale
 from cml_tf.episodes import Examples
 from export import status
+from export.buckets import base_of
 from export.errors import ExportError
 from export.exportable import Exportable
 from export.request_files import Request
-from export.specifications import ADAPT, BYTES, DEFAULT, INITIAL, PREDICT, answer_name, target_name
+from export.specifications import (
+    ADAPT,
+    ADAPT_PADDED,
+    BYTES,
+    BYTES_PADDED,
+    DEFAULT,
+    INITIAL,
+    PADDED,
+    PREDICT,
+    PREDICT_PADDED,
+    answer_name,
+    target_name,
+)
 
 
 class Reference:
@@ -37,7 +50,7 @@ class Reference:
         Raises:
           ExportError: if an answer is not finite: such a model must not be served.
         """
-        request = self.with_arrays(request)
+        request = self.with_arrays(Request(base_of(self._model, request.signature), request.inputs))
         tasks = next(iter(request.inputs.values())).shape[0]
         rows = [self._task(request.signature, _task_inputs(request.inputs, task)) for task in range(tasks)]
         answers = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -51,7 +64,8 @@ class Reference:
 
     def with_arrays(self, request: Request) -> Request:
         """The same request with decoded images in the place of files."""
-        if request.signature != BYTES:
+        signature = {BYTES: DEFAULT, BYTES_PADDED: PADDED}.get(base_of(self._model, request.signature))
+        if signature is None:
             return request
         suffix = "_bytes"
         inputs = {
@@ -60,30 +74,33 @@ class Reference:
             else array
             for name, array in request.inputs.items()
         }
-        return Request(DEFAULT, inputs)
+        return Request(signature, inputs)
 
     def _task(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         answer, ok = answer_name(self._model), {"status": np.array(status.OK, np.int32)}
         context = self._form.reference_context(inputs)
-        if signature == PREDICT:
-            return {answer: self._predict(inputs["adapted_state"], inputs[self._form.query], context), **ok}
-        support, query = self._examples(inputs)
+        if signature in (PREDICT, PREDICT_PADDED):
+            return {answer: self._answered(inputs["adapted_state"], inputs, context), **ok}
+        support = self._support(inputs)
         fingerprint = {"model_fingerprint": np.array(self._fingerprint, np.int32)}
         if signature == INITIAL:
             return {"adapted_state": self._initial(support, context).numpy(), **fingerprint, **ok}
         state, before, after = (tensor.numpy() for tensor in self._adapt(support, context))
         ok |= {"support_loss_before": before, "support_loss_after": after}
-        if signature == ADAPT:
+        if signature in (ADAPT, ADAPT_PADDED):
             return {"adapted_state": state, **fingerprint, **ok}
+        return {answer: self._answered(state, inputs, context), **ok}
+
+    def _support(self, inputs: Mapping[str, Any]) -> Examples:
+        support, targets = inputs[self._form.support], inputs[target_name(self._model)]
+        size = inputs.get("support_size", len(support))
+        return Examples(tf.constant(support[:size]), tf.constant(targets[:size]))
+
+    def _answered(self, state: np.ndarray, inputs: Mapping[str, Any], context: Any) -> np.ndarray:
+        query = inputs[self._form.query]
         size = inputs.get("query_size", len(query))
         rows = self._predict(state, query[:size], context)
-        return {answer: np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)]), **ok}
-
-    def _examples(self, inputs: Mapping[str, Any]) -> tuple[Examples, Any]:
-        targets = inputs[target_name(self._model)]
-        support, query = inputs[self._form.support], inputs.get(self._form.query)
-        size = inputs.get("support_size", len(support))
-        return Examples(tf.constant(support[:size]), tf.constant(targets[:size])), query
+        return np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)])
 
     def _decoded(self, files: np.ndarray) -> np.ndarray:
         height, width, channels = self._model.input_shape

@@ -11,8 +11,10 @@ from pathlib import Path
 from absl import flags
 
 from cml_tf.command_line import fail, run
+from export.buckets import read_buckets
 from export.errors import ExportError
 from export.exporter import READOUTS, Options, export_run
+from export.service import Service
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
 _MODEL_DIR = flags.DEFINE_string(
@@ -28,20 +30,34 @@ _EPISODES = flags.DEFINE_integer(
 _EVALUATION = flags.DEFINE_string(
     "evaluation", None, "Instead: a file with what python -m cml_tf.evaluate printed for this run."
 )
+_BATCHING = flags.DEFINE_bool(
+    "batching", False, "For servers that join requests: shape buckets, which clients pad to, and batching parameters."
+)
+_BUCKETS = flags.DEFINE_list(
+    "buckets", [], "With --batching: SUPPORT_QUERIES of one task, such as 25_75,5_75; those of training by default."
+)
+_MOST_SUPPORT = flags.DEFINE_integer(
+    "most_support", None, "Support examples a task may have, more get status 4; as many as 2**20 values by default.", 1
+)
+_MOST_QUERIES = flags.DEFINE_integer(
+    "most_queries", None, "Likewise of queries; any number where answers do not depend on the other queries.", 1
+)
 
 
 def main(arguments: list[str]) -> None:
     """Exports one run."""
     del arguments
-    options = Options(
-        _VERSION.value,
-        _STEPS.value,
-        _CHECKPOINT.value,
-        _READOUT.value,
-        _EPISODES.value,
-        Path(_EVALUATION.value) if _EVALUATION.value else None,
-    )
     try:
+        service = Service(_BATCHING.value, read_buckets(_BUCKETS.value), _MOST_SUPPORT.value, _MOST_QUERIES.value)
+        options = Options(
+            _VERSION.value,
+            _STEPS.value,
+            _CHECKPOINT.value,
+            _READOUT.value,
+            _EPISODES.value,
+            Path(_EVALUATION.value) if _EVALUATION.value else None,
+            service,
+        )
         print(export_run(Path(_WORKDIR.value), Path(_MODEL_DIR.value), options))
     except ExportError as error:
         fail(str(error))

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
-import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.base import Initial
 from export.boundary import checked_shapes
+from export.buckets import bucket_signatures
 from export.exportable import Exportable
 from export.fingerprint import fingerprint, variables_digest
 from export.image_bytes import decode_images
 from export.request_form import Tensors
 from export.specifications import (
     ADAPT,
+    ADAPT_PADDED,
     BYTES,
+    BYTES_PADDED,
     DEFAULT,
     INITIAL,
     PADDED,
     PREDICT,
+    PREDICT_PADDED,
     Specifications,
     input_specifications,
     output_specifications,
-    target_name,
+    traced_specifications,
 )
 from export.task_graph import TaskGraph
 
@@ -43,10 +46,12 @@ class ServingModule(tf.Module):
     def __init__(self, model: Exportable) -> None:
         super().__init__(name="few_shot")
         self._model = model
+        # Not a dictionary: the attributes of a module that hold functions are written to the file.
+        self._traced = cache(self._trace)
         self.served = [
             tf.Variable(variable.value, trainable=False, name=name) for name, variable in model.named_variables
         ]
-        self.digest = variables_digest(_plain(variable) for variable in self.served)
+        self.digest = variables_digest(self.served)
         self.fingerprint = fingerprint(self.digest)
 
     def signatures(self) -> dict[str, Callable[..., Tensors]]:
@@ -55,13 +60,24 @@ class ServingModule(tf.Module):
 
     def function(self, signature: str) -> Callable[..., Tensors]:
         """A concrete function from named tensors to a dictionary of tensors."""
-        specifications = input_specifications(self._model)[signature]
-        outputs = output_specifications(self._model)[signature]
-        answer = tf.function(partial(self._answer, signature, specifications, outputs), autograph=False)
+        bucket = bucket_signatures(self._model).get(signature)
+        if bucket is None:
+            return self._traced(signature)
+        specifications, of_any_size = input_specifications(self._model)[signature], self._traced(bucket.base)
+
+        # A bucket is a case of a function that is traced once for all of them: it adds next to nothing to the file.
+        def answer(**inputs: tf.Tensor) -> Tensors:
+            return of_any_size(**checked_shapes(inputs, specifications))
+
+        return tf.function(answer, autograph=False).get_concrete_function(**specifications)
+
+    def _trace(self, name: str) -> Callable[..., Tensors]:
+        specifications, outputs = traced_specifications(self._model)[name], output_specifications(self._model)[name]
+        answer = tf.function(partial(self._answer, name, specifications, outputs), autograph=False)
         return answer.get_concrete_function(**specifications)
 
     def _answer(
-        self, signature: str, specifications: Specifications, outputs: Specifications, **inputs: tf.Tensor
+        self, name: str, specifications: Specifications, outputs: Specifications, **inputs: tf.Tensor
     ) -> Tensors:
         # Read once, before the loop over tasks.
         values = [tf.convert_to_tensor(variable) for variable in self.served]
@@ -71,22 +87,31 @@ class ServingModule(tf.Module):
             DEFAULT: graph.adapt_and_predict,
             PADDED: graph.adapt_and_predict,
             BYTES: partial(self._adapt_and_predict_files, graph),
+            BYTES_PADDED: partial(self._adapt_and_predict_files, graph),
             ADAPT: graph.adapt,
+            ADAPT_PADDED: graph.adapt,
             INITIAL: graph.initial_state,
             PREDICT: graph.predict,
-        }[signature]
+            PREDICT_PADDED: graph.predict,
+        }[name]
         # The loop sees one task at a time: no operation can mix tasks, so neighbours cannot change an answer.
         return tf.map_fn(one_task, checked_shapes(inputs, specifications), fn_output_signature=outputs)
 
     def _adapt_and_predict_files(self, graph: TaskGraph, inputs: Tensors) -> Tensors:
-        target = target_name(self._model)
-        support, support_complete = decode_images(inputs["support_inputs_bytes"], self._model.input_shape)
-        query, query_complete = decode_images(inputs["query_inputs_bytes"], self._model.input_shape)
-        decoded = {"support_inputs": support, target: inputs[target], "query_inputs": query}
+        limits = self._model.limits
+        support, support_complete = self._decoded(inputs, "support", limits.support)
+        query, query_complete = self._decoded(inputs, "query", limits.queries)
+        rest = {name: tensor for name, tensor in inputs.items() if not name.endswith("_bytes")}
+        decoded = {**rest, "support_inputs": support, "query_inputs": query}
         return graph.adapt_and_predict(decoded, damaged=~(support_complete & query_complete))
 
-
-def _plain(variable: tf.Variable) -> np.ndarray:
-    value = variable.numpy()
-    # bfloat16 is not NumPy's own; widening loses nothing.
-    return value if value.dtype.isbuiltin == 1 else value.astype(np.float32)
+    def _decoded(self, inputs: Tensors, role: str, most: int | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images in as many rows as there are files, and whether all of them could be decoded; padding is not."""
+        files = inputs[f"{role}_inputs_bytes"]
+        rows = tf.shape(files)[0]
+        used = tf.clip_by_value(inputs.get(f"{role}_size", rows), 0, rows)
+        if most is not None:
+            # More than that are refused, so the work is saved.
+            used = tf.where(used > most, 0, used)
+        images, complete = decode_images(files[:used], self._model.input_shape)
+        return tf.concat([images, tf.zeros([rows - used, *self._model.input_shape])], 0), complete

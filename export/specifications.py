@@ -8,9 +8,17 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from export.buckets import (
+    ADAPT_PADDED,
+    BYTES_PADDED,
+    PADDED,
+    PREDICT_PADDED,
+    base_of,
+    bucket_signatures,
+)
 from export.exportable import Exportable
 
-DEFAULT, PADDED, BYTES = "serving_default", "adapt_and_predict_padded", "adapt_and_predict_bytes"
+DEFAULT, BYTES = "serving_default", "adapt_and_predict_bytes"
 ADAPT, PREDICT, INITIAL = "adapt", "predict", "initial_state"
 
 Specifications = dict[str, tf.TensorSpec]
@@ -18,7 +26,7 @@ Specifications = dict[str, tf.TensorSpec]
 
 def target_name(model: Exportable) -> str:
     """`support_labels` or `support_targets`."""
-    return "support_labels" if model.classification else "support_targets"
+    return model.target_name
 
 
 def answer_name(model: Exportable) -> str:
@@ -31,8 +39,24 @@ def input_specifications(model: Exportable) -> dict[str, Specifications]:
 
     Classification labels are int32 `[tasks, support]`, regression targets float32 `[tasks, support, outputs]`, sizes
     int32 `[tasks]`, the bytes of image files strings `[tasks, examples]`; examples and context are as the form of the
-    model's requests says, adapted states float32.
+    model's requests says, adapted states float32. Signatures of a bucket have its numbers of examples.
     """
+    of_any_size = traced_specifications(model)
+    signatures = {
+        name: its for name, its in of_any_size.items() if name not in (ADAPT_PADDED, PREDICT_PADDED, BYTES_PADDED)
+    }
+    for name, bucket in bucket_signatures(model).items():
+        base = of_any_size[bucket.base]
+        fixed = {
+            key: tf.TensorSpec([None, size, *base[key].shape[2:]], base[key].dtype, key)
+            for key, size in bucket.sizes.items()
+        }
+        signatures[name] = {**base, **fixed}
+    return signatures
+
+
+def traced_specifications(model: Exportable) -> dict[str, Specifications]:
+    """The same of every function that is traced: the signatures of any size, and those that buckets are cases of."""
     form = model.form
     if model.classification:
         targets = tf.TensorSpec([None, None], tf.int32)
@@ -43,12 +67,15 @@ def input_specifications(model: Exportable) -> dict[str, Specifications]:
     query = {form.query: form.examples}
     # The length of the state is left open: a state of another model is told by its status, not by a shape error.
     state = {"adapted_state": tf.TensorSpec([None, None], tf.float32), "model_fingerprint": sizes}
+    both = {"support_size": sizes, "query_size": sizes}
     signatures = {
         DEFAULT: {**support, **query},
-        PADDED: {**support, **query, **form.context_sizes, "support_size": sizes, "query_size": sizes},
+        PADDED: {**support, **query, **form.context_sizes, **both},
         ADAPT: support,
         INITIAL: support,
         PREDICT: {**state, **form.context, **query},
+        ADAPT_PADDED: {**support, "support_size": sizes},
+        PREDICT_PADDED: {**state, **query, "query_size": sizes},
     }
     if model.takes_images:
         signatures[BYTES] = {
@@ -56,6 +83,7 @@ def input_specifications(model: Exportable) -> dict[str, Specifications]:
             target_name(model): targets,
             "query_inputs_bytes": files,
         }
+        signatures[BYTES_PADDED] = {**signatures[BYTES], **both}
     return {
         signature: {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specifications.items()}
         for signature, specifications in signatures.items()
@@ -63,7 +91,7 @@ def input_specifications(model: Exportable) -> dict[str, Specifications]:
 
 
 def output_specifications(model: Exportable) -> dict[str, Specifications]:
-    """What one task (no task axis) answers, by signature and name."""
+    """What one task (no task axis) answers, by signature or traced function, and name."""
     answer = {answer_name(model): tf.TensorSpec([None, model.problem.outputs], tf.float32)}
     status = {"status": tf.TensorSpec([], tf.int32)}
     losses = {
@@ -74,12 +102,17 @@ def output_specifications(model: Exportable) -> dict[str, Specifications]:
         "adapted_state": tf.TensorSpec([model.state_size], tf.float32),
         "model_fingerprint": tf.TensorSpec([], tf.int32),
     }
-    whole = {**answer, **status, **losses}
-    signatures = {
+    whole, adapted, predicted = {**answer, **status, **losses}, {**state, **status, **losses}, {**answer, **status}
+    of_functions = {
         DEFAULT: whole,
         PADDED: whole,
-        ADAPT: {**state, **status, **losses},
+        BYTES: whole,
+        BYTES_PADDED: whole,
+        ADAPT: adapted,
+        ADAPT_PADDED: adapted,
         INITIAL: {**state, **status},
-        PREDICT: {**answer, **status},
+        PREDICT: predicted,
+        PREDICT_PADDED: predicted,
     }
-    return {**signatures, BYTES: whole} if model.takes_images else signatures
+    names = {*input_specifications(model), *traced_specifications(model)}
+    return {name: of_functions[base_of(model, name)] for name in names}

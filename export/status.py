@@ -23,7 +23,8 @@ MEANINGS = {
     NON_FINITE_INPUT: "An input is NaN or infinite, or the bytes of an image cannot be decoded or hold more than 25 "
     "million pixels. Mend that example.",
     SIZE: "The support set or the graph is empty, inputs and targets differ in number, or a size is not within "
-    "what was sent. Send 1 or more support examples, each with its target.",
+    "what was sent, or more than this model allows. Send 1 or more support examples, each with its target, and no more "
+    "than the model card says (export with --most_support or --most_queries for more).",
     STATE_OF_ANOTHER_MODEL: "The adapted state was made by another model or version, or by a task that had failed. "
     "Call adapt again on this version.",
     NODE_OUT_OF_RANGE: "An edge, a support node or a query node is not in [0, nodes). Nodes are numbered from 0, and "

@@ -5,6 +5,7 @@ The adaptation is the very `rule.adapt` that training and evaluation call.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ from export.boundary import any_of, finite, first_fault
 from export.exportable import Exportable
 from export.request_form import Context, Faults, Tensors
 from export.specifications import answer_name, target_name
+
+# Of queries that are answered block by block: as many as have so many values, 334 images of 28x28.
+_VALUES_IN_A_BLOCK, _FEWEST_IN_A_BLOCK = 2**18, 16
 
 
 class _Adaptation(NamedTuple):
@@ -53,16 +57,10 @@ class TaskGraph:
           inputs: of the task.
           damaged: whether some of its images could not be decoded.
         """
-        rows = tf.shape(inputs[self._form.query])[0]
-        query_size = inputs.get("query_size", rows)
-        size_fits = (query_size >= 0) & (query_size <= rows)
-        # An answer of a size that was never sent has no rows of padding.
-        answered = tf.where(size_fits, query_size, rows)
-        query = inputs[self._form.query][:answered]
         received = self._form.received_context(inputs)
         support, support_faults = self._support(inputs, received)
-        wrong = {status.SIZE: ~size_fits, status.NON_FINITE_INPUT: tf.convert_to_tensor(damaged)}
-        faults = any_of(support_faults, self._form.example_faults(received.content, query), wrong)
+        query, query_faults = self._queries(inputs, received)
+        faults = any_of(support_faults, query_faults, {status.NON_FINITE_INPUT: tf.convert_to_tensor(damaged)})
 
         def healthy() -> Tensors:
             context = self._form.learner_context(received.content)
@@ -74,12 +72,9 @@ class TaskGraph:
             return {self._answer: answer, "status": _ok_if(sound), **losses}
 
         def faulty(fault: tf.Tensor) -> Tensors:
-            return {self._answer: self._blank(answered), "status": fault, **_no_losses()}
+            return {self._answer: self._blank(tf.shape(query)[0]), "status": fault, **_no_losses()}
 
-        outputs = _unless(first_fault(faults), healthy, faulty)
-        # Not tf.pad: it refuses what it is given when a fault has left nothing to pad.
-        padding = tf.zeros([rows - answered, self._model.problem.outputs])
-        return {**outputs, self._answer: tf.concat([outputs[self._answer], padding], 0)}
+        return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
 
     def adapt(self, inputs: Tensors) -> Tensors:
         """Adapts to the support examples and gives the adapted state; nothing of a task that failed can be used on."""
@@ -105,15 +100,16 @@ class TaskGraph:
         return _unless(first_fault(faults), healthy, self._no_state)
 
     def predict(self, inputs: Tensors) -> Tensors:
-        """Answers the queries from an adapted state."""
-        state, query = inputs["adapted_state"], inputs[self._form.query]
+        """Answers the queries, cut to `query_size` if given, from an adapted state."""
+        state = inputs["adapted_state"]
         received = self._form.received_context(inputs)
+        query, query_faults = self._queries(inputs, received)
         ours = tf.equal(inputs["model_fingerprint"], self._fingerprint)
         wrong = {
             status.STATE_OF_ANOTHER_MODEL: ~(ours & tf.equal(tf.shape(state)[0], self._model.state_size)),
             status.NON_FINITE_INPUT: ~finite(state),
         }
-        faults = any_of(wrong, received.faults, self._form.example_faults(received.content, query))
+        faults = any_of(wrong, received.faults, query_faults)
 
         def healthy() -> Tensors:
             # The slice keeps apart what the optimiser would join: it takes a shape that holds in one branch for a fact
@@ -129,7 +125,7 @@ class TaskGraph:
         def faulty(fault: tf.Tensor) -> Tensors:
             return {self._answer: self._blank(tf.shape(query)[0]), "status": fault}
 
-        return _unless(first_fault(faults), healthy, faulty)
+        return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
 
     def _support(self, inputs: Tensors, received: Context) -> tuple[Examples, Faults]:
         """The support set, cut to its size, and what is wrong with it or its context."""
@@ -139,7 +135,8 @@ class TaskGraph:
         # Slices before anything else sees the tensors: what a layer never gets cannot change a statistic or a loss.
         cut = tf.clip_by_value(size, 0, rows)
         support = Examples(examples[:cut], targets[:cut])
-        wrong = {status.SIZE: (size < 1) | (size > rows) | tf.not_equal(tf.shape(targets)[0], rows)}
+        too_many = _more(cut, self._model.limits.support)
+        wrong = {status.SIZE: (size < 1) | (size > rows) | tf.not_equal(tf.shape(targets)[0], rows) | too_many}
         if self._model.classification:
             outside = (support.targets < 0) | (support.targets >= self._model.problem.outputs)
             wrong[status.LABEL_OUT_OF_RANGE] = tf.reduce_any(outside)
@@ -147,6 +144,24 @@ class TaskGraph:
             wrong[status.NON_FINITE_INPUT] = ~finite(support.targets)
         example_faults = self._form.example_faults(received.content, support.inputs)
         return support, any_of(received.faults, example_faults, wrong)
+
+    def _queries(self, inputs: Tensors, received: Context) -> tuple[tf.Tensor, Faults]:
+        """The queries, cut to their size, and what is wrong with them; of a size that was never sent, all of them."""
+        examples = inputs[self._form.query]
+        rows = tf.shape(examples)[0]
+        size = inputs.get("query_size", rows)
+        fits = (size >= 0) & (size <= rows)
+        query = examples[: tf.where(fits, size, rows)]
+        wrong = {status.SIZE: ~fits | _more(tf.shape(query)[0], self._model.limits.queries)}
+        return query, any_of(self._form.example_faults(received.content, query), wrong)
+
+    def _with_padding(self, outputs: Tensors, inputs: Tensors) -> Tensors:
+        """Outputs whose answer has a row for each row of queries that was sent."""
+        answer = outputs[self._answer]
+        missing = tf.shape(inputs[self._form.query])[0] - tf.shape(answer)[0]
+        # Not tf.pad: it refuses what it is given when a fault has left nothing to pad.
+        padding = tf.zeros([missing, self._model.problem.outputs])
+        return {**outputs, self._answer: tf.concat([answer, padding], 0)}
 
     def _state(self, state: tf.Tensor, sound: tf.Tensor) -> Tensors:
         fingerprint = tf.where(sound, self._fingerprint, 0)
@@ -183,12 +198,34 @@ class TaskGraph:
         # Layers are never called without examples: statistics of nothing are NaN, and kernels may refuse it.
         outputs = self._model.problem.outputs
         some = tf.shape(query)[0] > 0
-        return tf.cond(some, lambda: self._model.predictions(task, query), lambda: tf.zeros([0, outputs]))
+        answer = self._block_by_block if self._model.query_blocks else self._model.predictions
+        return tf.cond(some, lambda: answer(task, query), lambda: tf.zeros([0, outputs]))
+
+    def _block_by_block(self, task: AdaptedTask, query: tf.Tensor) -> tf.Tensor:
+        """The same, in the memory that some queries take; only for answers that do not depend on each other."""
+        outputs = [None, self._model.problem.outputs]
+        rows = max(_FEWEST_IN_A_BLOCK, _VALUES_IN_A_BLOCK // max(1, math.prod(self._model.input_shape)))
+        blocks = (tf.shape(query)[0] + rows - 1) // rows
+        answers = tf.TensorArray(
+            tf.float32, blocks, infer_shape=False, element_shape=[None, self._model.problem.outputs]
+        )
+
+        def one(block: tf.Tensor, written: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            answer = self._model.predictions(task, query[block * rows : (block + 1) * rows])
+            return block + 1, written.write(block, answer)
+
+        # One after the other: side by side they would take the memory of all.
+        _, answers = tf.while_loop(lambda block, _: block < blocks, one, (0, answers), parallel_iterations=1)
+        return tf.ensure_shape(answers.concat(), outputs)
 
     def _blank(self, rows: tf.Tensor) -> tf.Tensor:
         """The answer that says nothing: uniform probabilities, or zeros."""
         outputs = self._model.problem.outputs
         return tf.fill([rows, outputs], 1.0 / outputs if self._model.classification else 0.0)
+
+
+def _more(count: tf.Tensor, most: int | None) -> tf.Tensor:
+    return tf.constant(False) if most is None else count > most
 
 
 def _ok_if(sound: tf.Tensor) -> tf.Tensor:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from export.buckets import BucketSignature, bucket_signatures
 from export.exportable import Exportable
 from export.reference import Reference
 from export.request_files import Request
 from export.request_form import Bucket
-from export.specifications import ADAPT, BYTES, DEFAULT, INITIAL, PADDED, PREDICT, input_specifications, target_name
+from export.specifications import (
+    ADAPT,
+    ADAPT_PADDED,
+    BYTES,
+    BYTES_PADDED,
+    DEFAULT,
+    INITIAL,
+    PADDED,
+    PREDICT,
+    PREDICT_PADDED,
+    input_specifications,
+    target_name,
+)
 
 _SEED = 20240604
 
@@ -29,9 +42,34 @@ def shape_buckets(classes: int, shots: int, queries: int) -> list[Bucket]:
 
 
 def warm_up_requests(model: Exportable, buckets: Sequence[Bucket], reference: Reference) -> list[Request]:
-    """One request of one task for each signature and bucket, with inputs drawn from the value range of training."""
+    """One request of one task for each signature and bucket, with inputs drawn from the value range of training.
+
+    Args:
+      model: what is served.
+      buckets: the shapes of training; signatures of a bucket of the model's own are asked in theirs.
+      reference: answers of the library.
+    """
     generator = np.random.default_rng(_SEED)
-    return [request for bucket in buckets for request in _requests(model, bucket, reference, generator)]
+    requests = [request for bucket in buckets for request in _requests(model, bucket, reference, generator)]
+    named = bucket_signatures(model)
+    found: dict[str, Request] = {}
+    for bucket in model.buckets:
+        for request in _requests(model, bucket, reference, generator):
+            found |= {of_bucket.signature: of_bucket for of_bucket in _of_buckets(request, named, bucket)}
+    return [*requests, *found.values()]
+
+
+def _of_buckets(request: Request, named: Mapping[str, BucketSignature], bucket: Bucket) -> Iterator[Request]:
+    """The same request to the signatures of its bucket."""
+    bases = {PADDED: PADDED, BYTES: BYTES_PADDED, ADAPT: ADAPT_PADDED, PREDICT: PREDICT_PADDED}
+    sizes = {"support_size": np.array([bucket.support], np.int32), "query_size": np.array([bucket.query], np.int32)}
+    left_out = {ADAPT_PADDED: "query_size", PREDICT_PADDED: "support_size"}
+    for name, (base, shape) in named.items():
+        if base != bases.get(request.signature):
+            continue
+        if all(request.inputs[key].shape[1] == size for key, size in shape.items()):
+            wanted = {key: size for key, size in sizes.items() if key != left_out.get(base)}
+            yield Request(name, {**request.inputs, **wanted})
 
 
 def _requests(model: Exportable, bucket: Bucket, reference: Reference, generator: np.random.Generator) -> list[Request]:

@@ -98,7 +98,7 @@ def ask(client: Client, question: Question) -> Arrays:
     answer = client.decode(client.send(question.model, message))
     if question.query is None:
         return answer
-    inputs = {**{name: answer[name] for name in STATE}, "query_inputs": question.query}
+    inputs = {**{name: answer[name] for name in STATE}, **question.query}
     second = client.decode(client.send(question.model, client.encode(question.model, PREDICT, inputs)))
     return answer | second
 

@@ -15,6 +15,7 @@ from export.exportable import Exportable
 from export.exporter import write_version
 from export.reference import Reference
 from export.request_form import Bucket
+from export.service import Service
 from export.serving_module import ServingModule
 from export.warm_up import warm_up_requests
 
@@ -23,11 +24,22 @@ _STEPS, _RATE = 5, 0.01
 _IMAGE_SHAPE = (28, 28, 1)
 
 
-def write_images(directory: Path, filters: int = 64) -> None:
-    """A 5-way classifier of 28x28 images that makes five inner steps, as version `directory`."""
+def write_images(
+    directory: Path, filters: int = 64, service: Service | None = None, normalisation: str = "batch_transductive"
+) -> None:
+    """A 5-way classifier of 28x28 images that makes five inner steps, as version `directory`.
+
+    Args:
+      directory: that is written.
+      filters: of each block.
+      service: what it allows its clients; everything, and no buckets, by default.
+      normalisation: mode; with `batch_transductive`, an answer depends on the other queries.
+    """
     buckets = [Bucket(WAYS * SHOTS, WAYS * QUERIES), Bucket(WAYS, WAYS), Bucket(WAYS, 1)]
     keras.utils.set_random_seed(0)
-    _write(directory, conv4(WAYS, _IMAGE_SHAPE, filters), Classification(WAYS), (0.0, 1.0), buckets)
+    learner = conv4(WAYS, _IMAGE_SHAPE, filters, normalisation)
+    apart = normalisation != "batch_transductive"
+    _write(directory, learner, Classification(WAYS), (0.0, 1.0), buckets, service, apart)
 
 
 def write_waves(directory: Path) -> None:
@@ -38,10 +50,18 @@ def write_waves(directory: Path) -> None:
 
 
 def _write(
-    directory: Path, learner: Learner, problem: Problem, value_range: tuple[float, float], buckets: list[Bucket]
+    directory: Path,
+    learner: Learner,
+    problem: Problem,
+    value_range: tuple[float, float],
+    buckets: list[Bucket],
+    service: Service | None = None,
+    independent_queries: bool = False,
 ) -> None:
     method = Method(learner, GradientDescent(problem, SGD(_RATE), _STEPS), [QueryLoss(problem)])
     model = Exportable(method, problem, value_range)
+    if service is not None:
+        model = service.with_limits(service.with_buckets(model, buckets), buckets, independent_queries)
     module = ServingModule(model)
     requests = warm_up_requests(model, buckets, Reference(model, module.fingerprint))
     directory.parent.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,12 @@ import numpy as np
 
 from export.exporter import EXTRA, WARM_UP
 from export.request_files import Request, read_requests
-from export.specifications import ADAPT, DEFAULT
+from export.specifications import ADAPT, DEFAULT, PREDICT
 
 Arrays = dict[str, np.ndarray]
 ADAPT_THEN_PREDICT = "adapt, then predict"
 STATE = ("adapted_state", "model_fingerprint")
+_SIZES, _NODE_COUNT = ("_size", "_count"), "node_count"
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,14 @@ class Question:
       kind: the signature, or `ADAPT_THEN_PREDICT`.
       signature: of the first call.
       inputs: of the first call.
-      query: `query_inputs` of the second call; None for a single one.
+      query: of the second call, what it takes beside the state; None for a single one.
     """
 
     model: str
     kind: str
     signature: str
     inputs: Mapping[str, np.ndarray]
-    query: np.ndarray | None = None
+    query: Mapping[str, np.ndarray] | None = None
 
     @property
     def tasks(self) -> int:
@@ -58,17 +59,25 @@ def questions(model: str, version: Path, count: int, seed: int, tasks: int = 2) 
         template = templates[position % len(templates)]
         rows = [_varied(template, generator) for _ in range(int(generator.integers(1, tasks + 1)))]
         inputs = {name: np.concatenate([row.inputs[name] for row in rows]) for name in template.inputs}
-        query = None if template.query is None else np.repeat(template.query, len(rows), axis=0)
+        query = None
+        if template.query is not None:
+            # Of a graph those of the first call: nodes are numbers in it.
+            query = {
+                name: inputs[name] if name in inputs else np.repeat(array, len(rows), axis=0)
+                for name, array in template.query.items()
+            }
         made.append(Question(model, template.kind, template.signature, inputs, query))
     return made
 
 
 def _templates(model: str, requests: list[Request]) -> Iterator[Question]:
+    takes = {signature: inputs.keys() for signature, inputs in requests}
     for signature, inputs in requests:
         yield Question(model, signature, signature, inputs)
         if signature == DEFAULT:
-            support = {name: array for name, array in inputs.items() if name.startswith("support_")}
-            yield Question(model, ADAPT_THEN_PREDICT, ADAPT, support, inputs["query_inputs"])
+            support = {name: array for name, array in inputs.items() if name in takes[ADAPT]}
+            query = {name: array for name, array in inputs.items() if name in takes[PREDICT]}
+            yield Question(model, ADAPT_THEN_PREDICT, ADAPT, support, query)
 
 
 def _varied(question: Question, generator: np.random.Generator) -> Question:
@@ -79,8 +88,11 @@ def _varied(question: Question, generator: np.random.Generator) -> Question:
 
 
 def _other(name: str, array: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Other values, as valid as those given: examples in another order, and smaller."""
-    if name.endswith("_size"):
+    """Other values, as valid as those given: examples, nodes or edges in another order, and smaller."""
+    if name == _NODE_COUNT:
+        # Fewer nodes would leave edges and examples without theirs.
+        return array
+    if name.endswith(_SIZES):
         return generator.integers(1, array, endpoint=True, dtype=array.dtype)
     mixed = generator.permutation(array, axis=1)
     return (

@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import flags
 
 from export.client.few_shot_client import FewShotClient
-from export.client.settings import Settings
+from export.client.settings import PADDINGS, Settings
 
 _ADDRESS = flags.DEFINE_string(
     "address", "grpc://127.0.0.1:8500", "grpc://HOST:PORT or http://HOST:PORT; grpcs and https for TLS."
@@ -20,6 +20,13 @@ _ATTEMPTS = flags.DEFINE_integer("attempts", 4, "At most, while the server is un
 _AUTHORITY = flags.DEFINE_string("ca_certificate", None, "PEM file of who vouches for the server.")
 _CERTIFICATE = flags.DEFINE_string("certificate", None, "PEM file of the client, for servers that ask for one.")
 _KEY = flags.DEFINE_string("key", None, "PEM file of its private key.")
+_PADDING = flags.DEFINE_enum(
+    "padding", "auto", list(PADDINGS), "Pad to the shape buckets of the model: if it has some, or always, or never."
+)
+_SPLIT = flags.DEFINE_bool(
+    "split_queries", False, "Ask more queries than a bucket holds in parts; the model card must say that none matters."
+)
+_TASKS = flags.DEFINE_integer("tasks_per_request", 16, "At most; a server that joins requests refuses more.", 1)
 
 
 def client(model: str | None = None) -> FewShotClient:
@@ -31,8 +38,16 @@ def client(model: str | None = None) -> FewShotClient:
     Raises:
       ClientError: if a flag is no good.
     """
+    authority, certificate, key = (_path(flag.value) for flag in (_AUTHORITY, _CERTIFICATE, _KEY))
     settings = Settings(
-        _TIMEOUT.value, _ATTEMPTS.value, *(_path(flag.value) for flag in (_AUTHORITY, _CERTIFICATE, _KEY))
+        _TIMEOUT.value,
+        _ATTEMPTS.value,
+        authority,
+        certificate,
+        key,
+        _PADDING.value,
+        _SPLIT.value,
+        _TASKS.value,
     )
     return FewShotClient(
         _ADDRESS.value, _MODEL.value or model or "", settings, version=_VERSION.value, version_label=_LABEL.value

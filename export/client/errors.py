@@ -16,6 +16,13 @@ _REMEDIES = {
     "UNAVAILABLE": "Check the address, and that the server runs and speaks this protocol at this port.",
     "UNIMPLEMENTED": "The port speaks another protocol, or the server has no such call.",
 }
+# What TensorFlow Serving says when it could not join requests.
+OTHER_SHAPES = "have different shapes and padding is turned off"
+_REMEDIES_BY_MESSAGE = {
+    OTHER_SHAPES: "The server joined it with a request of another size: export the model with --batching and pad to "
+    "its shape buckets, or serve it without --enable_batching.",
+    "is larger than maximum input batch size": "Send fewer tasks at a time (--tasks_per_request).",
+}
 _OTHERWISE = "The log of the server may say more."
 
 
@@ -37,6 +44,7 @@ class RequestError(ClientError):
     """
 
     def __init__(self, code: str, message: str, remedy: str = "") -> None:
+        remedy = remedy or next((told for part, told in _REMEDIES_BY_MESSAGE.items() if part in message), "")
         super().__init__(f"{code}: {message.strip().rstrip('.')}. {remedy or _REMEDIES.get(code, _OTHERWISE)}")
         self.code = code
         self.message = message

@@ -10,17 +10,31 @@ import numpy as np
 from export.client.adapted import Adapted
 from export.client.answers import Answer, among
 from export.client.connection import connect
-from export.client.errors import ClientError, RequestError, TaskError
+from export.client.errors import OTHER_SHAPES, ClientError, RequestError, TaskError
 from export.client.graphs import Graph, as_graph, checked_nodes, graph_inputs
 from export.client.inputs import are_files, as_examples, as_files, as_targets, count
 from export.client.interface import Interface
+from export.client.packing import (
+    ADAPT,
+    FILES,
+    PREDICT,
+    WHOLE,
+    Call,
+    Task,
+    check_request,
+    joined,
+    of_bucket,
+    pieces,
+)
 from export.client.settings import Choice, Settings
 
-_WHOLE, _FILES, _ADAPT, _PREDICT = "serving_default", "adapt_and_predict_bytes", "adapt", "predict"
+# The second: a signature, such as that of a bucket, is not there; or a server that joins requests had other shapes.
+_NOT_AS_EXPECTED = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
+Outputs = dict[str, np.ndarray]
 
 
 class FewShotClient:
-    """Speaks of one task at a time; may be used from several threads over gRPC.
+    """Speaks of tasks; may be used from several threads over gRPC.
 
     Inputs are arrays `[examples, ...]` in the value range of the model card; for images also the bytes of PNG or JPEG
     files, one an example; for models on nodes of a graph the numbers of nodes `[examples]`. Targets are class names (or
@@ -50,7 +64,8 @@ class FewShotClient:
     ) -> None:
         self.model = model
         self._choice = Choice(version, version_label)
-        self._connection = connect(address, model, settings or Settings())
+        self._settings = settings or Settings()
+        self._connection = connect(address, model, self._settings)
         self._interfaces: dict[Choice, Interface] = {}
 
     def __enter__(self) -> FewShotClient:
@@ -78,33 +93,31 @@ class FewShotClient:
           query_inputs: `[queries, ...]`, or the bytes of files.
           graph: for models on nodes, `(features, edges)` as of `export.client.graphs.Graph`.
         """
-        given = support_inputs, support_targets, query_inputs, graph
+        return self.adapt_and_predict_tasks([Task(support_inputs, support_targets, query_inputs, graph)])[0]
+
+    def adapt_and_predict_tasks(self, tasks: Sequence[Task]) -> list[Answer]:
+        """The same for many tasks, of any sizes, in as few requests as hold them; no tasks have no answers."""
         known = self._choice in self._interfaces
         try:
-            return self._adapt_and_predict(*given)
+            return self._adapt_and_predict(tasks)
         except ClientError as error:
             if not (known and _may_be_of_another_version(error)):
                 raise
             # The newest version, or that of a label, may be another one by now.
             del self._interfaces[self._choice]
-            return self._adapt_and_predict(*given)
+            return self._adapt_and_predict(tasks)
 
-    def _adapt_and_predict(self, support_inputs: Any, support_targets: Any, query_inputs: Any, graph: Any) -> Answer:
+    def _adapt_and_predict(self, tasks: Sequence[Task]) -> list[Answer]:
+        if not tasks:
+            return []
         interface = self._interface(self._choice)
-        targets, names = as_targets(support_targets, interface, count(support_inputs))
-        checked = as_graph(graph, interface)
-        if not count(query_inputs):
-            return _no_answer(interface, names)
-        # Over the wire files are a fraction of what their pixels are.
-        signature = _FILES if are_files(support_inputs) and are_files(query_inputs) else _WHOLE
-        if signature == _FILES:
-            support, query = (as_files(examples, interface) for examples in (support_inputs, query_inputs))
-            inputs = {"support_inputs_bytes": support, "query_inputs_bytes": query}
-        else:
-            support, query = (_examples(examples, interface, checked) for examples in (support_inputs, query_inputs))
-            inputs = {**graph_inputs(checked), interface.support: support, interface.query: query}
-        outputs = self._predict(self._choice, interface, signature, {**inputs, interface.targets: targets})
-        return _answer(outputs, interface, names)
+        calls, names = zip(*(_whole_call(task, interface) for task in tasks), strict=True)
+        asked = [call for call in calls if call is not None]
+        outputs = iter(self._predict(self._choice, interface, asked))
+        return [
+            _no_answer(interface, classes) if call is None else _answer(next(outputs), interface, classes)
+            for call, classes in zip(calls, names, strict=True)
+        ]
 
     def adapt(self, support_inputs: Any, support_targets: Any, graph: Any = None) -> Adapted:
         """Adapts to the support examples; see `adapt_and_predict`.
@@ -116,15 +129,16 @@ class FewShotClient:
         targets, names = as_targets(support_targets, interface, count(support_inputs))
         checked = as_graph(graph, interface)
         support = {interface.support: _examples(support_inputs, interface, checked), interface.targets: targets}
-        outputs = self._predict(Choice(interface.version), interface, _ADAPT, {**graph_inputs(checked), **support})
+        call = ADAPT, {**graph_inputs(checked), **support}
+        (outputs,) = self._predict(Choice(interface.version), interface, [call])
         return Adapted(
             self.model,
             interface.version,
             names,
-            outputs["adapted_state"][0],
-            int(outputs["model_fingerprint"][0]),
-            float(outputs["support_loss_before"][0]),
-            float(outputs["support_loss_after"][0]),
+            outputs["adapted_state"],
+            int(outputs["model_fingerprint"]),
+            float(outputs["support_loss_before"]),
+            float(outputs["support_loss_after"]),
         )
 
     def predict(self, adapted: Adapted, query_inputs: Any, graph: Any = None) -> Answer:
@@ -155,7 +169,7 @@ class FewShotClient:
                 **graph_inputs(checked),
                 interface.query: _examples(query_inputs, interface, checked),
             }
-            outputs = self._predict(choice, interface, _PREDICT, inputs)
+            (outputs,) = self._predict(choice, interface, [(PREDICT, inputs)])
         except RequestError as error:
             if error.code != "NOT_FOUND":
                 raise
@@ -172,19 +186,37 @@ class FewShotClient:
             self._interfaces[choice] = self._connection.interface(choice)
         return self._interfaces[choice]
 
-    def _predict(
-        self, choice: Choice, interface: Interface, signature: str, inputs: dict[str, np.ndarray]
-    ) -> dict[str, np.ndarray]:
-        outputs = self._connection.predict(choice, signature, inputs, interface.dtypes[signature])
-        statuses: Sequence[int] = outputs["status"].tolist()
+    def _predict(self, choice: Choice, interface: Interface, calls: Sequence[Call]) -> list[Outputs]:
+        """The outputs of each call, one task each, without task axis and padding."""
+        parts = [pieces(interface, self._settings, *call) for call in calls]
+        flat = [piece for part in parts for piece in part]
+        rows: dict[int, Outputs] = {}
+        for group in joined(flat, self._settings.tasks_per_request):
+            inputs = {name: np.concatenate([flat[at].inputs[name] for at in group]) for name in flat[group[0]].inputs}
+            outputs = self._ask(choice, interface, flat[group[0]].signature, inputs)
+            rows |= {at: {name: array[row] for name, array in outputs.items()} for row, at in enumerate(group)}
+        answered = iter(rows[at] for at in range(len(flat)))
+        of_calls = [[(next(answered), piece.queries) for piece in part] for part in parts]
+        statuses = [max(int(row["status"]) for row, _ in part) for part in of_calls]
         if any(statuses):
             raise TaskError(statuses)
-        return outputs
+        return [_put_together(part, interface.answer) for part in of_calls]
+
+    def _ask(self, choice: Choice, interface: Interface, signature: str, inputs: Outputs) -> Outputs:
+        check_request(interface, signature, inputs)
+        for attempt in range(1, self._settings.attempts + 1):
+            try:
+                return self._connection.predict(choice, signature, inputs, interface.dtypes[signature])
+            except RequestError as error:
+                # Of a bucket ours has the right shape: the one that it was joined with had not.
+                if OTHER_SHAPES not in error.message or not of_bucket(signature) or attempt == self._settings.attempts:
+                    raise
+        raise AssertionError("attempts are at least 1")
 
 
 def _may_be_of_another_version(error: ClientError) -> bool:
     """Whether a version with other shapes or classes would have taken the same inputs."""
-    return type(error) is ClientError or (isinstance(error, RequestError) and error.code == "INVALID_ARGUMENT")
+    return type(error) is ClientError or (isinstance(error, RequestError) and error.code in _NOT_AS_EXPECTED)
 
 
 def _check_fits(adapted: Adapted, interface: Interface) -> None:
@@ -197,6 +229,31 @@ def _check_fits(adapted: Adapted, interface: Interface) -> None:
         )
 
 
+def _whole_call(task: Task, interface: Interface) -> tuple[Call | None, tuple[str, ...] | None]:
+    """The call that answers a task, None if it has no queries, and the names of its classes."""
+    targets, names = as_targets(task.support_targets, interface, count(task.support_inputs))
+    checked = as_graph(task.graph, interface)
+    if not count(task.query_inputs):
+        return None, names
+    both = task.support_inputs, task.query_inputs
+    # Over the wire files are a fraction of what their pixels are.
+    if are_files(both[0]) and are_files(both[1]):
+        support, query = (as_files(examples, interface) for examples in both)
+        inputs = {"support_inputs_bytes": support, "query_inputs_bytes": query}
+        return (FILES, {**inputs, interface.targets: targets}), names
+    support, query = (_examples(examples, interface, checked) for examples in both)
+    inputs = {**graph_inputs(checked), interface.support: support, interface.query: query}
+    return (WHOLE, {**inputs, interface.targets: targets}), names
+
+
+def _put_together(parts: Sequence[tuple[Outputs, int]], answer: str) -> Outputs:
+    """The outputs of a task from those of its parts, which differ in their queries only."""
+    first = parts[0][0]
+    if answer not in first:
+        return first
+    return {**first, answer: np.concatenate([outputs[answer][:queries] for outputs, queries in parts])}
+
+
 def _examples(examples: Any, interface: Interface, graph: Graph | None) -> np.ndarray:
     return as_examples(examples, interface) if graph is None else checked_nodes(examples, graph)[None]
 
@@ -207,6 +264,6 @@ def _no_answer(interface: Interface, names: tuple[str, ...] | None) -> Answer:
 
 
 def _answer(outputs: dict[str, np.ndarray], interface: Interface, names: tuple[str, ...] | None) -> Answer:
-    values = outputs[interface.answer][0]
+    values = outputs[interface.answer]
     # Ways without an example are answers to nothing.
     return Answer(values if names is None else among(values, len(names)), names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from export.client.errors import ClientError
@@ -23,6 +23,7 @@ class Interface:
       takes_files: whether it decodes image files itself.
       dtypes: NumPy's name for every output, by signature and output.
       node_features: how many features a node has; None for models that do not classify nodes of a graph.
+      shapes: of every input, -1 for sizes that are free, by signature and input.
     """
 
     version: int
@@ -32,6 +33,7 @@ class Interface:
     takes_files: bool
     dtypes: Mapping[str, Mapping[str, str]]
     node_features: int | None = None
+    shapes: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
 
     @property
     def support(self) -> str:
@@ -70,15 +72,17 @@ def read_interface(version: int, signatures: Mapping[str, Any]) -> Interface:
         support = inputs["support_inputs" if node_features is None else "support_nodes"]
         predictions = signatures["predict"]["outputs"]
         classification = "probabilities" in predictions
+        # TensorFlow lists an operation of its own among them.
+        ours = {name: its for name, its in signatures.items() if not name.startswith("__")}
         return Interface(
             version,
             _sizes(support)[2:],
             _sizes(predictions["probabilities" if classification else "predictions"])[-1],
             classification,
             "adapt_and_predict_bytes" in signatures,
-            # TensorFlow lists an operation of its own among them.
-            {name: _dtypes(its["outputs"]) for name, its in signatures.items() if not name.startswith("__")},
+            {name: _dtypes(its["outputs"]) for name, its in ours.items()},
             node_features,
+            {name: {key: _sizes(tensor) for key, tensor in its["inputs"].items()} for name, its in ours.items()},
         )
     except (KeyError, IndexError, TypeError, ValueError) as error:
         found = ", ".join(sorted(signatures)) or "none"

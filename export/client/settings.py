@@ -8,6 +8,8 @@ from pathlib import Path
 
 from export.client.errors import ClientError
 
+PADDINGS = ("auto", "always", "never")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -19,6 +21,11 @@ class Settings:
       ca_certificate: PEM file of who vouches for the server; None for those that the system trusts.
       certificate: PEM file of the client itself, for servers that ask for one; None for none.
       key: PEM file of its private key.
+      padding: `auto` pads every request to a shape bucket where the model was exported with some, so that a server that
+        joins requests can join them; `always` refuses other models; `never` sends requests in their own size.
+      split_queries: whether more queries than the largest bucket holds are asked in parts. Only right for models of
+        which the card says that a prediction does not depend on the other queries.
+      tasks_per_request: most tasks in one request; at most the `max_batch_size` of a server that joins requests.
     """
 
     timeout: float = 30.0
@@ -26,12 +33,19 @@ class Settings:
     ca_certificate: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    padding: str = "auto"
+    split_queries: bool = False
+    tasks_per_request: int = 16
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < float("inf"):
             raise ClientError(f"timeout must be a positive number of seconds, received {self.timeout}.")
         if self.attempts not in range(1, 6):
             raise ClientError(f"attempts must be from 1 to 5, received {self.attempts}.")
+        if self.padding not in PADDINGS:
+            raise ClientError(f"padding must be one of {', '.join(PADDINGS)}, received {self.padding!r}.")
+        if self.tasks_per_request < 1:
+            raise ClientError(f"tasks_per_request must be 1 or more, received {self.tasks_per_request}.")
         if (self.certificate is None) != (self.key is None):
             raise ClientError("certificate and key belong together: give both or neither.")
         for path in (self.ca_certificate, self.certificate, self.key):

@@ -18,11 +18,13 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 from playwright._impl._driver import compute_driver_executable
 from tensorflow_serving.config import model_server_config_pb2
 
+from export.client import Settings
 from export.deploy import FILES, MONITORING
 from export.deploy import FOLDER as DEPLOY
 from export.server.embedded import Options
 from export.server.tensorflow_serving import IMAGE
 from export.server.tls import TlsError, from_config
+from export.service import PARAMETERS_TEXT
 
 MODEL = "few_shot"
 _TYPES = descriptor_pb2.FieldDescriptorProto
@@ -101,6 +103,9 @@ def test_batching_leaves_out_what_would_cut_or_pad_tasks():
     batching = _parsed("batching_parameters.txt", BatchingParameters())
     assert min(batching.max_batch_size.value, batching.num_batch_threads.value, batching.max_enqueued_batches.value) > 0
     assert 0 < batching.batch_timeout_micros.value <= 10_000
+    # An export with shape buckets brings the same, and the client sends no more tasks at once.
+    assert batching == text_format.Parse(PARAMETERS_TEXT, BatchingParameters())
+    assert batching.max_batch_size.value == Settings().tasks_per_request
 
 
 def test_the_template_for_encryption_has_every_field_and_no_key():

@@ -8,8 +8,9 @@ import pytest
 from benchmarks.serving.load import Answered, Load, alone, load
 from benchmarks.serving.load_report import report, table
 from benchmarks.serving.memory import Sample, slope
-from benchmarks.serving.questions import ADAPT_THEN_PREDICT, questions
+from benchmarks.serving.questions import ADAPT_THEN_PREDICT, STATE, questions
 from benchmarks.serving.server_process import Target
+from export.specifications import input_specifications
 
 _SECONDS = 5.0
 _CLIENTS = 16
@@ -22,8 +23,8 @@ def target(server):
 
 
 @pytest.fixture
-def asked(waves, images):
-    models = {"waves": waves, "images": images}
+def asked(waves, images, nodes):
+    models = {"waves": waves, "images": images, "nodes": nodes}
     return [question for name, made in models.items() for question in questions(name, made.directory, 24, seed=0)]
 
 
@@ -32,6 +33,7 @@ def test_no_error_under_load(target, asked):
     assert not done.errors, done.errors
     kinds = {answer.kind for answer in done.answered}
     assert {"waves: adapt_and_predict_padded", f"images: {ADAPT_THEN_PREDICT}"} <= kinds
+    assert {f"nodes: {kind}" for kind in (ADAPT_THEN_PREDICT, "adapt_and_predict_padded")} <= kinds
     assert {answer.protocol for answer in done.answered} == {"gRPC", "REST"}
     result = report(done, _CLIENTS)
     assert result["answers"] == sum(figures["answers"] for figures in result["kinds"].values())
@@ -43,6 +45,19 @@ def test_answers_of_somebody_else_would_be_noticed(target, asked):
     expected = alone(target, asked)
     done = load(target, asked, expected[1:] + expected[:1], 2, 0.5)
     assert done.errors and not done.answered
+
+
+def test_a_question_on_nodes_has_a_graph_in_each_of_its_calls(asked, nodes):
+    on_nodes = [question for question in asked if question.model == "nodes"]
+    assert {question.signature for question in on_nodes} == set(input_specifications(nodes.model))
+    (halves,) = {question.kind for question in on_nodes if question.query is not None}
+    assert halves == ADAPT_THEN_PREDICT
+    for question in on_nodes:
+        wanted = set(input_specifications(nodes.model)[question.signature])
+        assert set(question.inputs) == wanted
+        if question.query is not None:
+            assert set(question.query) | set(STATE) == set(input_specifications(nodes.model)["predict"])
+            assert {len(array) for array in question.query.values()} == {question.tasks}
 
 
 def test_hardly_any_two_questions_are_alike(asked):

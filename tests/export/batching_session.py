@@ -1,0 +1,148 @@
+"""TensorFlow Serving's batching, as it was seen to join requests, on one version of a model.
+
+One queue for each set of input and output tensors; axis 0 of every input is concatenated, the graph runs once, outputs
+are cut on axis 0. If another axis differs, or the graph raises, all that were joined fail. A request of more tasks than
+a batch may hold is refused; one of no tasks would wait for ever. It knows nothing of tasks, shapes or signatures.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from google.protobuf import json_format
+
+from export.client.errors import RequestError
+from export.client.interface import Interface, read_interface
+from export.client.settings import Choice
+from export.server.errors import ServingError
+from export.server.servable import Servable
+
+Arrays = dict[str, np.ndarray]
+
+
+class _Waiting:
+    """A request in a queue, and what came of it."""
+
+    def __init__(self, signature: str, inputs: Mapping[str, np.ndarray]) -> None:
+        self.signature, self.inputs = signature, inputs
+        self.tasks = len(next(iter(inputs.values())))
+        self.outputs: Arrays | None = None
+        self.error: RequestError | None = None
+
+    @property
+    def done(self) -> bool:
+        return self.outputs is not None or self.error is not None
+
+
+class BatchingSession:
+    """A server to `clients` threads: batches close when all of them wait, so what is joined is no matter of time.
+
+    Args:
+      directory: of the version.
+      clients: that ask; each must call `leave` at its end.
+      max_batch_size: tasks.
+
+    Attributes:
+      batches: how many requests each run of the graph had joined, with its signature.
+    """
+
+    def __init__(self, directory: Path, clients: int, max_batch_size: int = 16) -> None:
+        self._servable = Servable(directory)
+        self._left, self._most = clients, max_batch_size
+        self._waiting: list[_Waiting] = []
+        self._changed = threading.Condition()
+        self.batches: list[tuple[str, int]] = []
+
+    def interface(self, choice: Choice) -> Interface:
+        """From the signatures, as its metadata would tell them."""
+        del choice
+        signatures = {
+            name: json_format.MessageToDict(definition, preserving_proto_field_name=True)
+            for name, definition in self._servable.signatures.items()
+        }
+        return read_interface(1, signatures)
+
+    def predict(
+        self, choice: Choice, signature: str, inputs: Mapping[str, np.ndarray], dtypes: Mapping[str, str]
+    ) -> Arrays:
+        """Waits until everybody does, and answers."""
+        del choice, dtypes
+        if signature not in self._servable.signatures:
+            raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{signature}" not found.')
+        request = _Waiting(signature, inputs)
+        assert request.tasks, "without tasks it would wait for ever"
+        if len({len(array) for array in inputs.values()}) > 1:
+            raise RequestError("INVALID_ARGUMENT", "Batching Run() input tensors must have equal 0th-dimension size")
+        if request.tasks > self._most:
+            text = f"Task size {request.tasks} is larger than maximum input batch size {self._most}"
+            raise RequestError("INVALID_ARGUMENT", text)
+        with self._changed:
+            self._waiting.append(request)
+            self._run_if_all_wait()
+            self._changed.wait_for(lambda: request.done)
+        if request.error is not None:
+            raise request.error
+        assert request.outputs is not None
+        return request.outputs
+
+    def leave(self) -> None:
+        """A client has no more questions."""
+        with self._changed:
+            self._left -= 1
+            self._run_if_all_wait()
+
+    def close(self) -> None:
+        """Nothing: other clients may still ask."""
+
+    def _run_if_all_wait(self) -> None:
+        if not self._waiting or len(self._waiting) < self._left:
+            return
+        queues: dict[tuple, list[list[_Waiting]]] = {}
+        for request in self._waiting:
+            batches = queues.setdefault(self._tensors(request), [[]])
+            if sum(other.tasks for other in batches[-1]) + request.tasks > self._most:
+                batches.append([])
+            batches[-1].append(request)
+        self._waiting = []
+        for batch in (batch for batches in queues.values() for batch in batches):
+            self._run(batch)
+        self._changed.notify_all()
+
+    def _tensors(self, request: _Waiting) -> tuple:
+        definition = self._servable.signatures[request.signature]
+        return tuple(
+            tuple(sorted(tensor.name for tensor in tensors.values()))
+            for tensors in (definition.inputs, definition.outputs)
+        )
+
+    def _run(self, batch: list[_Waiting]) -> None:
+        signature = batch[0].signature
+        self.batches.append((signature, len(batch)))
+        try:
+            outputs = self._outputs(batch, signature)
+        except RequestError as error:
+            for request in batch:
+                request.error = error
+            return
+        start = 0
+        for request in batch:
+            request.outputs = {name: array[start : start + request.tasks] for name, array in outputs.items()}
+            start += request.tasks
+
+    def _outputs(self, batch: list[_Waiting], signature: str) -> Arrays:
+        for name in batch[0].inputs:
+            if len({request.inputs[name].shape[1:] for request in batch}) > 1:
+                text = (
+                    f"Tensors with name '{signature}_{name}:0' from different tasks have different shapes and padding "
+                    "is turned off. Set pad_variable_length_inputs to true, or ensure that all tensors with the same "
+                    "name have equal dimensions starting with the first dimension."
+                )
+                raise RequestError("FAILED_PRECONDITION", text)
+        inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
+        try:
+            return self._servable.run(signature, inputs, sorted(self._servable.signatures[signature].outputs), 60)
+        except ServingError as error:
+            raise RequestError(error.code, str(error)) from error
