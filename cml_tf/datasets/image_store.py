@@ -29,7 +29,8 @@ from cml_tf.datasets.image_files import decode_contents
 from cml_tf.files import locked, write_json
 
 _INDEX = "index.json"
-_RECIPE = 1
+# Raised when files are decoded otherwise: 2 since they are turned as their EXIF orientation asks.
+_RECIPE = 2
 _CHUNK = 512
 _CHANNELS = 3
 _LOG = logging.getLogger(__name__)
