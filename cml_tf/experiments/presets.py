@@ -80,7 +80,7 @@ def _images(name: str, ways: int, shots: int, method: str, variant: str, rate: f
     with config.unlocked():
         # Glyphs and Omniglot have 20 examples a class or more: shots and queries must share them.
         config.dataset.update({"name": name, "ways": ways, "shots": shots, "queries": 15})
-        config.learner.update({"name": "conv4", "initialisation": "zero_head"})
+        config.learner.update({"name": "conv4", "initialisation": "fan_in_uniform"})
         config.adaptation.rate = rate
         config.train.update({"steps": 30000, "validate_every": 100})
     return _finish(config, method, variant)

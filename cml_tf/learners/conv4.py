@@ -18,7 +18,7 @@ def conv4(
     extra_blocks: int = 0,
     head_blocks: int = 0,
     steps: int = 1,
-    initialisation: str = "zero_head",
+    initialisation: str = "fan_in_uniform",
 ) -> Learner:
     """Four [3x3 convolution, normalisation, ReLU, 2x2 max-pool] blocks and a linear head.
 
@@ -53,7 +53,7 @@ def conv4_head(
     blocks: int = 0,
     name: str = "head",
     steps: int = 1,
-    initialisation: str = "zero_head",
+    initialisation: str = "fan_in_uniform",
 ) -> keras.Layer:
     """A head on `conv4`'s features: conv-norm-ReLU blocks (usually none), a pool, then a linear layer.
 
@@ -75,7 +75,7 @@ def conv4_co_learner(
     normalisation: str = "batch_transductive",
     blocks: int = 2,
     steps: int = 1,
-    initialisation: str = "zero_head",
+    initialisation: str = "fan_in_uniform",
 ) -> keras.Layer:
     """The co-learner on `conv4`'s features: conv-norm-ReLU blocks, the last one pooled, then linear (paper, A.1).
 
@@ -113,7 +113,7 @@ def conv_blocks(
 
 
 def conv_block(
-    filters: int, normalisation: str, pool: int = 1, steps: int = 1, initialisation: str = "zero_head"
+    filters: int, normalisation: str, pool: int = 1, steps: int = 1, initialisation: str = "fan_in_uniform"
 ) -> list[keras.Layer]:
     """The layers of one [3x3 convolution, normalisation, ReLU, max-pool]; its bias is idle (`Convolution`)."""
     return [

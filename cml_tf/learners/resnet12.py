@@ -44,7 +44,7 @@ class ResidualBlock(keras.layers.Layer):
         normalisation: str = "batch_transductive",
         pool: int = 1,
         steps: int = 1,
-        initialisation: str = "zero_head",
+        initialisation: str = "fan_in_uniform",
         **keywords: Any,
     ) -> None:
         super().__init__(**keywords)
@@ -94,7 +94,7 @@ def resnet12(
     filters: int = 64,
     normalisation: str = "batch_transductive",
     steps: int = 1,
-    initialisation: str = "zero_head",
+    initialisation: str = "fan_in_uniform",
 ) -> Learner:
     """Four residual blocks, each but the last with its 2x2 max-pool, and a linear head on averages over the map.
 
@@ -127,7 +127,7 @@ def resnet12_co_learner(
     normalisation: str = "batch_transductive",
     blocks: int = 2,
     steps: int = 1,
-    initialisation: str = "zero_head",
+    initialisation: str = "fan_in_uniform",
 ) -> keras.Layer:
     """The co-learner on `resnet12`'s features: 3x3 conv-norm-ReLU blocks, then pool, averages and a linear layer.
 
