@@ -116,6 +116,11 @@ def _check_connected(trained: Mapping[str, Sequence[Any]], gradients: Sequence[A
             )
 
 
+def _check_number(name: str, value: Any, expected: str) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+        raise ValueError(f"{name} must be {expected}, received {value!r}.")
+
+
 class MetaStep:
     """One outer step, compiled once: gradient, clipping, finiteness check, optimiser updates.
 
@@ -146,12 +151,11 @@ class MetaStep:
         trained = method.trained_variables()
         if set(optimizers) != set(trained):
             raise ValueError(f"optimizers must be given for {sorted(trained)}, received {sorted(optimizers)}.")
-        if clip_norm < 0:
-            raise ValueError(f"clip_norm must be 0 (none) or positive, received {clip_norm}.")
-        if task_chunk < 0:
-            raise ValueError(f"task_chunk must be 0 (chosen) or positive, received {task_chunk}.")
-        if sharpness < 0:
-            raise ValueError(f"sharpness must be 0 (none) or a positive radius, received {sharpness}.")
+        _check_number("clip_norm", clip_norm, "0 (none) or positive")
+        _check_number("task_chunk", task_chunk, "0 (chosen) or positive")
+        _check_number("sharpness", sharpness, "0 (none) or a positive radius")
+        if not isinstance(jit_compile, bool):
+            raise ValueError(f"jit_compile must be True or False, received {jit_compile!r}.")
         self.method = method
         self.clip_norm = clip_norm
         self.sharpness = sharpness

@@ -6,13 +6,16 @@ structure, and every example in it of that shape. Tuples and lists of one length
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 _LONGEST = 160
+# Begin lines of an error that say where in the graph it was, and not what.
+_OF_THE_GRAPH = ("Graph execution error", "Detected at node", "File ", "<stack", "[[", "{{", "(")
 
 
 def arrays_like(example: Any, inputs: Any, field: str, axes: Sequence[str]) -> Any:
@@ -60,6 +63,20 @@ def one_line(error: BaseException) -> str:
     telling = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
     line = telling[0] if telling else type(error).__name__
     return line if len(line) <= 2 * _LONGEST else f"{line[: 2 * _LONGEST - 3]}..."
+
+
+@contextlib.contextmanager
+def told_in_one_line(what: str) -> Iterator[None]:
+    """Raises ValueError in one line for what an operation refuses: a number beyond a table, say.
+
+    TensorFlow's own error has a line for every call on the way.
+    """
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        lines = map(str.strip, error.message.splitlines())
+        telling = [line for line in lines if line and not line.startswith(_OF_THE_GRAPH)]
+        raise ValueError(f"{what}: {(telling or [one_line(error)])[0][: 2 * _LONGEST]}") from error
 
 
 def array_of(value: Any, field: str) -> np.ndarray:

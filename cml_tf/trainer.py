@@ -15,9 +15,9 @@ import tensorflow as tf
 from cml_tf.adaptation.base import AdaptationRule
 from cml_tf.answers import check_answers
 from cml_tf.callbacks.host import callback_host
-from cml_tf.callbacks.state import callback_states, check_callbacks, restore_callback_states
+from cml_tf.callbacks.state import CallbackStates, check_callbacks, restore_callback_states, settle_modes
 from cml_tf.checkpoints import CheckpointError, assign_values, named_values
-from cml_tf.datasets.base import EpisodeSource
+from cml_tf.datasets.base import EpisodeSource, check_integer
 from cml_tf.episodes import Episode, validated
 from cml_tf.evaluator import Evaluator
 from cml_tf.keras_features import Optimizers, check_method, check_trainable, optimizers_by_group
@@ -32,7 +32,7 @@ from cml_tf.non_finite_loss import NonFiniteLoss
 from cml_tf.objectives.base import ObjectiveTerm, TaskReducer, mean_over_tasks
 from cml_tf.problems import Problem
 from cml_tf.running_means import RunningMeans
-from cml_tf.structures import check_shapes
+from cml_tf.structures import check_shapes, told_in_one_line
 
 
 class Validation(NamedTuple):
@@ -117,17 +117,18 @@ class Trainer:
         self._evaluators: dict[int | None, Evaluator] = {}
         self._validation_batches: Iterable[Episode] = ()
         self._callbacks: Sequence[keras.callbacks.Callback] = ()
+        self._callback_states = CallbackStates()
         self._restored: dict[str, Any] = {}
 
     def fit(
         self,
         episodes: EpisodeSource | Iterable[Episode],
         steps: int,
-        callbacks: Sequence[keras.callbacks.Callback] = (),
+        callbacks: Sequence[keras.callbacks.Callback] | None = (),
         validation: Validation | None = None,
         validate_every: int = 100,
         meta_batch: int = 4,
-        verbose: int = 1,
+        verbose: int | str = 1,
     ) -> dict[str, list[float]]:
         """Trains until `steps` outer steps have been made in all, earlier calls and restored ones included.
 
@@ -142,7 +143,7 @@ class Trainer:
           validation: what to validate on; None for no validation.
           validate_every: steps an epoch.
           meta_batch: tasks a step, for an `EpisodeSource`.
-          verbose: 0 silent, 1 progress bar, 2 one line an epoch.
+          verbose: 0 silent, 1 or "auto" progress bar, 2 one line an epoch.
 
         Returns:
           The history of this call: metric name to a list with one value an epoch.
@@ -152,20 +153,27 @@ class Trainer:
           ValueError: if the iterable ends early, an episode is malformed or of another problem, a number is out of
             range, or a callback's state would not survive an interruption.
         """
-        if steps < 1 or validate_every < 1:
-            raise ValueError(f"steps and validate_every must be at least 1, received {steps} and {validate_every}.")
+        for name, number in (("steps", steps), ("validate_every", validate_every), ("meta_batch", meta_batch)):
+            check_integer(name, number, minimum=1)
+        if validation is not None and not isinstance(validation, Validation):
+            raise ValueError(
+                f"validation must be cml_tf.Validation(source, episodes), received {type(validation).__name__}."
+            )
+        callbacks, lines = callbacks or (), 1 if verbose == "auto" else int(verbose)
         for source in (episodes, validation.source if validation else None):
             if isinstance(source, EpisodeSource) and source.problem != self.problem:
                 raise ValueError(f"episodes must be of {self.problem}, received a source of {source.problem}.")
         check_callbacks(callbacks, self.meta_step.optimizers)
+        settle_modes(callbacks)
         check_trainable(self.method.learner, self.method.terms)
+        self._callback_states.begin(callbacks)
         history = keras.callbacks.History()
         epochs = -(-steps // validate_every)
         runner = keras.callbacks.CallbackList(
             [*callbacks, history],
-            add_progbar=verbose > 0,
+            add_progbar=lines > 0,
             model=self.host,
-            verbose=verbose,
+            verbose=lines,
             epochs=epochs,
             steps=validate_every,
         )
@@ -221,7 +229,8 @@ class Trainer:
             raise ValueError(f"the iterable of episodes ended after {self.step} steps; more were asked for.")
         if self.weights_at is not None:
             self.method.set_weights(self.weights_at(self.step))
-        result = self.meta_step(episode, first_order=self.step < self.first_order_steps)
+        with told_in_one_line(f"step {self.step} cannot be made"):
+            result = self.meta_step(episode, first_order=self.step < self.first_order_steps)
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
         if not result.finite:
             names = [term.name for term in self.method.counted_terms]
@@ -267,7 +276,7 @@ class Trainer:
             "step": self.step,
             "stopped": self.stopped or (self._epoch_is_ending and self.host.stop_training),
             "means": self._means.state,
-            "callbacks": callback_states(self._callbacks),
+            "callbacks": self._callback_states.read(self._callbacks),
         }
         return named_values(groups), metadata
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import SGD, FirstOrder, GradientDescent
+from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD
+from cml_tf.callbacks.state import restore_callback_states
 from cml_tf.learners import Learner
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Regression
@@ -304,3 +305,82 @@ def test_every_callback_of_keras_is_in_one_of_the_tables():
 
 def test_co_learners_of_a_whole_method_pass():
     sinusoid_trainer().fit(waves(), 1, verbose=0)
+
+
+def early_stopping(patience, **keywords):
+    return keras.callbacks.EarlyStopping("val_mse", patience=patience, min_delta=1e9, **keywords)
+
+
+def test_counters_find_their_callback_again_and_settings_are_those_given():
+    validation = Validation(waves("validation"), 4)
+    trainer = tiny_trainer()
+    trainer.fit(waves(), 3, [early_stopping(9)], validation, 1, verbose=0)
+    again = tiny_trainer()
+    again.restore(*trainer.state())
+    callback = early_stopping(4)
+    again.fit(waves(), 20, [keras.callbacks.LambdaCallback(), callback], validation, 1, verbose=0)
+    # Two epochs without a gain before, two after: four in all, with a mode that was found out.
+    assert again.step == 5 and callback.patience == 4 and callback.mode == "min"
+
+
+def test_states_by_position_of_before_are_read():
+    callback = early_stopping(9)
+    restore_callback_states([keras.callbacks.LambdaCallback(), callback], {"0:EarlyStopping": {"wait": 7}})
+    assert callback.wait == 7
+
+
+def test_weights_that_callbacks_read_hold_what_adaptation_learned():
+    trainer = sinusoid_trainer(update_rule=MetaSGD(0.01))
+    trained = sum(len(group) for group in trainer.method.trained_variables().values())
+    assert len(trainer.host.get_weights()) == trained
+    with pytest.raises(ValueError, match="save trainer.model"):
+        trainer.host.save("x.keras")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 1.5}, "steps must be an integer of at least 1"),
+        (
+            {"steps": 1, "validation": waves},
+            r"validation must be cml_tf.Validation\(source, .* received function",
+        ),
+    ],
+)
+def test_arguments_of_fit_are_told_before_the_first_step(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_trainer().fit(waves(), verbose=0, **arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"jit_compile": "auto"}, {"clip_norm": None}, {"task_chunk": None}, {"sharpness": float("nan")}]
+)
+def test_arguments_of_the_trainer_are_told(arguments):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))} must be"):
+        tiny_trainer(**arguments)
+
+
+def test_a_schedule_and_a_callback_that_sets_the_rate_contradict_each_other():
+    rate = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    trainer = tiny_trainer(optimizer=keras.optimizers.SGD(rate))
+    with pytest.raises(ValueError, match="ReduceLROnPlateau sets the learning rate, which sgd.* takes from a schedule"):
+        trainer.fit(waves(), 1, [keras.callbacks.ReduceLROnPlateau("loss")], verbose=0)
+
+
+def test_what_keras_takes_for_nothing_is_nothing():
+    trainer = tiny_trainer()
+    trainer.fit(waves(), 1, callbacks=None, verbose=0)
+    assert trainer.step == 1
+
+
+def test_python_inside_a_layer_is_refused():
+    class Drawn(K.Layer):
+        def call(self, inputs):
+            drawn = tf.cast(tf.numpy_function(np.random.rand, [], tf.float64), inputs.dtype)
+            return tf.ensure_shape(inputs + drawn, inputs.shape)
+
+        def compute_output_shape(self, shape):
+            return shape
+
+    with pytest.raises(ValueError, match="runs Python inside the graph"):
+        Learner(keras.Sequential([K.Dense(2), Drawn()]), K.Dense(1), input_shape=(1,))

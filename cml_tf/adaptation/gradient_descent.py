@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.base import AdaptationRule, AdaptedTask, Initial
@@ -45,8 +46,7 @@ class GradientDescent(AdaptationRule):
         sharpness: float = 0.0,
     ) -> None:
         super().__init__()
-        if steps < 0:
-            raise ValueError(f"inner steps must be 0 or more, received {steps}.")
+        _check_steps(steps)
         if sharpness < 0:
             raise ValueError(f"sharpness must be 0 (none) or a positive radius, received {sharpness}.")
         self.problem = problem
@@ -69,8 +69,7 @@ class GradientDescent(AdaptationRule):
 
     def with_steps(self, steps: int) -> GradientDescent:
         """This rule with another number of steps; the variables are shared."""
-        if steps < 0:
-            raise ValueError(f"inner steps must be 0 or more, received {steps}.")
+        _check_steps(steps)
         other = copy.copy(self)
         other.steps = steps
         return other
@@ -168,6 +167,11 @@ class GradientDescent(AdaptationRule):
                 forward: Forward = learner.call(seen, iterate.state, support.inputs, context, True, support.targets)
             loss = self.support_loss(forward.outputs, support.targets)
         return Gradients(*_gradients(tape, loss, watched)), forward.state
+
+
+def _check_steps(steps: Any) -> None:
+    if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
+        raise ValueError(f"inner steps must be 0 or more, received {steps!r}.")
 
 
 class AdaptedLearner(AdaptedTask):

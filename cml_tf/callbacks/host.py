@@ -16,11 +16,17 @@ class MetaTraining(keras.Model):
         """Refuses: a learner is called through `Learner.call`, with its parameters."""
         raise NotImplementedError("this model only carries state for callbacks; use Learner.call.")
 
+    def save(self, *arguments: Any, **keywords: Any) -> None:
+        """Refuses: what it would write could be neither called nor loaded."""
+        raise ValueError("callbacks cannot save this model, which only carries state: save trainer.model() instead.")
+
 
 def callback_host(method: Method, optimizer: keras.optimizers.Optimizer) -> keras.Model:
     """The model for a method's callbacks; rates that they set are the optimiser's."""
     host = MetaTraining(name="meta_training")
     host.extractor, host.head = method.learner.extractor, method.learner.head
+    # What adaptation meta-learned (rates) belongs to the weights that a callback reads and sets.
+    host.adaptation = list(method.rule.meta_variables)
     host.term_layers = [term.layer for term in method.terms if hasattr(term, "layer")]
     host.built = True
     host.compile(optimizer=optimizer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,6 +20,8 @@ _HALF_A_STATE = (
     keras.callbacks.ModelCheckpoint,
     keras.callbacks.OrbaxCheckpoint,
 )
+_SETS_RATES = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
+_SCHEDULE = keras.optimizers.schedules.LearningRateSchedule
 # Finds out anew what it needs, from its file; the state of before would make it write its header twice.
 _KEEPS_NO_STATE = (keras.callbacks.CSVLogger,)
 
@@ -35,7 +38,7 @@ def check_callbacks(
     if isinstance(callbacks, keras.callbacks.Callback | keras.callbacks.CallbackList):
         raise ValueError(f"callbacks must be a list of Keras callbacks, received one {type(callbacks).__name__}.")
     for callback in callbacks:
-        if not isinstance(callback, keras.callbacks.Callback):
+        if not isinstance(callback, keras.callbacks.Callback) or isinstance(callback, keras.callbacks.CallbackList):
             raise ValueError(f"callbacks must be Keras callbacks, received {type(callback).__name__}.")
         if isinstance(callback, _HALF_A_STATE):
             raise ValueError(
@@ -45,6 +48,11 @@ def check_callbacks(
             )
         if isinstance(callback, keras.callbacks.SwapEMAWeights):
             _check_swap(callback, optimizers)
+        if isinstance(callback, _SETS_RATES) and isinstance(optimizers[0]._learning_rate, _SCHEDULE):
+            raise ValueError(
+                f"{type(callback).__name__} sets the learning rate, which {optimizers[0].name} takes from a schedule: "
+                "leave one of them out."
+            )
         if getattr(callback, "restore_best_weights", False):
             raise ValueError(
                 f"{type(callback).__name__}(restore_best_weights=True) is not supported: its weights would not survive "
@@ -65,30 +73,77 @@ def _check_swap(callback: keras.callbacks.Callback, optimizers: Sequence[keras.o
         )
 
 
-def callback_states(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
-    """The public plain attributes of every callback, by position and class.
+def settle_modes(callbacks: Sequence[keras.callbacks.Callback]) -> None:
+    """Says of callbacks with mode "auto" what is better: Keras would ask compiled metrics, of which there are none."""
+    for callback in callbacks:
+        if getattr(callback, "mode", None) == "auto" and isinstance(getattr(callback, "monitor", None), str):
+            callback.mode = "max" if callback.monitor.endswith("accuracy") else "min"
 
-    A callback that keeps its state elsewhere offers `get_state()` and `set_state(state)` with a JSON object instead.
+
+class CallbackStates:
+    """What callbacks have become since a training first saw them: their counters, and not their settings.
+
+    A callback that keeps its state elsewhere than in plain public attributes offers `get_state()` and
+    `set_state(state)` with a JSON object instead.
     """
-    return {f"{position}:{type(callback).__name__}": _state(callback) for position, callback in enumerate(callbacks)}
+
+    def __init__(self) -> None:
+        self._began: dict[int, tuple[keras.callbacks.Callback, dict[str, Any]]] = {}
+
+    def begin(self, callbacks: Sequence[keras.callbacks.Callback]) -> None:
+        """Notes what callbacks that were not seen before are like."""
+        for callback in callbacks:
+            # The callback is kept along: another one could get its number otherwise.
+            self._began.setdefault(id(callback), (callback, _plain(callback)))
+
+    def read(self, callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, Any]:
+        """What changed, by class and its occurrence: JSON."""
+        return {name: self._changed(callback) for name, callback in _named(callbacks).items()}
+
+    def _changed(self, callback: keras.callbacks.Callback) -> Any:
+        if hasattr(callback, "get_state"):
+            return callback.get_state()
+        _, began = self._began[id(callback)]
+        return {name: value for name, value in _plain(callback).items() if name not in began or began[name] != value}
 
 
 def restore_callback_states(callbacks: Sequence[keras.callbacks.Callback], states: Mapping[str, Any]) -> None:
-    """Puts states back. Callbacks that have none (new in this run) begin afresh."""
-    for position, callback in enumerate(callbacks):
-        state = states.get(f"{position}:{type(callback).__name__}")
+    """Puts states back. Callbacks that have none (new in this run) begin afresh; settings stay as they are given."""
+    states = _by_occurrence(states)
+    for name, callback in _named(callbacks).items():
+        state = states.get(name)
         if state is None:
             continue
         if hasattr(callback, "set_state"):
             callback.set_state(state)
             continue
-        for name, value in state.items():
-            setattr(callback, name, value)
+        for attribute, value in state.items():
+            setattr(callback, attribute, value)
 
 
-def _state(callback: keras.callbacks.Callback) -> Any:
-    if hasattr(callback, "get_state"):
-        return callback.get_state()
+def _named(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
+    """Callbacks by class and occurrence: others may come and go in front of one."""
+    named: dict[str, keras.callbacks.Callback] = {}
+    for callback in callbacks:
+        kind = type(callback).__name__
+        number = next(number for number in itertools.count() if f"{kind}:{number}" not in named)
+        named[f"{kind}:{number}"] = callback
+    return named
+
+
+def _by_occurrence(states: Mapping[str, Any]) -> dict[str, Any]:
+    """States of before are called `position:class`."""
+    found: dict[str, Any] = {}
+    for key, state in states.items():
+        first, second = key.split(":")
+        kind = second if first.isdigit() else first
+        number = next(number for number in itertools.count() if f"{kind}:{number}" not in found)
+        found[f"{kind}:{number}"] = state
+    return found
+
+
+def _plain(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """The public attributes that JSON can hold."""
     plain: dict[str, Any] = {}
     if isinstance(callback, _KEEPS_NO_STATE):
         return plain

@@ -19,7 +19,17 @@ _OURS = ("keras", "cml_tf", "tensorflow")
 _FOREIGN = (keras.layers.Lambda, keras.layers.TFSMLayer)
 _DEEPEST = 5
 # Operations that give other numbers at every call; those with a seed as input (Stateless...) do not.
-_DRAWING = ("Random", "Truncated", "ParameterizedTruncated", "Multinomial", "Stateful", "NonDeterministicInts")
+# Python functions may do anything, and no server could run them.
+_DRAWING = (
+    "Random",
+    "Truncated",
+    "ParameterizedTruncated",
+    "Multinomial",
+    "Stateful",
+    "NonDeterministicInts",
+    "PyFunc",
+    "EagerPyFunc",
+)
 
 
 class Call(NamedTuple):

@@ -165,6 +165,11 @@ def _check_call(layer: keras.Layer, parts: list[keras.Layer], call: Any) -> None
             f"{suspects} uses {', '.join(seen.captured[:3])}, which it does not own: {_TO_BE_TRACKED}; keep layers "
             "that it calls in attributes."
         )
+    if any("PyFunc" in operation for operation in seen.drew):
+        raise ValueError(
+            f"{suspects} runs Python inside the graph (tf.numpy_function, tf.py_function), which could keep or draw "
+            "anything, and which no server can run: use TensorFlow's operations."
+        )
     if seen.drew:
         raise ValueError(
             f"{suspects} draws random numbers ({', '.join(seen.drew[:3])}), which adaptation does not support: "

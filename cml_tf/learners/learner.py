@@ -85,6 +85,10 @@ class Learner:
         """
         self.extractor = extractor
         self.head = head
+        for part, layer in (("extractor", extractor), ("head", head)):
+            if not isinstance(layer, keras.Layer):
+                kind = layer.__name__ if isinstance(layer, type) else type(layer).__name__
+                raise ValueError(f"the {part} must be a Keras layer or model, made already, received {kind}.")
         self.example_inputs = _example_inputs(input_shape, example_inputs)
         self.context = context
         self.head_takes_targets = "targets" in inspect.signature(head.call).parameters

@@ -17,7 +17,7 @@ from cml_tf.models.model_files import write_model
 from cml_tf.models.task_context import check_context, check_numbers
 from cml_tf.models.task_functions import TaskFunctions
 from cml_tf.problems import Classification, Problem
-from cml_tf.structures import array_of, arrays_like, described
+from cml_tf.structures import array_of, arrays_like, described, told_in_one_line
 
 
 class FewShotModel:
@@ -171,7 +171,8 @@ class AdaptedModel:
         self._initial = rule.initial(functions.method.learner)
         self._packed: tf.Tensor | None = None
         if not rule.uses_query_inputs:
-            self._packed = functions.adapt(self._initial, support, context)
+            with told_in_one_line("the model cannot adapt to these examples"):
+                self._packed = functions.adapt(self._initial, support, context)
             if not np.isfinite(self._packed.numpy()).all():
                 raise ArithmeticError("adaptation diverged: its parameters are not finite. Use fewer inner steps.")
 
@@ -188,9 +189,10 @@ class AdaptedModel:
         inputs = tf.nest.map_structure(tf.constant, checked)
         columns = tf.constant(len(self.class_names) or self._model.problem.outputs)
         functions = self._functions
-        if self._packed is None:
-            return functions.adapt_and_predict(self._initial, self._support, self._context, inputs, columns).numpy()
-        return functions.predict(self._initial, self._packed, self._context, inputs, columns).numpy()
+        with told_in_one_line("the model cannot answer these inputs"):
+            if self._packed is None:
+                return functions.adapt_and_predict(self._initial, self._support, self._context, inputs, columns).numpy()
+            return functions.predict(self._initial, self._packed, self._context, inputs, columns).numpy()
 
     def classify(self, inputs: Any) -> list[str]:
         """The name of the most probable class of every example.

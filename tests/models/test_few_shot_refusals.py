@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 
+from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.learners import Learner
+from cml_tf.objectives import QueryLoss
+from cml_tf.problems import Classification
+from cml_tf.trainer import Trainer
 from tests.helpers.few_shot import IMAGE_SHAPE
 from tests.helpers.small_tasks import pictures, points
 
@@ -73,3 +79,16 @@ def test_a_regressor_has_no_classes(regressor):
 def test_adaptation_that_diverges_is_said(regressor):
     with pytest.raises(ArithmeticError, match="adaptation diverged"):
         regressor.adapt(*(1e3 * array for array in points(5)), steps=60)
+
+
+def test_numbers_beyond_a_table_are_told_in_one_line():
+    extractor = keras.Sequential([keras.layers.Embedding(10, 4), keras.layers.Flatten()])
+    learner = Learner(extractor, keras.layers.Dense(2), example_inputs=np.zeros((2, 3), "int32"))
+    problem = Classification(2)
+    model = Trainer(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem).model()
+    words = np.array([[1, 2, 3], [4, 5, 6]], "int32")
+    task = model.adapt(words, ["a", "b"])
+    for ask in (lambda: task.predict(words + 9), lambda: model.adapt(words + 9, ["a", "b"])):
+        with pytest.raises(ValueError, match=r"the model cannot .*: .*is not in \[0, 10\)") as error:
+            ask()
+        assert len(str(error.value)) < 300 and "\n" not in str(error.value)
