@@ -14,13 +14,18 @@ ROOT = Path(__file__).resolve().parent.parent
 WITH_INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
 # Where in which document figures begin and end (a regular expression), and the results that they are from.
 SECTIONS = {
-    "Omniglot": ("PAPER_RESULTS.md", "## Omniglot, small", "^## ", ["omniglot_small", "omniglot_small_figures"]),
+    "Omniglot": ("PAPER_RESULTS.md", "## Omniglot, small", "^## ", [
+            "omniglot_small",
+            "omniglot_small_figures",
+            "omniglot_small_fan_in_uniform",
+            "omniglot_small_zero_head",
+        ]),
     "sine waves": ("PAPER_RESULTS.md", "## Sine waves", "^## ", ["sinusoid"]),
     "initial weights": (
         "RESULTS.md",
         "## Initial weights",
         "^## ",
-        [f"initial_weights_{name}" for name in ("waves", "glyphs", "omniglot_small", "cora", "resnet12")],
+        [f"initial_weights_{name}" for name in ("waves", "glyphs", "omniglot_small", "cora")],
     ),
     "nodes": ("NODES.md", "## Results", "^Beside the paper's Table 3", ["nodes"]),
 }
@@ -48,5 +53,5 @@ def known(names):
 def test_every_figure_with_an_interval_is_in_the_results(name):
     document, heading, end, results = SECTIONS[name]
     figures = WITH_INTERVAL.findall(" ".join(section(document, heading, end).split()))
-    assert len(figures) > 40
+    assert len(figures) > 20
     assert sorted(set(figures) - known(results)) == []
