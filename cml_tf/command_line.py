@@ -6,7 +6,6 @@ that cannot be shown or written stops no program (`cml_tf.standard_output`).
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -39,13 +38,9 @@ def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
             fail(f"unexpected argument {surplus[0]!r}; flags are written --name=value.")
         try:
             main(arguments)
-            _flush()
         except USER_ERRORS as error:
             fail(str(error))
-        except BrokenPipeError as error:
-            _lose_output(error)
         except (OSError, tf.errors.OpError) as error:
-            _flush()
             if (fault := file_fault(error)) is None:
                 raise
             fail(fault)
@@ -70,20 +65,6 @@ def fail(message: str) -> NoReturn:
     """Prints one line and exits with 2."""
     print("error: " + " ".join(message.split()), file=sys.stderr)
     sys.exit(2)
-
-
-def _flush() -> None:
-    """Writes what was printed; exits with 2 if it cannot be, on a full disk or because its reader has gone."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        _lose_output(error)
-
-
-def _lose_output(error: OSError) -> NoReturn:
-    # Else Python tries once more at its end, and complains.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    fail(f"the output cannot be written: {os.strerror(error.errno or 0).lower()}. Print to another place.")
 
 
 def checked_config(config: ConfigDict) -> ConfigDict:

@@ -6,11 +6,19 @@ import keras
 
 from cml_tf.adaptation.gradient_descent import GradientDescent
 from cml_tf.adaptation.hypergradients import FirstOrder, Reverse
+from cml_tf.learners.initialisation import Linear
 from cml_tf.method import Method
 
 # Their operations have a batched form, and are so small that starting them is what takes the time. A convolution has no
 # form with a filter for each task.
-_DENSE = (keras.Sequential, keras.layers.InputLayer, keras.layers.Dense, keras.layers.Flatten, keras.layers.Activation)
+_DENSE = (
+    keras.Sequential,
+    keras.layers.InputLayer,
+    keras.layers.Dense,
+    keras.layers.Flatten,
+    keras.layers.Activation,
+    Linear,
+)
 
 
 def can_be_vectorised(method: Method) -> bool:

@@ -128,12 +128,12 @@ def test_a_write_that_fails_in_the_middle_is_one_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("output", "expected"), [(">/dev/full", "no space left on device"), ("| true", "broken pipe")], ids=["full", "gone"]
+    ("output", "expected"), [(">/dev/full", "No space left on device"), ("| true", "Broken pipe")], ids=["full", "gone"]
 )
 def test_output_that_cannot_be_printed_is_one_line(output, expected):
     program = "from cml_tf.command_line import run; run(lambda _: print('done'))"
     done = _run(f'set -o pipefail; env -u PYTHONUNBUFFERED {sys.executable} -c "{program}" {output}')
     assert done.returncode == 2 and "Traceback" not in done.stderr, done
-    assert done.stderr.strip().splitlines()[-1] == f"error: the output cannot be written: {expected}. " + (
-        "Print to another place."
+    assert done.stderr.strip().splitlines()[-1] == (
+        f"error: the program is done, but its output could not be written ({expected}); send it elsewhere."
     )

@@ -14,12 +14,17 @@ ROOT = Path(__file__).resolve().parent.parent
 WITH_INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
 # Where in which document figures begin and end (a regular expression), and the results that they are from.
 SECTIONS = {
-    "Omniglot": ("PAPER_RESULTS.md", "## Omniglot, small", "^## ", [
+    "Omniglot": (
+        "PAPER_RESULTS.md",
+        "## Omniglot, small",
+        "^## ",
+        [
             "omniglot_small",
             "omniglot_small_figures",
             "omniglot_small_fan_in_uniform",
             "omniglot_small_zero_head",
-        ]),
+        ],
+    ),
     "sine waves": ("PAPER_RESULTS.md", "## Sine waves", "^## ", ["sinusoid"]),
     "initial weights": (
         "RESULTS.md",

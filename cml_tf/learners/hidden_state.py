@@ -74,7 +74,9 @@ def traced_call(layer: keras.Layer, call: Callable[[], Any]) -> Call:
     changed: set[int] = set()
 
     def run(values: Sequence[tf.Tensor]) -> None:
-        with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+        # Inside a scope: at the root of a graph no name may begin with an underscore, which those of private classes do.
+        mapping = list(zip(variables, values, strict=True))
+        with tf.name_scope("call"), keras.StatelessScope(state_mapping=mapping) as scope:
             before = dict(scope.state_mapping)
             call()
             changed.update(key for key, value in scope.state_mapping.items() if before.get(key) is not value)

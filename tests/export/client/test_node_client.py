@@ -98,7 +98,7 @@ REFUSED = {
     "an edge too far": (_graph(edges=[[0, 1], [2, NODES]]), [0, 1], r"\[0, 30\).*1 that do not, the first \[2, 30\]"),
     "a negative edge": (_graph(edges=[[-1, 1]]), [0, 1], r"the first \[-1, 1\]"),
     "edges of three": (_graph(edges=[[0, 1, 2]]), [0, 1], r"whole numbers \[edges, 2\].*\[1, 3\]"),
-    "edges of fractions": (_graph(edges=[[0.0, 1.0]]), [0, 1], "whole numbers"),
+    "edges of fractions": (_graph(edges=[[0.0, 1.5]]), [0, 1], "whole numbers"),
     "a node too far": (_graph(), [0, NODES], r"numbers in \[0, 30\), as the graph has, received 30"),
     "a negative node": (_graph(), [-1, 0], "received -1"),
     "nodes of fractions": (_graph(), [0.0, 1.5], "nodes must be whole numbers"),
