@@ -74,7 +74,7 @@ def traced_call(layer: keras.Layer, call: Callable[[], Any]) -> Call:
     changed: set[int] = set()
 
     def run(values: Sequence[tf.Tensor]) -> None:
-        # Inside a scope: at the root of a graph no name may begin with an underscore, which those of private classes do.
+        # In a scope: at the root of a graph no name may begin with an underscore, as those of private classes do.
         mapping = list(zip(variables, values, strict=True))
         with tf.name_scope("call"), keras.StatelessScope(state_mapping=mapping) as scope:
             before = dict(scope.state_mapping)
