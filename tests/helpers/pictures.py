@@ -77,5 +77,5 @@ TURNED = {
     f"{kind}, orientation {orientation}, {endian}": turned(COLOUR, kind, orientation, endian)
     for kind in ("PNG", "JPEG")
     for orientation in range(10)
-    for endian in "<>"
+    for endian in ("<>" if orientation == 6 else "<")
 }
