@@ -87,7 +87,9 @@ def read_own_graph(folder: Path) -> NodeGraph:
             labels, names = _numbered(labels)
         return check_graph(edges, features, labels, names)
     except GraphError as error:
-        raise DatasetError(f"{folder}: {error}") from error
+        what = str(error).split()[0]
+        place = folder / f"{what}.csv" if what in ("labels", "edges") and not whole.is_file() else folder
+        raise DatasetError(f"{place}: {error}") from error
 
 
 def _read_npz(path: Path) -> tuple[Any, Any, np.ndarray, Sequence[str] | None]:

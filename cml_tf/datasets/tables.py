@@ -21,6 +21,7 @@ from cml_tf.class_names import MISSING, ClassNameError, class_name
 from cml_tf.datasets.errors import DatasetError
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_INFINITE = ("inf", "infinity")
 _WORDS_FOR_NOTHING = ("", "nan", "none", "na", "n/a", "null", "<na>", "nat", "?")
 _LABEL_HEADERS = ("label", "labels", "class", "classes", "class_name", "category", "target", "targets", "y")
 _ROW_HEADERS = ("", "index", "id", "node", "nodes", "node_id", "nodeid", "unnamed: 0")
@@ -114,6 +115,8 @@ def labels_of(path: Path, lines: Sequence[tuple[int | str, str]]) -> list[int | 
     """
     there = [(number, text) for number, text in lines if text.lower() not in _WORDS_FOR_NOTHING]
     names = [(number, text) for number, text in there if not _is_number(text)]
+    if len(names) < len(there) and (infinite := [line for line in names if line[1].lower().lstrip("+-") in _INFINITE]):
+        refuse(path, infinite[0][0], f"must hold a whole number, received {infinite[0][1]!r}.")
     if names and any("." in text for _, text in there if _is_number(text)):
         refuse(path, names[0][0], f"must hold a number, as other lines do, received {names[0][1][:40]!r}.")
     return [_name(path, *line) if names else _whole(path, *line) for line in lines]
@@ -161,7 +164,7 @@ def _row(path: Path, line: Line, expected: str) -> np.ndarray:
 
 def _is_header(cells: list[str]) -> bool:
     words = all(not cell or cell[0].isalpha() or cell[0] == "_" for cell in cells)
-    return words and any(cell.lower() not in (*_WORDS_FOR_NOTHING, "inf", "infinity") for cell in cells)
+    return words and any(cell.lower() not in (*_WORDS_FOR_NOTHING, *_INFINITE) for cell in cells)
 
 
 def _check_no_row_names(path: Path, first: Line, is_header: bool) -> None:

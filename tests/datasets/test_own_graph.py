@@ -177,6 +177,8 @@ def test_the_registry_hands_the_options_on(tmp_path):
         ({"labels_csv": "0,red\n"}, r"labels\.csv, line 1: must hold one label and no further columns"),
         ({"labels_csv": "node,label\n0,red\n"}, r"labels\.csv, line 1: must hold one label and no further columns"),
         ({"labels_csv": "red\n0;red\n"}, r"labels\.csv, line 2: must hold one label and no further columns"),
+        ({"labels_csv": "0\n0\n1\ninf\n"}, r"labels\.csv, line 4: must hold a whole number, received 'inf'"),
+        ({"labels_csv": "-1\n-1\nnan\n-1\n"}, r"labels\.csv: labels must name the class of at least some nodes"),
         (
             {"labels_csv": "0\n0.5\n1\n1\n"},
             r"labels\.csv, line 2: must hold a whole number or a name .* received '0\.5'",
