@@ -130,7 +130,7 @@ def _check_variable(variable: keras.Variable, adapted: bool) -> None:
 
 
 def _check_calls(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
-    """Looks for losses and masks that only a call makes."""
+    """Looks for losses that only a call adds."""
     inputs, context = learner.example_inputs, context_arguments(learner.context)
     for training in (False, True):
         features = _check_call(learner.extractor, inputs, training=training, **context)
