@@ -123,8 +123,8 @@ def export_model(
     Raises:
       ExportError: as `export_run`.
     """
-    if shots < 1 or queries < 1:
-        raise ExportError(f"shots and queries must be at least 1, received {shots} and {queries}.")
+    if not all(isinstance(count, int) and count >= 1 for count in (shots, queries)):
+        raise ExportError(f"shots and queries must be whole numbers of at least 1, received {shots!r} and {queries!r}.")
     on_nodes = bool(tf.nest.flatten(model.method.learner.context))
     if on_nodes != (normalise_features is not None):
         raise ExportError(

@@ -6,7 +6,7 @@ import keras
 
 from cml_tf.learners.convolution import Convolution
 from cml_tf.learners.initialisation import kernel_initializer, linear
-from cml_tf.learners.learner import Learner
+from cml_tf.learners.learner import Learner, as_input_shape
 from cml_tf.learners.normalisation import Normalisation
 
 
@@ -92,10 +92,11 @@ def conv4_co_learner(
 
 def check_image_shape(learner: str, input_shape: tuple[int, ...]) -> None:
     """Raises ValueError unless four 2x2 pools leave something of images of this shape."""
+    input_shape = as_input_shape(input_shape)
     if len(input_shape) != 3 or min(input_shape[:2]) < 16:
         raise ValueError(
             f"{learner} needs images of shape (height, width, channels) of at least 16x16, received "
-            f"{tuple(input_shape)}: four 2x2 pools leave nothing of a smaller one."
+            f"{input_shape}: four 2x2 pools leave nothing of a smaller one."
         )
 
 

@@ -85,11 +85,12 @@ def check_second_derivatives(layer: keras.Layer) -> None:
     """Raises ValueError for the first layer whose second derivative TensorFlow gets wrong.
 
     `tf.nn.moments`, and with it Keras' normalisations, holds the mean inside the variance constant. That leaves the
-    first derivative right, since the term it drops is zero there, but not the second one. Frozen BatchNormalization
-    takes no moments.
+    first derivative right, since the term it drops is zero there, but not the second one. A BatchNormalization that
+    takes moments changes running statistics too: `check_layer_state` refuses it, unless they belong to the task.
     """
     for part in _all_layers(layer):
-        if isinstance(part, _WITH_MOMENTS) or (isinstance(part, keras.layers.BatchNormalization) and part.trainable):
+        threads = getattr(part, "threads_state", False) and part.trainable
+        if isinstance(part, _WITH_MOMENTS) or (isinstance(part, keras.layers.BatchNormalization) and threads):
             raise ValueError(
                 f"layer {part.name!r} ({type(part).__name__}) has a wrong second derivative in TensorFlow, which would "
                 "ruin an exact meta-gradient: use cml_tf.learners.Normalisation or keras.layers.RMSNormalization "

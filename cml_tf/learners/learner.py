@@ -222,14 +222,22 @@ def context_arguments(context: Any) -> dict[str, Any]:
     return {"context": context} if tf.nest.flatten(context) else {}
 
 
+def as_input_shape(given: Any) -> tuple[int, ...]:
+    """The shape of one input, as a tuple.
+
+    Raises:
+      ValueError: if it is none: a number, or with a size that is not a positive whole number.
+    """
+    if not isinstance(given, (tuple, list, tf.TensorShape)) or not all(map(_is_size, given)):
+        raise ValueError(f"input_shape must be a tuple of positive whole numbers, received {given!r}.")
+    return tuple(given)
+
+
 def _example_inputs(input_shape: tuple[int, ...] | None, example_inputs: Any) -> Any:
     if (input_shape is None) == (example_inputs is None):
         raise ValueError("Learner needs exactly one of input_shape and example_inputs to build its layers.")
     if example_inputs is None:
-        sizes = tuple(input_shape) if isinstance(input_shape, (tuple, list, tf.TensorShape)) else (input_shape,)
-        if not isinstance(input_shape, (tuple, list, tf.TensorShape)) or not all(map(_is_size, sizes)):
-            raise ValueError(f"input_shape must be a tuple of positive whole numbers, received {input_shape!r}.")
-        return np.zeros((2, *sizes), keras.config.floatx())
+        return np.zeros((2, *as_input_shape(input_shape)), keras.config.floatx())
     leaves = tf.nest.flatten(example_inputs)
     arrays = [numeric_array(leaf, "example_inputs") for leaf in leaves]
     if not leaves or not all(hasattr(leaf, "shape") and array.size for leaf, array in zip(leaves, arrays, strict=True)):

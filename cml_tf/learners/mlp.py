@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from cml_tf.learners.initialisation import linear
-from cml_tf.learners.learner import Learner
+from cml_tf.learners.learner import Learner, as_input_shape
 
 
 def mlp(
@@ -27,14 +27,15 @@ def mlp(
       initialisation: what it begins with (`cml_tf.learners.initialisation`).
 
     Raises:
-      ValueError: without a hidden layer, or for an unknown initialisation.
+      ValueError: without a hidden layer, for an input shape that is none, or for an unknown initialisation.
     """
     if not hidden:
         raise ValueError("mlp needs at least one hidden layer, received none.")
-    flatten = [keras.layers.Flatten()] if len(input_shape) != 1 else []
+    shape = as_input_shape(input_shape)
+    flatten = [keras.layers.Flatten()] if len(shape) != 1 else []
     layers = [*flatten, *(linear(width, initialisation, activation) for width in hidden)]
     head = keras.Sequential([linear(outputs, initialisation, last=True)], name="head")
-    return Learner(keras.Sequential(layers, name="extractor"), head, input_shape=tuple(input_shape))
+    return Learner(keras.Sequential(layers, name="extractor"), head, input_shape=shape)
 
 
 def mlp_co_learner(

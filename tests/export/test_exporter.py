@@ -171,7 +171,8 @@ def _variables(directory):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"shots": 0}, "shots and queries must be at least 1, received 0 and 1"),
+        ({"shots": 0}, "shots and queries must be whole numbers of at least 1, received 0 and 1"),
+        ({"shots": 1.5}, "shots and queries must be whole numbers of at least 1, received 1.5 and 1"),
         ({"value_range": None}, r"make it with trainer\.model\(\(lowest, highest\)\)"),
         ({"normalise_features": True}, "must be told of a model on nodes, and of no other"),
     ],

@@ -101,7 +101,20 @@ def test_refused(case):
         make()
 
 
+@keras.saving.register_keras_serializable("tests")
+class InInferenceMode(keras.Layer):
+    """The idiom of Keras' guide to transfer learning: a normalisation that never takes the batch's moments."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.layers.BatchNormalization()
+
+    def call(self, inputs):
+        return self.inner(inputs, training=False)
+
+
 ACCEPTED = {
+    "BatchNormalization that is always in inference mode": InInferenceMode,
     "Dropout of rate 0": lambda: keras.layers.Dropout(0.0),
     "frozen BatchNormalization": lambda: frozen(keras.layers.BatchNormalization()),
     "RMSNormalization": keras.layers.RMSNormalization,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
-from cml_tf.learners import conv4, conv4_co_learner, count_parameters, mlp, mlp_co_learner
+from cml_tf.learners import conv4, conv4_co_learner, count_parameters, mlp, mlp_co_learner, resnet12
 from cml_tf.objectives import CoLearner
 from cml_tf.problems import Classification, Regression
 
@@ -71,6 +73,13 @@ def test_the_papers_regressor():
     term = CoLearner(mlp_co_learner(1), Regression(1))
     term.build(learner)
     assert [variable.shape for variable in term.variables] == [(40, 40), (40,), (40, 1), (1,)]
+
+
+@pytest.mark.parametrize("make", [mlp, conv4, resnet12])
+@pytest.mark.parametrize("shape", [28, (0, 28, 1), None, "28"])
+def test_a_shape_that_is_none_is_refused(make, shape):
+    with pytest.raises(ValueError, match=rf"tuple of positive whole numbers, received {re.escape(repr(shape))}"):
+        make(5, shape)
 
 
 def test_mlp_flattens_images_and_needs_a_hidden_layer():
