@@ -83,3 +83,15 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def parsed_json(text: str | bytes) -> Any:
+    """What JSON from a stranger holds.
+
+    Raises:
+      ValueError: if it is none, or nested more deeply than Python reads.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("its brackets are nested too deeply") from error

@@ -159,6 +159,11 @@ class Trainer:
             raise ValueError(
                 f"validation must be cml_tf.Validation(source, episodes), received {type(validation).__name__}."
             )
+        if validation is not None and not hasattr(validation.source, "batches"):
+            raise ValueError(
+                "the source of a validation must be what a dataset's episodes(...) gives, received "
+                f"{type(validation.source).__name__}."
+            )
         callbacks, lines = callbacks or (), 1 if verbose == "auto" else int(verbose)
         for source in (episodes, validation.source if validation else None):
             if isinstance(source, EpisodeSource) and source.problem != self.problem:

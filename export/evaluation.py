@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from cml_tf.evaluator import Evaluator
 from cml_tf.experiments.experiment import Experiment
+from cml_tf.files import parsed_json
 from cml_tf.method import Method
 from export.errors import ExportError
 
@@ -43,7 +43,7 @@ def read_evaluation(path: Path, metric: str, readout: str) -> dict[str, Any]:
     """
     try:
         # The table above the last line is in the encoding of the terminal that it was made for.
-        value = json.loads(path.read_text("utf-8-sig", "replace").strip().splitlines()[-1])
+        value = parsed_json(path.read_text("utf-8-sig", "replace").strip().splitlines()[-1])
         missing = [key for key in (*_NUMBERS, "metric", "manifest_hash") if key not in value]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")

@@ -80,6 +80,11 @@ def test_model_and_client_agree(classifier, given):
     assert classifier.adapt(pictures(2), given).class_names == ("cat", "dog") == as_targets(given, MODEL, 2)[1]
 
 
+def test_model_and_client_take_bytes_beside_text(classifier):
+    given = [COMPOSED.encode(), "dog"]
+    assert classifier.adapt(pictures(2), given).class_names == (COMPOSED, "dog") == as_targets(given, MODEL, 2)[1]
+
+
 def test_model_and_client_refuse_the_same(classifier):
     with pytest.raises(ValueError, match="received None"):
         classifier.adapt(pictures(2), ["cat", None])

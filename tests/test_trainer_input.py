@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -83,6 +84,19 @@ def test_episodes_of_another_problem_are_refused():
 def test_numbers_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match="(steps|validate_every) must be an integer of at least 1 .*, received"):
         sinusoid_trainer().fit(waves(), verbose=0, **arguments)
+
+
+def test_a_validation_on_something_else_than_a_source_is_refused():
+    with pytest.raises(ValueError, match=r"what a dataset's episodes\(...\) gives, received list"):
+        sinusoid_trainer().fit(waves(), 1, validation=Validation([], 4), verbose=0)
+
+
+@pytest.mark.parametrize("use", [lambda model: model(np.zeros((2, 1))), lambda model: model.predict(np.zeros((2, 1)))])
+def test_callbacks_cannot_call_the_model_that_carries_their_state(use):
+    callback = keras.callbacks.LambdaCallback()
+    callback.on_epoch_end = lambda epoch, logs=None: use(callback.model)
+    with pytest.raises(ValueError, match=r"^this model only carries state for callbacks: call trainer.model\(\)"):
+        sinusoid_trainer().fit(waves(), 1, callbacks=[callback], verbose=0)
 
 
 def test_episodes_without_the_task_axis_are_refused():

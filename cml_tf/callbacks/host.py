@@ -13,8 +13,14 @@ class MetaTraining(keras.Model):
     """The layers and the optimiser of a training, and its `stop_training`."""
 
     def call(self, inputs: Any) -> Any:
-        """Refuses: a learner is called through `Learner.call`, with its parameters."""
-        raise NotImplementedError("this model only carries state for callbacks; use Learner.call.")
+        """Never reached: a learner is called through `Learner.call`, with its parameters."""
+        raise NotImplementedError
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        """As `call`, before Keras wraps it up."""
+        raise ValueError("this model only carries state for callbacks: call trainer.model() instead.")
+
+    predict = evaluate = __call__
 
     def save(self, *arguments: Any, **keywords: Any) -> None:
         """Refuses: what it would write could be neither called nor loaded."""

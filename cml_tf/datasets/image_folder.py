@@ -18,7 +18,6 @@ with a warning. All images are decoded at once and kept in memory as bytes: heig
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -32,6 +31,7 @@ from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_files import decode_files
 from cml_tf.datasets.preprocessing import CHANNELS
+from cml_tf.files import parsed_json
 
 SPLIT_FILE = "splits.json"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
@@ -93,7 +93,7 @@ def _by_split_file(base: Path) -> dict[str, dict[str, Path]]:
 def _read_splits(path: Path) -> dict[str, list[str]]:
     expected = '{"train": ["class", ...], "validation": [...], "test": [...]}'
     try:
-        splits = json.loads(path.read_text(encoding="utf-8-sig"))
+        splits = parsed_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise DatasetError(f"{path} must hold {expected}, and cannot be read: {error}") from error
     if not isinstance(splits, dict) or sorted(splits) != sorted(SPLITS):

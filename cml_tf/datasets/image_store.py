@@ -8,7 +8,6 @@ A stored set is a folder of the cache, complete or absent:
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -26,7 +25,7 @@ from cml_tf.datasets.cache import cache_directory
 from cml_tf.datasets.class_pool import ClassPool, pool_fingerprint
 from cml_tf.datasets.errors import DatasetError
 from cml_tf.datasets.image_files import decode_contents
-from cml_tf.files import locked, write_json
+from cml_tf.files import locked, parsed_json, write_json
 
 _INDEX = "index.json"
 # Raised when files are decoded otherwise: 2 since they are turned as their EXIF orientation asks.
@@ -79,7 +78,7 @@ class StoredImages:
         try:
             if not self.folder.is_dir():
                 return None
-            index = json.loads((self.folder / _INDEX).read_text(encoding="utf-8"))
+            index = parsed_json((self.folder / _INDEX).read_text(encoding="utf-8"))
             return {split: self._pool(split, index["splits"][split]) for split in self.classes}
         except PermissionError as error:
             raise DatasetError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cml_tf.experiments.combinations import EXAMPLES, LEARNERS, combination_fault
+from cml_tf.files import parsed_json
 from cml_tf.learners.initialisation import INITIALISATIONS
 from cml_tf.learners.node_learners import HEADS
 from cml_tf.learners.normalisation import MODES
@@ -203,7 +203,7 @@ def config_from_json(text: str) -> ConfigDict:
     """
     config = default_config()
     try:
-        loaded = dict(flatten(json.loads(text)))
+        loaded = dict(flatten(parsed_json(text)))
         known = dict(flatten(config.to_dict()))
         if unknown := sorted(set(loaded) - set(known)):
             raise ValueError(f"the keys {', '.join(unknown)} are unknown; was it written by a later version?")

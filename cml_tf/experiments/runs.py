@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from cml_tf.evaluator import Evaluation, Evaluator
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.cross_domain import episodes_of
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
-from cml_tf.files import locked, write_json
+from cml_tf.files import locked, parsed_json, write_json
 from cml_tf.machine import label, machine
 from cml_tf.method import Method
 from cml_tf.models.readouts import read_through
@@ -128,7 +127,7 @@ def trained_on(workdir: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        described = json.loads(path.read_text(encoding="utf-8-sig"))
+        described = parsed_json(path.read_text(encoding="utf-8-sig"))
         label(described)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from cml_tf.experiments.configuration import config_from_json, config_to_json, flatten
 from cml_tf.experiments.sweeps import FurtherEvaluation, SweepError, SweepRun
-from cml_tf.files import write_text
+from cml_tf.files import parsed_json, write_text
 from cml_tf.machine import label
 
 DIVERGED = "diverged"
@@ -39,7 +39,7 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
         raise SweepError(f"{path} must be a file of results that can be read, received {error!r}.") from error
     for number, line in enumerate(lines, 1):
         try:
-            result = _checked(json.loads(line))
+            result = _checked(parsed_json(line))
         except ValueError as error:
             raise SweepError(
                 f"{path}, line {number} must be the JSON object of a run ({error}): restore the file, or delete the "

@@ -14,7 +14,6 @@ reads a co-learner is left out for runs that have none.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from ml_collections import ConfigDict
 
 from cml_tf.experiments.config_files import load_config
 from cml_tf.experiments.configuration import ConfigurationError, check_config
+from cml_tf.files import parsed_json
 from cml_tf.models.readouts import READOUTS
 
 # Kind, kind of its items, and what the errors call it.
@@ -104,7 +104,7 @@ def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[Swee
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        sweep = json.loads(path.read_text(encoding="utf-8-sig"))
+        sweep = parsed_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise SweepError(f"the sweep file {path} cannot be read: {error}.") from error
     if not isinstance(sweep, dict):

@@ -132,8 +132,10 @@ class FewShotModel:
         return self._functions[steps]
 
     def _targets(self, targets: Any) -> tuple[tuple[str, ...], np.ndarray]:
-        given = targets
-        targets = array_of(targets, "targets")
+        given, kinds = targets, (str, bytes)
+        named = isinstance(given, (list, tuple)) and all(isinstance(label, kinds) for label in given)
+        # NumPy cannot make one array of text and of bytes that are not ASCII.
+        targets = np.array(given, object) if named else array_of(given, "targets")
         if not isinstance(self.problem, Classification):
             return (), targets[:, None] if targets.ndim == 1 else targets
         if targets.ndim != 1:

@@ -6,7 +6,6 @@ and rules of your own must be registered with `keras.saving.register_keras_seria
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import tensorflow as tf
 from cml_tf.adaptation.gradient_descent import GradientDescent
 from cml_tf.adaptation.hypergradients import FirstOrder, Reverse
 from cml_tf.checkpoints import CheckpointError, assign_values, named_values, read_checkpoint, write_checkpoint
-from cml_tf.files import write_json
+from cml_tf.files import parsed_json, write_json
 from cml_tf.graphs import GraphContext
 from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner
@@ -86,7 +85,7 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CheckpointError(f"{path} holds neither a run nor a saved model.") from error
     try:
-        description = json.loads(content)
+        description = parsed_json(content)
         if description["format"] != FORMAT:
             raise ValueError(f"its format must be {FORMAT}, received {description['format']!r}")
         method, problem = _rebuild(description)

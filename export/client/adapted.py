@@ -46,6 +46,18 @@ class Adapted:
     loss_before: float = float("nan")
     loss_after: float = float("nan")
 
+    def __post_init__(self) -> None:
+        """Brings the names to their one spelling; raises ClientError if two are the same then, or one is no name."""
+        if self.class_names is None:
+            return
+        try:
+            names = tuple(map(class_name, self.class_names))
+        except ClassNameError as error:
+            raise ClientError(str(error)) from error
+        if len(set(names)) < len(names):
+            raise ClientError(f"class names must be distinct, received {', '.join(names)[:200]}.")
+        object.__setattr__(self, "class_names", names)
+
     def save(self, path: str | Path) -> None:
         """Writes an .npz file, which appears whole or not at all."""
         # Here, because it loads TensorFlow, which nothing else needs over REST.
@@ -78,17 +90,17 @@ class Adapted:
         flat = all(arrays[name].ndim == (name in ("class_names", "adapted_state")) for name in _KINDS)
         if wrong or not flat or arrays["format"] != _FORMAT:
             raise ClientError(f"{path} is not of format {_FORMAT} of this client: adapt again.")
-        try:
-            names = tuple(class_name(str(name)) for name in arrays["class_names"])
-        except ClassNameError as error:
-            raise ClientError(f"{path}: {error}") from error
+        names = tuple(map(str, arrays["class_names"])) if arrays["classification"] else None
         sound = int(arrays["version"]) >= 0 and abs(int(arrays["model_fingerprint"])) < 2**31
-        if not sound or (arrays["classification"] and (len(names) < 2 or len(set(names)) < len(names))):
+        if not sound or (names is not None and len(names) < 2):
             raise ClientError(f"{path} holds values that this client never writes: adapt again.")
-        return cls(
-            str(arrays["model"]),
-            int(arrays["version"]),
-            names if arrays["classification"] else None,
-            arrays["adapted_state"].astype(np.float32, copy=False),
-            int(arrays["model_fingerprint"]),
-        )
+        try:
+            return cls(
+                str(arrays["model"]),
+                int(arrays["version"]),
+                names,
+                arrays["adapted_state"].astype(np.float32, copy=False),
+                int(arrays["model_fingerprint"]),
+            )
+        except ClientError as error:
+            raise ClientError(f"{path}: {error}") from error

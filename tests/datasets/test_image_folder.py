@@ -131,6 +131,7 @@ def clear_tree(folder):
         (edit("test/ibis/2.png", lambda f: f.write_bytes(f.read_bytes()[:50])), "test/ibis/2.png cannot be read"),
         (edit("test", lambda folder: write_classes(folder, ["cat"])), "'cat' is in train and in test"),
         (with_splits("{"), "splits.json must hold .*cannot be read"),
+        (with_splits("[" * 100_000), "splits.json must hold .*nested too deeply"),
         (with_splits([]), "splits.json must hold .*found list"),
         (with_splits({}), "splits.json must hold .*found nothing"),
         (with_splits({"train": ["cat"], "test": ["hen"]}), "splits.json must hold .*found train, test"),

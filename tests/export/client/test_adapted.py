@@ -67,3 +67,14 @@ def test_probabilities_of_unused_ways_are_shared_out():
     rows = np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 1.0]], np.float32)
     np.testing.assert_allclose(among(rows, 2), [[0.4, 0.6], [0.5, 0.5]], rtol=1e-6)
     np.testing.assert_allclose(among(rows, 3), rows, rtol=1e-6)
+
+
+def test_names_are_brought_to_one_spelling(tmp_path):
+    Adapted("letters", 3, ("cafe\u0301", "dog "), ADAPTED.state, 1).save(tmp_path / "a.npz")
+    assert Adapted.load(tmp_path / "a.npz").class_names == ("caf\u00e9", "dog")
+
+
+@pytest.mark.parametrize("names", [("a\0", "b"), ("a ", "a"), ("", "a"), ("cafe\u0301", "caf\u00e9")])
+def test_names_that_are_none_or_the_same_are_refused_before_they_are_saved(names):
+    with pytest.raises(ClientError, match="names of classes must be text|class names must be distinct"):
+        Adapted("letters", 3, names, ADAPTED.state, 1)
