@@ -6,7 +6,6 @@
 #   make soak         three minutes of load on the embedded server, every answer checked (SOAK="--seconds=30" ...)
 #   make benchmark    speed and memory of the meta-step beside PyTorch's, 25 minutes (BENCHMARK="--only=28x28_1_step" ...)
 #   make format       rewrite the sources to the house format
-#   make build-files  write the BUILD files anew
 #   make lock         resolve the lock files anew, keeping versions that still fit (UPGRADE=--upgrade: newest ones)
 #   make clean        remove .venv, caches and build products; runs/ stays
 # WORKERS=N runs the tests in N processes (3 keep two cores busy; each takes up to 3 GB, with what it starts).
@@ -27,14 +26,13 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 COMPILE := build/lock-tool/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
-.PHONY: help quickstart test test-slow test-all soak benchmark lint format build-files lock clean force
+.PHONY: help quickstart test test-slow test-all soak benchmark lint format lock clean force
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
 
 # TensorFlow's native log tells a machine without a GPU several times that it has none; errors reach Python anyway.
 quickstart: .venv/.installed-runtime
-	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m cml_tf.quickstart --workdir=runs/quickstart
 	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m export.quickstart --workdir=runs/quickstart
 
 test: lint
@@ -63,14 +61,10 @@ lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
 	$(VENV_PYTHON) -m mypy
-	$(VENV_PYTHON) -m tools.build_files --check
 
 format: .venv/.installed-dev
 	$(VENV_PYTHON) -m ruff check --fix
 	$(VENV_PYTHON) -m ruff format
-
-build-files: .venv/.installed-dev
-	$(VENV_PYTHON) -m tools.build_files
 
 # The resolver has an environment of its own, so a lock that no longer installs can still be mended.
 lock: build/lock-tool/.installed-$(UV_VERSION)

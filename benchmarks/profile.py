@@ -17,9 +17,9 @@ from rich.table import Table
 from benchmarks.op_times import grouped, traced
 from benchmarks.performance.building import build_episode, build_method, build_step
 from benchmarks.performance.work import Work
-from cml_tf.adaptation.hypergradients import HYPERGRADIENTS
-from cml_tf.command_line import run
-from cml_tf.files import write_json
+from cml_tf.adaptation.hypergradients.reverse import HYPERGRADIENTS
+from cml_tf.system.command_line import run
+from cml_tf.system.files import write_json
 
 _SIZE = flags.DEFINE_integer("size", 84, "Edge of an image.", 16)
 _CHANNELS = flags.DEFINE_integer("channels", 3, "Of an image.", 1)

@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from benchmarks.graph_operations import Operations, graph_operations
 from benchmarks.performance.configured import build_configured
-from cml_tf.command_line import fail, run
-from cml_tf.experiments.config_files import load_config
+from cml_tf.experiments.configuration import load_config
+from cml_tf.system.command_line import fail, run
 
 _CONFIGS = flags.DEFINE_multi_string("config", None, "Configuration file, with a variant after a colon.", required=True)
 _TFLOPS = flags.DEFINE_float("tflops", 10.0, "Operations that the device does in a second, in 10^12.", 1e-3)

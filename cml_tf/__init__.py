@@ -9,16 +9,16 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 # First of all: whatever imports TensorFlow imports Keras, which reads the settings of other projects then.
-from cml_tf import keras_settings  # noqa: F401
+from cml_tf.system import settings  # noqa: F401
 
 if TYPE_CHECKING:
     from cml_tf.episodes import Episode, Examples
     from cml_tf.experiments.loading import load
     from cml_tf.learners import Learner
     from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
-    from cml_tf.non_finite_loss import NonFiniteLoss
     from cml_tf.problems import Classification, Regression
-    from cml_tf.trainer import Trainer, Validation
+    from cml_tf.training.meta_step import NonFiniteLoss
+    from cml_tf.training.trainer import Trainer, Validation
 
 __all__ = [
     "AdaptedModel",
@@ -40,10 +40,10 @@ _MODULES = {
     "Examples": "episodes",
     "FewShotModel": "models.few_shot_model",
     "Learner": "learners",
-    "NonFiniteLoss": "non_finite_loss",
+    "NonFiniteLoss": "training.meta_step",
     "Regression": "problems",
-    "Trainer": "trainer",
-    "Validation": "trainer",
+    "Trainer": "training.trainer",
+    "Validation": "training.trainer",
     "load": "experiments.loading",
 }
 

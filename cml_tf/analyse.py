@@ -18,13 +18,13 @@ from typing import Any
 from absl import flags
 from rich.console import Console
 
-from cml_tf.analyses.figures import ANALYSES, Analysis, Made
-from cml_tf.analyses.runs import Run, manifests, open_runs
-from cml_tf.command_line import fail, run
 from cml_tf.experiments.runs import RunError
-from cml_tf.files import write_json, write_text
-from cml_tf.reporting.stages import Stages
-from cml_tf.reporting.style import write_png, write_svg
+from cml_tf.studies.analyses.figures import ANALYSES, Analysis, Made
+from cml_tf.studies.analyses.runs import Run, manifests, open_runs
+from cml_tf.studies.pictures.style import write_png, write_svg
+from cml_tf.system.command_line import fail, run
+from cml_tf.system.files import write_json, write_text
+from cml_tf.system.stages import Stages
 
 _NAMES = [analysis.name for analysis in ANALYSES]
 _WORKDIRS = flags.DEFINE_list("workdirs", None, "Directories of the runs, separated by commas.", required=True)

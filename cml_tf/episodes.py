@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.boundary.arrays import array_of, arrays_like, as_float32, check_finite, described, numeric_array
 from cml_tf.problems import Classification, Problem
-from cml_tf.structures import array_of, arrays_like, as_float32, check_finite, described, numeric_array
 
 
 class Examples(NamedTuple):

@@ -14,10 +14,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cml_tf.command_line import run
-from cml_tf.evaluator import Evaluation, PairedDifference, compare
 from cml_tf.experiments.runs import RunError, evaluate_run
-from cml_tf.models.readouts import READOUTS
+from cml_tf.readouts.readouts import READOUTS
+from cml_tf.system.command_line import run
+from cml_tf.training.evaluator import Evaluation, PairedDifference, compare
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which classes to score on.")

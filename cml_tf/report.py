@@ -13,16 +13,14 @@ from typing import Any
 
 from absl import flags
 
-from cml_tf.command_line import fail, run
-from cml_tf.experiments.sweep_results import read_results
-from cml_tf.experiments.sweeps import SweepError
-from cml_tf.reporting.page import Picture, write_page
-from cml_tf.reporting.sweep_analyses import copy_analyses
-from cml_tf.reporting.sweep_budget import budget
-from cml_tf.reporting.sweep_page import sweep_page
-from cml_tf.reporting.sweep_pictures import draw_setting
-from cml_tf.reporting.sweep_scores import MAML, Setting, diverged, machines, method_named, settings
-from cml_tf.reporting.sweep_table import bases_table, diverged_table, machines_table, markdown, methods_table
+from cml_tf.studies.page import Picture, write_page
+from cml_tf.studies.pictures.of_runs import draw_setting
+from cml_tf.studies.report_page import copy_analyses, sweep_page
+from cml_tf.studies.results import read_results
+from cml_tf.studies.scores import MAML, Setting, diverged, machines, method_named, settings
+from cml_tf.studies.sweeps import SweepError
+from cml_tf.studies.tables import bases_table, budget, diverged_table, machines_table, markdown, methods_table
+from cml_tf.system.command_line import fail, run
 
 REPORT = "report.html"
 _RESULTS = flags.DEFINE_multi_string("results", None, "File that cml_tf.sweep wrote; may be repeated.", required=True)

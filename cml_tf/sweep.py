@@ -19,11 +19,9 @@ from typing import Any
 from absl import flags
 from rich.console import Console
 
-from cml_tf.command_line import fail, run
-from cml_tf.evaluator import Diverged, Evaluation
-from cml_tf.experiments.processes import end_with_parent, run_side_by_side
 from cml_tf.experiments.runs import RunError, evaluate_run, train_run, trained_on
-from cml_tf.experiments.sweep_results import (
+from cml_tf.studies.processes import end_with_parent, run_side_by_side
+from cml_tf.studies.results import (
     DIVERGED,
     asked_of,
     changed_keys,
@@ -32,10 +30,12 @@ from cml_tf.experiments.sweep_results import (
     read_results,
     write_results,
 )
-from cml_tf.experiments.sweeps import FurtherEvaluation, SweepError, SweepRun, read_sweep
-from cml_tf.files import locked
+from cml_tf.studies.sweeps import FurtherEvaluation, SweepRun, read_sweep
+from cml_tf.system.command_line import fail, run
+from cml_tf.system.files import locked
+from cml_tf.training.evaluator import Diverged, Evaluation
 
-_SPEC = flags.DEFINE_string("spec", None, "File of the sweep, JSON (cml_tf.experiments.sweeps).", required=True)
+_SPEC = flags.DEFINE_string("spec", None, "File of the sweep, JSON (cml_tf.studies.sweeps).", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory that gets one directory a run.", required=True)
 _RESULTS = flags.DEFINE_string("results", None, "File that gets one JSON line a run.", required=True)
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Runs at a time.", 1)
@@ -56,8 +56,6 @@ def main(arguments: list[str]) -> None:
             return
         with locked(Path(_RESULTS.value)):
             _run_all(runs)
-    except SweepError as error:
-        fail(str(error))
     except BlockingIOError:
         fail(f"another sweep writes {_RESULTS.value}: wait for its end, or give this one a file of its own.")
 

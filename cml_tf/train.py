@@ -7,8 +7,8 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from cml_tf.command_line import checked_config, run
 from cml_tf.experiments.runs import train_run
+from cml_tf.system.command_line import checked_config, run
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Configuration file, with a variant after a colon: configs/x.py:smoke.", lock_config=True

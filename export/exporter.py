@@ -11,26 +11,24 @@ import tensorflow as tf
 
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import CONFIG, evaluation_method, load_run
-from cml_tf.files import write_json, write_text
-from cml_tf.method import Method
 from cml_tf.models.few_shot_model import FewShotModel
-from export.card_markdown import card_markdown
+from cml_tf.system.files import write_json, write_text
+from cml_tf.training.method import Method
+from export.card.markdown import card_markdown
+from export.card.model_card import model_card
+from export.card.origin import Origin, measured, of_model, of_run, read_evaluation
 from export.errors import ExportError
-from export.evaluation import measured, read_evaluation
-from export.exportable import Exportable
-from export.fingerprint import fingerprint, variables_digest
-from export.inspection import check_file, co_learner_names
-from export.model_card import model_card
-from export.origin import Origin, of_model, of_run
-from export.parity import check_parity
-from export.query_dependence import query_dependence
-from export.reference import Reference
-from export.request_files import Request, write_requests
-from export.request_form import Bucket
-from export.service import Service
-from export.serving_module import ServingModule
+from export.gate.inspection import check_file, co_learner_names
+from export.gate.parity import check_parity
+from export.gate.query_dependence import query_dependence
+from export.gate.reference import Reference
+from export.gate.warm_up import shape_buckets, warm_up_requests
+from export.graph.buckets import Service
+from export.graph.exportable import Exportable
+from export.graph.serving_module import ServingModule, fingerprint, variables_digest
+from export.requests.files import Request, write_requests
+from export.requests.form import Bucket
 from export.versions import new_version
-from export.warm_up import shape_buckets, warm_up_requests
 
 EXTRA = "assets.extra"
 WARM_UP, CARD, CARD_FOR_PEOPLE = "tf_serving_warmup_requests", "model_card.json", "model_card.md"
@@ -132,7 +130,9 @@ def export_model(
             f"each node were divided by their sum; received {normalise_features}."
         )
     if model.value_range is None and not on_nodes:
-        raise ExportError("a served model refuses inputs out of range: make it with trainer.model((lowest, highest)).")
+        raise ExportError(
+            "a served model refuses inputs out of range: make it with FewShotModel.of(trainer, (lowest, highest))."
+        )
     method = model.method
     if steps is not None:
         method = Method(method.learner, method.rule.with_steps(steps), method.terms)

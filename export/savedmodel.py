@@ -10,11 +10,9 @@ from pathlib import Path
 
 from absl import flags
 
-from cml_tf.command_line import fail, run
-from export.buckets import read_buckets
-from export.errors import ExportError
+from cml_tf.system.command_line import run
 from export.exporter import READOUTS, Options, export_run
-from export.service import Service
+from export.graph.buckets import Service, read_buckets
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
 _MODEL_DIR = flags.DEFINE_string(
@@ -47,20 +45,17 @@ _MOST_QUERIES = flags.DEFINE_integer(
 def main(arguments: list[str]) -> None:
     """Exports one run."""
     del arguments
-    try:
-        service = Service(_BATCHING.value, read_buckets(_BUCKETS.value), _MOST_SUPPORT.value, _MOST_QUERIES.value)
-        options = Options(
-            _VERSION.value,
-            _STEPS.value,
-            _CHECKPOINT.value,
-            _READOUT.value,
-            _EPISODES.value,
-            Path(_EVALUATION.value) if _EVALUATION.value else None,
-            service,
-        )
-        print(export_run(Path(_WORKDIR.value), Path(_MODEL_DIR.value), options))
-    except ExportError as error:
-        fail(str(error))
+    service = Service(_BATCHING.value, read_buckets(_BUCKETS.value), _MOST_SUPPORT.value, _MOST_QUERIES.value)
+    options = Options(
+        _VERSION.value,
+        _STEPS.value,
+        _CHECKPOINT.value,
+        _READOUT.value,
+        _EPISODES.value,
+        Path(_EVALUATION.value) if _EVALUATION.value else None,
+        service,
+    )
+    print(export_run(Path(_WORKDIR.value), Path(_MODEL_DIR.value), options))
 
 
 if __name__ == "__main__":

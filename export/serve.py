@@ -12,14 +12,13 @@ from pathlib import Path
 
 from absl import flags
 
-from cml_tf.command_line import fail, run
-from cml_tf.file_faults import file_fault
+from cml_tf.system.command_line import fail, run
 from export.playground.site import address
 from export.server.embedded import Options, serve
 from export.server.errors import ServingError
 from export.server.model_config import ModelConfig, read_config
-from export.server.tensorflow_serving import EngineError, run_tensorflow_serving
-from export.server.tls import Tls, TlsError, from_config, from_files
+from export.server.tensorflow_serving import run_tensorflow_serving
+from export.server.tls import Tls, from_config, from_files
 
 _MODEL_DIR = flags.DEFINE_string("model_dir", None, "Directory of the model; its versions are inside.")
 _MODEL_NAME = flags.DEFINE_string("model_name", None, "What clients call it; the name of --model_dir by default.")
@@ -60,8 +59,8 @@ def main(arguments: list[str]) -> None:
             run_tensorflow_serving(flags.FLAGS, _models().values())
         options = _options()
         asyncio.run(serve(options, lambda grpc_port, rest_port: _tell(options, grpc_port, rest_port)))
-    except (EngineError, ServingError, TlsError, OSError) as error:
-        fail(file_fault(error) or str(error))
+    except ServingError as error:
+        fail(str(error))
 
 
 def _options() -> Options:

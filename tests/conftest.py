@@ -10,8 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import pytest
 
-from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
-from cml_tf.half_precision import leave_out_broken_amx
+from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
+from cml_tf.system.machine import leave_out_broken_amx
 from tests.helpers.precision import precision
 
 # For the workers of this process too, and for all that tests start.

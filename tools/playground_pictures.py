@@ -17,7 +17,7 @@ from pathlib import Path
 
 from playwright.sync_api import Error, Locator, Page, sync_playwright
 
-from cml_tf.files import atomic_file
+from cml_tf.system.files import atomic_file
 from export.playground.site import address
 
 Stroke = list[tuple[float, float]]

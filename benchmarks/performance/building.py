@@ -12,10 +12,10 @@ from benchmarks.performance.work import Work
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import Learner, conv4, conv4_co_learner, gcn, mlp, mlp_co_learner, sgc
-from cml_tf.meta_step import MetaStep
-from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification, Problem, Regression
+from cml_tf.training.meta_step import MetaStep
+from cml_tf.training.method import Method
 
 
 def build_method(work: Work) -> Method:

@@ -8,13 +8,13 @@ from ml_collections import ConfigDict
 
 from benchmarks.performance.building import build_episode
 from benchmarks.performance.work import Work
-from cml_tf.datasets import graph_npz, planetoid
-from cml_tf.datasets.benchmarks import BENCHMARKS
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
+from cml_tf.datasets.graphs import graph_npz, planetoid
 from cml_tf.episodes import Episode
+from cml_tf.experiments.assembly import build_trainer
 from cml_tf.experiments.combinations import EXAMPLES
-from cml_tf.experiments.configured_trainer import build_trainer
 from cml_tf.problems import Classification, Problem, Regression
-from cml_tf.trainer import Trainer
+from cml_tf.training.trainer import Trainer
 
 # Size, undirected edges and share of features that are not 0, the latter two roughly: the first step hardly depends on
 # them.

@@ -9,8 +9,8 @@ from absl import flags
 from matplotlib.axes import Axes
 
 from benchmarks.performance.results import COMMITTED, read_result
-from cml_tf.command_line import fail, run
-from cml_tf.reporting.style import colours, house_style, new_figure, write_png
+from cml_tf.studies.pictures.style import colours, house_style, new_figure, write_png
+from cml_tf.system.command_line import fail, run
 
 _PICTURE = flags.DEFINE_string("drawing", "docs/images/scaling.png", "File to draw to, PNG.")
 # By name of the figure that has the series in its details.

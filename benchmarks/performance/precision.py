@@ -14,11 +14,11 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
-from cml_tf.command_line import run
-from cml_tf.evaluator import Evaluation, Evaluator, compare
 from cml_tf.experiments.experiment import build_experiment
 from cml_tf.experiments.presets import glyphs
-from cml_tf.files import write_json
+from cml_tf.system.command_line import run
+from cml_tf.system.files import write_json
+from cml_tf.training.evaluator import Evaluation, Evaluator, compare
 
 _STEPS = flags.DEFINE_integer("steps", 2000, "Outer steps of each training.", 1)
 _SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings of each kind.", 1)

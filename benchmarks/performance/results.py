@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.table import Table
 
-from cml_tf.machine import differences
+from cml_tf.system.machine import differences
 
 COMMITTED = Path(__file__).with_name("results.json")
 _BOUNDS = {"at least": operator.ge, "at most": operator.le, "under": operator.lt}

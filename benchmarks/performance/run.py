@@ -28,10 +28,9 @@ from benchmarks.performance.matrix_rate import gemm_gflops
 from benchmarks.performance.nodes import beside_the_peer, by_itself, propagated_once
 from benchmarks.performance.results import COMMITTED, Figure, merged, read_result, result, table
 from benchmarks.performance.work import CORA, LARGE_GRAPH, SINE_WAVES, Work
-from cml_tf.command_line import fail, run
-from cml_tf.files import write_json
-from cml_tf.half_precision import leave_out_broken_amx
-from cml_tf.machine import machine
+from cml_tf.system.command_line import fail, run
+from cml_tf.system.files import write_json
+from cml_tf.system.machine import leave_out_broken_amx, machine
 
 _FIVE_STEPS = Work(size=84, channels=3, steps=5)
 # Summed losses are the graphs of four tasks at once: slower at 84x84, and too much memory on a large graph.

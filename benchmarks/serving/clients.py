@@ -14,7 +14,7 @@ from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_service_p
 from benchmarks.serving.questions import STATE, Arrays, Question
 from export.client.grpc_connection import arrays_of, predict_request
 from export.client.rest_connection import column_body
-from export.specifications import PREDICT
+from export.graph.specifications import PREDICT
 
 _SECONDS = 120.0
 _DTYPES = {"status": np.int32, "model_fingerprint": np.int32}

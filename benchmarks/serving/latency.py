@@ -17,8 +17,8 @@ from rich.console import Console
 from benchmarks.serving.models import write_images
 from benchmarks.serving.paired_latency import measure, paired_calls, report, table
 from benchmarks.serving.server_process import serving
-from cml_tf.command_line import run
-from cml_tf.files import write_json
+from cml_tf.system.command_line import run
+from cml_tf.system.files import write_json
 
 _CALLS = flags.DEFINE_integer("calls", 50, "Of each kind.", 3)
 _FILTERS = flags.DEFINE_integer("filters", 64, "Of each block of the conv net.", 1)

@@ -8,16 +8,16 @@ import keras
 
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import Learner, conv4, mlp
-from cml_tf.method import Method
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Problem, Regression
-from export.exportable import Exportable
+from cml_tf.training.method import Method
 from export.exporter import write_version
-from export.reference import Reference
-from export.request_form import Bucket
-from export.service import Service
-from export.serving_module import ServingModule
-from export.warm_up import warm_up_requests
+from export.gate.reference import Reference
+from export.gate.warm_up import warm_up_requests
+from export.graph.buckets import Service
+from export.graph.exportable import Exportable
+from export.graph.serving_module import ServingModule
+from export.requests.form import Bucket
 
 WAYS, SHOTS, QUERIES = 5, 5, 15
 _STEPS, _RATE = 5, 0.01

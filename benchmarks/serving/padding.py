@@ -17,13 +17,12 @@ from google.protobuf import json_format
 from tensorflow_serving.apis import model_pb2
 
 from benchmarks.serving.models import WAYS, write_images
-from cml_tf.command_line import run
+from cml_tf.system.command_line import run
 from export.client.grpc_connection import predict_request
-from export.client.interface import read_interface
+from export.client.interface import Settings, read_interface
 from export.client.packing import WHOLE, pieces
-from export.client.settings import Settings
+from export.graph.buckets import Service
 from export.server.servable import Servable
-from export.service import Service
 
 _CALLS = flags.DEFINE_integer("calls", 15, "Of each kind.", 3)
 _FILTERS = flags.DEFINE_integer("filters", 64, "Of each block.", 1)

@@ -15,9 +15,9 @@ from benchmarks.serving.models import QUERIES, SHOTS, WAYS
 from benchmarks.serving.questions import STATE, Arrays
 from benchmarks.serving.server_process import Target
 from export.exporter import EXTRA, WARM_UP
-from export.request_files import read_requests
+from export.graph.specifications import ADAPT, DEFAULT, PREDICT
+from export.requests.files import read_requests
 from export.server.servable import Servable
-from export.specifications import ADAPT, DEFAULT, PREDICT
 
 _SECONDS = 120.0
 _WARM_UP = 3

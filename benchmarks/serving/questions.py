@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from export.exporter import EXTRA, WARM_UP
-from export.request_files import Request, read_requests
-from export.specifications import ADAPT, DEFAULT, PREDICT
+from export.graph.specifications import ADAPT, DEFAULT, PREDICT
+from export.requests.files import Request, read_requests
 
 Arrays = dict[str, np.ndarray]
 ADAPT_THEN_PREDICT = "adapt, then predict"

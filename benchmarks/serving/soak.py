@@ -20,8 +20,8 @@ from benchmarks.serving.load_report import report, table
 from benchmarks.serving.models import write_images, write_waves
 from benchmarks.serving.questions import questions
 from benchmarks.serving.server_process import serving
-from cml_tf.command_line import run
-from cml_tf.files import write_json
+from cml_tf.system.command_line import run
+from cml_tf.system.files import write_json
 
 _SECONDS = flags.DEFINE_float("seconds", 180.0, "How long.", 1.0)
 _CLIENTS = flags.DEFINE_integer("clients", 16, "That ask at once.", 1, 256)

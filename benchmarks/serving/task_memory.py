@@ -16,9 +16,9 @@ import numpy as np
 from absl import flags
 
 from benchmarks.serving.models import WAYS, write_images
-from cml_tf.command_line import run
+from cml_tf.system.command_line import run
+from export.graph.buckets import Service
 from export.server.servable import Servable
-from export.service import Service
 
 _FILTERS = flags.DEFINE_integer("filters", 64, "Of each block.", 1)
 _SIZES = flags.DEFINE_list("sizes", ["25_75", "1337_75", "4000_75", "25_4000"], "SUPPORT_QUERIES of the tasks.")

@@ -1,8 +1,7 @@
 """Adaptation: from an initial learner and a support set to a predictor for the task."""
 
-from cml_tf.adaptation.base import AdaptationRule, AdaptedTask, Initial
 from cml_tf.adaptation.gradient_descent import AdaptedLearner, GradientDescent
-from cml_tf.adaptation.hypergradients import (
+from cml_tf.adaptation.hypergradients.reverse import (
     FirstOrder,
     Hypergradient,
     InnerStep,
@@ -11,7 +10,8 @@ from cml_tf.adaptation.hypergradients import (
     Reverse,
     make_hypergradient,
 )
-from cml_tf.adaptation.update_rules import SGD, MetaSGD, Partition, PerStepRates, RuleState, UpdateRule, anil, boil
+from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.updates import SGD, MetaSGD, Partition, PerStepRates, RuleState, UpdateRule, anil, boil
 
 __all__ = [
     "SGD",

@@ -1,4 +1,7 @@
-"""Adaptation by gradient descent on the support loss: MAML's inner loop and all its update rules."""
+"""Adaptation by gradient descent on the support loss: MAML's inner loop and all its update rules.
+
+The flat form of an adapted task: what a server hands to a client that wants to adapt once and predict often.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation.base import AdaptationRule, AdaptedTask, Initial
-from cml_tf.adaptation.dense_gradients import dense_gradients
-from cml_tf.adaptation.hypergradients import Hypergradient, Iterate, Reverse
-from cml_tf.adaptation.packing import pack_task, unpack_task
-from cml_tf.adaptation.sharpness import ascent
-from cml_tf.adaptation.update_rules.base import Gradients, UpdateRule
+from cml_tf.adaptation.gradients import ascent, dense_gradients
+from cml_tf.adaptation.hypergradients.reverse import Hypergradient, Iterate, Reverse
+from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.updates.update_rule import Gradients, UpdateRule
 from cml_tf.episodes import Examples
-from cml_tf.learners.derivative_order import inner_gradient
 from cml_tf.learners.layer_state import check_second_derivatives
+from cml_tf.learners.layers.derivative_order import inner_gradient
 from cml_tf.learners.learner import Forward, Learner, Parameters, State
 from cml_tf.problems import Problem
 
@@ -229,3 +230,39 @@ def _gradients(tape: tf.GradientTape, loss: tf.Tensor, watched: Any) -> Any:
             "pass does not use (trainable = False), or remove them."
         )
     return tf.nest.pack_sequence_as(watched, gradients)
+
+
+def pack_task(learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State) -> tf.Tensor:
+    """Changed parameters, then threaded state, each in learner order and row-major, as one float32 vector."""
+    tensors = tf.nest.flatten(tuple(update_rule.changed(parameters))) + _threaded(learner, state)
+    return tf.concat([tf.reshape(tf.cast(tensor, tf.float32), [-1]) for tensor in tensors] or [tf.zeros([0])], 0)
+
+
+def unpack_task(
+    learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State, packed: tf.Tensor
+) -> tuple[Parameters, State]:
+    """Puts a packed vector in the place of the changed parameters and threaded state of an initial learner."""
+    changed = update_rule.changed(parameters)
+    slots = tf.nest.flatten(tuple(changed)) + _threaded(learner, state)
+    pieces = tf.split(packed, [int(slot.shape.num_elements()) for slot in slots]) if slots else []
+    tensors = [tf.cast(tf.reshape(piece, slot.shape), slot.dtype) for piece, slot in zip(pieces, slots, strict=True)]
+    groups = []
+    for group, moves in zip(parameters, changed, strict=True):
+        groups.append(tuple(tensors[: len(moves)]) if moves else group)
+        tensors = tensors[len(moves) :]
+    return Parameters(*groups), _with_threaded(learner, state, tensors)
+
+
+def _threaded(learner: Learner, state: State) -> list[tf.Tensor]:
+    flags = tf.nest.flatten(tuple(learner.threaded_state()))
+    return [tensor for tensor, flag in zip(tf.nest.flatten(tuple(state)), flags, strict=True) if flag]
+
+
+def _with_threaded(learner: Learner, state: State, tensors: list[Any]) -> State:
+    remaining = iter(tensors)
+    return State(
+        *(
+            tuple(next(remaining) if flag else tensor for tensor, flag in zip(group, flags, strict=True))
+            for group, flags in zip(state, learner.threaded_state(), strict=True)
+        )
+    )

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cml_tf.adaptation.base import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.episodes import Examples
 from cml_tf.learners.learner import Learner
 

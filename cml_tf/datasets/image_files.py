@@ -1,19 +1,32 @@
-"""Decoding many image files into one array, with the name of the file that cannot be decoded."""
+"""Decoding many image files into one array, with the name of the file that cannot be decoded.
+
+Image files that decode without an error to something else than what people see in them.
+
+From the bytes of an image file to what a learner sees: one path for loaders, the exported graph and the client.
+
+The path has two halves with an integer image between them. Loaders may therefore keep images as uint8, a quarter of the
+memory, and still feed the very numbers that a served graph computes from the file's bytes:
+
+    scale(decode_and_resize(contents, (28, 28), 1))      # float32 [28, 28, 1] in [0, 1]
+
+Only stock TensorFlow operations are used, so both halves work inside `tf.function`, `tf.map_fn` and a SavedModel.
+"""
 
 from __future__ import annotations
 
 import io
 import os
+import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
-from cml_tf.datasets.errors import DatasetError
-from cml_tf.datasets.image_faults import image_fault
-from cml_tf.datasets.preprocessing import decode_and_resize
+from cml_tf.datasets.base import DatasetError
+from cml_tf.datasets.orientation import orientation_of, upright
 
 _CHUNK = 64
 
@@ -89,3 +102,110 @@ def _decode_all(
                 ) from error
         raise
     return images
+
+
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+"""What Pillow raises at damaged files."""
+# MPO is a JPEG with more pictures behind it, as some telephones make them.
+_KINDS = ("PNG", "JPEG", "MPO", "BMP", "GIF")
+
+
+def image_fault(file: IO[bytes]) -> str | None:
+    """What is wrong with an image file that TensorFlow's decoder would silently show otherwise; None if nothing is.
+
+    Of most files only the beginning is read. Those that cannot be decoded at all are no fault here: the decoder says
+    so itself, and better. `export.graph.image_bytes` finds the same faults inside a served graph.
+    """
+    try:
+        with Image.open(file) as image:
+            if image.format not in _KINDS:
+                return f"it is a {image.format}, whatever its name says: save it as PNG"
+            if image.format == "BMP":
+                return _bmp_fault(file, image.mode)
+            if _is_transparent(image):
+                return (
+                    "it has transparent pixels, in whose place hidden colours would show (often black): save it on a "
+                    "background, without transparency"
+                )
+    except UNREADABLE:
+        return None
+    return None
+
+
+def _bmp_fault(file: IO[bytes], mode: str) -> str | None:
+    """The decoder takes the numbers of a palette for greys, packed rows for plain ones, and any 32 bits for colours."""
+    file.seek(14)
+    header, bits, compression = struct.unpack("<I10xHI", file.read(20))
+    if mode == "P":
+        return "it is a BMP with a palette, whose colours would be lost: save it as PNG"
+    if header < 40 or compression or bits not in (8, 24):
+        return "it is a BMP of an unusual kind (24 bits a pixel and no compression are read): save it as PNG"
+    return None
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    if image.format == "GIF":
+        # What the first frame declares: whether a pixel has that colour, a served graph could not tell.
+        return "transparency" in image.info
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return False
+    least, _ = image.convert("RGBA").getchannel("A").getextrema()
+    return least != 255
+
+
+CHANNELS = (1, 3)
+
+
+def decode(contents: tf.Tensor, channels: int) -> tf.Tensor:
+    """Decodes one PNG, JPEG, BMP or GIF (first frame), turned as its EXIF orientation asks.
+
+    Transparency is dropped, and the palette of a BMP: loaders and the client refuse such files (`image_faults`), and so
+    does a served graph (`export.graph.image_bytes`).
+
+    Args:
+      contents: the bytes of the file, scalar string.
+      channels: 1 for grey, 3 for colour; PNG and JPEG of the other kind are converted by the decoder, GIF and most BMP
+        are of 3 only.
+
+    Returns:
+      uint8 `[height, width, channels]`, height and width known only at run time.
+
+    Raises:
+      ValueError: if `channels` is neither 1 nor 3.
+      tf.errors.InvalidArgumentError: at run time, if the bytes are not an image.
+    """
+    if channels not in CHANNELS:
+        raise ValueError(f"channels must be 1 (grey) or 3 (colour), received {channels!r}.")
+    image = tf.io.decode_image(contents, channels=channels, expand_animations=False)
+    return upright(tf.ensure_shape(image, [None, None, channels]), orientation_of(contents))
+
+
+def resize(image: tf.Tensor, image_size: tuple[int, int]) -> tf.Tensor:
+    """Resizes uint8 `[height, width, channels]` to `image_size`, antialiased bilinear, rounded back to uint8.
+
+    The aspect ratio is not kept: the whole image is mapped onto the whole result.
+    """
+    resized = tf.image.resize(image, image_size, method="bilinear", antialias=True)
+    # Saturate: interpolation weights may add up to a hair more than one.
+    return tf.saturate_cast(tf.round(resized), tf.uint8)
+
+
+def decode_and_resize(contents: tf.Tensor, image_size: tuple[int, int], channels: int) -> tf.Tensor:
+    """The first half: bytes of one image file -> uint8 `[*image_size, channels]` in [0, 255].
+
+    Args:
+      contents: the bytes of a PNG, JPEG, BMP or GIF, scalar string.
+      image_size: height and width of the result.
+      channels: 1 or 3.
+
+    Raises:
+      ValueError: if `channels` is neither 1 nor 3.
+      tf.errors.InvalidArgumentError: at run time, if the bytes are not an image.
+    """
+    return resize(decode(contents, channels), image_size)
+
+
+def scale(images: tf.Tensor) -> tf.Tensor:
+    """The second half: uint8 images of any shape -> float32 in [0, 1], 255 becomes 1."""
+    # Not a division: graph optimisation turns that into this, and eager results would differ in the last bit.
+    return tf.cast(images, tf.float32) * (1.0 / 255.0)

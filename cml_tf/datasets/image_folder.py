@@ -25,13 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cml_tf.class_names import ClassNameError, class_name, folder_classes
-from cml_tf.datasets.base import SPLITS, check_image_size
+from cml_tf.boundary.labels import ClassNameError, class_name, folder_classes
+from cml_tf.datasets.base import SPLITS, DatasetError, check_image_size
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
-from cml_tf.datasets.errors import DatasetError
-from cml_tf.datasets.image_files import decode_files
-from cml_tf.datasets.preprocessing import CHANNELS
-from cml_tf.files import parsed_json
+from cml_tf.datasets.image_files import CHANNELS, decode_files
+from cml_tf.system.files import parsed_json
 
 SPLIT_FILE = "splits.json"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
@@ -122,7 +120,7 @@ def class_folders(path: Path) -> dict[str, Path]:
     Images beside them are told in a warning.
 
     Raises:
-      DatasetError: if there are none, two are one class (see `cml_tf.class_names`), or a link leads nowhere.
+      DatasetError: if there are none, two are one class (see `cml_tf.boundary.labels`), or a link leads nowhere.
     """
     visible = _visible(path)
     folders = [entry.name for entry in visible if entry.is_dir()]
@@ -154,7 +152,7 @@ def image_files(folder: Path) -> list[str]:
     Raises:
       DatasetError: if there are none, or a link leads nowhere or in a circle.
     """
-    files = _files_below(Path(folder), ())
+    files = files_below(Path(folder))
     images = sorted(path for path in files if path.lower().endswith(SUFFIXES))
     if not images:
         raise DatasetError(f"{folder} must hold images ({', '.join(SUFFIXES)}), found none; fill or remove the folder.")
@@ -164,13 +162,22 @@ def image_files(folder: Path) -> list[str]:
     return images
 
 
-def _files_below(folder: Path, above: tuple[str, ...]) -> list[str]:
+def files_below(folder: Path, above: tuple[str, ...] = ()) -> list[str]:
+    """The files in a folder and its subfolders, hidden ones passed over.
+
+    Args:
+      folder: that is walked.
+      above: the folders that it was reached through, for links that lead in a circle.
+
+    Raises:
+      DatasetError: if a link leads nowhere or in a circle.
+    """
     real = os.path.realpath(folder)
     if real in above:
         raise DatasetError(f"{folder} is a link to a folder that it lies in: remove the link.")
     files: list[str] = []
     for entry in _visible(folder):
-        files += _files_below(entry, (*above, real)) if entry.is_dir() else [str(entry)]
+        files += files_below(entry, (*above, real)) if entry.is_dir() else [str(entry)]
     return files
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 _TAG = 0x0112
+_APP1 = b"\xff\xe1"
 # An Exif segment is among the first ones of a JPEG, and none is longer than 64 KiB.
 _JPEG_HEADER = 1 << 18
 # More fields than any camera writes; a damaged count must not make a long table.
@@ -24,7 +25,7 @@ def orientation_of(contents: tf.Tensor) -> tf.Tensor:
     """
 
     def of_jpeg() -> tf.Tensor:
-        return _of_block(tf.strings.substr(contents, 0, _JPEG_HEADER), b"Exif\x00\x00")
+        return _of_block(tf.strings.substr(contents, 0, _JPEG_HEADER), b"Exif\x00\x00", _APP1)
 
     def of_png() -> tf.Tensor:
         return _of_block(contents, b"eXIf")
@@ -54,12 +55,21 @@ def upright(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(result, [None, None, image.shape[-1]])
 
 
-def _of_block(contents: tf.Tensor, name: bytes) -> tf.Tensor:
-    """The orientation in the first block of that name that begins as TIFF data do."""
+def _of_block(contents: tf.Tensor, name: bytes, marker: bytes = b"") -> tf.Tensor:
+    """The orientation in the first block of that name that begins as TIFF data do.
+
+    Args:
+      contents: scalar string.
+      name: of the block.
+      marker: what stands before its two bytes of length, for segments of a JPEG: a comment may hold the name too.
+    """
     data = tf.cast(tf.io.decode_raw(contents, tf.uint8), tf.int32)
     little = places_of(data, name + b"II*\x00")
     big = places_of(data, name + b"MM\x00*")
     found = tf.concat([little, big], 0)
+    for position, byte in enumerate(marker):
+        before = tf.maximum(found - 2 - len(marker) + position, 0)
+        found = tf.boolean_mask(found, tf.equal(tf.gather(data, before), byte))
     return tf.cond(
         tf.size(found) > 0,
         lambda: _of_tiff(data[tf.reduce_min(found) + len(name) :]),

@@ -7,15 +7,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from cml_tf.datasets.base import FewShotDataset
-from cml_tf.datasets.benchmarks import BENCHMARKS, load_benchmark
-from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.base import DatasetError, FewShotDataset
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS, load_benchmark
 from cml_tf.datasets.glyphs import load_glyphs
-from cml_tf.datasets.graph_npz import load_amazon_computer, load_cora_full
+from cml_tf.datasets.graphs.graph_npz import load_amazon_computer, load_cora_full
+from cml_tf.datasets.graphs.own_graph import load_own_graph
+from cml_tf.datasets.graphs.planetoid import load_citeseer, load_cora
 from cml_tf.datasets.image_folder import load_image_folder
-from cml_tf.datasets.omniglot import load_omniglot
-from cml_tf.datasets.own_graph import load_own_graph
-from cml_tf.datasets.planetoid import load_citeseer, load_cora
+from cml_tf.datasets.omniglot.dataset import load_omniglot
 from cml_tf.datasets.sinusoid import SinusoidDataset
 
 _LOADERS: dict[str, Callable[..., FewShotDataset]] = {
@@ -41,7 +40,8 @@ def load_dataset(name: str, root: str = "", **options: Any) -> FewShotDataset:
       name: "sinusoid" and "glyphs" need no files; "omniglot" takes those under `root` or else downloads them, and so
         do the graphs "cora", "citeseer", "amazon_computer" and "cora_full"; "image_folder" reads a class-per-folder
         tree of your own under `root`, and "graph" a graph of your own. The image benchmarks
-        (`cml_tf.datasets.benchmarks`) take published archives under `root`, once, or download what anybody may have.
+        (`cml_tf.datasets.benchmarks.catalogue`) take published archives under `root`, once, or download what anybody
+        may have.
       root: folder with the files of the dataset, empty for none.
       **options: of the dataset itself; `image_folder` takes `image_size=(height, width)` and `channels=1 | 3`, the
         image benchmarks take `image_size`, all graphs take `classes=(train, validation, test)`, `class_seed` and

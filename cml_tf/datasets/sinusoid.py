@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.datasets.base import ALGORITHM, EpisodeSource, FewShotDataset, check_integer
-from cml_tf.datasets.errors import DatasetError
+from cml_tf.datasets.base import ALGORITHM, DatasetError, EpisodeSource, FewShotDataset, check_integer
 from cml_tf.episodes import Episode, Examples
 from cml_tf.problems import Regression
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cml_tf.datasets.benchmarks import BENCHMARKS
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 
 # What episodes are made of, by dataset, and what a learner can read.
 EXAMPLES = {

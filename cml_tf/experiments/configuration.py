@@ -1,21 +1,27 @@
-"""The configuration of an experiment: every key with its default, and the checks made before any work."""
+"""The configuration of an experiment: every key with its default, and the checks made before any work.
+
+Configuration files: Python that defines `get_config(variant) -> ConfigDict`.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
 
+from cml_tf.errors import UserError
 from cml_tf.experiments.combinations import EXAMPLES, LEARNERS, combination_fault
-from cml_tf.files import parsed_json
-from cml_tf.learners.initialisation import INITIALISATIONS
-from cml_tf.learners.node_learners import HEADS
-from cml_tf.learners.normalisation import MODES
+from cml_tf.learners.layers.initialisation import INITIALISATIONS
+from cml_tf.learners.nodes import HEADS
+from cml_tf.learners.normalisation.layer import MODES
+from cml_tf.system.files import parsed_json
 
 
-class ConfigurationError(ValueError):
+class ConfigurationError(UserError):
     """A configuration that cannot be run."""
 
 
@@ -219,3 +225,26 @@ def config_from_json(text: str) -> ConfigDict:
 def config_to_json(config: ConfigDict) -> dict[str, Any]:
     """The plain dictionary that `config.json` holds."""
     return config.to_dict()
+
+
+def load_config(source: str) -> ConfigDict:
+    """The configuration that a file gives. The file is executed.
+
+    Args:
+      source: path of the file, with a variant after a colon: `configs/x.py:smoke`.
+
+    Raises:
+      ConfigurationError: if there is no such file, or it gives something else.
+    """
+    path, _, variant = source.partition(":")
+    specification = importlib.util.spec_from_file_location(f"configuration_{Path(path).stem}", path)
+    if not Path(path).is_file() or specification is None or specification.loader is None:
+        raise ConfigurationError(f"the configuration file {path} does not exist; paths are from the working directory.")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    config = module.get_config(variant) if hasattr(module, "get_config") else None
+    if not isinstance(config, ConfigDict):
+        raise ConfigurationError(
+            f"{path} must define get_config(variant) -> ConfigDict, received {type(config).__name__}."
+        )
+    return config

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from cml_tf.datasets import EpisodeSource, FewShotDataset, NodeDataset, load_dataset
+from cml_tf.experiments.assembly import build_trainer, feature_hops
 from cml_tf.experiments.combinations import EXAMPLES
 from cml_tf.experiments.configuration import check_config
-from cml_tf.experiments.configured_trainer import build_trainer, feature_hops
 from cml_tf.problems import Classification, Problem, Regression, problem_from_json, problem_to_json
-from cml_tf.trainer import Validation
+from cml_tf.training.trainer import Validation
 
 
 class Data(NamedTuple):

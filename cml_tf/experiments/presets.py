@@ -48,7 +48,7 @@ def benchmark(name: str, ways: int, shots: int, method: str, variant: str = "") 
     """An image benchmark (paper 4.2, A.1): conv4, one inner step at 0.5, gamma 1, 30,000 outer steps.
 
     Args:
-      name: of `cml_tf.datasets.benchmarks`.
+      name: of `cml_tf.datasets.benchmarks.catalogue`.
       ways: classes an episode.
       shots: support images a class.
       method: "maml" or "cml".

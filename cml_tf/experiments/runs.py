@@ -1,4 +1,7 @@
-"""Runs: a working directory with its configuration, metrics and checkpoints; made, resumed and evaluated here."""
+"""Runs: a working directory with its configuration, metrics and checkpoints; made, resumed and evaluated here.
+
+Episodes of another dataset for a trained run: train on one set, test on another.
+"""
 
 from __future__ import annotations
 
@@ -12,28 +15,28 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from cml_tf.adaptation.single_queries import SingleQueries
-from cml_tf.callbacks.run import Checkpoints, MetricsFile, StopOnInterrupt
-from cml_tf.checkpoints import CheckpointError, read_checkpoint
-from cml_tf.evaluator import Evaluation, Evaluator
+from cml_tf.datasets import DatasetError, EpisodeSource, load_dataset
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
+from cml_tf.datasets.benchmarks.class_splits import class_splits
+from cml_tf.errors import Interrupted, UserError
+from cml_tf.experiments.callbacks import Checkpoints, MetricsFile, StopOnInterrupt
+from cml_tf.experiments.combinations import EXAMPLES
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
-from cml_tf.experiments.cross_domain import episodes_of
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
-from cml_tf.files import locked, parsed_json, write_json
-from cml_tf.machine import label, machine
-from cml_tf.method import Method
-from cml_tf.models.readouts import read_through
+from cml_tf.readouts.readouts import read_through
+from cml_tf.system.files import locked, parsed_json, write_json
+from cml_tf.system.machine import label, machine
+from cml_tf.training.checkpoints import CheckpointError, read_checkpoint
+from cml_tf.training.evaluator import Evaluation, Evaluator
+from cml_tf.training.method import Method
 
 CONFIG, MACHINE, METRICS, CHECKPOINTS = "config.json", "machine.json", "metrics.jsonl", "checkpoints"
 # What may change between two starts of one run. The data are known by their fingerprint, wherever they lie.
 MAY_GROW, MAY_MOVE = "train.steps", "dataset.root"
 
 
-class RunError(ValueError):
+class RunError(UserError):
     """A working directory that cannot be used as asked."""
-
-
-class Interrupted(Exception):
-    """Training was stopped by a signal and has been saved."""
 
 
 def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment:
@@ -118,7 +121,7 @@ def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
 
 
 def trained_on(workdir: Path) -> dict[str, Any] | None:
-    """The machine and packages of the last start that trained (`cml_tf.machine`); None where no run kept them.
+    """The machine and packages of the last start that trained (`cml_tf.system.machine`); None where no run kept them.
 
     Raises:
       RunError: if the file is damaged.
@@ -154,10 +157,10 @@ def evaluate_run(
       split: `train`, `validation` or `test`.
       episodes: how many; the configuration's by default.
       steps: inner steps; the configuration's `adaptation.eval_steps` by default.
-      readout: see `cml_tf.models.readouts`.
+      readout: see `cml_tf.readouts.readouts`.
       checkpoint: `best` or `latest`.
       single_queries: whether every query is predicted alone, as for a client who asks about one example.
-      dataset: another dataset to score on (`cml_tf.experiments.cross_domain`); that of the run when empty.
+      dataset: another dataset to score on (`cml_tf.experiments.runs`); that of the run when empty.
       root: folder with the files of that other dataset.
 
     Raises:
@@ -244,4 +247,63 @@ def _check_data(here: Data, there: Data, path: Path) -> None:
         raise CheckpointError(
             f"{path} was trained on other data (fingerprint {there.fingerprint[:12]}, now {here.fingerprint[:12]}): "
             "restore the data, or train in another directory."
+        )
+
+
+def episodes_of(experiment: Experiment, name: str, root: str, split: str) -> EpisodeSource:
+    """A split of another dataset of images, with the ways, shots, queries and evaluation seed of the run.
+
+    The image benchmarks and `image_folder` are made at the size of the run's images.
+
+    Args:
+      experiment: the run.
+      name: of the other dataset.
+      root: folder with its files, empty for none.
+      split: of the other dataset.
+
+    Raises:
+      DatasetError: if one of the two has no images, the other's cannot be had at the run's size, it has no such split
+        or too few classes or images in it, or the split has classes that the run was trained or chosen on.
+    """
+    own = experiment.config.dataset.name
+    if name not in EXAMPLES or {EXAMPLES[own], EXAMPLES[name]} != {"images"}:
+        images = ", ".join(dataset for dataset, examples in EXAMPLES.items() if examples == "images")
+        raise DatasetError(
+            f"a run can be scored on another dataset where both have images ({images}); received {own!r} and {name!r}."
+        )
+    _check_classes_are_new(own, name, split)
+    height, width, channels = experiment.data.input_shape
+    options: dict[str, Any] = {}
+    if name in BENCHMARKS or name == "image_folder":
+        options["image_size"] = (height, width)
+    if name == "image_folder":
+        options["channels"] = channels
+    dataset = load_dataset(name, root, **options)
+    if dataset.input_shape != experiment.data.input_shape:
+        raise DatasetError(
+            f"{name} has images of shape {dataset.input_shape}, the run (on {own}) was trained on "
+            f"{experiment.data.input_shape}: evaluate it on a dataset of that shape."
+        )
+    settings = experiment.config.dataset
+    return dataset.episodes(
+        split,
+        ways=settings.ways,
+        shots=settings.shots,
+        queries=experiment.config.eval.queries or settings.queries,
+        seed=experiment.config.eval.seed,
+    )
+
+
+def _check_classes_are_new(own: str, other: str, split: str) -> None:
+    """Some benchmarks are two splits of the same pictures: CIFAR-FS and FC100, miniImageNet and tieredImageNet."""
+    if own == other or own not in BENCHMARKS or other not in BENCHMARKS:
+        return
+    seen = {name for part in ("train", "validation") for name in class_splits(own).classes.get(part, ())}
+    asked = class_splits(other).classes.get(split, ())
+    if known := [name for name in asked if name in seen]:
+        raise DatasetError(
+            f"the {split} classes of {other} must be new to a run on {own}, {len(known)} of {len(asked)} are among its "
+            f"training or validation classes ({', '.join(known[:3])}{', ...' if len(known) > 3 else ''}): the score "
+            "would be of classes that it was trained or chosen on. Score it on a benchmark of other pictures, or train "
+            f"on {other}."
         )

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from cml_tf.whole_numbers import as_whole
+from cml_tf.boundary.labels import as_whole
+from cml_tf.errors import UserError
 
 UNLABELLED = -1
 
 
-class GraphError(ValueError):
+class GraphError(UserError):
     """A graph is malformed; the message is one line that says what was expected, what was found and what to do."""
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import keras
 
-from cml_tf.learners.convolution import Convolution
-from cml_tf.learners.initialisation import kernel_initializer, linear
+from cml_tf.learners.layers.convolution import Convolution
+from cml_tf.learners.layers.initialisation import kernel_initializer, linear
 from cml_tf.learners.learner import Learner, as_input_shape
-from cml_tf.learners.normalisation import Normalisation
+from cml_tf.learners.normalisation.layer import Normalisation
 
 
 def conv4(
@@ -33,7 +33,7 @@ def conv4(
       extra_blocks: unpooled blocks after block 4 (More-MAML has 3: 232,261 parameters).
       head_blocks: blocks of the head before its pool (the paper's Table 7, equal capacity, has 2).
       steps: inner steps with a scale and shift of their own, in the mode `per_step`.
-      initialisation: what it begins with (`cml_tf.learners.initialisation`).
+      initialisation: what it begins with (`cml_tf.learners.layers.initialisation`).
 
     Raises:
       ValueError: if the image is too small or not `(height, width, channels)`, or the initialisation is unknown.

@@ -15,13 +15,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.boundary.arrays import check_shapes, described, numeric_array, one_line
+from cml_tf.graphs import GraphContext
 from cml_tf.learners.layer_state import (
     check_layer_state,
     refuse_change,
     state_follows_parameters,
     threaded_variables,
 )
-from cml_tf.structures import check_shapes, described, numeric_array, one_line
 
 
 class Parameters(NamedTuple):
@@ -220,6 +221,17 @@ def count_parameters(variables: Any) -> int:
 def context_arguments(context: Any) -> dict[str, Any]:
     """The keyword arguments that an extractor is called with for a context, `()` for none."""
     return {"context": context} if tf.nest.flatten(context) else {}
+
+
+def check_context(learner: Learner, context: Any) -> None:
+    """Raises ValueError unless there is a context just where the learner takes one, and a graph where it takes that."""
+    expected, graph = learner.context, isinstance(learner.context, GraphContext)
+    needed, given = (bool(tf.nest.flatten(structure)) for structure in (expected, context))
+    if isinstance(context, GraphContext) if graph else needed == given:
+        return
+    told = f"a context of type {type(expected).__name__}" if needed else "no context"
+    remedy = ": give context=cml_tf.graphs.graph_context(graph, hops)" if graph else ""
+    raise ValueError(f"this model takes {told}, received {type(context).__name__}{remedy}.")
 
 
 def as_input_shape(given: Any) -> tuple[int, ...]:

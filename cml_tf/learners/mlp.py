@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import keras
 
-from cml_tf.learners.initialisation import linear
+from cml_tf.learners.layers.initialisation import linear
 from cml_tf.learners.learner import Learner, as_input_shape
 
 
@@ -24,7 +24,7 @@ def mlp(
       input_shape: shape of one input; it is flattened first.
       hidden: widths of the hidden layers, at least one.
       activation: any Keras activation name.
-      initialisation: what it begins with (`cml_tf.learners.initialisation`).
+      initialisation: what it begins with (`cml_tf.learners.layers.initialisation`).
 
     Raises:
       ValueError: without a hidden layer, for an input shape that is none, or for an unknown initialisation.

@@ -14,10 +14,10 @@ import keras
 import tensorflow as tf
 
 from cml_tf.learners.conv4 import check_image_shape, conv_blocks
-from cml_tf.learners.convolution import Convolution
-from cml_tf.learners.initialisation import kernel_initializer, linear
+from cml_tf.learners.layers.convolution import Convolution
+from cml_tf.learners.layers.initialisation import kernel_initializer, linear
 from cml_tf.learners.learner import Learner
-from cml_tf.learners.normalisation import Normalisation
+from cml_tf.learners.normalisation.layer import Normalisation
 
 _WIDTHS = (1, 2, 4, 8)
 _SLOPE = 0.1
@@ -35,7 +35,7 @@ class ResidualBlock(keras.layers.Layer):
       normalisation: mode of `Normalisation`.
       pool: edge of the max-pool; 1 for none.
       steps: of `Normalisation`.
-      initialisation: what its kernels begin with (`cml_tf.learners.initialisation`).
+      initialisation: what its kernels begin with (`cml_tf.learners.layers.initialisation`).
     """
 
     def __init__(
@@ -106,7 +106,7 @@ def resnet12(
       filters: channels of the first block; the others have 2, 4 and 8 times as many.
       normalisation: mode of `Normalisation`.
       steps: inner steps with a scale and shift of their own, in the mode `per_step`.
-      initialisation: what it begins with (`cml_tf.learners.initialisation`).
+      initialisation: what it begins with (`cml_tf.learners.layers.initialisation`).
 
     Raises:
       ValueError: if the image is too small or not `(height, width, channels)`, or the initialisation is unknown.

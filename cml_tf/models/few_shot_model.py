@@ -1,23 +1,32 @@
-"""The model of a notebook: adapt to a few labelled examples, predict, save, load. NumPy in and out."""
+"""The model of a notebook: adapt to a few labelled examples, predict, save, load. NumPy in and out.
+
+Adaptation and prediction of one task as compiled functions that every task of a model shares.
+
+Checks of the context that a user gives with a task, and of inputs that point into it.
+"""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.answers import check_answers
-from cml_tf.class_names import class_labels, numbered
+from cml_tf.adaptation.rule import AdaptedTask, Initial
+from cml_tf.boundary.arrays import array_of, arrays_like, described, told_in_one_line
+from cml_tf.boundary.labels import class_labels, numbered
 from cml_tf.episodes import Episode, Examples, validate_episode
-from cml_tf.learners.learner import count_parameters
-from cml_tf.method import Method
+from cml_tf.graphs import GraphContext
+from cml_tf.learners.learner import check_context, count_parameters
 from cml_tf.models.model_files import write_model
-from cml_tf.models.task_context import check_context, check_numbers
-from cml_tf.models.task_functions import TaskFunctions
 from cml_tf.problems import Classification, Problem
-from cml_tf.structures import array_of, arrays_like, described, told_in_one_line
+from cml_tf.readouts.readouts import read_through
+from cml_tf.training.answers import check_answers
+from cml_tf.training.method import Method
+from cml_tf.training.trainer import Trainer
 
 
 class FewShotModel:
@@ -36,7 +45,7 @@ class FewShotModel:
       trained: the method that was trained, when it is at hand; `summary` then counts its co-learners too.
 
     Raises:
-      ValueError: if the outputs do not fit the problem (`cml_tf.answers`).
+      ValueError: if the outputs do not fit the problem (`cml_tf.training.answers`).
     """
 
     def __init__(
@@ -53,13 +62,24 @@ class FewShotModel:
         self.trained = trained or method
         self._functions: dict[int | None, TaskFunctions] = {}
 
+    @classmethod
+    def of(cls, trainer: Trainer, value_range: tuple[float, float] | None = None) -> FewShotModel:
+        """What was trained, ready to adapt and predict; it shares the trainer's variables.
+
+        Args:
+          trainer: in any state.
+          value_range: of the inputs, if out-of-range inputs are to be refused.
+        """
+        method = trainer.method
+        return cls(read_through(method, trainer.problem, "learner"), trainer.problem, value_range, method)
+
     def adapt(self, inputs: Any, targets: Any, steps: int | None = None, context: Any = ()) -> AdaptedModel:
         """Adapts to one task.
 
         Args:
           inputs: `[examples, ...]`, in the value range that the model was trained with (`value_range`).
-          targets: classification: names (text or bytes; see `cml_tf.class_names`) or whole numbers of any value, one
-            an example, at most `ways` different ones, or soft labels `[examples, ways]`;
+          targets: classification: names (text or bytes; see `cml_tf.boundary.labels`) or whole numbers of any value,
+            one an example, at most `ways` different ones, or soft labels `[examples, ways]`;
             regression: `[examples]` (one output) or `[examples, outputs]`.
           steps: inner steps; as many as at evaluation by default; 0 for no adaptation.
           context: the task's context, if the learner takes one; for nodes of a graph `cml_tf.graphs.graph_context`.
@@ -216,3 +236,56 @@ class AdaptedModel:
             rule = type(self._functions.method.rule).__name__
             raise ValueError(f"{rule} adapts to the queries too: there is nothing to keep.")
         return self._packed.numpy()
+
+
+class TaskFunctions:
+    """Compiled once for each shape of support and query set; everything else is an argument.
+
+    Args:
+      method: a readout: its first term reads the outputs.
+      problem: what the outputs mean.
+    """
+
+    def __init__(self, method: Method, problem: Problem) -> None:
+        self.method = method
+        self.problem = problem
+        self.adapt = _compiled(self._adapt)
+        self.predict = _compiled(self._predict)
+        self.adapt_and_predict = _compiled(self._adapt_and_predict)
+
+    def _adapt(self, initial: Initial, support: Examples, context: Any) -> tf.Tensor:
+        return self.method.rule.adapt(self.method.learner, initial, support, context).pack()
+
+    def _predict(self, initial: Initial, packed: tf.Tensor, context: Any, inputs: Any, columns: tf.Tensor) -> tf.Tensor:
+        return self._read(self.method.rule.unpack(self.method.learner, initial, packed, context), inputs, columns)
+
+    def _adapt_and_predict(
+        self, initial: Initial, support: Examples, context: Any, inputs: Any, columns: tf.Tensor
+    ) -> tf.Tensor:
+        return self._read(
+            self.method.rule.adapt(self.method.learner, initial, support, context, inputs), inputs, columns
+        )
+
+    def _read(self, adapted: AdaptedTask, inputs: Any, columns: tf.Tensor) -> tf.Tensor:
+        outputs = self.method.terms[0].read(adapted.predict(inputs), self.method.term_values()[0])
+        # Before the softmax: the classes that the task has share the probability, and nothing can underflow to 0/0.
+        return self.problem.predictions(outputs[:, :columns])
+
+
+def _compiled(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
+    # TensorFlow counts traces by code object, so that the first calls of several models would look to it like one
+    # function that is traced again and again; a partial is counted by itself.
+    return tf.function(functools.partial(function), autograph=False, reduce_retracing=True)
+
+
+def check_numbers(inputs: Any, context: Any) -> None:
+    """Raises ValueError if inputs are nodes of a graph, and one is not among those of the context."""
+    if not isinstance(context, GraphContext):
+        return
+    nodes, numbers = int(context.adjacency.rows), np.asarray(inputs)
+    outside = (numbers < 0) | (numbers >= nodes)
+    if outside.any():
+        raise ValueError(
+            f"inputs must be node numbers in [0, {nodes}), as the graph of this context has, received "
+            f"{numbers[outside][0]}."
+        )

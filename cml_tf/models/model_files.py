@@ -13,17 +13,17 @@ import keras
 import tensorflow as tf
 
 from cml_tf.adaptation.gradient_descent import GradientDescent
-from cml_tf.adaptation.hypergradients import FirstOrder, Reverse
-from cml_tf.checkpoints import CheckpointError, assign_values, named_values, read_checkpoint, write_checkpoint
-from cml_tf.files import parsed_json, write_json
+from cml_tf.adaptation.hypergradients.reverse import FirstOrder, Reverse
+from cml_tf.boundary.arrays import one_line
 from cml_tf.graphs import GraphContext
 from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner
-from cml_tf.learners.node_learners import example_graph
-from cml_tf.method import Method
+from cml_tf.learners.nodes import example_graph
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
-from cml_tf.structures import one_line
+from cml_tf.system.files import parsed_json, write_json
+from cml_tf.training.checkpoints import CheckpointError, assign_values, named_values, read_checkpoint, write_checkpoint
+from cml_tf.training.method import Method
 
 MODEL, VARIABLES = "model.json", "variables.npz"
 # Raise when what the files hold changes its meaning.

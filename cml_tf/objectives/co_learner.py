@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from cml_tf.learners.layer_state import check_layer_state, threaded_variables
 from cml_tf.learners.learner import Learner, called, functional_call
-from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TermLoss
 from cml_tf.objectives.query_loss import scored
+from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
 from cml_tf.problems import Problem
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TermLoss
 from cml_tf.objectives.query_loss import QueryLoss
+from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
 from cml_tf.problems import Problem
 
 # What an early step's weight does not fall below while weights move, as a share of its first value (the authors' code).

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TermLoss
+from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
 from cml_tf.problems import Problem
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cml_tf.adaptation.gradient_descent import AdaptedLearner
-from cml_tf.objectives.base import ObjectiveTerm, TaskOutcome, TermLoss
+from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
 
 
 class Reptile(ObjectiveTerm):

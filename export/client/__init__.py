@@ -4,7 +4,7 @@ from export.client.adapted import Adapted
 from export.client.answers import Answer
 from export.client.errors import ClientError, RequestError, TaskError
 from export.client.few_shot_client import FewShotClient
+from export.client.interface import Settings
 from export.client.packing import Task
-from export.client.settings import Settings
 
 __all__ = ["Adapted", "Answer", "ClientError", "FewShotClient", "RequestError", "Settings", "Task", "TaskError"]

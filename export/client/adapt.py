@@ -10,10 +10,8 @@ from pathlib import Path
 
 from absl import flags
 
-from cml_tf.command_line import fail, run
-from cml_tf.file_faults import file_fault
+from cml_tf.system.command_line import run
 from export.client.connection_flags import client
-from export.client.errors import ClientError
 from export.client.examples import read_support
 from export.client.graph_flags import graph_of_flags, sent
 
@@ -24,14 +22,11 @@ _OUTPUT = flags.DEFINE_string("output", None, "File that gets the adapted task (
 def main(arguments: list[str]) -> None:
     """Adapts and writes the file."""
     del arguments
-    try:
-        support = read_support(Path(_SUPPORT.value))
-        graph, (inputs,) = sent(graph_of_flags(), support)
-        with client() as server:
-            adapted = server.adapt(inputs, support.targets, graph)
-        adapted.save(_OUTPUT.value)
-    except (ClientError, OSError) as error:
-        fail(file_fault(error) or str(error))
+    support = read_support(Path(_SUPPORT.value))
+    graph, (inputs,) = sent(graph_of_flags(), support)
+    with client() as server:
+        adapted = server.adapt(inputs, support.targets, graph)
+    adapted.save(_OUTPUT.value)
     to = "" if adapted.class_names is None else f" of {', '.join(adapted.class_names)}"
     print(
         f"{adapted.model} version {adapted.version} adapted to {len(support.names)} examples{to}: support loss "

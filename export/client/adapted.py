@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from cml_tf.class_names import ClassNameError, class_name
-from export.client.array_files import read_arrays
+from cml_tf.boundary.labels import ClassNameError, class_name
 from export.client.errors import ClientError
+from export.client.inputs import read_arrays
 
 # Raise when a key changes its meaning.
 _FORMAT = 1
@@ -61,7 +61,7 @@ class Adapted:
     def save(self, path: str | Path) -> None:
         """Writes an .npz file, which appears whole or not at all."""
         # Here, because it loads TensorFlow, which nothing else needs over REST.
-        from cml_tf.files import atomic_file
+        from cml_tf.system.files import atomic_file
 
         with atomic_file(Path(path)) as file:
             np.savez(

@@ -1,11 +1,26 @@
-"""What the server says about queries."""
+"""What the server says about queries.
+
+Answers as a table for people and as JSON for programs.
+"""
 
 from __future__ import annotations
 
+import io
+import json
+import sys
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    # It needs TensorFlow, which asking a server over REST does not.
+    from export.client.examples import ExampleSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,3 +53,60 @@ def among(probabilities: np.ndarray, classes: int) -> np.ndarray:
     total = used.sum(axis=1, keepdims=True)
     # Float32 can leave nothing to the classes that there are; then nothing is known of them.
     return np.where(total > 0, used / np.where(total > 0, total, 1), 1 / classes).astype(np.float32)
+
+
+def accuracy(answer: Answer, queries: ExampleSet) -> float | None:
+    """The share of right answers, in [0, 1]; None where the truth is not known."""
+    if answer.class_names is None or queries.targets is None or not queries.names:
+        return None
+    right = sum(str(truth) == found for truth, found in zip(queries.targets, answer.classes, strict=True))
+    return right / len(queries.names)
+
+
+def as_json(answer: Answer, queries: ExampleSet) -> str:
+    """One object: `queries` (`name`, `values`, for classes also `class`), `class_names`, `accuracy`."""
+    rows: list[dict[str, Any]] = [
+        {"name": name, "values": values.tolist()} for name, values in zip(queries.names, answer.values, strict=True)
+    ]
+    if answer.class_names is not None:
+        for row, found in zip(rows, answer.classes, strict=True):
+            row["class"] = found
+    names = None if answer.class_names is None else list(answer.class_names)
+    document = {"class_names": names, "queries": rows, "accuracy": accuracy(answer, queries)}
+    # In ASCII: no terminal, pipe or locale can spoil it.
+    return json.dumps(document) + "\n"
+
+
+def as_table(answer: Answer, queries: ExampleSet, encoding: str | None = None) -> str:
+    """One row a query: for classes the best one with its probability, else the predicted values.
+
+    Args:
+      answer: to the queries.
+      queries: that were asked.
+      encoding: of where it will be shown, by default the standard output's; what it lacks is written otherwise.
+    """
+    encoding = encoding or sys.stdout.encoding or "utf-8"
+    classes = answer.class_names is not None
+    lines = box.HEAVY_HEAD if encoding.lower().startswith("utf") else box.ASCII2
+    table = Table("query", *(("class", "probability") if classes else ("prediction",)), box=lines)
+    for position, (name, values) in enumerate(zip(queries.names, answer.values, strict=True)):
+        if classes:
+            cells = [answer.classes[position], f"{values.max():.3f}"]
+        else:
+            cells = [", ".join(f"{value:.6g}" for value in values)]
+        # Names of files and classes are not markup.
+        table.add_row(*(Text(printable(cell, encoding)) for cell in (name, *cells)))
+    share = accuracy(answer, queries)
+    written = io.StringIO()
+    console = Console(file=written)
+    console.print(table)
+    if share is not None:
+        console.print(f"{share:.1%} of {len(queries.names)} right", highlight=False)
+    return written.getvalue()
+
+
+def printable(text: str, encoding: str = "utf-8") -> str:
+    """The text with a replacement character for every control character, and escapes for what the encoding lacks."""
+    # Names come from files; a terminal obeys control characters.
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)

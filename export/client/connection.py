@@ -9,8 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 import numpy as np
 
 from export.client.errors import ClientError
-from export.client.interface import Interface
-from export.client.settings import Choice, Settings
+from export.client.interface import Choice, Interface, Settings
 
 SCHEMES = ("grpc", "grpcs", "http", "https")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from absl import flags
 
 from export.client.few_shot_client import FewShotClient
-from export.client.settings import PADDINGS, Settings
+from export.client.interface import PADDINGS, Settings
 
 _ADDRESS = flags.DEFINE_string(
     "address", "grpc://127.0.0.1:8500", "grpc://HOST:PORT or http://HOST:PORT; grpcs and https for TLS."

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from export.client.answers import Answer
+from export.client.answers import Answer, accuracy
 from export.client.examples import ExampleSet
-from export.client.tables import accuracy
 
 _TEMPLATE = "contact_sheet.html"
 _SHOWN_CLASSES = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cml_tf.errors import UserError
 from export.status import MEANINGS, OK
 
 # By the names of gRPC's codes; REST's are translated into them.
@@ -26,7 +27,7 @@ _REMEDIES_BY_MESSAGE = {
 _OTHERWISE = "The log of the server may say more."
 
 
-class ClientError(Exception):
+class ClientError(UserError):
     """What the caller can mend."""
 
 

@@ -13,7 +13,7 @@ from export.client.connection import connect
 from export.client.errors import OTHER_SHAPES, ClientError, RequestError, TaskError
 from export.client.graphs import Graph, as_graph, checked_nodes, graph_inputs
 from export.client.inputs import are_files, as_examples, as_files, as_targets, count
-from export.client.interface import Interface
+from export.client.interface import Choice, Interface, Settings
 from export.client.packing import (
     ADAPT,
     FILES,
@@ -26,7 +26,6 @@ from export.client.packing import (
     of_bucket,
     pieces,
 )
-from export.client.settings import Choice, Settings
 
 # The second: a signature, such as that of a bucket, is not there; or a server that joins requests had other shapes.
 _NOT_AS_EXPECTED = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")

@@ -14,11 +14,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from export.client.answers import Answer
+from export.client.answers import Answer, printable
 from export.client.errors import ClientError
 from export.client.examples import ExampleSet
 from export.client.graphs import Graph, Part, around, checked_nodes
-from export.client.tables import printable
 
 SUFFIXES = (".png", ".svg")
 # Okabe and Ito's colours: told apart by readers with any of the common colour vision deficiencies.
@@ -149,6 +148,6 @@ def _metadata(path: Path) -> dict[str, None]:
 
 def _write(path: Path, content: bytes) -> None:
     # Here, because it loads TensorFlow, which nothing else needs over REST.
-    from cml_tf.files import write_bytes
+    from cml_tf.system.files import write_bytes
 
     write_bytes(path, content)

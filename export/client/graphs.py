@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cml_tf.whole_numbers import as_whole
-from export.client.array_files import read_arrays
+from cml_tf.boundary.labels import as_whole
 from export.client.errors import ClientError
+from export.client.inputs import read_arrays
 from export.client.interface import Interface
 
 _MOST_NODES = 2**31 - 1

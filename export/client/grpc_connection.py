@@ -18,8 +18,7 @@ from tensorflow_serving.apis import (
 )
 
 from export.client.errors import ClientError, RequestError
-from export.client.interface import Interface, read_interface
-from export.client.settings import Choice, Settings
+from export.client.interface import Choice, Interface, Settings, read_interface
 
 # Adapting changes nothing on the server, so a request may be sent again.
 _RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")

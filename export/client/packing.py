@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from export.client.errors import ClientError
-from export.client.interface import Interface
-from export.client.settings import Settings
+from export.client.interface import Interface, Settings
 
 WHOLE, FILES, ADAPT, PREDICT = "serving_default", "adapt_and_predict_bytes", "adapt", "predict"
 _PADDED = {

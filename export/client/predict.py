@@ -14,18 +14,16 @@ from pathlib import Path
 
 from absl import flags
 
-from cml_tf.command_line import fail, run
-from cml_tf.file_faults import file_fault
-from cml_tf.files import write_text
+from cml_tf.system.command_line import fail, run
+from cml_tf.system.files import write_text
 from export.client.adapted import Adapted
-from export.client.answers import Answer
+from export.client.answers import Answer, as_json, as_table
 from export.client.connection_flags import client
 from export.client.contact_sheet import contact_sheet
 from export.client.errors import ClientError
 from export.client.examples import ExampleSet, read_queries, read_support
 from export.client.graph_flags import graph_of_flags, sent
 from export.client.graphs import Graph
-from export.client.tables import as_json, as_table
 
 _QUERY = flags.DEFINE_string("query", None, "An image, a folder of images, an .npz, or a .csv of nodes.", required=True)
 _ADAPTED = flags.DEFINE_string("adapted", None, "File that export.client.adapt wrote.")
@@ -40,18 +38,15 @@ def main(arguments: list[str]) -> None:
     del arguments
     if (_ADAPTED.value is None) == (_SUPPORT.value is None):
         fail("tell what the task is: either --adapted=TASK.npz or --support=DIR.")
-    try:
-        queries = read_queries(Path(_QUERY.value))
-        support = read_support(Path(_SUPPORT.value)) if _SUPPORT.value else None
-        graph = graph_of_flags()
-        if _PICTURE.value:
-            _check_picture(graph)
-        answer = _answer(support, queries, graph)
-        _show(_rendered(answer, queries, support))
-        if _PICTURE.value and graph is not None:
-            _draw(graph, answer, queries, support)
-    except (ClientError, OSError) as error:
-        fail(file_fault(error) or str(error))
+    queries = read_queries(Path(_QUERY.value))
+    support = read_support(Path(_SUPPORT.value)) if _SUPPORT.value else None
+    graph = graph_of_flags()
+    if _PICTURE.value:
+        _check_picture(graph)
+    answer = _answer(support, queries, graph)
+    _show(_rendered(answer, queries, support))
+    if _PICTURE.value and graph is not None:
+        _draw(graph, answer, queries, support)
 
 
 def _answer(support: ExampleSet | None, queries: ExampleSet, graph: Graph | None) -> Answer:

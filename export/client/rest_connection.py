@@ -14,8 +14,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from export.client.errors import ClientError, RequestError
-from export.client.interface import Interface, read_interface
-from export.client.settings import Choice, Settings
+from export.client.interface import Choice, Interface, Settings, read_interface
 
 _CODES = {
     400: "INVALID_ARGUMENT",

@@ -13,9 +13,8 @@ from pathlib import Path
 import grpc
 from absl import flags
 
-from cml_tf.command_line import fail, run
+from cml_tf.system.command_line import fail, run
 from export.rollout.config_file import ConfigFile
-from export.rollout.errors import RolloutError
 from export.rollout.running_server import RunningServer
 from export.rollout.steps import Rollout
 
@@ -41,10 +40,7 @@ def main(arguments: list[str]) -> None:
         fail(f"--label must be letters, digits and underscores, received {_LABEL.value!r}.")
     if _BACK.value and _UNLOAD.value:
         fail("--back keeps both versions; leave out --unload_old.")
-    try:
-        _move()
-    except RolloutError as error:
-        fail(str(error))
+    _move()
 
 
 def _move() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
-from cml_tf.files import write_text
+from cml_tf.system.files import write_text
 from export.rollout.errors import RolloutError
 
 

@@ -1,5 +1,7 @@
 """What ends a rollout."""
 
+from cml_tf.errors import UserError
 
-class RolloutError(Exception):
+
+class RolloutError(UserError):
     """A step that failed; the message says what is served now."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from absl import logging
 
-from cml_tf.file_faults import file_fault
+from cml_tf.system.file_faults import file_fault
 from export.server.errors import ServingError
-from export.server.garbage import collect_and_freeze
 from export.server.model_config import ModelConfig
 from export.server.servable import Servable
 from export.server.versions_table import State, Version, VersionsTable
@@ -199,3 +199,15 @@ def _stamp(directory: Path) -> object:
             continue  # Gone since it was listed, or not readable; the look after that changes has another stamp.
         files.append((str(path), status.st_size, status.st_mtime_ns))
     return files
+
+
+def collect_and_freeze() -> None:
+    """Frees what nobody can reach, and leaves the rest out of later searches until the next call.
+
+    The lists of a large JSON body set off searches; with all of TensorFlow to look through, each takes longer than
+    the request. What was frozen is looked at again here: a graph is full of cycles, and would otherwise outlive its
+    version.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()

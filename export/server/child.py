@@ -12,12 +12,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cml_tf.errors import UserError
+
 _ROOT = Path(__file__).resolve().parents[2]
 _STARTED = re.compile(r"gRPC (\S+), REST (https?://[^/]+)/")
 _SECONDS_TO_END = 60
 
 
-class ServerFailed(Exception):
+class ServerFailed(UserError):
     """The server did not start, or did not end as it should."""
 
 

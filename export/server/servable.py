@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
-from cml_tf.half_precision import WOULD_DIE, bfloat16_works
+from cml_tf.system.machine import WOULD_DIE, bfloat16_works
 from export.server.errors import ServingError, from_tensorflow
 
 DEFAULT_SIGNATURE = "serving_default"

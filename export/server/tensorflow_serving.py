@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from absl import flags
 
+from cml_tf.errors import UserError
 from export.deploy import MONITORING
 from export.server.model_config import ModelConfig
 
@@ -31,7 +32,7 @@ _UNKNOWN_THERE = (
 )
 
 
-class EngineError(Exception):
+class EngineError(UserError):
     """TensorFlow Serving cannot be run as asked."""
 
 

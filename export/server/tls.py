@@ -12,8 +12,10 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf.message import Message
 
+from cml_tf.errors import UserError
 
-class TlsError(Exception):
+
+class TlsError(UserError):
     """Files that cannot be used; the message says which and why."""
 
 

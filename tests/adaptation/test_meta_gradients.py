@@ -11,7 +11,7 @@ import tensorflow as tf
 from cml_tf.adaptation import make_hypergradient
 from cml_tf.episodes import Episode
 from cml_tf.learners import Parameters
-from cml_tf.method import Method
+from cml_tf.training.method import Method
 from tests.helpers.contract_tables import LEARNER_CASES, LEARNERS, TERMS, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.seeded_episodes import one_task

@@ -8,12 +8,12 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
-from cml_tf.adaptation.sharpness import ascent
+from cml_tf.adaptation.gradients import ascent
 from cml_tf.experiments.loading import load
 from cml_tf.learners import Parameters
-from cml_tf.meta_step import MetaStep
 from cml_tf.models.few_shot_model import FewShotModel
-from cml_tf.models.readouts import read_through
+from cml_tf.readouts.readouts import read_through
+from cml_tf.training.meta_step import MetaStep
 from tests.helpers.contract_tables import PROBLEM, RATE, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import assert_same_gradients, gradients_of
 from tests.helpers.seeded_episodes import one_task

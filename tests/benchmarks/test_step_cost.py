@@ -10,7 +10,7 @@ from benchmarks.performance.floating_point import step_operations as operations_
 from benchmarks.performance.work import Work
 from benchmarks.step_cost import cells, step_operations
 from cml_tf.experiments import presets
-from cml_tf.experiments.config_files import load_config
+from cml_tf.experiments.configuration import load_config
 from tests.helpers.programs import run_programs
 
 LEFT, RIGHT = tf.TensorSpec((3, 4, 5)), tf.TensorSpec((3, 5, 6))

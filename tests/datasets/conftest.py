@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cml_tf.datasets import load_dataset
-from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
+from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
 from tests.helpers.benchmark_files import write_benchmark
 
 
@@ -31,7 +31,7 @@ def offline(monkeypatch):
         asked.append(host)
         raise OSError("no route to host")
 
-    monkeypatch.setattr("cml_tf.datasets.archive_download.check_online", refused)
+    monkeypatch.setattr("cml_tf.datasets.storage.downloads.check_online", refused)
     return asked
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.datasets import DATASETS, SPLITS, DatasetError, graph_npz, load_dataset, planetoid
+from cml_tf.datasets import DATASETS, SPLITS, DatasetError, load_dataset
 from cml_tf.datasets.base import EpisodeSource
-from cml_tf.datasets.benchmarks import BENCHMARKS
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
+from cml_tf.datasets.graphs import graph_npz, planetoid
 from cml_tf.episodes import Episode, validate_episode
 from cml_tf.problems import Classification, Regression
 from tests.helpers.benchmark_files import write_benchmark

@@ -6,8 +6,17 @@ import numpy as np
 import pytest
 
 from cml_tf.datasets import load_dataset
-from cml_tf.datasets.glyph_rendering import FACES, draw, load_faces, plain_pictures, samples
-from cml_tf.datasets.glyphs import LOOK_ALIKE_ACROSS, SCRIPTS, VARIATIONS, letters_of
+from cml_tf.datasets.glyphs import (
+    FACES,
+    LOOK_ALIKE_ACROSS,
+    SCRIPTS,
+    VARIATIONS,
+    draw,
+    letters_of,
+    load_faces,
+    plain_pictures,
+    samples,
+)
 
 
 def test_counts_by_split(glyphs):

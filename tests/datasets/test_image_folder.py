@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.datasets.image_files import decode_and_resize, scale
 from cml_tf.datasets.image_folder import image_files
-from cml_tf.datasets.preprocessing import decode_and_resize, scale
 from tests.helpers.drawn_images import encoded, pixels, write_classes
 
 SPLITS = {"train": ["cat", "dog", "emu"], "validation": ["fox", "gnu"], "test": ["hen", "ibis"]}

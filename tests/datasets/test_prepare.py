@@ -8,9 +8,15 @@ import pytest
 from rich.console import Console
 
 from cml_tf.datasets import DatasetError
-from cml_tf.datasets.benchmarks import BENCHMARKS, Archive, archive_of, source_key, stored_images
-from cml_tf.datasets.instructions import instructions
-from cml_tf.datasets.preparation import folder_of, prepared, summary
+from cml_tf.datasets.benchmarks.catalogue import (
+    BENCHMARKS,
+    Archive,
+    archive_of,
+    instructions,
+    source_key,
+    stored_images,
+)
+from cml_tf.datasets.prepare import folder_of, prepared, summary
 from tests.helpers.benchmark_files import write_benchmark
 from tests.helpers.programs import run_program, run_programs
 
@@ -83,7 +89,7 @@ def signs(tmp_path, monkeypatch, empty_cache):
 
 @pytest.mark.slow
 def test_the_program(signs):
-    """Its mistakes that need no files are in tests/test_programs.py."""
+    """Its mistakes that need no files are in tests/programs/test_programs.py."""
     # None of these would be downloaded.
     calls = [["gtsrb"], ["mini_imagenet"], ["cub", "--root=/nowhere"], ["tiered_imagenet", "--image_size=16"]]
     there, missing, nowhere, small = run_programs([[PROGRAM, *arguments] for arguments in calls])

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.datasets.image_files import decode_contents, decode_files
-from cml_tf.datasets.preprocessing import decode_and_resize, scale
+from cml_tf.datasets.image_files import decode_and_resize, decode_contents, decode_files, scale
 from tests.helpers.drawn_images import encoded, pixels
 
 

@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from cml_tf.episodes import Episode, Examples
 from cml_tf.experiments import presets
-from cml_tf.experiments.config_files import load_config
+from cml_tf.experiments.configuration import load_config
 from cml_tf.graphs import graph_context
 from cml_tf.learners import Normalisation
-from cml_tf.learners.initialisation import INITIALISATIONS
+from cml_tf.learners.layers.initialisation import INITIALISATIONS
 from cml_tf.objectives import CoLearner
 from tests.helpers.random_graphs import random_graph
 from tests.helpers.seeded_episodes import classification_episode, regression_episode

@@ -12,12 +12,17 @@ import numpy as np
 import pytest
 
 from cml_tf.experiments import presets
-from cml_tf.experiments.config_files import load_config
-from cml_tf.experiments.configuration import ConfigurationError, check_config, config_from_json, config_to_json
+from cml_tf.experiments.configuration import (
+    ConfigurationError,
+    check_config,
+    config_from_json,
+    config_to_json,
+    load_config,
+)
 from cml_tf.experiments.experiment import build_experiment
-from cml_tf.files import write_json
 from cml_tf.learners.learner import count_parameters
 from cml_tf.problems import Classification
+from cml_tf.system.files import write_json
 from tests.helpers.small_configs import IMAGE_SHAPE, IMAGE_SHAPES, NODE_FEATURES, trainer_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"

@@ -9,8 +9,7 @@ import pytest
 
 from cml_tf.datasets import DatasetError, load_dataset
 from cml_tf.experiments.configuration import default_config
-from cml_tf.experiments.cross_domain import episodes_of
-from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run
+from cml_tf.experiments.runs import RunError, episodes_of, evaluate_run, load_run, train_run
 from tests.helpers.benchmark_files import write_benchmark
 from tests.helpers.drawn_images import drawings, write_classes, write_zip
 from tests.helpers.small_configs import changed
@@ -99,7 +98,7 @@ def test_benchmarks_of_other_pictures_and_ones_own_are_not(own, other, monkeypat
         asked.append((name, options))
         raise DatasetError("loaded")
 
-    monkeypatch.setattr("cml_tf.experiments.cross_domain.load_dataset", load)
+    monkeypatch.setattr("cml_tf.experiments.runs.load_dataset", load)
     with pytest.raises(DatasetError, match="^loaded$"):
         episodes_of(run_on(own), other, "", "test")
     assert asked == [(other, {"image_size": (32, 32)})]

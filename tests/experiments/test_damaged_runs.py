@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from cml_tf.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from cml_tf.experiments.configuration import ConfigurationError
 from cml_tf.experiments.runs import RunError, load_run, train_run
-from cml_tf.non_finite_loss import NonFiniteLoss
+from cml_tf.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from cml_tf.training.meta_step import NonFiniteLoss
 from tests.helpers.run_folders import snapshot
 from tests.helpers.small_configs import waves
 

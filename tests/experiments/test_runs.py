@@ -8,12 +8,12 @@ import shutil
 import numpy as np
 import pytest
 
-from cml_tf.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments.configuration import default_config
 from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run, trained_on
-from cml_tf.files import locked
-from cml_tf.machine import machine
+from cml_tf.system.files import locked
+from cml_tf.system.machine import machine
+from cml_tf.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from tests.helpers.drawn_images import encoded, pixels, write_classes
 from tests.helpers.run_folders import checkpoint, metrics_lines, snapshot
 from tests.helpers.small_configs import changed, waves

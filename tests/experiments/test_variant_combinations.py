@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cml_tf.experiments.config_files import load_config
-from cml_tf.experiments.configuration import ConfigurationError, check_config
+from cml_tf.experiments.configuration import ConfigurationError, check_config, load_config
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs"
 OF_THE_CO_LEARNER = [

@@ -15,8 +15,7 @@ import numpy as np
 from google.protobuf import json_format
 
 from export.client.errors import RequestError
-from export.client.interface import Interface, read_interface
-from export.client.settings import Choice
+from export.client.interface import Choice, Interface, read_interface
 from export.server.errors import ServingError
 from export.server.servable import Servable
 

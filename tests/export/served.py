@@ -13,17 +13,17 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, UpdateRule
 from cml_tf.learners import Learner, conv4, mlp
-from cml_tf.method import Method
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Problem, Regression
-from export.exportable import Exportable
+from cml_tf.training.method import Method
 from export.exporter import write_version
-from export.reference import Reference
-from export.request_form import Bucket
-from export.serving_module import ServingModule
-from export.specifications import target_name
-from export.warm_up import warm_up_requests
+from export.gate.reference import Reference
+from export.gate.warm_up import warm_up_requests
+from export.graph.exportable import Exportable
+from export.graph.serving_module import ServingModule
+from export.graph.specifications import target_name
+from export.requests.form import Bucket
 from tests.helpers.models import randomise
 
 WAYS = 3

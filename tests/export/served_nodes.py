@@ -9,9 +9,9 @@ import numpy as np
 from cml_tf.adaptation import SGD
 from cml_tf.graphs import GraphContext, check_graph, graph_context
 from cml_tf.learners import Learner
-from cml_tf.learners.node_learners import gcn
+from cml_tf.learners.nodes import gcn
 from cml_tf.problems import Classification
-from export.exportable import Exportable
+from export.graph.exportable import Exportable
 from tests.export.served import Arrays, exportable
 from tests.helpers.random_graphs import random_features, untidy_edges
 

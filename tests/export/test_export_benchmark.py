@@ -11,8 +11,8 @@ import tensorflow as tf
 
 import cml_tf
 from cml_tf.datasets import load_dataset
-from cml_tf.datasets.benchmarks import archive_of
-from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
+from cml_tf.datasets.benchmarks.catalogue import archive_of
+from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
 from export.exporter import CARD, EXTRA, Options, export_run

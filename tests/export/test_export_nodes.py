@@ -12,7 +12,7 @@ from cml_tf.experiments.loading import load
 from cml_tf.experiments.runs import load_run
 from export.errors import ExportError
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_model, export_run, exportable
-from export.request_files import read_requests
+from export.requests.files import read_requests
 from tests.export.served import Owned, Served, in_process
 from tests.export.served_nodes import node_request, reference_context
 

@@ -13,9 +13,9 @@ from cml_tf.experiments.loading import load
 from cml_tf.experiments.runs import load_run
 from export.errors import ExportError
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_model, export_run, exportable
-from export.fingerprint import fingerprint, variables_digest
-from export.reference import Reference
-from export.request_files import Request
+from export.gate.reference import Reference
+from export.graph.serving_module import fingerprint, variables_digest
+from export.requests.files import Request
 from tests.export.served import Owned, Served, support_only
 from tests.export.served import request as inputs_of
 
@@ -173,7 +173,7 @@ def _variables(directory):
     [
         ({"shots": 0}, "shots and queries must be whole numbers of at least 1, received 0 and 1"),
         ({"shots": 1.5}, "shots and queries must be whole numbers of at least 1, received 1.5 and 1"),
-        ({"value_range": None}, r"make it with trainer\.model\(\(lowest, highest\)\)"),
+        ({"value_range": None}, r"make it with FewShotModel\.of\(trainer, \(lowest, highest\)\)"),
         ({"normalise_features": True}, "must be told of a model on nodes, and of no other"),
     ],
 )

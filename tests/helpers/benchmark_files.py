@@ -15,8 +15,8 @@ import numpy as np
 import scipy.io
 from PIL import Image
 
-from cml_tf.datasets import benchmarks
-from cml_tf.datasets.class_splits import class_splits
+from cml_tf.datasets.benchmarks import catalogue as benchmarks
+from cml_tf.datasets.benchmarks.class_splits import class_splits
 from tests.helpers.drawn_images import encoded, pixels
 
 IMAGES = 3

@@ -12,9 +12,9 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, PerStepRates, UpdateRule, anil, boil
 from cml_tf.episodes import Episode
 from cml_tf.learners import Learner
-from cml_tf.method import Method
 from cml_tf.objectives import ObjectiveTerm, QueryLoss, multi_step_terms
 from cml_tf.problems import Classification, Problem
+from cml_tf.training.method import Method
 from tests.helpers.models import (
     CONV_SHAPE,
     MLP_SHAPE,

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.episodes import Episode
-from cml_tf.meta_step import evaluate_losses, meta_gradient
-from cml_tf.method import Method
+from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
 
 STEP = 1e-5
 RELATIVE = 1e-6

@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from cml_tf.datasets.cache import ENVIRONMENT_VARIABLE
+from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
-# Blocks that ask a server are run by tests/export/test_documented_requests.py.
+# Blocks that ask a server are run by tests/documents/test_requests.py.
 SERVER = "127.0.0.1:850"
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL

@@ -13,7 +13,7 @@ from cml_tf.datasets.class_pool import ClassPool
 from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification, Regression
-from cml_tf.trainer import Trainer
+from cml_tf.training.trainer import Trainer
 from tests.helpers.models import randomise
 
 IMAGE_SHAPE = (16, 16, 1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 
-from cml_tf.datasets.graph_sizes import GraphSize
+from cml_tf.datasets.graphs.nodes import GraphSize
 
 
 def bags_of_words(size: GraphSize, seed: int = 0) -> scipy.sparse.csr_matrix:

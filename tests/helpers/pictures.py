@@ -44,6 +44,14 @@ def _bmp(bits: int = 24, compression: int = 0) -> bytes:
     return bytes(data)
 
 
+def _commented(orientation: int) -> bytes:
+    """A JPEG that speaks of an orientation in a comment only."""
+    tag = Image.Exif()
+    tag[0x0112] = orientation
+    comment, plain = tag.tobytes(), saved(COLOUR, "JPEG", quality=95)
+    return plain[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + plain[2:]
+
+
 FAULTY = {
     "transparent": saved(SEE_THROUGH, "PNG"),
     "transparent grey": saved(SEE_THROUGH.convert("LA"), "PNG"),
@@ -68,6 +76,7 @@ SOUND = {
     "grey JPEG": saved(COLOUR.convert("L"), "JPEG", quality=95),
     "progressive JPEG": saved(COLOUR, "JPEG", quality=95, progressive=True),
     "CMYK JPEG": saved(COLOUR.convert("CMYK"), "JPEG", quality=95, subsampling=0),
+    "JPEG with Exif in a comment": _commented(6),
     "BMP": saved(COLOUR, "BMP"),
     "grey BMP": saved(COLOUR.convert("L"), "BMP"),
     "GIF": saved(COLOUR, "GIF"),

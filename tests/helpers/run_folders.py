@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cml_tf.checkpoints import read_checkpoint
+from cml_tf.training.checkpoints import read_checkpoint
 
 
 def metrics_lines(workdir: Path) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from cml_tf.experiments import runs
-from cml_tf.trainer import Trainer
+from cml_tf.training.trainer import Trainer
 
 
 class SignalAt(keras.callbacks.Callback):

@@ -6,12 +6,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from cml_tf.datasets.benchmarks import BENCHMARKS
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.experiments import presets
+from cml_tf.experiments.assembly import build_trainer
 from cml_tf.experiments.configuration import check_config
-from cml_tf.experiments.configured_trainer import build_trainer
 from cml_tf.problems import Classification, Regression
-from cml_tf.trainer import Trainer
+from cml_tf.training.trainer import Trainer
 
 IMAGE_SHAPE = (28, 28, 1)
 # Of the datasets that differ.

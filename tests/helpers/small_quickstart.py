@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cml_tf.reporting.quickstart_plan import IMAGE_OVERRIDES, WAVE_OVERRIDES, Plan
+from export.quickstart.plan import IMAGE_OVERRIDES, WAVE_OVERRIDES, Plan
 
 _TINY = {"train.steps": 2, "train.validate_every": 1, "train.validation_episodes": 2, "train.meta_batch": 1}
 

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 
 from cml_tf.episodes import Episode
-from cml_tf.meta_step import MetaStep
-from cml_tf.method import Method
+from cml_tf.training.meta_step import MetaStep
+from cml_tf.training.method import Method
 
 
 def steps_and_compiles_once(method: Method, episode: Episode) -> None:

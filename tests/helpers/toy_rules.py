@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from cml_tf.adaptation import AdaptationRule, AdaptedTask, Initial, RuleState, UpdateRule
-from cml_tf.adaptation.update_rules import Gradients
+from cml_tf.adaptation.updates import Gradients
 from cml_tf.episodes import Examples
 from cml_tf.learners import Learner, Parameters
 from cml_tf.objectives import ObjectiveTerm, TaskOutcome, TermLoss

@@ -8,11 +8,11 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.learners import Learner, Normalisation
-from cml_tf.learners.derivative_order import differentiated_twice, inner_gradient, outer_gradient
-from cml_tf.meta_step import evaluate_losses, meta_gradient
-from cml_tf.method import Method
+from cml_tf.learners.layers.derivative_order import differentiated_twice, inner_gradient, outer_gradient
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification
+from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
 from tests.helpers.seeded_episodes import classification_episode
 
 

@@ -10,12 +10,11 @@ import tensorflow as tf
 from benchmarks.peers.plain import plain_conv4, plain_conv4_co_learner
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, make_hypergradient
 from cml_tf.learners import conv4, conv4_co_learner
-from cml_tf.learners.affine_relu import affine_relu
-from cml_tf.learners.standardised_pool import standardised_pool
-from cml_tf.meta_step import meta_gradient
-from cml_tf.method import Method
+from cml_tf.learners.normalisation.fused import affine_relu, standardised_pool
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
+from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.method import Method
 from tests.helpers.precision import precision
 from tests.helpers.seeded_episodes import classification_episode
 

@@ -16,7 +16,7 @@ from cml_tf.learners import (
     resnet12_co_learner,
     sgc,
 )
-from cml_tf.learners.initialisation import INITIALISATIONS, Linear, linear
+from cml_tf.learners.layers.initialisation import INITIALISATIONS, Linear, linear
 
 LEARNERS = {
     "conv4": lambda **start: conv4(5, (28, 28, 3), 16, extra_blocks=1, head_blocks=1, **start),

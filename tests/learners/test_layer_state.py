@@ -11,7 +11,7 @@ from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import Learner
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.trainer import Trainer
+from cml_tf.training.trainer import Trainer
 from tests.helpers.seeded_episodes import classification_episode
 
 K = keras.layers

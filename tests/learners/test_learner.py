@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, RematerialisedReverse, Reverse
 from cml_tf.learners import Learner, Parameters, TwoHeads, mlp
-from cml_tf.meta_step import evaluate_losses, meta_gradient
-from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, make_method
 from tests.helpers.differences import assert_matches_central_differences
 from tests.helpers.models import randomise, smooth_co_learner

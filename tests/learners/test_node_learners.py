@@ -10,11 +10,11 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.graphs import check_graph, graph_context
 from cml_tf.learners import GraphConvolutions, gcn, mlp_co_learner, sgc
-from cml_tf.learners.attribute_matching import AttributeMatching
-from cml_tf.meta_step import MetaStep, meta_gradient
-from cml_tf.method import Method
+from cml_tf.learners.layers.graph import AttributeMatching
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
+from cml_tf.training.meta_step import MetaStep, meta_gradient
+from cml_tf.training.method import Method
 from tests.helpers.models import randomise
 from tests.helpers.nodes import FEATURES, NODES, WAYS, node_context, node_episode, random_gcn, random_sgc
 from tests.helpers.random_graphs import random_features, random_graph, untidy_edges

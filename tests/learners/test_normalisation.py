@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.learners import Normalisation
-from cml_tf.learners.derivative_order import inner_gradient, outer_gradient
+from cml_tf.learners.layers.derivative_order import inner_gradient, outer_gradient
 from tests.helpers.precision import precision
 
 SHAPE = (3, 4, 5, 2)

@@ -11,10 +11,10 @@ from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.episodes import Examples
 from cml_tf.experiments.loading import load
 from cml_tf.learners import Learner, Normalisation
-from cml_tf.method import Method
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification
+from cml_tf.training.method import Method
 from tests.helpers.models import CONV_SHAPE, randomise, smooth_conv
 from tests.helpers.seeded_episodes import classification_episode
 

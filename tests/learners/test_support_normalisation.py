@@ -10,10 +10,10 @@ from cml_tf.adaptation.single_queries import SingleQueries
 from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import Normalisation, conv4, conv4_co_learner, count_parameters
 from cml_tf.learners.learner import functional_call
-from cml_tf.meta_step import evaluate_losses, meta_gradient
-from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
+from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
 
 PROBLEM = Classification(3)
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from cml_tf import FewShotModel
 from tests.helpers.few_shot import image_trainer, sinusoid_trainer
 from tests.helpers.small_tasks import NAMES, pictures
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    return image_trainer(ways=3).model((0.0, 1.0))
+    return FewShotModel.of(image_trainer(ways=3), (0.0, 1.0))
 
 
 @pytest.fixture(scope="module")
 def regressor():
-    return sinusoid_trainer().model()
+    return FewShotModel.of(sinusoid_trainer())
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ import pytest
 import tensorflow as tf
 
 import cml_tf
+from cml_tf import FewShotModel
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD
-from cml_tf.evaluator import Evaluator
 from cml_tf.learners.learner import count_parameters
 from cml_tf.objectives import QueryLoss
+from cml_tf.training.evaluator import Evaluator
 from tests.helpers.few_shot import sinusoid_trainer
 from tests.helpers.small_tasks import NAMES, pictures, points
 
@@ -120,7 +121,7 @@ def test_tasks_do_not_disturb_each_other(regressor):
 
 def test_a_task_stays_what_it_was_while_training_goes_on():
     trainer = sinusoid_trainer()
-    model, (inputs, targets) = trainer.model(), points(5)
+    model, (inputs, targets) = FewShotModel.of(trainer), points(5)
     task = model.adapt(inputs, targets)
     expected = task.predict(inputs)
     for variable in model.method.learner.variables.extractor:
@@ -140,7 +141,7 @@ def test_packed_is_one_flat_vector(task, classifier):
 
 def test_the_summary_counts_psi_theta_and_phi(capsys):
     trainer = sinusoid_trainer(update_rule=MetaSGD(0.01))
-    text = trainer.model().summary()
+    text = FewShotModel.of(trainer).summary()
     assert capsys.readouterr().out == text + "\n"
     counts = {line[:24].strip(): int(line[24:].replace(",", "")) for line in text.splitlines()}
     psi, theta, phi = 8 + 8 + 8 * 8 + 8, 8 + 1, 8 * 8 + 8 + 8 + 1
@@ -165,7 +166,7 @@ def two_inputs(example):
     body = keras.Model(inputs, keras.layers.Dense(8)(keras.layers.Concatenate()([left, right])))
     problem = cml_tf.Classification(3)
     learner = cml_tf.Learner(body, keras.layers.Dense(3), example_inputs=example)
-    return cml_tf.Trainer(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem).model()
+    return FewShotModel.of(cml_tf.Trainer(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem))
 
 
 def test_several_inputs_in_any_sequence_or_by_name():

@@ -6,11 +6,12 @@ import keras
 import numpy as np
 import pytest
 
+from cml_tf import FewShotModel
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.trainer import Trainer
+from cml_tf.training.trainer import Trainer
 from tests.helpers.few_shot import IMAGE_SHAPE
 from tests.helpers.small_tasks import pictures, points
 
@@ -85,7 +86,7 @@ def test_numbers_beyond_a_table_are_told_in_one_line():
     extractor = keras.Sequential([keras.layers.Embedding(10, 4), keras.layers.Flatten()])
     learner = Learner(extractor, keras.layers.Dense(2), example_inputs=np.zeros((2, 3), "int32"))
     problem = Classification(2)
-    model = Trainer(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem).model()
+    model = FewShotModel.of(Trainer(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem))
     words = np.array([[1, 2, 3], [4, 5, 6]], "int32")
     task = model.adapt(words, ["a", "b"])
     for ask in (lambda: task.predict(words + 9), lambda: model.adapt(words + 9, ["a", "b"])):

@@ -9,9 +9,9 @@ import cml_tf
 from cml_tf import Classification, FewShotModel
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.graphs import graph_context
-from cml_tf.learners.node_learners import gcn, sgc
-from cml_tf.method import Method
+from cml_tf.learners.nodes import gcn, sgc
 from cml_tf.objectives import QueryLoss
+from cml_tf.training.method import Method
 from tests.helpers.models import randomise
 from tests.helpers.random_graphs import random_graph
 from tests.helpers.small_tasks import pictures

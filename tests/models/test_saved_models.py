@@ -12,8 +12,8 @@ import pytest
 import cml_tf
 from cml_tf import Classification, FewShotModel, Learner, Regression, Trainer
 from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD, anil, boil
-from cml_tf.checkpoints import CheckpointError
 from cml_tf.objectives import QueryLoss
+from cml_tf.training.checkpoints import CheckpointError
 from tests.helpers.few_shot import image_trainer, sinusoid_trainer
 from tests.helpers.models import embedding, randomise, recurrent
 from tests.helpers.small_tasks import NAMES, pictures, points
@@ -40,7 +40,7 @@ def test_loaded_equals_saved_bit_for_bit(tmp_path, rule):
     trainer = sinusoid_trainer(update_rule=RULES[rule]())
     for rates in trainer.method.rule.meta_variables:
         rates.assign(rates * np.random.default_rng(0).uniform(0.5, 1.5, rates.shape))
-    model = trainer.model((-5.0, 5.0))
+    model = FewShotModel.of(trainer, (-5.0, 5.0))
     model.save(tmp_path / "model")
     assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["model.json", "variables.npz"]
     loaded = cml_tf.load(tmp_path / "model")
@@ -59,7 +59,7 @@ def test_layers_that_only_first_order_takes_survive_too(tmp_path):
     extractor = keras.Sequential([keras.layers.Dense(4), keras.layers.LayerNormalization()])
     learner = Learner(extractor, keras.layers.Dense(1), input_shape=(1,))
     rule = GradientDescent(problem, SGD(0.05), 1, FirstOrder())
-    model = Trainer(learner, rule, [QueryLoss(problem)], problem).model()
+    model = FewShotModel.of(Trainer(learner, rule, [QueryLoss(problem)], problem))
     model.save(tmp_path / "model")
     loaded = cml_tf.load(tmp_path / "model")
     same_answers(model, loaded)
@@ -175,7 +175,7 @@ DAMAGE = {
 
 
 def _checkpoint_of_another(folder):
-    image_trainer().model().save(folder / "other")
+    FewShotModel.of(image_trainer()).save(folder / "other")
     return folder / "other" / "variables.npz"
 
 
@@ -206,7 +206,7 @@ READ_ANEW = {"tokens": embedding, "series": recurrent, "statistics of adapt": no
 def test_tables_series_and_constants_adapt_and_come_back(tmp_path, kind):
     keras.utils.set_random_seed(0)
     learner, problem = READ_ANEW[kind](), Classification(3)
-    model = Trainer(learner, GradientDescent(problem, SGD(0.5)), [QueryLoss(problem)], problem).model()
+    model = FewShotModel.of(Trainer(learner, GradientDescent(problem, SGD(0.5)), [QueryLoss(problem)], problem))
     generator = np.random.default_rng(1)
     shape, whole = learner.example_inputs.shape[1:], learner.example_inputs.dtype == np.int32
     inputs, queries = (

@@ -8,10 +8,10 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, PerStepRates, make_hypergradient
-from cml_tf.meta_step import MetaStep, evaluate_losses, meta_gradient
-from cml_tf.method import Method
 from cml_tf.objectives import MultiStepWeights, QueryLoss, StepLoss, multi_step_terms
-from cml_tf.trainer import Trainer
+from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
+from cml_tf.training.trainer import Trainer
 from tests.helpers.contract_tables import PROBLEM, RATE, make_episode, make_method
 from tests.helpers.models import smooth_mlp
 

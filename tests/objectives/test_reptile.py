@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
-from cml_tf.meta_step import evaluate_losses, meta_gradient
-from cml_tf.method import Method
 from cml_tf.objectives import QueryLoss, Reptile, TaskOutcome
+from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, RATE, make_episode
 from tests.helpers.differences import gradients_of
 from tests.helpers.models import smooth_co_learner, smooth_mlp

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import mlp
-from cml_tf.meta_step import MetaStep, evaluate_losses, meta_gradient
-from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss, mean_over_tasks
 from cml_tf.problems import Classification, Regression
+from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
 from tests.helpers.models import MLP_SHAPE
 from tests.helpers.seeded_episodes import classification_episode, regression_episode

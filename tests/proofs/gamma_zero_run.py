@@ -16,10 +16,10 @@ import numpy as np
 
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
-from cml_tf.meta_step import MetaStep
-from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification, Regression
+from cml_tf.training.meta_step import MetaStep
+from cml_tf.training.method import Method
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
 
 STEPS = 4

@@ -8,10 +8,10 @@ import pytest
 
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.learners import mlp, mlp_co_learner
-from cml_tf.meta_step import MetaStep
-from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Regression
+from cml_tf.training.meta_step import MetaStep
+from cml_tf.training.method import Method
 from tests.helpers.differences import gradients_of
 from tests.helpers.models import randomise
 from tests.helpers.seeded_episodes import regression_episode

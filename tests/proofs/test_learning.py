@@ -5,14 +5,14 @@ import pytest
 
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.datasets import load_dataset
-from cml_tf.evaluator import Evaluation, Evaluator
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import evaluate_run, train_run
 from cml_tf.learners import mlp
-from cml_tf.method import Method
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Regression
-from cml_tf.trainer import Trainer
+from cml_tf.training.evaluator import Evaluation, Evaluator
+from cml_tf.training.method import Method
+from cml_tf.training.trainer import Trainer
 
 WAVES = Regression(1)
 

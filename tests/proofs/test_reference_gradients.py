@@ -14,10 +14,10 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import conv4, conv4_co_learner
-from cml_tf.meta_step import meta_gradient
-from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
+from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.method import Method
 
 NUMBERS = Path(__file__).resolve().parents[3] / "shared" / "data" / "reference_gradients" / "gradients.npz"
 pytestmark = pytest.mark.skipif(not NUMBERS.exists(), reason="the authors' numbers are not beside this checkout")

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import Learner
-from cml_tf.meta_step import evaluate_losses
-from cml_tf.method import Method
 from cml_tf.objectives import QueryLoss
+from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.method import Method
 from tests.helpers.contract_tables import LEARNER_CASES, PROBLEM, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import gradients_of
 from tests.helpers.seeded_episodes import classification_episode, one_task, tasks_of

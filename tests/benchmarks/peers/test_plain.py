@@ -11,10 +11,10 @@ from benchmarks.peers.plain import plain_conv4, plain_conv4_co_learner
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import conv4, conv4_co_learner
-from cml_tf.meta_step import meta_gradient
-from cml_tf.method import Method
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
+from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.method import Method
 
 SHAPE, WAYS, FILTERS = (17, 19, 2), 3, 4
 

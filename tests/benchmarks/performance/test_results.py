@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 
 from benchmarks.performance.results import Figure, comparison, merged, read_result, result, table
-from cml_tf.files import write_json
+from cml_tf.system.files import write_json
 
 MACHINE = {"processor": "Fast 9000", "flags": [], "cores": 2, "packages": {}}
 OTHER = {**MACHINE, "cores": 4}

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from export.client import ClientError, FewShotClient, RequestError, Settings, Task, TaskError
-from export.request_form import Bucket
-from export.service import Service
+from export.graph.buckets import Service
+from export.requests.form import Bucket
 from tests.export.batching_session import BatchingSession
 from tests.export.served import Served, image_model, request, saved, wave_model
 from tests.export.served_nodes import node_request

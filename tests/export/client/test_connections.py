@@ -12,7 +12,7 @@ import pytest
 
 from export.client import ClientError, FewShotClient, RequestError, Settings
 from export.client.connection import connect
-from export.client.settings import Choice
+from export.client.interface import Choice
 from tests.export.client.failing_servers import failing_grpc, failing_http
 from tests.helpers.programs import ROOT
 

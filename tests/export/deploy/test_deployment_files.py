@@ -21,10 +21,10 @@ from tensorflow_serving.config import model_server_config_pb2
 from export.client import Settings
 from export.deploy import FILES, MONITORING
 from export.deploy import FOLDER as DEPLOY
+from export.graph.buckets import PARAMETERS_TEXT
 from export.server.embedded import Options
 from export.server.tensorflow_serving import IMAGE
 from export.server.tls import TlsError, from_config
-from export.service import PARAMETERS_TEXT
 
 MODEL = "few_shot"
 _TYPES = descriptor_pb2.FieldDescriptorProto

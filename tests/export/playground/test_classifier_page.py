@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.datasets.preprocessing import decode_and_resize, scale
+from cml_tf.datasets.image_files import decode_and_resize, scale
 from tests.export.playground.pages import (
     SHAPES,
     adapt,

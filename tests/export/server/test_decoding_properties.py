@@ -16,10 +16,9 @@ from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from export.server.errors import ServingError
-from export.server.json_inputs import dense_array
-from export.server.json_outputs import column_text, row_text
+from export.server.json_predict import dense_array
 from export.server.json_predict import predict as predict_json
-from export.server.json_text import parse
+from export.server.json_text import column_text, parse, row_text
 from export.server.prediction import predict
 
 _LARGEST = 10_000

@@ -15,7 +15,7 @@ import grpc
 import numpy as np
 import pytest
 
-from export.request_files import Request, write_requests
+from export.requests.files import Request, write_requests
 from tests.export.served import request
 from tests.export.server.running import running
 from tests.export.server.tiny_models import halving, write_halver

@@ -7,7 +7,7 @@ import weakref
 
 import pytest
 
-from export.server.garbage import collect_and_freeze
+from export.server.catalogue import collect_and_freeze
 from export.server.servable import Servable
 from tests.export.server.tiny_models import write_halver
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from export.server.errors import ServingError
-from export.server.json_inputs import dense_array
+from export.server.json_predict import dense_array
 from export.server.json_text import debug_text, parse
 
 

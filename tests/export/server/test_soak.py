@@ -10,7 +10,7 @@ from benchmarks.serving.load_report import report, table
 from benchmarks.serving.memory import Sample, slope
 from benchmarks.serving.questions import ADAPT_THEN_PREDICT, STATE, questions
 from benchmarks.serving.server_process import Target
-from export.specifications import input_specifications
+from export.graph.specifications import input_specifications
 
 _SECONDS = 5.0
 _CLIENTS = 16

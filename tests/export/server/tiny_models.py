@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from export.request_files import Request, write_requests
+from export.requests.files import Request, write_requests
 
 
 class Halver(tf.Module):

@@ -1,0 +1,38 @@
+"""Gradients as dense tensors, wherever a tape gives them.
+
+A weight that is read by `tf.gather` (an Embedding) gets its gradient as `tf.IndexedSlices`: rows and their numbers.
+Update rules, loops and reducers do arithmetic on gradients, which those do not know.
+
+Sharpness-aware gradients: those at the worst point near by (Foret et al. 2021, arXiv 2010.01412, equation 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+
+def dense_gradients(tape: tf.GradientTape, targets: Any, sources: Sequence[Any], **arguments: Any) -> list[Any]:
+    """`tape.gradient(targets, sources, **arguments)`, every gradient a tensor of its source's shape, or None."""
+    gradients = tape.gradient(targets, list(sources), **arguments)
+    return [tf.convert_to_tensor(g) if isinstance(g, tf.IndexedSlices) else g for g in gradients]
+
+
+def ascent(gradients: Any, radius: float) -> Any:
+    """The way from a point to the worst one of a ball around it, to first order: `radius * g / |g|`.
+
+    Args:
+      gradients: of the loss, any `tf.nest` structure of tensors; the norm is that of all of them together.
+      radius: of the ball, positive.
+
+    Returns:
+      Offsets in the gradients' structure; zeros where all gradients are zero.
+    """
+    flat = tf.nest.flatten(gradients)
+    if not flat:
+        return gradients
+    # Where all gradients are zero no way is the worst one: stay.
+    factor = tf.math.divide_no_nan(tf.constant(radius, flat[0].dtype), tf.linalg.global_norm(flat))
+    return tf.nest.map_structure(lambda gradient: gradient * tf.cast(factor, gradient.dtype), gradients)

@@ -1,0 +1,1 @@
+"""How the gradient of the outer loss goes through the inner loop."""

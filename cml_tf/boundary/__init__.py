@@ -1,0 +1,1 @@
+"""What strangers hand over: arrays, structures, names of classes; read once, or refused in one line."""

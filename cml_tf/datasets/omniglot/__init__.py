@@ -1,0 +1,1 @@
+"""Omniglot, from its published archives or from folders in their layout."""

@@ -1,0 +1,100 @@
+"""The objective axis: summands of the outer loss, with the variables they own.
+
+A term looks at one task and returns one loss; the meta-step maps terms over tasks, so a meta-batch has losses `[tasks]`
+that a task reducer then weighs. Learners never reference terms: whatever a term owns is left behind at export.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+
+from cml_tf.adaptation.rule import AdaptedTask, Initial
+from cml_tf.episodes import Examples
+from cml_tf.learners.learner import Learner
+
+TaskReducer = Callable[[tf.Tensor], tf.Tensor]
+
+
+@dataclass(frozen=True)
+class TaskOutcome:
+    """One adapted task, as terms see it (no task axis).
+
+    Attributes:
+      adapted: the predictor for the task.
+      initial: what adaptation started from.
+      support: the examples that were adapted to.
+      query: the examples to be judged on.
+    """
+
+    adapted: AdaptedTask
+    initial: Initial
+    support: Examples
+    query: Examples
+
+    @cached_property
+    def query_forward(self) -> tuple[Any, Any]:
+        """Features and outputs on the query set; one forward pass that all terms share."""
+        return self.adapted.predict(self.query.inputs)
+
+
+class TermLoss(NamedTuple):
+    """A term's loss on one task, a scalar, and scalars to be reported by name."""
+
+    loss: tf.Tensor
+    metrics: dict[str, tf.Tensor]
+
+
+class ObjectiveTerm(ABC):
+    """One summand of the outer loss.
+
+    Args:
+      name: unique among the terms of a method; names its variable group in checkpoints.
+      weight: factor in the outer loss (gamma for a co-learner). It is a run-time value: changing it retraces nothing.
+      trained: whether the outer loop updates `variables`.
+
+    Attributes:
+      variables: what the term meta-learns, made by `build`.
+      constants: other variables that it reads and a checkpoint must hold (frozen layers).
+      reported: whether the term says anything about a model that is only looked at; others are left out of validation.
+    """
+
+    reported: bool = True
+
+    def __init__(self, name: str, weight: float = 1.0, trained: bool = True) -> None:
+        self.name = name
+        self.weight = weight
+        self.trained = trained
+        self.variables: tuple[keras.Variable, ...] = ()
+        self.constants: tuple[keras.Variable, ...] = ()
+
+    def build(self, learner: Learner) -> None:
+        """Makes `variables`, once; harmless when called again."""
+
+    @abstractmethod
+    def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
+        """The loss on one task.
+
+        Args:
+          outcome: the adapted task.
+          values: of `variables`. Nothing differentiable is read from anywhere else.
+        """
+
+    def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> Any:
+        """The outputs that this term scores, from features and outputs of any inputs: what makes it a readout.
+
+        Raises:
+          NotImplementedError: if the term does not score outputs.
+        """
+        raise NotImplementedError(f"{type(self).__name__} scores no outputs, so it cannot answer queries.")
+
+
+def mean_over_tasks(losses: tf.Tensor) -> tf.Tensor:
+    """The default task reducer: `[tasks]` to their mean."""
+    return tf.reduce_mean(losses)

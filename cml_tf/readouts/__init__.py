@@ -1,0 +1,1 @@
+"""What answers after training: the head, the co-learner, and what is fitted on top."""

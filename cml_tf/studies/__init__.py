@@ -1,0 +1,1 @@
+"""Many runs: sweeps, their results, tables, pages, pictures and analyses."""

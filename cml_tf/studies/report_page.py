@@ -1,0 +1,127 @@
+"""The report of one or several sweeps as a page: what stands on it, in words, tables and pictures.
+
+Takes the pictures of `cml_tf.analyse` into a page.
+
+Its directory has `index.json`, whose `analyses` have `title`, `caption` and `files`, one of them a PNG beside it; those
+that none of the runs had have no files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from cml_tf.studies.page import Page, Picture, Section, Tile, count_of
+from cml_tf.studies.paper import paper_tables
+from cml_tf.studies.scores import CML, MAML, Diverged, ScoredMethod, Setting, over_seeds, paired
+from cml_tf.studies.tables import bases_table, budget, diverged_table, machines_table, methods_table
+from cml_tf.system.files import write_bytes
+
+_MEANING = (
+    "± is the half-width of the 95 % interval over seeds. Differences are taken episode by episode, on the same "
+    "episodes; the last column is their interval over all episodes of all seeds, which says how well these very runs "
+    "are told apart, not the methods. Accuracies are in %; of the mean squared error less is better."
+)
+_BASELINE = (
+    "Every method beside {name}, scored in the same way where {name} was (so ten inner steps stand beside ten); "
+    "cml_tf.report --against compares with another one. In square brackets: another reading of the same run, another "
+    "head or number of inner steps."
+)
+_DIVERGED = "Adaptation diverged in these evaluations. The means and intervals above are of the other seeds only."
+_MACHINES = (
+    "On one machine a training repeats bit for bit. On another, rounding differs and grows with the steps, in the "
+    "end to as much as another seed makes: methods that were trained on different machines differ by that, too."
+)
+_PAPER = (
+    "Cells of the paper's tables and its Figure 2, and what the runs on this page gave: with the configuration file of "
+    "that cell, or the same method, ways and shots on other data (which says so). Two figures can only be compared "
+    "where data and budget are the same: the paper trains image classifiers for 30,000 outer steps. Its ± is over 3 "
+    "runs. CML-dagger has two readings: co_learner is the paper's equation 9, co_learner_theta_adapted the authors' "
+    "code. Figures 3 and 4 are pictures without numbers: cml_tf.analyse draws them of runs."
+)
+
+
+def sweep_page(
+    found: Mapping[str, Setting],
+    pictures: Mapping[str, Sequence[Picture]],
+    analyses: Sequence[Picture] = (),
+    against: ScoredMethod = MAML,
+    without_score: Sequence[Diverged] = (),
+    trained_on: Mapping[str, Sequence[str]] | None = None,
+) -> Page:
+    """The page.
+
+    Args:
+      found: the results, at least one (`sweep_scores.settings`).
+      pictures: of each setting that has some, in order.
+      analyses: pictures of `cml_tf.analyse`.
+      against: what the methods of a setting are compared with.
+      without_score: evaluations that diverged (`sweep_scores.diverged`).
+      trained_on: runs by machine (`sweep_scores.machines`).
+
+    Raises:
+      ValueError: if two results to compare were not scored on the same episodes.
+    """
+    meaning = _BASELINE.format(name=against.name)
+    sections = []
+    for setting, methods in found.items():
+        lost = [one.method for one in without_score if one.setting == setting]
+        paragraphs = tuple(filter(None, (budget(methods), meaning)))
+        table = methods_table(methods, against, lost)
+        sections.append(Section(setting, paragraphs, table, tuple(pictures.get(setting, ()))))
+    bases = bases_table(found)
+    if bases.rows:
+        sections.append(Section("With and without CML", (_MEANING,), bases))
+    if without_score:
+        sections.append(Section("Diverged", (_DIVERGED,), diverged_table(without_score)))
+    if trained_on:
+        sections.append(Section("Trained on", (_MACHINES,), machines_table(trained_on)))
+    if analyses:
+        sections.append(Section("Analyses", pictures=tuple(analyses)))
+    measured, rest = paper_tables(found)
+    folded = (f"{count_of(len(rest.rows), 'cell')} of which nothing like it was run here", rest)
+    sections.append(Section("What the paper says", (_PAPER,), measured, folded=folded))
+    count = len({run["run"] for methods in found.values() for runs in methods.values() for run in runs.values()})
+    lead = f"{count_of(count, 'run')} in {count_of(len(found), 'setting')}. {_MEANING}"
+    return Page("Results of the sweep", lead, _tiles(found), tuple(sections))
+
+
+def _tiles(found: Mapping[str, Setting]) -> tuple[Tile, ...]:
+    tiles = []
+    for setting, methods in found.items():
+        if MAML in methods and CML in methods:
+            difference = paired(methods[CML], methods[MAML])
+            if difference is not None:
+                scores = f"MAML {over_seeds(methods[MAML]).text()}, CML {over_seeds(methods[CML]).text()}"
+                tiles.append(Tile(f"{setting}: CML minus MAML", difference.over_seeds.text("+"), scores))
+    return tuple(tiles)
+
+
+INDEX = "index.json"
+
+
+def copy_analyses(directory: Path, output: Path) -> list[Picture]:
+    """Copies the pictures beside the page.
+
+    Args:
+      directory: that `cml_tf.analyse` wrote.
+      output: folder of the page.
+
+    Raises:
+      ValueError: if the index or one of its pictures is missing or not what it should be.
+    """
+    try:
+        index = json.loads((directory / INDEX).read_text(encoding="utf-8"))
+        # Pictures refuse names that lead out of the directory.
+        made = [entry for entry in index["analyses"] if entry["files"]]
+        pictures = [Picture(entry["files"]["png"], entry["title"], entry["caption"]) for entry in made]
+        contents = [(directory / picture.file).read_bytes() for picture in pictures]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{directory / INDEX} must list analyses with title, caption and files beside it, received "
+            f"{error!r}. Run python -m cml_tf.analyse --output={directory} again."
+        ) from error
+    for picture, content in zip(pictures, contents, strict=True):
+        write_bytes(output / picture.file, content)
+    return pictures

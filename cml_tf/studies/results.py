@@ -1,0 +1,112 @@
+"""What a sweep has found: a file with one JSON line a run.
+
+A line has the run's name, source, seed and configuration, the machine that trained it, its scores, and those of every
+further evaluation with what was asked of it; an evaluation that diverged has the reason instead of scores.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cml_tf.experiments.configuration import config_from_json, config_to_json, flatten
+from cml_tf.studies.sweeps import FurtherEvaluation, SweepError, SweepRun
+from cml_tf.system.files import parsed_json, write_text
+from cml_tf.system.machine import label
+
+DIVERGED = "diverged"
+_SCORED = {"metric": str, "mean": (int, float), "scores": list, "episodes": int, "manifest_hash": str}
+_RUN = {"run": str, "source": str, "seed": int, "steps": int, "config": dict, "evaluations": dict, **_SCORED}
+
+
+def read_results(path: Path) -> dict[str, dict[str, Any]]:
+    """The finished runs in a file of results, by name; empty if there is no file.
+
+    Raises:
+      SweepError: if there is no file but something else, a line is damaged, or a run is there twice.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    if not path.exists():
+        return results
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise SweepError(f"{path} must be a file of results that can be read, received {error!r}.") from error
+    for number, line in enumerate(lines, 1):
+        try:
+            result = _checked(parsed_json(line))
+        except ValueError as error:
+            raise SweepError(
+                f"{path}, line {number} must be the JSON object of a run ({error}): restore the file, or delete the "
+                "line and run it again."
+            ) from error
+        if result["run"] in results:
+            raise SweepError(f"{path}, line {number}: {result['run']} is there twice; delete the line that is wrong.")
+        results[result["run"]] = result
+    return results
+
+
+def write_results(path: Path, results: dict[str, dict[str, Any]]) -> None:
+    """Writes all results anew, atomically, sorted by name."""
+    write_text(path, "".join(json.dumps(results[name], sort_keys=True) + "\n" for name in sorted(results)))
+
+
+def asked_of(evaluation: FurtherEvaluation) -> dict[str, Any]:
+    """What a further evaluation's result keeps of its question."""
+    return {"asked": asdict(evaluation)}
+
+
+def is_done(result: dict[str, Any] | None, run: SweepRun) -> bool:
+    """Whether a run needs nothing more: it was scored, also in every further way, as the sweep has them now."""
+    if result is None:
+        return False
+    found = result["evaluations"]
+    return all(found.get(name, {}).get("asked") == asdict(one) for name, one in run.evaluations.items())
+
+
+def changed_keys(result: dict[str, Any], run: SweepRun) -> list[str]:
+    """Dotted keys in which a result's configuration is not the run's; where the data lie makes no difference.
+
+    Raises:
+      ConfigurationError: if this version cannot read the result's configuration.
+    """
+    # Read as a run's own file is: keys that came after it was written have their defaults.
+    stored = config_from_json(json.dumps(result["config"]))
+    there, here = (dict(flatten(published(config))) for config in (stored, run.config))
+    return [key for key in here if here[key] != there.get(key)]
+
+
+def published(config: ConfigDict) -> dict[str, Any]:
+    """The configuration as results keep it: without the place of the data on this machine."""
+    plain = config_to_json(config)
+    return {**plain, "dataset": {**plain["dataset"], "root": ""}}
+
+
+def _checked(result: Any) -> dict[str, Any]:
+    _check_fields("it", result, _RUN)
+    for name, further in result["evaluations"].items():
+        if not (isinstance(further, dict) and isinstance(further.get(DIVERGED), str)):
+            _check_fields(f"evaluation {name!r}", further, _SCORED)
+    if result.get("machine") is not None:
+        try:
+            label(result["machine"])
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("it has no sound machine") from error
+    checked: dict[str, Any] = result
+    return checked
+
+
+def _check_fields(what: str, value: Any, fields: dict[str, Any]) -> None:
+    if not isinstance(value, dict):
+        raise ValueError(f"{what} is no object")
+    if wrong := [field for field, kind in fields.items() if not isinstance(value.get(field), kind)]:
+        raise ValueError(f"{what} has no sound {', '.join(wrong)}")
+    scores = value["scores"]
+    finite = all(isinstance(score, int | float) and math.isfinite(score) for score in (value["mean"], *scores))
+    if not finite or len(scores) < 2 or len(scores) != value["episodes"]:
+        raise ValueError(f"{what} must have a finite mean, and as many finite scores as episodes, at least two")

@@ -1,0 +1,162 @@
+"""Sweeps: a list of configurations times seeds, as a file.
+
+A sweep file is JSON and nothing in it is executed but the named files of `configs/`:
+
+    {"configs": ["configs/cora_2way_1shot_maml.py", "configs/cora_2way_1shot_maml.py:g_meta"],
+     "seeds": [0, 1, 2],
+     "seed_keys": ["seed", "eval.seed", "dataset.class_seed"],
+     "overrides": {"train.steps": 300},
+     "evaluations": {"co_learner": {"readout": "co_learner"}, "5_steps": {"steps": 5}}}
+
+Every run is scored as its configuration says, and once more for each of `evaluations`, on the same episodes; one that
+reads a co-learner is left out for runs that have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from cml_tf.errors import UserError
+from cml_tf.experiments.configuration import ConfigurationError, check_config, load_config
+from cml_tf.readouts.readouts import READOUTS
+from cml_tf.system.files import parsed_json
+
+# Kind, kind of its items, and what the errors call it.
+_KEYS = {
+    "configs": (list, str, "a list of at least one configuration file"),
+    "seeds": (list, int, "a list of at least one integer"),
+    "seed_keys": (list, str, "a list of keys of the configuration"),
+    "overrides": (dict, str, "an object with values by key of the configuration"),
+    "evaluations": (dict, str, "an object with evaluations by name"),
+}
+_OPTIONAL = {"seed_keys": ["seed", "eval.seed"], "overrides": {}, "evaluations": {}}
+
+
+@dataclass(frozen=True)
+class FurtherEvaluation:
+    """How a finished run is scored once more.
+
+    Attributes:
+      readout: which head answers (`cml_tf.readouts.readouts`).
+      steps: inner steps; None for the configuration's.
+    """
+
+    readout: str = "learner"
+    steps: int | None = None
+
+
+class SweepError(UserError):
+    """A sweep file, or a file of results, that cannot be used."""
+
+
+@dataclass(frozen=True)
+class SweepRun:
+    """One run of a sweep.
+
+    Attributes:
+      source: `FILE.py` or `FILE.py:variant`.
+      seed: the value that the seed keys get.
+      config: the configuration, overrides and seed applied.
+      evaluations: by name, those that apply to this run.
+    """
+
+    source: str
+    seed: int
+    config: ConfigDict
+    evaluations: Mapping[str, FurtherEvaluation]
+
+    @property
+    def name(self) -> str:
+        """Names the run within its sweep, and its working directory."""
+        path, _, variant = self.source.partition(":")
+        return "-".join([Path(path).stem, *filter(None, variant.split(",")), f"seed{self.seed}"])
+
+
+def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[SweepRun]:
+    """All runs of a sweep file, configurations in the file's order, and their seeds one after the other.
+
+    Args:
+      path: of the file.
+      overrides: by dotted key, on top of the file's.
+
+    Raises:
+      SweepError: if the file cannot be read or names what there is not.
+      ConfigurationError: if a configuration cannot be run.
+    """
+    sweep = _read(path)
+    changes = {**sweep["overrides"], **(overrides or {})}
+    evaluations = {name: _evaluation(path, name, asked) for name, asked in sweep["evaluations"].items()}
+    runs = [
+        _run(source, seed, sweep["seed_keys"], changes, evaluations)
+        for source in sweep["configs"]
+        for seed in sweep["seeds"]
+    ]
+    names = [run.name for run in runs]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise SweepError(f"{path}: each run must be there once, received {repeated[0]} several times.")
+    return runs
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        sweep = parsed_json(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise SweepError(f"the sweep file {path} cannot be read: {error}.") from error
+    if not isinstance(sweep, dict):
+        raise SweepError(f"{path} must hold a JSON object, received {sweep!r}.")
+    if unknown := sorted(sweep.keys() - _KEYS.keys()):
+        raise SweepError(f"{path} has the unknown key {unknown[0]!r}; its keys are {', '.join(_KEYS)}.")
+    sweep = {**_OPTIONAL, **sweep}
+    for key, (kind, item, meaning) in _KEYS.items():
+        value = sweep.get(key)
+        of_kind = isinstance(value, kind) and all(type(one) is item for one in value)
+        if not of_kind or (key not in _OPTIONAL and not value):
+            raise SweepError(f"{path}: {key} must be {meaning}, received {value!r}.")
+    if len(sweep["seeds"]) > 1 and "seed" not in sweep["seed_keys"]:
+        raise SweepError(
+            f"{path}: seed_keys must have 'seed' among them, or all runs of a configuration would be one and the same "
+            f"training, received {sweep['seed_keys']}."
+        )
+    return sweep
+
+
+def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
+    if not name:
+        raise SweepError(f"{path}: each of evaluations must have a name, received '' for {asked!r}.")
+    try:
+        evaluation = FurtherEvaluation(**asked)
+    except TypeError:
+        raise SweepError(f"{path}: evaluation {name!r} takes readout and steps, received {asked!r}.") from None
+    if not isinstance(evaluation.readout, str) or evaluation.readout not in READOUTS:
+        raise SweepError(
+            f"{path}: the readout of evaluation {name!r} must be one of {', '.join(READOUTS)}, received "
+            f"{evaluation.readout!r}."
+        )
+    steps = evaluation.steps
+    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 0):
+        raise SweepError(f"{path}: the steps of evaluation {name!r} must be 0 or more, received {steps!r}.")
+    return evaluation
+
+
+def _run(
+    source: str,
+    seed: int,
+    seed_keys: list[str],
+    overrides: dict[str, Any],
+    evaluations: Mapping[str, FurtherEvaluation],
+) -> SweepRun:
+    config = load_config(source)
+    try:
+        values = {**overrides, **dict.fromkeys(seed_keys, seed)}
+        config.update_from_flattened_dict({k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(f"{source}: {error}") from error
+    check_config(config)
+    alone = config.objective.co_learner == "none"
+    fitting = {name: one for name, one in evaluations.items() if not (alone and one.readout != "learner")}
+    return SweepRun(source, seed, config, fitting)

@@ -1,0 +1,1 @@
+"""The machine underneath: files, programs, settings of other tools."""

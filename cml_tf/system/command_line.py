@@ -1,0 +1,84 @@
+"""How all programs start and end: absl flags, errors of the user in one line, exit codes.
+
+Exit codes: 0 done, 1 a defect (with its traceback), 2 something the user can mend, 130 interrupted and saved. Output
+that cannot be shown or written stops no program (`cml_tf.system.standard_output`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from absl import app, flags, logging
+from ml_collections import ConfigDict
+
+from cml_tf.errors import Interrupted, UserError
+from cml_tf.system.file_faults import file_fault
+from cml_tf.system.standard_output import endure, output_fault
+
+
+def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
+    """Runs a program; never returns.
+
+    Args:
+      main: receives the program's name and what was given that is no flag.
+      operands: how many such arguments it takes at most.
+    """
+
+    def guarded(arguments: list[str]) -> None:
+        if surplus := arguments[1 + operands :]:
+            fail(f"unexpected argument {surplus[0]!r}; flags are written --name=value.")
+        try:
+            main(arguments)
+        except UserError as error:
+            fail(str(error))
+        except Interrupted as error:
+            print(error, file=sys.stderr)
+            sys.exit(130)
+        except KeyboardInterrupt:
+            print("interrupted.", file=sys.stderr)
+            sys.exit(130)
+        except Exception as error:
+            if (fault := file_fault(error)) is None:
+                raise
+            fail(fault)
+
+    logging.set_verbosity(logging.WARNING)
+    endure()
+    try:
+        app.run(guarded, flags_parser=_parse)
+    except SystemExit as end:
+        if not end.code and (fault := output_fault()):
+            fail(f"the program is done, but its output could not be written ({fault.strerror}); send it elsewhere.")
+        raise
+
+
+def fail(message: str) -> NoReturn:
+    """Prints one line and exits with 2."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
+
+
+def checked_config(config: ConfigDict) -> ConfigDict:
+    """The configuration of a `--config` flag; exits with 2 if its file cannot be read or returned something else."""
+    try:
+        keys = config.keys
+    except OSError as error:
+        # ml_collections keeps a missing file to itself until somebody looks into the configuration.
+        fail(f"the configuration file cannot be read: {error}")
+    if not isinstance(config, ConfigDict) or not callable(keys):
+        fail(f"the configuration file must define get_config() -> ConfigDict, received {type(config).__name__}.")
+    return config
+
+
+def _parse(arguments: Sequence[str]) -> list[str]:
+    try:
+        return flags.FLAGS(arguments)
+    except flags.Error as error:
+        # An error inside a configuration file arrives as its whole traceback; the last line says what it was.
+        lines = str(error).strip().splitlines()
+        fail(lines[-1] if len(lines) > 1 else lines[0])
+    except (AttributeError, KeyError, TypeError, ValueError, ImportError, OSError, SyntaxError) as error:
+        # ml_collections raises plain exceptions for unknown keys, wrong types and unreadable configuration files.
+        fail(f"the configuration cannot be read: {error}")

@@ -1,0 +1,92 @@
+"""What the system says when a file cannot be read or written, in one line that says what to do."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+from pathlib import Path
+
+_REMEDIES = {
+    errno.EACCES: "Give this user the right to, or name another place",
+    errno.EPERM: "Give this user the right to, or name another place",
+    errno.EROFS: "Name another place",
+    errno.ENOSPC: "Make space, or name a place on another disk",
+    errno.EDQUOT: "Make space, or name a place on another disk",
+    errno.EFBIG: "Raise the limit, or name another place",
+    errno.EIO: "The disk or the network reported a fault: check it, or name another place",
+    errno.ESTALE: "The network file system has lost it: mount it again",
+    errno.ENAMETOOLONG: "Choose a shorter one",
+    errno.ENOTDIR: "A file stands where a folder was expected: name a folder, or move the file away",
+    errno.EISDIR: "A folder stands where a file was expected: name a file, or move the folder away",
+    errno.EEXIST: "Something stands there already: name another place, or move it away",
+    errno.ENOTEMPTY: "Something stands there already: name another place, or move it away",
+    errno.ENOENT: "Check the name",
+    errno.ELOOP: "Mend the links",
+    errno.EMFILE: "Raise the limit (ulimit -n)",
+    errno.ENFILE: "Close other programs",
+    errno.ETXTBSY: "Wait until the other program ends",
+    errno.EBUSY: "Wait until the other program ends",
+}
+# They tell of a full or broken disk, whatever file it was, and come without its name from a write.
+_NAMELESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EEXIST, errno.ENOTEMPTY, errno.ETXTBSY)
+_OPERATIONS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]|\s*\n.*", re.DOTALL)
+# What is missing from here is a defect of the installation, not of what a user named.
+_INSTALLED = (Path(__file__).resolve().parents[2] / "cml_tf", Path(sys.prefix).resolve())
+
+
+def file_fault(error: BaseException) -> str | None:
+    """The line for a fault that a user can mend, None for any other error.
+
+    Args:
+      error: an OSError, or what TensorFlow makes of one.
+    """
+    # TensorFlow has an error of its own only where it is loaded.
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is not None and isinstance(error, tensorflow.errors.OpError):
+        return _of_tensorflow(str(error.message))
+    if not isinstance(error, OSError):
+        return None
+    if error.errno not in _REMEDIES:
+        return None
+    path = error.filename2 or error.filename
+    if isinstance(path, int) or path is None:
+        if "No usable temporary directory" in str(error):
+            return "no temporary file can be written. Let TMPDIR name a folder with space that this user may write to."
+        return _line("a file", "written", error.errno) if error.errno in _NAMELESS else None
+    name = os.fsdecode(path)
+    if error.errno == errno.ENOENT and _is_installed(name):
+        return None
+    return _line(name, _tried(name, error.errno), error.errno)
+
+
+def _line(name: str, tried: str, number: int) -> str:
+    return f"{name} cannot be {tried}: {os.strerror(number).lower()}. {_REMEDIES[number]}."
+
+
+def _tried(name: str, number: int) -> str:
+    if number in _WRITING:
+        return "written"
+    if number in (errno.EACCES, errno.EPERM):
+        if not os.path.lexists(name):
+            # Either it is to be made, or a folder above keeps it from being seen.
+            parent = Path(name).parent
+            return "made" if os.access(parent, os.X_OK) or not parent.exists() else "reached"
+        return "written" if os.access(name, os.R_OK) else "read"
+    return "used"
+
+
+def _is_installed(name: str) -> bool:
+    return any(Path(name).resolve().is_relative_to(folder) for folder in _INSTALLED)
+
+
+def _of_tensorflow(message: str) -> str | None:
+    """TensorFlow says `PATH; reason`, between the names of a function and of an operation."""
+    said = _OPERATIONS.sub("", message).strip()
+    subject, separator, reason = said.rpartition("; ")
+    for number in _REMEDIES:
+        if separator and reason.lower() == os.strerror(number).lower():
+            return _line(subject, _tried(subject, number), number)
+    return None

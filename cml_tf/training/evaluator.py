@@ -1,0 +1,204 @@
+"""Evaluation on fixed episodes: mean with 95 % interval over tasks, and paired comparison.
+
+Means of an epoch's metrics so far. Plain floats: a Keras metric would cost more than a small meta-step.
+
+Means with 95 % confidence intervals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.stats
+import tensorflow as tf
+
+from cml_tf.datasets.base import EpisodeSource
+from cml_tf.episodes import Episode
+from cml_tf.errors import UserError
+from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.method import Method
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a method scored on a fixed list of episodes.
+
+    Attributes:
+      metric: name of the score, `accuracy` (share of queries, in [0, 1]) or `mse`.
+      scores: one for each episode, `[episodes]`.
+      seed: of the episodes.
+      manifest_hash: SHA-256 of the dataset's fingerprint and all episode indices: equal hash, equal episodes.
+      averages: means of all reported metrics by name (losses, co-learner metrics).
+    """
+
+    metric: str
+    scores: np.ndarray
+    seed: int
+    manifest_hash: str
+    averages: dict[str, float]
+
+    @property
+    def episodes(self) -> int:
+        """The number of episodes."""
+        return len(self.scores)
+
+    @property
+    def mean(self) -> float:
+        """Mean score over episodes."""
+        return float(self.scores.mean(dtype=np.float64))
+
+    @property
+    def ci95(self) -> float:
+        """Half-width of the 95 % confidence interval of the mean, over episodes."""
+        return confidence_interval(self.scores)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `evaluate` prints."""
+        return {
+            "metric": self.metric,
+            "mean": self.mean,
+            "ci95": self.ci95,
+            "episodes": self.episodes,
+            "seed": self.seed,
+            "manifest_hash": self.manifest_hash,
+        }
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """Mean of the per-episode differences of two evaluations, with its 95 % half-width."""
+
+    mean: float
+    ci95: float
+    episodes: int
+
+
+class Diverged(UserError):
+    """Adaptation diverged: a score is not finite."""
+
+
+class Evaluator:
+    """Scores a method; compiled once, so that training can call it again and again.
+
+    Args:
+      method: whose rule takes the evaluation's number of steps; its first term's metric is the score.
+      metric: name of the metric to score by, as that term reports it.
+    """
+
+    def __init__(self, method: Method, metric: str) -> None:
+        self.metric = metric
+        self._problems = [term.problem for term in method.terms if hasattr(term, "problem")]
+        self._compiled = tf.function(lambda episode: evaluate_losses(method, episode)[1], autograph=False)
+
+    def metrics(self, batches: Iterable[Episode], episodes: int) -> dict[str, np.ndarray]:
+        """Every reported metric on the first `episodes` tasks of an iterable of meta-batches, `[episodes]` each."""
+        collected: dict[str, list[np.ndarray]] = {}
+        count = 0
+        for batch in batches:
+            results = {name: value.numpy() for name, value in self._compiled(batch).items()}
+            for name, value in results.items():
+                collected.setdefault(name, []).append(value)
+            count += len(next(iter(results.values())))
+            if count >= episodes:
+                break
+        if count < episodes:
+            raise ValueError(f"{episodes} episodes were asked for, the iterable ended after {count}.")
+        return {name: np.concatenate(values)[:episodes] for name, values in collected.items()}
+
+    def evaluate(self, source: EpisodeSource, episodes: int, seed: int, meta_batch: int = 4) -> Evaluation:
+        """Scores the first episodes of a source.
+
+        Args:
+          source: made with `seed`.
+          episodes: how many, at least 2.
+          seed: recorded in the result.
+          meta_batch: tasks a call; it changes speed only.
+
+        Raises:
+          ValueError: for fewer than two episodes, or those of another problem.
+          Diverged: when a score is not finite.
+        """
+        for problem in self._problems:
+            if problem != source.problem:
+                raise ValueError(f"episodes must be of {problem}, received a source of {source.problem}.")
+        if episodes < 2:
+            raise ValueError(f"an evaluation needs at least 2 episodes for an interval, received {episodes}.")
+        metrics = self.metrics(source.batches(0, meta_batch), episodes)
+        diverged = np.flatnonzero(~np.isfinite(metrics[self.metric]))
+        if diverged.size:
+            raise Diverged(
+                f"{self.metric} is not finite in {diverged.size} of {episodes} episodes (the first is {diverged[0]}): "
+                "adaptation diverged there. Take fewer inner steps, or a lower inner rate in training."
+            )
+        averages = {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
+        return Evaluation(self.metric, metrics[self.metric], seed, manifest_hash(source, episodes), averages)
+
+
+def manifest_hash(source: EpisodeSource, episodes: int) -> str:
+    """SHA-256 (hexadecimal) of the source's fingerprint and the indices of its first episodes."""
+    digest = hashlib.sha256(source.fingerprint.encode())
+    digest.update(np.ascontiguousarray(source.indices(0, episodes), np.int64).astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def compare(first: Evaluation, second: Evaluation) -> PairedDifference:
+    """First minus second, episode by episode.
+
+    Raises:
+      ValueError: if the two were not scored on the same episodes by the same metric.
+    """
+    if (first.manifest_hash, first.metric) != (second.manifest_hash, second.metric):
+        raise ValueError(
+            "a paired comparison needs the same episodes and metric; received manifests "
+            f"{first.manifest_hash[:12]} and {second.manifest_hash[:12]}, metrics {first.metric} and {second.metric}. "
+            "Compare runs with the same dataset, ways, shots and queries."
+        )
+    differences = first.scores.astype(np.float64) - second.scores.astype(np.float64)
+    return PairedDifference(float(differences.mean()), confidence_interval(differences), len(differences))
+
+
+class RunningMeans:
+    """Sums and counts by name, in float64; `state` is JSON and restores them bit for bit."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, int]] = {}
+
+    def update(self, metrics: Mapping[str, np.ndarray]) -> None:
+        """Adds the values of one step, `[tasks]` each."""
+        for name, values in metrics.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            self._sums[name] = (total + float(values.sum(dtype=np.float64)), count + values.size)
+
+    def result(self) -> dict[str, float]:
+        """The means by name."""
+        return {name: total / count for name, (total, count) in self._sums.items()}
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self._sums = {}
+
+    @property
+    def state(self) -> dict[str, list[float]]:
+        """Sums and counts as JSON."""
+        return {name: [total, count] for name, (total, count) in self._sums.items()}
+
+    @state.setter
+    def state(self, value: Mapping[str, list[float]]) -> None:
+        self._sums = {name: (float(total), int(count)) for name, (total, count) in value.items()}
+
+
+def confidence_interval(samples: np.ndarray, level: float = 0.95) -> float:
+    """Half-width of Student's confidence interval of the mean of independent samples `[n]`.
+
+    Raises:
+      ValueError: for fewer than two samples, which have no interval.
+    """
+    samples = np.asarray(samples, np.float64)
+    if samples.ndim != 1 or samples.size < 2:
+        raise ValueError(f"a confidence interval needs at least two samples, received shape {samples.shape}.")
+    quantile = scipy.stats.t.ppf(0.5 + level / 2, samples.size - 1)
+    return float(quantile * samples.std(ddof=1) / np.sqrt(samples.size))

@@ -1,0 +1,279 @@
+"""The meta-step: loss and gradient over a meta-batch. The only place where the two loops meet.
+
+The error that stops training at numbers that are not finite, and what it says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.adaptation.gradients import ascent, dense_gradients
+from cml_tf.adaptation.rule import Initial
+from cml_tf.episodes import Episode
+from cml_tf.errors import UserError
+from cml_tf.learners.layers.derivative_order import outer_gradient
+from cml_tf.training.keras_features import check_unused
+from cml_tf.training.method import Method
+from cml_tf.training.task_mapping import can_be_vectorised, map_tasks
+
+
+class MetaGradient(NamedTuple):
+    """One meta-batch's outer loss and what follows from it.
+
+    Attributes:
+      loss: the outer loss, a scalar.
+      term_losses: `[tasks, terms]`.
+      metrics: by name, `[tasks]`.
+      gradients: by variable group, as `Method.trained_variables`.
+    """
+
+    loss: tf.Tensor
+    term_losses: tf.Tensor
+    metrics: dict[str, tf.Tensor]
+    gradients: dict[str, tuple[tf.Tensor, ...]]
+
+
+class StepResult(NamedTuple):
+    """What a training step reports.
+
+    Attributes:
+      term_losses: `[tasks, terms]` of the terms that count (`Method.counted_terms`), before the update.
+      metrics: by name, `[tasks]`.
+      finite: whether loss and gradients were finite; the update was made only then.
+    """
+
+    term_losses: tf.Tensor
+    metrics: dict[str, tf.Tensor]
+    finite: tf.Tensor
+
+
+def evaluate_losses(method: Method, episode: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Losses `[tasks, terms]` and metrics by name, `[tasks]`, without gradients."""
+    initial, term_values = method.rule.initial(method.learner), method.term_values()
+    return map_tasks(lambda task: _losses(method, initial, term_values, task), episode)
+
+
+def meta_gradient(
+    method: Method, episode: Episode, weights: tf.Tensor, task_chunk: int = 0, vectorised: bool = False
+) -> MetaGradient:
+    """The outer loss `reducer(sum over terms of weight * loss)` and its gradient by variable group.
+
+    Each task's gradient is taken before the next task begins, so memory does not hold the activations of all tasks; the
+    reducer then says how much each task's gradient counts.
+
+    Args:
+      method: the choices on all axes.
+      episode: a meta-batch.
+      weights: of the terms, `[terms]`; a tensor, so that gamma may change without retracing.
+      task_chunk: how many tasks are worked on at a time, as in `map_tasks`.
+      vectorised: whether all are worked on at once, likewise.
+    """
+    trained = method.trained_variables()
+    values = [variable.value for variables in trained.values() for variable in variables]
+
+    def one(task: Episode) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
+        with outer_gradient(), tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            initial, term_values = method.rule.initial(method.learner), method.term_values()
+            losses, metrics = _losses(method, initial, term_values, task)
+            loss = tf.reduce_sum(losses * tf.cast(weights, losses.dtype))
+        with outer_gradient():
+            gradients = dense_gradients(tape, loss, values)
+        _check_connected(trained, gradients)
+        return loss, losses, metrics, gradients
+
+    per_task, losses, metrics, gradients = map_tasks(one, episode, task_chunk, vectorised)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(per_task)
+        loss = method.reducer(per_task)
+    shares = tape.gradient(loss, per_task, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    reduced = iter([tf.tensordot(tf.cast(shares, gradient.dtype), gradient, 1) for gradient in gradients])
+    by_group = {group: tuple(next(reduced) for _ in variables) for group, variables in trained.items()}
+    return MetaGradient(loss, losses, metrics, by_group)
+
+
+def _losses(
+    method: Method, initial: Initial, term_values: Any, task: Episode
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    results = method.losses(initial, term_values, task)
+    metrics: dict[str, tf.Tensor] = {}
+    for term, result in zip(method.terms, results, strict=True):
+        if taken := sorted(metrics.keys() & result.metrics.keys()):
+            raise ValueError(f"term {term.name!r} reports {taken} as another term does: give it another prefix.")
+        metrics.update(result.metrics)
+    return tf.stack([result.loss for result in results]), metrics
+
+
+def _check_connected(trained: Mapping[str, Sequence[Any]], gradients: Sequence[Any]) -> None:
+    owned = [(group, variable) for group, variables in trained.items() for variable in variables]
+    for (group, variable), gradient in zip(owned, gradients, strict=True):
+        if gradient is None:
+            raise ValueError(
+                f"the outer loss does not depend on variable {variable.path!r} of group {group!r}: freeze it "
+                "(trainable = False before the learner is made), or let a term use it."
+            )
+
+
+def _check_number(name: str, value: Any, expected: str) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+        raise ValueError(f"{name} must be {expected}, received {value!r}.")
+
+
+class MetaStep:
+    """One outer step, compiled once: gradient, clipping, finiteness check, optimiser updates.
+
+    Args:
+      method: what to train.
+      optimizers: a Keras optimiser for each trained group; groups may share one object.
+      clip_norm: largest global norm of a group's gradient, 0 for none. Groups are clipped apart, so that a co-learner
+        of weight 0 leaves the learner's path untouched.
+      task_chunk: how many tasks are worked on at a time; memory grows with it. 0 chooses (`map_tasks`).
+      vectorised: whether all tasks are worked on at once, every operation with a task axis. None chooses: so they are
+        where the learner and the terms have dense layers only and no chunk is set. Others cannot be.
+      jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
+      sharpness: radius of the ball around all trained variables in whose worst point the meta-gradient is taken, 0 for
+        where they are (Sharp-MAML, arXiv 2206.03996, equation 9). It doubles the work. Reported losses and metrics are
+        those at the variables.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        optimizers: Mapping[str, keras.optimizers.Optimizer],
+        clip_norm: float = 0.0,
+        task_chunk: int = 0,
+        vectorised: bool | None = None,
+        jit_compile: bool = False,
+        sharpness: float = 0.0,
+    ) -> None:
+        trained = method.trained_variables()
+        if set(optimizers) != set(trained):
+            raise ValueError(f"optimizers must be given for {sorted(trained)}, received {sorted(optimizers)}.")
+        _check_number("clip_norm", clip_norm, "0 (none) or positive")
+        _check_number("task_chunk", task_chunk, "0 (chosen) or positive")
+        _check_number("sharpness", sharpness, "0 (none) or a positive radius")
+        if not isinstance(jit_compile, bool):
+            raise ValueError(f"jit_compile must be True or False, received {jit_compile!r}.")
+        self.method = method
+        self.clip_norm = clip_norm
+        self.sharpness = sharpness
+        self.task_chunk = task_chunk
+        possible = can_be_vectorised(method)
+        if vectorised and (task_chunk or not possible):
+            raise ValueError(
+                "vectorised works for methods of dense layers with an unrolled inner loop, and with task_chunk 0; "
+                f"received task_chunk {task_chunk} and {'such a' if possible else 'another'} method: leave it to auto."
+            )
+        self.vectorised = possible and not task_chunk if vectorised is None else vectorised
+        distinct = {id(optimizers[group]): optimizers[group] for group in trained}
+        self._groups_by_optimizer = [
+            (optimizer, [group for group in trained if optimizers[group] is optimizer])
+            for optimizer in distinct.values()
+        ]
+        for optimizer, groups in self._groups_by_optimizer:
+            variables = [variable for group in groups for variable in trained[group]]
+            check_unused(optimizer, variables)
+            optimizer.build(variables)
+        self._compiled = tf.function(self._step, autograph=False, jit_compile=jit_compile)
+
+    def __call__(self, episode: Episode, first_order: bool = False) -> StepResult:
+        """Runs one step on a meta-batch, with the terms' weights as they are now.
+
+        Terms that count for nothing (`Method.counted_terms`) are left out: the step without them is another graph.
+
+        Args:
+          episode: the meta-batch.
+          first_order: whether inner gradients are constants in this step, whatever the rule's hypergradient.
+
+        Raises:
+          ValueError: if `first_order` is asked of a rule without inner gradients.
+        """
+        terms = self.method.counted_terms
+        weights = tf.constant([term.weight for term in terms], keras.config.floatx())
+        return self._compiled(episode, weights, first_order, tuple(term.name for term in terms))
+
+    @property
+    def optimizers(self) -> list[keras.optimizers.Optimizer]:
+        """The distinct optimisers, in the order of the groups they serve."""
+        return [optimizer for optimizer, _ in self._groups_by_optimizer]
+
+    def finalize(self) -> None:
+        """What Keras does after the last step: an optimiser with `use_ema` puts its averages into the variables."""
+        trained = self.method.trained_variables()
+        for optimizer, groups in self._groups_by_optimizer:
+            optimizer.finalize_variable_values([variable for group in groups for variable in trained[group]])
+
+    @property
+    def traces(self) -> int:
+        """How often the step was traced: once for each order and choice of terms, as long as shapes stay the same."""
+        return self._compiled.experimental_get_tracing_count()
+
+    def _step(self, episode: Episode, weights: tf.Tensor, first_order: bool, terms: tuple[str, ...]) -> StepResult:
+        method = self.method.with_terms(terms)
+        method = method.of_first_order() if first_order else method
+        result = meta_gradient(method, episode, weights, self.task_chunk, self.vectorised)
+        if self.sharpness:
+            result = result._replace(gradients=self._worst_gradients(method, result.gradients, episode, weights))
+        norms = [tf.linalg.global_norm(gradients) for gradients in result.gradients.values()]
+        finite = tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(result.loss, norms[0].dtype), *norms])))
+        tf.cond(finite, lambda: self._update(result.gradients, norms), lambda: False)
+        return StepResult(result.term_losses, result.metrics, finite)
+
+    def _worst_gradients(
+        self, method: Method, gradients: dict[str, tuple[tf.Tensor, ...]], episode: Episode, weights: tf.Tensor
+    ) -> dict[str, tuple[tf.Tensor, ...]]:
+        variables = tf.nest.flatten(list(self.method.trained_variables().values()))
+        start = [tf.identity(variable.value) for variable in variables]
+        offsets = tf.nest.flatten(ascent(list(gradients.values()), self.sharpness))
+        for variable, offset in zip(variables, offsets, strict=True):
+            variable.assign_add(offset)
+        result = meta_gradient(method, episode, weights, self.task_chunk, self.vectorised)
+        # Not by subtraction, which would leave roundings behind.
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+        return result.gradients
+
+    def _update(self, gradients: dict[str, tuple[tf.Tensor, ...]], norms: list[tf.Tensor]) -> bool:
+        trained = self.method.trained_variables()
+        clipped = {}
+        for (group, group_gradients), norm in zip(gradients.items(), norms, strict=True):
+            clipped[group] = list(group_gradients)
+            if self.clip_norm:
+                clipped[group], _ = tf.clip_by_global_norm(clipped[group], self.clip_norm, use_norm=norm)
+        for optimizer, groups in self._groups_by_optimizer:
+            optimizer.apply(
+                [gradient for group in groups for gradient in clipped[group]],
+                [variable for group in groups for variable in trained[group]],
+            )
+        return True
+
+
+class NonFiniteLoss(UserError, ArithmeticError):
+    """Training met a loss or gradient that is not finite. The step's update was not made."""
+
+    @classmethod
+    def at(cls, step: int, losses: np.ndarray, names: Sequence[str]) -> NonFiniteLoss:
+        """The error of a step.
+
+        Args:
+          step: outer steps made before.
+          losses: of the step, `[tasks, terms]`.
+          names: of the terms.
+        """
+        tasks = np.flatnonzero(~np.isfinite(losses).all(1))
+        first = step * len(losses)
+        if tasks.size:
+            where = ", ".join(f"episode {first + task} (task {task}): {losses[task].tolist()}" for task in tasks)
+            what = f"a loss that is not finite in {where}"
+        else:
+            last = first + len(losses) - 1
+            what = f"a gradient that is not finite, though all losses are, in episodes {first} to {last}"
+        return cls(
+            f"step {step} has {what} (terms {list(names)}). The update was not made. Lower the inner or outer rate, or "
+            "set a gradient clipping norm."
+        )

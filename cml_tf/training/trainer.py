@@ -1,0 +1,298 @@
+"""The outer loop. The loop is ours; everything around it is Keras': callbacks, progress bar, optimisers, metrics."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.adaptation.rule import AdaptationRule
+from cml_tf.boundary.arrays import check_shapes, told_in_one_line
+from cml_tf.datasets.base import EpisodeSource, check_integer
+from cml_tf.episodes import Episode, validated
+from cml_tf.learners.layer_state import settle_constants
+from cml_tf.learners.learner import Learner, check_context
+from cml_tf.objectives.term import ObjectiveTerm, TaskReducer, mean_over_tasks
+from cml_tf.problems import Problem
+from cml_tf.training.answers import check_answers
+from cml_tf.training.callback_state import (
+    CallbackStates,
+    callback_host,
+    check_callbacks,
+    restore_callback_states,
+    settle_modes,
+)
+from cml_tf.training.checkpoints import CheckpointError, assign_values, named_values
+from cml_tf.training.evaluator import Evaluator, RunningMeans
+from cml_tf.training.keras_features import Optimizers, check_method, check_trainable, optimizers_by_group
+from cml_tf.training.meta_step import MetaStep, NonFiniteLoss
+from cml_tf.training.method import Method
+
+
+class Validation(NamedTuple):
+    """How to validate: the first `episodes` tasks of a source.
+
+    Attributes:
+      source: of validation episodes.
+      episodes: how many tasks.
+      steps: inner steps; None for as many as in training.
+    """
+
+    source: EpisodeSource
+    episodes: int
+    steps: int | None = None
+
+
+class Trainer:
+    """Meta-trains a learner.
+
+    Example:
+      >>> trainer = Trainer(learner, rule, [QueryLoss(problem), CoLearner(layer, problem)], problem)
+      >>> trainer.fit(dataset.episodes("train", ways=5, shots=1, queries=15, seed=0), steps=1000)
+
+    Args:
+      learner: what is adapted.
+      rule: how it adapts.
+      terms: of the outer loss.
+      problem: what the targets mean; foreign episodes are checked against it.
+      reducer: of per-task losses.
+      optimizer: a Keras optimiser or its name for all variable groups (each variable has slots of its own), or a
+        mapping from groups (`Method.trained_variables`) to optimisers; Adam at 1e-3 by default. Callbacks that set the
+        learning rate set that of the first group's optimiser.
+      clip_norm: largest global gradient norm of a group; 0 for none.
+      task_chunk: how many tasks of a meta-batch are worked on at a time; memory grows with it. 0 chooses.
+      vectorised: whether all are worked on at once; None chooses (`MetaStep`).
+      jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
+      sharpness: radius within which the meta-gradient is taken at the worst point (`MetaStep`); 0 for none.
+      first_order_steps: outer steps before which inner gradients are constants (MAML++'s annealing of the order of
+        derivatives, arXiv 1810.09502); the step is traced again once, when they are over.
+      weights_at: gives weights of terms, by name, for each outer step, the first one being 0; others keep theirs.
+
+    Raises:
+      ValueError: for what Keras' own `fit` honours and meta-training cannot (docs/KERAS.md), by name.
+
+    Attributes:
+      step: outer steps made.
+      stopped: whether a callback ended training at the end of an epoch (early stopping). It holds for later calls of
+        `fit` too; set it to False to go on nevertheless.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        rule: AdaptationRule,
+        terms: Sequence[ObjectiveTerm],
+        problem: Problem,
+        *,
+        reducer: TaskReducer = mean_over_tasks,
+        optimizer: Optimizers | None = None,
+        clip_norm: float = 0.0,
+        task_chunk: int = 0,
+        vectorised: bool | None = None,
+        jit_compile: bool = False,
+        sharpness: float = 0.0,
+        first_order_steps: int = 0,
+        weights_at: Callable[[int], Mapping[str, float]] | None = None,
+    ) -> None:
+        self.first_order_steps = first_order_steps
+        self.weights_at = weights_at
+        self.method = Method(learner, rule, terms, reducer)
+        self.problem = problem
+        check_answers(self.method, problem)
+        check_method(learner, terms)
+        groups = list(self.method.trained_variables())
+        by_group = optimizers_by_group(keras.optimizers.Adam(1e-3) if optimizer is None else optimizer, groups)
+        self.meta_step = MetaStep(self.method, by_group, clip_norm, task_chunk, vectorised, jit_compile, sharpness)
+        self.step = 0
+        self.stopped = False
+        self.host = callback_host(self.method, self.meta_step.optimizers[0])
+        self._epoch_is_ending = False
+        self._means = RunningMeans()
+        self._evaluators: dict[int | None, Evaluator] = {}
+        self._validation_batches: Iterable[Episode] = ()
+        self._callbacks: Sequence[keras.callbacks.Callback] = ()
+        self._callback_states = CallbackStates()
+        self._restored: dict[str, Any] = {}
+
+    def fit(
+        self,
+        episodes: EpisodeSource | Iterable[Episode],
+        steps: int,
+        callbacks: Sequence[keras.callbacks.Callback] | None = (),
+        validation: Validation | None = None,
+        validate_every: int = 100,
+        meta_batch: int = 4,
+        verbose: int | str = 1,
+    ) -> dict[str, list[float]]:
+        """Trains until `steps` outer steps have been made in all, earlier calls and restored ones included.
+
+        An *epoch*, for callbacks, is `validate_every` steps with the validation after it. A callback stops training by
+        `model.stop_training = True`, at the end of the present step or, if that is an epoch's last one, of the epoch.
+
+        Args:
+          episodes: an `EpisodeSource`, or any iterable of meta-batches (which is skipped forward after a restore, so
+            that it must yield the same episodes again).
+          steps: outer steps in all.
+          callbacks: Keras callbacks; they see the metrics of the epoch by name, validation ones with prefix `val_`.
+          validation: what to validate on; None for no validation.
+          validate_every: steps an epoch.
+          meta_batch: tasks a step, for an `EpisodeSource`.
+          verbose: 0 silent, 1 or "auto" progress bar, 2 one line an epoch.
+
+        Returns:
+          The history of this call: metric name to a list with one value an epoch.
+
+        Raises:
+          NonFiniteLoss: naming step, task and episode. Variables are as after the step before.
+          ValueError: if the iterable ends early, an episode is malformed or of another problem, a number is out of
+            range, or a callback's state would not survive an interruption.
+        """
+        for name, number in (("steps", steps), ("validate_every", validate_every), ("meta_batch", meta_batch)):
+            check_integer(name, number, minimum=1)
+        if validation is not None and not isinstance(validation, Validation):
+            raise ValueError(
+                f"validation must be cml_tf.Validation(source, episodes), received {type(validation).__name__}."
+            )
+        if validation is not None and not hasattr(validation.source, "batches"):
+            raise ValueError(
+                "the source of a validation must be what a dataset's episodes(...) gives, received "
+                f"{type(validation.source).__name__}."
+            )
+        callbacks, lines = callbacks or (), 1 if verbose == "auto" else int(verbose)
+        for source in (episodes, validation.source if validation else None):
+            if isinstance(source, EpisodeSource) and source.problem != self.problem:
+                raise ValueError(f"episodes must be of {self.problem}, received a source of {source.problem}.")
+        check_callbacks(callbacks, self.meta_step.optimizers)
+        settle_modes(callbacks)
+        check_trainable(self.method.learner, self.method.terms)
+        self._callback_states.begin(callbacks)
+        history = keras.callbacks.History()
+        epochs = -(-steps // validate_every)
+        runner = keras.callbacks.CallbackList(
+            [*callbacks, history],
+            add_progbar=lines > 0,
+            model=self.host,
+            verbose=lines,
+            epochs=epochs,
+            steps=validate_every,
+        )
+        self._callbacks = tuple(callbacks)
+        self.host.stop_training = self.stopped
+        runner.on_train_begin()
+        restore_callback_states(self._callbacks, self._restored)
+        self._restored = {}
+        batches = self._batches(episodes, meta_batch)
+        # Made once for all epochs, and before the first one: what does not fit the learner is told before work is lost.
+        self._validation_batches = () if validation is None else self._fitting(validation.source.batches(0, 4))
+        while self.step < steps and not self.host.stop_training:
+            self._epoch(runner, batches, validation, steps, validate_every)
+        if self.step >= steps or self.stopped:
+            self.meta_step.finalize()
+        runner.on_train_end()
+        return history.history
+
+    def _epoch(
+        self,
+        runner: keras.callbacks.CallbackList,
+        batches: Iterator[Episode],
+        validation: Validation | None,
+        steps: int,
+        validate_every: int,
+    ) -> None:
+        epoch, first = divmod(self.step, validate_every)
+        last = min(validate_every, steps - epoch * validate_every)
+        runner.on_epoch_begin(epoch)
+        tasks, started = 0, time.perf_counter()
+        for position in range(first, last):
+            runner.on_train_batch_begin(position)
+            tasks += self._one_step(batches)
+            logs = {**self._means.result(), "tasks_per_second": tasks / (time.perf_counter() - started)}
+            runner.on_train_batch_end(position, logs)
+            if self.host.stop_training and position + 1 < last:
+                return
+        if validation is not None:
+            runner.on_test_begin()
+            scores = self._validate(validation)
+            runner.on_test_end(scores)
+            logs |= {f"val_{name}": value for name, value in scores.items()}
+        self._means.reset()
+        # Asked for in the middle of an epoch, stopping is a pause; asked for at its end, it is the end of training.
+        paused, self.host.stop_training, self._epoch_is_ending = self.host.stop_training, False, True
+        runner.on_epoch_end(epoch, logs)
+        self.stopped, self._epoch_is_ending = self.host.stop_training, False
+        self.host.stop_training = self.stopped or paused
+
+    def _one_step(self, batches: Iterator[Episode]) -> int:
+        episode = next(batches, None)
+        if episode is None:
+            raise ValueError(f"the iterable of episodes ended after {self.step} steps; more were asked for.")
+        if self.weights_at is not None:
+            self.method.set_weights(self.weights_at(self.step))
+        with told_in_one_line(f"step {self.step} cannot be made"):
+            result = self.meta_step(episode, first_order=self.step < self.first_order_steps)
+        metrics = {name: value.numpy() for name, value in result.metrics.items()}
+        if not result.finite:
+            names = [term.name for term in self.method.counted_terms]
+            raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names)
+        self._means.update(metrics)
+        self.step += 1
+        return len(next(iter(metrics.values())))
+
+    def _validate(self, validation: Validation) -> dict[str, float]:
+        if validation.steps not in self._evaluators:
+            rule = self.method.rule if validation.steps is None else self.method.rule.with_steps(validation.steps)
+            terms = [term for term in self.method.terms if term.reported]
+            method = Method(self.method.learner, rule, terms, self.method.reducer)
+            self._evaluators[validation.steps] = Evaluator(method, self.problem.metric)
+        metrics = self._evaluators[validation.steps].metrics(self._validation_batches, validation.episodes)
+        return {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
+
+    def _batches(self, episodes: EpisodeSource | Iterable[Episode], meta_batch: int) -> Iterator[Episode]:
+        if isinstance(episodes, EpisodeSource):
+            return iter(self._fitting(episodes.batches(self.step * meta_batch, meta_batch)))
+        context_fits = functools.partial(check_context, self.method.learner)
+        checked = validated(episodes, self.problem, self.method.learner.example_inputs, context_fits)
+        return itertools.islice(checked, self.step, None)
+
+    def _fitting(self, batches: tf.data.Dataset) -> tf.data.Dataset:
+        """Batches of a source, whose inputs are known to be such as the learner takes."""
+        for part in batches.element_spec[:2]:
+            check_shapes(self.method.learner.example_inputs, part.inputs, "inputs of episodes", ("tasks", "examples"))
+        return batches
+
+    def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Everything that exact resumption needs: arrays by name, and a JSON object."""
+        groups = {**self.method.all_variables(), **self._optimizer_variables()}
+        metadata = {
+            "step": self.step,
+            "stopped": self.stopped or (self._epoch_is_ending and self.host.stop_training),
+            "means": self._means.state,
+            "callbacks": self._callback_states.read(self._callbacks),
+        }
+        return named_values(groups), metadata
+
+    def restore(self, values: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
+        """Continues from a `state`; callbacks get theirs back when `fit` begins.
+
+        Raises:
+          CheckpointError: if the state is another model's, or not a trainer's.
+        """
+        missing = {"step", "stopped", "means", "callbacks"} - set(metadata)
+        if missing:
+            raise CheckpointError(f"this checkpoint is not a trainer's: it lacks {', '.join(sorted(missing))}.")
+        groups = {**self.method.all_variables(), **self._optimizer_variables()}
+        assign_values(groups, values)
+        settle_constants(self.method.learner.extractor, self.method.learner.head)
+        self.step = metadata["step"]
+        self.stopped = metadata["stopped"]
+        self._means.state = metadata["means"]
+        self._restored = metadata["callbacks"]
+
+    def _optimizer_variables(self) -> dict[str, Sequence[keras.Variable]]:
+        return {f"optimizer_{i}": optimizer.variables for i, optimizer in enumerate(self.meta_step.optimizers)}

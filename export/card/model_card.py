@@ -1,0 +1,105 @@
+"""The model card: what a version is, where it comes from, how good it is and how to use it, as JSON and Markdown."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from cml_tf.learners.learner import count_parameters
+from cml_tf.problems import problem_to_json
+from cml_tf.training.method import Method
+from export.card.origin import Origin, git_commit, library_versions
+from export.gate.inspection import co_learner_names
+from export.graph.exportable import Exportable
+from export.graph.serving_module import ServingModule
+from export.graph.specifications import Specifications, input_specifications, output_specifications
+from export.status import MEANINGS
+
+# Raise when a key changes its meaning.
+FORMAT = 1
+
+
+def model_card(
+    name: str,
+    model: Exportable,
+    module: ServingModule,
+    origin: Origin,
+    readout: str,
+    queries: dict[str, Any],
+    metrics: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """The card as JSON.
+
+    Args:
+      name: of the model.
+      model: what is served.
+      module: its variables.
+      origin: where it comes from.
+      readout: which head answers.
+      queries: from `query_dependence`.
+      metrics: an evaluation, or None if there was none.
+    """
+    return {
+        "format": FORMAT,
+        "name": name,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "problem": problem_to_json(model.problem),
+        "inputs": model.form.card,
+        "adaptation": {**origin.adaptation, "steps": model.rule.steps, "readout": readout},
+        "queries": queries,
+        "limits": {"support_examples": model.limits.support, "queries": model.limits.queries},
+        "batching": {"buckets": [bucket._asdict() for bucket in model.buckets]} if model.buckets else None,
+        "data": origin.data,
+        "training": origin.training,
+        "metrics": metrics,
+        "signatures": _signatures(model),
+        "status": {str(code): meaning for code, meaning in MEANINGS.items()},
+        "adapted_state": _state(model),
+        "parameters": _parameters(model, origin.trained),
+        "variables_sha256": module.digest,
+        "model_fingerprint": module.fingerprint,
+        "git_commit": git_commit(),
+        "libraries": library_versions(),
+        "config": origin.config,
+    }
+
+
+def _signatures(model: Exportable) -> dict[str, Any]:
+    outputs = output_specifications(model)
+    return {
+        signature: {
+            "inputs": _described(inputs),
+            "outputs": _described(outputs[signature], tasks=True),
+        }
+        for signature, inputs in input_specifications(model).items()
+    }
+
+
+def _described(specifications: Specifications, tasks: bool = False) -> dict[str, Any]:
+    leading = [None] if tasks else []
+    return {
+        name: {"dtype": specification.dtype.name, "shape": leading + specification.shape.as_list()}
+        for name, specification in specifications.items()
+    }
+
+
+def _state(model: Exportable) -> dict[str, Any]:
+    entries, offset = [], 0
+    for name, shape in model.state_layout:
+        size = 1
+        for axis in shape:
+            size *= axis
+        entries.append({"name": name, "shape": list(shape), "offset": offset, "size": size})
+        offset += size
+    return {"dtype": "float32", "length": offset, "order": "row-major", "entries": entries}
+
+
+def _parameters(model: Exportable, trained: Method) -> dict[str, Any]:
+    learner, rule = count_parameters(model.learner.variables), count_parameters(model.rule.meta_variables)
+    left_out = set(co_learner_names(trained, model))
+    return {
+        "learner": learner,
+        "adaptation_rule": rule,
+        "served": learner + rule,
+        "left_behind": {term.name: count_parameters(term.variables) for term in trained.terms if term.name in left_out},
+    }

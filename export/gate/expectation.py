@@ -1,0 +1,151 @@
+"""How near a served answer must be to the library's own.
+
+The same operations in two graphs may round differently. How much of that reaches an answer is the model's affair: an
+inner loop with a large rate passes on the last bit of an input a thousandfold. So the tolerance is a fixed part, plus a
+multiple of what the answer moves when the last bits of the inputs do.
+
+Requests that a server is not warmed up with but that the parity gate replays too: tasks at fault, and padding.
+
+A task as it should be travels with a copy of it that has one fault. The first must be answered as if it were alone, the
+second with its status and a blank answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from export import status
+from export.gate.reference import Reference
+from export.graph.exportable import Exportable
+from export.graph.specifications import PADDED, PREDICT, answer_name, target_name
+from export.requests.files import Request
+
+Arrays = dict[str, np.ndarray]
+
+_FIXED = 1e-5
+# Half-precision layers keep 3 digits, and the optimiser may fuse them differently.
+_FIXED_IN_HALF_PRECISION = 3e-2
+_TIMES_LAST_BIT = 10
+_SEED = 20240607
+
+
+class Expectation(NamedTuple):
+    """An answer and how far each of its values may be off; integers must be equal."""
+
+    values: Arrays
+    tolerances: Arrays
+
+
+def expectation(model: Exportable, reference: Reference, request: Request) -> Expectation:
+    """What a served model must answer to a request without fault."""
+    values = reference.answer(request)
+    nudged = reference.answer(_nudged(reference.with_arrays(request)))
+    fixed = _fixed_tolerance(model)
+    tolerances = {
+        name: (fixed * (1 + np.abs(value)) + _TIMES_LAST_BIT * _spread(model, name, value, nudged[name])).astype("f4")
+        for name, value in values.items()
+        if value.dtype.kind == "f"
+    }
+    return Expectation(values, tolerances)
+
+
+def _fixed_tolerance(model: Exportable) -> float:
+    half = any("16" in layer.compute_dtype for layer in (model.learner.extractor, model.learner.head))
+    return _FIXED_IN_HALF_PRECISION if half else _FIXED
+
+
+def _nudged(request: Request) -> Request:
+    """Every float moved to its neighbour, up or down at random: all in one direction, a normalisation would undo it."""
+    generator = np.random.default_rng(_SEED)
+
+    def nudge(array: np.ndarray) -> np.ndarray:
+        if array.dtype.kind != "f":
+            return array
+        return np.nextafter(array, generator.choice(np.array([-np.inf, np.inf], np.float32), array.shape))
+
+    return Request(request.signature, {name: nudge(array) for name, array in request.inputs.items()})
+
+
+def _spread(model: Exportable, name: str, value: np.ndarray, nudged: np.ndarray) -> np.ndarray:
+    """The largest difference, over the whole answer; in a state over each of its tensors, whose scales differ."""
+    difference = np.abs(value - nudged)
+    if name != "adapted_state":
+        return np.full_like(value, difference.max(initial=0))
+    sizes = [int(np.prod(shape)) for _, shape in model.state_layout]
+    pieces = np.split(difference, np.cumsum(sizes)[:-1], axis=1)
+    return np.concatenate([np.full_like(piece, piece.max(initial=0)) for piece in pieces], 1)
+
+
+Damage = Callable[[np.ndarray], None]
+
+
+def probes(model: Exportable, warm_up: Sequence[Request], reference: Reference) -> list[tuple[Request, Expectation]]:
+    """Requests with the answers that they must get."""
+    padded, predict = (
+        next(request for request in warm_up if request.signature == signature) for signature in (PADDED, PREDICT)
+    )
+    faults: dict[str, list[tuple[str, Damage, int]]] = {
+        PADDED: [("support_size", _put(0), status.SIZE)],
+        PREDICT: [("model_fingerprint", _flip, status.STATE_OF_ANOTHER_MODEL)],
+    }
+    for request in (padded, predict):
+        spoilt = {name: how for name, how in model.form.spoilt.items() if name in request.inputs}
+        faults[request.signature] += [(name, _put(value), code) for name, (value, code) in spoilt.items()]
+    if model.state_size:
+        faults[PREDICT].append(("adapted_state", _put(np.nan), status.NON_FINITE_INPUT))
+    if model.classification:
+        faults[PADDED].append((target_name(model), _put(model.problem.outputs), status.LABEL_OUT_OF_RANGE))
+    found = []
+    for request in (padded, predict):
+        healthy = expectation(model, reference, request)
+        found += [_probe(model, healthy, request, *fault) for fault in faults[request.signature]]
+        if request is padded:
+            found.append(_with_padding(request, healthy, answer_name(model)))
+    return found
+
+
+def _probe(
+    model: Exportable, healthy: Expectation, request: Request, name: str, damage: Damage, code: int
+) -> tuple[Request, Expectation]:
+    inputs = {key: np.concatenate([array, array]) for key, array in request.inputs.items()}
+    damage(inputs[name][1:])
+    blank = {key: np.zeros_like(array) for key, array in healthy.values.items()}
+    blank["status"][:] = code
+    if model.classification:
+        blank[answer_name(model)][:] = 1 / model.problem.outputs
+    exact = {key: np.full_like(array, 1e-6) for key, array in healthy.tolerances.items()}
+    expected = Expectation(_joined(healthy.values, blank, 0), _joined(healthy.tolerances, exact, 0))
+    return Request(request.signature, inputs), expected
+
+
+def _with_padding(request: Request, healthy: Expectation, answer: str) -> tuple[Request, Expectation]:
+    """Three more rows of each array, full of NaN or of impossible numbers, that the sizes cut off."""
+    # Sizes are one number a task.
+    inputs = {name: array if array.ndim == 1 else _padded(array) for name, array in request.inputs.items()}
+    rows = {answer: np.zeros((1, 3, healthy.values[answer].shape[-1]), np.float32)}
+    values = {**healthy.values, **_joined({answer: healthy.values[answer]}, rows, 1)}
+    tolerances = {**healthy.tolerances, **_joined({answer: healthy.tolerances[answer]}, rows, 1)}
+    return Request(request.signature, inputs), Expectation(values, tolerances)
+
+
+def _padded(array: np.ndarray) -> np.ndarray:
+    padding = np.full((1, 3, *array.shape[2:]), -1 if array.dtype.kind == "i" else np.nan, array.dtype)
+    return np.concatenate([array, padding], 1)
+
+
+def _joined(first: Arrays, second: Arrays, axis: int) -> Arrays:
+    return {name: np.concatenate([array, second[name]], axis) for name, array in first.items()}
+
+
+def _put(value: float) -> Damage:
+    def damage(array: np.ndarray) -> None:
+        array.reshape(-1)[-1] = value
+
+    return damage
+
+
+def _flip(array: np.ndarray) -> None:
+    array ^= 1

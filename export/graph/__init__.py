@@ -1,0 +1,1 @@
+"""What a served model computes: its graph, its signatures."""

@@ -1,0 +1,147 @@
+"""The module that is saved: the served variables, and one function for each signature.
+
+What tells one set of served variables from another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.adaptation.rule import Initial
+from export.graph.buckets import bucket_signatures
+from export.graph.exportable import Exportable
+from export.graph.image_bytes import decode_images
+from export.graph.specifications import (
+    ADAPT,
+    ADAPT_PADDED,
+    BYTES,
+    BYTES_PADDED,
+    DEFAULT,
+    INITIAL,
+    PADDED,
+    PREDICT,
+    PREDICT_PADDED,
+    Specifications,
+    input_specifications,
+    output_specifications,
+    traced_specifications,
+)
+from export.graph.task_graph import TaskGraph
+from export.requests.boundary import checked_shapes
+from export.requests.form import Tensors
+
+
+class ServingModule(tf.Module):
+    """Holds variables of its own, copied from the model: nothing else of it can get into the file.
+
+    Args:
+      model: what is served.
+
+    Attributes:
+      digest: SHA-256 of the served variables, hexadecimal.
+      fingerprint: 31 bits of it, which adapted states carry.
+    """
+
+    def __init__(self, model: Exportable) -> None:
+        super().__init__(name="few_shot")
+        self._model = model
+        # Not a dictionary: the attributes of a module that hold functions are written to the file.
+        self._traced = cache(self._trace)
+        self.served = [
+            tf.Variable(variable.value, trainable=False, name=name) for name, variable in model.named_variables
+        ]
+        self.digest = variables_digest(self.served)
+        self.fingerprint = fingerprint(self.digest)
+
+    def signatures(self) -> dict[str, Callable[..., Tensors]]:
+        """The function of every signature."""
+        return {signature: self.function(signature) for signature in input_specifications(self._model)}
+
+    def function(self, signature: str) -> Callable[..., Tensors]:
+        """A concrete function from named tensors to a dictionary of tensors."""
+        bucket = bucket_signatures(self._model).get(signature)
+        if bucket is None:
+            return self._traced(signature)
+        specifications, of_any_size = input_specifications(self._model)[signature], self._traced(bucket.base)
+
+        # A bucket is a case of a function that is traced once for all of them: it adds next to nothing to the file.
+        def answer(**inputs: tf.Tensor) -> Tensors:
+            return of_any_size(**checked_shapes(inputs, specifications))
+
+        return tf.function(answer, autograph=False).get_concrete_function(**specifications)
+
+    def _trace(self, name: str) -> Callable[..., Tensors]:
+        specifications, outputs = traced_specifications(self._model)[name], output_specifications(self._model)[name]
+        answer = tf.function(partial(self._answer, name, specifications, outputs), autograph=False)
+        return answer.get_concrete_function(**specifications)
+
+    def _answer(
+        self, name: str, specifications: Specifications, outputs: Specifications, **inputs: tf.Tensor
+    ) -> Tensors:
+        # Read once, before the loop over tasks.
+        values = [tf.convert_to_tensor(variable) for variable in self.served]
+        initial: Initial = tf.nest.pack_sequence_as(self._model.variables, values)
+        graph = TaskGraph(self._model, initial, self.fingerprint)
+        one_task = {
+            DEFAULT: graph.adapt_and_predict,
+            PADDED: graph.adapt_and_predict,
+            BYTES: partial(self._adapt_and_predict_files, graph),
+            BYTES_PADDED: partial(self._adapt_and_predict_files, graph),
+            ADAPT: graph.adapt,
+            ADAPT_PADDED: graph.adapt,
+            INITIAL: graph.initial_state,
+            PREDICT: graph.predict,
+            PREDICT_PADDED: graph.predict,
+        }[name]
+        # The loop sees one task at a time: no operation can mix tasks, so neighbours cannot change an answer.
+        return tf.map_fn(one_task, checked_shapes(inputs, specifications), fn_output_signature=outputs)
+
+    def _adapt_and_predict_files(self, graph: TaskGraph, inputs: Tensors) -> Tensors:
+        limits = self._model.limits
+        support, support_complete = self._decoded(inputs, "support", limits.support)
+        query, query_complete = self._decoded(inputs, "query", limits.queries)
+        rest = {name: tensor for name, tensor in inputs.items() if not name.endswith("_bytes")}
+        decoded = {**rest, "support_inputs": support, "query_inputs": query}
+        return graph.adapt_and_predict(decoded, damaged=~(support_complete & query_complete))
+
+    def _decoded(self, inputs: Tensors, role: str, most: int | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images in as many rows as there are files, and whether all of them could be decoded; padding is not."""
+        files = inputs[f"{role}_inputs_bytes"]
+        rows = tf.shape(files)[0]
+        used = tf.clip_by_value(inputs.get(f"{role}_size", rows), 0, rows)
+        if most is not None:
+            # More than that are refused, so the work is saved.
+            used = tf.where(used > most, 0, used)
+        images, complete = decode_images(files[:used], self._model.input_shape)
+        return tf.concat([images, tf.zeros([rows - used, *self._model.input_shape])], 0), complete
+
+
+def variables_digest(variables: Iterable[Any]) -> str:
+    """SHA-256 (hexadecimal) of dtypes, shapes and values, in order; names are Keras' affair and left out.
+
+    Args:
+      variables: arrays, or tensors and variables of TensorFlow.
+    """
+    digest = hashlib.sha256()
+    for variable in variables:
+        array = np.ascontiguousarray(_plain(variable))
+        digest.update(f"{array.dtype.name}{list(array.shape)}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _plain(variable: Any) -> np.ndarray:
+    value = variable if isinstance(variable, np.ndarray) else variable.numpy()
+    # bfloat16 is not of NumPy's own; widening loses nothing.
+    return value if value.dtype.isbuiltin == 1 else value.astype(np.float32)
+
+
+def fingerprint(digest: str) -> int:
+    """31 bits of a digest, which fit a positive int32; never 0, the mark of a failed task."""
+    return int(digest[:8], 16) & 0x7FFFFFFF or 1

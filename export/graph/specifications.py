@@ -1,0 +1,118 @@
+"""The signatures: which inputs each one takes and which outputs it gives.
+
+Axis 0 of everything counts tasks: a task is the batch element, so a server that joins requests on axis 0 is right, and
+so is REST's row form. Numbers of tasks, examples, nodes and edges are free; ways and an example's shape are not.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from export.graph.buckets import (
+    ADAPT_PADDED,
+    BYTES_PADDED,
+    PADDED,
+    PREDICT_PADDED,
+    base_of,
+    bucket_signatures,
+)
+from export.graph.exportable import Exportable
+
+DEFAULT, BYTES = "serving_default", "adapt_and_predict_bytes"
+ADAPT, PREDICT, INITIAL = "adapt", "predict", "initial_state"
+
+Specifications = dict[str, tf.TensorSpec]
+
+
+def target_name(model: Exportable) -> str:
+    """`support_labels` or `support_targets`."""
+    return model.target_name
+
+
+def answer_name(model: Exportable) -> str:
+    """`probabilities` or `predictions`."""
+    return "probabilities" if model.classification else "predictions"
+
+
+def input_specifications(model: Exportable) -> dict[str, Specifications]:
+    """The inputs of every signature of this model, by name.
+
+    Classification labels are int32 `[tasks, support]`, regression targets float32 `[tasks, support, outputs]`, sizes
+    int32 `[tasks]`, the bytes of image files strings `[tasks, examples]`; examples and context are as the form of the
+    model's requests says, adapted states float32. Signatures of a bucket have its numbers of examples.
+    """
+    of_any_size = traced_specifications(model)
+    signatures = {
+        name: its for name, its in of_any_size.items() if name not in (ADAPT_PADDED, PREDICT_PADDED, BYTES_PADDED)
+    }
+    for name, bucket in bucket_signatures(model).items():
+        base = of_any_size[bucket.base]
+        fixed = {
+            key: tf.TensorSpec([None, size, *base[key].shape[2:]], base[key].dtype, key)
+            for key, size in bucket.sizes.items()
+        }
+        signatures[name] = {**base, **fixed}
+    return signatures
+
+
+def traced_specifications(model: Exportable) -> dict[str, Specifications]:
+    """The same of every function that is traced: the signatures of any size, and those that buckets are cases of."""
+    form = model.form
+    if model.classification:
+        targets = tf.TensorSpec([None, None], tf.int32)
+    else:
+        targets = tf.TensorSpec([None, None, model.problem.outputs], tf.float32)
+    sizes, files = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.string)
+    support = {**form.context, form.support: form.examples, target_name(model): targets}
+    query = {form.query: form.examples}
+    # The length of the state is left open: a state of another model is told by its status, not by a shape error.
+    state = {"adapted_state": tf.TensorSpec([None, None], tf.float32), "model_fingerprint": sizes}
+    both = {"support_size": sizes, "query_size": sizes}
+    signatures = {
+        DEFAULT: {**support, **query},
+        PADDED: {**support, **query, **form.context_sizes, **both},
+        ADAPT: support,
+        INITIAL: support,
+        PREDICT: {**state, **form.context, **query},
+        ADAPT_PADDED: {**support, "support_size": sizes},
+        PREDICT_PADDED: {**state, **query, "query_size": sizes},
+    }
+    if model.takes_images:
+        signatures[BYTES] = {
+            "support_inputs_bytes": files,
+            target_name(model): targets,
+            "query_inputs_bytes": files,
+        }
+        signatures[BYTES_PADDED] = {**signatures[BYTES], **both}
+    return {
+        signature: {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specifications.items()}
+        for signature, specifications in signatures.items()
+    }
+
+
+def output_specifications(model: Exportable) -> dict[str, Specifications]:
+    """What one task (no task axis) answers, by signature or traced function, and name."""
+    answer = {answer_name(model): tf.TensorSpec([None, model.problem.outputs], tf.float32)}
+    status = {"status": tf.TensorSpec([], tf.int32)}
+    losses = {
+        "support_loss_before": tf.TensorSpec([], tf.float32),
+        "support_loss_after": tf.TensorSpec([], tf.float32),
+    }
+    state = {
+        "adapted_state": tf.TensorSpec([model.state_size], tf.float32),
+        "model_fingerprint": tf.TensorSpec([], tf.int32),
+    }
+    whole, adapted, predicted = {**answer, **status, **losses}, {**state, **status, **losses}, {**answer, **status}
+    of_functions = {
+        DEFAULT: whole,
+        PADDED: whole,
+        BYTES: whole,
+        BYTES_PADDED: whole,
+        ADAPT: adapted,
+        ADAPT_PADDED: adapted,
+        INITIAL: {**state, **status},
+        PREDICT: predicted,
+        PREDICT_PADDED: predicted,
+    }
+    names = {*input_specifications(model), *traced_specifications(model)}
+    return {name: of_functions[base_of(model, name)] for name in names}

@@ -1,0 +1,241 @@
+"""One served task: adaptation and prediction, with a status in the place of every error. No task axis in here.
+
+The adaptation is the very `rule.adapt` that training and evaluation call.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from cml_tf.adaptation.gradient_descent import AdaptedLearner
+from cml_tf.adaptation.rule import AdaptedTask, Initial
+from cml_tf.episodes import Examples
+from export import status
+from export.graph.exportable import Exportable
+from export.graph.specifications import answer_name, target_name
+from export.requests.boundary import any_of, finite, first_fault
+from export.requests.form import Context, Faults, Tensors
+
+# Of queries that are answered block by block: as many as have so many values, 334 images of 28x28.
+_VALUES_IN_A_BLOCK, _FEWEST_IN_A_BLOCK = 2**18, 16
+
+
+class _Adaptation(NamedTuple):
+    """What adapting to a support set gave; only meaningful where `sound`."""
+
+    task: AdaptedTask
+    sound: tf.Tensor
+    state: tf.Tensor
+    losses: Tensors
+
+
+class TaskGraph:
+    """Functions of one task, from inputs by name to outputs by name.
+
+    Args:
+      model: what is served.
+      initial: values of its variables, as tensors.
+      fingerprint: that adapted states of this model carry.
+    """
+
+    def __init__(self, model: Exportable, initial: Initial, fingerprint: int) -> None:
+        self._model = model
+        self._initial = initial
+        self._fingerprint = fingerprint
+        self._answer = answer_name(model)
+        self._target = target_name(model)
+        self._form = model.form
+
+    def adapt_and_predict(self, inputs: Tensors, damaged: tf.Tensor | bool = False) -> Tensors:
+        """Adapts to the support examples and answers the queries, cut to `support_size` and `query_size` if given.
+
+        Args:
+          inputs: of the task.
+          damaged: whether some of its images could not be decoded.
+        """
+        received = self._form.received_context(inputs)
+        support, support_faults = self._support(inputs, received)
+        query, query_faults = self._queries(inputs, received)
+        faults = any_of(support_faults, query_faults, {status.NON_FINITE_INPUT: tf.convert_to_tensor(damaged)})
+
+        def healthy() -> Tensors:
+            context = self._form.learner_context(received.content)
+            adaptation = self._adapt(support, context)
+            answer = self._predictions(adaptation.task, query)
+            sound = adaptation.sound & finite(answer)
+            answer = tf.cond(sound, lambda: answer, lambda: self._unadapted_predictions(support, context, query))
+            losses = {name: tf.where(sound, loss, 0.0) for name, loss in adaptation.losses.items()}
+            return {self._answer: answer, "status": _ok_if(sound), **losses}
+
+        def faulty(fault: tf.Tensor) -> Tensors:
+            return {self._answer: self._blank(tf.shape(query)[0]), "status": fault, **_no_losses()}
+
+        return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
+
+    def adapt(self, inputs: Tensors) -> Tensors:
+        """Adapts to the support examples and gives the adapted state; nothing of a task that failed can be used on."""
+        received = self._form.received_context(inputs)
+        support, faults = self._support(inputs, received)
+
+        def healthy() -> Tensors:
+            adaptation = self._adapt(support, self._form.learner_context(received.content))
+            losses = {name: tf.where(adaptation.sound, loss, 0.0) for name, loss in adaptation.losses.items()}
+            return {**self._state(adaptation.state, adaptation.sound), **losses}
+
+        return _unless(first_fault(faults), healthy, lambda fault: {**self._no_state(fault), **_no_losses()})
+
+    def initial_state(self, inputs: Tensors) -> Tensors:
+        """What `adapt` would give if it made no inner step: `predict` with it shows what adaptation changes."""
+        received = self._form.received_context(inputs)
+        support, faults = self._support(inputs, received)
+
+        def healthy() -> Tensors:
+            state = self._unadapted(support, self._form.learner_context(received.content)).pack()
+            return self._state(state, finite(state))
+
+        return _unless(first_fault(faults), healthy, self._no_state)
+
+    def predict(self, inputs: Tensors) -> Tensors:
+        """Answers the queries, cut to `query_size` if given, from an adapted state."""
+        state = inputs["adapted_state"]
+        received = self._form.received_context(inputs)
+        query, query_faults = self._queries(inputs, received)
+        ours = tf.equal(inputs["model_fingerprint"], self._fingerprint)
+        wrong = {
+            status.STATE_OF_ANOTHER_MODEL: ~(ours & tf.equal(tf.shape(state)[0], self._model.state_size)),
+            status.NON_FINITE_INPUT: ~finite(state),
+        }
+        faults = any_of(wrong, received.faults, query_faults)
+
+        def healthy() -> Tensors:
+            # The slice keeps apart what the optimiser would join: it takes a shape that holds in one branch for a fact
+            # everywhere, and would then leave out the comparison of lengths that leads to this branch.
+            packed = tf.ensure_shape(state[: self._model.state_size], [self._model.state_size])
+            context = self._form.learner_context(received.content)
+            adapted = self._model.rule.unpack(self._model.learner, self._initial, packed, context)
+            answer = self._predictions(adapted, query)
+            sound = finite(answer)
+            # There is no support set here, and so no unadapted model to fall back on (its normalisation may need one).
+            return {self._answer: tf.where(sound, answer, self._blank(tf.shape(query)[0])), "status": _ok_if(sound)}
+
+        def faulty(fault: tf.Tensor) -> Tensors:
+            return {self._answer: self._blank(tf.shape(query)[0]), "status": fault}
+
+        return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
+
+    def _support(self, inputs: Tensors, received: Context) -> tuple[Examples, Faults]:
+        """The support set, cut to its size, and what is wrong with it or its context."""
+        examples, targets = inputs[self._form.support], inputs[self._target]
+        rows = tf.shape(examples)[0]
+        size = inputs.get("support_size", rows)
+        # Slices before anything else sees the tensors: what a layer never gets cannot change a statistic or a loss.
+        cut = tf.clip_by_value(size, 0, rows)
+        support = Examples(examples[:cut], targets[:cut])
+        too_many = _more(cut, self._model.limits.support)
+        wrong = {status.SIZE: (size < 1) | (size > rows) | tf.not_equal(tf.shape(targets)[0], rows) | too_many}
+        if self._model.classification:
+            outside = (support.targets < 0) | (support.targets >= self._model.problem.outputs)
+            wrong[status.LABEL_OUT_OF_RANGE] = tf.reduce_any(outside)
+        else:
+            wrong[status.NON_FINITE_INPUT] = ~finite(support.targets)
+        example_faults = self._form.example_faults(received.content, support.inputs)
+        return support, any_of(received.faults, example_faults, wrong)
+
+    def _queries(self, inputs: Tensors, received: Context) -> tuple[tf.Tensor, Faults]:
+        """The queries, cut to their size, and what is wrong with them; of a size that was never sent, all of them."""
+        examples = inputs[self._form.query]
+        rows = tf.shape(examples)[0]
+        size = inputs.get("query_size", rows)
+        fits = (size >= 0) & (size <= rows)
+        query = examples[: tf.where(fits, size, rows)]
+        wrong = {status.SIZE: ~fits | _more(tf.shape(query)[0], self._model.limits.queries)}
+        return query, any_of(self._form.example_faults(received.content, query), wrong)
+
+    def _with_padding(self, outputs: Tensors, inputs: Tensors) -> Tensors:
+        """Outputs whose answer has a row for each row of queries that was sent."""
+        answer = outputs[self._answer]
+        missing = tf.shape(inputs[self._form.query])[0] - tf.shape(answer)[0]
+        # Not tf.pad: it refuses what it is given when a fault has left nothing to pad.
+        padding = tf.zeros([missing, self._model.problem.outputs])
+        return {**outputs, self._answer: tf.concat([answer, padding], 0)}
+
+    def _state(self, state: tf.Tensor, sound: tf.Tensor) -> Tensors:
+        fingerprint = tf.where(sound, self._fingerprint, 0)
+        return {
+            "adapted_state": tf.where(sound, state, 0.0),
+            "model_fingerprint": fingerprint,
+            "status": _ok_if(sound),
+        }
+
+    def _no_state(self, fault: tf.Tensor) -> Tensors:
+        state = tf.zeros([self._model.state_size])
+        return {"adapted_state": state, "model_fingerprint": tf.constant(0), "status": fault}
+
+    def _adapt(self, support: Examples, context: Any) -> _Adaptation:
+        model = self._model
+        adapted = model.rule.adapt(model.learner, self._initial, support, context)
+        losses = {
+            "support_loss_before": model.support_loss(self._unadapted(support, context), support),
+            "support_loss_after": model.support_loss(adapted, support),
+        }
+        state = adapted.pack()
+        sound = finite(state) & finite(tf.stack(list(losses.values())))
+        return _Adaptation(adapted, sound, state, losses)
+
+    def _unadapted(self, support: Examples, context: Any) -> AdaptedLearner:
+        model = self._model
+        return model.rule.with_steps(0).adapt(model.learner, self._initial, support, context)
+
+    def _unadapted_predictions(self, support: Examples, context: Any, query: tf.Tensor) -> tf.Tensor:
+        answer = self._predictions(self._unadapted(support, context), query)
+        return tf.where(finite(answer), answer, self._blank(tf.shape(query)[0]))
+
+    def _predictions(self, task: AdaptedTask, query: tf.Tensor) -> tf.Tensor:
+        # Layers are never called without examples: statistics of nothing are NaN, and kernels may refuse it.
+        outputs = self._model.problem.outputs
+        some = tf.shape(query)[0] > 0
+        answer = self._block_by_block if self._model.query_blocks else self._model.predictions
+        return tf.cond(some, lambda: answer(task, query), lambda: tf.zeros([0, outputs]))
+
+    def _block_by_block(self, task: AdaptedTask, query: tf.Tensor) -> tf.Tensor:
+        """The same, in the memory that some queries take; only for answers that do not depend on each other."""
+        outputs = [None, self._model.problem.outputs]
+        rows = max(_FEWEST_IN_A_BLOCK, _VALUES_IN_A_BLOCK // max(1, math.prod(self._model.input_shape)))
+        blocks = (tf.shape(query)[0] + rows - 1) // rows
+        answers = tf.TensorArray(
+            tf.float32, blocks, infer_shape=False, element_shape=[None, self._model.problem.outputs]
+        )
+
+        def one(block: tf.Tensor, written: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+            answer = self._model.predictions(task, query[block * rows : (block + 1) * rows])
+            return block + 1, written.write(block, answer)
+
+        # One after the other: side by side they would take the memory of all.
+        _, answers = tf.while_loop(lambda block, _: block < blocks, one, (0, answers), parallel_iterations=1)
+        return tf.ensure_shape(answers.concat(), outputs)
+
+    def _blank(self, rows: tf.Tensor) -> tf.Tensor:
+        """The answer that says nothing: uniform probabilities, or zeros."""
+        outputs = self._model.problem.outputs
+        return tf.fill([rows, outputs], 1.0 / outputs if self._model.classification else 0.0)
+
+
+def _more(count: tf.Tensor, most: int | None) -> tf.Tensor:
+    return tf.constant(False) if most is None else count > most
+
+
+def _ok_if(sound: tf.Tensor) -> tf.Tensor:
+    return tf.where(sound, status.OK, status.DIVERGED)
+
+
+def _no_losses() -> Tensors:
+    return {"support_loss_before": tf.constant(0.0), "support_loss_after": tf.constant(0.0)}
+
+
+def _unless(fault: tf.Tensor, healthy: Callable[[], Tensors], faulty: Callable[[tf.Tensor], Tensors]) -> Tensors:
+    """What is at fault is not computed, so it can neither raise nor take time."""
+    return tf.cond(tf.equal(fault, status.OK), healthy, lambda: faulty(fault))

@@ -1,0 +1,1 @@
+"""From nothing to served answers in one command."""

@@ -1,0 +1,99 @@
+"""The first half of the quickstart: MAML and CML on letters, CML on sine waves, scores, a report.
+
+Trains MAML and CML on glyphs, 5-way 1-shot, at one small budget, scores both on scripts that they never saw, trains CML
+on sine waves, and writes `report.html` with its pictures. Finished runs are not trained again.
+"""
+
+from __future__ import annotations
+
+import time
+
+import keras
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cml_tf.datasets import load_dataset
+from cml_tf.experiments.runs import RunError, evaluate_run, train_run
+from cml_tf.system.stages import Stages, duration
+from cml_tf.training.evaluator import Evaluation
+from export.quickstart.page import QuickstartResults, percent, points, reading
+from export.quickstart.plan import CML, MAML, SINUSOID, WAVE_STEPS, Plan
+from export.quickstart.report import REPORT, write_report
+
+
+def train_and_report(plan: Plan, console: Console, verbose: int) -> None:
+    """Trains, evaluates and reports.
+
+    Args:
+      plan: what to do.
+      console: where to say it.
+      verbose: of the trainings, as in `Trainer.fit`.
+
+    Raises:
+      RunError: if the working directory holds something else, or runs with other settings.
+    """
+    check_workdir(plan)
+    started = time.perf_counter()
+    stages = Stages(console, 6)
+    with stages.stage("Drawing the letters (kept for later runs)"):
+        load_dataset("glyphs")
+    for name, what in (
+        (MAML, "Training MAML on Latin and Cyrillic letters"),
+        (CML, "Training CML on the same episodes"),
+        (SINUSOID, "Training CML on sine waves"),
+    ):
+        config = plan.config(name)
+        with stages.stage(f"{what}, {config.train.steps} meta-steps"):
+            _fresh_graph()
+            train_run(config, plan.run_directory(name), verbose)
+    with stages.stage(f"Scoring all runs on {plan.episodes} test episodes"):
+        evaluations = {name: _evaluate(plan, name) for name in (MAML, CML)}
+        wave_scores = {steps: _evaluate(plan, SINUSOID, steps) for steps in WAVE_STEPS}
+    with stages.stage("Drawing pictures and writing the report"):
+        results = write_report(plan, evaluations, wave_scores)
+    _conclude(console, plan, results, time.perf_counter() - started)
+
+
+def check_workdir(plan: Plan) -> None:
+    """Refuses a directory that is not empty and not a quickstart's, before anything is written.
+
+    Raises:
+      RunError: for such a directory.
+    """
+    workdir = plan.workdir
+    if not workdir.exists():
+        return
+    if not workdir.is_dir():
+        raise RunError(f"--workdir must be a directory, received the file {workdir}.")
+    if any(workdir.iterdir()) and not plan.run_directory(MAML).is_dir():
+        raise RunError(f"{workdir} is not empty and holds no quickstart: choose another --workdir.")
+
+
+def _evaluate(plan: Plan, name: str, steps: int | None = None) -> Evaluation:
+    _fresh_graph()
+    return evaluate_run(plan.run_directory(name), "test", plan.episodes, steps)
+
+
+def _fresh_graph() -> None:
+    # Layer names order the graph, so without this a run would depend on what the process has built before it.
+    keras.backend.clear_session()
+
+
+def _conclude(console: Console, plan: Plan, results: QuickstartResults, seconds: float) -> None:
+    table = Table(title=f"Letters of unseen scripts, {results.difference.episodes} episodes")
+    table.add_column("run")
+    table.add_column("accuracy, 95 % interval", justify="right")
+    table.add_row("MAML", f"{percent(results.maml.evaluation).text()} %")
+    table.add_row("CML", f"{percent(results.cml.evaluation).text()} %", end_section=True)
+    table.add_row("CML − MAML, paired", f"{points(results.difference).text('+')} points")
+    console.print()
+    console.print(table)
+    console.print(reading(results.difference), highlight=False)
+    console.print(
+        f"\nReport: [bold]{escape(str(plan.workdir / REPORT))}[/bold], after {duration(seconds)}. What to type next:"
+    )
+    for command in plan.next_commands():
+        # Commands are to be copied: neither wrapped nor coloured nor taken for markup.
+        console.print(f"\n  # {command.purpose}", highlight=False, markup=False)
+        console.print(f"  {command.text}", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,139 @@
+"""A class is one class everywhere, and two are two."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cml_tf import FewShotModel
+from cml_tf.boundary.labels import ClassNameError, class_labels, class_name, file_text, numbered
+from cml_tf.datasets import DatasetError, load_dataset
+from export.client.adapted import Adapted
+from export.client.errors import ClientError
+from export.client.examples import read_support
+from export.client.inputs import as_targets
+from export.client.interface import Interface
+from tests.helpers.few_shot import image_trainer
+from tests.helpers.small_tasks import pictures
+
+COMPOSED, APART = "caf\u00e9", "cafe\u0301"
+MODEL = Interface(1, (1,), 5, True, False, {})
+LABELS = {
+    "a tensor": (tf.constant(["cat", "dog"]), ("cat", "dog")),
+    "tensors": ([tf.constant("cat"), tf.constant("dog")], ("cat", "dog")),
+    "bytes": ([b"cat", b"dog"], ("cat", "dog")),
+    "an array of bytes": (np.array(["cat", "dog"], "S"), ("cat", "dog")),
+    "objects": (np.array([b"cat", "dog"], object), ("cat", "dog")),
+    "numpy scalars": ([np.bytes_(b"cat"), np.str_("dog")], ("cat", "dog")),
+    "accents": ([APART, COMPOSED.encode()], (COMPOSED, COMPOSED)),
+    "blanks and a mark": (["\ufeffcat", " cat\n"], ("cat", "cat")),
+    "case": (["Cat", "cat"], ("Cat", "cat")),
+    "bytes that are no UTF-8": ([b"caf\xe9", os.fsdecode(b"caf\xe8")], ("caf\\xe9", "caf\\xe8")),
+    "floats": (np.array([0.0, 10.0], np.float32), (0, 10)),
+    "integers": ([np.int8(3), 2], (3, 2)),
+    "truth": ([True, False], ("True", "False")),
+    "mixed": ([1, "cat"], ("1", "cat")),
+}
+REFUSED = {
+    "NaN": ([0.0, np.nan], "received nan .float. as label 1"),
+    "NaN beside names": (["cat", np.nan], "received nan .float. as label 1"),
+    "NaN that NumPy made text": (np.array(["cat", np.nan]), "label 1 .from 0. is no class.*'nan'"),
+    "None": (["cat", None], "received None .NoneType. as label 1"),
+    "a hole": (np.ma.array([1, 2], mask=[False, True]), "received None"),
+    "empty": ([b"", "cat"], "label 0 .from 0. is no class.*received ''"),
+    "a fraction": ([0.5, 1.0], "received 0.5"),
+    "infinite": ([np.inf, 1.0], "received inf"),
+    "NUL": (["a\0", "a"], "label 0"),
+    "half a character": (["\ud800", "a"], "must be Unicode text"),
+    "one text": ("cat", "must be a list or an array"),
+    "a set": ({"cat"}, "must be a list or an array"),
+    "lists": ([["cat"], ["dog"]], "received"),
+}
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return FewShotModel.of(image_trainer(ways=3), (0.0, 1.0))
+
+
+@pytest.mark.parametrize(("given", "expected"), LABELS.values(), ids=LABELS)
+def test_labels_have_one_spelling(given, expected):
+    assert tuple(class_labels(given)) == expected
+    names, numbers = numbered(class_labels(given))
+    assert [names[number] for number in numbers] == [str(label) for label in expected]
+    assert names == (("0", "10") if expected == (0, 10) else tuple(sorted(set(map(str, expected)))))
+
+
+@pytest.mark.parametrize(("given", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_no_label_is_refused(given, message):
+    with pytest.raises(ClassNameError, match=message) as caught:
+        class_labels(given)
+    assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [LABELS["a tensor"][0], ["cat", "dog"], [b"dog", b"cat"]])
+def test_model_and_client_agree(classifier, given):
+    assert classifier.adapt(pictures(2), given).class_names == ("cat", "dog") == as_targets(given, MODEL, 2)[1]
+
+
+def test_model_and_client_take_bytes_beside_text(classifier):
+    given = [COMPOSED.encode(), "dog"]
+    assert classifier.adapt(pictures(2), given).class_names == (COMPOSED, "dog") == as_targets(given, MODEL, 2)[1]
+
+
+def test_model_and_client_refuse_the_same(classifier):
+    with pytest.raises(ValueError, match="received None"):
+        classifier.adapt(pictures(2), ["cat", None])
+    with pytest.raises(ClientError, match="received None"):
+        as_targets(["cat", None], MODEL, 2)
+
+
+def test_adapted_tasks_keep_the_spelling(tmp_path):
+    Adapted("m", 1, (APART, "b"), np.zeros(1, np.float32), 1).save(tmp_path / "task.npz")
+    assert Adapted.load(tmp_path / "task.npz").class_names == (COMPOSED, "b")
+
+
+def _folders(root, *names):
+    for name in names:
+        os.makedirs(os.path.join(os.fsencode(root), name))
+        with open(os.path.join(os.fsencode(root), name, b"\xe9.png"), "wb") as file:
+            Image.new("RGB", (4, 4)).save(file, "PNG")
+
+
+def test_folders_that_are_no_utf_8_are_classes(tmp_path):
+    for split in ("train", "validation", "test"):
+        _folders(tmp_path / split, split.encode() + b"\xe8", split.encode() + b"\xe9", split.encode() + APART.encode())
+    names = load_dataset("image_folder", root=str(tmp_path), image_size=(4, 4)).class_names("test")
+    assert names == ("test\\xe8", "test\\xe9", f"test{COMPOSED}")
+    support = read_support(tmp_path / "test")
+    assert tuple(support.targets) == names
+    assert support.names[0] == "test\\xe8/\\xe9.png"
+    assert load_dataset("image_folder", root=str(tmp_path), image_size=(4, 4)).class_names("test") == names
+
+
+def test_a_split_file_may_spell_accents_otherwise(tmp_path):
+    _folders(tmp_path, COMPOSED.encode(), b"b", b"c\xe9")
+    splits = {"train": [APART], "validation": ["b"], "test": ["c\\xe9"]}
+    (tmp_path / "splits.json").write_text("\ufeff" + json.dumps(splits), encoding="utf-8")
+    dataset = load_dataset("image_folder", root=str(tmp_path), image_size=(4, 4))
+    assert [dataset.class_names(split) for split in dataset.splits] == [(COMPOSED,), ("b",), ("c\\xe9",)]
+
+
+def test_two_spellings_of_one_class_are_told(tmp_path):
+    _folders(tmp_path, COMPOSED.encode(), APART.encode())
+    with pytest.raises(ClientError, match="have the same name, café, but for how its accents are stored"):
+        read_support(tmp_path)
+    for split, spelling in {"train": COMPOSED, "validation": "b", "test": APART}.items():
+        _folders(tmp_path / "splits" / split, spelling.encode())
+    with pytest.raises(DatasetError, match="disjoint by class, but 'café' is in train and in test"):
+        load_dataset("image_folder", root=str(tmp_path / "splits"), image_size=(4, 4))
+
+
+def test_names_of_files_are_shown_as_their_bytes():
+    assert file_text(os.fsdecode(b"\xff.png")) == "\\xff.png"
+    assert class_name(os.fsdecode("羊".encode("gbk"))) != class_name(os.fsdecode("狗".encode("gbk")))

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.datasets.graphs.own_graph import read_own_graph
+
+FEATURES = np.array([[1, 0], [0, 2.5], [0, 0], [3, 1]])
+EDGES = np.array([[0, 1], [1, 2]])
+NAMES = np.array(["red", "", "blue", "red"])
+
+
+def write_npz(folder, **members):
+    arrays = {"features": FEATURES, "edges": EDGES, "labels": np.array([0, 1, -1, 0]), **members}
+    np.savez(folder / "graph.npz", **{name: array for name, array in arrays.items() if array is not None})
+
+
+def write_tables(folder, **files):
+    contents = {
+        "edges.csv": "0,1\n1, 2\n",
+        "features.csv": "1,0\n0,2.5\n0,0\n3,1\n",
+        "labels.csv": "red\n\nblue\nred\n",
+        **{name.replace("_", "."): text for name, text in files.items()},
+    }
+    for name, text in contents.items():
+        if text is not None:
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def test_one_file_and_three_tables_say_the_same(tmp_path):
+    for name in ("file", "tables", "array"):
+        (tmp_path / name).mkdir()
+    write_npz(tmp_path / "file", labels=NAMES)
+    write_tables(tmp_path / "tables")
+    write_tables(tmp_path / "array", features_csv=None)
+    np.save(tmp_path / "array" / "features.npy", FEATURES)
+    graphs = [read_own_graph(tmp_path / name) for name in ("file", "tables", "array")]
+    assert len({graph.fingerprint for graph in graphs}) == 1
+    assert graphs[0].class_names == ("blue", "red")
+    assert graphs[0].labels.tolist() == [1, -1, 0, 1]
+    np.testing.assert_array_equal(graphs[0].features.toarray(), FEATURES.astype(np.float32))
+    assert graphs[0].edges == 2
+
+
+def test_integer_labels_keep_their_names(tmp_path):
+    write_npz(tmp_path, class_names=np.array(["a", "b", "c"]))
+    graph = read_own_graph(tmp_path)
+    assert graph.class_names == ("a", "b", "c")
+    assert graph.labels.tolist() == [0, 1, -1, 0]
+
+
+@pytest.mark.parametrize("labels", ["5\n-1\n\n7\n", "\ufeff5\r\n-3\r\n\r\n 7\r\n"])
+def test_tables_of_integers_are_class_numbers(tmp_path, labels):
+    write_tables(tmp_path, labels_csv=labels, edges_csv="")
+    graph = read_own_graph(tmp_path)
+    assert graph.class_names == ("5", "7")
+    assert graph.labels.tolist() == [0, -1, -1, 1]
+    assert graph.edges == 0
+
+
+LABELS = {
+    "0.0 for 0": ("0.0\n-1.0\n1.0\n1.0\n", (0, -1, 1, 1)),
+    "of numpy.savetxt": ("# label\n0.00e+00\n-1.00e+00\n1.00e+00\n1.00e+00\n", (0, -1, 1, 1)),
+    "of pandas": ("label\n0\n\n1\nNaN\n", (0, -1, 1, -1)),
+    "of pandas, without a name": ("0\n0.0\nnan\n1.0\n1.0\n", (0, -1, 1, 1)),
+    "words for nothing": ("0\nNone\n1\nN/A\n", (0, -1, 1, -1)),
+    "an empty last line": ("0\n0\n1\n1\n\n\n", (0, 0, 1, 1)),
+    "a header and names": ("Class\nred\n\nblue\nred\n", ("red", "", "blue", "red")),
+    "nan among names": ("red\nnan\nblue\nred\n", ("red", "", "blue", "red")),
+    "-1 among names": ("red\n-1\nblue\nred\n", ("red", "", "blue", "red")),
+    "a mark, quotes and blanks": ('\ufeff"red"\r\n\r\n blue \r\nred\t\r\n', ("red", "", "blue", "red")),
+    "quoted separators": ('"a;b"\n"a,b"\n"a\tb"\n"a;b"\n', ("a;b", "a,b", "a\tb", "a;b")),
+    "two ways to write an accent": ("caf\u00e9\n\ncafe\u0301\ncafe\n", ("caf\u00e9", "", "caf\u00e9", "cafe")),
+    "case": ("cat\nCat\ncat\nCat\n", ("cat", "Cat", "cat", "Cat")),
+}
+
+
+@pytest.mark.parametrize(("text", "expected"), LABELS.values(), ids=LABELS)
+def test_labels_of_all_forms(tmp_path, text, expected):
+    write_tables(tmp_path, labels_csv=None)
+    (tmp_path / "labels.csv").write_bytes(text.encode())
+    graph = read_own_graph(tmp_path)
+    found = [graph.class_names[label] if label >= 0 else None for label in graph.labels]
+    assert found == [None if label in ("", -1) else str(label) for label in expected]
+
+
+EDGES_TEXTS = {
+    "a header": "source,target\n0,1\n1,2\n",
+    "a header, quoted": '"from node";"to node"\r\n"0";"1"\r\n"1";"2"\r\n',
+    "comments and tabs": "# FromNodeId\tToNodeId\n0\t1\n1\t2\n",
+    "blanks": "0   1 \n 1 2\n\n",
+    "floats": "0.0,1.0\n1e0,2\n",
+    "a mark": "\ufeff0,1\n1,2",
+}
+
+
+@pytest.mark.parametrize("text", EDGES_TEXTS.values(), ids=EDGES_TEXTS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_edges_of_all_forms(tmp_path, text, encoding):
+    write_tables(tmp_path)
+    (tmp_path / "edges.csv").write_bytes(text.encode(encoding))
+    rows, columns = read_own_graph(tmp_path).adjacency.nonzero()
+    assert list(zip(rows, columns, strict=True)) == [(0, 1), (1, 0), (1, 2), (2, 1)]
+
+
+ARRAYS = {
+    "floats": (np.array([0.0, np.nan, 1, -1]), (0, -1, 1, -1)),
+    "bytes": (np.array([b"red", b"", b"blue", b"red"]), (1, -1, 0, 1)),
+    "numbers as text": (np.array(["0.0", "nan", "1.0", "-1.0"]), (0, -1, 1, -1)),
+    "nan as text": (np.array(["red", "nan", "blue", "red"]), (1, -1, 0, 1)),
+    "accents": (np.array(["e\u0301", "", "\u00e9", "e"]), (1, -1, 1, 0)),
+}
+
+
+@pytest.mark.parametrize(("labels", "expected"), ARRAYS.values(), ids=ARRAYS)
+def test_label_arrays_of_all_forms(tmp_path, labels, expected):
+    write_npz(tmp_path, labels=labels, edges=EDGES.astype(float))
+    assert tuple(read_own_graph(tmp_path).labels) == expected
+
+
+def test_names_of_classes_may_be_bytes(tmp_path):
+    write_npz(tmp_path, class_names=np.array([b"a", "caf\u00e9".encode(), b"caf\xe9"]))
+    assert read_own_graph(tmp_path).class_names == ("a", "caf\u00e9", "caf\\xe9")
+
+
+def test_tables_that_are_not_utf_8_are_refused_by_line(tmp_path):
+    write_tables(tmp_path)
+    (tmp_path / "labels.csv").write_bytes(b"red\n\ncaf\xe9\nred\n")
+    with pytest.raises(DatasetError, match=r"labels\.csv, line 3: must be UTF-8"):
+        read_own_graph(tmp_path)
+
+
+def test_the_registry_hands_the_options_on(tmp_path):
+    count = 24
+    edges = "\n".join(f"{node},{(node + 1) % count}" for node in range(count))
+    features = "\n".join(f"{node},{-node * node}" for node in range(count))
+    labels = "\n".join(f"class {node % 8}" for node in range(count))
+    write_tables(tmp_path, edges_csv=edges, features_csv=features, labels_csv=labels)
+    options = {"classes": (3, 3, 2), "class_seed": 5, "hops": 0, "normalise_features": False}
+    dataset = load_dataset("graph", str(tmp_path), **options)
+    assert [len(dataset.class_names(split)) for split in dataset.splits] == [3, 3, 2]
+    np.testing.assert_array_equal(dataset.context.features.values.numpy()[-2:], [23, -(23**2)])
+    source = dataset.episodes("test", ways=2, shots=1, queries=2, seed=0)
+    assert set(source.batch(0, 20).support.inputs.numpy().ravel() % 8) == set(dataset.class_numbers("test"))
+    with pytest.raises(DatasetError, match="shots . queries must be at most 3, the examples of class 'class"):
+        dataset.episodes("test", ways=2, shots=1, queries=3, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"labels_csv": None}, r"missing: labels\.csv"),
+        ({"features_csv": None}, r"missing: features\.csv or features\.npy"),
+        ({"edges_csv": "0.5,1\n"}, r"edges\.csv, line 1: must hold two node numbers in \[0, 4\).*received 0\.5, 1"),
+        ({"edges_csv": "source,target,weight\n0,1,1\n"}, r"edges\.csv, line 2: .* \(no weight\), found 3"),
+        ({"edges_csv": "0,1\n0\n"}, r"edges\.csv, line 2: must hold 2 cells, as the lines before, found 1"),
+        ({"edges_csv": "0,1\n\n0,9\n"}, r"edges\.csv, line 3: .* \[0, 4\), numbered from 0, received 0, 9"),
+        ({"edges_csv": "nan,nan\n0,1\n"}, r"edges\.csv, line 1: .* received 'nan'"),
+        ({"edges_csv": "0,1_0\n"}, r"edges\.csv, line 1: .* received '1_0'"),
+        (
+            {"features_csv": "a,b\n1,0\n", "edges_csv": ""},
+            r"labels\.csv must hold one label for each of the 1 rows of the features",
+        ),
+        ({"features_csv": "1,0\n1\n"}, r"features\.csv, line 2: must hold 2 cells"),
+        ({"features_csv": "1,0\n1,x\n"}, r"features\.csv, line 2: must hold numbers, .* received 'x'"),
+        ({"features_csv": "1,0\n1,\n"}, r"features\.csv, line 2: must hold numbers, .* received ''"),
+        ({"features_csv": "1;0,5\n"}, r"features\.csv, line 1: .* received '0,5'; write decimals with a point"),
+        ({"features_csv": "1,nan\n" * 4}, r"features\.csv, line 1: .* finite, received 'nan'"),
+        ({"features_csv": "inf,inf\n" * 4}, r"features\.csv, line 1: .* finite, received 'inf'"),
+        ({"features_csv": ",0,1\n0,1,0\n1,0,2\n"}, r"features\.csv, line 1: seems to count columns"),
+        ({"features_csv": "0,1,2\n1,0,2\n"}, r"features\.csv, line 1: seems to count columns"),
+        ({"features_csv": "node,a\n0,1\n1,0\n"}, r"features\.csv, line 1: .* a column of node numbers"),
+        ({"features_csv": ""}, r"features\.csv must hold the features of one node a line, found none"),
+        ({"labels_csv": "Farbe\nred\n\nblue\nred\n"}, r"labels\.csv .* each of the 4 rows .* found 5 up to line 5"),
+        ({"labels_csv": "0\n1\n"}, r"labels\.csv .* each of the 4 rows .* found 2 up to line 2"),
+        ({"labels_csv": "0,red\n"}, r"labels\.csv, line 1: must hold one label and no further columns"),
+        ({"labels_csv": "node,label\n0,red\n"}, r"labels\.csv, line 1: must hold one label and no further columns"),
+        ({"labels_csv": "red\n0;red\n"}, r"labels\.csv, line 2: must hold one label and no further columns"),
+        ({"labels_csv": "0\n0\n1\ninf\n"}, r"labels\.csv, line 4: must hold a whole number, received 'inf'"),
+        ({"labels_csv": "-1\n-1\nnan\n-1\n"}, r"labels\.csv: labels must name the class of at least some nodes"),
+        (
+            {"labels_csv": "0\n0.5\n1\n1\n"},
+            r"labels\.csv, line 2: must hold a whole number or a name .* received '0\.5'",
+        ),
+        ({"labels_csv": "0.0\nred\n1.0\n1.0\n"}, r"labels\.csv, line 2: must hold a number, as other lines do"),
+        ({"labels_csv": "red\nNA\nred\nblue\n"}, r"labels\.csv, line 2: 'NA' may be a name or say that there is none"),
+        ({"labels_csv": "b'red'\nred\nred\nblue\n"}, r"labels\.csv, line 1: .* how Python shows bytes"),
+        ({"labels_csv": '"Weird Al" Yankovic\nred\nred\nblue\n'}, r"labels\.csv, line 1: the quotes"),
+        ({"labels_csv": 'red\n"blue\nred\nblue\n'}, r"labels\.csv, line 2: the quotes"),
+        ({"labels_csv": "red\nbl\0ue\nred\nblue\n"}, r"labels\.csv, line 2: .* NUL"),
+        ({"labels_csv": "\n\n\n\n"}, "all 4 are negative"),
+        ({"features_npy": "text"}, r"found both; remove one"),
+        ({"features_npy": "text", "features_csv": None}, r"features\.npy must be an array of numbers"),
+    ],
+)
+def test_malformed_tables_are_refused(tmp_path, files, message):
+    write_tables(tmp_path, **files)
+    with pytest.raises(DatasetError, match=message) as caught:
+        load_dataset("graph", str(tmp_path))
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"labels": None}, "missing: labels, found: features, edges"),
+        ({"labels": NAMES.astype(object)}, "plain arrays"),
+        ({"labels": np.array([0, 1, 0.5, 1])}, r"labels must be integers .* received dtype float64"),
+        ({"labels": np.array(["red", "NA", "red", "red"])}, r"graph\.npz, label 1 \(from 0\): 'NA' may be a name"),
+        ({"edges": np.array([[0, 1.5]])}, r"edges must be integers .* received dtype float64"),
+        ({"class_names": np.array(["a", ""])}, "label 1 .from 0. is no class"),
+        ({"labels": NAMES, "class_names": NAMES[:1]}, "the labels are names already, leave it out"),
+        ({"class_names": NAMES[:1]}, "below 1, the number of class_names"),
+        ({"features": FEATURES.astype(str)}, "features must be numbers"),
+    ],
+)
+def test_malformed_files_are_refused(tmp_path, members, message):
+    write_npz(tmp_path, **members)
+    with pytest.raises(DatasetError, match=message):
+        load_dataset("graph", str(tmp_path))
+
+
+def test_an_array_under_the_name_of_an_archive_is_refused(tmp_path):
+    with (tmp_path / "graph.npz").open("wb") as file:
+        np.save(file, FEATURES)
+    with pytest.raises(DatasetError, match="must be an npz file of plain arrays"):
+        load_dataset("graph", str(tmp_path))
+
+
+def test_a_root_is_needed(tmp_path):
+    with pytest.raises(DatasetError, match="graph needs a root"):
+        load_dataset("graph")
+    with pytest.raises(DatasetError, match="must be a folder"):
+        load_dataset("graph", str(tmp_path / "absent"))

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import collections
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.sparse
+
+from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.datasets.graphs import planetoid
+from cml_tf.datasets.graphs.nodes import GraphSize
+from cml_tf.datasets.graphs.planetoid import read_planetoid
+from cml_tf.datasets.storage.downloads import sha256
+from tests.helpers.graph_files import bags_of_words, ring, write_planetoid
+
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "planetoid"
+SIZE = GraphSize(50, 9, 4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_planetoid(tmp_path, "toy", SIZE)
+    return tmp_path
+
+
+def replace(folder, part, value):
+    (folder / f"ind.toy.{part}").write_bytes(pickle.dumps(value, protocol=4))
+
+
+def test_nodes_come_in_the_order_of_their_numbers(folder):
+    graph = read_planetoid(folder, "toy")
+    np.testing.assert_array_equal(graph.features.toarray(), bags_of_words(SIZE).toarray())
+    np.testing.assert_array_equal(graph.labels, np.arange(50) % 4)
+    expected = np.zeros((50, 50))
+    for left, right in ring(50):
+        expected[left, right] = expected[right, left] = 1
+    np.testing.assert_array_equal(graph.adjacency.toarray(), expected)
+
+
+def test_nodes_that_are_not_listed_stay_without_features_and_label(tmp_path):
+    write_planetoid(tmp_path, "toy", SIZE, left_out=2)
+    graph = read_planetoid(tmp_path, "toy")
+    assert graph.nodes == 50
+    assert np.flatnonzero(graph.labels < 0).tolist() == [45, 46]
+    assert graph.features[45:47].nnz == 0
+    expected = np.delete(bags_of_words(SIZE).toarray(), [45, 46], axis=0)
+    np.testing.assert_array_equal(np.delete(graph.features.toarray(), [45, 46], axis=0), expected)
+
+
+def test_rows_without_a_class_are_unlabelled(folder):
+    one_hot = np.eye(4)[np.arange(40) % 4]
+    one_hot[7] = 0
+    replace(folder, "ally", one_hot)
+    labels = read_planetoid(folder, "toy").labels
+    assert np.flatnonzero(labels < 0).tolist() == [7]
+
+
+def out_of_range_matrix():
+    matrix = scipy.sparse.csr_matrix(np.eye(40, 9))
+    matrix.indices[3] = 2**30
+    return matrix
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("allx", np.eye(40, 9), "allx must hold a CSR matrix"),
+        ("allx", out_of_range_matrix(), "allx must hold a CSR matrix"),
+        ("allx", scipy.sparse.csr_matrix(np.eye(40, 8)), "do not fit together"),
+        ("allx", scipy.sparse.csr_matrix(np.full((40, 9), np.nan)), "finite, received 360 values"),
+        ("tx", scipy.sparse.csr_matrix(np.eye(9)), "do not fit together"),
+        ("ally", np.ones((40, 4)), "ally must hold one-hot classes"),
+        ("ally", np.arange(40), "ally must hold one-hot classes"),
+        ("ally", [[1, 0]], "ally must hold one-hot classes"),
+        ("ally", np.eye(39, 4), "do not fit together"),
+        ("graph", [[1], [0]], "graph must hold a dictionary"),
+        ("graph", {0: ["a"]}, "graph must hold a dictionary"),
+        ("graph", {0: [1, 50]}, r"nodes in \[0, 50\), received 1"),
+    ],
+)
+def test_contents_of_the_wrong_kind_are_refused(folder, part, value, message):
+    replace(folder, part, value)
+    with pytest.raises(DatasetError, match=message):
+        read_planetoid(folder, "toy")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "at least one node number"),
+        ("a\nb", "one node number a line"),
+        ("-1", "at least one node number"),
+        (f"{10**12}", "at least one node number"),
+        ("\n".join(map(str, range(39, 49))), "must list other nodes than the 40"),
+        ("\n".join(["41"] * 10), "each once"),
+        ("41\n42", "do not fit together"),
+    ],
+)
+def test_malformed_lists_of_test_nodes_are_refused(folder, text, message):
+    (folder / "ind.toy.test.index").write_text(text)
+    with pytest.raises(DatasetError, match=message):
+        read_planetoid(folder, "toy")
+
+
+def test_missing_files_are_named(folder):
+    (folder / "ind.toy.tx").unlink()
+    (folder / "ind.toy.graph").unlink()
+    with pytest.raises(DatasetError, match=r"missing: ind\.toy\.tx, ind\.toy\.graph"):
+        read_planetoid(folder, "toy")
+
+
+def test_a_graph_of_another_size_is_not_cora(tmp_path):
+    write_planetoid(tmp_path, "cora", SIZE)
+    with pytest.raises(DatasetError, match="2708 nodes, 1433 features and 7 classes, found 50, 9 and 4"):
+        load_dataset("cora", str(tmp_path))
+
+
+def test_other_files_of_the_right_size_are_taken_with_a_warning(tmp_path, caplog):
+    write_planetoid(tmp_path, "cora", planetoid.SIZES["cora"])
+    assert load_dataset("cora", str(tmp_path)).graph.edges == 2708
+    assert "differ from the published files" in caplog.text
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="needs the Planetoid files beside the checkout")
+@pytest.mark.parametrize(
+    ("name", "edges", "counts", "unlabelled"),
+    [
+        ("cora", 5278, [351, 217, 418, 818, 426, 298, 180], 0),
+        ("citeseer", 4552, [249, 590, 668, 701, 596, 508], 15),
+    ],
+)
+def test_the_published_files_are_what_they_are_known_to_be(name, edges, counts, unlabelled, caplog):
+    dataset = load_dataset(name, str(SHARED))
+    assert dataset.graph.edges == edges
+    assert np.bincount(dataset.graph.labels[dataset.graph.labels >= 0]).tolist() == counts
+    assert int((dataset.graph.labels < 0).sum()) == unlabelled
+    assert not caplog.text
+    for file, expected in planetoid.CHECKSUMS.items():
+        assert sha256(SHARED / file) == expected
+    assert isinstance(pickle.loads((SHARED / f"ind.{name}.graph").read_bytes()), collections.defaultdict)

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import io
+import logging
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.datasets.image_files import decode_and_resize
+from tests.helpers.drawn_images import drawings, write_tree, write_zip
+from tests.helpers.small_omniglot import BACKGROUND, EVALUATION, write_pair
+
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "omniglot_small"
+
+
+def names(dataset, split):
+    return {name.split("/")[0] for name in dataset.class_names(split)}
+
+
+def assert_is_the_miniature(dataset):
+    assert names(dataset, "train") == {"Greek", "Korean"}
+    assert names(dataset, "validation") == {"Early_Aramaic"}
+    assert names(dataset, "test") == {"Sanskrit", "Tagalog"}
+    assert [len(dataset.class_names(split)) for split in dataset.splits] == [(3 + 2) * 4, 2, 2 + 3]
+    assert dataset.input_shape == (28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    "pair", [("images_background", "images_evaluation"), ("images_background_small1", "images_background_small2")]
+)
+def test_original_zip_files(tmp_path, pair):
+    write_pair(tmp_path, pair)
+    dataset = load_dataset("omniglot", str(tmp_path))
+    assert_is_the_miniature(dataset)
+    # Pixels are those of the one preprocessing function.
+    pool = dataset.pools["test"]
+    position = pool.class_names.index("Tagalog/character02")
+    contents = drawings(EVALUATION)["Tagalog/character02/01.png"]
+    np.testing.assert_array_equal(pool.images[2 * position + 1], decode_and_resize(contents, (28, 28), 1))
+
+
+def test_folders_are_the_same_as_zip_files(tmp_path):
+    write_pair(tmp_path / "unpacked", write=write_tree, suffix="")
+    (tmp_path / "packed").mkdir()
+    write_pair(tmp_path / "packed")
+    unpacked, packed = (load_dataset("omniglot", str(tmp_path / kind)) for kind in ("unpacked", "packed"))
+    for split in packed.splits:
+        assert unpacked.pools[split].fingerprint == packed.pools[split].fingerprint
+
+
+def test_folder_of_alphabets_holds_out_the_last_ones(tmp_path):
+    write_tree(tmp_path, drawings({letter: 2 for letter in "ABCDEFGHIJK"}))
+    dataset = load_dataset("omniglot", str(tmp_path))
+    assert names(dataset, "test") == set("JK")
+    assert names(dataset, "validation") == {"I"}
+    assert names(dataset, "train") == set("ABCDEFGH")
+
+
+def test_training_classes_are_turned_and_others_are_not(tmp_path):
+    write_pair(tmp_path)
+    dataset = load_dataset("omniglot", str(tmp_path))
+    pool = dataset.pools["train"]
+    images = {name: pool.images[2 * number : 2 * number + 2] for number, name in enumerate(pool.class_names)}
+    for turns in range(4):
+        upright, turned = images["Korean/character01/rot000"], images[f"Korean/character01/rot{90 * turns:03d}"]
+        for before, after in zip(upright, turned, strict=True):
+            np.testing.assert_array_equal(np.rot90(before, turns), after)
+    for split in ("validation", "test"):
+        assert not any("rot" in name for name in dataset.class_names(split))
+
+
+def test_the_second_load_decodes_nothing_and_changed_files_are_read_again(tmp_path, monkeypatch):
+    write_pair(tmp_path)
+    first = load_dataset("omniglot", str(tmp_path))
+
+    def decode(*_, **__):
+        raise AssertionError("decoded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cml_tf.datasets.omniglot.dataset.decode_contents", decode)
+        second = load_dataset("omniglot", str(tmp_path))
+        assert [second.pools[split].fingerprint for split in second.splits] == [
+            first.pools[split].fingerprint for split in first.splits
+        ]
+        write_zip(tmp_path / "images_evaluation.zip", drawings({**EVALUATION, "Tifinagh": 2}))
+        with pytest.raises(AssertionError, match="decoded again"):
+            load_dataset("omniglot", str(tmp_path))
+    assert "Tifinagh" in names(load_dataset("omniglot", str(tmp_path)), "test")
+
+
+def test_hidden_and_foreign_files_are_passed_over(tmp_path):
+    write_pair(tmp_path)
+    with zipfile.ZipFile(tmp_path / "images_evaluation.zip", "a") as archive:
+        archive.writestr("__MACOSX/images_evaluation/Greek/character01/._01.png", b"")
+        archive.writestr("images_evaluation/README.txt", b"")
+        archive.writestr("images_evaluation/Greek/character01/.hidden.png", b"")
+    assert_is_the_miniature(load_dataset("omniglot", str(tmp_path)))
+
+
+class Prepared:
+    """What the loader uses of a TensorFlow Datasets builder, with the miniature's files already there."""
+
+    def __init__(self):
+        self.alphabets = sorted({*BACKGROUND, *EVALUATION})
+        self.info = self
+        self.features = {"alphabet": self}
+
+    def is_prepared(self):
+        return True
+
+    def int2str(self, number):
+        return self.alphabets[number]
+
+    def as_dataset(self, split, decoders, shuffle_files):
+        assert list(decoders) == ["image"]
+        assert not shuffle_files
+        files = drawings({"train": BACKGROUND, "test": EVALUATION}[split])
+        order = np.random.RandomState(0).permutation(sorted(files))  # It is shuffled on disk.
+        return tf.data.Dataset.from_tensor_slices(
+            {
+                "image": [files[name] for name in order],
+                "alphabet": [self.alphabets.index(name.split("/")[0]) for name in order],
+                "alphabet_char_id": [int(name.split("/")[1].removeprefix("character")) - 1 for name in order],
+            }
+        )
+
+
+def test_without_root_tensorflow_datasets_gives_the_drawings(empty_cache, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+    monkeypatch.setattr(tfds, "builder", lambda name: {"omniglot": Prepared()}[name])
+    assert_is_the_miniature(load_dataset("omniglot"))
+
+    def offline(name):
+        raise OSError("the cache was not used")
+
+    monkeypatch.setattr(tfds, "builder", offline)
+    assert_is_the_miniature(load_dataset("omniglot"))
+
+
+def test_offline_without_root_the_error_says_what_to_do(empty_cache, monkeypatch):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    def offline(name):
+        raise ConnectionError("no route\nto host")
+
+    monkeypatch.setattr(tfds, "builder", offline)
+    with pytest.raises(DatasetError, match="go online, or set dataset.root .*no route to host") as caught:
+        load_dataset("omniglot")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"the small Omniglot sets are not at {SHARED.name}/ beside the checkout"
+)
+def test_the_real_small_sets(caplog):
+    with caplog.at_level(logging.INFO):
+        dataset = load_dataset("omniglot", str(SHARED))
+    assert names(dataset, "train") == {"Balinese", "Greek", "Korean", "Latin"}
+    assert names(dataset, "validation") == {"Early_Aramaic"}
+    assert names(dataset, "test") == {"Japanese_(katakana)", "Sanskrit", "Tagalog"}
+    assert [len(dataset.class_names(split)) for split in dataset.splits] == [(136 - 22) * 4, 22, 106]
+    assert all((pool.counts == 20).all() for pool in dataset.pools.values())
+    assert "Early_Aramaic" in caplog.text
+    with zipfile.ZipFile(SHARED / "images_background_small2.zip") as archive:
+        member = "images_background_small2/Tagalog/character03/"
+        files = sorted(name for name in archive.namelist() if name.startswith(member) and name.endswith(".png"))
+        first = archive.read(files[0])
+    assert Image.open(io.BytesIO(first)).size == (105, 105)
+    pool = dataset.pools["test"]
+    position = pool.class_names.index("Tagalog/character03")
+    np.testing.assert_array_equal(pool.images[20 * position], decode_and_resize(first, (28, 28), 1))
+    # Thin black strokes on white.
+    assert 200 < pool.images.mean() < 250

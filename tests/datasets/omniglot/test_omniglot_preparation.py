@@ -1,0 +1,117 @@
+"""Omniglot is prepared only if it is all that was published."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.datasets.benchmarks.catalogue import instructions
+from cml_tf.datasets.benchmarks.tfds_sets import PublishedFile, PublishedSet
+from cml_tf.datasets.omniglot import dataset as omniglot_preparation
+from cml_tf.datasets.omniglot.dataset import CHARACTERS, DRAWINGS, FILES
+from cml_tf.datasets.prepare import folder_of, prepared, source_of, summary
+from tests.helpers.drawn_images import drawings, write_tree, write_zip
+from tests.helpers.programs import run_program
+
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "omniglot_small"
+ALPHABETS = {"images_background": {"Greek": 2, "Korean": 1}, "images_evaluation": {"Sanskrit": 2}}
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
+
+@pytest.fixture
+def published(tmp_path, monkeypatch):
+    """A folder with miniatures of the two zip files, whose checksums and numbers are the expected ones."""
+    pins = []
+    for name, alphabets in ALPHABETS.items():
+        path = tmp_path / f"{name}.zip"
+        write_zip(path, drawings(alphabets, count=DRAWINGS))
+        content = path.read_bytes()
+        pins.append(PublishedFile(path.name, f"http://omniglot.test/{path.name}", len(content), sha256(content)))
+        monkeypatch.setitem(CHARACTERS, name, sum(alphabets.values()))
+    monkeypatch.setattr(PublishedSet, "pinned", lambda self: pins)
+    return tmp_path
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_what_is_whole_is_prepared(published):
+    pools = prepared("omniglot", str(published))
+    assert {split: len(pool.class_names) for split, pool in pools.items()} == {"train": 8, "validation": 1, "test": 2}
+    assert summary("omniglot", pools).title == "Omniglot, 28x28"
+    assert Path(folder_of(pools)).is_dir() and "Science 2015" in source_of("omniglot")
+
+
+def test_another_checksum_is_refused(published):
+    path = published / "images_evaluation.zip"
+    write_zip(path, drawings({"Sanskrit": 1, "Tagalog": 1}, count=DRAWINGS))
+    with pytest.raises(
+        DatasetError, match="images_evaluation.zip must have the published SHA-256 [0-9a-f]{64}, received"
+    ):
+        prepared("omniglot", str(published))
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("Greek/character02", "images_background must have 3 characters with 60 drawings, found 2 with 40; the files"),
+        (
+            "Korean/character01/00.png",
+            "images_background must have 20 drawings of every character, found 19 of Korean/",
+        ),
+    ],
+)
+def test_incomplete_folders_are_refused_and_can_be_trained_on(published, place, message):
+    for name, alphabets in ALPHABETS.items():
+        files = {file: content for file, content in drawings(alphabets, DRAWINGS).items() if not file.startswith(place)}
+        write_tree(published / name, files)
+    with pytest.raises(DatasetError, match=message):
+        prepared("omniglot", str(published))
+    assert load_dataset("omniglot", str(published)).splits
+
+
+def test_small_sets_have_twenty_drawings_and_ones_own_any_number(tmp_path):
+    for number, name in enumerate(("Greek", "Sanskrit"), 1):
+        write_tree(tmp_path / f"images_background_small{number}", drawings({name: 2, "Korean": 1}, 20))
+    assert prepared("omniglot", str(tmp_path))
+    next(tmp_path.rglob("*.png")).unlink()
+    with pytest.raises(
+        DatasetError, match="images_background_small. must have 20 drawings of every character, found 19"
+    ):
+        prepared("omniglot", str(tmp_path))
+    write_tree(tmp_path / "own", drawings(dict.fromkeys("ABC", 2), 3))
+    assert prepared("omniglot", str(tmp_path / "own"))
+
+
+def test_the_numbers_are_the_published_ones():
+    assert omniglot_preparation.CHARACTERS == {"images_background": 964, "images_evaluation": 659}
+    assert DRAWINGS * 964 == 19280 and DRAWINGS * 659 == 13180
+
+
+def test_the_instructions_name_the_two_files():
+    pytest.importorskip("tensorflow_datasets")
+    text = instructions("omniglot")
+    for name in ("images_background.zip", "images_evaluation.zip"):
+        assert f"from https://github.com/brendenlake/omniglot/raw/master/python/{name}\n" in text
+    assert "9,464,212 bytes, SHA-256 ad41ab679c8b5d90b271ef46be6987cc81211774a695c29dcc5367b2b26ee640" in text
+    assert f"TensorFlow Datasets ({FILES.builder})" in text and "prepare omniglot --root=FOLDER" in text
+
+
+def test_another_size_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="omniglot is made at 28x28 only: image_size must not be given"):
+        prepared("omniglot", str(tmp_path), (84, 84))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not SHARED.is_dir(), reason=f"the small Omniglot sets are not at {SHARED.name}/ beside the checkout"
+)
+def test_the_program_on_the_real_small_sets(tmp_path):
+    done = run_program("cml_tf.datasets.prepare", "omniglot", f"--root={SHARED}")
+    assert (done.code, done.messages) == (0, []) and "Omniglot, 28x28" in done.out and " 9120 " in done.out
+    missing = run_program("cml_tf.datasets.prepare", "omniglot", f"--root={tmp_path}")
+    assert missing.code == 2 and "images_evaluation.zip (6,462,886 bytes" in missing.out

@@ -1,0 +1,165 @@
+"""Folders that were meant to hold a benchmark: archives under other names, parts of what was unpacked, links."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
+from cml_tf.datasets.storage.archives import files, members
+from cml_tf.datasets.storage.cache import cache_directory
+from tests.helpers import benchmark_files
+from tests.helpers.benchmark_files import classes_of, expect_counts
+
+pytestmark = pytest.mark.usefixtures("empty_cache")
+
+
+def written(folder: Path, content: dict[str, bytes]) -> Path:
+    for place, file in content.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_bytes(file)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("cub", "CUB_200_2011.tgz?download=1"),
+        ("gtsrb", "GTSRB_Final_Training_Images (1).zip"),
+        ("aircraft", "fgvc-aircraft-2013b.tar (1).gz"),
+        ("mini_imagenet", "download.tar.gz"),
+        ("tiered_imagenet", "ILSVRC2012_img_train (1).tar"),
+    ],
+)
+def test_an_archive_under_another_name_is_named(name, file, tmp_path):
+    inner = benchmark_files.tar_bytes({"n01440764.tar": benchmark_files.tar_bytes({"n01440764_1.JPEG": b""}, "w")}, "w")
+    written(tmp_path, {file: inner, "notes.txt": b""})
+    source = BENCHMARKS[name].source
+    with pytest.raises(DatasetError) as caught:
+        load_dataset(name, str(tmp_path))
+    assert f"must hold {source.name} or what was in it ({source.layout}), found nothing of that" in str(caught.value)
+    assert f"but {file!r}: if that is the archive, rename it to {source.name}." in str(caught.value)
+
+
+def test_a_folder_with_something_else_is_told_what_was_expected(tmp_path):
+    written(tmp_path, {"images/1.jpg": b"", "GTSRB_Final_Training_Images.zip/notes.txt": b""})
+    with pytest.raises(DatasetError, match=r"\(00014/00003_00029.ppm and so on\), found nothing of that; check"):
+        load_dataset("gtsrb", str(tmp_path))
+
+
+def test_a_folder_with_the_name_of_the_archive_is_a_folder(tmp_path, monkeypatch):
+    expect_counts("gtsrb", {}, monkeypatch)
+    written(tmp_path / "GTSRB_Final_Training_Images.zip", benchmark_files.gtsrb())
+    assert len(load_dataset("gtsrb", str(tmp_path)).class_names("test")) == 43
+
+
+@pytest.mark.parametrize("root", ["CUB_200_2011", "CUB_200_2011/images"])
+def test_a_root_within_what_was_unpacked(root, tmp_path, monkeypatch):
+    expect_counts("cub", {}, monkeypatch)
+    classes = enumerate(classes_of("cub"))
+    written(tmp_path, {f"CUB_200_2011/images/{name}/a.jpg": benchmark_files.jpeg(c, 0) for c, name in classes})
+    dataset = load_dataset("cub", str(tmp_path / root), image_size=(4, 4))
+    assert len(dataset.pools["train"].images) == 100
+
+
+def test_imagenet_that_was_unpacked_once_is_a_folder_of_tar_files(tmp_path, monkeypatch):
+    expect_counts("tiered_imagenet", {}, monkeypatch)
+    names = classes_of("tiered_imagenet")
+    unpacked = {f"{n}/{n}_0.JPEG": benchmark_files.jpeg(c, 0) for c, n in enumerate(names)}
+    for place, content in unpacked.items():
+        folder, file = place.split("/")
+        written(tmp_path, {f"{folder}.tar": benchmark_files.tar_bytes({file: content}, "w")})
+    pools = load_dataset("tiered_imagenet", str(tmp_path), image_size=(10, 12)).pools
+    written(tmp_path / "twice", unpacked)
+    again = load_dataset("tiered_imagenet", str(tmp_path / "twice"), image_size=(10, 12)).pools
+    assert {split: pool.fingerprint for split, pool in pools.items()} == {
+        split: pool.fingerprint for split, pool in again.items()
+    }
+    (tmp_path / f"{names[0]}.tar").write_bytes(b"damaged")
+    with pytest.raises(DatasetError, match=rf"{names[0]}.tar is damaged \(ReadError.*; get it again"):
+        load_dataset("tiered_imagenet", str(tmp_path), image_size=(10, 12))
+
+
+def test_only_the_files_that_are_looked_at_identify_a_folder(tmp_path, monkeypatch):
+    expect_counts("gtsrb", {}, monkeypatch)
+    written(tmp_path, benchmark_files.gtsrb())
+    first = load_dataset("gtsrb", str(tmp_path))
+    written(tmp_path, {"notes.txt": b"mine", "GTSRB/Final_Training/Images/00000/GT-00000.csv": b"changed"})
+
+    def decode(*_, **__):
+        raise AssertionError("decoded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("cml_tf.datasets.benchmarks.store.decode_contents", decode)
+        assert load_dataset("gtsrb", str(tmp_path)).pools["test"].fingerprint == first.pools["test"].fingerprint
+    path = next(tmp_path.rglob("*.ppm"))
+    os.utime(path, ns=(0, 0))
+    load_dataset("gtsrb", str(tmp_path))
+    assert len(list(cache_directory().glob("gtsrb-*"))) == 2
+
+
+def places(folder: Path) -> list[str]:
+    return [member.place for member in members(folder)]
+
+
+def test_links_in_a_folder_are_followed_and_a_cycle_ends(tmp_path):
+    written(tmp_path, {"else/x.txt": b"x", "else/y.txt": b"y", "root/a/own.txt": b"own"})
+    root = tmp_path / "root"
+    (root / "b").symlink_to(tmp_path / "else")
+    (root / "c").symlink_to("b")
+    (root / "a" / "link.txt").symlink_to(tmp_path / "else" / "x.txt")
+    (root / "a" / "nowhere.txt").symlink_to("gone")
+    (root / "a" / "up").symlink_to("..")
+    (tmp_path / "else" / "back").symlink_to(root)
+    assert places(root) == ["a/link.txt", "a/own.txt", "b/x.txt", "b/y.txt", "c/x.txt", "c/y.txt"]
+    assert {member.place: member.read() for member in members(root)}["a/link.txt"] == b"x"
+    (root / "round").symlink_to("round")
+    with pytest.raises(DatasetError, match="round cannot be read .*; mend it or take it away"):
+        places(root)
+
+
+def test_linked_classes_of_a_benchmark(tmp_path, monkeypatch):
+    expect_counts("gtsrb", {}, monkeypatch)
+    written(tmp_path / "else", benchmark_files.gtsrb())
+    (tmp_path / "root").mkdir()
+    for folder in (tmp_path / "else" / "GTSRB" / "Final_Training" / "Images").iterdir():
+        (tmp_path / "root" / folder.name).symlink_to(folder)
+    assert len(load_dataset("gtsrb", str(tmp_path / "root")).pools["test"].images) == 129
+
+
+def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
+    written(tmp_path, {"00000/00000_00000.ppm": b"", "GTSRB_Final_Training_Images.zip": b""})
+    real_scan, real_open = os.scandir, Path.open
+
+    def scan(path):
+        if Path(path).name == "00000":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_scan(path)
+
+    def opened(path, *arguments, **options):
+        if path.suffix == ".zip":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real_open(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    monkeypatch.setattr(Path, "open", opened)
+    with pytest.raises(DatasetError, match=r"Images.zip may not be read \(Permission denied\); change its permissions"):
+        load_dataset("gtsrb", str(tmp_path))
+    (tmp_path / "GTSRB_Final_Training_Images.zip").unlink()
+    with pytest.raises(DatasetError, match=r"/00000 may not be read \(Permission denied\); change its permissions"):
+        load_dataset("gtsrb", str(tmp_path))
+    with pytest.raises(DatasetError, match="/00000 may not be read"):
+        list(files(tmp_path))
+
+
+@pytest.mark.parametrize("row", [float("inf"), float("nan"), None, 10**30])
+def test_a_row_that_is_no_number_of_an_image_is_refused(row, tmp_path, monkeypatch):
+    content = pickle.dumps({"image_data": np.zeros((1, 4, 4, 3), np.uint8), "class_dict": {"n01532829": [row]}}, 2)
+    written(tmp_path, {"mini-imagenet-cache-train.pkl": content})
+    with pytest.raises(DatasetError, match=r"must hold image_data, uint8 .*, and class_dict, each image in one class"):
+        load_dataset("mini_imagenet", str(tmp_path))

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.datasets.graphs import graph_npz, planetoid
+from cml_tf.datasets.storage import downloads as download_module
+from cml_tf.datasets.storage.cache import cache_directory
+from cml_tf.datasets.storage.downloads import Remote, check_online, download
+from tests.helpers.graph_files import write_npz_graph, write_planetoid
+
+CONTENT = b"what is up there\n"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+GIT_BLOB = "c462f47d71db67a1c8cbf93ecd2d1214541f8fe9"  # As `git hash-object` says.
+
+
+@pytest.fixture
+def server():
+    """An HTTP server on loopback: `files` by name, `asked` for what was requested."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = self.path.rsplit("/", 1)[-1]
+            self.server.asked.append(name)
+            content = self.server.files.get(name)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *arguments):
+            pass
+
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.files, served.asked = {"file": CONTENT}, []
+    served.url = f"http://127.0.0.1:{served.server_port}"
+    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    served.shutdown()
+    thread.join()
+    served.server_close()
+
+
+@pytest.mark.parametrize("pin", [{"sha256": SHA256}, {"git_blob": GIT_BLOB}, {"sha256": SHA256, "git_blob": GIT_BLOB}])
+def test_a_file_is_fetched_once(server, tmp_path, pin):
+    remote = Remote(url=f"{server.url}/file", **pin)
+    for _ in range(2):
+        assert download(remote, tmp_path / "folder" / "file").read_bytes() == CONTENT
+    assert server.asked == ["file"]
+
+
+def test_a_changed_file_in_the_cache_is_fetched_again(server, tmp_path):
+    (tmp_path / "file").write_bytes(CONTENT[:-3])
+    assert download(Remote(url=f"{server.url}/file", sha256=SHA256), tmp_path / "file").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "pin", [{"sha256": "0" * 64}, {"git_blob": "0" * 40}, {"sha256": SHA256, "git_blob": "0" * 40}]
+)
+def test_another_content_is_refused_and_not_kept(server, tmp_path, pin):
+    with pytest.raises(DatasetError, match=f"must have .* received 17 bytes with SHA-256 {SHA256}"):
+        download(Remote(url=f"{server.url}/file", **pin), tmp_path / "file")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_cannot_be_fetched_says_what_to_do(server, tmp_path):
+    with pytest.raises(DatasetError, match="cannot be downloaded; go online, or set dataset.root .* absent.*404"):
+        download(Remote(url=f"{server.url}/absent", sha256=SHA256), tmp_path / "absent")
+
+
+def test_a_file_that_cannot_be_written_says_what_to_do(server, tmp_path):
+    (tmp_path / "folder").write_text("is a file")
+    with pytest.raises(DatasetError, match="set CML_TF_CACHE"):
+        download(Remote(url=f"{server.url}/file", sha256=SHA256), tmp_path / "folder" / "file")
+
+
+def test_a_download_without_a_check_is_not_allowed():
+    with pytest.raises(ValueError, match="needs a sha256 or a git_blob"):
+        Remote(url="http://127.0.0.1/file")
+
+
+def test_cora_is_downloaded_into_the_cache(server, tmp_path, monkeypatch, empty_cache):
+    write_planetoid(tmp_path, "cora", planetoid.SIZES["cora"])
+    server.files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
+    monkeypatch.setattr(planetoid, "SOURCE", server.url)
+    monkeypatch.setattr(planetoid, "CHECKSUMS", sums)
+    fingerprints = {load_dataset("cora").graph.fingerprint for _ in range(2)}
+    assert fingerprints == {load_dataset("cora", str(tmp_path)).graph.fingerprint}
+    assert sorted(server.asked) == sorted(server.files)
+    assert len(list(cache_directory().glob("planetoid-*/ind.cora.*"))) == 6
+
+
+def test_amazon_computer_is_downloaded_and_checked_by_its_git_identifier(server, tmp_path, monkeypatch, empty_cache):
+    name = graph_npz.AMAZON_COMPUTER
+    write_npz_graph(tmp_path / name, graph_npz.SIZES[name])
+    content = (tmp_path / name).read_bytes()
+    server.files = {name: content}
+    monkeypatch.setattr(graph_npz, "SOURCE", server.url)
+    with pytest.raises(DatasetError, match=f"git blob {graph_npz.GIT_BLOBS[name]}, received"):
+        load_dataset("amazon_computer")
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    monkeypatch.setitem(graph_npz.GIT_BLOBS, name, blob)
+    assert load_dataset("amazon_computer").graph.nodes == 13752
+
+
+def test_no_answer_is_noticed_unless_a_proxy_stands_in_between(monkeypatch):
+    def refused(address, timeout):
+        assert address == ("example.test", 443) and timeout <= 10
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(download_module.socket, "create_connection", refused)
+    monkeypatch.setattr(download_module, "getproxies", dict)
+    with pytest.raises(OSError):
+        check_online("example.test")
+    monkeypatch.setattr(download_module, "getproxies", lambda: {"https": "proxy"})
+    check_online("example.test")

@@ -1,0 +1,231 @@
+"""`cml_tf.analyse` from working directories to tables, pictures and an index, and one line for every mistake."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from typing import NamedTuple
+
+import pytest
+from PIL import Image
+
+from cml_tf.studies.analyses.figures import ANALYSES
+from tests.helpers.programs import Finished, run_programs
+from tests.helpers.run_folders import snapshot
+
+# tests/analyses look at the same functions in this process.
+pytestmark = [pytest.mark.slow, pytest.mark.long]
+
+TRAIN, ANALYSE = "cml_tf.train", "cml_tf.analyse"
+WAVES = "--config=configs/sinusoid_5shot_cml.py:smoke"
+SMALL = ["--config.learner.hidden=(6,4)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
+# What is not defined for two runs.
+NO_CO_LEARNER, REPTILE = "it has no co-learner", "Reptile's outer step is no gradient"
+
+
+class Output(NamedTuple):
+    """What one call left behind."""
+
+    finished: Finished
+    index: dict
+    tables: dict[str, list[dict[str, str]]]
+
+
+def read_output(folder, finished) -> Output:
+    index = json.loads((folder / "index.json").read_text())
+    files = {entry["name"]: entry["files"] for entry in index["analyses"] if entry["files"]}
+    tables = {name: list(csv.DictReader((folder / kinds["csv"]).open())) for name, kinds in files.items()}
+    return Output(finished, index, tables)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Finished runs: waves by several methods, and glyphs (with an MLP, which compiles quickly)."""
+    folder = tmp_path_factory.mktemp("analyse")
+    runs = {
+        "cml": [WAVES],
+        "maml": [WAVES.replace("cml", "maml")],
+        "cl": [f"{WAVES},cl"],
+        "reptile": [f"{WAVES},reptile"],
+        "maml_plus_plus": [
+            f"{WAVES},maml_plus_plus",
+            "--config.train.first_order_steps=1",
+            "--config.train.cosine_steps=2",
+        ],
+        "cml_seed_1": [WAVES, "--config.seed=1", "--config.eval.seed=1"],
+        "maml_seed_1": [WAVES.replace("cml", "maml"), "--config.seed=1", "--config.eval.seed=1"],
+        "other_data": [WAVES, "--config.dataset.shots=4"],
+        "glyphs": [
+            "--config=configs/glyphs_5way_1shot_cml.py:smoke",
+            "--config.learner.name=mlp",
+            "--config.dataset.ways=3",
+        ],
+    }
+    calls = [[TRAIN, *flags, *SMALL, f"--workdir={folder / name}"] for name, flags in runs.items()]
+    for name, finished in zip(runs, run_programs(calls), strict=True):
+        assert (finished.code, finished.messages) == (0, []), (name, finished)
+    (folder / "file").write_text("years of work")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def outputs(folder):
+    waves = ",".join(f"{folder}/{name}" for name in ("maml", "cml", "cl", "reptile", "maml_plus_plus"))
+    seeds = ",".join(f"{folder}/{name}" for name in ("maml", "maml_seed_1", "cml", "cml_seed_1"))
+    calls = {
+        "waves": [f"--workdirs={waves}", "--episodes=5"],
+        "again": [f"--workdirs={waves}", "--episodes=5", "--analyses=gradient_cosine,linear_cka"],
+        "glyphs": [f"--workdirs={folder}/glyphs", "--names=ours", "--checkpoint=latest"],
+        "seeds": [f"--workdirs={seeds}", "--names=MAML,MAML,CML,CML", "--episodes=5"],
+    }
+    before = snapshot(folder)
+    finished = run_programs([[ANALYSE, *flags, f"--output={folder}/out/{name}"] for name, flags in calls.items()])
+    for name, done in zip(calls, finished, strict=True):
+        assert (done.code, done.messages) == (0, []), (name, done)
+    after = {name: content for name, content in snapshot(folder).items() if not name.startswith("out/")}
+    assert after == before, "the runs were changed"
+    return {name: read_output(folder / "out" / name, done) for name, done in zip(calls, finished, strict=True)}
+
+
+def test_the_index_names_every_analysis_with_its_files(outputs, folder):
+    index = outputs["glyphs"].index
+    assert [entry["name"] for entry in index["analyses"]] == [analysis.name for analysis in ANALYSES]
+    assert [entry["figure"] for entry in index["analyses"]] == ["3a", "3b", "3c", "3d", "4"]
+    assert (index["episodes"], index["checkpoint"]) == (4, "latest")
+    (described,) = index["runs"]
+    assert len(described.pop("manifest_hash")) == 64
+    place = {"workdir": str(folder / "glyphs"), "step": 2, "train_steps": 2}
+    assert described == {"name": "ours", "seed": 0, "eval_seed": 0, **place}
+    assert "ours, seed 0: as after 2 of 2 outer steps" in outputs["glyphs"].finished.out
+    for entry in index["analyses"]:
+        assert entry["title"] and entry["caption"] and entry["left_out"] == {}
+        assert entry["files"] == {kind: f"{entry['name']}.{kind}" for kind in ("csv", "png", "svg")}
+        with Image.open(folder / "out/glyphs" / entry["files"]["png"]) as image:
+            assert image.format == "PNG" and image.width > 500
+        assert "</svg>" in (folder / "out/glyphs" / entry["files"]["svg"]).read_text()
+    assert {path.name for path in (folder / "out/glyphs").iterdir()} == {
+        "index.json",
+        *(file for entry in index["analyses"] for file in entry["files"].values()),
+    }
+
+
+def test_what_is_not_defined_is_left_out_and_said(outputs):
+    entries = {entry["name"]: entry for entry in outputs["waves"].index["analyses"]}
+    left_out = entries["gradient_cosine"]["left_out"]
+    assert left_out["maml"] == NO_CO_LEARNER and left_out["reptile"].startswith(REPTILE) and len(left_out) == 2
+    assert set(entries["query_features_tsne"]["left_out"].values()) == {"regression has no classes to tell apart"}
+    assert entries["query_features_tsne"]["files"] == {}
+    assert entries["accuracy_curves"]["files"]["csv"] == "error_curves.csv"
+    assert f"left out maml: {NO_CO_LEARNER}" in outputs["waves"].finished.out
+    rows = outputs["waves"].tables["gradient_cosine"]
+    assert list(dict.fromkeys(row["run"] for row in rows)) == ["cml", "cl", "maml_plus_plus"]
+
+
+def test_tables_have_a_row_a_run_and_layer(outputs):
+    tables = outputs["waves"].tables
+    layers = ["dense 1", "dense 2"]
+    for name, expected in {"gradient_cosine": [*layers, "all layers"], "linear_cka": [*layers, "head"]}.items():
+        rows = [row for row in tables[name] if row["run"] == "cml"]
+        assert [row["layer"] for row in rows] == expected
+        for row in rows:
+            assert -1 <= float(row["mean"]) <= 1 and float(row["ci95"]) >= 0 and row["episodes"] == "5"
+    norms = [row for row in tables["gradient_norm"] if row["run"] == "maml"]
+    assert [(row["place"], row["layer"]) for row in norms] == [
+        (place, layer) for place in ("before", "after") for layer in (*layers, "all layers")
+    ]
+    for first, second, both in (norms[:3], norms[3:]):
+        # Of means only the triangle inequality is left.
+        assert max(float(first["mean"]), float(second["mean"])) <= float(both["mean"])
+        assert float(both["mean"]) <= float(first["mean"]) + float(second["mean"])
+
+
+def test_seeds_of_one_name_are_read_together(outputs):
+    tables, alone = outputs["seeds"].tables, outputs["waves"].tables
+    rows = [row for row in tables["linear_cka"] if row["layer"] == "dense 1"]
+    assert [(row["run"], row["seed"]) for row in rows] == [
+        (name, seed) for name in ("MAML", "CML") for seed in ("0", "1", "all")
+    ]
+    for first, second, both in (rows[:3], rows[3:]):
+        means = [float(row["mean"]) for row in (first, second)]
+        assert means[0] != means[1]
+        assert float(both["mean"]) == pytest.approx(sum(means) / 2, rel=1e-6)
+        # Half the range times Student's quantile for one degree of freedom; the table has seven digits.
+        assert float(both["ci95"]) == pytest.approx(12.7062 * abs(means[0] - means[1]) / 2, abs=2e-6)
+        assert both["episodes"] == "10"
+    (same,) = [row for row in alone["linear_cka"] if (row["run"], row["layer"]) == ("maml", "dense 1")]
+    assert {**same, "run": "MAML"} == rows[0]
+    described = outputs["seeds"].index["runs"]
+    assert [(run["name"], run["seed"], run["eval_seed"]) for run in described] == [
+        ("MAML", 0, 0),
+        ("MAML", 1, 1),
+        ("CML", 0, 0),
+        ("CML", 1, 1),
+    ]
+    hashes = [run["manifest_hash"] for run in described]
+    assert hashes[0] == hashes[2] != hashes[1] == hashes[3]
+    entries = {entry["name"]: entry for entry in outputs["seeds"].index["analyses"]}
+    assert set(entries["gradient_cosine"]["left_out"]) == {"MAML"}
+    assert "interval over seeds" in entries["linear_cka"]["caption"]
+    assert "Mean over seeds" in entries["accuracy_curves"]["caption"]
+
+
+def test_curves_are_those_of_the_metrics_file(outputs, folder):
+    lines = [json.loads(line) for line in (folder / "glyphs/metrics.jsonl").read_text().splitlines()]
+    rows = outputs["glyphs"].tables["accuracy_curves"]
+    assert [(row["run"], row["split"], int(row["step"])) for row in rows] == [
+        ("ours", line["split"], line["step"]) for line in lines
+    ]
+    for row, line in zip(rows, lines, strict=True):
+        assert float(row["accuracy"]) == pytest.approx(line["accuracy"], rel=1e-6)
+
+
+def test_features_are_those_of_the_first_episode(outputs):
+    rows = outputs["glyphs"].tables["query_features_tsne"]
+    for place in ("before", "after"):
+        classes = [row["class"] for row in rows if row["place"] == place]
+        assert len(classes) == 9 and len(set(classes)) == 3
+    assert all(math.isfinite(float(row[axis])) for row in rows for axis in "xy")
+
+
+def test_the_same_command_gives_the_same_numbers(outputs):
+    for name in ("gradient_cosine", "linear_cka"):
+        assert outputs["again"].tables[name] == outputs["waves"].tables[name]
+    assert [entry["name"] for entry in outputs["again"].index["analyses"]] == ["gradient_cosine", "linear_cka"]
+
+
+ERRORS = {
+    "no runs": (["--output={}/new"], "--workdirs"),
+    "no output": (["--workdirs={}/cml"], "--output"),
+    "a file for the output": (["--workdirs={}/cml", "--output={}/file"], "must be a directory"),
+    "an unknown analysis": (["--workdirs={}/cml", "--output={}/new", "--analyses=tsne"], "'tsne'"),
+    "no such run": (["--workdirs={}/cml,{}/nowhere", "--output={}/new"], "holds no run"),
+    "one run twice": (["--workdirs={}/cml,{}/cml", "--output={}/new"], "received seed 0 twice for 'cml'"),
+    "too few names": (["--workdirs={}/cml,{}/maml", "--names=one", "--output={}/new"], "each run needs a name"),
+    "two methods of one name": (
+        ["--workdirs={}/cml,{}/maml", "--names=one,one", "--output={}/new"],
+        "received seed 0 twice for 'one'",
+    ),
+    "a seed that only one has": (
+        ["--workdirs={}/cml,{}/cml_seed_1,{}/maml", "--names=CML,CML,MAML", "--output={}/new"],
+        "the same seeds of each method",
+    ),
+    "one episode": (["--workdirs={}/cml", "--output={}/new", "--episodes=1"], "episodes"),
+    "other episodes": (["--workdirs={}/cml,{}/other_data", "--output={}/new"], "the same test episodes"),
+    "no co-learner": (["--workdirs={}/maml", "--output={}/new", "--analyses=gradient_cosine"], NO_CO_LEARNER),
+    "classes of a regression": (
+        ["--workdirs={}/cml,{}/maml", "--output={}/new", "--analyses=query_features_tsne"],
+        "not defined for any of the runs (cml: regression has no classes",
+    ),
+}
+
+
+def test_mistakes_are_one_line_and_write_nothing(folder):
+    before = snapshot(folder)
+    calls = [[ANALYSE, *(flag.replace("{}", str(folder)) for flag in flags)] for flags, _ in ERRORS.values()]
+    for (name, (_, expected)), finished in zip(ERRORS.items(), run_programs(calls), strict=True):
+        assert finished.code == 2, (name, finished)
+        assert len(finished.messages) == 1 and finished.messages[0].startswith("error: "), (name, finished)
+        assert expected in finished.messages[0], (name, finished)
+        assert finished.out == "", (name, finished)
+    assert snapshot(folder) == before

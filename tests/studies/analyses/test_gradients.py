@@ -1,0 +1,155 @@
+"""Gradients of the analyses against NumPy without automatic differentiation, and the paper's theorem on them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
+from cml_tf.learners import mlp, mlp_co_learner
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.problems import Regression
+from cml_tf.studies.analyses.gradients import (
+    comparison,
+    cosine,
+    inner_products,
+    outer_gradients,
+    parameter_layers,
+    query_gradient,
+)
+from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.method import Method
+from tests.helpers.models import randomise
+from tests.helpers.seeded_episodes import one_task, regression_episode
+from tests.proofs import explicit_cml
+from tests.proofs.explicit_cml import combine, flat, unflat
+
+RATE, STEPS = 0.2, 2
+LEARNER, CO_LEARNER = (1.0, 0.0), (0.0, 1.0)
+
+
+def make(hypergradient="reverse") -> Method:
+    """2-4-3-2 with tanh and a co-learner 3-3-2, whose weight (0.7) is not to be seen in any gradient."""
+    problem = Regression(2)
+    learner = mlp(2, (2,), hidden=(4, 3), activation="tanh")
+    randomise(learner, 0)
+    terms = [QueryLoss(problem), CoLearner(mlp_co_learner(2, 3, "tanh"), problem, weight=0.7)]
+    rule = GradientDescent(problem, SGD(RATE), STEPS, make_hypergradient(hypergradient))
+    method = Method(learner, rule, terms)
+    randomise(terms[1].variables, 1)
+    return method
+
+
+def explicit_parts(method: Method):
+    """Learner, co-learner and one task as NumPy has them."""
+    task = one_task(regression_episode(0, outputs=2), 0)
+    arrays = [np.asarray(array) for part in (task.support, task.query) for array in part]
+    groups = method.trained_variables()
+    networks = [unflat([variable.numpy() for variable in groups[name]]) for name in ("learner", "co_learner")]
+    return task, arrays, *networks
+
+
+def adapted(network, arrays):
+    for _ in range(STEPS):
+        network = combine(network, -RATE, explicit_cml.gradient(network, arrays[0], arrays[1])[0])
+    return network
+
+
+def explicit_outer(arrays, learner, co_learner, hypergradient):
+    """Extractor gradients of the two query losses, by hand."""
+    if hypergradient == "first_order":
+        network = adapted(learner, arrays)
+        values = explicit_cml.forward(network, arrays[2])
+        own, _ = explicit_cml.gradient(network, arrays[2], arrays[3])
+        _, of_features = explicit_cml.gradient(co_learner, values[-2], arrays[3])
+        upstream = of_features * (1.0 - values[-2] ** 2)
+        of_co_learner, _ = explicit_cml.backward(network[:-1], values[:-1], upstream)
+        return flat(own)[:-2], flat(of_co_learner)
+
+    def total(gamma):
+        return flat(explicit_cml.task_gradient(learner, co_learner, arrays, RATE, STEPS, gamma)[2])[:-2]
+
+    own, both = total(0.0), total(1.0)
+    return own, [one - other for one, other in zip(both, own, strict=True)]
+
+
+@pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised", "first_order"])
+def test_outer_gradients_are_those_by_hand(float64, hypergradient):
+    method = make(hypergradient)
+    task, arrays, learner, co_learner = explicit_parts(method)
+    expected = explicit_outer(arrays, learner, co_learner, hypergradient)
+    received = outer_gradients(method, (LEARNER, CO_LEARNER), task)
+    for left, right in zip(received, expected, strict=True):
+        for one, other in zip(left, right, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+    layers = parameter_layers(method.learner)
+    products = comparison(*received, layers)
+    for row, places in zip(cosine(products), (slice(0, 2), slice(2, 4), slice(0, 4)), strict=True):
+        one, other = (np.concatenate([part.ravel() for part in gradient[places]]) for gradient in expected)
+        assert row == pytest.approx(one @ other / np.linalg.norm(one) / np.linalg.norm(other), rel=1e-9)
+        assert abs(row) < 0.999
+
+
+def test_the_gradient_after_adaptation_is_that_by_hand(float64):
+    method = make()
+    task, arrays, learner, _ = explicit_parts(method)
+    path = method.rule.adapt(method.learner, method.rule.initial(method.learner), task.support, ()).iterates
+    for place, network in ((path[0], learner), (path[-1], adapted(learner, arrays))):
+        expected = flat(explicit_cml.gradient(network, arrays[2], arrays[3])[0])[:-2]
+        received = query_gradient(method.learner, method.rule.problem, place, task.query)
+        for one, other in zip(received, expected, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+        norms = np.sqrt(inner_products(received, received, parameter_layers(method.learner)))
+        first, second = (np.sqrt(sum(np.sum(part**2) for part in expected[2 * i : 2 * i + 2])) for i in range(2))
+        np.testing.assert_allclose(norms, [first, second, np.hypot(first, second)], rtol=1e-9)
+
+
+def test_cosines_of_known_vectors():
+    learner = mlp(1, (1,), hidden=(1,))
+    layers = parameter_layers(learner)
+    left = [tf.constant([[3.0]]), tf.constant([4.0])]
+    for right, expected in (([6.0, 8.0], 1.0), ([-3.0, -4.0], -1.0), ([4.0, -3.0], 0.0)):
+        vectors = [tf.constant([[right[0]]]), tf.constant([right[1]])]
+        np.testing.assert_allclose(cosine(comparison(left, vectors, layers)), [expected] * 2, atol=1e-12)
+    assert np.isnan(cosine(comparison(left, [tf.zeros_like(part) for part in left], layers))).all()
+    # The product of the squares would be below the smallest float.
+    assert cosine(np.array([1e-200, 1e-200, 1e-200])) == 1.0
+
+
+def test_positive_inner_products_make_the_augmented_direction_a_descent_direction(float64):
+    """The paper's theorem: where <g, g_co> > 0 in all tasks, a small step along -(g + gamma g_co) lowers the base loss.
+
+    Where the inner product is very negative, the same step need not: the premise is what carries it.
+    """
+    method = make()
+    episode = regression_episode(0, outputs=2)
+    variables = method.learner.variables.extractor
+    start = [variable.numpy() for variable in variables]
+
+    def base_loss(offset) -> float:
+        for variable, value, part in zip(variables, start, offset, strict=True):
+            variable.assign(value + part)
+        losses = float(np.mean(evaluate_losses(method, episode)[0][:, 0]))
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+        return losses
+
+    pairs = [outer_gradients(method, (LEARNER, CO_LEARNER), one_task(episode, task)) for task in range(2)]
+    layers = parameter_layers(method.learner)
+    inner = [float(comparison(own, co, layers)[-1, 0]) for own, co in pairs]
+    # Mirrored where the seed has it the other way round, so that the premise holds in every task.
+    mirrored = [(own, [np.sign(value) * part for part in co]) for (own, co), value in zip(pairs, inner, strict=True)]
+    own, co = ([np.mean(parts, 0) for parts in zip(*side, strict=True)] for side in zip(*mirrored, strict=True))
+    across = sum(float(np.sum(one * other)) for one, other in zip(own, co, strict=True))
+    assert across > 0
+    step, gamma = 1e-4, 0.7
+    before, after = (
+        base_loss([0 * part for part in own]),
+        base_loss([-step * (one + gamma * other) for one, other in zip(own, co, strict=True)]),
+    )
+    squared = sum(float(np.sum(part**2)) for part in own)
+    assert after < before
+    assert (before - after) / step == pytest.approx(squared + gamma * across, rel=1e-2)
+    against = 2 * squared / across
+    assert base_loss([-step * (one - against * other) for one, other in zip(own, co, strict=True)]) > before

@@ -1,0 +1,96 @@
+"""Runs are opened, compared and measured; trained here: nothing but their first weights."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.experiments import presets
+from cml_tf.experiments.experiment import build_experiment
+from cml_tf.experiments.runs import RunError
+from cml_tf.studies.analyses.runs import Run, manifests, open_runs, summarise
+from cml_tf.training.evaluator import confidence_interval
+from tests.helpers.small_configs import changed, waves
+
+
+def run_of(config, name="run") -> Run:
+    return Run(name, Path(name), build_experiment(config), "#000000")
+
+
+def test_measuring_goes_through_the_fixed_test_episodes_in_order():
+    run = run_of(waves())
+    sums = run.measured(lambda task: tf.reduce_sum(task.query.targets), 6)
+    expected = run.experiment.episodes("test").batch(0, 6).query.targets.numpy().sum((1, 2))
+    np.testing.assert_allclose(sums, expected, rtol=1e-5)
+    doubled = run.measured(lambda task: (task.query.targets, task.support.targets), 3, lambda pair: len(pair[0]))
+    np.testing.assert_array_equal(doubled, [3, 3, 3])
+
+
+def test_results_that_are_not_finite_name_the_episode():
+    run = run_of(waves(), "exploding")
+    first = float(run.source.batch(2, 1).query.targets[0, 0, 0])
+    with pytest.raises(RunError, match="exploding: a result of test episode 2 is not finite"):
+        run.measured(lambda task: tf.where(task.query.targets[0] == first, np.inf, 0.0), 4)
+
+
+def test_runs_must_have_the_same_test_episodes():
+    cml, maml = run_of(waves(), "cml"), run_of(waves(**{"objective.co_learner": "none"}), "maml")
+    (own,) = manifests([cml], 4)
+    assert manifests([cml, maml], 4) == [own, own] and manifests([cml], 5) != [own]
+    with pytest.raises(RunError, match="'cml' and 'other' have different ones"):
+        manifests([cml, maml, run_of(waves(**{"dataset.shots": 2}), "other")], 4)
+
+
+def test_seeds_of_two_methods_must_have_the_same_test_episodes_together():
+    def seeds(name, *numbers):
+        return [run_of(waves(**{"seed": number, "eval.seed": number}), name) for number in numbers]
+
+    one, other = manifests([*seeds("cml", 0, 1), *seeds("maml", 1, 0)], 4)[:2]
+    assert one != other
+    assert manifests([*seeds("cml", 0, 1), *seeds("maml", 1, 0)], 4) == [one, other, other, one]
+    with pytest.raises(RunError, match="the same seeds of each method"):
+        manifests([*seeds("cml", 0, 1), *seeds("maml", 0)], 4)
+
+
+@pytest.mark.parametrize("workdirs, names", [([], []), (["a", "b"], ["x"])])
+def test_each_run_needs_a_name(workdirs, names):
+    with pytest.raises(RunError, match="each run needs a name"):
+        open_runs([Path(path) for path in workdirs], names)
+
+
+def test_a_run_is_as_at_its_last_outer_step():
+    """MAML++ after a third of its training: of first order, with weights on early steps; at the end neither."""
+    config = changed(
+        presets.sinusoid(3, "cml", "maml_plus_plus"),
+        **{"learner.hidden": (4,), "train.steps": 100, "train.cosine_steps": 100, "adaptation.steps": 2},
+    )
+    config = changed(
+        config, **{"train.first_order_steps": 50, "objective.multi_step_until": 40, "adaptation.eval_steps": 3}
+    )
+    run = run_of(config)
+    trainer = run.experiment.trainer
+    weights = {}
+    for step in (20, 50, 51, 100):
+        trainer.step = step
+        method = run.at_its_end()
+        weights[step] = {term.name: term.weight for term in method.terms}
+        assert method.rule.hypergradient.second_order == (step > 50)
+        assert method.rule.steps == 2
+    assert weights[20]["step_1_loss"] == pytest.approx((1 - 19 / 40) / 2)
+    assert weights[51] == weights[100] == {"query_loss": 1.0, "step_1_loss": 0.0, "co_learner": 0.2}
+    assert run.evaluation_rule().steps == 3
+
+
+def test_summaries_leave_out_what_is_not_defined():
+    values = np.array([1.0, math.nan, 2.0, 4.0])
+    mean, ci95, episodes = summarise(values)
+    assert (mean, episodes) == (pytest.approx(7 / 3), 3)
+    assert ci95 == pytest.approx(confidence_interval(np.array([1.0, 2.0, 4.0])))
+    assert summarise(np.array([math.nan, 3.0]))[0] == 3.0
+    assert math.isnan(summarise(np.array([math.nan, 3.0])).ci95)
+    nothing = summarise(np.array([math.nan]))
+    assert math.isnan(nothing.mean) and math.isnan(nothing.ci95) and nothing.episodes == 0

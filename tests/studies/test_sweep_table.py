@@ -1,0 +1,225 @@
+"""Tables of sweeps: intervals over seeds, differences on the same episodes, and holes that say so."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cml_tf.studies.scores import (
+    CML,
+    MAML,
+    ScoredMethod,
+    diverged,
+    machines,
+    method_named,
+    over_seeds,
+    paired,
+    settings,
+)
+from cml_tf.studies.tables import bases_table, budget, diverged_table, machines_table, markdown, methods_table
+from cml_tf.training.evaluator import confidence_interval
+from tests.helpers.sweep_results import CML_SCORES, MAML_SCORES, RESULTS, SETTING, result
+
+
+def test_scores_have_an_interval_over_seeds():
+    score = over_seeds(settings(RESULTS)[SETTING][MAML])
+    assert score.mean == pytest.approx(100 * (0.6 + 0.6 + 0.5) / 3)
+    assert score.half_width == pytest.approx(confidence_interval(np.array([60.0, 60.0, 50.0])))
+
+
+def test_differences_are_paired_by_episode():
+    methods = settings(RESULTS)[SETTING]
+    difference = paired(methods[CML], methods[MAML])
+    by_seed = confidence_interval(np.array([10.0, 5.0, 10.0]))
+    assert difference.over_seeds.mean == pytest.approx(25.0 / 3)
+    assert difference.over_seeds.half_width == pytest.approx(by_seed)
+    by_episode = [
+        100 * (right - left)
+        for seed in MAML_SCORES
+        for left, right in zip(MAML_SCORES[seed], CML_SCORES[seed], strict=True)
+    ]
+    assert difference.over_episodes == pytest.approx(confidence_interval(np.array(by_episode)))
+
+
+def test_each_base_stands_with_and_without_cml():
+    only_without = [result("maml", seed, (0.5, 0.5), "anil") for seed in (0, 1)]
+    rows = bases_table(settings([*RESULTS, *only_without])).rows
+    assert [row[:3] for row in rows] == [(SETTING, "maml", "3")]
+    assert rows[0][3].startswith("56.67 ±") and rows[0][5].startswith("+8.33 ±")
+
+
+def test_machines_name_the_runs_that_they_trained():
+    described = {"processor": "Fast 9000", "flags": ["avx2"], "cores": 2, "packages": {"tensorflow": "2.21.0"}}
+    anil = [result("maml", seed, (0.5, 0.5), "anil") for seed in (0, 1)]
+    recorded = [{**run, "machine": {**described, "kernel": str(i)}} for i, run in enumerate([*anil, RESULTS[3]])]
+    table = machines_table(machines([*RESULTS[:3], {**anil[0], "machine": None}, *recorded]))
+    assert table.rows == (
+        ("Fast 9000 (avx2), 2 cores, tensorflow 2.21.0", "3", f"{SETTING}_maml:anil, {SETTING}_cml"),
+        ("not recorded", "4", f"{SETTING}_maml, {SETTING}_maml:anil"),
+    )
+
+
+def test_every_method_stands_beside_plain_maml():
+    further = {"co_learner": {"scores": [0.9, 0.9], "mean": 0.9}, "5_steps": {"scores": [0.7, 0.7], "mean": 0.7}}
+    maml = [result("maml", seed, (0.5, 0.5), evaluations={"5_steps": {"scores": [0.6, 0.6]}}) for seed in (0, 1)]
+    cml = [result("cml", seed, (0.6, 0.7), evaluations=further) for seed in (0, 1)]
+    anil = [result("maml", seed, (0.4, 0.4), "anil") for seed in (0, 1)]
+    table = methods_table(settings([*anil, *cml, *maml])[SETTING])
+    assert [(row[0], row[3]) for row in table.rows] == [
+        ("MAML", ""),
+        ("MAML [5_steps]", ""),
+        ("CML", "+15.00 ± 0.00"),
+        ("CML [5_steps]", "+10.00 ± 0.00"),
+        ("CML [co_learner]", "+40.00 ± 0.00"),
+        ("MAML:anil", "−10.00 ± 0.00"),
+    ]
+
+
+def test_readings_are_ordered_by_their_numbers():
+    names = ["10_steps", "co_learner", "5_steps", "0_steps", "co_learner_0_steps"]
+    run = result("cml", 0, (0.4, 0.4), evaluations={name: {"scores": [0.4, 0.4]} for name in names})
+    assert [method.evaluation for method in settings([run])[SETTING]] == [
+        "",
+        "0_steps",
+        "5_steps",
+        "10_steps",
+        "co_learner",
+        "co_learner_0_steps",
+    ]
+
+
+def test_every_method_stands_beside_another_one():
+    own = {"co_learner": {"scores": [0.9, 0.9], "mean": 0.9}}
+    noise = {"co_learner": {"scores": [0.2, 0.2], "mean": 0.2}}
+    cml = [result("cml", seed, (0.6, 0.7), evaluations=own) for seed in (0, 1)]
+    random_noise = [result("cml", seed, (0.5, 0.5), "random_noise", evaluations=noise) for seed in (0, 1)]
+    found = settings([*cml, *random_noise])
+    table = methods_table(found[SETTING], method_named(found, "CML:random_noise"))
+    assert table.columns[3] == "minus CML:random_noise, ± over seeds"
+    assert [(row[0], row[3]) for row in table.rows] == [
+        ("CML", "+15.00 ± 0.00"),
+        ("CML [co_learner]", "+70.00 ± 0.00"),
+        ("CML:random_noise", ""),
+        ("CML:random_noise [co_learner]", ""),
+    ]
+    table = methods_table(found[SETTING], method_named(found, "CML:random_noise [co_learner]"))
+    assert [row[3] for row in table.rows] == ["+45.00 ± 0.00", "+70.00 ± 0.00", "+30.00 ± 0.00", ""]
+    with pytest.raises(ValueError, match=r"one of CML, CML \[co_learner\], .*; received 'MAML'"):
+        method_named(found, "MAML")
+
+
+def test_one_seed_has_no_interval():
+    rows = methods_table(settings([result("maml", 0, (0.5, 0.5)), result("cml", 0, (0.6, 0.6))])[SETTING]).rows
+    assert rows[0][2] == "50.00 (one seed)" and rows[1][3] == "+10.00 (one seed)"
+
+
+def test_a_difference_of_fewer_seeds_says_so():
+    maml = [result("maml", seed, (0.5, 0.5)) for seed in (0, 1)]
+    cml = [result("cml", seed, (0.6, 0.6)) for seed in (0, 1, 2)]
+    found = settings([*maml, *cml])
+    assert methods_table(found[SETTING]).rows[1][1:4:2] == ("3", "+10.00 ± 0.00 (2 seeds)")
+    assert bases_table(found).rows[0][5] == "+10.00 ± 0.00 (2 seeds)"
+
+
+def test_numbers_of_seeds_that_differ_are_both_told():
+    rows = bases_table(settings(RESULTS[:5])).rows
+    assert rows[0][2] == "3 and 2"
+
+
+def test_without_plain_maml_there_is_no_difference():
+    rows = methods_table(settings([result("cml", 0, (0.6, 0.6), "smoke")])[SETTING]).rows
+    assert rows == (("CML:smoke", "1", "60.00 (one seed)", "no MAML here", ""),)
+
+
+def test_seeds_that_only_one_has_are_not_compared():
+    methods = settings([*RESULTS[:3], result("cml", 7, (0.5, 0.5))])[SETTING]
+    assert paired(methods[CML], methods[MAML]) is None
+    assert methods_table(methods).rows[1][3:] == ("no seed in common", "")
+
+
+def test_other_episodes_are_not_compared():
+    other = result("cml", 0, (0.5, 0.5), manifest="others")
+    with pytest.raises(ValueError, match="scored on different episodes"):
+        methods_table(settings([*RESULTS[:3], other])[SETTING])
+
+
+def test_regression_keeps_its_unit():
+    table = methods_table(settings([result("maml", seed, (1.5, 2.5), metric="mse") for seed in (0, 1)])[SETTING])
+    assert table.columns[2] == "mse" and table.rows[0][2] == "2.000 ± 0.000"
+
+
+def test_a_file_of_another_method_is_refused():
+    with pytest.raises(ValueError, match="end in _maml or _cml"):
+        settings([{**RESULTS[0], "source": "configs/other.py"}])
+
+
+def test_the_markdown_is_a_table():
+    lines = markdown(methods_table({ScoredMethod("maml", "a|b"): {0: RESULTS[0]}})).splitlines()
+    assert len({line.count("|") for line in lines}) == 1 and lines[1] == "|---|---|---|---|---|"
+    assert lines[2].startswith("| MAML:a&#124;b | 1 |")
+
+
+def test_an_evaluation_that_diverged_is_in_no_mean_and_is_named():
+    reason = {"asked": {}, "diverged": "mse is not finite in 3 of 600 episodes"}
+    further = [{"10_steps": {"scores": [0.2, 0.2]}}, {"10_steps": reason}]
+    runs = [result("maml", seed, (0.4, 0.4), evaluations=one) for seed, one in enumerate(further)]
+    rows = [row[:3] for row in methods_table(settings(runs)[SETTING]).rows]
+    assert rows == [("MAML", "2", "40.00 ± 0.00"), ("MAML [10_steps]", "1", "20.00 (one seed)")]
+    (lost,) = diverged(runs)
+    assert (lost.setting, lost.method, lost.run) == (SETTING, ScoredMethod("maml", "", "10_steps"), runs[1]["run"])
+    assert diverged_table([lost]).rows == ((runs[1]["run"], "10_steps", "mse is not finite in 3 of 600 episodes"),)
+    assert methods_table(settings(runs)[SETTING], MAML, [lost.method]).rows[1][1] == "1 (1 diverged)"
+
+
+def test_a_method_that_diverged_in_all_seeds_keeps_its_row():
+    reason = {"asked": {}, "diverged": "mse is not finite in 3 of 600 episodes"}
+    runs = [result("maml", seed, (0.4, 0.4), evaluations={"10_steps": reason}) for seed in (0, 1)]
+    table = methods_table(settings(runs)[SETTING], MAML, [one.method for one in diverged(runs)])
+    assert table.rows[1] == ("MAML [10_steps]", "0 (2 diverged)", "diverged", "", "")
+
+
+@pytest.mark.parametrize("key", ["train.steps", "objective.gamma"])
+def test_seeds_of_one_method_must_have_one_configuration(key):
+    def config(seed, value):
+        part, name = key.split(".")
+        return {"seed": seed, "eval": {"seed": seed}, "dataset": {"class_seed": seed}, part: {name: value}}
+
+    alike = [result("maml", seed, (0.4, 0.4), config=config(seed, 100)) for seed in (0, 1)]
+    assert len(settings(alike)[SETTING][MAML]) == 2
+    # Written before there was another key: its default is what was done.
+    older = {**alike[1], "config": {**alike[1]["config"], "learner": {"new": 1}}}
+    assert len(settings([alike[0], older])[SETTING][MAML]) == 2
+    other = result("maml", 2, (0.4, 0.4), config=config(2, 200))
+    with pytest.raises(ValueError, match=rf"seed0 and .*seed2 are .* differ in {key} \(100 and 200\)"):
+        settings([*alike, other])
+
+
+@pytest.mark.parametrize("method, co_learner", [("cml", "none"), ("maml", "cooperative")])
+def test_a_file_that_was_changed_into_the_other_method_is_refused(method, co_learner):
+    config = {"objective": {"co_learner": co_learner}}
+    with pytest.raises(ValueError, match="sweep the file of the method that is meant"):
+        settings([result(method, 0, (0.4, 0.4), config=config)])
+
+
+def test_the_budget_is_told_and_who_has_another():
+    def config(steps, queries=15):
+        train = {"steps": steps, "meta_batch": 4}
+        data = {"name": "omniglot", "queries": queries}
+        return {"train": train, "dataset": data, "eval": {"episodes": 600, "queries": 0}}
+
+    runs = [result("maml", seed, (0.4, 0.4), config=config(15000)) for seed in (0, 1)]
+    runs += [result("cml", seed, (0.4, 0.4), config=config(15000)) for seed in (0, 1)]
+    usual = (
+        "Trained for 15,000 outer steps of 4 episodes, scored on the first 600 episodes with 15 queries a class of the "
+        "test split, seeds 0, 1."
+    )
+    assert budget(settings(runs)[SETTING]) == usual
+    runs.append(result("maml", 0, (0.4, 0.4), "anil", config=config(300)))
+    assert budget(settings(runs)[SETTING]).startswith(f"{usual} MAML:anil: Trained for 300 outer steps")
+    assert budget(settings(RESULTS)[SETTING]) == ""
+
+
+def test_errors_beyond_all_measure_stay_readable():
+    runs = [result("maml", seed, (value, value), metric="mse") for seed, value in enumerate((1.0, 3e25))]
+    (row,) = methods_table(settings(runs)[SETTING]).rows
+    assert row[2].startswith("1.50e+25 ± ") and row[2].endswith("e+26")

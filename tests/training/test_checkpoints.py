@@ -1,0 +1,228 @@
+"""Checkpoints: bit-equal when they are sound, a CheckpointError for every kind of damage, never a pickle."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from cml_tf.training.checkpoints import (
+    METADATA,
+    CheckpointError,
+    assign_values,
+    named_values,
+    read_checkpoint,
+    write_checkpoint,
+)
+
+NAMED = {"learner/0000": np.arange(6, dtype=np.float32).reshape(2, 3), "optimizer_0/0000": np.int64(7)}
+
+
+def encoded(metadata):
+    return np.frombuffer(json.dumps(metadata).encode(), np.uint8)
+
+
+def groups():
+    return {
+        "learner": [keras.Variable(np.zeros((2, 3)), name="kernel"), keras.Variable(np.zeros(3), name="bias")],
+        "co_learner": [keras.Variable(np.zeros((3, 1)), name="kernel")],
+    }
+
+
+def filled(groups, seed=0):
+    generator = np.random.default_rng(seed)
+    for variables in groups.values():
+        for variable in variables:
+            variable.assign(generator.standard_normal(variable.shape))
+    return groups
+
+
+def test_reads_what_was_written_bit_for_bit(tmp_path):
+    values = {**NAMED, "odd": np.array([np.nan, -0.0, np.inf, 1e-45], np.float32), "empty": np.zeros((0, 3))}
+    metadata = {"step": 3, "nested": {"best": 0.25, "none": None, "list": [1, "ä"]}}
+    write_checkpoint(tmp_path / "folder" / "latest.npz", values, metadata)
+    read, read_metadata = read_checkpoint(tmp_path / "folder" / "latest.npz")
+    assert read_metadata == metadata
+    assert set(read) == set(values)
+    for name, value in values.items():
+        assert read[name].dtype == np.asarray(value).dtype and read[name].shape == np.shape(value)
+        assert read[name].tobytes() == np.asarray(value).tobytes()
+
+
+def test_variables_get_their_values_back(tmp_path):
+    trained, fresh = filled(groups()), groups()
+    write_checkpoint(tmp_path / "c.npz", named_values(trained), {})
+    assign_values(fresh, read_checkpoint(tmp_path / "c.npz")[0])
+    for group, variables in trained.items():
+        for variable, restored in zip(variables, fresh[group], strict=True):
+            np.testing.assert_array_equal(restored.numpy(), variable.numpy())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_every_float_format_survives(tmp_path, dtype):
+    generator = np.random.default_rng(0)
+    variable = keras.Variable(generator.standard_normal(9), dtype=dtype)
+    write_checkpoint(tmp_path / "c.npz", named_values({"learner": [variable]}), {})
+    fresh = keras.Variable(np.zeros(9), dtype=dtype)
+    assign_values({"learner": [fresh]}, read_checkpoint(tmp_path / "c.npz")[0])
+    np.testing.assert_array_equal(fresh.numpy(), variable.numpy())
+
+
+FOREIGN_VALUES = {
+    "a value is missing": lambda values: values.pop("co_learner/0000"),
+    "a value too many": lambda values: values.update({"co_learner/0001": np.zeros(1)}),
+    "another shape": lambda values: values.update({"learner/0001": np.zeros(4)}),
+    "a transposed shape": lambda values: values.update({"learner/0000": np.zeros((3, 2))}),
+    "another group": lambda values: values.update({"other/0000": values.pop("co_learner/0000")}),
+    "nothing": lambda values: values.clear(),
+}
+
+
+@pytest.mark.parametrize("change", FOREIGN_VALUES.values(), ids=FOREIGN_VALUES)
+def test_values_of_another_model_are_refused_and_nothing_is_assigned(change):
+    values = named_values(filled(groups()))
+    change(values)
+    mine = filled(groups(), seed=1)
+    before = named_values(mine)
+    with pytest.raises(CheckpointError, match="belongs to another model"):
+        assign_values(mine, values)
+    for name, value in named_values(mine).items():
+        np.testing.assert_array_equal(value, before[name])
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*latest\.npz"):
+        read_checkpoint(tmp_path / "latest.npz")
+
+
+class Treacherous:
+    """Unpickled, it would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def _saved(**arrays):
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
+
+
+def _zip(**members):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def _npy():
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
+FOREIGN_FILES = {
+    "empty": lambda: b"",
+    "text": lambda: b"this is no checkpoint",
+    "json": lambda: b'{"step": 3}',
+    "one array": _npy,
+    "no metadata": lambda: _saved(weights=np.zeros(3)),
+    "metadata of another dtype": lambda: _saved(**{METADATA: np.array([0.5, 2.5])}),
+    "metadata that is no JSON": lambda: _saved(**{METADATA: np.frombuffer(b"{step", np.uint8)}),
+    "metadata that is no text": lambda: _saved(**{METADATA: np.array([255, 254], np.uint8)}),
+    "metadata that is a list": lambda: _saved(**{METADATA: encoded([1])}),
+    "a zip file of text": lambda: _zip(**{METADATA: "{}", "other.txt": "text"}),
+    "an empty zip file": lambda: _zip(),
+    "a pickle": lambda: pickle.dumps({"step": 3}),
+    "a numpy void": lambda: _saved(**{METADATA: encoded({}), "x": np.array([None, {}], object)}),
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN_FILES.values(), ids=FOREIGN_FILES)
+def test_foreign_files_are_refused(tmp_path, content):
+    path = tmp_path / "latest.npz"
+    path.write_bytes(content())
+    with pytest.raises(CheckpointError, match="damaged or not one"):
+        read_checkpoint(path)
+
+
+def test_a_folder_is_refused(tmp_path):
+    (tmp_path / "latest.npz").mkdir()
+    with pytest.raises(CheckpointError, match="damaged or not one"):
+        read_checkpoint(tmp_path / "latest.npz")
+
+
+def test_a_pickle_inside_is_never_run(tmp_path):
+    written = tmp_path / "written"
+    for content in (
+        pickle.dumps(Treacherous(written)),
+        _saved(**{METADATA: encoded({}), "x": np.array([Treacherous(written)], object)}),
+        _saved(**{METADATA: np.array([Treacherous(written)], object)}),
+    ):
+        (tmp_path / "latest.npz").write_bytes(content)
+        with pytest.raises(CheckpointError):
+            read_checkpoint(tmp_path / "latest.npz")
+        assert not written.exists()
+
+
+@pytest.fixture(scope="module")
+def sound():
+    buffer = io.BytesIO()
+    generator = np.random.default_rng(0)
+    arrays = {"learner/0000": generator.standard_normal((5, 7)), "learner/0001": np.ones(3, np.float32)}
+    np.savez(buffer, **{METADATA: encoded({"step": 3})}, **arrays)
+    return buffer.getvalue(), arrays
+
+
+def test_every_truncation_is_detected(tmp_path, sound):
+    content, _ = sound
+    path = tmp_path / "latest.npz"
+    for length in range(0, len(content), 13):
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError):
+            read_checkpoint(path)
+
+
+def test_no_damaged_byte_changes_a_value(tmp_path, sound):
+    """Every byte in turn: either somebody notices, or the byte did not matter (a time stamp)."""
+    content, arrays = sound
+    path = tmp_path / "latest.npz"
+    variables = {"learner": [keras.Variable(np.zeros((5, 7))), keras.Variable(np.zeros(3))]}
+    noticed = 0
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0x11]) + content[position + 1 :])
+        try:
+            values, metadata = read_checkpoint(path)
+            assign_values(variables, values)
+        except CheckpointError:
+            noticed += 1
+            continue
+        assert metadata == {"step": 3}
+        for name, value in arrays.items():
+            assert values[name].dtype == value.dtype and values[name].tobytes() == value.tobytes()
+    assert noticed > 0.8 * len(content)
+
+
+def test_an_interrupted_writer_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "latest.npz"
+    write_checkpoint(path, NAMED, {"step": 1})
+    before = path.read_bytes()
+
+    def cut_short(file, **arrays):
+        file.write(b"half of a")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(np, "savez", cut_short)
+    with pytest.raises(OSError, match="no space left"):
+        write_checkpoint(path, NAMED, {"step": 2})
+    assert path.read_bytes() == before
+    assert [member.name for member in tmp_path.iterdir()] == ["latest.npz"]

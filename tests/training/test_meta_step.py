@@ -1,0 +1,179 @@
+"""The meta-step: compiled once, clips by group, refuses to step on numbers that are not finite."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
+from cml_tf.episodes import Episode, Examples
+from cml_tf.learners import conv4, conv4_co_learner
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.problems import Classification
+from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
+from tests.helpers.contract_tables import UPDATE_RULES, make_episode, make_method
+from tests.helpers.differences import gradients_of
+from tests.helpers.precision import precision
+from tests.helpers.seeded_episodes import classification_episode, tasks_of
+
+HYPERGRADIENTS = ["reverse", "reverse_rematerialised", "first_order"]
+
+
+def make_step(method, clip_norm=0.0, rate=0.1):
+    groups = method.trained_variables()
+    return MetaStep(method, {group: keras.optimizers.SGD(rate) for group in groups}, clip_norm)
+
+
+def values(method):
+    return {group: [v.numpy() for v in variables] for group, variables in method.all_variables().items()}
+
+
+@pytest.mark.parametrize("hypergradient", HYPERGRADIENTS)
+@pytest.mark.parametrize("rule", UPDATE_RULES)
+def test_compiles_once_and_updates_every_variable(rule, hypergradient):
+    method = make_method(rule)
+    method.rule.hypergradient = make_hypergradient(hypergradient)
+    step, before = make_step(method), values(method)
+    step(make_episode(seed=0))
+    method.terms[1].weight = 0.25
+    result = step(make_episode(seed=1))
+    assert step.traces == 1
+    assert bool(result.finite)
+    for group, variables in values(method).items():
+        for start, end in zip(before[group], variables, strict=True):
+            assert not np.array_equal(start, end), f"group {group} was not updated"
+
+
+def test_takes_one_step_of_gradient_descent(float64):
+    method, episode = make_method("meta_sgd"), make_episode()
+    before, gradients = values(method), gradients_of(method, episode)
+    make_step(method, rate=0.1)(episode)
+    for group, variables in values(method).items():
+        for start, gradient, end in zip(before[group], gradients[group], variables, strict=True):
+            np.testing.assert_allclose(end, start - 0.1 * gradient, rtol=1e-12, atol=1e-13)
+
+
+def test_groups_are_clipped_apart(float64):
+    method, episode = make_method("meta_sgd"), make_episode()
+    method.terms[1].weight = 1000.0
+    before, gradients = values(method), gradients_of(method, episode)
+    clip_norm = 0.01
+    make_step(method, clip_norm, rate=1.0)(episode)
+    for group, variables in values(method).items():
+        norm = np.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients[group]))
+        factor = min(1.0, clip_norm / norm)
+        for start, gradient, end in zip(before[group], gradients[group], variables, strict=True):
+            np.testing.assert_allclose(end, start - factor * gradient, rtol=1e-9, atol=1e-12)
+    assert set(gradients) == {"learner", "adaptation", "co_learner"}
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
+def test_a_step_that_is_not_finite_changes_nothing(clip_norm):
+    method, episode = make_method("meta_sgd"), make_episode()
+    step = make_step(method, clip_norm)
+    step(episode)
+    before = values(method), [v.numpy() for optimizer in step.optimizers for v in optimizer.variables]
+    broken = tf.tensor_scatter_nd_update(episode.query.inputs, [[1, 0, 0]], [float("nan")])
+    result = step(episode._replace(query=episode.query._replace(inputs=broken)))
+    assert not bool(result.finite)
+    assert np.isnan(result.term_losses[1]).all() and np.isfinite(result.term_losses[0]).all()
+    after = values(method), [v.numpy() for optimizer in step.optimizers for v in optimizer.variables]
+    tf.nest.map_structure(np.testing.assert_array_equal, after, before)
+    assert step.traces == 1
+
+
+def test_a_finite_loss_with_an_infinite_gradient_changes_nothing():
+    """The loss alone does not tell: d sqrt at 0 is infinite where sqrt is 0."""
+    method, episode = make_method("sgd", "query_loss"), make_episode()
+    method.reducer = lambda losses: tf.reduce_sum(tf.sqrt(losses - tf.stop_gradient(losses)))
+    before = values(method)
+    assert not bool(make_step(method)(episode).finite)
+    tf.nest.map_structure(np.testing.assert_array_equal, values(method), before)
+
+
+def test_optimisers_must_cover_the_groups():
+    method = make_method("meta_sgd")
+    with pytest.raises(ValueError, match=r"must be given for \['adaptation', 'co_learner', 'learner'\]"):
+        MetaStep(method, {"learner": keras.optimizers.SGD(0.1)})
+    with pytest.raises(ValueError, match="clip_norm must be 0"):
+        make_step(method, clip_norm=-1.0)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_weights_are_read_anew_at_every_call(float64, weight):
+    method, episode = make_method(), make_episode()
+    method.terms[1].weight = weight
+    losses, _ = evaluate_losses(method, episode)
+    result = meta_gradient(method, episode, method.weights())
+    assert float(result.loss) == pytest.approx(float(np.mean(losses[:, 0] + weight * losses[:, 1])), rel=1e-14)
+
+
+def test_metrics_of_a_step_are_those_of_evaluation():
+    method, episode = make_method(), make_episode(tasks=3)
+    losses, metrics = evaluate_losses(method, episode)
+    result = make_step(method)(episode)
+    np.testing.assert_allclose(result.term_losses, losses, rtol=1e-5)
+    assert set(result.metrics) == {"loss", "accuracy", "co_loss", "co_accuracy"} == set(metrics)
+    for name, metric in metrics.items():
+        assert metric.shape == (3,)
+        np.testing.assert_allclose(result.metrics[name], metric, rtol=1e-5)
+
+
+@pytest.mark.parametrize("learner", ["mlp", "conv"])
+def test_an_unknown_number_of_tasks_gives_the_same(float64, learner):
+    """Known numbers are unrolled, unknown ones loop: losses, metrics and gradients agree."""
+    method, episode = make_method("meta_sgd", learner=learner), make_episode(learner, tasks=3)
+    expected = meta_gradient(method, episode, method.weights())
+    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), episode)
+    compiled = tf.function(
+        lambda meta_batch, weights: meta_gradient(method, meta_batch, weights), autograph=False
+    ).get_concrete_function(signature, tf.TensorSpec([2], tf.float64))
+    for meta_batch, want in ((episode, expected), (tasks_of(episode, [2]), None)):
+        if want is None:
+            want = meta_gradient(method, meta_batch, method.weights())
+        tf.nest.map_structure(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12),
+            compiled(meta_batch, method.weights()),
+            want,
+        )
+
+
+def test_mixed_bfloat16_is_honoured():
+    """Compute in bfloat16, variables in float32, losses and gradients in float32, and the step still learns."""
+    with precision(policy="mixed_bfloat16"):
+        problem = Classification(3)
+        learner = conv4(3, (16, 16, 1), filters=4)
+        method = Method(
+            learner,
+            GradientDescent(problem, SGD(0.1)),
+            [QueryLoss(problem), CoLearner(conv4_co_learner(3, filters=4), problem)],
+        )
+        assert learner.example_features.dtype == tf.bfloat16
+        episode = classification_episode(shape=(16, 16, 1))
+        step = make_step(method, rate=0.05)
+        losses = [step(episode).term_losses for _ in range(8)]
+    variables = [v for group in method.all_variables().values() for v in group]
+    assert {v.dtype for v in variables} == {"float32"}
+    assert losses[0].dtype == tf.float32
+    assert float(tf.reduce_sum(losses[-1])) < float(tf.reduce_sum(losses[0]))
+
+
+def test_an_unused_variable_is_named():
+    """First order and nothing but the co-learner: theta reaches no loss, which is said instead of ignored."""
+    method = make_method()
+    method.rule.hypergradient = make_hypergradient("first_order")
+    method.terms = method.terms[1:]
+    with pytest.raises(ValueError, match=r"does not depend on variable 'head/.*' of group 'learner'"):
+        meta_gradient(method, make_episode(), method.weights())
+
+
+def test_numpy_episodes_work_as_well():
+    method, episode = make_method(), make_episode()
+    arrays = Episode(*(Examples(*map(np.asarray, part)) for part in (episode.support, episode.query)))
+    step = make_step(method)
+    first = step(arrays)
+    step(arrays)
+    assert step.traces == 1 and first.term_losses.shape == (2, 2)

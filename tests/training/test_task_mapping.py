@@ -1,0 +1,118 @@
+"""Tasks one by one, in chunks, all at once, or compiled: the same numbers."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
+from cml_tf.episodes import Examples
+from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.problems import Classification, Regression
+from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
+from cml_tf.training.task_mapping import tasks_at_a_time
+from tests.helpers.seeded_episodes import classification_episode, regression_episode, tasks_of
+
+TASKS = 5
+
+
+def dense(hypergradient="reverse"):
+    problem = Regression(1)
+    terms = [QueryLoss(problem), CoLearner(mlp_co_learner(1), problem, weight=0.5)]
+    rule = GradientDescent(problem, SGD(0.1), 2, make_hypergradient(hypergradient))
+    return Method(mlp(1, (2,)), rule, terms), regression_episode(tasks=TASKS)
+
+
+def convolutional(hypergradient="reverse"):
+    problem = Classification(3)
+    terms = [QueryLoss(problem), CoLearner(conv4_co_learner(3, 2, blocks=1), problem, weight=0.5)]
+    rule = GradientDescent(problem, SGD(0.1), 1, make_hypergradient(hypergradient))
+    return Method(conv4(3, (16, 16, 1), 2), rule, terms), classification_episode(tasks=TASKS, shape=(16, 16, 1))
+
+
+def assert_equal_gradients(received, expected, tolerance):
+    np.testing.assert_allclose(received.term_losses, expected.term_losses, rtol=tolerance)
+    for group, gradients in expected.gradients.items():
+        for ours, theirs in zip(received.gradients[group], gradients, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("make", "chunks"), [(dense, (1, 3, TASKS, 64)), (convolutional, (1, 4))])
+def test_chunks_of_any_size_give_the_same(float64, make, chunks):
+    method, episode = make()
+    expected = meta_gradient(method, episode, method.weights())
+    for task_chunk in chunks:
+        # In a graph: eagerly there is no loop to be cut.
+        received = tf.function(lambda n=task_chunk: meta_gradient(method, episode, method.weights(), n))()
+        assert_equal_gradients(received, expected, 1e-12)
+
+
+def test_all_tasks_at_once_give_the_same(float64):
+    method, episode = dense()
+    received = meta_gradient(method, episode, method.weights(), vectorised=True)
+    assert_equal_gradients(received, meta_gradient(method, episode, method.weights()), 1e-10)
+
+
+@pytest.mark.parametrize("make", [dense, pytest.param(convolutional, marks=pytest.mark.slow)])
+def test_a_compiled_step_is_the_same_step(make):
+    results = []
+    for compiled in (False, True):
+        keras.utils.set_random_seed(0)
+        method, episode = make()
+        optimizer = keras.optimizers.SGD(0.1)
+        step = MetaStep(method, dict.fromkeys(method.trained_variables(), optimizer), jit_compile=compiled)
+        losses = step(episode).term_losses
+        results.append([losses, *(v for group in method.trained_variables().values() for v in group)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_losses_belong_to_their_tasks(float64):
+    method, episode = dense()
+    losses, _ = evaluate_losses(method, episode)
+    backwards, _ = evaluate_losses(method, tasks_of(episode, list(reversed(range(TASKS)))))
+    np.testing.assert_allclose(backwards, losses[::-1], rtol=1e-12)
+    assert len(set(losses[:, 0].numpy())) == TASKS
+
+
+@pytest.mark.parametrize(
+    ("make", "hypergradient", "task_chunk", "expected"),
+    [
+        (dense, "reverse", 0, True),
+        (dense, "first_order", 0, True),
+        (dense, "reverse", 2, False),
+        (dense, "reverse_rematerialised", 0, False),
+        (convolutional, "reverse", 0, False),
+    ],
+)
+def test_dense_layers_are_vectorised_unless_memory_is_to_be_bounded(make, hypergradient, task_chunk, expected):
+    method, _ = make(hypergradient)
+    optimizer = keras.optimizers.SGD(0.1)
+    step = MetaStep(method, dict.fromkeys(method.trained_variables(), optimizer), task_chunk=task_chunk)
+    assert step.vectorised is expected
+
+
+@pytest.mark.parametrize(("make", "task_chunk"), [(dense, 2), (convolutional, 0)])
+def test_what_cannot_be_vectorised_is_refused(make, task_chunk):
+    method, _ = make()
+    groups = dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(0.1))
+    with pytest.raises(ValueError, match="vectorised works for methods of dense layers"):
+        MetaStep(method, groups, task_chunk=task_chunk, vectorised=True)
+
+
+def test_a_negative_chunk_is_refused():
+    method, _ = dense()
+    groups = dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(0.1))
+    with pytest.raises(ValueError, match="task_chunk must be 0"):
+        MetaStep(method, groups, task_chunk=-1)
+
+
+def test_large_tasks_are_taken_one_at_a_time():
+    small = Examples(tf.TensorSpec([100, 28, 28, 1]), tf.TensorSpec([100], tf.int32))
+    large = Examples(tf.TensorSpec([100, 84, 84, 3]), tf.TensorSpec([100], tf.int32))
+    unknown = Examples(tf.TensorSpec([None, 84, 84, 3]), tf.TensorSpec([None], tf.int32))
+    assert [tasks_at_a_time(task) for task in (small, large, unknown)] == [2, 1, 2]
