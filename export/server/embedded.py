@@ -18,15 +18,17 @@ from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_p
 
 from cml_tf.system.file_faults import file_fault
 from export.playground.site import Site
-from export.server.calls import Calls, Metrics, Workers
+from export.server.calls import Calls
 from export.server.catalogue import Catalogue, collect_and_freeze
 from export.server.errors import ServingError
 from export.server.grpc_services import Health, ModelService, PredictionService, RefuseUnreadable
+from export.server.metrics import Metrics
 from export.server.model_config import ModelConfig, read_config
 from export.server.prediction import warm_up
 from export.server.rest import RestApi, application
 from export.server.servable import Servable
 from export.server.tls import Tls
+from export.server.workers import Workers
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ class RestApi:
     async def _answer(self, request: Request, path: str) -> Response:
         method = request.method
         if self._metrics_path and path == self._metrics_path and method in ("GET", "POST"):
-            return Response(self._calls.metrics.text(), headers={"content-type": "text/plain"})
+            return Response(self._calls.metrics.page(), headers={"content-type": "text/plain"})
         if not path.lower().startswith(_ROOT):
             page = self._site.answer(method, path) if self._site else None
             return page or Response(_NOT_FOUND, 404, {"content-type": "text/html"})
