@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from cml_tf.datasets import load_dataset
 from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
@@ -27,11 +29,11 @@ def offline(monkeypatch):
     """No archive can be downloaded; the hosts that were asked for."""
     asked = []
 
-    def refused(host):
-        asked.append(host)
-        raise OSError("no route to host")
+    def refused(url, **settings):
+        asked.append(urlsplit(url).hostname)
+        raise requests.ConnectionError("no route to host")
 
-    monkeypatch.setattr("cml_tf.datasets.storage.downloads.check_online", refused)
+    monkeypatch.setattr(requests, "get", refused)
     return asked
 
 

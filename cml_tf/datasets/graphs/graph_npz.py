@@ -24,7 +24,7 @@ from cml_tf.boundary.labels import class_labels
 from cml_tf.datasets.base import DatasetError
 from cml_tf.datasets.graphs.nodes import GraphSize, NodeDataset
 from cml_tf.datasets.storage.cache import cache_directory
-from cml_tf.datasets.storage.downloads import Remote, download
+from cml_tf.datasets.storage.downloads import download
 from cml_tf.graphs import GraphError, NodeGraph, check_graph
 
 SOURCE = "https://raw.githubusercontent.com/shchur/gnn-benchmark/1e72912a0810cdf27ae54fd589a3b43358a2b161/data/npz"
@@ -102,7 +102,7 @@ def _graph(file: str, root: str) -> NodeGraph:
         path = Path(root).expanduser() / file
     else:
         folder = cache_directory() / f"gnn-benchmark-{GIT_BLOBS[file][:20]}"
-        path = download(Remote(url=f"{SOURCE}/{file}", git_blob=GIT_BLOBS[file]), folder / file)
+        path = download(f"{SOURCE}/{file}", ("git_blob", GIT_BLOBS[file]), folder / file)
     return SIZES[file].check(read_graph_npz(path), str(path))
 
 

@@ -25,7 +25,7 @@ import scipy.sparse
 from cml_tf.datasets.base import DatasetError, digest
 from cml_tf.datasets.graphs.nodes import GraphSize, NodeDataset
 from cml_tf.datasets.storage.cache import cache_directory
-from cml_tf.datasets.storage.downloads import Remote, download, sha256
+from cml_tf.datasets.storage.downloads import download, file_checksum
 from cml_tf.datasets.storage.pickles import load_pickle
 from cml_tf.graphs import GraphError, NodeGraph, check_graph
 
@@ -110,9 +110,9 @@ def _graph(name: str, root: str) -> NodeGraph:
     else:
         folder = cache_directory() / f"planetoid-{digest([CHECKSUMS[file] for file in files])[:20]}"
         for file in files:
-            download(Remote(url=f"{SOURCE}/{file}", sha256=CHECKSUMS[file]), folder / file)
+            download(f"{SOURCE}/{file}", ("sha256", CHECKSUMS[file]), folder / file)
     graph = read_planetoid(folder, name)
-    changed = [file for file in files if sha256(folder / file) != CHECKSUMS[file]]
+    changed = [file for file in files if file_checksum(folder / file, "sha256") != CHECKSUMS[file]]
     if changed:
         _LOG.warning("%s: %s differ from the published files; so may results.", folder, ", ".join(changed))
     return SIZES[name].check(graph, f"{folder}, {name}")

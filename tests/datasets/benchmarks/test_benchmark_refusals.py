@@ -91,7 +91,7 @@ def test_offline_without_root_the_error_says_what_to_do(empty_cache, monkeypatch
 def test_without_a_root_and_a_network_the_error_says_what_to_do_by_hand(name, empty_cache, offline):
     """Those that ask for an account or agreement are not even tried."""
     direct = {"cub": "data.caltech.edu", "aircraft": "www.robots.ox.ac.uk", "gtsrb": "sid.erda.dk"}
-    cause = " .*cannot be downloaded .*no route to host" if name in direct else " .* as dataset.root.$"
+    cause = " .*cannot be downloaded; go online.*no route to host" if name in direct else " .* as dataset.root.$"
     with pytest.raises(
         DatasetError, match=f"{name} needs .* put it into a folder and give that as dataset.root{cause}"
     ):

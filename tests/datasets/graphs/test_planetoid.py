@@ -12,7 +12,7 @@ from cml_tf.datasets import DatasetError, load_dataset
 from cml_tf.datasets.graphs import planetoid
 from cml_tf.datasets.graphs.nodes import GraphSize
 from cml_tf.datasets.graphs.planetoid import read_planetoid
-from cml_tf.datasets.storage.downloads import sha256
+from cml_tf.datasets.storage.downloads import file_checksum
 from tests.helpers.graph_files import bags_of_words, ring, write_planetoid
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "planetoid"
@@ -138,5 +138,5 @@ def test_the_published_files_are_what_they_are_known_to_be(name, edges, counts, 
     assert int((dataset.graph.labels < 0).sum()) == unlabelled
     assert not caplog.text
     for file, expected in planetoid.CHECKSUMS.items():
-        assert sha256(SHARED / file) == expected
+        assert file_checksum(SHARED / file, "sha256") == expected
     assert isinstance(pickle.loads((SHARED / f"ind.{name}.graph").read_bytes()), collections.defaultdict)

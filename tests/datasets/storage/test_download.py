@@ -10,12 +10,15 @@ from cml_tf.datasets import DatasetError, load_dataset
 from cml_tf.datasets.graphs import graph_npz, planetoid
 from cml_tf.datasets.storage import downloads as download_module
 from cml_tf.datasets.storage.cache import cache_directory
-from cml_tf.datasets.storage.downloads import Remote, check_online, download
+from cml_tf.datasets.storage.downloads import check_online, download
 from tests.helpers.graph_files import write_npz_graph, write_planetoid
 
 CONTENT = b"what is up there\n"
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-GIT_BLOB = "c462f47d71db67a1c8cbf93ecd2d1214541f8fe9"  # As `git hash-object` says.
+CHECKSUMS = [
+    ("sha256", hashlib.sha256(CONTENT).hexdigest()),
+    ("md5", hashlib.md5(CONTENT).hexdigest()),
+    ("git_blob", "c462f47d71db67a1c8cbf93ecd2d1214541f8fe9"),  # As `git hash-object` says.
+]
 
 
 @pytest.fixture
@@ -46,42 +49,65 @@ def server():
     served.server_close()
 
 
-@pytest.mark.parametrize("pin", [{"sha256": SHA256}, {"git_blob": GIT_BLOB}, {"sha256": SHA256, "git_blob": GIT_BLOB}])
-def test_a_file_is_fetched_once(server, tmp_path, pin):
-    remote = Remote(url=f"{server.url}/file", **pin)
+@pytest.fixture
+def place(empty_cache):
+    """Where a file goes in the cache."""
+    return cache_directory() / "folder" / "file"
+
+
+def left(place):
+    """What is in the cache but for locks, which stay."""
+    return [path for path in place.parent.parent.rglob("*") if path.is_file() and path.suffix != ".lock"]
+
+
+@pytest.mark.parametrize("checksum", CHECKSUMS)
+def test_a_file_is_fetched_once(server, place, checksum):
     for _ in range(2):
-        assert download(remote, tmp_path / "folder" / "file").read_bytes() == CONTENT
-    assert server.asked == ["file"]
+        assert download(f"{server.url}/file", checksum, place).read_bytes() == CONTENT
+    assert server.asked == ["file"] and left(place) == [place]
+    assert place.stat().st_mode & 0o777 == 0o644
 
 
-def test_a_changed_file_in_the_cache_is_fetched_again(server, tmp_path):
-    (tmp_path / "file").write_bytes(CONTENT[:-3])
-    assert download(Remote(url=f"{server.url}/file", sha256=SHA256), tmp_path / "file").read_bytes() == CONTENT
+@pytest.mark.parametrize("checksum", CHECKSUMS)
+def test_a_changed_file_in_the_cache_is_fetched_again(server, place, checksum, caplog):
+    place.parent.mkdir(parents=True)
+    place.write_bytes(CONTENT[:-3])
+    assert download(f"{server.url}/file", checksum, place).read_bytes() == CONTENT
+    assert f"{place} has not the published checksum any more and is downloaded anew." in caplog.text
 
 
-@pytest.mark.parametrize(
-    "pin", [{"sha256": "0" * 64}, {"git_blob": "0" * 40}, {"sha256": SHA256, "git_blob": "0" * 40}]
-)
-def test_another_content_is_refused_and_not_kept(server, tmp_path, pin):
-    with pytest.raises(DatasetError, match=f"must have .* received 17 bytes with SHA-256 {SHA256}"):
-        download(Remote(url=f"{server.url}/file", **pin), tmp_path / "file")
-    assert not list(tmp_path.iterdir())
+@pytest.mark.parametrize("checksum", CHECKSUMS)
+def test_another_content_is_refused_and_not_kept(server, place, checksum):
+    kind, expected = checksum
+    server.files["file"] = CONTENT + b"more"
+    with pytest.raises(DatasetError, match=f"must have the published {kind} {expected}, received another file; try"):
+        download(f"{server.url}/file", checksum, place)
+    assert left(place) == []
 
 
-def test_what_cannot_be_fetched_says_what_to_do(server, tmp_path):
-    with pytest.raises(DatasetError, match="cannot be downloaded; go online, or set dataset.root .* absent.*404"):
-        download(Remote(url=f"{server.url}/absent", sha256=SHA256), tmp_path / "absent")
+def test_more_than_the_limit_is_not_taken(server, place):
+    assert download(f"{server.url}/file", CHECKSUMS[0], place, len(CONTENT)) == place
+    place.unlink()
+    with pytest.raises(DatasetError, match="cannot be downloaded.*more bytes arrived"):
+        download(f"{server.url}/file", CHECKSUMS[0], place, len(CONTENT) - 1)
+    assert left(place) == []
 
 
-def test_a_file_that_cannot_be_written_says_what_to_do(server, tmp_path):
-    (tmp_path / "folder").write_text("is a file")
+def test_what_cannot_be_fetched_says_what_to_do(server, place):
+    with pytest.raises(DatasetError, match="cannot be downloaded; go online, or set dataset.root .* file.*404"):
+        download(f"{server.url}/absent", CHECKSUMS[0], place)
+
+
+def test_a_file_that_cannot_be_written_says_what_to_do(server, place):
+    place.parent.write_text("is a file")
     with pytest.raises(DatasetError, match="set CML_TF_CACHE"):
-        download(Remote(url=f"{server.url}/file", sha256=SHA256), tmp_path / "folder" / "file")
+        download(f"{server.url}/file", CHECKSUMS[0], place)
 
 
-def test_a_download_without_a_check_is_not_allowed():
-    with pytest.raises(ValueError, match="needs a sha256 or a git_blob"):
-        Remote(url="http://127.0.0.1/file")
+def test_a_file_is_used_where_nothing_can_be_written(server, place, monkeypatch):
+    download(f"{server.url}/file", CHECKSUMS[0], place)
+    monkeypatch.setattr(download_module, "locked", None)
+    assert download(f"{server.url}/file", CHECKSUMS[0], place) == place
 
 
 def test_cora_is_downloaded_into_the_cache(server, tmp_path, monkeypatch, empty_cache):
@@ -102,7 +128,7 @@ def test_amazon_computer_is_downloaded_and_checked_by_its_git_identifier(server,
     content = (tmp_path / name).read_bytes()
     server.files = {name: content}
     monkeypatch.setattr(graph_npz, "SOURCE", server.url)
-    with pytest.raises(DatasetError, match=f"git blob {graph_npz.GIT_BLOBS[name]}, received"):
+    with pytest.raises(DatasetError, match=f"git_blob {graph_npz.GIT_BLOBS[name]}, received"):
         load_dataset("amazon_computer")
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     monkeypatch.setitem(graph_npz.GIT_BLOBS, name, blob)
