@@ -11,7 +11,6 @@ from cml_tf.datasets import DatasetError
 from cml_tf.datasets.benchmarks.catalogue import (
     BENCHMARKS,
     Archive,
-    archive_of,
     instructions,
     source_key,
     stored_images,
@@ -83,7 +82,7 @@ def signs(tmp_path, monkeypatch, empty_cache):
     """Prepared images, few of them, that a program of its own process takes for the published ones."""
     published = BENCHMARKS["gtsrb"].source
     write_benchmark("gtsrb", tmp_path, monkeypatch)
-    path = tmp_path / archive_of("gtsrb").name
+    path = tmp_path / BENCHMARKS["gtsrb"].source.name
     return stored_images("gtsrb", source_key(published)).build(partial(published.pictures, path))
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import cml_tf
 from cml_tf.datasets import load_dataset
-from cml_tf.datasets.benchmarks.catalogue import archive_of
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
@@ -61,7 +61,8 @@ def test_a_run_on_aircraft_is_exported_and_answers(tmp_path, monkeypatch):
     np.testing.assert_allclose(answer["probabilities"][0], expected, rtol=1e-5, atol=1e-5)
 
     files = {
-        (picture.class_name, picture.name): picture.read() for picture in archive_of("aircraft").verified(tmp_path)()
+        (picture.class_name, picture.name): picture.read()
+        for picture in BENCHMARKS["aircraft"].source.verified(tmp_path)()
     }
     by_class = [[files[key] for key in sorted(files) if key[0] == name] for name in names]
     from_files = served(

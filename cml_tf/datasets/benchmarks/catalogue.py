@@ -4,8 +4,6 @@ Files are taken from `root`: the published archive as it was downloaded, or the 
 there is no root, what needs neither an account nor agreement to terms is downloaded. `python -m
 cml_tf.datasets.prepare NAME` says what to download, and decodes everything once; afterwards the archives are not needed
 any more.
-
-What somebody has to download, in words.
 """
 
 from __future__ import annotations
@@ -114,18 +112,6 @@ def _size_flag(name: str, image_size: tuple[int, int]) -> str:
     return "".join(f" --image_size={side}" for side in sides)
 
 
-def archive_of(name: str) -> Archive:
-    """The archive of a benchmark of `BENCHMARKS`.
-
-    Raises:
-      ValueError: if TensorFlow Datasets has the files.
-    """
-    source = BENCHMARKS[name].source
-    if isinstance(source, PublishedSet):
-        raise ValueError(f"{name} is downloaded by TensorFlow Datasets ({source.builder}), not by hand.")
-    return source
-
-
 def stored_images(name: str, key: Mapping[str, Any], image_size: Sequence[int] | None = None) -> StoredImages:
     """Where the images of a benchmark are kept that were made from what `key` says."""
     split = class_splits(name)
@@ -155,23 +141,12 @@ def instructions(name: str) -> str:
             lines += [f"  {file.name} ({file.size:,} bytes, SHA-256 {file.sha256})", f"  from {file.url}"]
     else:
         direct = [f"{title} is downloaded by", f"  {command}", "Where that cannot be:"]
-        lines = [*(direct if source.direct else []), download_by_hand(name)]
-        lines.append("Put it into a folder, as it is or unpacked, and name that:")
-    return "\n".join([*lines, f"  {command} --root=FOLDER"])
-
-
-def download_by_hand(name: str) -> str:
-    """Which file of a benchmark has to be downloaded by hand, from where.
-
-    Raises:
-      ValueError: if TensorFlow Datasets downloads it.
-    """
-    source = archive_of(name)
-    kind, checksum = source.checksum
-    return "\n".join(
-        [
-            f"{BENCHMARKS[name].title} has to be downloaded by hand:",
+        kind, checksum = source.checksum
+        lines = [
+            *(direct if source.direct else []),
+            f"{title} has to be downloaded by hand:",
             f"  {source.name} ({source.size}, {kind.upper()} {checksum})",
             f"  from {source.url}",
+            "Put it into a folder, as it is or unpacked, and name that:",
         ]
-    )
+    return "\n".join([*lines, f"  {command} --root=FOLDER"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import threading
 
@@ -11,6 +12,7 @@ from cml_tf.datasets import DatasetError, load_dataset
 from cml_tf.datasets.benchmarks import tfds_sets as published_sets
 from cml_tf.datasets.storage.cache import cache_directory
 from tests.helpers.benchmark_files import write_benchmark
+from tests.helpers.documents import ROOT
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
@@ -106,3 +108,12 @@ def test_damaged_files_of_the_cars_are_refused_with_the_note(tmp_path, empty_cac
     (tmp_path / "car_devkit.tgz").write_bytes(b"other")
     with pytest.raises(DatasetError, match="cannot be made from the files in .* any copy of the files"):
         load_dataset("cars", str(tmp_path))
+
+
+def test_training_does_not_import_tensorflow_datasets_before_it_needs_it():
+    """It takes seconds."""
+    for path in (ROOT / "cml_tf").rglob("*.py"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not [name for name in names if name.startswith("tensorflow_datasets")], path
