@@ -1,4 +1,4 @@
-"""The model card: what a version is, where it comes from, how good it is and how to use it, as JSON and Markdown."""
+"""The model card as JSON: what a version is, where it comes from, how good it is and how to use it."""
 
 from __future__ import annotations
 

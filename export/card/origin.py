@@ -1,9 +1,4 @@
-"""Where a served model comes from, for its card: a run, or training from Python.
-
-Where an export comes from: commit and library versions.
-
-The figures of a model card: measured at export, or read from what `python -m cml_tf.evaluate` printed.
-"""
+"""What a card tells of a model's past: what it was trained from, with which code, and how good it was found to be."""
 
 from __future__ import annotations
 
@@ -25,6 +20,9 @@ from export.errors import ExportError
 from export.graph.exportable import Exportable
 
 _PARTITIONS = {(True, True): "all", (False, True): "anil", (True, False): "boil"}
+_LIBRARIES = ("cml_tf", "tensorflow", "keras", "numpy", "tensorflow-serving-api")
+_PROJECT = Path(__file__).resolve().parents[2]
+_NUMBERS = ("mean", "ci95", "episodes", "seed")
 
 
 @dataclass(frozen=True)
@@ -67,10 +65,6 @@ def of_model(model: FewShotModel, served: Exportable, shots: int, queries: int) 
     return Origin(model.trained, adaptation, {"shots": shots, "queries": queries}, {}, None)
 
 
-_LIBRARIES = ("cml_tf", "tensorflow", "keras", "numpy", "tensorflow-serving-api")
-_PROJECT = Path(__file__).resolve().parents[2]
-
-
 def git_commit() -> str | None:
     """The commit of this checkout, with `+changes` behind it if files differ from it; None outside a checkout."""
     if not (_PROJECT / ".git").exists():
@@ -101,9 +95,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-_NUMBERS = ("mean", "ci95", "episodes", "seed")
 
 
 def measured(experiment: Experiment, method: Method, episodes: int) -> dict[str, Any]:

@@ -1,7 +1,4 @@
-"""What the server says about queries.
-
-Answers as a table for people and as JSON for programs.
-"""
+"""What the server says about queries, and that as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Support and query examples from folders of images, image files, .npz files and, for nodes of a graph, .csv files.
+"""Support and query examples from folders of images, image files and .npz files.
 
-Nodes and their labels from tables: a node number a line, and in a second column its label where it is known.
+Of nodes of a graph, from .csv files: a node number a line, and in a second column its label where it is known.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What users have, as the server takes it: one task, float32 examples or files, numbered classes.
 
-Reading .npz files that strangers may have made: arrays of plain values or an error, and nothing is unpickled.
+Files of arrays may come from strangers: they give arrays of plain values or an error, and nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -17,6 +17,20 @@ import numpy as np
 from cml_tf.boundary.labels import ClassNameError, class_labels, numbered
 from export.client.errors import ClientError
 from export.client.interface import Interface
+
+# What zipfile and NumPy were seen to raise for damaged files, encrypted and exotic ones included.
+_DAMAGED = (
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def are_files(examples: Any) -> bool:
@@ -114,21 +128,6 @@ def decoded(files: Any, input_shape: tuple[int, ...]) -> np.ndarray:
     except DatasetError as error:
         raise ClientError(str(error)) from error
     return scale(images).numpy()
-
-
-# What zipfile and NumPy were seen to raise for damaged files, encrypted and exotic ones included.
-_DAMAGED = (
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def read_arrays(path: Path, names: Sequence[str], expected: str) -> dict[str, np.ndarray]:

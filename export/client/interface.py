@@ -1,7 +1,4 @@
-"""What a served model takes and gives, from its metadata.
-
-How a client talks, and which version it asks.
-"""
+"""What a client has to know before it asks: what the model takes and gives, which version it means, and how to talk."""
 
 from __future__ import annotations
 
@@ -14,6 +11,7 @@ from typing import Any
 from export.client.errors import ClientError
 
 _DTYPES = {"DT_FLOAT": "float32", "DT_INT32": "int32", "DT_STRING": "object"}
+PADDINGS = ("auto", "always", "never")
 
 
 @dataclass(frozen=True)
@@ -103,9 +101,6 @@ def _sizes(tensor: Mapping[str, Any]) -> tuple[int, ...]:
 
 def _dtypes(outputs: Mapping[str, Any]) -> dict[str, str]:
     return {name: _DTYPES[tensor["dtype"]] for name, tensor in outputs.items()}
-
-
-PADDINGS = ("auto", "always", "never")
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
-"""How near a served answer must be to the library's own.
+"""What a served answer is held against: tasks that are right or at fault, and how near the answer must be.
 
 The same operations in two graphs may round differently. How much of that reaches an answer is the model's affair: an
 inner loop with a large rate passes on the last bit of an input a thousandfold. So the tolerance is a fixed part, plus a
 multiple of what the answer moves when the last bits of the inputs do.
 
-Requests that a server is not warmed up with but that the parity gate replays too: tasks at fault, and padding.
-
-A task as it should be travels with a copy of it that has one fault. The first must be answered as if it were alone, the
-second with its status and a blank answer.
+Besides what a server is warmed up with, the parity gate asks with padding, and with tasks that have one fault. Such a
+task travels with a copy as it should be, which must be answered as if it were alone; the one at fault gets its status
+and a blank answer.
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ _FIXED = 1e-5
 _FIXED_IN_HALF_PRECISION = 3e-2
 _TIMES_LAST_BIT = 10
 _SEED = 20240607
+Damage = Callable[[np.ndarray], None]
 
 
 class Expectation(NamedTuple):
@@ -77,9 +77,6 @@ def _spread(model: Exportable, name: str, value: np.ndarray, nudged: np.ndarray)
     sizes = [int(np.prod(shape)) for _, shape in model.state_layout]
     pieces = np.split(difference, np.cumsum(sizes)[:-1], axis=1)
     return np.concatenate([np.full_like(piece, piece.max(initial=0)) for piece in pieces], 1)
-
-
-Damage = Callable[[np.ndarray], None]
 
 
 def probes(model: Exportable, warm_up: Sequence[Request], reference: Reference) -> list[tuple[Request, Expectation]]:

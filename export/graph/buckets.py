@@ -3,9 +3,8 @@
 TensorFlow Serving's batching joins requests to one signature on axis 0, and fails all of them if another axis differs.
 So requests of all sizes are padded to a few shapes. Each shape has a signature, and so a queue, of its own:
 `adapt_and_predict_padded_25_75` takes 25 support examples and 75 queries, `adapt_padded_25` and `predict_padded_75` the
-halves of it, `adapt_and_predict_bytes_padded_25_75` image files. How much of it is no padding, sizes tell.
-
-What an export allows its clients: how many rows a task may have, and whether a server may join their requests.
+halves of it, `adapt_and_predict_bytes_padded_25_75` image files. How much of it is no padding, sizes tell. What an
+export allows its clients, `Service`, says whether there are buckets, and how many rows a task may have.
 """
 
 from __future__ import annotations
@@ -26,6 +25,20 @@ from export.requests.form import Bucket
 PADDED = "adapt_and_predict_padded"
 ADAPT_PADDED, PREDICT_PADDED, BYTES_PADDED = "adapt_padded", "predict_padded", "adapt_and_predict_bytes_padded"
 _WRITTEN = re.compile(r"([1-9][0-9]*)_([1-9][0-9]*)")
+# The name that TensorFlow Serving looks for with --enable_per_model_batching_parameters.
+PARAMETERS = "batching_params.pbtxt"
+# The same values as in export/deploy/batching_parameters.txt.
+PARAMETERS_TEXT = """\
+# Read by tensorflow_model_server --enable_batching=true --enable_per_model_batching_parameters=true.
+max_batch_size { value: 16 }
+batch_timeout_micros { value: 2000 }
+max_enqueued_batches { value: 64 }
+num_batch_threads { value: 2 }
+"""
+# By default a task may hold as many values as 1,337 images of 28x28, whose adaptation takes about a gigabyte.
+_VALUES = 2**20
+# Nor are more than these refused whose examples are small: nobody calls them few.
+_TIMES_TRAINED = 4
 
 
 class BucketSignature(NamedTuple):
@@ -83,22 +96,6 @@ def check_buckets(buckets: Sequence[Bucket]) -> None:
             raise ExportError(
                 f"buckets must differ and hold 1 or more support examples and queries, received {tuple(bucket)}."
             )
-
-
-# The name that TensorFlow Serving looks for with --enable_per_model_batching_parameters.
-PARAMETERS = "batching_params.pbtxt"
-# The same values as in export/deploy/batching_parameters.txt.
-PARAMETERS_TEXT = """\
-# Read by tensorflow_model_server --enable_batching=true --enable_per_model_batching_parameters=true.
-max_batch_size { value: 16 }
-batch_timeout_micros { value: 2000 }
-max_enqueued_batches { value: 64 }
-num_batch_threads { value: 2 }
-"""
-# By default a task may hold as many values as 1,337 images of 28x28, whose adaptation takes about a gigabyte.
-_VALUES = 2**20
-# Nor are more than these refused whose examples are small: nobody calls them few.
-_TIMES_TRAINED = 4
 
 
 @dataclass(frozen=True)

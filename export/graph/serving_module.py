@@ -1,7 +1,4 @@
-"""The module that is saved: the served variables, and one function for each signature.
-
-What tells one set of served variables from another.
-"""
+"""The module that is saved: the served variables with what tells them from others, and a function a signature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first half of the quickstart: MAML and CML on letters, CML on sine waves, scores, a report.
+"""The first half of the quickstart: what is trained, scored and reported.
 
 Trains MAML and CML on glyphs, 5-way 1-shot, at one small budget, scores both on scripts that they never saw, trains CML
 on sine waves, and writes `report.html` with its pictures. Finished runs are not trained again.

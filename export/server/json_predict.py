@@ -1,7 +1,4 @@
-"""The predict call over REST: from a JSON body to a JSON body.
-
-Arrays from nested lists of JSON, as strictly as TensorFlow Serving takes them.
-"""
+"""The predict call over REST: from a JSON body to a JSON body, as strict about arrays as TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -22,6 +19,13 @@ from export.server.prediction import dtype_name
 from export.server.servable import DEFAULT_SIGNATURE, Arrays, Servable
 
 TensorInfos = Mapping[str, meta_graph_pb2.TensorInfo]
+_RANGES = {"int64": (-(2**63), 2**63 - 1), "uint32": (0, 2**32 - 1), "uint64": (0, 2**64 - 1)}
+# Smaller integers pass through an int32 and wrap.
+_INT32 = (-(2**31), 2**31 - 1)
+_TYPE_NAMES = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number", type(None): "Null"}
+# NumPy has no more.
+_MOST_AXES = 64
+_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
 def predict(servable: Servable, body: bytes, timeout: float) -> bytes:
@@ -138,15 +142,6 @@ def _at(where: str, error: ServingError) -> ServingError:
         error.code if error.code != "UNIMPLEMENTED" else "INVALID_ARGUMENT",
         f"Failed to process element: {where} of 'instances' list. Error: {error.code}: {error.message}",
     )
-
-
-_RANGES = {"int64": (-(2**63), 2**63 - 1), "uint32": (0, 2**32 - 1), "uint64": (0, 2**64 - 1)}
-# Smaller integers pass through an int32 and wrap.
-_INT32 = (-(2**31), 2**31 - 1)
-_TYPE_NAMES = {dict: "Object", list: "Array", str: "String", int: "Number", float: "Number", type(None): "Null"}
-# NumPy has no more.
-_MOST_AXES = 64
-_BASE64 = re.compile(r"[A-Za-z0-9+/]*={0,2}")
 
 
 def dense_array(value: Any, dtype: int) -> np.ndarray:

@@ -1,7 +1,4 @@
-"""JSON as TensorFlow Serving reads and writes it, which is not quite the standard's.
-
-The body of an answer: arrays as JSON.
-"""
+"""JSON as TensorFlow Serving reads and writes it, which is not quite the standard's; arrays of answers too."""
 
 from __future__ import annotations
 
@@ -37,6 +34,11 @@ _MESSAGES = {
     "Invalid \\escape": "Invalid escape character in string.",
     "Invalid \\uXXXX escape": "Incorrect hex digit after \\u escape in string.",
 }
+_LONG_EXPONENT = re.compile(r"[eE]\+?[0-9]{3}")
+_BLOCK = 100
+_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+# Such names tell clients that the strings are bytes.
+_BYTES_SUFFIX = "_bytes"
 
 
 def parse(body: bytes) -> Any:
@@ -133,8 +135,6 @@ def _float(text: str) -> float:
 
 _STRICT = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys, parse_float=_float)
 _PLAIN = json.JSONDecoder(object_pairs_hook=_first_of_equal_keys)
-_LONG_EXPONENT = re.compile(r"[eE]\+?[0-9]{3}")
-_BLOCK = 100
 
 
 def _may_be_too_big(text: str) -> bool:
@@ -186,11 +186,6 @@ def _innermost_bracket(text: str) -> str:
         elif open_brackets:
             open_brackets.pop()
     return open_brackets[-1] if open_brackets else ""
-
-
-_NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-# Such names tell clients that the strings are bytes.
-_BYTES_SUFFIX = "_bytes"
 
 
 def column_text(outputs: Arrays) -> str:

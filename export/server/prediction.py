@@ -1,6 +1,6 @@
-"""A call of a signature over gRPC, and from the warm-up file: what is checked before the session sees it.
+"""A call of a signature, checked before the session sees it: from a client over gRPC, or from the warm-up file.
 
-Replays the requests that an export carries, so that no client pays for the first run of a shape.
+An export carries the requests of that file, so that no client pays for the first run of a shape.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ _PLAIN = {tf.as_dtype(name).as_datatype_enum: np.dtype(name) for name in ("float
 _MOST_AXES = 64
 # The names that TensorFlow Serving tells.
 _DTYPE_NAMES = {"float32": "float", "float64": "double", "float16": "half"}
+REQUESTS = "tf_serving_warmup_requests"
+_MOST = 1000
+# The limits that clients have are not for these: they come with the model, and the first run of a shape takes longest.
+_SECONDS = 600.0
+_LARGEST = 2**31
 
 
 def predict(
@@ -136,13 +141,6 @@ def _decoded(name: str, tensor: tensor_pb2.TensorProto, largest: int) -> np.ndar
 
 def _set(names: Iterable[str]) -> str:
     return "{" + ",".join(names) + "}"
-
-
-REQUESTS = "tf_serving_warmup_requests"
-_MOST = 1000
-# The limits that clients have are not for these: they come with the model, and the first run of a shape takes longest.
-_SECONDS = 600.0
-_LARGEST = 2**31
 
 
 def warm_up(servable: Servable, directory: Path) -> int:
