@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks.op_times import grouped, traced
 from benchmarks.performance.building import build_episode, build_method, build_step
 from benchmarks.performance.work import Work
-from cml_tf.adaptation.hypergradients.reverse import HYPERGRADIENTS
+from cml_tf.adaptation.hypergradients import HYPERGRADIENTS
 from cml_tf.system.command_line import run
 from cml_tf.system.files import write_json
 

@@ -1,13 +1,15 @@
 """Adaptation: from an initial learner and a support set to a predictor for the task."""
 
 from cml_tf.adaptation.gradient_descent import AdaptedLearner, GradientDescent
-from cml_tf.adaptation.hypergradients.reverse import (
+from cml_tf.adaptation.hypergradients import (
     FirstOrder,
     Hypergradient,
+    InnerLoop,
     InnerStep,
     Iterate,
     RematerialisedReverse,
     Reverse,
+    Solution,
     make_hypergradient,
 )
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
@@ -22,6 +24,7 @@ __all__ = [
     "GradientDescent",
     "Hypergradient",
     "Initial",
+    "InnerLoop",
     "InnerStep",
     "Iterate",
     "MetaSGD",
@@ -30,6 +33,7 @@ __all__ = [
     "RematerialisedReverse",
     "Reverse",
     "RuleState",
+    "Solution",
     "UpdateRule",
     "anil",
     "boil",

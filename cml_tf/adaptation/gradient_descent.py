@@ -1,7 +1,4 @@
-"""Adaptation by gradient descent on the support loss: MAML's inner loop and all its update rules.
-
-The flat form of an adapted task: what a server hands to a client that wants to adapt once and predict often.
-"""
+"""Adaptation by gradient descent on the support loss: MAML's inner loop and all its update rules."""
 
 from __future__ import annotations
 
@@ -9,20 +6,24 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.gradients import ascent, dense_gradients
-from cml_tf.adaptation.hypergradients.reverse import Hypergradient, Iterate, Reverse
+from cml_tf.adaptation.hypergradients import FirstOrder, Hypergradient, InnerLoop, Iterate, Reverse
+from cml_tf.adaptation.packing import Specification
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.updates.partition import FrozenHead
 from cml_tf.adaptation.updates.update_rule import Gradients, UpdateRule
 from cml_tf.episodes import Examples
 from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.layers.derivative_order import inner_gradient
 from cml_tf.learners.learner import Forward, Learner, Parameters, State
-from cml_tf.problems import Problem
+from cml_tf.problems import Problem, problem_from_json, problem_to_json
 
 
+@keras.saving.register_keras_serializable("cml_tf")
 class GradientDescent(AdaptationRule):
     """A number of update-rule steps on the mean support loss.
 
@@ -56,54 +57,132 @@ class GradientDescent(AdaptationRule):
         self.hypergradient = hypergradient or Reverse()
         self.sharpness = sharpness
 
+    @property
+    def second_order(self) -> bool:  # type: ignore[override]
+        """As the hypergradient says."""
+        return self.hypergradient.second_order
+
+    @property
+    def vectorisable(self) -> bool:  # type: ignore[override]
+        """Whether the inner loop is a straight line in the graph."""
+        return self.hypergradient.unrolled and isinstance(self.steps, int)
+
+    @property
+    def name(self) -> str:
+        """The update rule's."""
+        return type(self.update_rule).__name__
+
     def build(self, learner: Learner) -> None:
         """Makes the update rule's meta-variables.
 
         Raises:
           ValueError: if the meta-gradient needs a second derivative that a layer of the learner has wrong.
         """
-        if self.hypergradient.second_order:
+        if self.second_order:
             check_second_derivatives(learner.extractor)
             check_second_derivatives(learner.head)
         self.update_rule.build(learner.variables)
         self.meta_variables = self.update_rule.meta_variables
 
-    def with_steps(self, steps: int) -> GradientDescent:
+    def with_steps(self, steps: int | tf.Tensor) -> GradientDescent:
         """This rule with another number of steps; the variables are shared."""
         _check_steps(steps)
+        return self._with(steps=steps)
+
+    def of_first_order(self) -> GradientDescent:
+        """This rule with inner gradients as constants of the outer loop; the variables are shared."""
+        return self._with(hypergradient=FirstOrder())
+
+    def through_head(self, head_shapes: tuple[tuple[int, ...], ...]) -> GradientDescent:
+        """This rule with updates of the extractor alone, not built yet."""
+        return self._with(update_rule=FrozenHead(self.update_rule, head_shapes), meta_variables=())
+
+    def _with(self, **changes: Any) -> GradientDescent:
         other = copy.copy(self)
-        other.steps = steps
+        vars(other).update(changes)
         return other
 
-    def with_update_rule(self, update_rule: UpdateRule) -> GradientDescent:
-        """This rule with other updates, not built yet."""
-        return GradientDescent(self.problem, update_rule, self.steps, self.hypergradient, self.sharpness)
+    def adapts(self, learner: Learner) -> frozenset[str]:
+        """The groups that the update rule changes."""
+        changed = self.update_rule.changed(learner.variables)
+        return frozenset(group for group, variables in changed._asdict().items() if variables)
 
-    def with_hypergradient(self, hypergradient: Hypergradient) -> GradientDescent:
-        """This rule with another hypergradient; the variables are shared."""
-        other = copy.copy(self)
-        other.hypergradient = hypergradient
-        return other
+    def state_spec(self, learner: Learner) -> Specification:
+        """The parameters that the update rule changes, in learner order."""
+        changed = tf.nest.flatten(tuple(self.update_rule.changed(learner.variables)))
+        names = learner.variable_names
+        return tuple(tf.TensorSpec(variable.shape, variable.dtype, names[id(variable)]) for variable in changed)
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything but the learner; a number of steps that is a tensor cannot be kept."""
+        _check_steps(self.steps if isinstance(self.steps, int) else None)
+        # Of the hypergradient only the order counts once there is no training any more: by it layers are refused.
+        return {
+            "problem": problem_to_json(self.problem),
+            "update_rule": keras.saving.serialize_keras_object(self.update_rule),
+            "steps": self.steps,
+            "sharpness": self.sharpness,
+            "second_order": self.second_order,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> GradientDescent:
+        """Makes the rule again, with the hypergradient `reverse` or `first_order`."""
+        return cls(
+            problem_from_json(config["problem"]),
+            keras.saving.deserialize_keras_object(config["update_rule"]),
+            config["steps"],
+            Reverse() if config["second_order"] else FirstOrder(),
+            float(config["sharpness"]),
+        )
 
     def adapt(
         self, learner: Learner, initial: Initial, support: Examples, context: Any, query_inputs: Any = None
     ) -> AdaptedLearner:
         """Runs the inner loop on one task."""
 
-        def inner_step(
+        def step(
             iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
         ) -> Iterate:
             return self._step(learner, iterate, meta, support, context, second_order)
 
-        start = Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta))
-        iterates = self.hypergradient.solve(inner_step, start, initial.meta, support, context, self.steps)
+        def field(
+            iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
+        ) -> tuple[Gradients, State]:
+            return self._gradients_at(learner, iterate, meta, support, context, second_order)
 
         def predictor(iterate: Iterate) -> AdaptedLearner:
             return self._predictor(learner, iterate, initial.meta, support, context)
 
-        adapted = predictor(iterates[-1])
-        adapted.path = lambda: [*map(predictor, iterates[:-1]), adapted]
+        start = Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta))
+        moved = self.update_rule.moved
+        solution = self.hypergradient.solve(
+            InnerLoop(step, field, moved, start, initial.meta, support, context, self.steps)
+        )
+        adapted = predictor(solution.final)
+        if (iterates := solution.path) is not None:
+            adapted.make_path = lambda: [*map(predictor, iterates[:-1]), adapted]
         return adapted
+
+    def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> AdaptedLearner:
+        """The task after no step: what the update rule makes of the initial parameters."""
+        return self.with_steps(0).adapt(learner, initial, support, context)
+
+    def restore(
+        self, learner: Learner, initial: Initial, tensors: Sequence[tf.Tensor], state: State, context: Any
+    ) -> AdaptedLearner:
+        """The learner with these tensors in the place of the parameters that adaptation changes."""
+        groups, remaining = [], list(tensors)
+        for group, changed in zip(initial.parameters, self.update_rule.changed(initial.parameters), strict=True):
+            groups.append(tuple(remaining[: len(changed)]) if changed else group)
+            remaining = remaining[len(changed) :]
+        return AdaptedLearner(learner, self.update_rule, Parameters(*groups), state, context)
+
+    def support_loss(self, problem: Problem, task: AdaptedTask, support: Examples) -> tf.Tensor:
+        """What the inner loop lowers: the loss of a pass in training mode, as its steps make."""
+        assert task.parameters is not None
+        forward = task.learner.call(task.parameters, task.state, support.inputs, task.context, True, support.targets)
+        return self._loss(forward.outputs, support.targets)
 
     def _predictor(
         self, learner: Learner, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any
@@ -116,12 +195,7 @@ class GradientDescent(AdaptationRule):
             state = learner.call(parameters, state, support.inputs, context, True, support.targets).state
         return AdaptedLearner(learner, self.update_rule, parameters, state, context)
 
-    def unpack(self, learner: Learner, initial: Initial, packed: tf.Tensor, context: Any) -> AdaptedLearner:
-        """The adapted task that `packed` came from."""
-        parameters, state = unpack_task(learner, self.update_rule, initial.parameters, initial.state, packed)
-        return AdaptedLearner(learner, self.update_rule, parameters, state, context)
-
-    def support_loss(self, outputs: Any, targets: tf.Tensor) -> tf.Tensor:
+    def _loss(self, outputs: Any, targets: tf.Tensor) -> tf.Tensor:
         """Mean loss over the support set, a scalar; summed over the heads of a learner with several."""
         losses = [tf.reduce_mean(self.problem.losses(output, targets)) for output in tf.nest.flatten(outputs)]
         return tf.add_n(losses)
@@ -166,11 +240,13 @@ class GradientDescent(AdaptationRule):
             seen = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
             with inner_gradient(second_order):
                 forward: Forward = learner.call(seen, iterate.state, support.inputs, context, True, support.targets)
-            loss = self.support_loss(forward.outputs, support.targets)
+            loss = self._loss(forward.outputs, support.targets)
         return Gradients(*_gradients(tape, loss, watched)), forward.state
 
 
 def _check_steps(steps: Any) -> None:
+    if tf.is_tensor(steps) and steps.shape == () and steps.dtype.is_integer:
+        return
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
         raise ValueError(f"inner steps must be 0 or more, received {steps!r}.")
 
@@ -178,21 +254,26 @@ def _check_steps(steps: Any) -> None:
 class AdaptedLearner(AdaptedTask):
     """The learner under a task's parameters.
 
-    Attributes:
+    Args:
+      learner: that was adapted.
+      update_rule: which parameters it changes.
       parameters: what forward passes use.
       state: the learner state after adaptation.
-      path: makes all predictors from the first to this one, where the inner loop left a path.
+      context: of the episode.
+
+    Attributes:
+      make_path: makes all predictors from the first to this one; None where the inner loop left no path.
     """
+
+    parameters: Parameters
 
     def __init__(
         self, learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State, context: Any
     ) -> None:
-        self.learner = learner
+        super().__init__(learner, state, context)
         self.update_rule = update_rule
         self.parameters = parameters
-        self.state = state
-        self.context = context
-        self.path: Callable[[], Sequence[AdaptedLearner]] = lambda: (self,)
+        self.make_path: Callable[[], Sequence[AdaptedLearner]] | None = None
 
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features and outputs of the adapted learner."""
@@ -200,13 +281,13 @@ class AdaptedLearner(AdaptedTask):
         return forward.features, forward.outputs
 
     @property
-    def iterates(self) -> Sequence[AdaptedLearner]:
+    def path(self) -> Sequence[AdaptedLearner] | None:
         """Predictors before the first step and after each one."""
-        return self.path()
+        return None if self.make_path is None else self.make_path()
 
-    def pack(self) -> tf.Tensor:
-        """The changed parameters and threaded state, in learner order, row-major, float32."""
-        return pack_task(self.learner, self.update_rule, self.parameters, self.state)
+    def tensors(self) -> tuple[tf.Tensor, ...]:
+        """The changed parameters in learner order."""
+        return tuple(tf.nest.flatten(tuple(self.update_rule.changed(self.parameters))))
 
 
 def add_updates(parameters: Parameters, updates: Parameters) -> Parameters:
@@ -230,39 +311,3 @@ def _gradients(tape: tf.GradientTape, loss: tf.Tensor, watched: Any) -> Any:
             "pass does not use (trainable = False), or remove them."
         )
     return tf.nest.pack_sequence_as(watched, gradients)
-
-
-def pack_task(learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State) -> tf.Tensor:
-    """Changed parameters, then threaded state, each in learner order and row-major, as one float32 vector."""
-    tensors = tf.nest.flatten(tuple(update_rule.changed(parameters))) + _threaded(learner, state)
-    return tf.concat([tf.reshape(tf.cast(tensor, tf.float32), [-1]) for tensor in tensors] or [tf.zeros([0])], 0)
-
-
-def unpack_task(
-    learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State, packed: tf.Tensor
-) -> tuple[Parameters, State]:
-    """Puts a packed vector in the place of the changed parameters and threaded state of an initial learner."""
-    changed = update_rule.changed(parameters)
-    slots = tf.nest.flatten(tuple(changed)) + _threaded(learner, state)
-    pieces = tf.split(packed, [int(slot.shape.num_elements()) for slot in slots]) if slots else []
-    tensors = [tf.cast(tf.reshape(piece, slot.shape), slot.dtype) for piece, slot in zip(pieces, slots, strict=True)]
-    groups = []
-    for group, moves in zip(parameters, changed, strict=True):
-        groups.append(tuple(tensors[: len(moves)]) if moves else group)
-        tensors = tensors[len(moves) :]
-    return Parameters(*groups), _with_threaded(learner, state, tensors)
-
-
-def _threaded(learner: Learner, state: State) -> list[tf.Tensor]:
-    flags = tf.nest.flatten(tuple(learner.threaded_state()))
-    return [tensor for tensor, flag in zip(tf.nest.flatten(tuple(state)), flags, strict=True) if flag]
-
-
-def _with_threaded(learner: Learner, state: State, tensors: list[Any]) -> State:
-    remaining = iter(tensors)
-    return State(
-        *(
-            tuple(next(remaining) if flag else tensor for tensor, flag in zip(group, flags, strict=True))
-            for group, flags in zip(state, learner.threaded_state(), strict=True)
-        )
-    )

@@ -2,6 +2,9 @@
 
 A rule is a record of pure functions plus the variables it meta-learns. It sees one task at a time (no task axis): the
 meta-step and the exported graph map it over tasks, which is what keeps tasks independent of each other.
+
+A rule says what the rest must know of it (whether it takes steps, looks at the queries, packs its tasks, ...). Trainer,
+evaluator, readouts, model files and export ask for that, never for its type.
 """
 
 from __future__ import annotations
@@ -13,8 +16,18 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from cml_tf.adaptation.packing import (
+    Specification,
+    pack,
+    threaded,
+    threaded_specification,
+    unpack,
+    with_threaded,
+)
 from cml_tf.episodes import Examples
+from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters, State
+from cml_tf.problems import Problem
 
 
 class Initial(NamedTuple):
@@ -32,40 +45,72 @@ class Initial(NamedTuple):
 
 
 class AdaptedTask(ABC):
-    """A predictor for one task."""
+    """A predictor for one task.
+
+    Args:
+      learner: that predicts, whole or in part.
+      state: the learner's state after adaptation. What it threads belongs to the task and is packed with it.
+      context: of the episode.
+
+    Attributes:
+      parameters: the learner's parameters that it predicts with; None where a task has none of its own.
+    """
+
+    parameters: Parameters | None = None
+
+    def __init__(self, learner: Learner, state: State, context: Any) -> None:
+        self.learner = learner
+        self.state = state
+        self.context = context
 
     @abstractmethod
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features and outputs for inputs `[examples, ...]` of the task."""
 
     @property
-    def iterates(self) -> Sequence[AdaptedTask]:
-        """The predictors on the way: before the first step, after each step. The last one equals this task.
+    def path(self) -> Sequence[AdaptedTask] | None:
+        """The predictors before the first step and after each one, the last of which is this task; None without."""
+        return None
+
+    def tensors(self) -> tuple[tf.Tensor, ...]:
+        """What adaptation learned, as the rule's `state_spec` says; the learner's state is not among it.
 
         Raises:
-          NotImplementedError: if the rule has no steps.
+          UserError: if the rule does not pack its tasks.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no iterates: its rule does not take steps.")
+        raise UserError(f"{type(self).__name__} cannot be packed: its rule keeps no state of a task. Predict at once.")
 
-    @abstractmethod
     def pack(self) -> tf.Tensor:
-        """What adaptation learned, as one flat float32 vector (its length may depend on the support set)."""
+        """The tensors and the threaded state as one flat float32 vector."""
+        return pack([*self.tensors(), *threaded(self.learner, self.state)])
 
 
 class AdaptationRule(ABC):
     """Turns (initial learner, support) into a predictor. Rules do not own the learner's weights.
 
     Attributes:
+      steps: how many inner steps it takes (an integer, or an int32 scalar); None if it takes none.
+      uses_query_inputs: whether `adapt` is given the query inputs (transductive); a rule that does not ask never sees
+        them. Such a task cannot be packed: other queries would ask for another one.
+      second_order: whether its meta-gradient needs second derivatives of the learner.
+      vectorisable: whether all tasks of a meta-batch can be adapted to at once.
       answers_through_head: whether the outputs of its tasks are the head's, so that the head must fit the problem.
-      uses_query_inputs: whether `adapt` is given the query inputs; a rule that does not ask never sees them.
       meta_variables: what the rule meta-learns besides the learner (inner rates, for example), made by `build`.
     """
 
-    answers_through_head: bool = False
+    steps: int | tf.Tensor | None = None
     uses_query_inputs: bool = False
+    second_order: bool = False
+    vectorisable: bool = False
+    answers_through_head: bool = False
 
     def __init__(self) -> None:
         self.meta_variables: tuple[keras.Variable, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What model cards call it."""
+        return type(self).__name__
 
     def build(self, learner: Learner) -> None:
         """Makes `meta_variables`, once; called before anything else, and harmless when called again."""
@@ -89,14 +134,99 @@ class AdaptationRule(ABC):
           query_inputs: the inputs to be predicted, only if `uses_query_inputs`.
         """
 
-    @abstractmethod
+    def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> AdaptedTask:
+        """What answers if adaptation fails, and what it is compared with: the learner as it was meta-learned."""
+        return Unadapted(learner, initial, context)
+
+    def support_loss(self, problem: Problem, task: AdaptedTask, support: Examples) -> tf.Tensor:
+        """How badly a task fits the examples it was adapted to: a scalar, the mean loss of its predictions."""
+        _, outputs = task.predict(support.inputs)
+        return tf.reduce_mean(problem.losses(tf.nest.flatten(outputs)[0], support.targets))
+
+    def adapts(self, learner: Learner) -> frozenset[str]:
+        """Which groups of the learner's parameters a task has of its own: of `extractor` and `head`."""
+        return frozenset()
+
+    def state_spec(self, learner: Learner) -> Specification | None:
+        """Name, shape and dtype of each tensor of a task (`AdaptedTask.tensors`); None if it cannot be packed.
+
+        A first axis that is open is the number of support examples: the state grows with them.
+        """
+        return None
+
+    def restore(
+        self, learner: Learner, initial: Initial, tensors: Sequence[tf.Tensor], state: State, context: Any
+    ) -> AdaptedTask:
+        """The task that has these tensors; the inverse of `AdaptedTask.tensors` for rules with a `state_spec`."""
+        raise UserError(f"{type(self).__name__} keeps no state of a task, so none can be restored.")
+
+    def packed_spec(self, learner: Learner) -> Specification | None:
+        """What a packed task holds, the learner's threaded state included; None if it cannot be packed."""
+        own = None if self.uses_query_inputs else self.state_spec(learner)
+        return None if own is None else (*own, *threaded_specification(learner))
+
     def unpack(self, learner: Learner, initial: Initial, packed: tf.Tensor, context: Any) -> AdaptedTask:
-        """The inverse of `AdaptedTask.pack`, for the same initial learner."""
+        """The inverse of `AdaptedTask.pack`, for the same initial learner.
+
+        Raises:
+          UserError: if the rule does not pack its tasks.
+        """
+        specification = self.packed_spec(learner)
+        if specification is None:
+            raise UserError(f"{type(self).__name__} keeps no state of a task, so none can be restored.")
+        tensors = unpack(packed, specification)
+        own = len(tensors) - len(threaded_specification(learner))
+        state = with_threaded(learner, initial.state, tensors[own:])
+        return self.restore(learner, initial, tensors[:own], state, context)
 
     def with_steps(self, steps: int) -> AdaptationRule:
         """This rule with another number of inner steps, sharing its meta-variables.
 
         Raises:
-          ValueError: if the rule does not take steps.
+          UserError: if the rule does not take steps.
         """
-        raise ValueError(f"{type(self).__name__} does not take inner steps, so {steps} steps cannot be asked of it.")
+        raise UserError(f"{type(self).__name__} takes no inner steps, received {steps}: leave the number out.")
+
+    def of_first_order(self) -> AdaptationRule:
+        """This rule with inner gradients as constants of the outer loop; itself where there are none."""
+        return self
+
+    def through_head(self, head_shapes: tuple[tuple[int, ...], ...]) -> AdaptationRule:
+        """This rule for a learner with another head, which stays as it is while the extractor adapts.
+
+        Args:
+          head_shapes: of the parameters of the head that this rule was built for.
+
+        Raises:
+          UserError: if the rule does not adapt the extractor through the head.
+        """
+        raise UserError(
+            f"{type(self).__name__} does not adapt the features through a head: choose the readout 'learner'."
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that make this rule again, as JSON; needed to save a model.
+
+        Raises:
+          UserError: if the rule does not say.
+        """
+        raise UserError(f"{type(self).__name__} defines no get_config, so it cannot be saved: define it, or load runs.")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> AdaptationRule:
+        """Makes the rule again."""
+        return cls(**config)
+
+
+class Unadapted(AdaptedTask):
+    """The learner as it was meta-learned."""
+
+    def __init__(self, learner: Learner, initial: Initial, context: Any) -> None:
+        super().__init__(learner, initial.state, context)
+        self.parameters = initial.parameters
+
+    def predict(self, inputs: Any) -> tuple[Any, Any]:
+        """Features and outputs under the initial parameters."""
+        assert self.parameters is not None
+        forward = self.learner.call(self.parameters, self.state, inputs, self.context, training=False)
+        return forward.features, forward.outputs

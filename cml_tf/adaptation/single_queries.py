@@ -28,6 +28,7 @@ class SingleQueries(AdaptationRule):
         if rule.uses_query_inputs:
             raise ValueError(f"{type(rule).__name__} adapts to its queries, so they cannot be predicted one at a time.")
         self.rule = rule
+        self.steps = rule.steps
         self.answers_through_head = rule.answers_through_head
         self.meta_variables = rule.meta_variables
 
@@ -42,10 +43,6 @@ class SingleQueries(AdaptationRule):
         """Adapts as the rule does."""
         return _OneByOne(self.rule.adapt(learner, initial, support, context))
 
-    def unpack(self, learner: Learner, initial: Initial, packed: tf.Tensor, context: Any) -> AdaptedTask:
-        """The rule's task."""
-        return _OneByOne(self.rule.unpack(learner, initial, packed, context))
-
     def with_steps(self, steps: int) -> AdaptationRule:
         """The same with another number of steps."""
         return SingleQueries(self.rule.with_steps(steps))
@@ -53,6 +50,7 @@ class SingleQueries(AdaptationRule):
 
 class _OneByOne(AdaptedTask):
     def __init__(self, task: AdaptedTask) -> None:
+        super().__init__(task.learner, task.state, task.context)
         self.task = task
 
     def predict(self, inputs: Any) -> tuple[Any, Any]:
@@ -63,6 +61,3 @@ class _OneByOne(AdaptedTask):
         signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), first)
         batched = tf.map_fn(one, inputs, fn_output_signature=signature)
         return tf.nest.map_structure(lambda tensor: tf.squeeze(tensor, 1), batched)
-
-    def pack(self) -> tf.Tensor:
-        return self.task.pack()

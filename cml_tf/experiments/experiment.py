@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from cml_tf.adaptation import AdaptationRule
 from cml_tf.datasets import EpisodeSource, FewShotDataset, NodeDataset, load_dataset
 from cml_tf.experiments.assembly import build_trainer, feature_hops
 from cml_tf.experiments.combinations import EXAMPLES
@@ -97,8 +98,26 @@ class Experiment:
     def validation(self) -> Validation:
         """What training validates on."""
         return Validation(
-            self.episodes("validation"), self.config.train.validation_episodes, self.config.adaptation.eval_steps
+            self.episodes("validation"), self.config.train.validation_episodes, self._evaluation_steps(None)
         )
+
+    def evaluation_rule(self, rule: AdaptationRule, steps: int | None = None) -> AdaptationRule:
+        """A rule with as many inner steps as an evaluation takes; one without steps as it is.
+
+        Args:
+          rule: built.
+          steps: instead of the configuration's.
+
+        Raises:
+          UserError: if steps are asked of a rule that takes none.
+        """
+        chosen = self._evaluation_steps(steps)
+        return rule if chosen is None else rule.with_steps(chosen)
+
+    def _evaluation_steps(self, steps: int | None) -> int | None:
+        if steps is None and self.trainer.method.rule.steps is not None:
+            return self.config.adaptation.eval_steps
+        return steps
 
     def _describe(self) -> Data:
         self.dataset.check_split("train")

@@ -181,7 +181,7 @@ def evaluate_run(
 def evaluation_method(experiment: Experiment, steps: int | None = None, readout: str = "learner") -> Method:
     """The method that answers: evaluation steps, one readout, no co-learner unless it is read."""
     method = experiment.trainer.method
-    rule = method.rule.with_steps(experiment.config.adaptation.eval_steps if steps is None else steps)
+    rule = experiment.evaluation_rule(method.rule, steps)
     return read_through(Method(method.learner, rule, method.terms), experiment.problem, readout)
 
 

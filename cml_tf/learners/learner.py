@@ -111,6 +111,26 @@ class Learner:
         if not tf.nest.flatten(tuple(self.variables)):
             raise ValueError("the learner has no trainable variable: every layer is frozen or has no weights.")
 
+    @property
+    def second_head(self) -> keras.Layer | None:
+        """The head that is adapted along with the one that answers (CL); None for learners with one head."""
+        return getattr(self.head, "second", None)
+
+    @property
+    def variable_names(self) -> dict[int, str]:
+        """A name for every variable, by its id: its group, its place in it, and what Keras calls it."""
+        groups = {
+            "extractor": self.variables.extractor,
+            "head": self.variables.head,
+            "extractor_state": self.state_variables.extractor,
+            "head_state": self.state_variables.head,
+        }
+        return {
+            id(variable): f"{group}/{position:04d}/{variable.name}"
+            for group, variables in groups.items()
+            for position, variable in enumerate(variables)
+        }
+
     def initial(self) -> tuple[Parameters, State]:
         """The current values of all variables, as tensors: where adaptation starts."""
         read = tf.convert_to_tensor

@@ -19,6 +19,7 @@ from cml_tf.adaptation.rule import AdaptedTask, Initial
 from cml_tf.boundary.arrays import array_of, arrays_like, described, told_in_one_line
 from cml_tf.boundary.labels import class_labels, numbered
 from cml_tf.episodes import Episode, Examples, validate_episode
+from cml_tf.errors import UserError
 from cml_tf.graphs import GraphContext
 from cml_tf.learners.learner import check_context, count_parameters
 from cml_tf.models.model_files import write_model
@@ -192,7 +193,7 @@ class AdaptedModel:
         rule = functions.method.rule
         self._initial = rule.initial(functions.method.learner)
         self._packed: tf.Tensor | None = None
-        if not rule.uses_query_inputs:
+        if rule.packed_spec(functions.method.learner) is not None:
             with told_in_one_line("the model cannot adapt to these examples"):
                 self._packed = functions.adapt(self._initial, support, context)
             if not np.isfinite(self._packed.numpy()).all():
@@ -230,11 +231,11 @@ class AdaptedModel:
         """What adaptation learned, as one flat float32 vector.
 
         Raises:
-          ValueError: if the rule adapts anew for every set of queries.
+          ValueError: if the rule keeps no state of a task, or adapts anew for every set of queries.
         """
         if self._packed is None:
             rule = type(self._functions.method.rule).__name__
-            raise ValueError(f"{rule} adapts to the queries too: there is nothing to keep.")
+            raise UserError(f"{rule} keeps no state of a task between questions: ask predict instead.")
         return self._packed.numpy()
 
 

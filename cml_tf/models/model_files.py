@@ -12,9 +12,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import GradientDescent
-from cml_tf.adaptation.hypergradients.reverse import FirstOrder, Reverse
+from cml_tf.adaptation import GradientDescent
 from cml_tf.boundary.arrays import one_line
+from cml_tf.errors import UserError
 from cml_tf.graphs import GraphContext
 from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner
@@ -27,31 +27,31 @@ from cml_tf.training.method import Method
 
 MODEL, VARIABLES = "model.json", "variables.npz"
 # Raise when what the files hold changes its meaning.
-FORMAT = 1
+FORMAT = 2
 
 
 def write_model(path: Path, method: Method, problem: Problem, value_range: tuple[float, float] | None) -> None:
     """Writes the learner and the rule; terms are left out.
 
     Raises:
-      ValueError: if inputs are not a single tensor, a context other than a graph is used, the rule is not gradient
-        descent, or a part cannot be serialised.
+      ValueError: if inputs are not a single tensor, a context other than a graph is used, the method answers through
+        something else than its head, or a part cannot be serialised.
     """
     learner, rule = method.learner, method.rule
     inputs, features = learner.example_inputs, _node_features(learner)
-    if (
-        not hasattr(inputs, "shape")
-        or not isinstance(rule, GradientDescent)
-        or (features is None and tf.nest.flatten(learner.context))
-    ):
-        raise ValueError(
-            "only learners with one input tensor, and no context or a graph, adapted by GradientDescent, can be saved; "
-            f"received inputs {type(inputs).__name__}, context {type(learner.context).__name__} and rule "
-            f"{type(rule).__name__}. Keep a checkpoint of its variables."
+    if not hasattr(inputs, "shape"):
+        raise UserError(
+            f"only learners with one input tensor can be saved, received inputs of type {type(inputs).__name__}: keep "
+            "a checkpoint of its variables."
+        )
+    if features is None and tf.nest.flatten(learner.context):
+        raise UserError(
+            "only learners without a context, or with a graph of this project, can be saved, received a context of "
+            f"type {type(learner.context).__name__}: keep a checkpoint of its variables."
         )
     answer = method.terms[0]
-    if not isinstance(answer, QueryLoss) or answer.head != 0:
-        raise ValueError(
+    if not answer.answers_through_head:
+        raise UserError(
             "only models that answer through the head that adapted (readouts learner and co_learner) can be saved; "
             f"this one answers through {type(answer).__name__}. Load its run instead."
         )
@@ -65,10 +65,7 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
         "input_dtype": tf.as_dtype(inputs.dtype).name,
         "node_features": features,
         "value_range": value_range,
-        "update_rule": serialise(rule.update_rule),
-        "steps": rule.steps,
-        "sharpness": rule.sharpness,
-        "second_order": rule.hypergradient.second_order,
+        "rule": serialise(rule),
     }
     write_checkpoint(path / VARIABLES, named_values(_groups(method)), {"format": FORMAT})
     write_json(path / MODEL, description)
@@ -86,7 +83,7 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
         raise CheckpointError(f"{path} holds neither a run nor a saved model.") from error
     try:
         description = parsed_json(content)
-        if description["format"] != FORMAT:
+        if description["format"] not in (1, FORMAT):
             raise ValueError(f"its format must be {FORMAT}, received {description['format']!r}")
         method, problem = _rebuild(description)
         value_range = _range(description["value_range"])
@@ -109,13 +106,16 @@ def _rebuild(description: dict[str, Any]) -> tuple[Method, Problem]:
             description["input_shape"], description.get("input_dtype", "float32"), description.get("node_features")
         ),
     )
-    # Models of before there was a sharpness do not have it.
-    sharpness = float(description.get("sharpness", 0.0))
-    # It takes no meta-gradient any more, but of first order it may have layers that one of second order refuses.
-    hypergradient = Reverse() if description.get("second_order", True) else FirstOrder()
-    update_rule = restore(description["update_rule"])
-    rule = GradientDescent(problem, update_rule, description["steps"], hypergradient, sharpness)
+    rule = restore(description["rule"]) if "rule" in description else _rule_of_format_1(description)
     return Method(learner, rule, [QueryLoss(problem)]), problem
+
+
+def _rule_of_format_1(description: dict[str, Any]) -> GradientDescent:
+    """The rule of a model that was saved when there was gradient descent alone."""
+    kept = {name: description[name] for name in ("problem", "update_rule", "steps")}
+    # Models of before these came do not have them.
+    order = {"sharpness": description.get("sharpness", 0.0), "second_order": description.get("second_order", True)}
+    return GradientDescent.from_config({**kept, **order})
 
 
 def _node_features(learner: Learner) -> int | None:

@@ -29,6 +29,8 @@ class CoLearner(ObjectiveTerm):
       prefix: before the names of the reported metrics.
     """
 
+    layer: keras.Layer
+
     def __init__(
         self,
         layer: keras.Layer,

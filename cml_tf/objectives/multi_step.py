@@ -38,7 +38,11 @@ class StepLoss(ObjectiveTerm):
         Raises:
           ValueError: if the rule makes no more steps than this one.
         """
-        iterates = outcome.adapted.iterates
+        iterates = outcome.adapted.path
+        if iterates is None:
+            raise ValueError(
+                "the loss after an inner step needs a rule that leaves a path of steps, received one without."
+            )
         if self.step >= len(iterates) - 1:
             raise ValueError(
                 f"the loss after step {self.step} needs more inner steps than that, received {len(iterates) - 1}."

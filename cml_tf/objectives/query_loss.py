@@ -36,6 +36,7 @@ class QueryLoss(ObjectiveTerm):
         self.head = head
         self.prefix = prefix
         self.differentiated = differentiated
+        self.answers_through_head = head == 0
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The loss of one task."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import AdaptedLearner
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
 
 
@@ -29,7 +28,7 @@ class Reptile(ObjectiveTerm):
           ValueError: if the rule does not adapt the learner's parameters.
         """
         adapted = outcome.adapted
-        if not isinstance(adapted, AdaptedLearner):
+        if adapted.parameters is None:
             raise ValueError(
                 f"Reptile needs a rule that adapts the learner's parameters (gradient descent), received a task of "
                 f"type {type(adapted).__name__}."

@@ -11,9 +11,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import GradientDescent
-from cml_tf.adaptation.updates.partition import FrozenHead
-from cml_tf.learners.layers.heads import TwoHeads
 from cml_tf.learners.learner import Learner
 from cml_tf.objectives.co_learner import CoLearner
 from cml_tf.objectives.query_loss import QueryLoss
@@ -35,25 +32,22 @@ def read_through(method: Method, problem: Problem, readout: str) -> Method:
         return Method(method.learner, method.rule, [QueryLoss(problem)])
     if readout == "co_learner_theta_adapted":
         return Method(method.learner, method.rule, [_co_term(method, problem)])
-    if not isinstance(method.rule, GradientDescent):
-        raise ValueError(f"readout {readout!r} needs gradient descent, received {type(method.rule).__name__}.")
     learner, phi = method.learner, _co_head(method, problem)
     through_phi = Learner(learner.extractor, phi, example_inputs=learner.example_inputs, context=learner.context)
     head_shapes = tf.nest.map_structure(lambda v: tuple(v.shape), learner.variables.head)
-    rule = method.rule.with_update_rule(FrozenHead(method.rule.update_rule, head_shapes))
-    return Method(through_phi, rule, [QueryLoss(problem)])
+    return Method(through_phi, method.rule.through_head(head_shapes), [QueryLoss(problem)])
 
 
 def _co_term(method: Method, problem: Problem) -> Any:
-    if isinstance(method.learner.head, TwoHeads):
+    if method.learner.second_head is not None:
         return QueryLoss(problem, head=1)
-    term = next((term for term in method.terms if isinstance(term, CoLearner)), None)
-    if term is None:
+    term = next((term for term in method.terms if term.layer is not None), None)
+    if term is None or term.layer is None:
         raise ValueError("this model was trained without a co-learner: only readout 'learner' exists.")
     return CoLearner(term.layer, problem, prefix="")
 
 
 def _co_head(method: Method, problem: Problem) -> Any:
-    if isinstance(method.learner.head, TwoHeads):
-        return method.learner.head.second
+    if method.learner.second_head is not None:
+        return method.learner.second_head
     return _co_term(method, problem).layer

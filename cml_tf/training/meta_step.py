@@ -189,9 +189,6 @@ class MetaStep:
         Args:
           episode: the meta-batch.
           first_order: whether inner gradients are constants in this step, whatever the rule's hypergradient.
-
-        Raises:
-          ValueError: if `first_order` is asked of a rule without inner gradients.
         """
         terms = self.method.counted_terms
         weights = tf.constant([term.weight for term in terms], keras.config.floatx())

@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 import keras
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import GradientDescent
-from cml_tf.adaptation.hypergradients.reverse import FirstOrder
 from cml_tf.adaptation.rule import AdaptationRule, Initial
 from cml_tf.episodes import Episode
 from cml_tf.learners.learner import Learner
@@ -66,16 +64,8 @@ class Method:
         return {name: variables for name, variables in groups.items() if variables}
 
     def of_first_order(self) -> Method:
-        """This method with inner gradients as constants of the outer loop; everything is shared.
-
-        Raises:
-          ValueError: if the rule is not gradient descent.
-        """
-        if not isinstance(self.rule, GradientDescent):
-            raise ValueError(
-                f"first-order steps need gradient descent in the inner loop, received {type(self.rule).__name__}."
-            )
-        return Method(self.learner, self.rule.with_hypergradient(FirstOrder()), self.terms, self.reducer)
+        """This method with inner gradients, where there are any, as constants of the outer loop; all is shared."""
+        return Method(self.learner, self.rule.of_first_order(), self.terms, self.reducer)
 
     @property
     def counted_terms(self) -> tuple[ObjectiveTerm, ...]:

@@ -11,8 +11,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import GradientDescent
-from cml_tf.adaptation.hypergradients.reverse import FirstOrder, Reverse
 from cml_tf.episodes import Episode
 from cml_tf.learners.layers.initialisation import Linear
 from cml_tf.training.method import Method
@@ -85,9 +83,8 @@ _DENSE = (
 
 
 def can_be_vectorised(method: Method) -> bool:
-    """Whether all layers are dense and the inner loop is unrolled."""
-    rule = method.rule
-    if not (isinstance(rule, GradientDescent) and type(rule.hypergradient) in (Reverse, FirstOrder)):
+    """Whether all layers are dense and the rule says that it can."""
+    if not method.rule.vectorisable:
         return False
     roots = [method.learner.extractor, method.learner.head, *(getattr(term, "layer", None) for term in method.terms)]
     # Keras offers no public way to walk the layers inside a layer that is not a Model.

@@ -83,14 +83,17 @@ def _described(specifications: Specifications, tasks: bool = False) -> dict[str,
     }
 
 
-def _state(model: Exportable) -> dict[str, Any]:
-    entries, offset = [], 0
-    for name, shape in model.state_layout:
-        size = 1
-        for axis in shape:
-            size *= axis
-        entries.append({"name": name, "shape": list(shape), "offset": offset, "size": size})
-        offset += size
+def _state(model: Exportable) -> dict[str, Any] | None:
+    """What an adapted state holds, None of a model that has none; offsets behind what grows are open."""
+    if model.packed_spec is None:
+        return None
+    entries: list[dict[str, Any]] = []
+    offset: int | None = 0
+    for spec in model.packed_spec:
+        # Of an axis that is open, as many as there are support examples: null in JSON.
+        size = spec.shape.num_elements()
+        entries.append({"name": spec.name, "shape": spec.shape.as_list(), "offset": offset, "size": size})
+        offset = None if offset is None or size is None else offset + size
     return {"dtype": "float32", "length": offset, "order": "row-major", "entries": entries}
 
 

@@ -19,7 +19,7 @@ from cml_tf.training.method import Method
 from export.errors import ExportError
 from export.graph.exportable import Exportable
 
-_PARTITIONS = {(True, True): "all", (False, True): "anil", (True, False): "boil"}
+_PARTITIONS = {"extractor, head": "all", "head": "anil", "extractor": "boil", "": "nothing"}
 _LIBRARIES = ("cml_tf", "tensorflow", "keras", "numpy", "tensorflow-serving-api")
 _PROJECT = Path(__file__).resolve().parents[2]
 _NUMBERS = ("mean", "ci95", "episodes", "seed")
@@ -58,10 +58,8 @@ def of_run(experiment: Experiment, checkpoint: str) -> Origin:
 
 def of_model(model: FewShotModel, served: Exportable, shots: int, queries: int) -> Origin:
     """The origin of a model that was trained from Python."""
-    rule = served.rule.update_rule
-    moved = rule.moved(served.variables.parameters)
-    partition = _PARTITIONS.get((bool(moved.extractor), bool(moved.head)), "nothing")
-    adaptation = {"rule": type(rule).__name__, "partition": partition}
+    adapted = ", ".join(sorted(served.rule.adapts(served.learner)))
+    adaptation = {"rule": served.rule.name, "partition": _PARTITIONS[adapted]}
     return Origin(model.trained, adaptation, {"shots": shots, "queries": queries}, {}, None)
 
 

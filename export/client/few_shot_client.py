@@ -125,6 +125,11 @@ class FewShotClient:
         """
         self._interfaces.pop(self._choice, None)
         interface = self._interface(self._choice)
+        if not interface.adapts_first:
+            raise ClientError(
+                f"{self.model} adapts to the queries too, so it cannot adapt before it knows them: call "
+                "adapt_and_predict with both."
+            )
         targets, names = as_targets(support_targets, interface, count(support_inputs))
         checked = as_graph(graph, interface)
         support = {interface.support: _examples(support_inputs, interface, checked), interface.targets: targets}
@@ -134,7 +139,7 @@ class FewShotClient:
             self.model,
             interface.version,
             names,
-            outputs["adapted_state"],
+            outputs["adapted_state"][: outputs["adapted_length"] if interface.state_grows else None],
             int(outputs["model_fingerprint"]),
             float(outputs["support_loss_before"]),
             float(outputs["support_loss_after"]),
@@ -165,6 +170,7 @@ class FewShotClient:
             inputs = {
                 "adapted_state": adapted.state[None],
                 "model_fingerprint": np.array([adapted.fingerprint], np.int32),
+                **({"adapted_length": np.array([len(adapted.state)], np.int32)} if interface.state_grows else {}),
                 **graph_inputs(checked),
                 interface.query: _examples(query_inputs, interface, checked),
             }

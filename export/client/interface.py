@@ -39,6 +39,16 @@ class Interface:
     shapes: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
 
     @property
+    def adapts_first(self) -> bool:
+        """Whether a task can be adapted to once and asked later."""
+        return "adapt" in self.dtypes
+
+    @property
+    def state_grows(self) -> bool:
+        """Whether an adapted state is the longer, the more support examples there are."""
+        return "adapted_length" in self.dtypes.get("adapt", {})
+
+    @property
     def support(self) -> str:
         """The name of the input with the support examples."""
         return "support_inputs" if self.node_features is None else "support_nodes"
@@ -70,10 +80,10 @@ def read_interface(version: int, signatures: Mapping[str, Any]) -> Interface:
       ClientError: if it is not an export of this project.
     """
     try:
-        inputs = signatures["adapt"]["inputs"]
+        inputs = signatures["serving_default"]["inputs"]
         node_features = _sizes(inputs["node_features"])[-1] if "node_features" in inputs else None
         support = inputs["support_inputs" if node_features is None else "support_nodes"]
-        predictions = signatures["predict"]["outputs"]
+        predictions = signatures["serving_default"]["outputs"]
         classification = "probabilities" in predictions
         # TensorFlow lists an operation of its own among them.
         ours = {name: its for name, its in signatures.items() if not name.startswith("__")}
@@ -90,8 +100,8 @@ def read_interface(version: int, signatures: Mapping[str, Any]) -> Interface:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         found = ", ".join(sorted(signatures)) or "none"
         raise ClientError(
-            "the model must be one that python -m export.savedmodel made, with the signatures adapt and predict; this "
-            f"one has {found}. Ask for another model."
+            "the model must be one that python -m export.savedmodel made, with a signature serving_default that adapts "
+            f"and predicts; this one has {found}. Ask for another model."
         ) from error
 
 

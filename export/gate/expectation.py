@@ -72,34 +72,34 @@ def _nudged(request: Request) -> Request:
 def _spread(model: Exportable, name: str, value: np.ndarray, nudged: np.ndarray) -> np.ndarray:
     """The largest difference, over the whole answer; in a state over each of its tensors, whose scales differ."""
     difference = np.abs(value - nudged)
-    if name != "adapted_state":
+    specification = model.packed_spec
+    if name != "adapted_state" or model.state_grows or specification is None:
         return np.full_like(value, difference.max(initial=0))
-    sizes = [int(np.prod(shape)) for _, shape in model.state_layout]
+    sizes = [spec.shape.num_elements() for spec in specification]
     pieces = np.split(difference, np.cumsum(sizes)[:-1], axis=1)
     return np.concatenate([np.full_like(piece, piece.max(initial=0)) for piece in pieces], 1)
 
 
 def probes(model: Exportable, warm_up: Sequence[Request], reference: Reference) -> list[tuple[Request, Expectation]]:
     """Requests with the answers that they must get."""
-    padded, predict = (
-        next(request for request in warm_up if request.signature == signature) for signature in (PADDED, PREDICT)
-    )
+    # A model that adapts to its queries has no request that asks later.
+    requests = [next((r for r in warm_up if r.signature == signature), None) for signature in (PADDED, PREDICT)]
     faults: dict[str, list[tuple[str, Damage, int]]] = {
         PADDED: [("support_size", _put(0), status.SIZE)],
         PREDICT: [("model_fingerprint", _flip, status.STATE_OF_ANOTHER_MODEL)],
     }
-    for request in (padded, predict):
+    for request in filter(None, requests):
         spoilt = {name: how for name, how in model.form.spoilt.items() if name in request.inputs}
         faults[request.signature] += [(name, _put(value), code) for name, (value, code) in spoilt.items()]
-    if model.state_size:
+    if model.packs and (model.state_grows or model.state_size(0)):
         faults[PREDICT].append(("adapted_state", _put(np.nan), status.NON_FINITE_INPUT))
     if model.classification:
         faults[PADDED].append((target_name(model), _put(model.problem.outputs), status.LABEL_OUT_OF_RANGE))
     found = []
-    for request in (padded, predict):
+    for request in filter(None, requests):
         healthy = expectation(model, reference, request)
         found += [_probe(model, healthy, request, *fault) for fault in faults[request.signature]]
-        if request is padded:
+        if request.signature == PADDED:
             found.append(_with_padding(request, healthy, answer_name(model)))
     return found
 

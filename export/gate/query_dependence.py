@@ -10,7 +10,7 @@ from cml_tf.learners.learner import Learner
 from cml_tf.learners.normalisation.layer import Normalisation
 from export.gate.reference import Reference
 from export.graph.exportable import Exportable
-from export.graph.specifications import ADAPT, PREDICT, answer_name, target_name
+from export.graph.specifications import DEFAULT, answer_name, target_name
 from export.requests.files import Request
 
 # Of the largest answer; rounding gives 1e-6, batch statistics give more than 1e-2.
@@ -19,20 +19,19 @@ _THRESHOLD = 1e-4
 
 def query_dependence(model: Exportable, warm_up: list[Request], reference: Reference) -> dict[str, Any]:
     """Normalisation modes, and how far the first query's answer moves when it is asked alone."""
-    adapt = max(
-        (request for request in warm_up if request.signature == ADAPT), key=lambda request: _examples(model, request)
+    asked = max(
+        (request for request in warm_up if request.signature == DEFAULT), key=lambda request: _examples(model, request)
     )
-    adapted = reference.answer(adapt)
-    state = {name: adapted[name] for name in ("adapted_state", "model_fingerprint")}
     # Support examples serve as queries here: there are several of them at any rate, which one query would not show.
-    queries = adapt.inputs[model.form.support]
-    given = {**state, **{name: adapt.inputs[name] for name in model.form.context}}
-    together = _answer(model, reference, given, queries)[:, :1]
-    alone = _answer(model, reference, given, queries[:, :1])
+    queries = asked.inputs[model.form.support]
+    together = _answer(model, reference, asked, queries)[:, :1]
+    alone = _answer(model, reference, asked, queries[:, :1])
     difference = float(np.abs(together - alone).max())
     return {
         "normalisation": normalisation_modes(model.learner),
-        "predictions_depend_on_other_queries": difference > _THRESHOLD * max(1.0, float(np.abs(together).max())),
+        "adapts_to_queries": model.rule.uses_query_inputs,
+        "predictions_depend_on_other_queries": model.rule.uses_query_inputs
+        or difference > _THRESHOLD * max(1.0, float(np.abs(together).max())),
         "measured_difference": difference,
     }
 
@@ -44,8 +43,8 @@ def normalisation_modes(learner: Learner) -> list[str]:
     return sorted({part.mode for part in parts if isinstance(part, Normalisation)})
 
 
-def _answer(model: Exportable, reference: Reference, given: dict[str, np.ndarray], queries: np.ndarray) -> np.ndarray:
-    return reference.answer(Request(PREDICT, {**given, model.form.query: queries}))[answer_name(model)]
+def _answer(model: Exportable, reference: Reference, asked: Request, queries: np.ndarray) -> np.ndarray:
+    return reference.answer(Request(DEFAULT, {**asked.inputs, model.form.query: queries}))[answer_name(model)]
 
 
 def _examples(model: Exportable, request: Request) -> int:

@@ -80,16 +80,28 @@ class Reference:
         answer, ok = answer_name(self._model), {"status": np.array(status.OK, np.int32)}
         context = self._form.reference_context(inputs)
         if signature in (PREDICT, PREDICT_PADDED):
-            return {answer: self._answered(inputs["adapted_state"], inputs, context), **ok}
+            state = inputs["adapted_state"]
+            return {answer: self._answered(state[: inputs.get("adapted_length", len(state))], inputs, context), **ok}
         support = self._support(inputs)
         fingerprint = {"model_fingerprint": np.array(self._fingerprint, np.int32)}
         if signature == INITIAL:
-            return {"adapted_state": self._initial(support, context).numpy(), **fingerprint, **ok}
-        state, before, after = (tensor.numpy() for tensor in self._adapt(support, context))
+            return {**self._state(self._initial(support, context).numpy(), inputs), **fingerprint, **ok}
+        before, after = (loss.numpy() for loss in self._losses(support, context, self._queries_of(inputs, support)))
         ok |= {"support_loss_before": before, "support_loss_after": after}
+        if not self._model.packs:
+            return {answer: self._whole(support, inputs, context), **ok}
+        state = self._adapt(support, context).numpy()
         if signature in (ADAPT, ADAPT_PADDED):
-            return {"adapted_state": state, **fingerprint, **ok}
+            return {**self._state(state, inputs), **fingerprint, **ok}
         return {answer: self._answered(state, inputs, context), **ok}
+
+    def _state(self, state: np.ndarray, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """A state as it is answered: one that grows is padded to what all support examples sent would give."""
+        if not self._model.state_grows:
+            return {"adapted_state": state}
+        padded = np.zeros(int(self._model.state_size(len(inputs[self._form.support]))), np.float32)
+        padded[: len(state)] = state
+        return {"adapted_state": padded, "adapted_length": np.array(len(state), np.int32)}
 
     def _support(self, inputs: Mapping[str, Any]) -> Examples:
         support, targets = inputs[self._form.support], inputs[target_name(self._model)]
@@ -102,32 +114,62 @@ class Reference:
         rows = self._predict(state, query[:size], context)
         return np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)])
 
+    def _queries_of(self, inputs: Mapping[str, Any], support: Examples) -> tf.Tensor:
+        """The queries without padding, in the place of none an example."""
+        query = inputs.get(self._form.query, ())
+        asked = query[: inputs.get("query_size", len(query))]
+        return tf.constant(asked) if len(asked) else support.inputs[:1]
+
+    def _whole(self, support: Examples, inputs: Mapping[str, Any], context: Any) -> np.ndarray:
+        """The answers of a model that adapts anew for each question."""
+        query = inputs[self._form.query]
+        size = inputs.get("query_size", len(query))
+        rows = np.zeros((0, self._model.problem.outputs), np.float32)
+        if size:
+            rows = self._adapt_and_predict(support, context, tf.constant(query[:size])).numpy()
+        return np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)])
+
     def _decoded(self, files: np.ndarray) -> np.ndarray:
         height, width, channels = self._model.input_shape
         images = [scale(decode_and_resize(content, (height, width), channels)) for content in files]
         return tf.stack(images).numpy() if images else np.zeros((0, height, width, channels), np.float32)
 
+    def _compiled(self, function: Any) -> Any:
+        """A function of a task, with the values of the model's variables as its first argument."""
+        initial = self._model.rule.initial(self._model.learner)
+        return tf.function(lambda *task: function(initial, *task), autograph=False, reduce_retracing=True)
+
+    def _task_of(self, initial: Any, support: Examples, context: Any, query: tf.Tensor | None = None) -> Any:
+        rule = self._model.rule
+        return rule.adapt(self._model.learner, initial, support, context, query if rule.uses_query_inputs else None)
+
     @cached_property
     def _adapt(self) -> Any:
+        return self._compiled(lambda initial, *task: self._task_of(initial, *task).pack())
+
+    @cached_property
+    def _adapt_and_predict(self) -> Any:
+        return self._compiled(
+            lambda initial, support, context, query: self._model.predictions(
+                self._task_of(initial, support, context, query), query
+            )
+        )
+
+    @cached_property
+    def _losses(self) -> Any:
         model = self._model
-        initial = model.rule.initial(model.learner)
 
-        def adapt(support: Examples, context: Any) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            adapted = model.rule.adapt(model.learner, initial, support, context)
-            unadapted = model.rule.with_steps(0).adapt(model.learner, initial, support, context)
-            return adapted.pack(), model.support_loss(unadapted, support), model.support_loss(adapted, support)
+        def losses(initial: Any, support: Examples, context: Any, query: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            unadapted = model.rule.unadapted(model.learner, initial, support, context)
+            adapted = self._task_of(initial, support, context, query)
+            return model.support_loss(unadapted, support), model.support_loss(adapted, support)
 
-        return tf.function(adapt, autograph=False, reduce_retracing=True)
+        return self._compiled(losses)
 
     @cached_property
     def _initial(self) -> Any:
-        model = self._model
-        initial = model.rule.initial(model.learner)
-
-        def unadapted(support: Examples, context: Any) -> tf.Tensor:
-            return model.rule.with_steps(0).adapt(model.learner, initial, support, context).pack()
-
-        return tf.function(unadapted, autograph=False, reduce_retracing=True)
+        rule, learner = self._model.rule, self._model.learner
+        return self._compiled(lambda initial, *task: rule.unadapted(learner, initial, *task).pack())
 
     def _predict(self, state: np.ndarray, query: np.ndarray, context: Any) -> np.ndarray:
         if not len(query):
@@ -137,12 +179,11 @@ class Reference:
     @cached_property
     def _predict_some(self) -> Any:
         model = self._model
-        initial = model.rule.initial(model.learner)
 
-        def predict(state: tf.Tensor, query: tf.Tensor, context: Any) -> tf.Tensor:
+        def predict(initial: Any, state: tf.Tensor, query: tf.Tensor, context: Any) -> tf.Tensor:
             return model.predictions(model.rule.unpack(model.learner, initial, state, context), query)
 
-        return tf.function(predict, autograph=False, reduce_retracing=True)
+        return self._compiled(predict)
 
 
 def _task_inputs(inputs: Mapping[str, np.ndarray], task: int) -> dict[str, Any]:

@@ -81,17 +81,17 @@ def _requests(model: Exportable, bucket: Bucket, reference: Reference, generator
     sizes = {"support_size": np.array([bucket.support], np.int32), "query_size": np.array([bucket.query], np.int32)}
     for name, of in zip(form.context_sizes, context.values(), strict=True):
         sizes[name] = np.array([of.shape[1]], np.int32)
-    adapt = Request(ADAPT, support)
-    adapted = reference.answer(adapt)
-    state = {name: adapted[name] for name in ("adapted_state", "model_fingerprint")}
-    requests = [
-        Request(DEFAULT, {**support, **query}),
-        Request(PADDED, {**support, **query, **sizes}),
-        adapt,
-        Request(INITIAL, support),
-        Request(PREDICT, {**state, **context, **query}),
-    ]
-    if BYTES in input_specifications(model):
+    signatures = input_specifications(model)
+    requests = [Request(DEFAULT, {**support, **query}), Request(PADDED, {**support, **query, **sizes})]
+    if ADAPT in signatures:
+        requests.append(Request(ADAPT, support))
+    if INITIAL in signatures:
+        requests.append(Request(INITIAL, support))
+    if PREDICT in signatures:
+        adapted = reference.answer(Request(ADAPT, support))
+        state = {name: array for name, array in adapted.items() if name in signatures[PREDICT]}
+        requests.append(Request(PREDICT, {**state, **context, **query}))
+    if BYTES in signatures:
         files = {"support_inputs_bytes": support["support_inputs"], "query_inputs_bytes": query["query_inputs"]}
         encoded = {name: _encoded(images) for name, images in files.items()}
         requests.append(Request(BYTES, {**encoded, target_name(model): support[target_name(model)]}))

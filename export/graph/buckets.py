@@ -61,8 +61,9 @@ def bucket_signatures(model: Exportable) -> dict[str, BucketSignature]:
         first = {support: bucket.support, target: bucket.support}
         second = {query: bucket.query}
         found[f"{PADDED}_{bucket.support}_{bucket.query}"] = BucketSignature(PADDED, first | second)
-        found[f"{ADAPT_PADDED}_{bucket.support}"] = BucketSignature(ADAPT_PADDED, first)
-        found[f"{PREDICT_PADDED}_{bucket.query}"] = BucketSignature(PREDICT_PADDED, second)
+        if model.packs:
+            found[f"{ADAPT_PADDED}_{bucket.support}"] = BucketSignature(ADAPT_PADDED, first)
+            found[f"{PREDICT_PADDED}_{bucket.query}"] = BucketSignature(PREDICT_PADDED, second)
         if model.takes_images:
             files = {f"{support}_bytes": bucket.support, target: bucket.support, f"{query}_bytes": bucket.query}
             name = f"{BYTES_PADDED}_{bucket.support}_{bucket.query}"

@@ -7,15 +7,13 @@ from functools import cached_property
 from typing import NamedTuple
 
 import keras
-import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import AdaptedLearner, GradientDescent
-from cml_tf.adaptation.rule import AdaptedTask, Initial
+from cml_tf.adaptation import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.packing import Specification, is_fixed, packed_size
 from cml_tf.datasets.image_files import CHANNELS
 from cml_tf.episodes import Examples
 from cml_tf.learners.learner import Learner
-from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Classification, Problem
 from cml_tf.training.answers import check_answers
 from cml_tf.training.method import Method
@@ -59,10 +57,8 @@ class Exportable:
     query_blocks: bool = False
 
     def __post_init__(self) -> None:
-        rule, term = self.method.rule, self.method.terms[0]
-        if not isinstance(rule, GradientDescent):
-            raise ExportError(f"only GradientDescent can be exported, received the rule {type(rule).__name__}.")
-        if not isinstance(term, QueryLoss):
+        term = self.method.terms[0]
+        if not term.answers_through_head:
             raise ExportError(
                 "only models that answer through the head that adapted (readouts learner and co_learner) can be "
                 f"exported; this one answers through {type(term).__name__}."
@@ -79,9 +75,8 @@ class Exportable:
         return self.method.learner
 
     @property
-    def rule(self) -> GradientDescent:
+    def rule(self) -> AdaptationRule:
         """How it adapts."""
-        assert isinstance(self.method.rule, GradientDescent)
         return self.method.rule
 
     @property
@@ -120,42 +115,36 @@ class Exportable:
     @property
     def named_variables(self) -> list[tuple[str, keras.Variable]]:
         """The served variables in a fixed order: extractor, head, their state, meta-learned variables of the rule."""
-        groups = {
-            "extractor": self.learner.variables.extractor,
-            "head": self.learner.variables.head,
-            "extractor_state": self.learner.state_variables.extractor,
-            "head_state": self.learner.state_variables.head,
-            "adaptation": tuple(self.rule.meta_variables),
-        }
-        return [
-            (f"{group}/{position:04d}/{variable.name}", variable)
-            for group, variables in groups.items()
-            for position, variable in enumerate(variables)
-        ]
+        learner = self.learner
+        everything = tf.nest.flatten((tuple(learner.variables), tuple(learner.state_variables)))
+        named = [(learner.variable_names[id(variable)], variable) for variable in everything]
+        own = enumerate(self.rule.meta_variables)
+        return [*named, *((f"adaptation/{position:04d}/{variable.name}", variable) for position, variable in own)]
 
     @cached_property
-    def state_layout(self) -> list[tuple[str, tuple[int, ...]]]:
-        """Names and shapes of the tensors in an adapted state, one after the other, each row-major."""
-        names = {id(variable): name for name, variable in self.named_variables}
-        changed = tf.nest.flatten(tuple(self.rule.update_rule.changed(self.learner.variables)))
-        flags = tf.nest.flatten(tuple(self.learner.threaded_state()))
-        state = tf.nest.flatten(tuple(self.learner.state_variables))
-        threaded = [variable for variable, flag in zip(state, flags, strict=True) if flag]
-        return [(names[id(variable)], tuple(variable.shape)) for variable in (*changed, *threaded)]
+    def packed_spec(self) -> Specification | None:
+        """The tensors in an adapted state, one after the other; None if a task has to be asked whole."""
+        return self.rule.packed_spec(self.learner)
 
     @property
-    def state_size(self) -> int:
-        """The length of an adapted state."""
-        return sum(int(np.prod(shape)) for _, shape in self.state_layout)
+    def packs(self) -> bool:
+        """Whether a task can be adapted to once and asked later."""
+        return self.packed_spec is not None
+
+    @property
+    def state_grows(self) -> bool:
+        """Whether an adapted state is the longer, the more support examples there are."""
+        return self.packed_spec is not None and not is_fixed(self.packed_spec)
+
+    def state_size(self, support: int | tf.Tensor) -> int | tf.Tensor:
+        """The length of an adapted state after so many support examples."""
+        return packed_size(self.packed_spec or (), support)
 
     def predictions(self, adapted: AdaptedTask, inputs: tf.Tensor) -> tf.Tensor:
         """Class probabilities `[examples, ways]` or predictions `[examples, outputs]` of one task, float32."""
         outputs = self.method.terms[0].read(adapted.predict(inputs), ())
         return tf.cast(self.problem.predictions(outputs), tf.float32)
 
-    def support_loss(self, adapted: AdaptedLearner, support: Examples) -> tf.Tensor:
-        """What the inner loop lowers: the mean loss on the support set, a float32 scalar."""
-        forward = self.learner.call(
-            adapted.parameters, adapted.state, support.inputs, adapted.context, True, support.targets
-        )
-        return tf.cast(self.rule.support_loss(forward.outputs, support.targets), tf.float32)
+    def support_loss(self, adapted: AdaptedTask, support: Examples) -> tf.Tensor:
+        """How badly a task fits what it was adapted to: a float32 scalar (for gradient descent what it lowers)."""
+        return tf.cast(self.rule.support_loss(self.problem, adapted, support), tf.float32)

@@ -39,7 +39,9 @@ def input_specifications(model: Exportable) -> dict[str, Specifications]:
 
     Classification labels are int32 `[tasks, support]`, regression targets float32 `[tasks, support, outputs]`, sizes
     int32 `[tasks]`, the bytes of image files strings `[tasks, examples]`; examples and context are as the form of the
-    model's requests says, adapted states float32. Signatures of a bucket have its numbers of examples.
+    model's requests says, adapted states float32; where their length depends on the support set it is an
+    input and an output of its own. A model that adapts to its queries has no signatures that adapt first and answer
+    later. Signatures of a bucket have its numbers of examples.
     """
     of_any_size = traced_specifications(model)
     signatures = {
@@ -67,16 +69,19 @@ def traced_specifications(model: Exportable) -> dict[str, Specifications]:
     query = {form.query: form.examples}
     # The length of the state is left open: a state of another model is told by its status, not by a shape error.
     state = {"adapted_state": tf.TensorSpec([None, None], tf.float32), "model_fingerprint": sizes}
+    if model.state_grows:
+        state["adapted_length"] = sizes
     both = {"support_size": sizes, "query_size": sizes}
-    signatures = {
-        DEFAULT: {**support, **query},
-        PADDED: {**support, **query, **form.context_sizes, **both},
-        ADAPT: support,
-        INITIAL: support,
-        PREDICT: {**state, **form.context, **query},
-        ADAPT_PADDED: {**support, "support_size": sizes},
-        PREDICT_PADDED: {**state, **query, "query_size": sizes},
-    }
+    signatures = {DEFAULT: {**support, **query}, PADDED: {**support, **query, **form.context_sizes, **both}}
+    if model.packs:
+        signatures |= {
+            ADAPT: support,
+            PREDICT: {**state, **form.context, **query},
+            ADAPT_PADDED: {**support, "support_size": sizes},
+            PREDICT_PADDED: {**state, **query, "query_size": sizes},
+        }
+    if model.packs and model.rule.steps is not None:
+        signatures[INITIAL] = support
     if model.takes_images:
         signatures[BYTES] = {
             "support_inputs_bytes": files,
@@ -99,9 +104,11 @@ def output_specifications(model: Exportable) -> dict[str, Specifications]:
         "support_loss_after": tf.TensorSpec([], tf.float32),
     }
     state = {
-        "adapted_state": tf.TensorSpec([model.state_size], tf.float32),
+        "adapted_state": tf.TensorSpec([None if model.state_grows else model.state_size(0)], tf.float32),
         "model_fingerprint": tf.TensorSpec([], tf.int32),
     }
+    if model.state_grows:
+        state["adapted_length"] = tf.TensorSpec([], tf.int32)
     whole, adapted, predicted = {**answer, **status, **losses}, {**state, **status, **losses}, {**answer, **status}
     of_functions = {
         DEFAULT: whole,

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import AdaptedLearner
-from cml_tf.adaptation.rule import AdaptedTask, Initial
+from cml_tf.adaptation import AdaptedTask, Initial
 from cml_tf.episodes import Examples
 from export import status
 from export.graph.exportable import Exportable
@@ -29,7 +28,6 @@ class _Adaptation(NamedTuple):
 
     task: AdaptedTask
     sound: tf.Tensor
-    state: tf.Tensor
     losses: Tensors
 
 
@@ -64,7 +62,7 @@ class TaskGraph:
 
         def healthy() -> Tensors:
             context = self._form.learner_context(received.content)
-            adaptation = self._adapt(support, context)
+            adaptation = self._adapt(support, context, query)
             answer = self._predictions(adaptation.task, query)
             sound = adaptation.sound & finite(answer)
             answer = tf.cond(sound, lambda: answer, lambda: self._unadapted_predictions(support, context, query))
@@ -80,24 +78,26 @@ class TaskGraph:
         """Adapts to the support examples and gives the adapted state; nothing of a task that failed can be used on."""
         received = self._form.received_context(inputs)
         support, faults = self._support(inputs, received)
+        sent = tf.shape(inputs[self._form.support])[0]
 
         def healthy() -> Tensors:
             adaptation = self._adapt(support, self._form.learner_context(received.content))
             losses = {name: tf.where(adaptation.sound, loss, 0.0) for name, loss in adaptation.losses.items()}
-            return {**self._state(adaptation.state, adaptation.sound), **losses}
+            return {**self._state(adaptation.task.pack(), adaptation.sound, sent), **losses}
 
-        return _unless(first_fault(faults), healthy, lambda fault: {**self._no_state(fault), **_no_losses()})
+        return _unless(first_fault(faults), healthy, lambda fault: {**self._no_state(fault, sent), **_no_losses()})
 
     def initial_state(self, inputs: Tensors) -> Tensors:
         """What `adapt` would give if it made no inner step: `predict` with it shows what adaptation changes."""
         received = self._form.received_context(inputs)
         support, faults = self._support(inputs, received)
+        sent = tf.shape(inputs[self._form.support])[0]
 
         def healthy() -> Tensors:
             state = self._unadapted(support, self._form.learner_context(received.content)).pack()
-            return self._state(state, finite(state))
+            return self._state(state, finite(state), sent)
 
-        return _unless(first_fault(faults), healthy, self._no_state)
+        return _unless(first_fault(faults), healthy, lambda fault: self._no_state(fault, sent))
 
     def predict(self, inputs: Tensors) -> Tensors:
         """Answers the queries, cut to `query_size` if given, from an adapted state."""
@@ -105,16 +105,17 @@ class TaskGraph:
         received = self._form.received_context(inputs)
         query, query_faults = self._queries(inputs, received)
         ours = tf.equal(inputs["model_fingerprint"], self._fingerprint)
+        used, fits = self._used(state, inputs)
         wrong = {
-            status.STATE_OF_ANOTHER_MODEL: ~(ours & tf.equal(tf.shape(state)[0], self._model.state_size)),
-            status.NON_FINITE_INPUT: ~finite(state),
+            status.STATE_OF_ANOTHER_MODEL: ~(ours & fits),
+            status.NON_FINITE_INPUT: ~finite(state[:used]),
         }
         faults = any_of(wrong, received.faults, query_faults)
 
         def healthy() -> Tensors:
             # The slice keeps apart what the optimiser would join: it takes a shape that holds in one branch for a fact
             # everywhere, and would then leave out the comparison of lengths that leads to this branch.
-            packed = tf.ensure_shape(state[: self._model.state_size], [self._model.state_size])
+            packed = tf.ensure_shape(state[:used], [None if self._model.state_grows else used])
             context = self._form.learner_context(received.content)
             adapted = self._model.rule.unpack(self._model.learner, self._initial, packed, context)
             answer = self._predictions(adapted, query)
@@ -163,32 +164,56 @@ class TaskGraph:
         padding = tf.zeros([missing, self._model.problem.outputs])
         return {**outputs, self._answer: tf.concat([answer, padding], 0)}
 
-    def _state(self, state: tf.Tensor, sound: tf.Tensor) -> Tensors:
+    def _used(self, state: tf.Tensor, inputs: Tensors) -> tuple[int | tf.Tensor, tf.Tensor]:
+        """How much of a state that was sent is no padding, and whether this model has states of that length."""
+        received = tf.shape(state)[0]
+        if not self._model.state_grows:
+            size = self._model.state_size(0)
+            return size, tf.equal(received, size)
+        length = inputs["adapted_length"]
+        known = (length >= self._model.state_size(1)) & (length <= received)
+        by_example = self._model.state_size(1) - self._model.state_size(0)
+        whole = tf.equal((length - self._model.state_size(0)) % by_example, 0)
+        return tf.clip_by_value(length, 0, received), known & whole
+
+    def _state(self, state: tf.Tensor, sound: tf.Tensor, sent: tf.Tensor) -> Tensors:
+        """An adapted state; one that grows is padded to the length after as many support examples as were sent."""
         fingerprint = tf.where(sound, self._fingerprint, 0)
+        state = tf.where(sound, state, 0.0)
+        outputs = {"adapted_state": state, "model_fingerprint": fingerprint, "status": _ok_if(sound)}
+        if not self._model.state_grows:
+            return outputs
+        length = tf.shape(state)[0]
+        padding = tf.zeros([tf.cast(self._model.state_size(sent), tf.int32) - length])
         return {
-            "adapted_state": tf.where(sound, state, 0.0),
-            "model_fingerprint": fingerprint,
-            "status": _ok_if(sound),
+            **outputs,
+            "adapted_state": tf.concat([state, padding], 0),
+            "adapted_length": tf.where(sound, length, 0),
         }
 
-    def _no_state(self, fault: tf.Tensor) -> Tensors:
-        state = tf.zeros([self._model.state_size])
-        return {"adapted_state": state, "model_fingerprint": tf.constant(0), "status": fault}
+    def _no_state(self, fault: tf.Tensor, sent: tf.Tensor) -> Tensors:
+        nothing = {"model_fingerprint": tf.constant(0), "status": fault}
+        if not self._model.state_grows:
+            return {**nothing, "adapted_state": tf.zeros([self._model.state_size(0)])}
+        return {**nothing, "adapted_state": tf.zeros([self._model.state_size(sent)]), "adapted_length": tf.constant(0)}
 
-    def _adapt(self, support: Examples, context: Any) -> _Adaptation:
+    def _adapt(self, support: Examples, context: Any, query: tf.Tensor | None = None) -> _Adaptation:
         model = self._model
-        adapted = model.rule.adapt(model.learner, self._initial, support, context)
+        query_inputs = None
+        if model.rule.uses_query_inputs and query is not None:
+            # Nobody asks anything of a task without queries, and layers are never called without examples.
+            query_inputs = tf.cond(tf.shape(query)[0] > 0, lambda: query, lambda: support.inputs[:1])
+        adapted = model.rule.adapt(model.learner, self._initial, support, context, query_inputs)
         losses = {
             "support_loss_before": model.support_loss(self._unadapted(support, context), support),
             "support_loss_after": model.support_loss(adapted, support),
         }
-        state = adapted.pack()
-        sound = finite(state) & finite(tf.stack(list(losses.values())))
-        return _Adaptation(adapted, sound, state, losses)
+        sound = finite(tf.stack(list(losses.values())))
+        return _Adaptation(adapted, sound & finite(adapted.pack()) if model.packs else sound, losses)
 
-    def _unadapted(self, support: Examples, context: Any) -> AdaptedLearner:
+    def _unadapted(self, support: Examples, context: Any) -> AdaptedTask:
         model = self._model
-        return model.rule.with_steps(0).adapt(model.learner, self._initial, support, context)
+        return model.rule.unadapted(model.learner, self._initial, support, context)
 
     def _unadapted_predictions(self, support: Examples, context: Any, query: tf.Tensor) -> tf.Tensor:
         answer = self._predictions(self._unadapted(support, context), query)

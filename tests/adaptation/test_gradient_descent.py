@@ -94,7 +94,7 @@ def test_iterates_are_the_predictors_of_fewer_steps(hypergradient):
     method, episode = make_method("meta_sgd", steps=3), make_episode()
     method.rule.hypergradient = make_hypergradient(hypergradient)
     task, initial = one_task(episode, 0), method.rule.initial(method.learner)
-    iterates = method.rule.adapt(method.learner, initial, task.support, ()).iterates
+    iterates = method.rule.adapt(method.learner, initial, task.support, ()).path
     assert len(iterates) == 4
     for steps, iterate in enumerate(iterates):
         fewer = method.rule.with_steps(steps).adapt(method.learner, initial, task.support, ())

@@ -76,7 +76,7 @@ def _query_gradients(method: Method, episode: Episode, rated: tuple[str, ...]) -
 
 def _of_one_task(method: Method, task: Episode, rated: tuple[str, ...]) -> dict[str, list[tf.Tensor]]:
     learner, initial, values = method.learner, method.rule.initial(method.learner), method.term_values()
-    iterates = method.outcome(initial, task).adapted.iterates
+    iterates = method.outcome(initial, task).adapted.path
     path, state = [iterate.parameters for iterate in iterates], iterates[-1].state
     path = tf.nest.map_structure(tf.stop_gradient, path)
     adapted = path[-1]

@@ -18,7 +18,7 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from cml_tf.adaptation.hypergradients.reverse import HYPERGRADIENTS
+from cml_tf.adaptation.hypergradients import HYPERGRADIENTS
 from cml_tf.experiments.configuration import CHOICES, check_config, default_config, flatten
 from cml_tf.experiments.presets import VARIANTS
 from cml_tf.readouts.readouts import READOUTS

@@ -14,7 +14,7 @@ import tensorflow as tf
 from cml_tf.adaptation import AdaptationRule, AdaptedTask, Initial, RuleState, UpdateRule
 from cml_tf.adaptation.updates import Gradients
 from cml_tf.episodes import Examples
-from cml_tf.learners import Learner, Parameters
+from cml_tf.learners import Learner, Parameters, State
 from cml_tf.objectives import ObjectiveTerm, TaskOutcome, TermLoss
 from cml_tf.problems import Problem
 
@@ -34,35 +34,29 @@ class RidgeRegression(AdaptationRule):
     def adapt(
         self, learner: Learner, initial: Initial, support: Examples, context: Any, query_inputs: Any = None
     ) -> RidgePredictor:
-        features = learner.call(initial.parameters, initial.state, support.inputs, context, training=True).features
-        queries = learner.call(initial.parameters, initial.state, query_inputs, context, training=False).features
+        forward = learner.call(initial.parameters, initial.state, support.inputs, context, training=True)
+        features = forward.features
+        queries = learner.call(initial.parameters, forward.state, query_inputs, context, training=False).features
         centre = tf.reduce_mean(tf.concat([features, queries], 0), 0)
         centred = features - centre
         penalty = tf.exp(initial.meta[0]) * tf.eye(tf.shape(centred)[1], dtype=centred.dtype)
         gram = tf.linalg.matmul(centred, centred, transpose_a=True) + penalty
         weights = tf.linalg.solve(gram, tf.linalg.matmul(centred, support.targets, transpose_a=True))
-        return RidgePredictor(learner, initial, context, centre, weights)
-
-    def unpack(self, learner: Learner, initial: Initial, packed: tf.Tensor, context: Any) -> RidgePredictor:
-        width = learner.example_features.shape[-1]
-        centre, weights = tf.cast(packed[:width], initial.meta[0].dtype), tf.cast(packed[width:], initial.meta[0].dtype)
-        return RidgePredictor(learner, initial, context, centre, tf.reshape(weights, [width, -1]))
+        return RidgePredictor(learner, forward.state, context, initial.parameters, centre, weights)
 
 
 class RidgePredictor(AdaptedTask):
     """A linear map on centred features."""
 
-    def __init__(self, learner: Learner, initial: Initial, context: Any, centre: tf.Tensor, weights: tf.Tensor) -> None:
-        self.learner, self.initial, self.context = learner, initial, context
-        self.centre, self.weights = centre, weights
+    def __init__(
+        self, learner: Learner, state: State, context: Any, start: Parameters, centre: tf.Tensor, weights: tf.Tensor
+    ) -> None:
+        super().__init__(learner, state, context)
+        self.start, self.centre, self.weights = start, centre, weights
 
     def predict(self, inputs: Any) -> tuple[Any, Any]:
-        initial = self.initial
-        forward = self.learner.call(initial.parameters, initial.state, inputs, self.context, training=False)
+        forward = self.learner.call(self.start, self.state, inputs, self.context, training=False)
         return forward.features, (forward.features - self.centre) @ self.weights
-
-    def pack(self) -> tf.Tensor:
-        return tf.cast(tf.concat([self.centre, tf.reshape(self.weights, [-1])], 0), tf.float32)
 
 
 class ContextShift(UpdateRule):
@@ -127,7 +121,7 @@ class MultiStepLoss(ObjectiveTerm):
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         losses = [
             (position + 1.0) * tf.reduce_mean(self.problem.losses(iterate.predict(outcome.query.inputs)[1], targets))
-            for position, iterate in enumerate(outcome.adapted.iterates)
+            for position, iterate in enumerate(outcome.adapted.path)
             for targets in [outcome.query.targets]
         ]
         total = tf.add_n(losses)

@@ -77,7 +77,7 @@ def test_the_inner_loop_is_the_one_by_hand(float64, steps):
     rule.build(learner)
     adapted = rule.adapt(learner, rule.initial(learner), support, ())
     path = by_hand(names, learner.initial()[0], support, steps, rows=2)
-    for made, (task, parameters) in enumerate(zip(adapted.path(), path, strict=True)):
+    for made, (task, parameters) in enumerate(zip(adapted.path, path, strict=True)):
         expected = outputs_with(min(max(made - 1, 0), 1), names, parameters, images())
         np.testing.assert_allclose(task.predict(images())[1], expected, rtol=1e-10, atol=1e-12)
 

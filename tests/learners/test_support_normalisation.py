@@ -83,8 +83,8 @@ def test_statistics_belong_to_the_adapted_parameters():
     again = method.learner.call(adapted.parameters, adapted.state, task.support.inputs, (), training=True)
     for kept, expected in zip(adapted.state.extractor, again.state.extractor, strict=True):
         np.testing.assert_allclose(kept, expected, rtol=1e-12)
-    assert len(adapted.iterates) == 3
-    first, last = adapted.iterates[0], adapted.iterates[-1]
+    assert len(adapted.path) == 3
+    first, last = adapted.path[0], adapted.path[-1]
     assert last is adapted
     assert np.abs(first.state.extractor[-1] - adapted.state.extractor[-1]).max() > 1e-6
 

@@ -95,7 +95,7 @@ def test_threaded_state_follows_the_task_and_starts_anew(float64):
         adapted = method.outcome(initial, one_task(episode, position)).adapted
         # Two steps, and the pass that leaves the state of the parameters which predict.
         assert [float(value) for value in adapted.state.extractor] == [3.0]
-    assert [float(iterate.state.extractor[0]) for iterate in adapted.iterates] == [1.0, 2.0, 3.0]
+    assert [float(iterate.state.extractor[0]) for iterate in adapted.path] == [1.0, 2.0, 3.0]
     assert float(method.learner.state_variables.extractor[0]) == 0.0
     assert_matches_central_differences(method, episode)
     reverse = gradients_of(method, episode)

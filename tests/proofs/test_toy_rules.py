@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, make_hypergradient
+from cml_tf.errors import UserError
 from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Regression
@@ -62,15 +63,13 @@ def test_closed_form_predictor_is_given_the_query_inputs(float64):
     assert np.abs(outcome.query_forward[1][0] - other.query_forward[1][0]).max() > 1e-3
 
 
-def test_closed_form_predictor_packs_and_has_no_steps():
+def test_a_rule_that_adapts_to_the_queries_packs_nothing_and_has_no_steps():
     method, task = ridge_method(), one_task(regression_episode(), 0)
-    initial = method.rule.initial(method.learner)
-    adapted = method.outcome(initial, task).adapted
-    again = method.rule.unpack(method.learner, initial, adapted.pack(), ())
-    np.testing.assert_array_equal(again.predict(task.query.inputs)[1], adapted.predict(task.query.inputs)[1])
-    with pytest.raises(NotImplementedError, match="RidgePredictor has no iterates"):
-        _ = adapted.iterates
-    with pytest.raises(ValueError, match="RidgeRegression does not take inner steps, so 3 steps"):
+    adapted = method.outcome(method.rule.initial(method.learner), task).adapted
+    assert adapted.path is None and method.rule.packed_spec(method.learner) is None
+    with pytest.raises(UserError, match="RidgePredictor cannot be packed: its rule keeps no state"):
+        adapted.pack()
+    with pytest.raises(UserError, match="RidgeRegression takes no inner steps, received 3: leave the number out"):
         method.rule.with_steps(3)
 
 

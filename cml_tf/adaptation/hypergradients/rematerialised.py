@@ -12,9 +12,34 @@ from typing import Any
 import tensorflow as tf
 
 from cml_tf.adaptation.gradients import dense_gradients
+from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
 
 
-def rematerialised_path(step: Callable[[Any, Any], Any], start: Any, constants: Any, steps: int) -> Any:
+class RematerialisedReverse(Hypergradient):
+    """The gradient of `Reverse`, in memory and a graph that do not grow with the number of steps.
+
+    Forwards only the iterates are kept; backwards each step is made once more, from the last to the first, and
+    differentiated at once. Support set and context are data: they receive no gradient.
+    """
+
+    def solve(self, loop: InnerLoop) -> Solution:
+        """Two loops in the graph, one forwards and one backwards."""
+        if isinstance(loop.steps, int) and loop.steps == 0:
+            return Solution(loop.start, (loop.start,))
+
+        def step(iterate: Iterate, meta: Any) -> Iterate:
+            return loop.step(iterate, meta, loop.support, loop.context, True)
+
+        path = rematerialised_path(step, loop.start, loop.meta, loop.steps)
+        if not isinstance(loop.steps, int):
+            # Of no step at all the path is empty.
+            with_start = tf.nest.map_structure(lambda first, rest: tf.concat([first[None], rest], 0), loop.start, path)
+            return Solution(tf.nest.map_structure(lambda tensor: tensor[-1], with_start), None)
+        iterates = [tf.nest.map_structure(lambda tensor, k=k: tensor[k], path) for k in range(loop.steps)]
+        return Solution(iterates[-1], (loop.start, *iterates))
+
+
+def rematerialised_path(step: Callable[[Any, Any], Any], start: Any, constants: Any, steps: int | tf.Tensor) -> Any:
     """The iterates `step(start)`, `step(step(start))`, ... stacked on a new first axis `[steps, ...]`.
 
     The result can be differentiated once, with respect to `start` and `constants` and to nothing else.
@@ -23,7 +48,7 @@ def rematerialised_path(step: Callable[[Any, Any], Any], start: Any, constants: 
       step: takes an iterate and the constants, returns the next iterate; all iterates have the same shapes.
       start: the first iterate, a `tf.nest` structure of tensors.
       constants: what else the step depends on and gradients are wanted of, the same at each step.
-      steps: 1 or more.
+      steps: 1 or more; 0 too where it is a tensor.
     """
     flat_start, flat_constants = tf.nest.flatten(start), tf.nest.flatten(constants)
     floating = [tensor.dtype.is_floating for tensor in flat_start]

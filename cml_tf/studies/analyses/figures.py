@@ -27,7 +27,7 @@ from cml_tf.studies.analyses.rows import (
     shown,
     with_all_seeds,
 )
-from cml_tf.studies.analyses.runs import Run
+from cml_tf.studies.analyses.runs import Run, path_of
 from cml_tf.studies.pictures.curves import draw_learning_curves, mean_curves
 from cml_tf.studies.pictures.intervals import LayerInterval, draw_layer_intervals
 from cml_tf.studies.pictures.of_runs import read_curves
@@ -157,7 +157,7 @@ def _planes(run: Run) -> Iterator[FeaturePlane]:
     method, rule = run.method, run.evaluation_rule()
 
     def of_task(task: Episode) -> Any:
-        path = rule.adapt(method.learner, rule.initial(method.learner), task.support, task.context).iterates
+        path = path_of(rule, method, task)
         before, after = (place.predict(task.query.inputs)[0] for place in (path[0], path[-1]))
         return before, after
 

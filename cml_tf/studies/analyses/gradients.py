@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import AdaptedLearner
+from cml_tf.adaptation import AdaptedTask
 from cml_tf.adaptation.gradients import dense_gradients
 from cml_tf.episodes import Episode, Examples
 from cml_tf.learners.layers.derivative_order import outer_gradient
@@ -61,7 +61,7 @@ def outer_gradients(method: Method, weightings: Sequence[Sequence[float]], task:
         )
 
 
-def query_gradient(learner: Learner, problem: Problem, place: AdaptedLearner, query: Examples) -> Gradient:
+def query_gradient(learner: Learner, problem: Problem, place: AdaptedTask, query: Examples) -> Gradient:
     """Gradient of the query loss `L(theta'(psi'(x)), y)` of the first head with respect to psi', at psi'.
 
     The learner's state (statistics of a support set, where a normalisation keeps them) is a constant in it.
@@ -72,6 +72,7 @@ def query_gradient(learner: Learner, problem: Problem, place: AdaptedLearner, qu
       place: where the gradient is taken: an iterate of the inner loop.
       query: examples of one task.
     """
+    assert place.parameters is not None  # gradients are those of parameters
     head, state = place.parameters.head, tf.nest.map_structure(tf.stop_gradient, place.state)
     extractor = [tf.stop_gradient(parameter) for parameter in place.parameters.extractor]
     with outer_gradient(), tf.GradientTape(watch_accessed_variables=False) as tape:

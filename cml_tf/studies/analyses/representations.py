@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from sklearn.manifold import TSNE
 
-from cml_tf.adaptation.gradient_descent import AdaptedLearner
+from cml_tf.adaptation import AdaptedTask
 from cml_tf.learners.layers.graph import GraphConvolutions
 from cml_tf.learners.learner import Learner
 from cml_tf.studies.analyses.gradients import parameter_layers
@@ -20,7 +20,7 @@ from cml_tf.studies.analyses.gradients import parameter_layers
 FEATURES, HEAD = "features", "head"
 
 
-def representations(place: AdaptedLearner, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+def representations(place: AdaptedTask, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
     """The outputs of the layers for query inputs of one task, by the layers' names, from input to output.
 
     In a `keras.Sequential` extractor there is one representation a layer with a kernel: what leaves for the next such
@@ -36,6 +36,7 @@ def representations(place: AdaptedLearner, inputs: tf.Tensor) -> dict[str, tf.Te
     """
     learner = place.learner
     variables = tf.nest.flatten((tuple(learner.variables), tuple(learner.state_variables)))
+    assert place.parameters is not None
     values = tf.nest.flatten((tuple(place.parameters), tuple(place.state)))
     with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
         if isinstance(learner.extractor, keras.Sequential):

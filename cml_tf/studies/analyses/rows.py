@@ -13,7 +13,7 @@ from cml_tf.objectives.co_learner import CoLearner
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.studies.analyses.gradients import comparison, cosine, inner_products, outer_gradients, query_gradient
 from cml_tf.studies.analyses.representations import linear_cka, representations
-from cml_tf.studies.analyses.runs import Run, summarise
+from cml_tf.studies.analyses.runs import Run, path_of, summarise
 
 Row = dict[str, Any]
 ALL_LAYERS = "all layers"
@@ -42,7 +42,7 @@ def norm_rows(run: Run, episodes: int) -> Iterator[Row]:
     method, rule, layers = run.method, run.evaluation_rule(), run.layers
 
     def of_task(task: Episode) -> Any:
-        path = rule.adapt(method.learner, rule.initial(method.learner), task.support, task.context).iterates
+        path = path_of(rule, method, task)
         gradients = [query_gradient(method.learner, rule.problem, place, task.query) for place in (path[0], path[-1])]
         return [inner_products(gradient, gradient, layers) for gradient in gradients]
 
@@ -58,7 +58,7 @@ def cka_rows(run: Run, episodes: int) -> Iterator[Row]:
     names: list[str] = []
 
     def of_task(task: Episode) -> Any:
-        path = rule.adapt(method.learner, rule.initial(method.learner), task.support, task.context).iterates
+        path = path_of(rule, method, task)
         before, after = (representations(place, task.query.inputs) for place in (path[0], path[-1]))
         names[:] = before
         return list(before.values()), list(after.values())

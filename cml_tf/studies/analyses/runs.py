@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.adaptation import AdaptationRule, AdaptedTask
 from cml_tf.datasets import EpisodeSource
 from cml_tf.episodes import Episode
+from cml_tf.errors import UserError
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import RunError, load_run
 from cml_tf.studies.analyses.gradients import LayerParameters, parameter_layers
@@ -75,7 +77,7 @@ class Run:
 
     def evaluation_rule(self) -> Any:
         """The adaptation rule with as many inner steps as evaluation takes."""
-        return self.method.rule.with_steps(self.experiment.config.adaptation.eval_steps)
+        return self.experiment.evaluation_rule(self.method.rule)
 
     def measured(
         self, function: Callable[[Episode], Any], episodes: int, finish: Callable[[Any], Any] = lambda result: result
@@ -175,6 +177,21 @@ class Summary(NamedTuple):
     mean: float
     ci95: float
     episodes: int
+
+
+def path_of(rule: AdaptationRule, method: Method, task: Episode) -> Sequence[AdaptedTask]:
+    """The predictors of a task before the first inner step and after each one.
+
+    Raises:
+      UserError: if the rule leaves no path.
+    """
+    path = rule.adapt(method.learner, rule.initial(method.learner), task.support, task.context).path
+    if path is None:
+        raise UserError(
+            f"{type(rule).__name__} takes no inner steps that could be looked at one by one: choose other analyses "
+            "(--analyses) or another run."
+        )
+    return path
 
 
 def summarise(values: np.ndarray) -> Summary:

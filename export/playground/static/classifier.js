@@ -78,7 +78,10 @@ export class Classifier {
       support_labels: [used.flatMap((row, label) => row.pictures.map(() => label))],
     });
     const took = Math.round(performance.now() - start);
-    this.#adapted = { used, state: outputs.adapted_state, fingerprint: outputs.model_fingerprint };
+    const { adapted_state, model_fingerprint, adapted_length } = outputs;
+    // Only states that grow with the examples come with a length.
+    const state = { adapted_state, model_fingerprint, ...(adapted_length && { adapted_length }) };
+    this.#adapted = { used, state };
     this.bars.reset(used);
     const [before, after] = [outputs.support_loss_before[0], outputs.support_loss_after[0]];
     this.status.textContent = changes !== this.#changes
@@ -100,8 +103,8 @@ export class Classifier {
   }
 
   async #predict(signal) {
-    const { used, state, fingerprint } = this.#adapted;
-    const inputs = { adapted_state: state, model_fingerprint: fingerprint, query_inputs: [[this.queryPad.picture]] };
+    const { used, state } = this.#adapted;
+    const inputs = { ...state, query_inputs: [[this.queryPad.picture]] };
     const { probabilities } = await this.rest.predict("predict", inputs, signal);
     if (!signal.aborted) this.bars.show(renormalised(probabilities[0][0], used.length));
   }

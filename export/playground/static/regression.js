@@ -130,6 +130,8 @@ export class Regression {
         // The state with and without inner steps are two tasks of one request.
         adapted_state: states.map((state) => state.adapted_state[0]),
         model_fingerprint: states.map((state) => state.model_fingerprint[0]),
+        // Only states that grow with the points come with a length.
+        ...(states[0].adapted_length && { adapted_length: states.map((state) => state.adapted_length[0]) }),
         query_inputs: states.map(() => xs.map((x) => [x])),
       },
       signal,

@@ -94,7 +94,7 @@ def test_outer_gradients_are_those_by_hand(float64, hypergradient):
 def test_the_gradient_after_adaptation_is_that_by_hand(float64):
     method = make()
     task, arrays, learner, _ = explicit_parts(method)
-    path = method.rule.adapt(method.learner, method.rule.initial(method.learner), task.support, ()).iterates
+    path = method.rule.adapt(method.learner, method.rule.initial(method.learner), task.support, ()).path
     for place, network in ((path[0], learner), (path[-1], adapted(learner, arrays))):
         expected = flat(explicit_cml.gradient(network, arrays[2], arrays[3])[0])[:-2]
         received = query_gradient(method.learner, method.rule.problem, place, task.query)

@@ -18,7 +18,7 @@ from tests.helpers.seeded_episodes import classification_episode, one_task
 
 def path_of(learner, task, ways=3, steps=2):
     rule = GradientDescent(Classification(ways), SGD(0.3), steps)
-    return rule.adapt(learner, rule.initial(learner), task.support, task.context).iterates
+    return rule.adapt(learner, rule.initial(learner), task.support, task.context).path
 
 
 def test_perceptrons_by_hand_before_and_after_adaptation(float64):

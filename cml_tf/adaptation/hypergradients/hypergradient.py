@@ -1,0 +1,102 @@
+"""The hypergradient axis: how d outer loss / d initial parameters is computed through the inner loop.
+
+A hypergradient runs a pure inner loop and owns its gradient. Everything differentiable comes in as an argument, since
+`tf.custom_gradient` silently returns None for tensors that its function captures.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+from cml_tf.adaptation.updates.update_rule import Gradients, RuleState
+from cml_tf.episodes import Examples
+from cml_tf.learners.learner import Parameters, State
+
+
+class Iterate(NamedTuple):
+    """Where the inner loop stands: parameters, learner state and update-rule state."""
+
+    parameters: Parameters
+    state: State
+    rule_state: RuleState
+
+
+class InnerStep(Protocol):
+    """One inner step as a pure function; `second_order=False` treats the inner gradient as a constant."""
+
+    def __call__(
+        self, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
+    ) -> Iterate:
+        """The next iterate."""
+        ...
+
+
+class Field(Protocol):
+    """The gradient of the support loss as a pure function, and the learner state of that pass."""
+
+    def __call__(
+        self, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
+    ) -> tuple[Gradients, State]:
+        """Gradients of what the update rule moves, at an iterate."""
+        ...
+
+
+class InnerLoop(NamedTuple):
+    """The inner loop of one task, whole.
+
+    Attributes:
+      step: one step of the update rule.
+      field: the gradient that a step follows, for methods that are no iteration of `step` (flows, implicit ones).
+      moved: of an iterate's parameters, those that the update rule moves; the other groups are empty.
+      start: the iterate before the first step; proximal and implicit methods look at it.
+      meta: values of the rule's meta-variables.
+      support: the examples, `[examples, ...]`.
+      context: of the episode.
+      steps: how many: an integer, or an int32 scalar that is known only when the graph runs.
+    """
+
+    step: InnerStep
+    field: Field
+    moved: Callable[[Parameters], Parameters]
+    start: Iterate
+    meta: tuple[tf.Tensor, ...]
+    support: Examples
+    context: Any
+    steps: int | tf.Tensor
+
+    def next(self, iterate: Iterate, second_order: bool = True) -> Iterate:
+        """One step from an iterate."""
+        return self.step(iterate, self.meta, self.support, self.context, second_order)
+
+
+class Solution(NamedTuple):
+    """Where an inner loop ended.
+
+    Attributes:
+      final: the last iterate.
+      path: all iterates from the start to the final one; None where there are none to show (a flow, an implicit
+        method, a number of steps that the graph does not know).
+    """
+
+    final: Iterate
+    path: tuple[Iterate, ...] | None
+
+
+class Hypergradient(ABC):
+    """Runs the inner loop.
+
+    Attributes:
+      second_order: whether the meta-gradient needs second derivatives of the learner.
+      unrolled: whether the loop is a straight line of steps in the graph, so that all tasks can be worked out at once.
+    """
+
+    second_order: bool = True
+    unrolled: bool = False
+
+    @abstractmethod
+    def solve(self, loop: InnerLoop) -> Solution:
+        """Runs a loop to its end."""
