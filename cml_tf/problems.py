@@ -50,6 +50,10 @@ class Classification:
             return keras.losses.sparse_categorical_crossentropy(targets, outputs, from_logits=True)
         return keras.losses.categorical_crossentropy(tf.cast(targets, outputs.dtype), outputs, from_logits=True)
 
+    def as_vectors(self, targets: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        """Targets as `[examples, ways]`: labels one-hot, soft labels as they are."""
+        return tf.one_hot(targets, self.ways, dtype=dtype) if targets.dtype.is_integer else tf.cast(targets, dtype)
+
     def scores(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """1.0 where the largest output is the (most likely) label, else 0.0, `[examples]`."""
         labels = targets if targets.dtype.is_integer else tf.argmax(targets, -1)
@@ -89,6 +93,10 @@ class Regression:
         _check_outputs(outputs, targets, self.outputs)
         outputs = at_least_float32(outputs)
         return keras.losses.mean_squared_error(tf.cast(targets, outputs.dtype), outputs)
+
+    def as_vectors(self, targets: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+        """Targets `[examples, outputs]` in a dtype."""
+        return tf.cast(targets, dtype)
 
     def scores(self, outputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Squared error per example, `[examples]`."""

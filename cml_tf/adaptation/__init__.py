@@ -12,7 +12,9 @@ from cml_tf.adaptation.hypergradients import (
     Solution,
     make_hypergradient,
 )
+from cml_tf.adaptation.kernel_ridge import KernelRidge
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.soft_k_means import SoftKMeans
 from cml_tf.adaptation.updates import SGD, MetaSGD, Partition, PerStepRates, RuleState, UpdateRule, anil, boil
 
 __all__ = [
@@ -27,12 +29,14 @@ __all__ = [
     "InnerLoop",
     "InnerStep",
     "Iterate",
+    "KernelRidge",
     "MetaSGD",
     "Partition",
     "PerStepRates",
     "RematerialisedReverse",
     "Reverse",
     "RuleState",
+    "SoftKMeans",
     "Solution",
     "UpdateRule",
     "anil",

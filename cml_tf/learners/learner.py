@@ -23,6 +23,7 @@ from cml_tf.learners.layer_state import (
     state_follows_parameters,
     threaded_variables,
 )
+from cml_tf.problems import at_least_float32
 
 
 class Parameters(NamedTuple):
@@ -252,6 +253,17 @@ def check_context(learner: Learner, context: Any) -> None:
     told = f"a context of type {type(expected).__name__}" if needed else "no context"
     remedy = ": give context=cml_tf.graphs.graph_context(graph, hops)" if graph else ""
     raise ValueError(f"this model takes {told}, received {type(context).__name__}{remedy}.")
+
+
+def feature_width(learner: Learner) -> int:
+    """How many features an example has, all axes and tensors together."""
+    return sum(int(np.prod(part.shape[1:])) for part in tf.nest.flatten(learner.example_features))
+
+
+def feature_rows(features: Any) -> tf.Tensor:
+    """All features of an example in one row, `[examples, features]`, float32 or float64."""
+    parts = [at_least_float32(part) for part in tf.nest.flatten(features)]
+    return tf.concat([tf.reshape(part, [tf.shape(part)[0], int(np.prod(part.shape[1:]))]) for part in parts], 1)
 
 
 def as_input_shape(given: Any) -> tuple[int, ...]:

@@ -1,0 +1,147 @@
+"""Prototypes that the queries refine: soft k-means (Ren et al. 2018, arXiv 1803.00676, equations 3 and 4).
+
+A class begins as the mean of its support features, as in prototypical networks (Snell et al. 2017, arXiv 1703.05175).
+Then queries take part, each in every class by its share `softmax(-scale |phi - prototype|^2)`, and prototypes become
+the weighted means of all features. There the unlabelled examples are extra ones; here they are the queries themselves,
+so an answer depends on what else is asked (transductive). The learner's head has no part in it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
+from cml_tf.episodes import Examples
+from cml_tf.errors import UserError
+from cml_tf.learners.learner import Learner, Parameters, State, feature_rows
+from cml_tf.problems import Problem, problem_from_json, problem_to_json
+
+# What stands for the distance to a class that no support example has: no query is of it.
+_FAR = 1e9
+
+
+@keras.saving.register_keras_serializable("cml_tf")
+class SoftKMeans(AdaptationRule):
+    """Adapts by class means, refined with the queries; the logarithm of `scale` is meta-learned.
+
+    Args:
+      problem: a classification.
+      refinements: how often the queries take part, 0 (prototypical networks, inductive in all but name) or more.
+      scale: what the factor of squared distances starts from, positive.
+
+    Raises:
+      UserError: for a regression, or a number out of range.
+    """
+
+    uses_query_inputs = True
+    vectorisable = True
+
+    def __init__(self, problem: Problem, refinements: int = 1, scale: float = 1.0) -> None:
+        super().__init__()
+        if not hasattr(problem, "ways"):
+            raise UserError(f"soft k-means tells classes apart, received {problem}: choose another rule.")
+        if not isinstance(refinements, int) or refinements < 0:
+            raise UserError(f"refinements must be a whole number of 0 or more, received {refinements!r}.")
+        if not 0 < scale < np.inf:
+            raise UserError(f"scale must be positive, received {scale!r}: choose a number above 0.")
+        self.problem = problem
+        self.refinements = refinements
+        self.scale = scale
+
+    def build(self, learner: Learner) -> None:
+        """Makes the variable of the scale.
+
+        Raises:
+          UserError: for a learner whose head has weights: nothing would ever train them.
+        """
+        if learner.variables.head:
+            raise UserError(
+                "soft k-means answers without a head, received a learner whose head has weights: give it "
+                "keras.layers.Identity() as its head."
+            )
+        if not self.meta_variables:
+            value = float(np.log(self.scale))
+            self.meta_variables = (keras.Variable(value, dtype=keras.config.floatx(), name="log_scale"),)
+
+    def adapt(
+        self, learner: Learner, initial: Initial, support: Examples, context: Any, query_inputs: Any = None
+    ) -> SoftKMeansTask:
+        """The class means after the refinements."""
+        forward = learner.call(initial.parameters, initial.state, support.inputs, context, training=True)
+        queries = learner.call(initial.parameters, forward.state, query_inputs, context, training=False).features
+        return self._task(learner, initial, forward, support, context, feature_rows(queries))
+
+    def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> SoftKMeansTask:
+        """The class means before the queries take part."""
+        forward = learner.call(initial.parameters, initial.state, support.inputs, context, training=True)
+        return self._task(learner, initial, forward, support, context, None)
+
+    def _task(
+        self, learner: Learner, initial: Initial, forward: Any, support: Examples, context: Any, queries: Any
+    ) -> SoftKMeansTask:
+        features = feature_rows(forward.features)
+        labels = self.problem.as_vectors(support.targets, features.dtype)
+        counts = tf.reduce_sum(labels, 0)
+        sums = tf.matmul(labels, features, transpose_a=True)
+        scale = tf.cast(tf.exp(initial.meta[0]), features.dtype)
+        means = _means(sums, counts)
+        for _ in range(self.refinements if queries is not None else 0):
+            shares = tf.nn.softmax(_closeness(queries, means, counts, scale))
+            total = counts + tf.reduce_sum(shares, 0)
+            means = _means(sums + tf.matmul(shares, queries, transpose_a=True), total)
+        return SoftKMeansTask(learner, forward.state, context, initial.parameters, means, counts, scale)
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        kept = {"refinements": self.refinements, "scale": self.scale}
+        return {"problem": problem_to_json(self.problem), **kept}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SoftKMeans:
+        """Makes the rule again."""
+        return cls(**{**config, "problem": problem_from_json(config["problem"])})
+
+
+class SoftKMeansTask(AdaptedTask):
+    """Answers by distance to the class means.
+
+    Args:
+      learner: of the features.
+      state: its state after the support set.
+      context: of the episode.
+      start: the learner's parameters.
+      means: of the classes, `[ways, features]`.
+      counts: of support examples by class, `[ways]`.
+      scale: of squared distances, a scalar.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        state: State,
+        context: Any,
+        start: Parameters,
+        means: tf.Tensor,
+        counts: tf.Tensor,
+        scale: tf.Tensor,
+    ) -> None:
+        super().__init__(learner, state, context)
+        self.start, self.means, self.counts, self.scale = start, means, counts, scale
+
+    def predict(self, inputs: Any) -> tuple[Any, Any]:
+        """Features, and logits that fall with the squared distance to each class mean."""
+        features = self.learner.call(self.start, self.state, inputs, self.context, training=False).features
+        return features, _closeness(feature_rows(features), self.means, self.counts, self.scale)
+
+
+def _means(sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
+    return tf.math.divide_no_nan(sums, counts[:, tf.newaxis])
+
+
+def _closeness(features: tf.Tensor, means: tf.Tensor, counts: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    squares = tf.reduce_sum(tf.square(features[:, tf.newaxis] - means[tf.newaxis]), -1)
+    return tf.where(counts > 0, -scale * squares, -tf.constant(_FAR, features.dtype))

@@ -1,0 +1,127 @@
+"""Kernel ridge: the numbers of small systems, an independent reference, limits, gradients."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.kernel_ridge import KernelRidge as Reference
+
+from cml_tf.adaptation import KernelRidge
+from cml_tf.episodes import Examples
+from cml_tf.errors import UserError
+from cml_tf.learners import Learner
+from cml_tf.objectives import QueryLoss
+from cml_tf.problems import Classification, Regression
+from cml_tf.training.method import Method
+from tests.helpers.differences import assert_matches_central_differences
+from tests.helpers.models import randomise, smooth_mlp, two_headed
+from tests.helpers.seeded_episodes import classification_episode, one_task, regression_episode
+
+LINE, CLASSES = Regression(1), Classification(3)
+
+
+def plain(problem=LINE, **options):
+    """A learner whose features are its inputs and whose head says 0."""
+    head = keras.layers.Dense(problem.outputs, kernel_initializer="zeros")
+    learner = Learner(keras.layers.Identity(), head, input_shape=(1,))
+    rule = KernelRidge(problem, **options)
+    return Method(learner, rule, [QueryLoss(problem)])
+
+
+def left(method, points, targets):
+    """What the support examples miss after adaptation."""
+    learner, rule = method.learner, method.rule
+    support = Examples(*(tf.constant(column, tf.float64)[:, None] for column in (points, targets)))
+    task = rule.adapt(learner, rule.initial(learner), support, ())
+    return (support.targets - task.predict(support.inputs)[1]).numpy()[:, 0]
+
+
+def test_one_example_keeps_its_share(float64):
+    for ridge in (0.01, 0.5, 3.0):
+        np.testing.assert_allclose(left(plain(ridge=ridge), [0.3], [2.0]), [2 * ridge / (1 + ridge)], atol=1e-10)
+
+
+@pytest.mark.parametrize(("targets", "expected"), [((1.0, 1.0), 0.058598), ((1.0, -1.0), 0.202647)])
+def test_two_examples(float64, targets, expected):
+    # At a distance of one bandwidth the kernel is exp(-1/2).
+    received = left(plain(bandwidth=2.0, ridge=0.05), [1.0, 3.0], list(targets))
+    np.testing.assert_allclose(np.abs(received), expected, atol=5e-7)
+
+
+def test_without_a_ridge_it_interpolates(float64):
+    np.testing.assert_allclose(left(plain(bandwidth=0.3, ridge=1e-9), [0.0, 1.0, 2.0], [1.0, -1.0, 4.0]), 0, atol=1e-7)
+
+
+def test_far_from_all_examples_it_is_the_learner(float64):
+    learner = smooth_mlp(1)
+    method = Method(learner, KernelRidge(LINE, bandwidth=1e-3), [QueryLoss(LINE)])
+    task = one_task(regression_episode(), 0)
+    initial = method.rule.initial(learner)
+    adapted = method.rule.adapt(learner, initial, task.support, ())
+    alone = method.rule.unadapted(learner, initial, task.support, ())
+    inputs = task.query.inputs + 100.0
+    np.testing.assert_allclose(adapted.predict(inputs)[1], alone.predict(inputs)[1], atol=1e-12)
+
+
+@pytest.mark.parametrize("problem", [LINE, CLASSES])
+def test_it_is_scikit_learns(float64, problem):
+    episode = regression_episode() if problem is LINE else classification_episode()
+    learner, task = smooth_mlp(problem.outputs), one_task(episode, 0)
+    rule = KernelRidge(problem, bandwidth=0.8, ridge=0.2, scale=1.5)
+    rule.build(learner)
+    initial = rule.initial(learner)
+    forward = [learner.call(*learner.initial(), part.inputs, (), False) for part in (task.support, task.query)]
+    features, outputs = ([np.asarray(f[part]) for f in forward] for part in (0, 1))
+    reference = Reference(alpha=0.2 * len(features[0]), kernel="rbf", gamma=1 / (2 * 0.8**2))
+    reference.fit(features[0], problem.as_vectors(task.support.targets, tf.float64).numpy() - outputs[0])
+    expected = 1.5 * (outputs[1] + reference.predict(features[1]))
+    _, received = rule.adapt(learner, initial, task.support, ()).predict(task.query.inputs)
+    np.testing.assert_allclose(received, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("problem", [LINE, CLASSES])
+def test_the_whole_meta_gradient(float64, problem):
+    learner = smooth_mlp(problem.outputs)
+    method = Method(learner, KernelRidge(problem), [QueryLoss(problem)])
+    randomise(method.rule.meta_variables, 3, scale=0.2)
+    episode = regression_episode() if problem is LINE else classification_episode()
+    assert_matches_central_differences(method, episode)
+
+
+def test_the_order_of_the_examples_does_not_matter(float64):
+    learner, task = smooth_mlp(3), one_task(classification_episode(), 0)
+    rule = KernelRidge(CLASSES)
+    rule.build(learner)
+    shuffled = tf.nest.map_structure(lambda tensor: tf.reverse(tensor, [0]), task.support)
+    outputs = [
+        rule.adapt(learner, rule.initial(learner), support, ()).predict(task.query.inputs)[1]
+        for support in (task.support, shuffled)
+    ]
+    np.testing.assert_allclose(*outputs, rtol=1e-10)
+
+
+@pytest.mark.parametrize("examples", [1, 4])
+def test_a_packed_task_grows_with_its_examples(float64, examples):
+    learner = smooth_mlp(1)
+    rule = KernelRidge(LINE)
+    rule.build(learner)
+    initial, task = rule.initial(learner), one_task(regression_episode(shots=examples), 0)
+    adapted = rule.adapt(learner, initial, task.support, ())
+    packed = adapted.pack()
+    assert packed.shape == (examples * (3 + 1),)
+    again = rule.unpack(learner, initial, packed, ())
+    np.testing.assert_allclose(
+        again.predict(task.query.inputs)[1], adapted.predict(task.query.inputs)[1], rtol=1e-5, atol=1e-6
+    )
+
+
+def test_what_it_cannot_do_is_refused():
+    for options in ({"ridge": 0.0}, {"bandwidth": -1.0}, {"scale": float("nan")}):
+        with pytest.raises(UserError, match=f"{next(iter(options))} must be positive, received"):
+            KernelRidge(LINE, **options)
+    with pytest.raises(UserError, match="a learner with two"):
+        KernelRidge(CLASSES).build(two_headed(smooth_mlp()))
+    with pytest.raises(UserError, match="KernelRidge takes no inner steps, received 2"):
+        KernelRidge(LINE).with_steps(2)

@@ -1,0 +1,90 @@
+"""Soft k-means: class means without queries, their refinement by hand, classes that are missing, gradients."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.adaptation import SoftKMeans
+from cml_tf.episodes import Examples
+from cml_tf.errors import UserError
+from cml_tf.learners import Learner, mlp
+from cml_tf.objectives import QueryLoss
+from cml_tf.problems import Classification, Regression
+from cml_tf.training.method import Method
+from tests.helpers.differences import assert_matches_central_differences
+from tests.helpers.models import randomise
+from tests.helpers.seeded_episodes import classification_episode, one_task
+
+CLASSES = Classification(3)
+
+
+def method(refinements=1, scale=1.0):
+    body = keras.Sequential([keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(3)])
+    learner = Learner(body, keras.layers.Identity(), input_shape=(2,))
+    randomise(learner, 0)
+    return Method(learner, SoftKMeans(CLASSES, refinements, scale), [QueryLoss(CLASSES)])
+
+
+def by_hand(support, labels, queries, refinements, scale):
+    """The prototypes, class by class."""
+    means = np.stack([support[labels == way].mean(0) for way in range(3)])
+    counts = np.bincount(labels)
+    for _ in range(refinements):
+        logits = -scale * np.square(queries[:, None] - means).sum(-1)
+        shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        sums = [support[labels == way].sum(0) + shares[:, way] @ queries for way in range(3)]
+        means = np.stack(sums) / (counts + shares.sum(0))[:, None]
+    return -scale * np.square(queries[:, None] - means).sum(-1)
+
+
+@pytest.mark.parametrize("refinements", [0, 1, 3])
+def test_it_is_what_a_loop_over_classes_gives(float64, refinements):
+    made, task = method(refinements, 0.7), one_task(classification_episode(), 0)
+    _, received = made.outcome(made.rule.initial(made.learner), task).query_forward
+    support, queries = (
+        made.learner.call(*made.learner.initial(), part.inputs, (), False).features.numpy()
+        for part in (task.support, task.query)
+    )
+    expected = by_hand(support, task.support.targets.numpy(), queries, refinements, 0.7)
+    np.testing.assert_allclose(received, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_the_whole_meta_gradient(float64):
+    assert_matches_central_differences(method(2), classification_episode())
+
+
+def test_other_queries_change_an_answer_and_their_order_does_not(float64):
+    made, task = method(), one_task(classification_episode(), 0)
+    initial = made.rule.initial(made.learner)
+
+    def answers(inputs):
+        return made.rule.adapt(made.learner, initial, task.support, (), inputs).predict(task.query.inputs)[1].numpy()
+
+    inputs = task.query.inputs
+    assert np.abs(answers(inputs) - answers(inputs[:1])).max() > 1e-3
+    np.testing.assert_allclose(answers(inputs), answers(tf.reverse(inputs, [0])), rtol=1e-10)
+
+
+def test_a_class_without_an_example_gets_nothing(float64):
+    made, task = method(2), one_task(classification_episode(), 0)
+    kept = np.flatnonzero(task.support.targets.numpy() != 1)
+    support = Examples(*(tf.gather(part, kept) for part in task.support))
+    initial = made.rule.initial(made.learner)
+    _, outputs = made.rule.adapt(made.learner, initial, support, (), task.query.inputs).predict(task.query.inputs)
+    assert np.isfinite(outputs).all()
+    np.testing.assert_array_equal(CLASSES.predictions(outputs)[:, 1], 0)
+
+
+def test_what_it_cannot_do_is_refused():
+    with pytest.raises(UserError, match="tells classes apart, received Regression"):
+        SoftKMeans(Regression(1))
+    with pytest.raises(UserError, match="refinements must be a whole number of 0 or more, received -1"):
+        SoftKMeans(CLASSES, -1)
+    with pytest.raises(UserError, match="whose head has weights"):
+        Method(mlp(3, (2,)), SoftKMeans(CLASSES), [QueryLoss(CLASSES)])
+    made, task = method(), one_task(classification_episode(), 0)
+    with pytest.raises(UserError, match="keeps no state of a task"):
+        made.outcome(made.rule.initial(made.learner), task).adapted.pack()
