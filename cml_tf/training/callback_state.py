@@ -195,7 +195,7 @@ def callback_host(method: Method, optimizer: keras.optimizers.Optimizer) -> kera
     host.extractor, host.head = method.learner.extractor, method.learner.head
     # What adaptation meta-learned (rates) belongs to the weights that a callback reads and sets.
     host.adaptation = list(method.rule.meta_variables)
-    host.term_layers = [term.layer for term in method.terms if hasattr(term, "layer")]
+    host.term_layers = [term.layer for term in method.terms if term.layer is not None]
     host.built = True
     host.compile(optimizer=optimizer)
     return host

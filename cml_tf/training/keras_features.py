@@ -81,7 +81,7 @@ def check_method(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
 def check_trainable(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
     """Raises ValueError if layers were frozen or thawed since the learner and the terms were made."""
     parts = [(learner.extractor, learner.variables.extractor), (learner.head, learner.variables.head)]
-    parts += [(term.layer, term.variables) for term in terms if hasattr(term, "layer")]
+    parts += [(term.layer, term.variables) for term in terms if term.layer is not None]
     for layer, captured in parts:
         known, now = ({id(v): v for v in variables} for variables in (captured, layer.trainable_variables))
         for changed, variables in (
@@ -100,7 +100,7 @@ def _parts(learner: Learner, terms: Sequence[ObjectiveTerm]) -> Iterator[tuple[k
     yield learner.extractor, True
     yield learner.head, True
     for term in terms:
-        if hasattr(term, "layer"):
+        if term.layer is not None:
             yield term.layer, False
 
 
@@ -137,7 +137,7 @@ def _check_calls(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
         # A head that reads targets in training has none here.
         _check_call(learner.head, features, training=training and not learner.head_takes_targets)
     for term in terms:
-        if hasattr(term, "layer"):
+        if term.layer is not None:
             _check_call(term.layer, features, training=False)
 
 

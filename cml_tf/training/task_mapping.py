@@ -86,7 +86,7 @@ def can_be_vectorised(method: Method) -> bool:
     """Whether all layers are dense and the rule says that it can."""
     if not method.rule.vectorisable:
         return False
-    roots = [method.learner.extractor, method.learner.head, *(getattr(term, "layer", None) for term in method.terms)]
+    roots = [method.learner.extractor, method.learner.head, *(term.layer for term in method.terms)]
     # Keras offers no public way to walk the layers inside a layer that is not a Model.
     layers = [layer for root in roots if root is not None for layer in root._flatten_layers()]
     return all(type(layer) in _DENSE for layer in layers)

@@ -51,7 +51,7 @@ def co_learner_names(full: Method, model: Exportable) -> list[str]:
     names = []
     for term in full.terms:
         if term.variables and not any(id(variable) in served for variable in term.variables):
-            names += [term.name, getattr(getattr(term, "layer", None), "name", term.name)]
+            names += [term.name, getattr(term.layer, "name", term.name)]
     return sorted(set(names))
 
 
