@@ -1,4 +1,4 @@
-"""What training would take on one GPU: `python -m benchmarks.step_cost --config=FILE[:VARIANT] [--config=...]`.
+"""What training would take on one GPU: `python -m benchmarks.step_cost --config=FILE[:ARGUMENTS] [--config=...]`.
 
 The step of every configuration is traced, its operations are counted, and the hours of the whole run follow from two
 rates: how many operations the device does in a second, and how long it takes to start one of its kernels. Those are
@@ -17,7 +17,7 @@ from benchmarks.performance.configured import build_configured
 from cml_tf.experiments.configuration import load_config
 from cml_tf.system.command_line import fail, run
 
-_CONFIGS = flags.DEFINE_multi_string("config", None, "Configuration file, with a variant after a colon.", required=True)
+_CONFIGS = flags.DEFINE_multi_string("config", None, "Configuration file, with arguments after a colon.", required=True)
 _TFLOPS = flags.DEFINE_float("tflops", 10.0, "Operations that the device does in a second, in 10^12.", 1e-3)
 _START = flags.DEFINE_float("microseconds", 10.0, "What the device takes to start a kernel.", 0.0)
 

@@ -1,4 +1,4 @@
-"""Meta-trains a model: `python -m cml_tf.train --config=configs/NAME.py --workdir=DIR [--config.train.steps=50]`."""
+"""Meta-trains a model: `python -m cml_tf.train --config=configs/NAME.py:ARGUMENTS --workdir=DIR`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cml_tf.experiments.runs import train_run
 from cml_tf.system.command_line import checked_config, run
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Configuration file, with a variant after a colon: configs/x.py:smoke.", lock_config=True
+    "config", None, "Configuration file, with arguments after a colon: configs/cora.py:maml,5shot.", lock_config=True
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run; made if missing, resumed if it holds this run.", required=True

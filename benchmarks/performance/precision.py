@@ -14,8 +14,8 @@ from absl import flags
 from rich.console import Console
 from rich.table import Table
 
+from cml_tf.experiments import presets
 from cml_tf.experiments.experiment import build_experiment
-from cml_tf.experiments.presets import glyphs
 from cml_tf.system.command_line import run
 from cml_tf.system.files import write_json
 from cml_tf.training.evaluator import Evaluation, Evaluator, compare
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> None:
 
 def score(policy: str, seed: int) -> Evaluation:
     """Trains with a dtype policy and scores on the test episodes."""
-    config = glyphs(ways=5, shots=5, method="cml")
+    config = presets.images("glyphs", "cml,5way,5shot")
     with config.unlocked():
         config.seed = seed
         config.learner.update({"dtype_policy": policy, "filters": _FILTERS.value})

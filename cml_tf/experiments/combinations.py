@@ -137,8 +137,8 @@ def _objective_fault(flat: Mapping[str, Any]) -> str | None:
     if flat["adaptation.partition"] == "anil" and flat["objective.co_learner"] in ("cooperative", "random_noise"):
         return (
             "adaptation.partition must not be 'anil' with a co-learner: features that do not adapt tell it nothing of "
-            "the support set's labels, so it could only guess. Use objective.co_learner 'none' (the file that ends in "
-            f"_maml.py) or 'adapted' (CL), received {flat['objective.co_learner']!r}."
+            "the support set's labels, so it could only guess. Use objective.co_learner 'none' (maml) or 'adapted' "
+            f"(CL), received {flat['objective.co_learner']!r}."
         )
     if flat["objective.co_learner"] != "adapted":
         return None

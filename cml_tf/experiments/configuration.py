@@ -1,6 +1,6 @@
 """The configuration of an experiment: every key with its default, and the checks made before any work.
 
-Configuration files: Python that defines `get_config(variant) -> ConfigDict`.
+Configuration files: Python that defines `get_config(arguments) -> ConfigDict`.
 """
 
 from __future__ import annotations
@@ -231,20 +231,20 @@ def load_config(source: str) -> ConfigDict:
     """The configuration that a file gives. The file is executed.
 
     Args:
-      source: path of the file, with a variant after a colon: `configs/x.py:smoke`.
+      source: path of the file, with arguments after a colon: `configs/cora.py:maml,smoke`.
 
     Raises:
       ConfigurationError: if there is no such file, or it gives something else.
     """
-    path, _, variant = source.partition(":")
+    path, _, arguments = source.partition(":")
     specification = importlib.util.spec_from_file_location(f"configuration_{Path(path).stem}", path)
     if not Path(path).is_file() or specification is None or specification.loader is None:
         raise ConfigurationError(f"the configuration file {path} does not exist; paths are from the working directory.")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    config = module.get_config(variant) if hasattr(module, "get_config") else None
+    config = module.get_config(arguments) if hasattr(module, "get_config") else None
     if not isinstance(config, ConfigDict):
         raise ConfigurationError(
-            f"{path} must define get_config(variant) -> ConfigDict, received {type(config).__name__}."
+            f"{path} must define get_config(arguments) -> ConfigDict, received {type(config).__name__}."
         )
     return config

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from cml_tf.training.evaluator import confidence_interval
 NOT_RECORDED = "not recorded"
 # What a sweep sets to a run's seed.
 _SEED_KEYS = {"seed", "eval.seed", "dataset.class_seed"}
+_RUN_NAME = re.compile(r"(.+)_(maml|cml)((?:-[^-]+)*)-seed\d+")
 Runs = Mapping[int, Mapping[str, Any]]
 """Results of one method by seed, each with `mean`, `metric`, `scores` and `manifest_hash`."""
 
@@ -29,8 +29,8 @@ class ScoredMethod:
     """What was trained, and how it was read.
 
     Attributes:
-      kind: "maml" or "cml", as the configuration's file name ends.
-      variant: of the file, as behind its colon; empty for the file's own.
+      kind: "maml" or "cml".
+      variant: its variants, separated by commas; empty for the plain method.
       evaluation: name of the sweep's further evaluation; empty for the configuration's own.
     """
 
@@ -46,7 +46,7 @@ class ScoredMethod:
 
     @property
     def place(self) -> tuple[Any, ...]:
-        """Where it stands in a table: what the files say first, MAML before CML, readings below their run.
+        """Where it stands in a table: plain methods first, MAML before CML, readings below their run.
 
         Numbers in a reading's name count as such: 5 steps stand before 10.
         """
@@ -123,8 +123,8 @@ def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
     """Methods by setting (`omniglot_5way_1shot`), settings in alphabetical order; without what `diverged` names.
 
     Raises:
-      ValueError: for a configuration file whose name ends in neither `_maml` nor `_cml` or that was changed into the
-        other, and for runs of one method whose configurations differ in more than the seed.
+      ValueError: for a run whose name has neither `_maml` nor `_cml` or that was changed into the other, and for runs
+        of one method whose configurations differ in more than the seed.
     """
     found: dict[str, dict[ScoredMethod, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     first: dict[tuple[str, ScoredMethod], Mapping[str, Any]] = {}
@@ -154,17 +154,21 @@ def diverged(results: Iterable[Mapping[str, Any]]) -> list[Diverged]:
 
 def _trained(result: Mapping[str, Any]) -> tuple[str, ScoredMethod]:
     """The setting of a run, and what was trained in it."""
-    path, _, variant = result["source"].partition(":")
-    setting, _, kind = Path(path).stem.rpartition("_")
-    if kind not in ("maml", "cml"):
-        raise ValueError(f"a table needs configurations that end in _maml or _cml, received {path}.")
+    # By the run's name, which the sources of all versions lead to.
+    named = _RUN_NAME.fullmatch(result["run"])
+    if named is None:
+        raise ValueError(
+            "a table needs runs of maml or cml (SETTING_maml-VARIANTS-seedN, as a sweep of the files in configs/ names "
+            f"them), received {result['run']!r} of {result['source']}."
+        )
+    setting, kind, variants = named.groups()
     co_learner = result["config"].get("objective", {}).get("co_learner")
     if co_learner is not None and (co_learner == "none") != (kind == "maml"):
         raise ValueError(
-            f"{result['run']} is of {path}, and was trained with objective.co_learner {co_learner!r}: sweep the file "
-            "of the method that is meant."
+            f"{result['run']} is of {result['source']} and was trained with objective.co_learner {co_learner!r}: "
+            "sweep the method that is meant."
         )
-    return setting, ScoredMethod(kind, variant)
+    return setting, ScoredMethod(kind, variants.removeprefix("-").replace("-", ","))
 
 
 def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
@@ -190,10 +194,9 @@ def machines(results: Iterable[Mapping[str, Any]]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = defaultdict(list)
     for result in results:
         machine = result.get("machine")
-        path, _, variant = result["source"].partition(":")
-        found[label(machine) if machine else NOT_RECORDED].append(
-            f"{Path(path).stem}:{variant}" if variant else Path(path).stem
-        )
+        setting, method = _trained(result)
+        named = f"{setting}_{method.kind}" + (f":{method.variant}" if method.variant else "")
+        found[label(machine) if machine else NOT_RECORDED].append(named)
     return {name: found[name] for name in sorted(found, key=lambda name: (name == NOT_RECORDED, name))}
 
 

@@ -2,7 +2,7 @@
 
 A sweep file is JSON and nothing in it is executed but the named files of `configs/`:
 
-    {"configs": ["configs/cora_2way_1shot_maml.py", "configs/cora_2way_1shot_maml.py:g_meta"],
+    {"configs": ["configs/cora.py:maml,2way,1shot", "configs/cora.py:maml,2way,1shot,g_meta"],
      "seeds": [0, 1, 2],
      "seed_keys": ["seed", "eval.seed", "dataset.class_seed"],
      "overrides": {"train.steps": 300},
@@ -22,6 +22,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cml_tf.errors import UserError
+from cml_tf.experiments.arguments import experiment_name
 from cml_tf.experiments.configuration import ConfigurationError, check_config, load_config
 from cml_tf.readouts.readouts import READOUTS
 from cml_tf.system.files import parsed_json
@@ -59,22 +60,18 @@ class SweepRun:
     """One run of a sweep.
 
     Attributes:
-      source: `FILE.py` or `FILE.py:variant`.
+      name: within its sweep, and of its working directory (`cml_tf.experiments.arguments.experiment_name`).
+      source: `FILE.py` or `FILE.py:arguments`.
       seed: the value that the seed keys get.
       config: the configuration, overrides and seed applied.
       evaluations: by name, those that apply to this run.
     """
 
+    name: str
     source: str
     seed: int
     config: ConfigDict
     evaluations: Mapping[str, FurtherEvaluation]
-
-    @property
-    def name(self) -> str:
-        """Names the run within its sweep, and its working directory."""
-        path, _, variant = self.source.partition(":")
-        return "-".join([Path(path).stem, *filter(None, variant.split(",")), f"seed{self.seed}"])
 
 
 def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[SweepRun]:
@@ -151,6 +148,8 @@ def _run(
     evaluations: Mapping[str, FurtherEvaluation],
 ) -> SweepRun:
     config = load_config(source)
+    # Before overrides: they are the whole sweep's, and in no name.
+    name = f"{experiment_name(source, config)}-seed{seed}"
     try:
         values = {**overrides, **dict.fromkeys(seed_keys, seed)}
         config.update_from_flattened_dict({k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
@@ -159,4 +158,4 @@ def _run(
     check_config(config)
     alone = config.objective.co_learner == "none"
     fitting = {name: one for name, one in evaluations.items() if not (alone and one.readout != "learner")}
-    return SweepRun(source, seed, config, fitting)
+    return SweepRun(name, source, seed, config, fitting)

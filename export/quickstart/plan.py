@@ -16,6 +16,7 @@ from cml_tf.studies.page import Command
 
 MAML, CML, SINUSOID = "maml", "cml", "sinusoid"
 WAYS, SHOTS, WAVE_SHOTS = 5, 1, 10
+_WAVES = f"{CML},{WAVE_SHOTS}shot"
 # Numbers of inner steps that the sine waves are shown after; training makes one.
 WAVE_STEPS = (0, 1, 5)
 
@@ -53,7 +54,7 @@ class Plan:
 
     def config(self, name: str) -> ConfigDict:
         """The configuration of the run "maml", "cml" or "sinusoid"."""
-        config = presets.sinusoid(WAVE_SHOTS, CML) if name == SINUSOID else presets.glyphs(WAYS, SHOTS, name)
+        config = presets.sinusoid(_WAVES) if name == SINUSOID else presets.images("glyphs", _glyphs(name))
         config.update_from_flattened_dict(dict(self._overrides(name)))
         return config
 
@@ -123,9 +124,11 @@ class Plan:
         return self.waves if name == SINUSOID else self.images
 
     def _config_file(self, name: str) -> str:
-        if name == SINUSOID:
-            return f"configs/sinusoid_{WAVE_SHOTS}shot_{CML}.py"
-        return f"configs/glyphs_{WAYS}way_{SHOTS}shot_{name}.py"
+        return f"configs/sinusoid.py:{_WAVES}" if name == SINUSOID else f"configs/glyphs.py:{_glyphs(name)}"
+
+
+def _glyphs(method: str) -> str:
+    return f"{method},{WAYS}way,{SHOTS}shot"
 
 
 def interpreter() -> str:

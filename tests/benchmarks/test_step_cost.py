@@ -103,21 +103,21 @@ def test_calls_of_a_kind_that_is_not_known_are_refused():
 
 @pytest.mark.parametrize("steps", [1, 2])
 def test_a_configurations_step_costs_what_is_counted_by_hand(steps):
-    config = presets.benchmark("cifar_fs", ways=3, shots=2, method="cml")
+    config = presets.images("cifar_fs", "3way,2shot")
     config.learner.filters, config.adaptation.steps, config.dataset.queries = 4, steps, 2
     work = Work(size=32, channels=3, filters=4, ways=3, shots=2, queries=2, steps=steps)
     assert step_operations(config).convolutions == operations_by_hand(work)
 
 
 def test_worst_points_cost_a_second_gradient():
-    config = load_config("configs/glyphs_5way_1shot_cml.py:smoke")
+    config = load_config("configs/glyphs.py:smoke")
     plain = step_operations(config)
     config.train.sharpness = 0.1
     assert step_operations(config).convolutions == 2 * plain.convolutions
 
 
 def test_hours_follow_from_both_rates():
-    config = load_config("configs/sinusoid_5shot_cml.py")
+    config = load_config("configs/sinusoid.py:5shot")
     products, kernels, steps, _ = cells(config, 10.0, 10.0)
     operations = step_operations(config)
     assert float(products) * 1e9 == pytest.approx(operations.products, rel=1e-3)
@@ -130,8 +130,8 @@ def test_hours_follow_from_both_rates():
 
 @pytest.mark.slow
 def test_the_program_prints_a_row_and_names_what_it_cannot_count():
-    sources = "sinusoid_5shot_maml.py:smoke", "cora_2way_1shot_maml.py", "missing.py"
+    sources = "sinusoid.py:maml,smoke", "cora.py:maml", "missing.py"
     good, nodes, missing = run_programs([("benchmarks.step_cost", f"--config=configs/{name}") for name in sources])
-    assert good.code == 0 and good.out.splitlines()[-1].startswith("| configs/sinusoid_5shot_maml.py:smoke |")
-    for failed, complaint in ((nodes, "cora_2way_1shot_maml.py: shapes must be static"), (missing, "does not exist")):
+    assert good.code == 0 and good.out.splitlines()[-1].startswith("| configs/sinusoid.py:maml,smoke |")
+    for failed, complaint in ((nodes, "cora.py:maml: shapes must be static"), (missing, "does not exist")):
         assert failed.code == 2 and len(failed.messages) == 1 and complaint in failed.messages[0]

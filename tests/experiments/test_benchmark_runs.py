@@ -31,7 +31,7 @@ SMALL = {
 def test_a_run_from_the_files_to_a_saved_model(name, shape, tmp_path, monkeypatch):
     keras.backend.clear_session()
     write_benchmark(name, tmp_path, monkeypatch)
-    config = changed(presets.benchmark(name, 5, 1, "cml", "smoke"), **{"dataset.root": str(tmp_path), **SMALL})
+    config = changed(presets.images(name, "smoke"), **{"dataset.root": str(tmp_path), **SMALL})
     experiment = train_run(config, tmp_path / "run", verbose=0)
     assert experiment.data.input_shape == shape
     score = evaluate_run(tmp_path / "run")

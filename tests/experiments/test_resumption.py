@@ -14,12 +14,12 @@ from tests.helpers.run_folders import assert_same_runs, checkpoint, metrics_line
 
 SETTINGS = {
     "sinusoid": [
-        "--config=configs/sinusoid_5shot_cml.py:smoke,meta_sgd",
+        "--config=configs/sinusoid.py:cml,5shot,smoke,meta_sgd",
         "--config.learner.hidden=(8,8)",
         "--config.train.clip_norm=1.0",
     ],
     "glyphs": [
-        "--config=configs/glyphs_5way_1shot_cml.py:smoke",
+        "--config=configs/glyphs.py:smoke",
         "--config.dataset.ways=3",
         "--config.learner.filters=4",
     ],

@@ -45,7 +45,7 @@ def wave_run(tmp_path_factory):
     """The directory of a trained CML regression."""
     directory = tmp_path_factory.mktemp("runs") / "waves"
     with precision():
-        train_run(presets.sinusoid(5, "cml", "smoke"), directory, verbose=0)
+        train_run(presets.sinusoid("5shot,smoke"), directory, verbose=0)
     return directory
 
 
@@ -55,7 +55,7 @@ def image_run(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
     for split in ("train", "validation", "test"):
         write_classes(root / split, [f"{split} {name}" for name in ("ant", "bee", "cat", "dog")], images=4)
-    config = presets.glyphs(3, 1, "cml", "smoke")
+    config = presets.images("glyphs", "3way,smoke")
     with config.unlocked():
         config.dataset.update({"name": "image_folder", "root": str(root), "image_size": (16, 16), "channels": 1})
         config.dataset.queries = config.eval.queries = 2
@@ -72,7 +72,7 @@ def node_run(tmp_path_factory):
     graph = random_graph(nodes=80, features=9, classes=6)
     edges = np.argwhere(graph.adjacency.toarray())
     np.savez(root / "graph.npz", features=graph.features.toarray(), edges=edges, labels=graph.labels)
-    config = presets.nodes("graph", 2, 2, "cml", "smoke,meta_gnn,g_meta")
+    config = presets.nodes("graph", "2shot,smoke,meta_gnn,g_meta")
     with config.unlocked():
         config.dataset.update({"root": str(root), "normalise_features": True})
         config.adaptation.update({"steps": 1, "eval_steps": 1})

@@ -38,7 +38,7 @@ def test_a_run_on_aircraft_is_exported_and_answers(tmp_path, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "cache"))
     keras.backend.clear_session()
     write_benchmark("aircraft", tmp_path, monkeypatch)
-    config = changed(presets.benchmark("aircraft", WAYS, 1, "cml", "smoke"), **{"dataset.root": str(tmp_path), **SMALL})
+    config = changed(presets.images("aircraft", "smoke"), **{"dataset.root": str(tmp_path), **SMALL})
     train_run(config, tmp_path / "run", verbose=0)
     version = export_run(tmp_path / "run", tmp_path / "models" / "aircraft", Options(evaluate_episodes=2))
     card = json.loads((version / EXTRA / CARD).read_text())

@@ -33,7 +33,7 @@ def trainer_of(config: ConfigDict) -> Trainer:
 
 def waves(**changes: Any) -> ConfigDict:
     """Four steps of CML on waves, with a tiny learner."""
-    config = presets.sinusoid(shots=3, method="cml", variant="smoke")
+    config = presets.sinusoid("cml,3shot,smoke")
     return changed(config, **{"learner.hidden": (4,), "train.meta_batch": 1, "train.steps": 4, **changes})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ def result(
     config: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One run's line."""
-    source = f"configs/{setting}_{method}.py" + (f":{variant}" if variant else "")
+    data, *episodes = re.split(r"_(?=\d+(?:way|shot))", setting)
+    source = f"configs/{data}.py:{','.join(filter(None, (method, *episodes, variant)))}"
     own = {"metric": metric, "manifest_hash": manifest or f"episodes of seed {seed}", "episodes": len(scores)}
     further = {
         name: {**own, "mean": float(np.mean(values["scores"])), **values} if "scores" in values else values

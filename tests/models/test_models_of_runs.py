@@ -17,7 +17,7 @@ from tests.helpers.small_tasks import points
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     for name, variant in (("cml", "smoke"), ("cl", "smoke,cl")):
-        config = presets.sinusoid(shots=3, method="cml", variant=variant)
+        config = presets.sinusoid(f"3shot,{variant}")
         config.learner.hidden = (4,)
         config.train.update({"meta_batch": 1, "steps": 2})
         train_run(config, folder / name, verbose=0)

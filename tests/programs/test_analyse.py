@@ -18,7 +18,7 @@ from tests.helpers.run_folders import snapshot
 pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 TRAIN, ANALYSE = "cml_tf.train", "cml_tf.analyse"
-WAVES = "--config=configs/sinusoid_5shot_cml.py:smoke"
+WAVES = "--config=configs/sinusoid.py:cml,5shot,smoke"
 SMALL = ["--config.learner.hidden=(6,4)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
 # What is not defined for two runs.
 NO_CO_LEARNER, REPTILE = "it has no co-learner", "Reptile's outer step is no gradient"
@@ -57,7 +57,7 @@ def folder(tmp_path_factory):
         "maml_seed_1": [WAVES.replace("cml", "maml"), "--config.seed=1", "--config.eval.seed=1"],
         "other_data": [WAVES, "--config.dataset.shots=4"],
         "glyphs": [
-            "--config=configs/glyphs_5way_1shot_cml.py:smoke",
+            "--config=configs/glyphs.py:smoke",
             "--config.learner.name=mlp",
             "--config.dataset.ways=3",
         ],

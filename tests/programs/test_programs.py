@@ -13,8 +13,8 @@ from tests.helpers.programs import run_program, run_programs
 from tests.helpers.run_folders import snapshot
 
 TRAIN, EVALUATE, PREPARE = "cml_tf.train", "cml_tf.evaluate", "cml_tf.datasets.prepare"
-WAVES = "--config=configs/sinusoid_5shot_{}.py:smoke{}"
-GLYPHS = "--config=configs/glyphs_5way_1shot_cml.py:smoke"
+WAVES = "--config=configs/sinusoid.py:{},5shot,smoke{}"
+GLYPHS = "--config=configs/glyphs.py:cml,smoke"
 SMALL = ["--config.learner.hidden=(4,)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
 SUMMARY = {"metric", "mean", "ci95", "episodes", "seed", "manifest_hash"}
 
@@ -80,12 +80,14 @@ TRAIN_ERRORS = {
     "a file without get_config": (["--config={}/empty.py", "--workdir={}/new"], "get_config"),
     "a file that gives something else": (["--config={}/wrong_type.py", "--workdir={}/new"], "ConfigDict"),
     "a file with keys of its own": (["--config={}/foreign_keys.py", "--workdir={}/new"], "default_config()"),
-    "an unknown variant": (["--config=configs/sinusoid_5shot_cml.py:tiny", "--workdir={}/new"], "'tiny'"),
+    "an unknown argument": (["--config=configs/sinusoid.py:tiny", "--workdir={}/new"], "'tiny'"),
+    "two methods": (["--config=configs/cora.py:maml,cml", "--workdir={}/new"], "are maml or cml, Nway, Nshot"),
+    "ways of waves": (["--config=configs/sinusoid.py:5way", "--workdir={}/new"], "are maml or cml, Nshot, and"),
     "more ways than classes": ([GLYPHS, "--workdir={}/new", "--config.dataset.ways=500"], "ways must be at most"),
     "more examples than there are": ([GLYPHS, "--workdir={}/new", "--config.dataset.shots=22"], "shots + queries"),
     "a root for data without files": ([GLYPHS, "--workdir={}/new", "--config.dataset.root=/nowhere"], "/nowhere"),
     "a missing root": (
-        ["--config=configs/omniglot_5way_1shot_cml.py:smoke", "--workdir={}/new", "--config.dataset.root={}/nowhere"],
+        ["--config=configs/omniglot.py:smoke", "--workdir={}/new", "--config.dataset.root={}/nowhere"],
         "nowhere",
     ),
     "no root": ([GLYPHS, "--workdir={}/new", "--config.dataset.name=image_folder"], "root"),

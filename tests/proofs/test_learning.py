@@ -48,7 +48,7 @@ def test_adapted_waves_are_beyond_what_joint_training_reaches():
 
 def test_letters_of_unseen_scripts_are_told_apart_above_chance(tmp_path):
     keras.backend.clear_session()
-    config = presets.glyphs(ways=5, shots=1, method="cml")
+    config = presets.images("glyphs")
     config.learner.filters = 16
     config.dataset.queries = 5
     config.train.update({"steps": 80, "rate": 4e-3, "validate_every": 40, "validation_episodes": 20})
@@ -61,7 +61,7 @@ def test_letters_of_unseen_scripts_are_told_apart_above_chance(tmp_path):
 @pytest.mark.long
 def test_a_cml_run_with_the_settings_of_the_paper_completes(tmp_path):
     keras.backend.clear_session()
-    config = presets.sinusoid(shots=10, method="cml")
+    config = presets.sinusoid()
     experiment = train_run(config, tmp_path / "run", verbose=0)
     assert experiment.trainer.step == 15000
     evaluation = evaluate_run(tmp_path / "run")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from cml_tf.experiments.presets import VARIANTS
+from cml_tf.experiments.arguments import experiment_name
+from cml_tf.experiments.configuration import load_config
 from cml_tf.readouts.readouts import READOUTS
 from cml_tf.studies.paper import paper_figures, paper_tables
 from cml_tf.studies.scores import settings
@@ -19,9 +21,9 @@ BY_RUN = {(figure.setting, figure.run): figure for figure in paper_figures()}
 
 @pytest.mark.parametrize("setting, run", BY_RUN, ids=lambda value: str(value))
 def test_every_cell_has_a_configuration(setting, run):
-    kind, _, variant = run.partition(":")
-    assert (ROOT / f"configs/{setting}_{kind}.py").is_file()
-    assert not variant or variant in VARIANTS
+    data, *episodes = re.split(r"_(?=\d+(?:way|shot))", setting)
+    source = f"{ROOT}/configs/{data}.py:{','.join([*episodes, run.replace(':', ',')])}"
+    assert experiment_name(source, load_config(source)) == f"{setting}_{run}".replace(":", "-")
     for reading in BY_RUN[setting, run].readings:
         assert reading in ("", "co_learner_0_steps", "5_steps", "10_steps", *READOUTS)
 

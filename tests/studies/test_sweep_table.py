@@ -148,9 +148,15 @@ def test_regression_keeps_its_unit():
     assert table.columns[2] == "mse" and table.rows[0][2] == "2.000 ± 0.000"
 
 
-def test_a_file_of_another_method_is_refused():
-    with pytest.raises(ValueError, match="end in _maml or _cml"):
-        settings([{**RESULTS[0], "source": "configs/other.py"}])
+def test_a_run_of_no_method_is_refused():
+    with pytest.raises(ValueError, match=r"needs runs of maml or cml .* received 'other-seed0' of configs/cora\.py"):
+        settings([{**RESULTS[0], "run": "other-seed0"}])
+
+
+def test_lines_of_files_that_had_the_setting_in_their_names_stand_with_others():
+    older = {**RESULTS[0], "source": f"configs/{SETTING}_maml.py"}
+    assert settings([older, *RESULTS[1:]]) == settings(RESULTS)
+    assert machines([older, *RESULTS[1:]]) == machines(RESULTS)
 
 
 def test_the_markdown_is_a_table():
@@ -197,7 +203,7 @@ def test_seeds_of_one_method_must_have_one_configuration(key):
 @pytest.mark.parametrize("method, co_learner", [("cml", "none"), ("maml", "cooperative")])
 def test_a_file_that_was_changed_into_the_other_method_is_refused(method, co_learner):
     config = {"objective": {"co_learner": co_learner}}
-    with pytest.raises(ValueError, match="sweep the file of the method that is meant"):
+    with pytest.raises(ValueError, match="sweep the method that is meant"):
         settings([result(method, 0, (0.4, 0.4), config=config)])
 
 

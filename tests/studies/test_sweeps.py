@@ -12,7 +12,7 @@ from cml_tf.studies.sweeps import FurtherEvaluation, SweepError, read_sweep
 from cml_tf.system.files import locked
 from tests.helpers.programs import ROOT, run_program, run_programs
 
-SOURCE = "configs/sinusoid_5shot_cml.py:smoke"
+SOURCE = "configs/sinusoid.py:cml,5shot,smoke"
 
 
 def spec(path, **changes):
@@ -34,7 +34,7 @@ def test_runs_are_configurations_times_seeds(tmp_path):
 
 def test_evaluations_of_a_co_learner_are_for_runs_that_have_one(tmp_path):
     asked = {"dagger": {"readout": "co_learner"}, "before": {"steps": 0}}
-    path = spec(tmp_path / "s.json", configs=[SOURCE, SOURCE.replace("cml.py", "maml.py")], evaluations=asked)
+    path = spec(tmp_path / "s.json", configs=[SOURCE, SOURCE.replace("cml", "maml")], evaluations=asked)
     cml, _, maml, _ = read_sweep(path)
     assert cml.evaluations == {"dagger": FurtherEvaluation("co_learner"), "before": FurtherEvaluation(steps=0)}
     assert list(maml.evaluations) == ["before"]
@@ -54,7 +54,7 @@ BAD_SPECS = {
     "seed_keys must have 'seed' among them": {"seeds": [0, 1], "seed_keys": ["eval.seed"]},
     "has the unknown key 'epochs'; its keys are configs, seeds": {"epochs": 3},
     "received sinusoid_5shot_cml-smoke-seed0 several times": {"configs": [SOURCE, SOURCE]},
-    "does not exist; paths are from": {"configs": ["configs/missing_maml.py"]},
+    "does not exist; paths are from": {"configs": ["configs/missing.py"]},
     "takes readout and steps, received {'head': 1}": {"evaluations": {"a": {"head": 1}}},
     "takes readout and steps, received 3": {"evaluations": {"a": 3}},
     "evaluations must have a name, received ''": {"evaluations": {"": {"steps": 5}}},
@@ -171,7 +171,7 @@ def test_an_evaluation_that_diverges_is_a_result_of_a_run_that_does_not(tmp_path
 @pytest.mark.slow
 @pytest.mark.long
 def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
-    configs, evaluations = [SOURCE, SOURCE.replace("cml.py", "maml.py")], {"before": {"steps": 0}}
+    configs, evaluations = [SOURCE, SOURCE.replace("cml", "maml")], {"before": {"steps": 0}}
     path = spec(tmp_path / "s.json", configs=configs, evaluations=evaluations)
     flags = [f"--spec={path}", f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'r.jsonl'}"]
     first = run_program("cml_tf.sweep", *flags, "--run=sinusoid_5shot_cml-smoke-seed0")

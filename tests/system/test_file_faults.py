@@ -88,7 +88,7 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch
     assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (tmp_path / "kept").read_text() == "before"
 
 
-_WAVES = "--config=configs/sinusoid_5shot_cml.py:smoke"
+_WAVES = "--config=configs/sinusoid.py:5shot,smoke"
 _SMALL = ["--config.learner.hidden=(4,)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
 PROGRAMS = {
     "train below a file": ["cml_tf.train", _WAVES, *_SMALL, "--workdir={}/file/run"],

@@ -94,10 +94,10 @@ def test_the_peer_on_nodes_computes_the_same():
 
 def test_graphs_of_different_datasets_are_measured_apart():
     made = {
-        "cora": presets.nodes("cora", 2, 5, "cml"),
-        "citeseer": presets.nodes("citeseer", 2, 5, "cml"),
-        "again": presets.nodes("cora", 2, 5, "cml"),
-        "meta_gnn": presets.nodes("cora", 2, 5, "cml", "meta_gnn"),
+        "cora": presets.nodes("cora", "5shot"),
+        "citeseer": presets.nodes("citeseer", "5shot"),
+        "again": presets.nodes("cora", "5shot"),
+        "meta_gnn": presets.nodes("cora", "5shot,meta_gnn"),
     }
     assert groups(made.items()) == [["cora", "again"], ["citeseer"], ["meta_gnn"]]
 
@@ -112,7 +112,7 @@ def test_every_shipped_graph_has_a_size_to_be_measured_with():
 
 @pytest.mark.parametrize("variant", ["smoke", pytest.param("smoke,meta_gnn", marks=pytest.mark.slow)])
 def test_the_first_step_of_nodes_can_be_measured(variant):
-    config = importlib.import_module("configs.cora_2way_1shot_cml").get_config(variant)
+    config = shipped(f"cora:{variant}")
     with config.unlocked():
         config.adaptation.steps = 1
     assert measure(config) > 0

@@ -78,13 +78,13 @@ def test_what_cannot_be_compared_is_unequal(theirs):
 
 def test_configurations_of_one_graph_are_measured_once():
     made = {
-        "glyphs": presets.glyphs(5, 1, "cml"),
-        "omniglot": presets.omniglot(5, 5, "cml"),
-        "maml": presets.glyphs(5, 5, "maml"),
-        "mini_imagenet": presets.benchmark("mini_imagenet", 5, 5, "cml"),
-        "cub": presets.benchmark("cub", 5, 1, "cml"),
-        "cifar_fs": presets.benchmark("cifar_fs", 5, 1, "cml"),
-        "waves": presets.sinusoid(5, "cml"),
+        "glyphs": presets.images("glyphs", "1shot"),
+        "omniglot": presets.images("omniglot", "5shot"),
+        "maml": presets.images("glyphs", "maml,5shot"),
+        "mini_imagenet": presets.images("mini_imagenet", "5shot"),
+        "cub": presets.images("cub", "1shot"),
+        "cifar_fs": presets.images("cifar_fs"),
+        "waves": presets.sinusoid("5shot"),
     }
     expected = [["omniglot", "glyphs"], ["maml"], ["mini_imagenet", "cub"], ["cifar_fs"], ["waves"]]
     assert groups(made.items()) == expected, "the largest episodes first"

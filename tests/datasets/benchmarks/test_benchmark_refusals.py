@@ -122,9 +122,9 @@ def test_bad_requests(tmp_path, root, options, message, empty_cache):
 
 def test_training_on_a_set_to_test_on_is_refused(miniature):
     from cml_tf.experiments.experiment import build_experiment
-    from cml_tf.experiments.presets import benchmark
+    from cml_tf.experiments.presets import images
 
-    config = benchmark("gtsrb", 5, 1, "maml", "smoke")
+    config = images("gtsrb", "maml,smoke")
     config.dataset.root = str(miniature("gtsrb"))
     with pytest.raises(DatasetError, match="'gtsrb' has the splits test, received 'train'"):
         build_experiment(config)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cml_tf.experiments import presets
-from cml_tf.experiments.configuration import check_config, flatten
+from cml_tf.experiments.configuration import check_config, flatten, load_config
 from cml_tf.experiments.runs import RunError
 from export.quickstart import check_workdir
 from export.quickstart.plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan, interpreter
@@ -27,9 +27,9 @@ def test_both_methods_have_one_budget_and_seed():
 @pytest.mark.parametrize(
     "name, preset, overrides",
     [
-        (CML, presets.glyphs(5, 1, "cml"), IMAGE_OVERRIDES),
-        (MAML, presets.glyphs(5, 1, "maml"), IMAGE_OVERRIDES),
-        (SINUSOID, presets.sinusoid(10, "cml"), WAVE_OVERRIDES),
+        (CML, presets.images("glyphs", "cml"), IMAGE_OVERRIDES),
+        (MAML, presets.images("glyphs", "maml"), IMAGE_OVERRIDES),
+        (SINUSOID, presets.sinusoid("cml,10shot"), WAVE_OVERRIDES),
     ],
 )
 def test_configurations_are_presets_and_overrides_and_nothing_else(name, preset, overrides):
@@ -50,9 +50,7 @@ def test_trainings_by_hand_have_the_very_configuration_of_the_plan():
     for name, line in zip((MAML, CML, SINUSOID), lines, strict=True):
         module, arguments = _arguments(line)
         assert module == "cml_tf.train"
-        namespace: dict = {}
-        exec((_ROOT / arguments["config"]).read_text(), namespace)
-        config = namespace["get_config"]()
+        config = load_config(f"{_ROOT}/{arguments['config']}")
         overrides = {
             key.removeprefix("config."): value for key, value in arguments.items() if key.startswith("config.")
         }
@@ -70,7 +68,7 @@ def test_next_commands_name_what_exists_and_quote_what_needs_it(tmp_path, monkey
     assert arguments["workdir"] == str(plan.run_directory(CML))
     assert arguments["compare"] == str(plan.run_directory(MAML))
     module, arguments = _arguments(train.text)
-    assert module == "cml_tf.train" and Path(arguments["config"]).is_file()
+    assert module == "cml_tf.train" and _flat(load_config(arguments["config"]))
 
 
 def test_the_interpreter_is_written_as_one_would_type_it(tmp_path, monkeypatch):

@@ -135,7 +135,7 @@ def test_nodes_have_a_row_a_graph_convolution(tmp_path):
         edges=untidy_edges(60, 120, 0),
         labels=np.arange(60) % 6,
     )
-    config = presets.nodes("cora", 2, 1, "cml", "smoke")
+    config = presets.nodes("cora", "smoke")
     own = {"dataset.name": "graph", "dataset.root": str(tmp_path), "dataset.classes": (2, 2, 2)}
     run = run_of(
         changed(config, **own, **{"adaptation.steps": 1, "adaptation.eval_steps": 1, "learner.hidden": (4, 3)})

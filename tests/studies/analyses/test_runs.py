@@ -65,7 +65,7 @@ def test_each_run_needs_a_name(workdirs, names):
 def test_a_run_is_as_at_its_last_outer_step():
     """MAML++ after a third of its training: of first order, with weights on early steps; at the end neither."""
     config = changed(
-        presets.sinusoid(3, "cml", "maml_plus_plus"),
+        presets.sinusoid("3shot,maml_plus_plus"),
         **{"learner.hidden": (4,), "train.steps": 100, "train.cosine_steps": 100, "adaptation.steps": 2},
     )
     config = changed(

@@ -1,0 +1,24 @@
+"""VGG-Flower, 32x32 (CML paper, section 4.2, Tables 2 and 9; files: docs/DATASETS.md).
+
+python -m cml_tf.train --config=configs/vgg_flower.py:cml,5way,1shot --workdir=runs/vgg_flower
+
+Arguments in any order: maml or cml, Nway, Nshot, variants (cml_tf/experiments/variants.py); default `cml,5way,1shot`.
+
+Settings: conv4 with 64 filters, one inner step at 0.5, gamma 1, meta-batch 4, 15 queries a class, 30,000 outer steps,
+Adam at 0.001.
+Paper, accuracy in %, 5-way 1-shot / 5-shot: MAML 63.17 / 74.48, CML 64.31 / 77.03;
+with ResNet-12 (variant `resnet12`, the paper does not describe the network): MAML 63.43 / 75.42, CML 66.07 / 81.15.
+Here: not run.
+Time: expected on one GPU: MAML 0.24 / 0.25 hours, CML 0.26 / 0.27; with ResNet-12 1.4 / 1.8 and 1.5 / 2.0.
+"""
+
+from ml_collections import ConfigDict
+
+from cml_tf.experiments import presets
+
+CELLS = ("5way,1shot", "5way,5shot")
+
+
+def get_config(arguments: str = "") -> ConfigDict:
+    """The configuration; arguments as above."""
+    return presets.images("vgg_flower", arguments)
