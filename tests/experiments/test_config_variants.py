@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,17 +10,15 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.episodes import Episode, Examples
-from cml_tf.experiments import presets
-from cml_tf.experiments.configuration import load_config
+from cml_tf.experiments.variants import VARIANTS
 from cml_tf.graphs import graph_context
 from cml_tf.learners import Normalisation
 from cml_tf.learners.layers.initialisation import INITIALISATIONS
 from cml_tf.objectives import CoLearner
 from tests.helpers.random_graphs import random_graph
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
-from tests.helpers.small_configs import IMAGE_SHAPE, NODE_FEATURES, trainer_of
+from tests.helpers.small_configs import IMAGE_SHAPE, NODE_FEATURES, load, trainer_of
 
-FOLDER = Path(__file__).resolve().parents[2] / "configs"
 RULES = ("sgd", "meta_sgd", "anil", "boil")
 SMOKE = [
     *itertools.product(("sinusoid",), RULES, ("mlp",), ("maml",)),
@@ -32,10 +29,6 @@ SMOKE = [
     ("glyphs", "meta_sgd", "mlp", "cml"),
     ("omniglot", "sgd", "conv4", "cml"),
 ]
-
-
-def load(name, variant=""):
-    return load_config(f"{FOLDER / name}:{variant}")
 
 
 def episode_of(config):
@@ -74,8 +67,7 @@ def moved(before, after, group):
 @pytest.mark.parametrize(("data", "rule", "learner", "method"), SMOKE)
 def test_smoke_variants_make_steps(data, rule, learner, method):
     keras.backend.clear_session()
-    name = f"{data}_5shot_{method}.py" if data == "sinusoid" else f"{data}_5way_1shot_{method}.py"
-    config = load(name, "smoke" if rule == "sgd" else f"smoke,{rule}")
+    config = load(data, f"{method},smoke" if rule == "sgd" else f"{method},smoke,{rule}")
     config.learner.name = learner
     config.learner.hidden = (8, 8)
     config.learner.filters = 4
@@ -93,10 +85,10 @@ def test_smoke_variants_make_steps(data, rule, learner, method):
 
 
 def test_every_variant_has_a_row():
-    assert set(presets.VARIANTS) == {"smoke", *RULES[1:], *CONTRASTS, *ABLATIONS, *BASES, *INITIALISATIONS}
+    assert set(VARIANTS) == {"smoke", *RULES[1:], *CONTRASTS, *ABLATIONS, *BASES, *INITIALISATIONS}
 
 
-@pytest.mark.parametrize("name", ["sinusoid_5shot_cml.py", "glyphs_5way_1shot_cml.py", "cora_2way_1shot_cml.py"])
+@pytest.mark.parametrize("name", ["sinusoid", "glyphs", "cora"])
 def test_initial_weights_may_be_chosen_by_name(name):
     starts = {start: load(name, start).learner.initialisation for start in INITIALISATIONS}
     assert starts == {start: start for start in INITIALISATIONS} and load(name).learner.initialisation in starts
@@ -145,7 +137,7 @@ def normalisations(layers):
 
 @pytest.mark.parametrize("learner", ["conv4", "resnet12"])
 def test_heads_of_cl_count_inner_steps_and_co_learners_do_not(learner):
-    config = load("glyphs_5way_1shot_cml.py", f"{learner},maml_plus_plus" if learner != "conv4" else "maml_plus_plus")
+    config = load("glyphs", f"{learner},maml_plus_plus" if learner != "conv4" else "maml_plus_plus")
     config.learner.filters = 2
     method = trainer_of(config).method
     assert normalisations([method.learner.extractor]) == {("per_step", 5)}
@@ -167,7 +159,7 @@ LARGE = ("sharp_maml", "resnet12")
 )
 def test_the_contrasts_build_and_make_steps(variant):
     keras.backend.clear_session()
-    config = load("glyphs_5way_1shot_cml.py", f"smoke,{variant}")
+    config = load("glyphs", f"smoke,{variant}")
     CONTRASTS[variant](config)
     if variant == "maml_plus_plus":
         # Early losses count in both steps: without them the step would be another graph.
@@ -187,14 +179,14 @@ def test_the_contrasts_build_and_make_steps(variant):
     if variant == "cl":
         assert set(after) == {"learner"} and len(trainer.method.terms) == 2
     if variant == "more_maml":
-        plain = trainer_of(load("glyphs_5way_1shot_maml.py", "smoke"))
+        plain = trainer_of(load("glyphs", "maml,smoke"))
         assert len(trainer.method.learner.variables.extractor) == len(plain.method.learner.variables.extractor) + 12
 
 
 def test_inner_rates_of_maml_plus_plus_and_sharp_maml_are_their_authors():
     for name, rate in (("omniglot", 0.1), ("mini_imagenet", 0.01)):
-        assert load(f"{name}_5way_1shot_cml.py", "maml_plus_plus").adaptation.rate == rate
-        assert load(f"{name}_5way_1shot_cml.py", "sharp_maml").adaptation.rate == 0.1
+        assert load(name, "maml_plus_plus").adaptation.rate == rate
+        assert load(name, "sharp_maml").adaptation.rate == 0.1
 
 
 ABLATIONS = {
@@ -209,7 +201,7 @@ ABLATIONS = {
 @pytest.mark.parametrize("variant", ABLATIONS)
 def test_the_ablations_change_one_key(variant):
     section, key, value = ABLATIONS[variant]
-    plain, changed = (load("glyphs_5way_1shot_cml.py", name).to_dict() for name in ("", variant))
+    plain, changed = (load("glyphs", name).to_dict() for name in ("", variant))
     assert changed[section].pop(key) == value
     del plain[section][key]
     assert changed == plain
@@ -221,7 +213,7 @@ def test_cl_begins_where_cml_does():
     def first_weights(variant):
         keras.backend.clear_session()
         keras.utils.set_random_seed(0)
-        config = load("glyphs_5way_1shot_cml.py", f"smoke,{variant}" if variant else "smoke")
+        config = load("glyphs", f"smoke,{variant}" if variant else "smoke")
         config.learner.filters = 2
         return [v.numpy() for group in trainer_of(config).method.all_variables().values() for v in group]
 
@@ -233,7 +225,7 @@ def test_cl_begins_where_cml_does():
 def test_a_head_with_blocks_makes_steps_beside_a_co_learner_and_as_one_of_two_heads():
     for variant in ("head_blocks_2", "head_blocks_2,cl"):
         keras.backend.clear_session()
-        config = load("glyphs_5way_1shot_cml.py", f"smoke,{variant}")
+        config = load("glyphs", f"smoke,{variant}")
         config.learner.filters = 4
         config.train.meta_batch = 1
         trainer, before, after = steps_of(config)
@@ -252,7 +244,7 @@ BASES = {
 @pytest.mark.parametrize("variant", ["", *BASES, "cl", "meta_sgd", "cl,anil", "amm_gnn,boil"])
 def test_base_methods_on_nodes_build_and_make_steps(variant):
     keras.backend.clear_session()
-    config = load("cora_2way_1shot_cml.py", ",".join(filter(None, ("smoke", variant))))
+    config = load("cora", ",".join(filter(None, ("smoke", variant))))
     settings = config.learner
     name, hidden, head, matching = BASES.get(variant.split(",")[0], ("gcn", (16, 16), "linear", False))
     assert (settings.name, settings.hidden, settings.head) == (name, hidden, head)
@@ -266,7 +258,7 @@ def test_base_methods_on_nodes_build_and_make_steps(variant):
 
 def test_several_co_learners_at_once():
     keras.backend.clear_session()
-    config = load("sinusoid_5shot_cml.py", "smoke")
+    config = load("sinusoid", "smoke")
     config.objective.co_learners = 3
     config.train.meta_batch = 1
     _, before, after = steps_of(config)
@@ -278,7 +270,7 @@ def test_several_co_learners_at_once():
 @pytest.mark.parametrize("policy", ["float32", "float64", "mixed_bfloat16"])
 def test_every_number_format_makes_steps(policy):
     keras.backend.clear_session()
-    config = load("sinusoid_5shot_cml.py", "smoke")
+    config = load("sinusoid", "smoke")
     config.learner.dtype_policy = policy
     config.train.meta_batch = 1
     trainer, before, after = steps_of(config)

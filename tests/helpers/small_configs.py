@@ -9,15 +9,21 @@ from ml_collections import ConfigDict
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.experiments import presets
 from cml_tf.experiments.assembly import build_trainer
-from cml_tf.experiments.configuration import check_config
+from cml_tf.experiments.configuration import check_config, load_config
 from cml_tf.problems import Classification, Regression
 from cml_tf.training.trainer import Trainer
+from tests.helpers.programs import ROOT
 
 IMAGE_SHAPE = (28, 28, 1)
 # Of the datasets that differ.
 IMAGE_SHAPES = {name: (*benchmark.image_size, 3) for name, benchmark in BENCHMARKS.items()}
 # Features of a node, of datasets that may not be here.
 NODE_FEATURES = {"cora": 1433, "citeseer": 3703, "amazon_computer": 767, "cora_full": 8710}
+
+
+def load(name: str, arguments: str = "") -> ConfigDict:
+    """What a file in configs/ gives."""
+    return load_config(f"{ROOT}/configs/{name}.py:{arguments}")
 
 
 def trainer_of(config: ConfigDict) -> Trainer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from dataclasses import replace
 
@@ -12,9 +11,9 @@ import scipy.sparse
 
 from benchmarks.performance.building import build_episode, build_method
 from benchmarks.performance.configured import graph_like
-from benchmarks.performance.contestant import PEER_PYTHON, ROOT, ContestantError, ours, peer, running
+from benchmarks.performance.contestant import PEER_PYTHON, ContestantError, ours, peer, running
 from benchmarks.performance.equality import check_equal
-from benchmarks.performance.first_step import first_step, groups, measure
+from benchmarks.performance.first_step import first_step, groups, measure, names, shipped
 from benchmarks.performance.node_building import graph_arrays, node_context, random_graph
 from benchmarks.performance.nodes import beside_the_peer, by_itself, propagated_once
 from benchmarks.performance.work import CORA, LARGE_GRAPH
@@ -22,10 +21,7 @@ from cml_tf.experiments import presets
 from cml_tf.experiments.combinations import EXAMPLES
 
 TINY = replace(CORA, nodes=60, edges=120, features=30, density=0.3, tasks=2, steps=2)
-CONFIGURATIONS = {
-    path.stem: importlib.import_module(f"configs.{path.stem}").get_config("smoke")
-    for path in sorted((ROOT / "configs").glob("*.py"))
-}
+CONFIGURATIONS = {name: shipped(f"{name},smoke") for name in names()}
 
 
 def test_a_random_graph_has_the_size_asked_for():
