@@ -19,7 +19,8 @@ from cml_tf.training.evaluator import confidence_interval
 NOT_RECORDED = "not recorded"
 # What a sweep sets to a run's seed.
 _SEED_KEYS = {"seed", "eval.seed", "dataset.class_seed"}
-_RUN_NAME = re.compile(r"(.+)_(maml|cml)((?:-[^-]+)*)-seed\d+")
+# The first of these words, since variants may end in one: more_maml.
+_RUN_NAME = re.compile(r"(.+?)_(maml|cml)((?:-[^-]+)*)-seed\d+")
 Runs = Mapping[int, Mapping[str, Any]]
 """Results of one method by seed, each with `mean`, `metric`, `scores` and `manifest_hash`."""
 

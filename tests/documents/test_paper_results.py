@@ -1,12 +1,17 @@
-"""Figures in the documents are those of the committed results: none is left behind when runs are added or redone."""
+"""Figures in the documents and on top of the files in configs/ are the paper's or those of the committed results.
+
+None is left behind when runs are added or redone.
+"""
 
 from __future__ import annotations
 
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 
+from cml_tf.studies.paper import paper_figures
 from cml_tf.studies.results import read_results
 from cml_tf.studies.scores import over_seeds, paired, settings
 
@@ -66,3 +71,45 @@ def test_every_figure_with_an_interval_is_in_the_results(name):
     figures = WITH_INTERVAL.findall(" ".join(section(document, heading, end).split()))
     assert len(figures) > 10
     assert sorted(set(figures) - known(results)) == []
+
+
+# The results that the files in configs/ have figures of; the others have none.
+MEASURED = {
+    "sinusoid": "sinusoid",
+    "glyphs": "glyphs_quickstart",
+    "omniglot": "omniglot_small_fan_in_uniform",
+    "cora": "nodes",
+    "citeseer": "nodes",
+}
+CONFIGS = sorted(path.stem for path in (ROOT / "configs").glob("*.py"))
+
+
+def records(name):
+    """What stands on top of a file in configs/: what it says of the paper, of our runs, and of their time."""
+    told = importlib.import_module(f"configs.{name}").__doc__
+    found = re.fullmatch(r".*?(?:\nPaper(?P<paper>.*))?\nHere(?P<here>.*)\nTime: (?P<time>.*)", told, re.DOTALL)
+    return {part: " ".join((text or "").split()) for part, text in found.groupdict().items()}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_papers_figures_on_top_of_a_configuration_are_those_of_its_cells(name):
+    own = [figure for figure in paper_figures() if re.match(rf"{name}_\d", figure.setting)]
+    told = records(name)["paper"]
+    assert set(re.findall(r"\d+\.\d\d(?: ± \d+\.\d\d)?", told)) <= {figure.text for figure in own}
+    plain = {figure.text for figure in own if figure.run in ("maml", "cml") and figure.readings == ("",)}
+    assert all(text in told for text in plain if text[0].isdigit())
+
+
+@pytest.mark.parametrize("data", CONFIGS)
+def test_our_figures_on_top_of_a_configuration_are_in_the_results_and_in_a_document(data):
+    told = records(data)["here"]
+    figures = set(WITH_INTERVAL.findall(told))
+    assert bool(figures) == (data in MEASURED) and (figures or "not run" in told)
+    documents = "".join((ROOT / f"docs/{name}.md").read_text() for name in ("PAPER_RESULTS", "RESULTS", "NODES"))
+    if figures:
+        found = settings(read_results(ROOT / f"docs/results/{MEASURED[data]}.jsonl").values())
+        own = [found[setting] for setting in found if setting.startswith(f"{data}_")]
+        assert figures <= {over_seeds(runs).text() for methods in own for runs in methods.values()}
+        assert all(figure in documents for figure in figures)
+    for hours in re.findall(r"[\d.]+ / [\d.]+", records(data)["time"]):
+        assert hours.rstrip(".") in documents

@@ -30,7 +30,7 @@ def result(
         for name, values in (evaluations or {}).items()
     }
     return {
-        "run": f"{setting}_{method}-{variant}-seed{seed}" if variant else f"{setting}_{method}-seed{seed}",
+        "run": "-".join([f"{setting}_{method}", *filter(None, variant.split(",")), f"seed{seed}"]),
         "source": source,
         "seed": seed,
         "scores": list(scores),

@@ -153,9 +153,16 @@ def test_a_run_of_no_method_is_refused():
         settings([{**RESULTS[0], "run": "other-seed0"}])
 
 
+@pytest.mark.parametrize("variant", ["more_maml", "sharp_maml,fan_in_uniform", "boil"])
+def test_variants_that_end_as_methods_do_are_variants(variant):
+    (methods,) = settings([result("maml", 0, (0.4, 0.4), variant)]).values()
+    assert [method.name for method in methods] == [f"MAML:{variant}"]
+
+
 def test_lines_of_files_that_had_the_setting_in_their_names_stand_with_others():
     older = {**RESULTS[0], "source": f"configs/{SETTING}_maml.py"}
-    assert settings([older, *RESULTS[1:]]) == settings(RESULTS)
+    tables = [methods_table(settings(runs)[SETTING]) for runs in ([older, *RESULTS[1:]], RESULTS)]
+    assert tables[0] == tables[1]
     assert machines([older, *RESULTS[1:]]) == machines(RESULTS)
 
 
