@@ -83,7 +83,7 @@ def experiment_name(source: str, config: ConfigDict) -> str:
     path, _, text = source.partition(":")
     name, words = Path(path).stem, list(filter(None, text.split(",")))
     settings = config.dataset
-    if name == settings.name:
+    if name in EXAMPLES and name == settings.name:
         ways = "" if EXAMPLES[name] == "numbers" else f"_{settings.ways}way"
         method = "maml" if config.objective.co_learner == "none" else "cml"
         name = f"{name}{ways}_{settings.shots}shot_{method}"

@@ -147,15 +147,16 @@ def _run(
     overrides: dict[str, Any],
     evaluations: Mapping[str, FurtherEvaluation],
 ) -> SweepRun:
-    config = load_config(source)
-    # Before overrides: they are the whole sweep's, and in no name.
-    name = f"{experiment_name(source, config)}-seed{seed}"
+    plain = load_config(source)
+    config = plain.copy_and_resolve_references()
     try:
         values = {**overrides, **dict.fromkeys(seed_keys, seed)}
         config.update_from_flattened_dict({k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{source}: {error}") from error
     check_config(config)
+    # Overrides are the whole sweep's, and in no name.
+    name = f"{experiment_name(source, plain)}-seed{seed}"
     alone = config.objective.co_learner == "none"
     fitting = {name: one for name, one in evaluations.items() if not (alone and one.readout != "learner")}
     return SweepRun(name, source, seed, config, fitting)

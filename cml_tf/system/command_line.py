@@ -6,6 +6,7 @@ that cannot be shown or written stops no program (`cml_tf.system.standard_output
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
@@ -76,9 +77,9 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(arguments)
     except flags.Error as error:
-        # An error inside a configuration file arrives as its whole traceback; the last line says what it was.
+        # An error inside a configuration file arrives as its whole traceback; the last line says what it was, after the name of its class.
         lines = str(error).strip().splitlines()
-        fail(lines[-1] if len(lines) > 1 else lines[0])
+        fail(re.sub(r"^cml_tf\.[\w.]+: ", "", lines[-1]) if len(lines) > 1 else lines[0])
     except (AttributeError, KeyError, TypeError, ValueError, ImportError, OSError, SyntaxError) as error:
         # ml_collections raises plain exceptions for unknown keys, wrong types and unreadable configuration files.
         fail(f"the configuration cannot be read: {error}")

@@ -81,7 +81,10 @@ TRAIN_ERRORS = {
     "a file that gives something else": (["--config={}/wrong_type.py", "--workdir={}/new"], "ConfigDict"),
     "a file with keys of its own": (["--config={}/foreign_keys.py", "--workdir={}/new"], "default_config()"),
     "an unknown argument": (["--config=configs/sinusoid.py:tiny", "--workdir={}/new"], "'tiny'"),
-    "two methods": (["--config=configs/cora.py:maml,cml", "--workdir={}/new"], "are maml or cml, Nway, Nshot"),
+    "two methods": (
+        ["--config=configs/cora.py:maml,cml", "--workdir={}/new"],
+        "error: the arguments of cora are maml or cml, Nway, Nshot",
+    ),
     "ways of waves": (["--config=configs/sinusoid.py:5way", "--workdir={}/new"], "are maml or cml, Nshot, and"),
     "more ways than classes": ([GLYPHS, "--workdir={}/new", "--config.dataset.ways=500"], "ways must be at most"),
     "more examples than there are": ([GLYPHS, "--workdir={}/new", "--config.dataset.shots=22"], "shots + queries"),

@@ -25,6 +25,19 @@ def in_the_project(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
+def test_a_file_with_keys_of_its_own_is_refused(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from ml_collections import ConfigDict\n\n\ndef get_config(arguments):\n    return ConfigDict({'rate': 0.1})\n"
+    )
+    with pytest.raises(ConfigurationError):
+        read_sweep(spec(tmp_path / "s.json", configs=[str(tmp_path / "mine.py")]))
+
+
+def test_overrides_are_in_no_name(tmp_path):
+    (run,) = read_sweep(spec(tmp_path / "s.json", seeds=[0], overrides={"dataset.shots": 3}))
+    assert run.name == "sinusoid_5shot_cml-smoke-seed0" and run.config.dataset.shots == 3
+
+
 def test_runs_are_configurations_times_seeds(tmp_path):
     runs = read_sweep(spec(tmp_path / "s.json", overrides={"train.steps": 2, "learner.hidden": [4]}))
     assert [run.name for run in runs] == ["sinusoid_5shot_cml-smoke-seed0", "sinusoid_5shot_cml-smoke-seed1"]
