@@ -77,7 +77,8 @@ def _parse(arguments: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(arguments)
     except flags.Error as error:
-        # An error inside a configuration file arrives as its whole traceback; the last line says what it was, after the name of its class.
+        # An error inside a configuration file arrives as its whole traceback; the last line says what it
+        # was, after the name of its class.
         lines = str(error).strip().splitlines()
         fail(re.sub(r"^cml_tf\.[\w.]+: ", "", lines[-1]) if len(lines) > 1 else lines[0])
     except (AttributeError, KeyError, TypeError, ValueError, ImportError, OSError, SyntaxError) as error:

@@ -198,7 +198,8 @@ def test_configuration_table_names_every_choice(key):
 
 def test_methods_table_names_variants_that_exist_and_all_of_them():
     rows = table(README, "method")
-    named = {name for row in rows for part in re.findall(r":([a-z_0-9,]+)", row[1]) for name in part.split(",")}
+    words = [part for row in rows for part in re.findall(r":(\w+(?:,\w+)*)", row[1])]
+    named = {name for part in words for name in part.split(",")}
     assert named - {"maml", "cml"} | {"smoke"} == set(VARIANTS)
     keys = dict(flatten(default_config().to_dict()))
     assert {key for row in rows for key in re.findall(r"--config\.([a-z_.]+)=", row[1])} <= set(keys)

@@ -83,7 +83,7 @@ TRAIN_ERRORS = {
     "an unknown argument": (["--config=configs/sinusoid.py:tiny", "--workdir={}/new"], "'tiny'"),
     "two methods": (
         ["--config=configs/cora.py:maml,cml", "--workdir={}/new"],
-        "error: the arguments of cora are maml or cml, Nway, Nshot",
+        "error: the arguments of cora are maml or cml, N",
     ),
     "ways of waves": (["--config=configs/sinusoid.py:5way", "--workdir={}/new"], "are maml or cml, Nshot, and"),
     "more ways than classes": ([GLYPHS, "--workdir={}/new", "--config.dataset.ways=500"], "ways must be at most"),
