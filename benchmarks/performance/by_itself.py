@@ -16,7 +16,7 @@ from benchmarks.performance.building import build_method, build_step
 from benchmarks.performance.contestant import exported, ours, running, spread, take_turns
 from benchmarks.performance.results import Figure
 from benchmarks.performance.work import Work
-from cml_tf.datasets import load_dataset
+from cml_tf import datasets
 
 _STEPS = (2, 5, 10, 20)
 _TASKS = (1, 2, 4, 8, 32)
@@ -105,7 +105,7 @@ def input_pipeline(row: str, steps: int) -> list[Figure]:
     """Which share of training is spent waiting for episodes of glyphs, 28x28."""
     work = Work()
     step = build_step(build_method(work), work)
-    source = load_dataset("glyphs").episodes("train", ways=work.ways, shots=work.shots, queries=work.queries, seed=0)
+    source = datasets.load("glyphs").episodes("train", ways=work.ways, shots=work.shots, queries=work.queries, seed=0)
     episodes = iter(source.batches(0, work.tasks))
     waited, whole = [], []
     for _ in range(steps):

@@ -9,7 +9,7 @@ from cml_tf.datasets.base import SPLITS, EpisodeSource, FewShotDataset
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.base import DatasetError
 from cml_tf.datasets.graphs.nodes import NodeDataset
-from cml_tf.datasets.registry import DATASETS, load_dataset
+from cml_tf.datasets.registry import DATASETS, load
 
 __all__ = [
     "DATASETS",
@@ -20,5 +20,5 @@ __all__ = [
     "FewShotDataset",
     "ImageDataset",
     "NodeDataset",
-    "load_dataset",
+    "load",
 ]

@@ -118,7 +118,7 @@ class FewShotDataset(abc.ABC):
     """Splits with disjoint classes (or, for regression, independent streams), and how to sample episodes from them.
 
     Attributes:
-      name: under which `load_dataset` knows it.
+      name: under which `load` knows it.
       problem_kind: "classification" or "regression".
       input_shape: shape of one example's input; () where it is a number, that of a node for example.
       value_range: smallest and largest value an input can have.

@@ -33,7 +33,7 @@ _LOADERS: dict[str, Callable[..., FewShotDataset]] = {
 DATASETS = tuple(_LOADERS)
 
 
-def load_dataset(name: str, root: str = "", **options: Any) -> FewShotDataset:
+def load(name: str, root: str = "", **options: Any) -> FewShotDataset:
     """Loads a dataset.
 
     Args:

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
+from cml_tf import datasets
 from cml_tf.adaptation import AdaptationRule
-from cml_tf.datasets import EpisodeSource, FewShotDataset, NodeDataset, load_dataset
+from cml_tf.datasets import EpisodeSource, FewShotDataset, NodeDataset
 from cml_tf.experiments.assembly import build_trainer, feature_hops
 from cml_tf.experiments.combinations import EXAMPLES
 from cml_tf.experiments.configuration import check_config
@@ -74,11 +75,11 @@ class Experiment:
         settings = self.config.dataset
         if settings.name == "image_folder":
             options = {"image_size": tuple(settings.image_size), "channels": settings.channels}
-            return load_dataset(settings.name, settings.root, **options)
+            return datasets.load(settings.name, settings.root, **options)
         if EXAMPLES[settings.name] != "nodes":
-            return load_dataset(settings.name, settings.root)
+            return datasets.load(settings.name, settings.root)
         classes = tuple(settings.classes) or None
-        dataset = load_dataset(settings.name, settings.root, class_seed=settings.class_seed, classes=classes)
+        dataset = datasets.load(settings.name, settings.root, class_seed=settings.class_seed, classes=classes)
         assert isinstance(dataset, NodeDataset)
         hops = feature_hops(self.config)
         return dataclasses.replace(dataset, hops=hops, normalise_features=settings.normalise_features)

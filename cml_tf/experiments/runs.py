@@ -14,8 +14,9 @@ import keras
 import numpy as np
 from ml_collections import ConfigDict
 
+from cml_tf import datasets
 from cml_tf.adaptation.single_queries import SingleQueries
-from cml_tf.datasets import DatasetError, EpisodeSource, load_dataset
+from cml_tf.datasets import DatasetError, EpisodeSource
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.benchmarks.class_splits import class_splits
 from cml_tf.errors import Interrupted, UserError
@@ -278,7 +279,7 @@ def episodes_of(experiment: Experiment, name: str, root: str, split: str) -> Epi
         options["image_size"] = (height, width)
     if name == "image_folder":
         options["channels"] = channels
-    dataset = load_dataset(name, root, **options)
+    dataset = datasets.load(name, root, **options)
     if dataset.input_shape != experiment.data.input_shape:
         raise DatasetError(
             f"{name} has images of shape {dataset.input_shape}, the run (on {own}) was trained on "

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from cml_tf.datasets import load_dataset
+from cml_tf import datasets
 from cml_tf.system.files import atomic_file
 
 SUPPORT, QUERIES = "support", "queries"
@@ -25,7 +25,7 @@ def write_letters(directory: Path, ways: int, shots: int, queries: int) -> tuple
     Returns:
       The letters.
     """
-    dataset = load_dataset("glyphs")
+    dataset = datasets.load("glyphs")
     source = dataset.episodes("test", ways=ways, shots=shots, queries=queries, seed=0)
     episode = source.batch(0, 1)
     names = dataset.class_names("test")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cml_tf.datasets import load_dataset
+from cml_tf import datasets
 from cml_tf.experiments.runs import RunError, evaluate_run, train_run
 from cml_tf.system.stages import Stages, duration
 from cml_tf.training.evaluator import Evaluation
@@ -37,7 +37,7 @@ def train_and_report(plan: Plan, console: Console, verbose: int) -> None:
     started = time.perf_counter()
     stages = Stages(console, 6)
     with stages.stage("Drawing the letters (kept for later runs)"):
-        load_dataset("glyphs")
+        datasets.load("glyphs")
     for name, what in (
         (MAML, "Training MAML on Latin and Cyrillic letters"),
         (CML, "Training CML on the same episodes"),

@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cml_tf import FewShotModel
+from cml_tf import FewShotModel, datasets
 from cml_tf.boundary.labels import ClassNameError, class_labels, class_name, file_text, numbered
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf.datasets import DatasetError
 from export.client.adapted import Adapted
 from export.client.errors import ClientError
 from export.client.examples import read_support
@@ -108,19 +108,19 @@ def _folders(root, *names):
 def test_folders_that_are_no_utf_8_are_classes(tmp_path):
     for split in ("train", "validation", "test"):
         _folders(tmp_path / split, split.encode() + b"\xe8", split.encode() + b"\xe9", split.encode() + APART.encode())
-    names = load_dataset("image_folder", root=str(tmp_path), image_size=(4, 4)).class_names("test")
+    names = datasets.load("image_folder", root=str(tmp_path), image_size=(4, 4)).class_names("test")
     assert names == ("test\\xe8", "test\\xe9", f"test{COMPOSED}")
     support = read_support(tmp_path / "test")
     assert tuple(support.targets) == names
     assert support.names[0] == "test\\xe8/\\xe9.png"
-    assert load_dataset("image_folder", root=str(tmp_path), image_size=(4, 4)).class_names("test") == names
+    assert datasets.load("image_folder", root=str(tmp_path), image_size=(4, 4)).class_names("test") == names
 
 
 def test_a_split_file_may_spell_accents_otherwise(tmp_path):
     _folders(tmp_path, COMPOSED.encode(), b"b", b"c\xe9")
     splits = {"train": [APART], "validation": ["b"], "test": ["c\\xe9"]}
     (tmp_path / "splits.json").write_text("\ufeff" + json.dumps(splits), encoding="utf-8")
-    dataset = load_dataset("image_folder", root=str(tmp_path), image_size=(4, 4))
+    dataset = datasets.load("image_folder", root=str(tmp_path), image_size=(4, 4))
     assert [dataset.class_names(split) for split in dataset.splits] == [(COMPOSED,), ("b",), ("c\\xe9",)]
 
 
@@ -131,7 +131,7 @@ def test_two_spellings_of_one_class_are_told(tmp_path):
     for split, spelling in {"train": COMPOSED, "validation": "b", "test": APART}.items():
         _folders(tmp_path / "splits" / split, spelling.encode())
     with pytest.raises(DatasetError, match="disjoint by class, but 'café' is in train and in test"):
-        load_dataset("image_folder", root=str(tmp_path / "splits"), image_size=(4, 4))
+        datasets.load("image_folder", root=str(tmp_path / "splits"), image_size=(4, 4))
 
 
 def test_names_of_files_are_shown_as_their_bytes():

@@ -8,14 +8,14 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from cml_tf.datasets import load_dataset
+from cml_tf import datasets
 from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
 from tests.helpers.benchmark_files import write_benchmark
 
 
 @pytest.fixture(scope="session")
 def glyphs():
-    return load_dataset("glyphs")
+    return datasets.load("glyphs")
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.datasets import DATASETS, SPLITS, DatasetError, load_dataset
+from cml_tf.datasets import DATASETS, SPLITS, DatasetError, load
 from cml_tf.datasets.base import EpisodeSource
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.graphs import graph_npz, planetoid
@@ -68,7 +68,7 @@ def datasets(tmp_path_factory):
         for name in KINDS:
             roots[name] = str(tmp_path_factory.mktemp(name))
             write_benchmark(name, Path(roots[name]), patch)
-        return {name: load_dataset(name, roots[name]) for name in CHECKED}
+        return {name: load(name, roots[name]) for name in CHECKED}
 
 
 @pytest.fixture(params=CHECKED)
@@ -212,4 +212,4 @@ def test_unknown_splits_are_refused(dataset):
 )
 def test_requests_no_dataset_can_meet_are_refused(name, root, options, message):
     with pytest.raises(DatasetError, match=message):
-        load_dataset(name, root, **options)
+        load(name, root, **options)

@@ -5,7 +5,7 @@ import unicodedata
 import numpy as np
 import pytest
 
-from cml_tf.datasets import load_dataset
+from cml_tf import datasets
 from cml_tf.datasets.glyphs import (
     FACES,
     LOOK_ALIKE_ACROSS,
@@ -94,7 +94,7 @@ def test_the_second_load_is_from_the_cache_and_equal(glyphs, monkeypatch):
         pytest.fail("The glyphs were rendered again.")
 
     monkeypatch.setattr("cml_tf.datasets.glyphs._build", build)
-    again = load_dataset("glyphs")
+    again = datasets.load("glyphs")
     for split in glyphs.splits:
         assert again.class_names(split) == glyphs.class_names(split)
         assert again.pools[split].fingerprint == glyphs.pools[split].fingerprint

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.image_files import decode_and_resize, scale
 from cml_tf.datasets.image_folder import image_files
 from tests.helpers.drawn_images import encoded, pixels, write_classes
@@ -29,7 +30,7 @@ def split_file(root, splits=SPLITS):
 @pytest.mark.parametrize("arrange", [three_roots, split_file])
 def test_classes_and_pixels(tmp_path, arrange):
     arrange(tmp_path)
-    dataset = load_dataset("image_folder", str(tmp_path), image_size=(10, 12))
+    dataset = datasets.load("image_folder", str(tmp_path), image_size=(10, 12))
     assert dataset.input_shape == (10, 12, 3)
     for split, classes in SPLITS.items():
         assert dataset.class_names(split) == tuple(classes)
@@ -46,7 +47,7 @@ def test_classes_and_pixels(tmp_path, arrange):
 
 def test_episodes_hold_what_serving_would_compute_from_the_files(tmp_path):
     three_roots(tmp_path)
-    source = load_dataset("image_folder", str(tmp_path), image_size=(8, 8), channels=1).episodes(
+    source = datasets.load("image_folder", str(tmp_path), image_size=(8, 8), channels=1).episodes(
         "test", ways=2, shots=1, queries=2, seed=0
     )
     (record,), episode = source.indices(0, 1), source.batch(0, 1)
@@ -65,7 +66,7 @@ def test_sizes_kinds_and_numbers_of_files_may_be_mixed(tmp_path, caplog):
     (folder / "notes.txt").write_text("not an image")
     (tmp_path / "train" / ".cache").mkdir()
     with caplog.at_level(logging.WARNING):
-        dataset = load_dataset("image_folder", str(tmp_path), image_size=(16, 20))
+        dataset = datasets.load("image_folder", str(tmp_path), image_size=(16, 20))
     assert dataset.pools["train"].counts.tolist() == [6, 3, 3]
     assert dataset.input_shape == (16, 20, 3)
     assert "1 files are no PNG, JPEG, BMP or GIF and are left out: notes.txt." in caplog.text
@@ -73,13 +74,13 @@ def test_sizes_kinds_and_numbers_of_files_may_be_mixed(tmp_path, caplog):
 
 def test_default_size_is_that_of_mini_imagenet(tmp_path):
     three_roots(tmp_path)
-    assert load_dataset("image_folder", str(tmp_path)).input_shape == (84, 84, 3)
+    assert datasets.load("image_folder", str(tmp_path)).input_shape == (84, 84, 3)
 
 
 def test_folders_that_the_split_file_does_not_name_are_left_out(tmp_path, caplog):
     split_file(tmp_path, {**SPLITS, "train": ["cat", "dog"]})
     with caplog.at_level(logging.WARNING):
-        dataset = load_dataset("image_folder", str(tmp_path))
+        dataset = datasets.load("image_folder", str(tmp_path))
     assert dataset.class_names("train") == ("cat", "dog")
     assert "emu" in caplog.text
 
@@ -87,7 +88,7 @@ def test_folders_that_the_split_file_does_not_name_are_left_out(tmp_path, caplog
 def test_a_class_with_too_few_images_is_named_when_episodes_are_asked_for(tmp_path):
     three_roots(tmp_path)
     (tmp_path / "test" / "hen" / "2.png").unlink()
-    dataset = load_dataset("image_folder", str(tmp_path))
+    dataset = datasets.load("image_folder", str(tmp_path))
     dataset.episodes("train", ways=2, shots=1, queries=2, seed=0)
     with pytest.raises(DatasetError, match="at most 2, the examples of class 'hen' of test, received 1 \\+ 2"):
         dataset.episodes("test", ways=2, shots=1, queries=2, seed=0)
@@ -148,7 +149,7 @@ def clear_tree(folder):
 def test_bad_folders_are_named(tmp_path, arrange, message):
     arrange(tmp_path)
     with pytest.raises(DatasetError, match=message) as caught:
-        load_dataset("image_folder", str(tmp_path), image_size=(8, 8))
+        datasets.load("image_folder", str(tmp_path), image_size=(8, 8))
     assert "\n" not in str(caught.value)
 
 
@@ -158,7 +159,7 @@ def test_the_unreadable_file_is_found_among_many(tmp_path):
         shutil.copy(tmp_path / "train" / "dog" / "0.png", tmp_path / "train" / "dog" / f"{number:03d}.png")
     (tmp_path / "train" / "dog" / "099.png").write_bytes(b"broken")
     with pytest.raises(DatasetError, match="dog/099.png cannot be read"):
-        load_dataset("image_folder", str(tmp_path), image_size=(8, 8))
+        datasets.load("image_folder", str(tmp_path), image_size=(8, 8))
 
 
 @pytest.mark.parametrize(
@@ -175,13 +176,13 @@ def test_the_unreadable_file_is_found_among_many(tmp_path):
 def test_bad_options_are_named(tmp_path, options, message):
     three_roots(tmp_path)
     with pytest.raises(DatasetError, match=message):
-        load_dataset("image_folder", str(tmp_path), **options)
+        datasets.load("image_folder", str(tmp_path), **options)
 
 
 @pytest.mark.parametrize(("root", "message"), [("", "needs a root"), ("nowhere", "nowhere is none")])
 def test_a_missing_root_is_named(tmp_path, root, message):
     with pytest.raises(DatasetError, match=message):
-        load_dataset("image_folder", str(tmp_path / root) if root else root)
+        datasets.load("image_folder", str(tmp_path / root) if root else root)
 
 
 def picture(path, seed=0):
@@ -208,16 +209,16 @@ def test_links_to_nothing_and_in_circles_are_named(tmp_path, place):
     three_roots(tmp_path)
     (tmp_path / place / "lost.png").symlink_to(tmp_path / "nowhere")
     with pytest.raises(DatasetError, match="lost.png is a link to what is not there: remove it"):
-        load_dataset("image_folder", str(tmp_path), image_size=(16, 16))
+        datasets.load("image_folder", str(tmp_path), image_size=(16, 16))
     (tmp_path / place / "lost.png").unlink()
     (tmp_path / "train" / "cat" / "round").symlink_to(tmp_path / "train")
     with pytest.raises(DatasetError, match="round.* is a link to a folder that it lies in: remove the link"):
-        load_dataset("image_folder", str(tmp_path), image_size=(16, 16))
+        datasets.load("image_folder", str(tmp_path), image_size=(16, 16))
 
 
 def test_pictures_beside_the_folders_of_classes_are_told(tmp_path, caplog):
     three_roots(tmp_path)
     picture(tmp_path / "train" / "stray.png")
     with caplog.at_level(logging.WARNING):
-        load_dataset("image_folder", str(tmp_path), image_size=(16, 16))
+        datasets.load("image_folder", str(tmp_path), image_size=(16, 16))
     assert "images beside the folders of classes are left out: stray.png." in caplog.text

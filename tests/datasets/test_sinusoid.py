@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.problems import Regression
 
 
 def make_source(split="train", shots=5, queries=7, seed=0):
-    return load_dataset("sinusoid").episodes(split, shots=shots, queries=queries, seed=seed)
+    return datasets.load("sinusoid").episodes(split, shots=shots, queries=queries, seed=seed)
 
 
 def test_targets_are_the_waves_that_parameters_names():
@@ -71,4 +72,4 @@ def test_problem_and_fingerprint():
 
 def test_ways_are_refused():
     with pytest.raises(DatasetError, match="ways must be None, received 5"):
-        load_dataset("sinusoid").episodes("train", ways=5, shots=1, queries=1, seed=0)
+        datasets.load("sinusoid").episodes("train", ways=5, shots=1, queries=1, seed=0)

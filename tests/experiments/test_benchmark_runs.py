@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cml_tf
-from cml_tf.datasets import load_dataset
+from cml_tf import datasets
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import evaluate_run, train_run
 from tests.helpers.benchmark_files import write_benchmark
@@ -41,7 +41,7 @@ def test_a_run_from_the_files_to_a_saved_model(name, shape, tmp_path, monkeypatc
     assert cross.manifest_hash != score.manifest_hash
     model = cml_tf.load(tmp_path / "run")
     model.save(tmp_path / "model")
-    episode = load_dataset(name).episodes("test", ways=5, shots=1, queries=2, seed=0).batch(0, 1)
+    episode = datasets.load(name).episodes("test", ways=5, shots=1, queries=2, seed=0).batch(0, 1)
     support, labels, queries = (np.array(part[0]) for part in (*episode.support, episode.query.inputs))
     answers = [one.adapt(support, labels).predict(queries) for one in (model, cml_tf.load(tmp_path / "model"))]
     assert answers[0].shape == (10, 5)

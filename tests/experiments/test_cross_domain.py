@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.experiments.configuration import default_config
 from cml_tf.experiments.runs import RunError, episodes_of, evaluate_run, load_run, train_run
 from tests.helpers.benchmark_files import write_benchmark
@@ -47,7 +48,7 @@ def test_a_benchmark_is_made_at_the_runs_size(run, tmp_path, monkeypatch):
     assert other.episodes == 3 and other.seed == 7
     assert other.manifest_hash != evaluate_run(run).manifest_hash
     source = episodes_of(load_run(run), "gtsrb", str(tmp_path), "test")
-    expected = load_dataset("gtsrb", str(tmp_path), image_size=(8, 8)).episodes(
+    expected = datasets.load("gtsrb", str(tmp_path), image_size=(8, 8)).episodes(
         "test", ways=2, shots=1, queries=1, seed=7
     )
     assert source.fingerprint == expected.fingerprint
@@ -98,7 +99,7 @@ def test_benchmarks_of_other_pictures_and_ones_own_are_not(own, other, monkeypat
         asked.append((name, options))
         raise DatasetError("loaded")
 
-    monkeypatch.setattr("cml_tf.experiments.runs.load_dataset", load)
+    monkeypatch.setattr("cml_tf.datasets.load", load)
     with pytest.raises(DatasetError, match="^loaded$"):
         episodes_of(run_on(own), other, "", "test")
     assert asked == [(other, {"image_size": (32, 32)})]

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import cml_tf
-from cml_tf.datasets import load_dataset
+from cml_tf import datasets
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
 from cml_tf.experiments import presets
@@ -47,8 +47,8 @@ def test_a_run_on_aircraft_is_exported_and_answers(tmp_path, monkeypatch):
     loaded = tf.saved_model.load(str(version))
     served = Served(None, None, Owned(loaded.signatures, loaded), version)
 
-    names = load_dataset("aircraft").class_names("test")[:WAYS]
-    images = load_dataset("aircraft").pools["test"].images[: WAYS * IMAGES].reshape(WAYS, IMAGES, 84, 84, 3) / 255.0
+    names = datasets.load("aircraft").class_names("test")[:WAYS]
+    images = datasets.load("aircraft").pools["test"].images[: WAYS * IMAGES].reshape(WAYS, IMAGES, 84, 84, 3) / 255.0
     support, query = images[:, 0].astype(np.float32), images[:, 1:].reshape(-1, 84, 84, 3).astype(np.float32)
     labels = np.arange(WAYS, dtype=np.int32)
     answer = served(

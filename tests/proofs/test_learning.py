@@ -3,8 +3,8 @@
 import keras
 import pytest
 
+from cml_tf import datasets
 from cml_tf.adaptation import SGD, GradientDescent
-from cml_tf.datasets import load_dataset
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import evaluate_run, train_run
 from cml_tf.learners import mlp
@@ -24,14 +24,14 @@ def trained_on_waves(inner_steps: int) -> Trainer:
     learner = mlp(1, (1,))
     rule = GradientDescent(WAVES, SGD(0.01), inner_steps)
     trainer = Trainer(learner, rule, [QueryLoss(WAVES)], WAVES, optimizer=keras.optimizers.Adam(5e-3))
-    source = load_dataset("sinusoid").episodes("train", shots=10, queries=10, seed=0)
+    source = datasets.load("sinusoid").episodes("train", shots=10, queries=10, seed=0)
     trainer.fit(source, steps=1500, validate_every=500, verbose=0)
     return trainer
 
 
 def scored(trainer: Trainer, inner_steps: int) -> Evaluation:
     method = trainer.method
-    source = load_dataset("sinusoid").episodes("test", shots=10, queries=100, seed=0)
+    source = datasets.load("sinusoid").episodes("test", shots=10, queries=100, seed=0)
     evaluator = Evaluator(Method(method.learner, method.rule.with_steps(inner_steps), method.terms), "mse")
     return evaluator.evaluate(source, 200, 0)
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS, Archive
 from tests.helpers import benchmark_files
 from tests.helpers.benchmark_files import expect_counts
@@ -16,21 +17,21 @@ def test_wrong_counts_are_refused(miniature, monkeypatch, tmp_path):
     folder = miniature("gtsrb")
     expect_counts("gtsrb", {"test": 39209}, monkeypatch)
     with pytest.raises(DatasetError, match="gtsrb must have 39209 images in split test, found 129; the files are not"):
-        load_dataset("gtsrb", str(folder))
+        datasets.load("gtsrb", str(folder))
     expect_counts("gtsrb", {"": 130}, monkeypatch)
     with pytest.raises(DatasetError, match="130 images in all splits together, found 129"):
-        load_dataset("gtsrb", str(folder))
+        datasets.load("gtsrb", str(folder))
     (tmp_path / "one" / "00000").mkdir(parents=True)
     (tmp_path / "one" / "00000" / "00000_00000.ppm").write_bytes(b"")
     with pytest.raises(DatasetError, match="images of 43 classes, 42 have none, for example 01.Speed"):
-        load_dataset("gtsrb", str(tmp_path / "one"))
+        datasets.load("gtsrb", str(tmp_path / "one"))
 
 
 def test_files_by_another_checksum_are_refused(miniature):
     path = miniature("gtsrb") / "GTSRB_Final_Training_Images.zip"
     path.write_bytes(path.read_bytes() + b"\\0")
     with pytest.raises(DatasetError, match="must have the published MD5 [0-9a-f]{32}, received [0-9a-f]{32}; download"):
-        load_dataset("gtsrb", str(path.parent))
+        datasets.load("gtsrb", str(path.parent))
 
 
 def test_damaged_files_of_tensorflow_datasets_are_refused(miniature, empty_cache):
@@ -38,12 +39,12 @@ def test_damaged_files_of_tensorflow_datasets_are_refused(miniature, empty_cache
     path = folder / "cifar-100-binary.tar.gz"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(DatasetError, match="cannot be made from the files .* download cifar-100-binary.tar.gz again"):
-        load_dataset("cifar_fs", str(folder))
+        datasets.load("cifar_fs", str(folder))
     path.unlink()
     with pytest.raises(
         DatasetError, match="missing: cifar-100-binary.tar.gz. Download them from https://www.cs.toronto"
     ):
-        load_dataset("cifar_fs", str(folder))
+        datasets.load("cifar_fs", str(folder))
 
 
 class Unprepared:
@@ -70,7 +71,7 @@ def test_offline_the_download_is_not_even_tried(empty_cache, tmp_path, monkeypat
     monkeypatch.setattr(tfds, "builder", lambda name: Unprepared(tmp_path / "svhn_cropped" / "3.1.0"))
     monkeypatch.setattr("cml_tf.datasets.benchmarks.tfds_sets.check_online", offline)
     with pytest.raises(DatasetError, match=r"svhn_cropped:3.1.0 cannot be had .* go online.*no route to host"):
-        load_dataset("svhn")
+        datasets.load("svhn")
     assert asked == ["ufldl.stanford.edu"]
 
 
@@ -82,7 +83,7 @@ def test_offline_without_root_the_error_says_what_to_do(empty_cache, monkeypatch
 
     monkeypatch.setattr(tfds, "builder", offline)
     with pytest.raises(DatasetError, match="go online, or set dataset.root to .* 102flowers.tgz.*no route to"):
-        load_dataset("vgg_flower")
+        datasets.load("vgg_flower")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_without_a_root_and_a_network_the_error_says_what_to_do_by_hand(name, em
     with pytest.raises(
         DatasetError, match=f"{name} needs .* put it into a folder and give that as dataset.root{cause}"
     ):
-        load_dataset(name)
+        datasets.load(name)
     assert offline == [host for benchmark, host in direct.items() if benchmark == name]
 
 
@@ -117,7 +118,7 @@ def test_without_a_root_and_a_network_the_error_says_what_to_do_by_hand(name, em
 )
 def test_bad_requests(tmp_path, root, options, message, empty_cache):
     with pytest.raises(DatasetError, match=message):
-        load_dataset("cub", str(tmp_path / root) if root else "", **options)
+        datasets.load("cub", str(tmp_path / root) if root else "", **options)
 
 
 def test_training_on_a_set_to_test_on_is_refused(miniature):
@@ -154,4 +155,4 @@ def aircraft_without(folder: Path, monkeypatch, **changes: bytes | None) -> None
 def test_damaged_tables_of_the_aircraft_are_refused(tmp_path, monkeypatch, empty_cache, changes, message):
     aircraft_without(tmp_path, monkeypatch, **changes)
     with pytest.raises(DatasetError, match=message):
-        load_dataset("aircraft", str(tmp_path))
+        datasets.load("aircraft", str(tmp_path))

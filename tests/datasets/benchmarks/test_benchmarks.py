@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.benchmarks.class_splits import class_splits
 from cml_tf.datasets.image_files import decode_and_resize, resize
 from tests.helpers import benchmark_files
@@ -35,7 +36,7 @@ def slow(*names: str) -> list:
 
 @pytest.mark.parametrize("name", ["aircraft", "gtsrb", "mini_imagenet", *slow("cub", "tiered_imagenet")])
 def test_published_archives(name, miniature):
-    dataset = load_dataset(name, str(miniature(name)))
+    dataset = datasets.load(name, str(miniature(name)))
     assert dataset.name == name and dataset.input_shape == (*((32, 32) if name == "gtsrb" else (84, 84)), 3)
     assert {split: len(dataset.class_names(split)) for split in dataset.splits} == {
         split: len(names) for split, names in class_splits(name).classes.items()
@@ -56,14 +57,14 @@ def test_published_archives(name, miniature):
 
 def test_cifar_comes_through_the_builder_of_tensorflow_datasets(miniature):
     root = str(miniature("cifar_fs"))
-    fs = load_dataset("cifar_fs", root)
+    fs = datasets.load("cifar_fs", root)
     number = classes_of("cifar_fs").index("whale")
     assert "whale" in fs.class_names("test")
     # In the order of the builder, which is one of its own.
     got = {image(fs, "whale", i).tobytes() for i in range(IMAGES)}
     assert got == {picture(number, i, (32, 32)).tobytes() for i in range(IMAGES)}
     miniature("fc100")
-    fc = load_dataset("fc100", root)
+    fc = datasets.load("fc100", root)
     assert {image(fc, "whale", i).tobytes() for i in range(IMAGES)} == got
     # TensorFlow Datasets checks what is in the folder by the checksums that it knows.
     assert fc.episodes("train", ways=5, shots=1, queries=2, seed=0).batch(0, 1).query.inputs.shape == (1, 10, 32, 32, 3)
@@ -72,7 +73,7 @@ def test_cifar_comes_through_the_builder_of_tensorflow_datasets(miniature):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vgg_flower", "cars", "svhn"])
 def test_other_sets_of_tensorflow_datasets(name, miniature):
-    dataset = load_dataset(name, str(miniature(name)))
+    dataset = datasets.load(name, str(miniature(name)))
     assert all((pool.counts == IMAGES).all() for pool in dataset.pools.values())
     class_name, source = {
         "vgg_flower": ("005.english marigold", lambda i: benchmark_files.jpeg(4, i)),
@@ -85,23 +86,23 @@ def test_other_sets_of_tensorflow_datasets(name, miniature):
 
 def test_prepared_images_need_neither_files_nor_decoding(miniature, monkeypatch, offline):
     folder = miniature("gtsrb")
-    first = load_dataset("gtsrb", str(folder))
+    first = datasets.load("gtsrb", str(folder))
     shutil.rmtree(folder)
 
     def decode(*_, **__):
         raise AssertionError("decoded again")
 
     monkeypatch.setattr("cml_tf.datasets.benchmarks.store.decode_contents", decode)
-    again = load_dataset("gtsrb")
+    again = datasets.load("gtsrb")
     assert again.pools["test"].fingerprint == first.pools["test"].fingerprint
     assert isinstance(again.pools["test"].images, np.memmap)
     folder.mkdir()
     for root in (folder, folder / "gone"):
-        assert load_dataset("gtsrb", str(root)).pools["test"].fingerprint == first.pools["test"].fingerprint
+        assert datasets.load("gtsrb", str(root)).pools["test"].fingerprint == first.pools["test"].fingerprint
     missing = "needs GTSRB_Final_Training_Images.zip .* not prepared at 16x{}: .* --root=FOLDER --image_size=16{} once"
     for width, more in ((16, ""), (20, " --image_size=20")):
         with pytest.raises(DatasetError, match=missing.format(width, more)):
-            load_dataset("gtsrb", image_size=(16, width))
+            datasets.load("gtsrb", image_size=(16, width))
 
 
 def unpack(name: str, folder: Path) -> None:
@@ -113,16 +114,16 @@ def unpack(name: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["gtsrb", *slow("mini_imagenet")])
 def test_unpacked_files_are_the_same_and_changes_are_noticed(name, miniature, tmp_path):
-    packed = load_dataset(name, str(miniature(name)))
+    packed = datasets.load(name, str(miniature(name)))
     folder = tmp_path / "unpacked"
     folder.mkdir()
     unpack(name, folder)
-    unpacked = load_dataset(name, str(folder))
+    unpacked = datasets.load(name, str(folder))
     for split in packed.splits:
         assert unpacked.pools[split].fingerprint == packed.pools[split].fingerprint
     next(path for path in sorted(folder.rglob("*")) if path.suffix in (".pkl", ".ppm")).unlink()
     with pytest.raises(DatasetError, match="must have"):
-        load_dataset(name, str(folder))
+        datasets.load(name, str(folder))
 
 
 def test_mini_imagenet_from_image_files(miniature, tmp_path, monkeypatch):
@@ -132,5 +133,5 @@ def test_mini_imagenet_from_image_files(miniature, tmp_path, monkeypatch):
         place = f"images/{name}{c:08d}.jpg" if c % 2 else f"{name}/{c}.JPEG"
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(benchmark_files.jpeg(c, 0))
-    dataset = load_dataset("mini_imagenet", str(tmp_path))
+    dataset = datasets.load("mini_imagenet", str(tmp_path))
     assert [len(pool.images) for pool in dataset.pools.values()] == [64, 16, 20]

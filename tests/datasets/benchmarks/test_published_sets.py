@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.benchmarks import tfds_sets as published_sets
 from cml_tf.datasets.storage.cache import cache_directory
 from tests.helpers.benchmark_files import write_benchmark
@@ -85,21 +86,21 @@ def test_the_files_are_extracted_anew_and_what_was_extracted_goes_away(miniature
     stale.mkdir(parents=True)
     for part in ("train", "test"):
         (stale / f"{part}.bin").write_bytes(b"\0" * 3074)
-    first = load_dataset("cifar_fs", str(folder))
+    first = datasets.load("cifar_fs", str(folder))
     assert sum(len(pool.images) for pool in first.pools.values()) == 300
     assert not list(cache_directory().glob(".extracted-*"))
 
 
 def test_the_remedy_says_what_else_there_is_to_know(tmp_path, empty_cache, monkeypatch):
     with pytest.raises(DatasetError, match="missing: cars_train.tgz, .* not served any more: any copy of the files"):
-        load_dataset("cars", str(tmp_path))
+        datasets.load("cars", str(tmp_path))
 
     def offline(name):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(tfds, "builder", offline)
     with pytest.raises(DatasetError, match="go online, .* all three files, although .* is used. .*no route"):
-        load_dataset("svhn")
+        datasets.load("svhn")
 
 
 @pytest.mark.slow
@@ -107,7 +108,7 @@ def test_damaged_files_of_the_cars_are_refused_with_the_note(tmp_path, empty_cac
     write_benchmark("cars", tmp_path, monkeypatch)
     (tmp_path / "car_devkit.tgz").write_bytes(b"other")
     with pytest.raises(DatasetError, match="cannot be made from the files in .* any copy of the files"):
-        load_dataset("cars", str(tmp_path))
+        datasets.load("cars", str(tmp_path))
 
 
 def test_training_does_not_import_tensorflow_datasets_before_it_needs_it():

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.graphs import graph_npz
 from cml_tf.datasets.graphs.graph_npz import read_graph_npz
 from cml_tf.datasets.graphs.nodes import GraphSize
@@ -81,4 +82,4 @@ def test_damaged_and_missing_files_are_refused(path):
 def test_a_graph_of_another_size_is_refused(tmp_path, name, file, sizes):
     write_npz_graph(tmp_path / file, SIZE)
     with pytest.raises(DatasetError, match=sizes):
-        load_dataset(name, str(tmp_path))
+        datasets.load(name, str(tmp_path))

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.graphs.own_graph import read_own_graph
 
 FEATURES = np.array([[1, 0], [0, 2.5], [0, 0], [3, 1]])
@@ -138,7 +139,7 @@ def test_the_registry_hands_the_options_on(tmp_path):
     labels = "\n".join(f"class {node % 8}" for node in range(count))
     write_tables(tmp_path, edges_csv=edges, features_csv=features, labels_csv=labels)
     options = {"classes": (3, 3, 2), "class_seed": 5, "hops": 0, "normalise_features": False}
-    dataset = load_dataset("graph", str(tmp_path), **options)
+    dataset = datasets.load("graph", str(tmp_path), **options)
     assert [len(dataset.class_names(split)) for split in dataset.splits] == [3, 3, 2]
     np.testing.assert_array_equal(dataset.context.features.values.numpy()[-2:], [23, -(23**2)])
     source = dataset.episodes("test", ways=2, shots=1, queries=2, seed=0)
@@ -197,7 +198,7 @@ def test_the_registry_hands_the_options_on(tmp_path):
 def test_malformed_tables_are_refused(tmp_path, files, message):
     write_tables(tmp_path, **files)
     with pytest.raises(DatasetError, match=message) as caught:
-        load_dataset("graph", str(tmp_path))
+        datasets.load("graph", str(tmp_path))
     assert str(tmp_path) in str(caught.value)
 
 
@@ -218,18 +219,18 @@ def test_malformed_tables_are_refused(tmp_path, files, message):
 def test_malformed_files_are_refused(tmp_path, members, message):
     write_npz(tmp_path, **members)
     with pytest.raises(DatasetError, match=message):
-        load_dataset("graph", str(tmp_path))
+        datasets.load("graph", str(tmp_path))
 
 
 def test_an_array_under_the_name_of_an_archive_is_refused(tmp_path):
     with (tmp_path / "graph.npz").open("wb") as file:
         np.save(file, FEATURES)
     with pytest.raises(DatasetError, match="must be an npz file of plain arrays"):
-        load_dataset("graph", str(tmp_path))
+        datasets.load("graph", str(tmp_path))
 
 
 def test_a_root_is_needed(tmp_path):
     with pytest.raises(DatasetError, match="graph needs a root"):
-        load_dataset("graph")
+        datasets.load("graph")
     with pytest.raises(DatasetError, match="must be a folder"):
-        load_dataset("graph", str(tmp_path / "absent"))
+        datasets.load("graph", str(tmp_path / "absent"))

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.graphs import planetoid
 from cml_tf.datasets.graphs.nodes import GraphSize
 from cml_tf.datasets.graphs.planetoid import read_planetoid
@@ -114,12 +115,12 @@ def test_missing_files_are_named(folder):
 def test_a_graph_of_another_size_is_not_cora(tmp_path):
     write_planetoid(tmp_path, "cora", SIZE)
     with pytest.raises(DatasetError, match="2708 nodes, 1433 features and 7 classes, found 50, 9 and 4"):
-        load_dataset("cora", str(tmp_path))
+        datasets.load("cora", str(tmp_path))
 
 
 def test_other_files_of_the_right_size_are_taken_with_a_warning(tmp_path, caplog):
     write_planetoid(tmp_path, "cora", planetoid.SIZES["cora"])
-    assert load_dataset("cora", str(tmp_path)).graph.edges == 2708
+    assert datasets.load("cora", str(tmp_path)).graph.edges == 2708
     assert "differ from the published files" in caplog.text
 
 
@@ -132,7 +133,7 @@ def test_other_files_of_the_right_size_are_taken_with_a_warning(tmp_path, caplog
     ],
 )
 def test_the_published_files_are_what_they_are_known_to_be(name, edges, counts, unlabelled, caplog):
-    dataset = load_dataset(name, str(SHARED))
+    dataset = datasets.load(name, str(SHARED))
     assert dataset.graph.edges == edges
     assert np.bincount(dataset.graph.labels[dataset.graph.labels >= 0]).tolist() == counts
     assert int((dataset.graph.labels < 0).sum()) == unlabelled

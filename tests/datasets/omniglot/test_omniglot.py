@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.image_files import decode_and_resize
 from tests.helpers.drawn_images import drawings, write_tree, write_zip
 from tests.helpers.small_omniglot import BACKGROUND, EVALUATION, write_pair
@@ -35,7 +36,7 @@ def assert_is_the_miniature(dataset):
 )
 def test_original_zip_files(tmp_path, pair):
     write_pair(tmp_path, pair)
-    dataset = load_dataset("omniglot", str(tmp_path))
+    dataset = datasets.load("omniglot", str(tmp_path))
     assert_is_the_miniature(dataset)
     # Pixels are those of the one preprocessing function.
     pool = dataset.pools["test"]
@@ -48,14 +49,14 @@ def test_folders_are_the_same_as_zip_files(tmp_path):
     write_pair(tmp_path / "unpacked", write=write_tree, suffix="")
     (tmp_path / "packed").mkdir()
     write_pair(tmp_path / "packed")
-    unpacked, packed = (load_dataset("omniglot", str(tmp_path / kind)) for kind in ("unpacked", "packed"))
+    unpacked, packed = (datasets.load("omniglot", str(tmp_path / kind)) for kind in ("unpacked", "packed"))
     for split in packed.splits:
         assert unpacked.pools[split].fingerprint == packed.pools[split].fingerprint
 
 
 def test_folder_of_alphabets_holds_out_the_last_ones(tmp_path):
     write_tree(tmp_path, drawings({letter: 2 for letter in "ABCDEFGHIJK"}))
-    dataset = load_dataset("omniglot", str(tmp_path))
+    dataset = datasets.load("omniglot", str(tmp_path))
     assert names(dataset, "test") == set("JK")
     assert names(dataset, "validation") == {"I"}
     assert names(dataset, "train") == set("ABCDEFGH")
@@ -63,7 +64,7 @@ def test_folder_of_alphabets_holds_out_the_last_ones(tmp_path):
 
 def test_training_classes_are_turned_and_others_are_not(tmp_path):
     write_pair(tmp_path)
-    dataset = load_dataset("omniglot", str(tmp_path))
+    dataset = datasets.load("omniglot", str(tmp_path))
     pool = dataset.pools["train"]
     images = {name: pool.images[2 * number : 2 * number + 2] for number, name in enumerate(pool.class_names)}
     for turns in range(4):
@@ -76,21 +77,21 @@ def test_training_classes_are_turned_and_others_are_not(tmp_path):
 
 def test_the_second_load_decodes_nothing_and_changed_files_are_read_again(tmp_path, monkeypatch):
     write_pair(tmp_path)
-    first = load_dataset("omniglot", str(tmp_path))
+    first = datasets.load("omniglot", str(tmp_path))
 
     def decode(*_, **__):
         raise AssertionError("decoded again")
 
     with monkeypatch.context() as patch:
         patch.setattr("cml_tf.datasets.omniglot.dataset.decode_contents", decode)
-        second = load_dataset("omniglot", str(tmp_path))
+        second = datasets.load("omniglot", str(tmp_path))
         assert [second.pools[split].fingerprint for split in second.splits] == [
             first.pools[split].fingerprint for split in first.splits
         ]
         write_zip(tmp_path / "images_evaluation.zip", drawings({**EVALUATION, "Tifinagh": 2}))
         with pytest.raises(AssertionError, match="decoded again"):
-            load_dataset("omniglot", str(tmp_path))
-    assert "Tifinagh" in names(load_dataset("omniglot", str(tmp_path)), "test")
+            datasets.load("omniglot", str(tmp_path))
+    assert "Tifinagh" in names(datasets.load("omniglot", str(tmp_path)), "test")
 
 
 def test_hidden_and_foreign_files_are_passed_over(tmp_path):
@@ -99,7 +100,7 @@ def test_hidden_and_foreign_files_are_passed_over(tmp_path):
         archive.writestr("__MACOSX/images_evaluation/Greek/character01/._01.png", b"")
         archive.writestr("images_evaluation/README.txt", b"")
         archive.writestr("images_evaluation/Greek/character01/.hidden.png", b"")
-    assert_is_the_miniature(load_dataset("omniglot", str(tmp_path)))
+    assert_is_the_miniature(datasets.load("omniglot", str(tmp_path)))
 
 
 class Prepared:
@@ -133,13 +134,13 @@ class Prepared:
 def test_without_root_tensorflow_datasets_gives_the_drawings(empty_cache, monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
     monkeypatch.setattr(tfds, "builder", lambda name: {"omniglot": Prepared()}[name])
-    assert_is_the_miniature(load_dataset("omniglot"))
+    assert_is_the_miniature(datasets.load("omniglot"))
 
     def offline(name):
         raise OSError("the cache was not used")
 
     monkeypatch.setattr(tfds, "builder", offline)
-    assert_is_the_miniature(load_dataset("omniglot"))
+    assert_is_the_miniature(datasets.load("omniglot"))
 
 
 def test_offline_without_root_the_error_says_what_to_do(empty_cache, monkeypatch):
@@ -150,7 +151,7 @@ def test_offline_without_root_the_error_says_what_to_do(empty_cache, monkeypatch
 
     monkeypatch.setattr(tfds, "builder", offline)
     with pytest.raises(DatasetError, match="go online, or set dataset.root .*no route to host") as caught:
-        load_dataset("omniglot")
+        datasets.load("omniglot")
     assert "\n" not in str(caught.value)
 
 
@@ -159,7 +160,7 @@ def test_offline_without_root_the_error_says_what_to_do(empty_cache, monkeypatch
 )
 def test_the_real_small_sets(caplog):
     with caplog.at_level(logging.INFO):
-        dataset = load_dataset("omniglot", str(SHARED))
+        dataset = datasets.load("omniglot", str(SHARED))
     assert names(dataset, "train") == {"Balinese", "Greek", "Korean", "Latin"}
     assert names(dataset, "validation") == {"Early_Aramaic"}
     assert names(dataset, "test") == {"Japanese_(katakana)", "Sanskrit", "Tagalog"}

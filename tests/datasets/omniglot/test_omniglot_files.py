@@ -5,7 +5,8 @@ import zipfile
 
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from tests.helpers.drawn_images import drawings, write_tree, write_zip
 from tests.helpers.small_omniglot import EVALUATION, write_pair
 
@@ -130,10 +131,10 @@ def damaged_stream(root):
 def test_bad_files_are_named(tmp_path, empty_cache, arrange, message):
     arrange(tmp_path)
     with pytest.raises(DatasetError, match=message) as caught:
-        load_dataset("omniglot", str(tmp_path))
+        datasets.load("omniglot", str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
 def test_a_root_that_is_no_folder_is_named(tmp_path):
     with pytest.raises(DatasetError, match="must be a folder"):
-        load_dataset("omniglot", str(tmp_path / "nowhere"))
+        datasets.load("omniglot", str(tmp_path / "nowhere"))

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.benchmarks.catalogue import instructions
 from cml_tf.datasets.benchmarks.tfds_sets import PublishedFile, PublishedSet
 from cml_tf.datasets.omniglot import dataset as omniglot_preparation
@@ -71,7 +72,7 @@ def test_incomplete_folders_are_refused_and_can_be_trained_on(published, place, 
         write_tree(published / name, files)
     with pytest.raises(DatasetError, match=message):
         prepared("omniglot", str(published))
-    assert load_dataset("omniglot", str(published)).splits
+    assert datasets.load("omniglot", str(published)).splits
 
 
 def test_small_sets_have_twenty_drawings_and_ones_own_any_number(tmp_path):

@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS, instructions
 from cml_tf.datasets.storage import downloads as downloads_module
 from cml_tf.datasets.storage.cache import cache_directory
@@ -55,11 +56,11 @@ def downloads():
 
 
 def test_without_a_root_the_archive_is_downloaded_once(server, tmp_path):
-    direct = load_dataset("gtsrb")
-    assert direct.pools["test"].fingerprint == load_dataset("gtsrb").pools["test"].fingerprint
+    direct = datasets.load("gtsrb")
+    assert direct.pools["test"].fingerprint == datasets.load("gtsrb").pools["test"].fingerprint
     # Another size is made of the archive that is there now.
-    small = load_dataset("gtsrb", image_size=(8, 8))
-    by_hand = load_dataset("gtsrb", str(tmp_path / "published"), image_size=(8, 8))
+    small = datasets.load("gtsrb", image_size=(8, 8))
+    by_hand = datasets.load("gtsrb", str(tmp_path / "published"), image_size=(8, 8))
     assert small.pools["test"].fingerprint == by_hand.pools["test"].fingerprint
     assert server.asked == 1 and downloads() == [NAME]
     assert not list(cache_directory().glob(".download-*"))
@@ -68,17 +69,17 @@ def test_without_a_root_the_archive_is_downloaded_once(server, tmp_path):
 def test_what_is_not_the_published_archive_is_not_kept(server):
     server.content += b"\0"
     with pytest.raises(DatasetError, match="gtsrb needs .* dataset.root. .* the published md5 .* received another"):
-        load_dataset("gtsrb")
+        datasets.load("gtsrb")
     assert downloads() == [] and not list(cache_directory().glob(".download-*"))
     server.content = b""
     with pytest.raises(DatasetError, match="put it into a folder .* cannot be downloaded; .*404"):
-        load_dataset("gtsrb")
+        datasets.load("gtsrb")
 
 
 def test_a_damaged_archive_in_the_cache_is_downloaded_anew(server, caplog):
     (cache_directory() / "downloads").mkdir(parents=True)
     (cache_directory() / "downloads" / NAME).write_bytes(server.content[:-3])
-    assert len(load_dataset("gtsrb").class_names("test")) == 43
+    assert len(datasets.load("gtsrb").class_names("test")) == 43
     assert server.asked == 1 and "is downloaded anew" in caplog.text
 
 

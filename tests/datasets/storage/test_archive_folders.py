@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.storage.archives import files, members
 from cml_tf.datasets.storage.cache import cache_directory
@@ -41,7 +42,7 @@ def test_an_archive_under_another_name_is_named(name, file, tmp_path):
     written(tmp_path, {file: inner, "notes.txt": b""})
     source = BENCHMARKS[name].source
     with pytest.raises(DatasetError) as caught:
-        load_dataset(name, str(tmp_path))
+        datasets.load(name, str(tmp_path))
     assert f"must hold {source.name} or what was in it ({source.layout}), found nothing of that" in str(caught.value)
     assert f"but {file!r}: if that is the archive, rename it to {source.name}." in str(caught.value)
 
@@ -49,13 +50,13 @@ def test_an_archive_under_another_name_is_named(name, file, tmp_path):
 def test_a_folder_with_something_else_is_told_what_was_expected(tmp_path):
     written(tmp_path, {"images/1.jpg": b"", "GTSRB_Final_Training_Images.zip/notes.txt": b""})
     with pytest.raises(DatasetError, match=r"\(00014/00003_00029.ppm and so on\), found nothing of that; check"):
-        load_dataset("gtsrb", str(tmp_path))
+        datasets.load("gtsrb", str(tmp_path))
 
 
 def test_a_folder_with_the_name_of_the_archive_is_a_folder(tmp_path, monkeypatch):
     expect_counts("gtsrb", {}, monkeypatch)
     written(tmp_path / "GTSRB_Final_Training_Images.zip", benchmark_files.gtsrb())
-    assert len(load_dataset("gtsrb", str(tmp_path)).class_names("test")) == 43
+    assert len(datasets.load("gtsrb", str(tmp_path)).class_names("test")) == 43
 
 
 @pytest.mark.parametrize("root", ["CUB_200_2011", "CUB_200_2011/images"])
@@ -63,7 +64,7 @@ def test_a_root_within_what_was_unpacked(root, tmp_path, monkeypatch):
     expect_counts("cub", {}, monkeypatch)
     classes = enumerate(classes_of("cub"))
     written(tmp_path, {f"CUB_200_2011/images/{name}/a.jpg": benchmark_files.jpeg(c, 0) for c, name in classes})
-    dataset = load_dataset("cub", str(tmp_path / root), image_size=(4, 4))
+    dataset = datasets.load("cub", str(tmp_path / root), image_size=(4, 4))
     assert len(dataset.pools["train"].images) == 100
 
 
@@ -74,21 +75,21 @@ def test_imagenet_that_was_unpacked_once_is_a_folder_of_tar_files(tmp_path, monk
     for place, content in unpacked.items():
         folder, file = place.split("/")
         written(tmp_path, {f"{folder}.tar": benchmark_files.tar_bytes({file: content}, "w")})
-    pools = load_dataset("tiered_imagenet", str(tmp_path), image_size=(10, 12)).pools
+    pools = datasets.load("tiered_imagenet", str(tmp_path), image_size=(10, 12)).pools
     written(tmp_path / "twice", unpacked)
-    again = load_dataset("tiered_imagenet", str(tmp_path / "twice"), image_size=(10, 12)).pools
+    again = datasets.load("tiered_imagenet", str(tmp_path / "twice"), image_size=(10, 12)).pools
     assert {split: pool.fingerprint for split, pool in pools.items()} == {
         split: pool.fingerprint for split, pool in again.items()
     }
     (tmp_path / f"{names[0]}.tar").write_bytes(b"damaged")
     with pytest.raises(DatasetError, match=rf"{names[0]}.tar is damaged \(ReadError.*; get it again"):
-        load_dataset("tiered_imagenet", str(tmp_path), image_size=(10, 12))
+        datasets.load("tiered_imagenet", str(tmp_path), image_size=(10, 12))
 
 
 def test_only_the_files_that_are_looked_at_identify_a_folder(tmp_path, monkeypatch):
     expect_counts("gtsrb", {}, monkeypatch)
     written(tmp_path, benchmark_files.gtsrb())
-    first = load_dataset("gtsrb", str(tmp_path))
+    first = datasets.load("gtsrb", str(tmp_path))
     written(tmp_path, {"notes.txt": b"mine", "GTSRB/Final_Training/Images/00000/GT-00000.csv": b"changed"})
 
     def decode(*_, **__):
@@ -96,10 +97,10 @@ def test_only_the_files_that_are_looked_at_identify_a_folder(tmp_path, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr("cml_tf.datasets.benchmarks.store.decode_contents", decode)
-        assert load_dataset("gtsrb", str(tmp_path)).pools["test"].fingerprint == first.pools["test"].fingerprint
+        assert datasets.load("gtsrb", str(tmp_path)).pools["test"].fingerprint == first.pools["test"].fingerprint
     path = next(tmp_path.rglob("*.ppm"))
     os.utime(path, ns=(0, 0))
-    load_dataset("gtsrb", str(tmp_path))
+    datasets.load("gtsrb", str(tmp_path))
     assert len(list(cache_directory().glob("gtsrb-*"))) == 2
 
 
@@ -129,7 +130,7 @@ def test_linked_classes_of_a_benchmark(tmp_path, monkeypatch):
     (tmp_path / "root").mkdir()
     for folder in (tmp_path / "else" / "GTSRB" / "Final_Training" / "Images").iterdir():
         (tmp_path / "root" / folder.name).symlink_to(folder)
-    assert len(load_dataset("gtsrb", str(tmp_path / "root")).pools["test"].images) == 129
+    assert len(datasets.load("gtsrb", str(tmp_path / "root")).pools["test"].images) == 129
 
 
 def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
@@ -149,10 +150,10 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", scan)
     monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(DatasetError, match=r"Images.zip may not be read \(Permission denied\); change its permissions"):
-        load_dataset("gtsrb", str(tmp_path))
+        datasets.load("gtsrb", str(tmp_path))
     (tmp_path / "GTSRB_Final_Training_Images.zip").unlink()
     with pytest.raises(DatasetError, match=r"/00000 may not be read \(Permission denied\); change its permissions"):
-        load_dataset("gtsrb", str(tmp_path))
+        datasets.load("gtsrb", str(tmp_path))
     with pytest.raises(DatasetError, match="/00000 may not be read"):
         list(files(tmp_path))
 
@@ -162,4 +163,4 @@ def test_a_row_that_is_no_number_of_an_image_is_refused(row, tmp_path, monkeypat
     content = pickle.dumps({"image_data": np.zeros((1, 4, 4, 3), np.uint8), "class_dict": {"n01532829": [row]}}, 2)
     written(tmp_path, {"mini-imagenet-cache-train.pkl": content})
     with pytest.raises(DatasetError, match=r"must hold image_data, uint8 .*, and class_dict, each image in one class"):
-        load_dataset("mini_imagenet", str(tmp_path))
+        datasets.load("mini_imagenet", str(tmp_path))

@@ -6,7 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cml_tf.datasets import DatasetError, load_dataset
+from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.graphs import graph_npz, planetoid
 from cml_tf.datasets.storage import downloads as download_module
 from cml_tf.datasets.storage.cache import cache_directory
@@ -116,8 +117,8 @@ def test_cora_is_downloaded_into_the_cache(server, tmp_path, monkeypatch, empty_
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
     monkeypatch.setattr(planetoid, "SOURCE", server.url)
     monkeypatch.setattr(planetoid, "CHECKSUMS", sums)
-    fingerprints = {load_dataset("cora").graph.fingerprint for _ in range(2)}
-    assert fingerprints == {load_dataset("cora", str(tmp_path)).graph.fingerprint}
+    fingerprints = {datasets.load("cora").graph.fingerprint for _ in range(2)}
+    assert fingerprints == {datasets.load("cora", str(tmp_path)).graph.fingerprint}
     assert sorted(server.asked) == sorted(server.files)
     assert len(list(cache_directory().glob("planetoid-*/ind.cora.*"))) == 6
 
@@ -129,10 +130,10 @@ def test_amazon_computer_is_downloaded_and_checked_by_its_git_identifier(server,
     server.files = {name: content}
     monkeypatch.setattr(graph_npz, "SOURCE", server.url)
     with pytest.raises(DatasetError, match=f"git_blob {graph_npz.GIT_BLOBS[name]}, received"):
-        load_dataset("amazon_computer")
+        datasets.load("amazon_computer")
     blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
     monkeypatch.setitem(graph_npz.GIT_BLOBS, name, blob)
-    assert load_dataset("amazon_computer").graph.nodes == 13752
+    assert datasets.load("amazon_computer").graph.nodes == 13752
 
 
 def test_no_answer_is_noticed_unless_a_proxy_stands_in_between(monkeypatch):
