@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.errors import UserError
+
 _LONGEST = 160
 # Begin lines of an error that say where in the graph it was, and not what.
 _OF_THE_GRAPH = ("Graph execution error", "Detected at node", "File ", "<stack", "[[", "{{", "(")
@@ -28,7 +30,7 @@ def arrays_like(example: Any, inputs: Any, field: str, axes: Sequence[str]) -> A
       axes: names of their leading axes, in the place of the example's first one.
 
     Raises:
-      ValueError: naming what was expected and received, if the structure, a shape or a dtype is another, or a value is
+      UserError: naming what was expected and received, if the structure, a shape or a dtype is another, or a value is
         not finite or not a whole number where those are needed.
     """
     plain = _matched(example, inputs, field, axes)
@@ -39,14 +41,14 @@ def check_shapes(example: Any, inputs: Any, field: str, axes: Sequence[str]) -> 
     """Checks tensors (or `tf.TensorSpec`s) as `arrays_like` does arrays, but for dtypes and values; unknown sizes fit.
 
     Raises:
-      ValueError: naming what was expected and received.
+      UserError: naming what was expected and received.
     """
     if not _same_structure(example, inputs):
-        raise ValueError(f"{field} must be {_wanted(example, axes)}, received {described(inputs)}.")
+        raise UserError(f"{field} must be {_wanted(example, axes)}, received {described(inputs)}.")
     for own, given in zip(tf.nest.flatten(example), tf.nest.flatten(inputs), strict=True):
         shape = tf.TensorShape([None] * len(axes)).concatenate(own.shape[1:])
         if not shape.is_compatible_with(given.shape):
-            raise ValueError(f"{field} must be {_wanted(own, axes)}, received {described(given)}.")
+            raise UserError(f"{field} must be {_wanted(own, axes)}, received {described(given)}.")
 
 
 def described(structure: Any) -> str:
@@ -67,7 +69,7 @@ def one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def told_in_one_line(what: str) -> Iterator[None]:
-    """Raises ValueError in one line for what an operation refuses: a number beyond a table, say.
+    """Raises UserError in one line for what an operation refuses: a number beyond a table, say.
 
     TensorFlow's own error has a line for every call on the way.
     """
@@ -76,37 +78,37 @@ def told_in_one_line(what: str) -> Iterator[None]:
     except tf.errors.InvalidArgumentError as error:
         lines = map(str.strip, error.message.splitlines())
         telling = [line for line in lines if line and not line.startswith(_OF_THE_GRAPH)]
-        raise ValueError(f"{what}: {(telling or [one_line(error)])[0][: 2 * _LONGEST]}") from error
+        raise UserError(f"{what}: {(telling or [one_line(error)])[0][: 2 * _LONGEST]}") from error
 
 
 def array_of(value: Any, field: str) -> np.ndarray:
-    """Anything that is like an array as one; ValueError for rows of different lengths."""
+    """Anything that is like an array as one; UserError for rows of different lengths."""
     try:
         return np.asarray(value)
     except ValueError:
-        raise ValueError(f"{field} must be an array with rows of one length, received {described(value)}.") from None
+        raise UserError(f"{field} must be an array with rows of one length, received {described(value)}.") from None
 
 
 def numeric_array(value: Any, field: str) -> np.ndarray:
     """Anything that is like an array of numbers as one.
 
     Raises:
-      ValueError: for rows of different lengths, or values that are no numbers.
+      UserError: for rows of different lengths, or values that are no numbers.
     """
     array = array_of(value, field)
     if array.dtype.kind not in "fiub" and not _is_bfloat16(array):
-        raise ValueError(f"{field} must be numbers, received dtype {array.dtype} and shape {list(array.shape)}.")
+        raise UserError(f"{field} must be numbers, received dtype {array.dtype} and shape {list(array.shape)}.")
     return array
 
 
 def _matched(example: Any, inputs: Any, field: str, axes: Sequence[str]) -> Any:
     if isinstance(example, Mapping):
         if not isinstance(inputs, Mapping) or set(inputs) != set(example):
-            raise ValueError(f"{field} must be {_wanted(example, axes)}, received {described(inputs)}.")
+            raise UserError(f"{field} must be {_wanted(example, axes)}, received {described(inputs)}.")
         return {key: _matched(example[key], inputs[key], f"{field}[{key!r}]", axes) for key in example}
     if _is_sequence(example):
         if not _is_sequence(inputs) or len(inputs) != len(example):
-            raise ValueError(f"{field} must be {_wanted(example, axes)}, received {described(inputs)}.")
+            raise UserError(f"{field} must be {_wanted(example, axes)}, received {described(inputs)}.")
         pairs = enumerate(zip(example, inputs, strict=True))
         return tuple(_matched(own, given, f"{field}[{position}]", axes) for position, (own, given) in pairs)
     return _array_like(example, inputs, field, axes)
@@ -115,10 +117,10 @@ def _matched(example: Any, inputs: Any, field: str, axes: Sequence[str]) -> Any:
 def _array_like(example: Any, inputs: Any, field: str, axes: Sequence[str]) -> np.ndarray:
     expected = tuple(example.shape[1:])
     if isinstance(inputs, Mapping):
-        raise ValueError(f"{field} must be numbers {_shape_wanted(expected, axes)}, received {described(inputs)}.")
+        raise UserError(f"{field} must be numbers {_shape_wanted(expected, axes)}, received {described(inputs)}.")
     array = numeric_array(inputs, field)
     if array.shape[len(axes) :] != expected or array.ndim < len(axes):
-        raise ValueError(
+        raise UserError(
             f"{field} must be numbers {_shape_wanted(expected, axes)}, received dtype {array.dtype} and shape "
             f"{list(array.shape)}{_remedy(array.shape, expected, len(axes))}."
         )
@@ -136,9 +138,9 @@ def as_float32(array: np.ndarray, field: str) -> np.ndarray:
 
 
 def check_finite(array: np.ndarray, field: str) -> None:
-    """Raises ValueError if one of an array's floats is NaN or infinite."""
+    """Raises UserError if one of an array's floats is NaN or infinite."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{field} must be finite, received {int((~np.isfinite(array)).sum())} NaN or infinite values.")
+        raise UserError(f"{field} must be finite, received {int((~np.isfinite(array)).sum())} NaN or infinite values.")
 
 
 def _whole_numbers(array: np.ndarray, dtype: tf.DType, field: str) -> np.ndarray:
@@ -149,7 +151,7 @@ def _whole_numbers(array: np.ndarray, dtype: tf.DType, field: str) -> np.ndarray
         fits, wanted = array.dtype.kind in "iu", f"whole numbers ({dtype.name})"
         fits = fits and (not array.size or bool(array.min() >= dtype.min and array.max() <= dtype.max))
     if array.size and not fits:
-        raise ValueError(f"{field} must be {wanted}, received {array.dtype} from {array.min()} to {array.max()}.")
+        raise UserError(f"{field} must be {wanted}, received {array.dtype} from {array.min()} to {array.max()}.")
     return array.astype(dtype.as_numpy_dtype)
 
 

@@ -159,13 +159,13 @@ class FewShotDataset(abc.ABC):
 
 
 def check_integer(name: str, value: Any, *, minimum: int) -> int:
-    """Returns `value` as int, or raises `ValueError` unless it is an integer in [minimum, 2**63)."""
+    """Returns `value` as int, or raises `UserError` unless it is an integer in [minimum, 2**63)."""
     try:
         number = operator.index(value)
     except TypeError:
         number = None
     if number is None or isinstance(value, bool) or not minimum <= number <= _LARGEST:
-        raise ValueError(f"{name} must be an integer of at least {minimum} (and below 2**63), received {value!r}.")
+        raise UserError(f"{name} must be an integer of at least {minimum} (and below 2**63), received {value!r}.")
     return number
 
 

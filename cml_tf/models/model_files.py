@@ -34,7 +34,7 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
     """Writes the learner and the rule; terms are left out.
 
     Raises:
-      ValueError: if inputs are not a single tensor, a context other than a graph is used, the method answers through
+      UserError: if inputs are not a single tensor, a context other than a graph is used, the method answers through
         something else than its head, or a part cannot be serialised.
     """
     learner, rule = method.learner, method.rule
@@ -84,7 +84,7 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
     try:
         description = parsed_json(content)
         if description["format"] not in (1, FORMAT):
-            raise ValueError(f"its format must be {FORMAT}, received {description['format']!r}")
+            raise UserError(f"its format must be {FORMAT}, received {description['format']!r}")
         method, problem = _rebuild(description)
         value_range = _range(description["value_range"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:

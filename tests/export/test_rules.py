@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import cml_tf
+from cml_tf import datasets
 from cml_tf.adaptation import KernelRidge, SoftKMeans
-from cml_tf.datasets import load_dataset
 from cml_tf.learners import Learner, mlp
 from cml_tf.objectives import QueryLoss
 from cml_tf.training.evaluator import Evaluator
@@ -34,7 +34,7 @@ def _pictures():
 
 
 def _waves():
-    return load_dataset("sinusoid").episodes("train", shots=5, queries=5, seed=0)
+    return datasets.load("sinusoid").episodes("train", shots=5, queries=5, seed=0)
 
 
 ROWS = {
@@ -136,6 +136,6 @@ def test_cards_say_what_a_client_must_know(models):
 
 
 def test_they_are_evaluated(models):
-    source = load_dataset("sinusoid").episodes("test", shots=5, queries=5, seed=0)
+    source = datasets.load("sinusoid").episodes("test", shots=5, queries=5, seed=0)
     result = Evaluator(models[1]["ridge_waves"].method, "mse").evaluate(source, 4, 0)
     assert np.isfinite(result.mean) and result.episodes == 4
