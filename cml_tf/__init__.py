@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from cml_tf.episodes import Episode, Examples
     from cml_tf.experiments.loading import load
     from cml_tf.learners import Learner
+    from cml_tf.models.few_shot import FewShot
     from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
+    from cml_tf.models.recipes import anil, boil, cml, conv4, gcn, maml, meta_sgd, mlp, reptile, resnet12, sgc
     from cml_tf.problems import Classification, Regression
     from cml_tf.training.meta_step import NonFiniteLoss
     from cml_tf.training.trainer import Trainer, Validation
@@ -25,26 +27,50 @@ __all__ = [
     "Classification",
     "Episode",
     "Examples",
+    "FewShot",
     "FewShotModel",
     "Learner",
     "NonFiniteLoss",
     "Regression",
     "Trainer",
     "Validation",
+    "anil",
+    "boil",
+    "cml",
+    "conv4",
+    "gcn",
     "load",
+    "maml",
+    "meta_sgd",
+    "mlp",
+    "reptile",
+    "resnet12",
+    "sgc",
 ]
 _MODULES = {
     "AdaptedModel": "models.few_shot_model",
     "Classification": "problems",
     "Episode": "episodes",
     "Examples": "episodes",
+    "FewShot": "models.few_shot",
     "FewShotModel": "models.few_shot_model",
     "Learner": "learners",
     "NonFiniteLoss": "training.meta_step",
     "Regression": "problems",
     "Trainer": "training.trainer",
     "Validation": "training.trainer",
+    "anil": "models.recipes",
+    "boil": "models.recipes",
+    "cml": "models.recipes",
+    "conv4": "models.recipes",
+    "gcn": "models.recipes",
     "load": "experiments.loading",
+    "maml": "models.recipes",
+    "meta_sgd": "models.recipes",
+    "mlp": "models.recipes",
+    "reptile": "models.recipes",
+    "resnet12": "models.recipes",
+    "sgc": "models.recipes",
 }
 
 if not TYPE_CHECKING:
@@ -58,3 +84,7 @@ if not TYPE_CHECKING:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value
         return value
+
+    def __dir__() -> list[str]:
+        """What a notebook completes, loaded or not."""
+        return sorted({*globals(), *__all__, "datasets"})

@@ -1,6 +1,18 @@
-"""Trained models: what a notebook adapts, predicts with, saves and loads; which head answers."""
+"""Models: what a notebook fits, adapts, predicts with, saves and loads; which head answers."""
 
+from cml_tf.models.few_shot import FewShot
 from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
+from cml_tf.models.recipes import LearnerRecipe, MethodRecipe
+from cml_tf.models.score import Score
 from cml_tf.readouts.readouts import READOUTS, read_through
 
-__all__ = ["READOUTS", "AdaptedModel", "FewShotModel", "read_through"]
+__all__ = [
+    "READOUTS",
+    "AdaptedModel",
+    "FewShot",
+    "FewShotModel",
+    "LearnerRecipe",
+    "MethodRecipe",
+    "Score",
+    "read_through",
+]

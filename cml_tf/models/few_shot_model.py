@@ -46,7 +46,7 @@ class FewShotModel:
       trained: the method that was trained, when it is at hand; `summary` then counts its co-learners too.
 
     Raises:
-      ValueError: if the outputs do not fit the problem (`cml_tf.training.answers`).
+      UserError: if the outputs do not fit the problem (`cml_tf.training.answers`).
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class FewShotModel:
         arrays = arrays_like(self.method.learner.example_inputs, inputs, "inputs", ("examples",))
         flat = tf.nest.flatten(arrays)
         if len({len(array) for array in flat}) > 1:
-            raise ValueError(f"inputs must hold as many examples each, received {described(arrays)}.")
+            raise UserError(f"inputs must hold as many examples each, received {described(arrays)}.")
         for array in flat:
             self._check_range(array)
         return arrays
@@ -114,7 +114,7 @@ class FewShotModel:
         if self.value_range is not None and array.size and array.dtype.kind == "f":
             low, high = self.value_range
             if array.min() < 2 * low - high or array.max() > 2 * high - low:
-                raise ValueError(
+                raise UserError(
                     f"inputs must lie in [{low}, {high}] as in training, received values from {array.min()} to "
                     f"{array.max()}: scale them (8-bit images: divide by 255)."
                 )
@@ -127,8 +127,8 @@ class FewShotModel:
         """
         write_model(Path(path), self.method, self.problem, self.value_range)
 
-    def summary(self) -> str:
-        """Prints and returns the parameter counts of extractor (psi), head (theta) and co-learners (phi)."""
+    def summary(self) -> Summary:
+        """The parameter counts of extractor (psi), head (theta) and co-learners (phi), as a text."""
         learner = self.method.learner
         rows = [
             ("extractor (psi)", count_parameters(learner.variables.extractor)),
@@ -140,9 +140,7 @@ class FewShotModel:
             (f"{term.name} (phi)", count_parameters(term.variables)) for term in self.trained.terms if term.variables
         ]
         rows += [("served", served), ("trained", served + sum(count for _, count in rows[3:]))]
-        text = "\n".join(f"{name:<24}{count:>12,}" for name, count in rows)
-        print(text)
-        return text
+        return Summary("\n".join(f"{name:<24}{count:>12,}" for name, count in rows))
 
     def _task_functions(self, steps: int | None) -> TaskFunctions:
         if steps not in self._functions:
@@ -163,11 +161,18 @@ class FewShotModel:
             return tuple(str(way) for way in range(self.problem.ways)), targets
         names, labels = numbered(class_labels(given))
         if len(names) > self.problem.ways:
-            raise ValueError(
+            raise UserError(
                 f"the model tells at most {self.problem.ways} classes apart (its ways), received {len(names)}: "
                 f"{', '.join(names[:8])}. Train one with more ways."
             )
         return names, labels
+
+
+class Summary(str):
+    """Text that a notebook shows in its lines, without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
 class AdaptedModel:
@@ -224,7 +229,7 @@ class AdaptedModel:
           ValueError: for a regression model.
         """
         if not self.class_names:
-            raise ValueError("a regression model has no classes: use predict.")
+            raise UserError("a regression model has no classes: use predict.")
         return [self.class_names[column] for column in self.predict(inputs).argmax(-1)]
 
     def packed(self) -> np.ndarray:
@@ -280,13 +285,13 @@ def _compiled(function: Callable[..., tf.Tensor]) -> Callable[..., tf.Tensor]:
 
 
 def check_numbers(inputs: Any, context: Any) -> None:
-    """Raises ValueError if inputs are nodes of a graph, and one is not among those of the context."""
+    """Raises UserError if inputs are nodes of a graph, and one is not among those of the context."""
     if not isinstance(context, GraphContext):
         return
     nodes, numbers = int(context.adjacency.rows), np.asarray(inputs)
     outside = (numbers < 0) | (numbers >= nodes)
     if outside.any():
-        raise ValueError(
+        raise UserError(
             f"inputs must be node numbers in [0, {nodes}), as the graph of this context has, received "
             f"{numbers[outside][0]}."
         )

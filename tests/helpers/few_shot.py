@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, UpdateRule
-from cml_tf.datasets.class_pool import ClassPool
+from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification, Regression
@@ -51,6 +51,16 @@ def image_pool(seed: int = 0, classes: int = 6, examples: int = 5) -> ClassPool:
     images = np.clip(centres + generator.normal(0, 20, (classes, examples, *IMAGE_SHAPE)), 0, 255).astype(np.uint8)
     names = tuple(f"class {number}" for number in range(classes))
     return ClassPool(names, np.full(classes, examples, np.int64), images.reshape(-1, *IMAGE_SHAPE))
+
+
+def drawings() -> ImageDataset:
+    """A dataset of such pictures, six classes a split."""
+    pools = {}
+    for seed, split in enumerate(("train", "validation", "test")):
+        pool = image_pool(seed)
+        names = tuple(f"{split} {name}" for name in pool.class_names)
+        pools[split] = ClassPool(names, pool.counts, pool.images)
+    return ImageDataset.from_pools("drawings", pools)
 
 
 def variable_values(trainer: Trainer) -> dict[str, np.ndarray]:

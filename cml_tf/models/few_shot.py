@@ -1,0 +1,281 @@
+"""A few-shot model from a recipe: fit, evaluate, adapt, save. What a notebook begins with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from cml_tf.datasets import EpisodeSource, FewShotDataset, NodeDataset
+from cml_tf.datasets.base import check_integer
+from cml_tf.errors import UserError
+from cml_tf.learners import Learner
+from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel, Summary
+from cml_tf.models.recipes import LearnerRecipe, MethodRecipe
+from cml_tf.models.score import Score
+from cml_tf.problems import Classification, Problem, Regression
+from cml_tf.training.evaluator import Evaluator
+from cml_tf.training.method import Method
+from cml_tf.training.trainer import Trainer, Validation
+
+
+class FewShot:
+    """A learner and a method, meta-trained on a dataset.
+
+    Example:
+      >>> waves = cml_tf.datasets.load("sinusoid")
+      >>> model = cml_tf.FewShot(cml_tf.mlp(hidden=(8, 8)), cml_tf.cml(rate=0.01, gamma=0.2), shots=5)
+      >>> history = model.fit(waves, steps=2, validation_episodes=0, verbose=0)
+      >>> score = model.evaluate(waves, episodes=4)
+      >>> score.metric, score.episodes
+      ('mse', 4)
+      >>> task = model.adapt([[0.0], [1.0], [2.0]], [0.0, 0.8, 0.9])
+      >>> task.predict([[0.5], [1.5]]).shape
+      (2, 1)
+
+    Args:
+      learner: a recipe, such as `cml_tf.conv4()`, or a `cml_tf.Learner` around Keras models of your own.
+      method: a recipe, such as `cml_tf.cml(rate=0.4)`.
+      ways: classes a task; None for regression.
+      shots: support examples a class (regression: a task).
+      queries: query examples a class, in training and evaluation.
+      seed: of initial weights and training episodes. Keras' global seed is set to it when the learner is built.
+      optimizer: of the outer loop, see `cml_tf.Trainer`; Adam at 1e-3 by default.
+
+    Raises:
+      UserError: here for arguments that cannot be used, in all methods for what does not fit the model.
+    """
+
+    def __init__(
+        self,
+        learner: LearnerRecipe | Learner,
+        method: MethodRecipe,
+        *,
+        ways: int | None = None,
+        shots: int,
+        queries: int = 15,
+        seed: int = 0,
+        optimizer: Any = None,
+    ) -> None:
+        _check_recipes(learner, method)
+        if ways is not None:
+            check_integer("ways", ways, minimum=2)
+        for name, value in (("shots", shots), ("queries", queries)):
+            check_integer(name, value, minimum=1)
+        self.ways, self.shots, self.queries = ways, shots, queries
+        self.seed = check_integer("seed", seed, minimum=0)
+        self.learner = learner
+        self.method = method
+        self.optimizer = optimizer
+        self._trainer: Trainer | None = None
+        self._model: FewShotModel | None = None
+        self._examples = ""
+        self._context: Any = ()
+        self._evaluators: dict[int | None, Evaluator] = {}
+
+    @property
+    def trainer(self) -> Trainer:
+        """What trains; UserError before the first `fit`."""
+        if self._trainer is None:
+            raise UserError("the model is not trained yet: call fit(dataset, steps=2000) first.")
+        return self._trainer
+
+    @property
+    def model(self) -> FewShotModel:
+        """What adapts and predicts, with the weights of now; UserError before the first `fit`."""
+        assert self.trainer is not None and self._model is not None
+        return self._model
+
+    def fit(
+        self,
+        dataset: FewShotDataset,
+        steps: int = 1000,
+        *,
+        meta_batch: int = 4,
+        validate_every: int = 100,
+        validation_episodes: int = 100,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        verbose: int | str = 1,
+    ) -> dict[str, list[float]]:
+        """Meta-trains by some more outer steps; a second call goes on where the first one ended.
+
+        Args:
+          dataset: of `cml_tf.datasets.load`, or of your own; its split `train` is trained on.
+          steps: outer steps of this call.
+          meta_batch: tasks a step.
+          validate_every: outer steps between validations on the split `validation`.
+          validation_episodes: tasks of a validation; 0 for none.
+          callbacks: Keras callbacks; they see validation metrics with the prefix `val_`.
+          verbose: 0 silent, 1 or "auto" progress bar, 2 one line a validation.
+
+        Returns:
+          The history: metric name to a list with one value for each `validate_every` steps.
+        """
+        check_integer("steps", steps, minimum=1)
+        check_integer("validation_episodes", validation_episodes, minimum=0)
+        self._check_dataset(dataset)
+        # All splits are tried now: a test set that is too small should not come to light after the training.
+        for split in dataset.splits:
+            self._episodes(dataset, split, 0)
+        with _as_user_errors():
+            if self._trainer is None:
+                self._build(dataset)
+            dataset = self._as_seen(dataset)
+            validation = None
+            if validation_episodes:
+                validation = Validation(self._episodes(dataset, "validation", 0), validation_episodes)
+            return self.trainer.fit(
+                self._episodes(dataset, "train", self.seed),
+                self.trainer.step + steps,
+                callbacks,
+                validation,
+                validate_every,
+                meta_batch,
+                verbose,
+            )
+
+    def evaluate(
+        self,
+        dataset: FewShotDataset,
+        episodes: int = 600,
+        *,
+        split: str = "test",
+        seed: int = 0,
+        steps: int | None = None,
+    ) -> Score:
+        """Scores the model on the first episodes of a split.
+
+        Args:
+          dataset: with examples like those of training.
+          episodes: how many, at least 2.
+          split: whose classes; those of `test` were never trained on.
+          seed: which episodes. Models that are scored with one seed are scored on the same episodes.
+          steps: inner steps; as many as in training by default.
+
+        Returns:
+          Mean and 95 % interval over episodes.
+        """
+        model = self.model
+        check_integer("episodes", episodes, minimum=2)
+        self._check_dataset(dataset)
+        source = self._episodes(self._as_seen(dataset), split, seed)
+        with _as_user_errors():
+            if steps not in self._evaluators:
+                readout = model.method
+                rule = readout.rule if steps is None else readout.rule.with_steps(steps)
+                method = Method(readout.learner, rule, readout.terms)
+                self._evaluators[steps] = Evaluator(method, model.problem.metric)
+            evaluation = self._evaluators[steps].evaluate(source, episodes, seed)
+        return Score.of(evaluation, split, f"{self.ways}-way {self.shots}-shot" if self.ways else f"{self.shots}-shot")
+
+    def adapt(self, inputs: Any, targets: Any, steps: int | None = None, context: Any = None) -> AdaptedModel:
+        """Adapts to one task of your own; see `FewShotModel.adapt`.
+
+        Args:
+          inputs: `[examples, ...]`, in the value range of the dataset.
+          targets: classification: names or whole numbers, one an example; regression: `[examples, outputs]`.
+          steps: inner steps; as many as in training by default.
+          context: of learners that take one; the graph that the model was fitted on by default.
+        """
+        return self.model.adapt(inputs, targets, steps, self._context if context is None else context)
+
+    def save(self, path: str | Path) -> None:
+        """Saves what is needed to adapt and predict; the co-learner stays behind. `cml_tf.load(path)` reads it."""
+        self.model.save(path)
+
+    def summary(self) -> Summary:
+        """The parameter counts of extractor (psi), head (theta) and co-learner (phi), as a text."""
+        return self.model.summary()
+
+    def _build(self, dataset: FewShotDataset) -> None:
+        problem = self._problem()
+        keras.utils.set_random_seed(self.seed)
+        if isinstance(self.learner, LearnerRecipe):
+            learner = self.learner.build(dataset, problem.outputs, self.method.steps)
+        else:
+            learner = self.learner
+        terms = self.method.terms(problem, self._co_learner(problem))
+        trainer = Trainer(learner, self.method.rule(problem), terms, problem, optimizer=self.optimizer)
+        self._model = FewShotModel.of(trainer, dataset.value_range)
+        self._examples = _kind(dataset)
+        self._trainer = trainer
+
+    def _co_learner(self, problem: Problem) -> keras.Layer | None:
+        if self.method.gamma is None:
+            return None
+        if self.method.co_learner is not None:
+            return self.method.co_learner(problem.outputs)
+        if isinstance(self.learner, LearnerRecipe):
+            return self.learner.co_learner(problem.outputs, self.method.blocks)
+        raise UserError(
+            "a learner of your own needs a co-learner of your own: give cml_tf.cml(rate, co_learner=make), where "
+            "make(outputs) is a Keras layer that reads the learner's features."
+        )
+
+    def _problem(self) -> Problem:
+        return Regression(1) if self.ways is None else Classification(self.ways)
+
+    def _check_dataset(self, dataset: FewShotDataset) -> None:
+        """Raises UserError unless the dataset is of this model's kind and, once it is built, has examples like it."""
+        if not isinstance(dataset, FewShotDataset):
+            raise UserError(
+                f"dataset must be what cml_tf.datasets.load(name) gives, received {type(dataset).__name__}."
+            )
+        if (dataset.problem_kind == "regression") != (self.ways is None):
+            remedy = "leave ways away" if self.ways else "say FewShot(..., ways=5)"
+            raise UserError(f"ways must fit {dataset.name!r}, which is {dataset.problem_kind}: {remedy}.")
+        if self._trainer is not None and _kind(dataset) != self._examples:
+            raise UserError(
+                f"dataset must have examples like those of the first fit, {self._examples}; received {dataset.name!r}, "
+                f"{_kind(dataset)}."
+            )
+
+    def _episodes(self, dataset: FewShotDataset, split: str, seed: int) -> EpisodeSource:
+        return dataset.episodes(split, ways=self.ways, shots=self.shots, queries=self.queries, seed=seed)
+
+    def _as_seen(self, dataset: FewShotDataset) -> FewShotDataset:
+        """The dataset as the learner looks at it: a graph's features propagated as often as it asks for."""
+        if not isinstance(dataset, NodeDataset):
+            return dataset
+        hops = getattr(self.trainer.method.learner.extractor, "hops", dataset.hops)
+        seen = dataset if hops == dataset.hops else dataclasses.replace(dataset, hops=hops)
+        self._context = seen.context
+        return seen
+
+
+def _kind(dataset: FewShotDataset) -> str:
+    if isinstance(dataset, NodeDataset):
+        return f"nodes of {dataset.graph.features.shape[1]} features"
+    return f"arrays of shape {list(dataset.input_shape)}"
+
+
+def _check_recipes(learner: Any, method: Any) -> None:
+    wanted: tuple[tuple[str, Any, Any, str], ...] = (
+        ("learner", learner, (LearnerRecipe, Learner), "a recipe such as cml_tf.conv4() or a cml_tf.Learner"),
+        ("method", method, MethodRecipe, "a recipe such as cml_tf.cml(rate=0.4)"),
+    )
+    for name, value, kinds, told in wanted:
+        if isinstance(value, kinds):
+            continue
+        remedy = ""
+        if isinstance(value, keras.Layer):
+            remedy = ": put it into cml_tf.Learner(extractor, head, input_shape=(28, 28, 1))"
+        elif callable(value):
+            remedy = ": call it"
+        received = getattr(value, "__name__", type(value).__name__)
+        raise UserError(f"the {name} must be {told}, received {received}{remedy}.")
+
+
+@contextmanager
+def _as_user_errors() -> Iterator[None]:
+    """What the layers below refuse is for the user to mend here: all that they are given comes from the user."""
+    try:
+        yield
+    except UserError:
+        raise
+    except ValueError as error:
+        raise UserError(str(error)) from error

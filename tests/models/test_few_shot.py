@@ -1,0 +1,197 @@
+"""The ten lines of a notebook: recipe, fit, evaluate, adapt, predict, save, load."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+
+import cml_tf
+from cml_tf.datasets import NodeDataset
+from cml_tf.errors import UserError
+from cml_tf.training.evaluator import compare
+from tests.helpers.few_shot import IMAGE_SHAPE, drawings
+from tests.helpers.random_graphs import random_graph
+from tests.helpers.small_tasks import NAMES, pictures
+
+SILENT = {"validation_episodes": 0, "verbose": 0}
+
+
+def small(learner=None, method=None, **arguments) -> cml_tf.FewShot:
+    settings = {"ways": 3, "shots": 1, "queries": 2, **arguments}
+    return cml_tf.FewShot(learner or cml_tf.conv4(filters=4), method or cml_tf.cml(rate=0.1, blocks=1), **settings)
+
+
+def linear(outputs: int) -> cml_tf.Learner:
+    return cml_tf.Learner(keras.layers.Flatten(), keras.layers.Dense(outputs), input_shape=IMAGE_SHAPE)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return drawings()
+
+
+@pytest.fixture(scope="module")
+def fitted(images):
+    model = small()
+    model.fit(images, steps=2, validation_episodes=2, validate_every=1, verbose=0)
+    return model
+
+
+def test_the_lines_of_the_readme(tmp_path, monkeypatch, capsys):
+    """As they stand there, with fewer steps and episodes."""
+    monkeypatch.chdir(tmp_path)
+    letters = cml_tf.datasets.load("glyphs")
+    model = cml_tf.FewShot(cml_tf.conv4(), cml_tf.cml(rate=0.4), ways=5, shots=1)
+    model.fit(letters, steps=1, validation_episodes=1)
+    model.evaluate(letters, episodes=2)
+    episode = letters.episodes("test", ways=5, shots=1, queries=3, seed=0).batch(0, 1)
+    images, questions = episode.support.inputs[0].numpy(), episode.query.inputs[0].numpy()
+    names = ["alef", "bet", "gimel", "dalet", "he"]
+    task = model.adapt(images, names)
+    answer = task.predict(questions)
+    model.save("letters")
+    assert answer.shape == (15, 5) and task.class_names == ("alef", "bet", "dalet", "gimel", "he")
+    np.testing.assert_array_equal(cml_tf.load("letters").adapt(images, names).predict(questions), answer)
+    assert "accuracy" in capsys.readouterr().out
+
+
+def test_a_second_fit_goes_on(images):
+    apart, whole = small(), small()
+    apart.fit(images, steps=1, **SILENT)
+    history = apart.fit(images, steps=2, **SILENT)
+    whole.fit(images, steps=3, **SILENT)
+    assert apart.trainer.step == 3 and set(history) >= {"accuracy", "loss", "co_loss"}
+    pairs = zip(apart.trainer.state()[0].values(), whole.trainer.state()[0].values(), strict=True)
+    for one, other in pairs:
+        # Two models of one process need not agree in the last bit.
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_validation_and_callbacks(images):
+    seen = []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs))
+    model = small()
+    model.fit(images, steps=2, validate_every=1, validation_episodes=2, callbacks=[watch], verbose=0)
+    assert len(seen) == 2 and {"val_accuracy", "val_co_loss"} <= set(seen[0])
+
+
+def test_a_score_tells_mean_interval_episodes_and_seed(fitted, images):
+    score = fitted.evaluate(images, episodes=4, seed=3)
+    assert repr(score) == str(score)
+    assert str(score) == (
+        f"accuracy {100 * score.mean:.1f} % ± {100 * score.ci95:.1f} % "
+        "(95 % interval over 4 test episodes, 3-way 1-shot, seed 3)"
+    )
+    again, other = fitted.evaluate(images, episodes=4, seed=3), fitted.evaluate(images, episodes=4, seed=4)
+    np.testing.assert_array_equal(again.scores, score.scores)
+    assert other.manifest_hash != score.manifest_hash
+    unadapted = fitted.evaluate(images, episodes=4, seed=3, steps=0)
+    assert compare(score, unadapted).mean == pytest.approx(score.mean - unadapted.mean)
+
+
+def test_it_scores_what_it_answers(fitted, images):
+    """`evaluate` and `adapt` are one adaptation."""
+    score = fitted.evaluate(images, episodes=2, split="validation")
+    source = images.episodes("validation", ways=3, shots=1, queries=2, seed=0)
+    for number, expected in enumerate(score.scores):
+        episode = source.batch(number, 1)
+        task = fitted.adapt(episode.support.inputs[0], episode.support.targets[0])
+        found = task.predict(episode.query.inputs[0]).argmax(-1)
+        assert np.mean(found == episode.query.targets[0].numpy()) == pytest.approx(expected)
+
+
+def test_the_summary_shows_in_a_notebook(fitted, capsys):
+    text = fitted.summary()
+    assert repr(text) == str(text) and "co_learner (phi)" in text
+    assert capsys.readouterr().out == ""
+
+
+def test_a_learner_of_ones_own(images):
+    def make(outputs):
+        return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(outputs)])
+
+    body = keras.Sequential([keras.layers.Conv2D(2, 3, activation="relu"), keras.layers.Flatten()])
+    learner = cml_tf.Learner(body, keras.layers.Dense(3), input_shape=IMAGE_SHAPE)
+    model = cml_tf.FewShot(learner, cml_tf.cml(rate=0.1, co_learner=make), ways=3, shots=1, queries=2)
+    model.fit(images, steps=1, **SILENT)
+    assert model.adapt(pictures(6), NAMES).predict(pictures(2)).shape == (2, 3)
+    assert model.trainer.method.learner is learner and len(model.trainer.method.terms) == 2
+
+
+@pytest.mark.parametrize("recipe", [cml_tf.gcn(hidden=(4,)), cml_tf.sgc(hidden=4, hops=3)], ids=["gcn", "sgc"])
+def test_nodes_of_a_graph(recipe):
+    graph = random_graph()
+    dataset = NodeDataset.from_graph("random", graph, normalise_features=False)
+    model = cml_tf.FewShot(recipe, cml_tf.cml(rate=0.1), ways=2, shots=1, queries=1)
+    model.fit(dataset, steps=1, **SILENT)
+    assert model.evaluate(dataset, episodes=2).episodes == 2
+    task = model.adapt([1, 4, 9], ["a", "b", "a"])
+    assert task.predict([2, 3]).shape == (2, 2)
+    with pytest.raises(UserError, match=r"nodes of 7 features; received 'other', nodes of 5 features"):
+        model.evaluate(NodeDataset.from_graph("other", random_graph(features=5)), episodes=2)
+
+
+def test_waves_have_no_ways():
+    waves = cml_tf.datasets.load("sinusoid")
+    model = cml_tf.FewShot(cml_tf.mlp(hidden=(4,)), cml_tf.maml(rate=0.01), shots=3)
+    model.fit(waves, steps=1, **SILENT)
+    assert str(model.evaluate(waves, episodes=2)).startswith("mse ") and "3-shot" in str(model.evaluate(waves, 2))
+    with pytest.raises(UserError, match="ways must fit 'sinusoid', which is regression: leave ways away"):
+        small().fit(waves)
+    with pytest.raises(UserError, match="which is classification: say FewShot"):
+        model.fit(drawings())
+
+
+BEFORE = {
+    "adapt": lambda model: model.adapt(pictures(6), NAMES),
+    "evaluate": lambda model: model.evaluate(drawings()),
+    "save": lambda model: model.save("nowhere"),
+    "summary": lambda model: model.summary(),
+}
+
+
+@pytest.mark.parametrize("call", BEFORE.values(), ids=BEFORE)
+def test_fit_comes_first(call):
+    with pytest.raises(UserError, match=r"not trained yet: call fit\(dataset, steps=2000\) first"):
+        call(small())
+
+
+REFUSED = {
+    "a builder": (lambda: small(cml_tf.conv4), "received conv4: call it"),
+    "a layer": (lambda: small(keras.layers.Dense(3)), r"received Dense: put it into cml_tf.Learner\(extractor"),
+    "a name": (lambda: small(method="cml"), "the method must be .* received str"),
+    "no shots": (lambda: small(shots=0), "shots must be an integer of at least 1"),
+    "one way": (lambda: small(ways=1), "ways must be an integer of at least 2"),
+    "many ways": (lambda: small(ways=7).fit(drawings()), "ways must be at most 6"),
+    "many shots": (lambda: small(shots=9).fit(drawings()), r"shots \+ queries must be at most 5"),
+    "a folder": (lambda: small().fit("photos"), r"what cml_tf.datasets.load\(name\) gives, received str"),
+    "no steps": (lambda: small().fit(drawings(), steps=0), "steps must be an integer of at least 1"),
+    "a mode": (lambda: small(cml_tf.conv4(normalisation="none")).fit(drawings()), "normalisation mode must be one of"),
+    "no nodes": (lambda: small(cml_tf.gcn()).fit(drawings()), "gcn cannot read the examples of 'drawings'"),
+    "no co-learner": (lambda: small(linear(3)).fit(drawings()), r"give cml_tf.cml\(rate, co_learner=make\)"),
+    "another head": (lambda: small(linear(4), cml_tf.maml(1.0)).fit(drawings()), r"must give \[examples, 3\]"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(call, message):
+    with pytest.raises(UserError, match=message) as refusal:
+        call()
+    assert "\n" not in str(refusal.value)
+
+
+def test_what_a_fitted_model_refuses(fitted, images):
+    for call, message in (
+        (lambda: fitted.evaluate(images, episodes=1), "episodes must be an integer of at least 2"),
+        (lambda: fitted.evaluate(images, split="tests"), "has the splits train, validation, test, received 'tests'"),
+        (lambda: fitted.evaluate(images, steps=-1), "inner steps must be 0 or more"),
+        (
+            lambda: fitted.evaluate(cml_tf.datasets.load("glyphs")),
+            r"first fit, arrays of shape \[16, 16, 1\]; received",
+        ),
+        (lambda: fitted.adapt(pictures(4), ["a", "b", "c", "d"]), "at most 3 classes apart"),
+        (lambda: fitted.adapt(pictures(6)[..., 0], NAMES), "add the axis of channels"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
