@@ -5,11 +5,11 @@ Names are looked up when they are first used: what needs no TensorFlow of this p
 
 from __future__ import annotations
 
-import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 # First of all: whatever imports TensorFlow imports Keras, which reads the settings of other projects then.
 from cml_tf.system import settings  # noqa: F401
+from cml_tf.system.lazy import lazy
 
 if TYPE_CHECKING:
     from cml_tf.episodes import Episode, Examples
@@ -74,17 +74,4 @@ _MODULES = {
 }
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> Any:
-        if name in _MODULES:
-            value = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-        elif importlib.util.find_spec(f"{__name__}.{name}"):
-            value = importlib.import_module(f"{__name__}.{name}")
-        else:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        globals()[name] = value
-        return value
-
-    def __dir__() -> list[str]:
-        """What a notebook completes, loaded or not."""
-        return sorted({*globals(), *__all__, "datasets"})
+    __getattr__, __dir__ = lazy(__name__, _MODULES)

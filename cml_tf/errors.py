@@ -1,4 +1,4 @@
-"""The one kind of error that users can mend, and how an interruption is told."""
+"""The one kind of error that users can mend, that of data among them, and how an interruption is told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,13 @@ class UserError(ValueError):
 
     Programs print the message and exit with code 2; every other error is a defect of this project and keeps its
     traceback.
+    """
+
+
+class DatasetError(UserError):
+    """A dataset cannot be had, cannot be read, or does not hold what was asked of it.
+
+    The message is one line that says what was expected, what was found and what to do; programs print it and exit 2.
     """
 
 

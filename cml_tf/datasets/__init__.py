@@ -1,16 +1,31 @@
-"""Few-shot datasets: numbered, endless streams of episodes."""
+"""Few-shot datasets: numbered, endless streams of episodes.
 
-# ruff: isort: off
-# ruff: noqa: E402
-from cml_tf.system.settings import import_regardless_of_backend
+Names are looked up when they are first used: what needs no TensorFlow of this package can be had without loading it.
+"""
 
-import_regardless_of_backend()  # before the glyphs, whose outlines are matplotlib's
-from cml_tf.datasets.base import SPLITS, EpisodeSource, FewShotDataset
-from cml_tf.datasets.class_pool import ClassPool, ImageDataset
-from cml_tf.datasets.base import DatasetError
-from cml_tf.datasets.graphs.nodes import NodeDataset
-from cml_tf.datasets.registry import DATASETS, load
+from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from cml_tf.errors import DatasetError
+from cml_tf.system.lazy import lazy
+
+if TYPE_CHECKING:
+    from cml_tf.datasets.base import SPLITS, EpisodeSource, FewShotDataset
+    from cml_tf.datasets.class_pool import ClassPool, ImageDataset
+    from cml_tf.datasets.graphs.nodes import NodeDataset
+    from cml_tf.datasets.registry import DATASETS, load
+
+_MODULES = {
+    "DATASETS": "registry",
+    "SPLITS": "base",
+    "ClassPool": "class_pool",
+    "EpisodeSource": "base",
+    "FewShotDataset": "base",
+    "ImageDataset": "class_pool",
+    "NodeDataset": "graphs.nodes",
+    "load": "registry",
+}
 __all__ = [
     "DATASETS",
     "SPLITS",
@@ -22,3 +37,6 @@ __all__ = [
     "NodeDataset",
     "load",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazy(__name__, _MODULES)

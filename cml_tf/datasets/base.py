@@ -2,8 +2,6 @@
 
 Episode i of a split is a pure function of (seed, split, i): the position in a stream is one integer. Exact resumption,
 comparing two runs on the same episodes and sharding all follow from that.
-
-The one exception for data that is missing, malformed or too little.
 """
 
 from __future__ import annotations
@@ -20,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.episodes import Episode
-from cml_tf.errors import UserError
+from cml_tf.errors import DatasetError, UserError
 from cml_tf.problems import Problem
 
 SPLITS = ("train", "validation", "test")
@@ -197,10 +195,3 @@ def _pipeline(start: int, stop: int, function: Callable[[tf.Tensor], Any], size:
 def _stable_hash(text: str) -> int:
     """63 bits that, unlike those of `hash`, are the same in every process."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
-
-
-class DatasetError(UserError):
-    """A dataset cannot be had, cannot be read, or does not hold what was asked of it.
-
-    The message is one line that says what was expected, what was found and what to do; programs print it and exit 2.
-    """

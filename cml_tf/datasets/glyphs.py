@@ -22,14 +22,18 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import PIL
-from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.storage.cache import cached_arrays
+from cml_tf.system.settings import import_regardless_of_backend
+
+# Before matplotlib, whose outlines the letters are.
+import_regardless_of_backend()
+import matplotlib  # noqa: E402
+from matplotlib.ft2font import FT2Font  # noqa: E402
 
 SCRIPTS = {"train": ("LATIN", "CYRILLIC"), "validation": ("GREEK",), "test": ("ARMENIAN", "GEORGIAN")}
 VARIATIONS = 2

@@ -19,23 +19,19 @@ with a warning. All images are decoded at once and kept in memory as bytes: heig
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cml_tf.boundary.labels import ClassNameError, class_name, folder_classes
+from cml_tf.boundary.labels import ClassNameError, class_name
 from cml_tf.datasets.base import SPLITS, DatasetError, check_image_size
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.image_files import CHANNELS, decode_files
+from cml_tf.datasets.image_paths import class_folders, image_files
 from cml_tf.system.files import parsed_json
 
 SPLIT_FILE = "splits.json"
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
-# What systems leave in folders, beside names that begin with a dot.
-_SYSTEM_NAMES = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
-_KINDS = "PNG, JPEG, BMP or GIF"
 _LOG = logging.getLogger(__name__)
 
 
@@ -114,26 +110,6 @@ def _split_name(path: Path, given: str) -> str:
         raise DatasetError(f"{path}: {error}") from error
 
 
-def class_folders(path: Path) -> dict[str, Path]:
-    """The folders in a folder by the names of their classes, sorted, hidden ones passed over.
-
-    Images beside them are told in a warning.
-
-    Raises:
-      DatasetError: if there are none, two are one class (see `cml_tf.boundary.labels`), or a link leads nowhere.
-    """
-    visible = _visible(path)
-    folders = [entry.name for entry in visible if entry.is_dir()]
-    if not folders:
-        raise DatasetError(f"{path} must hold a folder for every class, found none.")
-    if loose := [entry.name for entry in visible if entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()]:
-        _LOG.warning("%s: images beside the folders of classes are left out: %s.", path, _first(loose))
-    try:
-        return {name: path / folder for name, folder in sorted(folder_classes(folders).items())}
-    except ClassNameError as error:
-        raise DatasetError(f"{path}: {error}") from error
-
-
 def _check_disjoint(folders: Mapping[str, Mapping[str, Path]]) -> None:
     owner: dict[str, str] = {}
     for split in SPLITS:
@@ -144,57 +120,6 @@ def _check_disjoint(folders: Mapping[str, Mapping[str, Path]]) -> None:
                     "from one."
                 )
             owner[name] = split
-
-
-def image_files(folder: Path) -> list[str]:
-    """The images in a folder and its subfolders, sorted by path, hidden files passed over, others told in a warning.
-
-    Raises:
-      DatasetError: if there are none, or a link leads nowhere or in a circle.
-    """
-    files = files_below(Path(folder))
-    images = sorted(path for path in files if path.lower().endswith(SUFFIXES))
-    if not images:
-        raise DatasetError(f"{folder} must hold images ({', '.join(SUFFIXES)}), found none; fill or remove the folder.")
-    if others := sorted(set(files) - set(images)):
-        names = [os.path.relpath(path, folder) for path in others]
-        _LOG.warning("%s: %d files are no %s and are left out: %s.", folder, len(others), _KINDS, _first(names))
-    return images
-
-
-def files_below(folder: Path, above: tuple[str, ...] = ()) -> list[str]:
-    """The files in a folder and its subfolders, hidden ones passed over.
-
-    Args:
-      folder: that is walked.
-      above: the folders that it was reached through, for links that lead in a circle.
-
-    Raises:
-      DatasetError: if a link leads nowhere or in a circle.
-    """
-    real = os.path.realpath(folder)
-    if real in above:
-        raise DatasetError(f"{folder} is a link to a folder that it lies in: remove the link.")
-    files: list[str] = []
-    for entry in _visible(folder):
-        files += files_below(entry, (*above, real)) if entry.is_dir() else [str(entry)]
-    return files
-
-
-def _visible(folder: Path) -> list[Path]:
-    entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
-    if lost := [entry for entry in entries if entry.is_symlink() and not entry.exists()]:
-        raise DatasetError(f"{lost[0]} is a link to what is not there: remove it, or bring its target back.")
-    return entries
-
-
-def is_hidden(name: str) -> bool:
-    """Whether people do not see a file or folder of that name: a dot in front, or left there by a system."""
-    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
-
-
-def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _pool(files: Mapping[str, Sequence[str]], image_size: tuple[int, int], channels: int) -> ClassPool:

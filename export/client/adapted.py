@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cml_tf.boundary.labels import ClassNameError, class_name
+from cml_tf.system.files import atomic_file
 from export.client.errors import ClientError
 from export.client.inputs import read_arrays
 
@@ -60,9 +61,6 @@ class Adapted:
 
     def save(self, path: str | Path) -> None:
         """Writes an .npz file, which appears whole or not at all."""
-        # Here, because it loads TensorFlow, which nothing else needs over REST.
-        from cml_tf.system.files import atomic_file
-
         with atomic_file(Path(path)) as file:
             np.savez(
                 file,

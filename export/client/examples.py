@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from cml_tf.boundary.labels import ClassNameError, class_labels, file_text
-from cml_tf.datasets.base import DatasetError
 from cml_tf.datasets.graphs.tables import Line, labels_of, read_lines
-from cml_tf.datasets.image_files import image_fault
-from cml_tf.datasets.image_folder import SUFFIXES, class_folders, image_files, is_hidden
+from cml_tf.datasets.image_faults import image_fault
+from cml_tf.datasets.image_paths import SUFFIXES, class_folders, image_files, is_hidden
+from cml_tf.errors import DatasetError
 from export.client.errors import ClientError
 from export.client.inputs import read_arrays
 

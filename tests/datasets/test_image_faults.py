@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from cml_tf.datasets import DatasetError
-from cml_tf.datasets.image_files import decode_contents, decode_files, image_fault
+from cml_tf.datasets.image_faults import image_fault
+from cml_tf.datasets.image_files import decode_contents, decode_files
 from tests.helpers.drawn_images import encoded, pixels
 from tests.helpers.pictures import COLOUR, FAULTY, SOUND, TURNED, saved, seen
 

@@ -11,7 +11,7 @@ import pytest
 from cml_tf import datasets
 from cml_tf.datasets import DatasetError
 from cml_tf.datasets.image_files import decode_and_resize, scale
-from cml_tf.datasets.image_folder import image_files
+from cml_tf.datasets.image_paths import image_files
 from tests.helpers.drawn_images import encoded, pixels, write_classes
 
 SPLITS = {"train": ["cat", "dog", "emu"], "validation": ["fox", "gnu"], "test": ["hen", "ibis"]}

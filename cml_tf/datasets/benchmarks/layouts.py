@@ -14,7 +14,7 @@ from PIL import Image
 from cml_tf.datasets.base import DatasetError
 from cml_tf.datasets.benchmarks.class_splits import class_splits
 from cml_tf.datasets.benchmarks.store import Picture
-from cml_tf.datasets.image_files import UNREADABLE
+from cml_tf.datasets.image_faults import UNREADABLE
 from cml_tf.datasets.storage.archives import Member, members
 from cml_tf.datasets.storage.pickles import load_pickle_content
 

@@ -18,7 +18,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from cml_tf.boundary.labels import MISSING, ClassNameError, class_name
-from cml_tf.datasets.base import DatasetError
+from cml_tf.errors import DatasetError
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _INFINITE = ("inf", "infinity")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cml_tf.datasets.base import DatasetError, digest
-from cml_tf.datasets.image_folder import SUFFIXES, files_below
+from cml_tf.datasets.image_paths import SUFFIXES, files_below
 from cml_tf.datasets.storage.archives import DAMAGE
 
 # An original drawing has a few hundred bytes. A member that claims more than this is not one.

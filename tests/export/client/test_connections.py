@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 
 import grpc
 import numpy as np
@@ -14,7 +12,6 @@ from export.client import ClientError, FewShotClient, RequestError, Settings
 from export.client.connection import connect
 from export.client.interface import Choice
 from tests.export.client.failing_servers import failing_grpc, failing_http
-from tests.helpers.programs import ROOT
 
 # An empty list of signatures: what a server that answers gives here.
 ANSWERED = "with the signatures adapt and predict; this one has none"
@@ -128,14 +125,3 @@ def test_certificates_that_are_not_there(tmp_path):
         FewShotClient("http://h", "m", version=1, version_label="stable")
     with pytest.raises(ClientError, match="name of a model"):
         FewShotClient("http://h", "")
-
-
-def test_rest_needs_no_tensorflow(server):
-    program = (
-        "import sys; from export.client import FewShotClient\n"
-        f"client = FewShotClient('http://127.0.0.1:{server.rest_port}', 'waves')\n"
-        "print(client.adapt([[0.5], [1.0]], [0.1, 0.2]).version)\n"
-        "assert 'tensorflow' not in sys.modules"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
