@@ -20,6 +20,11 @@ from cml_tf.problems import Classification, Problem
 class Examples(NamedTuple):
     """Labelled examples.
 
+    Example:
+      >>> one_task = cml_tf.Examples(np.zeros((1, 5, 28, 28, 1)), np.arange(5)[None])
+      >>> one_task.targets.shape
+      (1, 5)
+
     Attributes:
       inputs: a tensor, or any `tf.nest` structure of tensors (a list counts as several inputs), with leading axes
         `[tasks, examples]` (`[examples]` for one task).
@@ -33,6 +38,11 @@ class Examples(NamedTuple):
 
 class Episode(NamedTuple):
     """A meta-batch of episodes (or one episode, without the task axis).
+
+    Example:
+      >>> part = cml_tf.Examples(np.zeros((4, 10, 1)), np.zeros((4, 10, 1)))
+      >>> cml_tf.Episode(support=part, query=part).context
+      ()
 
     Attributes:
       support: the examples that the inner loop adapts to.

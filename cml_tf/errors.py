@@ -15,6 +15,13 @@ class DatasetError(UserError):
     """A dataset cannot be had, cannot be read, or does not hold what was asked of it.
 
     The message is one line that says what was expected, what was found and what to do; programs print it and exit 2.
+
+    Example:
+      >>> try:
+      ...     cml_tf.datasets.load("sinusoid", root="waves")
+      ... except cml_tf.datasets.DatasetError as error:
+      ...     print(error)
+      dataset 'sinusoid' reads no files: root must be empty, received 'waves'.
     """
 
 

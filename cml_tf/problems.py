@@ -15,7 +15,13 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Classification:
-    """Choose one of `ways` classes; outputs are logits `[examples, ways]`."""
+    """Choose one of `ways` classes; outputs are logits `[examples, ways]`.
+
+    Example:
+      >>> problem = cml_tf.Classification(ways=5)
+      >>> problem.metric, problem.outputs
+      ('accuracy', 5)
+    """
 
     ways: int
 
@@ -66,7 +72,13 @@ class Classification:
 
 @dataclass(frozen=True)
 class Regression:
-    """Predict `outputs` real numbers per example; outputs are `[examples, outputs]`."""
+    """Predict `outputs` real numbers per example; outputs are `[examples, outputs]`.
+
+    Example:
+      >>> problem = cml_tf.Regression(outputs=2)
+      >>> problem.metric, problem.higher_is_better
+      ('mse', False)
+    """
 
     outputs: int = 1
 

@@ -38,6 +38,11 @@ class EpisodeSource(abc.ABC):
     An episode is first *drawn*: a record of int64 numbers that identifies it (classes and example numbers, say). Then
     it is *assembled* from that record alone.
 
+    Example:
+      >>> source = cml_tf.datasets.load("sinusoid").episodes("test", shots=5, queries=10, seed=0)
+      >>> bool((source.batch(7, 1).query.inputs == source.batch(6, 2).query.inputs[1:]).numpy().all())
+      True
+
     Attributes:
       problem: what the targets mean.
       split: which split the episodes come from.
@@ -114,6 +119,11 @@ class EpisodeSource(abc.ABC):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FewShotDataset(abc.ABC):
     """Splits with disjoint classes (or, for regression, independent streams), and how to sample episodes from them.
+
+    Example:
+      >>> waves = cml_tf.datasets.load("sinusoid")
+      >>> waves.problem_kind, waves.input_shape, waves.splits
+      ('regression', (1,), ('train', 'validation', 'test'))
 
     Attributes:
       name: under which `load` knows it.

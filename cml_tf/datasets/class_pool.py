@@ -31,6 +31,11 @@ _HASHED_BYTES = 1 << 24
 class ClassPool:
     """The images of one split, class after class.
 
+    Example:
+      >>> pool = ClassPool(("cat", "dog"), np.array([3, 2]), np.zeros((5, 16, 16, 1), "uint8"))
+      >>> len(pool.fingerprint)
+      64
+
     Attributes:
       class_names: names, all different.
       counts: how many images each class has, int64 `[classes]`, each at least one.
@@ -215,6 +220,13 @@ class ClassPoolSource(ClassSource):
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageDataset(FewShotDataset):
     """Images by class in up to three splits, no class in two of them.
+
+    Example:
+      >>> def pool(*names):
+      ...     return ClassPool(names, np.array([3, 3]), np.zeros((6, 16, 16, 1), "uint8"))
+      >>> pools = {"train": pool("a", "b"), "validation": pool("c", "d"), "test": pool("e", "f")}
+      >>> ImageDataset.from_pools("mine", pools).input_shape
+      (16, 16, 1)
 
     Attributes:
       pools: the images of each split, all of one shape.

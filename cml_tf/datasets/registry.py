@@ -36,6 +36,12 @@ DATASETS = tuple(_LOADERS)
 def load(name: str, root: str = "", **options: Any) -> FewShotDataset:
     """Loads a dataset.
 
+    Example:
+      >>> waves = cml_tf.datasets.load("sinusoid")
+      >>> episode = waves.episodes("train", shots=5, queries=10, seed=0).batch(start=0, count=4)
+      >>> episode.support.inputs.shape, episode.query.targets.shape
+      (TensorShape([4, 5, 1]), TensorShape([4, 10, 1]))
+
     Args:
       name: "sinusoid" and "glyphs" need no files; "omniglot" takes those under `root` or else downloads them, and so
         do the graphs "cora", "citeseer", "amazon_computer" and "cora_full"; "image_folder" reads a class-per-folder

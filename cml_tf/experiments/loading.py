@@ -14,6 +14,11 @@ from cml_tf.readouts.readouts import read_through
 def load(path: str | Path, readout: str = "learner", checkpoint: str = "best") -> FewShotModel:
     """Loads a training run, or a model that `FewShotModel.save` wrote.
 
+    Example:
+      >>> model = cml_tf.load("letters")
+      >>> model.adapt(images, names).class_names
+      ('alpha', 'beta', 'gamma')
+
     Args:
       path: the directory.
       readout: for a run: which head answers, see `cml_tf.readouts.readouts`.

@@ -25,6 +25,11 @@ def conv4(
     The features are block 4's map *before* its pool, since that is what the co-learner reads; the pool, which has no
     weights, opens the head. At 84x84x3, 5-way and 64 filters it has 121,093 parameters.
 
+    Example:
+      >>> learner = conv4(outputs=5, input_shape=(84, 84, 3))
+      >>> count_parameters(learner.variables)
+      121093
+
     Args:
       outputs: width of the head (the ways of a classification).
       input_shape: `(height, width, channels)`, at least 16x16; odd sizes lose their last row or column in each pool.
@@ -57,6 +62,11 @@ def conv4_head(
 ) -> keras.Layer:
     """A head on `conv4`'s features: conv-norm-ReLU blocks (usually none), a pool, then a linear layer.
 
+    Example:
+      >>> learner = conv4(outputs=5, input_shape=(28, 28, 1), filters=8)
+      >>> conv4_head(outputs=3, filters=8)(learner.example_features).shape
+      TensorShape([2, 3])
+
     Raises:
       ValueError: if `blocks` is negative.
     """
@@ -78,6 +88,11 @@ def conv4_co_learner(
     initialisation: str = "fan_in_uniform",
 ) -> keras.Layer:
     """The co-learner on `conv4`'s features: conv-norm-ReLU blocks, the last one pooled, then linear (paper, A.1).
+
+    Example:
+      >>> learner = conv4(outputs=5, input_shape=(28, 28, 1), filters=8)
+      >>> conv4_co_learner(outputs=5, filters=8)(learner.example_features).shape
+      TensorShape([2, 5])
 
     Args:
       outputs: as the head's.

@@ -27,14 +27,25 @@ from cml_tf.problems import at_least_float32
 
 
 class Parameters(NamedTuple):
-    """Tensors (or variables) that adaptation may move, in learner order: extractor (psi) first, then head (theta)."""
+    """Tensors (or variables) that adaptation may move, in learner order: extractor (psi) first, then head (theta).
+
+    Example:
+      >>> learner = mlp(1, (1,), hidden=(8,))
+      >>> [len(group) for group in learner.variables]  # kernels and biases
+      [2, 2]
+    """
 
     extractor: tuple[Any, ...]
     head: tuple[Any, ...]
 
 
 class State(NamedTuple):
-    """Values of the non-trainable variables of a learner: frozen weights, and state that layers thread per task."""
+    """Values of the non-trainable variables of a learner: frozen weights, and state that layers thread per task.
+
+    Example:
+      >>> mlp(1, (1,), hidden=(8,)).state_variables
+      State(extractor=(), head=())
+    """
 
     extractor: tuple[Any, ...]
     head: tuple[Any, ...]
@@ -42,6 +53,13 @@ class State(NamedTuple):
 
 class Forward(NamedTuple):
     """What one forward pass returns.
+
+    Example:
+      >>> learner = mlp(1, (1,), hidden=(8,))
+      >>> parameters, state = learner.initial()
+      >>> forward = learner.call(parameters, state, np.zeros((3, 1), "float32"), (), training=False)
+      >>> forward.features.shape, forward.outputs.shape
+      (TensorShape([3, 8]), TensorShape([3, 1]))
 
     Attributes:
       features: the extractor's output (any structure), which the head and co-learners read.
@@ -60,7 +78,10 @@ class Learner:
     Set `trainable = False` on layers *before* the learner is made: frozen layers are neither adapted nor meta-learned.
 
     Example:
-      >>> learner = Learner(my_backbone, keras.layers.Dense(5), input_shape=(28, 28, 1))
+      >>> body = keras.Sequential([keras.layers.Conv2D(8, 3, activation="relu"), keras.layers.Flatten()])
+      >>> learner = cml_tf.Learner(body, keras.layers.Dense(5), input_shape=(28, 28, 1))
+      >>> learner.example_features.shape
+      TensorShape([2, 5408])
     """
 
     def __init__(
@@ -235,7 +256,12 @@ def called(role: str, layer: keras.Layer, inputs: Any, **arguments: Any) -> Any:
 
 
 def count_parameters(variables: Any) -> int:
-    """The number of scalars in a structure of variables."""
+    """The number of scalars in a structure of variables.
+
+    Example:
+      >>> count_parameters(mlp(1, (1,), hidden=(8,)).variables)
+      25
+    """
     return sum(int(np.prod(variable.shape)) for variable in tf.nest.flatten(variables))
 
 

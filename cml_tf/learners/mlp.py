@@ -19,6 +19,11 @@ def mlp(
 ) -> Learner:
     """Hidden layers as the extractor and a linear head; 1-40-40-1 with ReLU is the paper's regressor.
 
+    Example:
+      >>> learner = mlp(outputs=1, input_shape=(1,))
+      >>> count_parameters(learner.variables)
+      1761
+
     Args:
       outputs: width of the head.
       input_shape: shape of one input; it is flattened first.
@@ -41,6 +46,12 @@ def mlp(
 def mlp_co_learner(
     outputs: int, hidden: int = 40, activation: str = "relu", initialisation: str = "glorot_uniform"
 ) -> keras.Layer:
-    """The co-learner on the last hidden representation: one hidden layer, then linear."""
+    """The co-learner on the last hidden representation: one hidden layer, then linear.
+
+    Example:
+      >>> learner = mlp(outputs=1, input_shape=(1,))
+      >>> mlp_co_learner(outputs=1)(learner.example_features).shape
+      TensorShape([2, 1])
+    """
     layers = [linear(hidden, initialisation, activation), linear(outputs, initialisation)]
     return keras.Sequential(layers, name="co_learner")

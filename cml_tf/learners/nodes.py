@@ -32,6 +32,10 @@ def gcn(
     on its neighbourhood of as many edges as there are layers, and only that is worked on: the local subgraphs of
     G-Meta, with the degrees of the whole graph.
 
+    Example:
+      >>> gcn(outputs=2, features=7).extractor.hops
+      1
+
     Args:
       outputs: width of the head (the ways of a classification).
       features: how many features a node has.
@@ -59,6 +63,10 @@ def sgc(
     """A linear layer on features propagated once, and a head: Meta-GNN's learner (Zhou et al. 2019, arXiv 1905.09718).
 
     Inputs are node numbers `[examples]`, the context is `graph_context(graph, hops)`.
+
+    Example:
+      >>> sgc(outputs=2, features=7, hops=3).extractor.hops
+      3
 
     Args:
       outputs: width of the head.

@@ -30,6 +30,10 @@ class ResidualBlock(keras.layers.Layer):
     The sum goes through a leaky ReLU (slope 0.1 below zero) and, where asked for, a 2x2 max-pool. Convolutions have no
     bias, since a normalisation follows each.
 
+    Example:
+      >>> ResidualBlock(8, pool=2)(np.zeros((2, 16, 16, 3), "float32")).shape
+      TensorShape([2, 8, 8, 8])
+
     Args:
       filters: channels of the outputs.
       normalisation: mode of `Normalisation`.
@@ -100,6 +104,11 @@ def resnet12(
 
     As with `conv4`, the last block's pool opens the head. At 84x84x3, 5-way and 64 filters it has 7,999,365 parameters.
 
+    Example:
+      >>> learner = resnet12(outputs=5, input_shape=(16, 16, 3), filters=4)
+      >>> learner.example_features.shape  # before the last pool
+      TensorShape([2, 2, 2, 32])
+
     Args:
       outputs: width of the head (the ways of a classification).
       input_shape: `(height, width, channels)`, at least 16x16.
@@ -130,6 +139,11 @@ def resnet12_co_learner(
     initialisation: str = "fan_in_uniform",
 ) -> keras.Layer:
     """The co-learner on `resnet12`'s features: 3x3 conv-norm-ReLU blocks, then pool, averages and a linear layer.
+
+    Example:
+      >>> learner = resnet12(outputs=5, input_shape=(16, 16, 3), filters=4)
+      >>> resnet12_co_learner(outputs=5, filters=4)(learner.example_features).shape
+      TensorShape([2, 5])
 
     Args:
       outputs: as the head's.

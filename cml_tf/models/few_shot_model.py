@@ -34,9 +34,10 @@ class FewShotModel:
     """A meta-trained model.
 
     Example:
-      >>> model = cml_tf.load("runs/glyphs")
-      >>> task = model.adapt(images, ["alpha", "beta", "alpha", "beta"])
-      >>> task.predict(new_images)  # probabilities, columns in the order of task.class_names
+      >>> model = cml_tf.load("letters")
+      >>> task = model.adapt(images, names)
+      >>> task.predict(questions).argmax(-1).shape
+      (4,)
 
     Args:
       method: a readout: what adapts, how, and which head answers.
@@ -177,6 +178,13 @@ class Summary(str):
 
 class AdaptedModel:
     """A model adapted to one task.
+
+    Example:
+      >>> task = cml_tf.load("letters").adapt(images, names)
+      >>> task.class_names
+      ('alpha', 'beta', 'gamma')
+      >>> task.predict(questions).shape
+      (4, 3)
 
     Attributes:
       class_names: of the columns of `predict`, sorted; empty for regression.

@@ -23,6 +23,11 @@ READOUTS = ("learner", "co_learner", "co_learner_theta_adapted")
 def read_through(method: Method, problem: Problem, readout: str) -> Method:
     """The method whose only term is the readout, so that its metric and outputs are the readout's.
 
+    Example:
+      >>> method = cml_tf.load("letters").method
+      >>> read_through(method, cml_tf.Classification(3), "learner").terms[0].name
+      'query_loss'
+
     Raises:
       ValueError: for an unknown readout, or one that needs a co-learner where there is none.
     """

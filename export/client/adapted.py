@@ -29,6 +29,13 @@ _KINDS = {
 class Adapted:
     """What `adapt` of the server gave for one task.
 
+    Example:
+      >>> with FewShotClient(address, "letters") as client:
+      ...     adapted = client.adapt(images, names)
+      >>> adapted.save("task.npz")
+      >>> Adapted.load("task.npz").class_names
+      ('alpha', 'beta', 'gamma')
+
     Attributes:
       model: its name.
       version: that adapted, and that must answer.

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 class Answer:
     """Predictions of one task.
 
+    Example:
+      >>> answer = Answer(np.array([[0.25, 0.75]]), ("alpha", "beta"))
+      >>> answer.classes
+      ('beta',)
+
     Attributes:
       values: class probabilities `[queries, classes]`, each row adding up to 1, or predictions `[queries, outputs]`.
       class_names: what the columns mean; None for a regression.

@@ -28,11 +28,24 @@ _OTHERWISE = "The log of the server may say more."
 
 
 class ClientError(UserError):
-    """What the caller can mend."""
+    """What the caller can mend.
+
+    Example:
+      >>> try:
+      ...     FewShotClient("http://127.0.0.1:8501", model="")
+      ... except ClientError as error:
+      ...     print(error)
+      the name of a model is needed; the server's start line tells it.
+    """
 
 
 class RequestError(ClientError):
     """A request that was not answered.
+
+    Example:
+      >>> error = RequestError("NOT_FOUND", "no such model")
+      >>> error.code
+      'NOT_FOUND'
 
     Args:
       code: name of the gRPC code.
@@ -53,6 +66,10 @@ class RequestError(ClientError):
 
 class TaskError(ClientError):
     """A task that the server could not do: its `status` is not 0.
+
+    Example:
+      >>> TaskError([0, 3]).statuses
+      (0, 3)
 
     Args:
       statuses: of every task of the request.

@@ -40,6 +40,12 @@ class FewShotClient:
     numbers) `[examples]`, or numbers `[examples, outputs]` for a regression. Classes are numbered by their sorted
     names; there may be fewer of them than the model's ways.
 
+    Example:
+      >>> with FewShotClient(address, "letters") as client:  # such as http://127.0.0.1:8501
+      ...     answer = client.adapt_and_predict(images, names, questions)
+      >>> answer.values.shape, answer.class_names
+      ((4, 3), ('alpha', 'beta', 'gamma'))
+
     Args:
       address: `grpc://host:8500`, `http://host:8501`, or `grpcs` and `https` for the same over TLS.
       model: its name on the server.

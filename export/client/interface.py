@@ -117,6 +117,10 @@ def _dtypes(outputs: Mapping[str, Any]) -> dict[str, str]:
 class Settings:
     """How a client talks.
 
+    Example:
+      >>> Settings(timeout=5.0, attempts=2).tasks_per_request
+      16
+
     Attributes:
       timeout: seconds that one attempt may take (over gRPC: all of them together).
       attempts: how often a request is sent at most, from 1 to 5, while the server is unreachable or busy.

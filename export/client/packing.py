@@ -33,7 +33,15 @@ Call = tuple[str, Inputs]
 
 
 class Task(NamedTuple):
-    """What `FewShotClient.adapt_and_predict` takes of one task; `graph` is for models on nodes."""
+    """What `FewShotClient.adapt_and_predict` takes of one task; `graph` is for models on nodes.
+
+    Example:
+      >>> task = Task(images, names, questions)
+      >>> with FewShotClient(address, "letters") as client:
+      ...     answers = client.adapt_and_predict_tasks([task, task])
+      >>> len(answers)
+      2
+    """
 
     support_inputs: Any
     support_targets: Any

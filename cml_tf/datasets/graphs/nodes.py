@@ -59,6 +59,13 @@ class NodeDataset(FewShotDataset):
     `normalise_features`: these say how a learner looks at the graph, and learners that look at it differently are
     compared on the same episodes. `dataclasses.replace(dataset, hops=2)` gives the same dataset for another learner.
 
+    Example:
+      >>> from cml_tf.graphs import check_graph
+      >>> ring = check_graph(np.array([[n, (n + 1) % 12] for n in range(12)]), np.eye(12), np.arange(12) % 6)
+      >>> dataset = NodeDataset.from_graph("ring", ring, classes=(2, 2, 2))
+      >>> dataset.episodes("test", ways=2, shots=1, queries=1, seed=0).batch(0, 1).support.inputs.shape
+      TensorShape([1, 2])
+
     Attributes:
       graph: the graph.
       split_classes: the class numbers of each split, ascending, no number in two of them.

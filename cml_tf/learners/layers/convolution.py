@@ -24,6 +24,10 @@ class Convolution(keras.layers.Conv2D):
     filter that has the same incoming gradient. A second derivative has two such filters, and where the later one is
     taken the graph gets a cycle: "2048 nodes in a cycle", with Meta-SGD in about every second process.
 
+    Example:
+      >>> Convolution(8, 3, padding="same")(np.zeros((2, 16, 16, 1), "float32")).shape
+      TensorShape([2, 16, 16, 8])
+
     Args:
       *arguments: as Keras'.
       idle_bias: whether a normalisation follows, which takes every bias out again. The bias then stays a variable, for

@@ -92,6 +92,11 @@ class GraphConvolutions(_NodeLayer):
     S is the normalised adjacency of the context; the context's features are S X already (`hops=1`). The last layer has
     no ReLU.
 
+    Example:
+      >>> context = gcn(2, 7).context  # of the smallest graph
+      >>> GraphConvolutions(features=7, hidden=(16, 4))(np.array([0, 1]), context=context).shape
+      TensorShape([2, 4])
+
     Args:
       features: how many features a node has in the graph.
       hidden: widths of the layers, at least one.
@@ -151,6 +156,11 @@ class PropagatedFeatures(_NodeLayer):
     """Simplified graph convolution (SGC; Wu et al. 2019, arXiv 1902.07153): a linear layer on S^hops X.
 
     The context holds S^hops X, which is made once for all training.
+
+    Example:
+      >>> context = sgc(2, 7).context  # of the smallest graph
+      >>> PropagatedFeatures(features=7, hidden=4)(np.array([0, 1]), context=context).shape
+      TensorShape([2, 4])
 
     Args:
       features: how many features a node has in the graph.

@@ -19,6 +19,13 @@ class Prototypes(keras.layers.Layer):
     an inner loop the features adapt on the loss of these logits (G-Meta, Huang and Zitnik 2020, arXiv 2006.07889,
     algorithm 1). Prototypes are state of the task: predictions use those of the support set under the adapted features.
 
+    Example:
+      >>> head = Prototypes(ways=2)
+      >>> corners = np.array([[0.0, 0.0], [3.0, 4.0]], "float32")
+      >>> head(corners, training=True, targets=np.array([0, 1])).numpy()
+      array([[ -0., -25.],
+             [-25.,  -0.]], dtype=float32)
+
     Args:
       ways: how many classes there are. A class without support examples has its prototype at the origin.
     """
@@ -79,6 +86,11 @@ class TwoHeads(keras.layers.Layer):
 
     CL is a learner with this head: both heads are adapted in the inner loop on a support loss of both, where CML's
     co-learner is left alone there.
+
+    Example:
+      >>> heads = TwoHeads(keras.layers.Dense(5), keras.layers.Dense(5))
+      >>> [outputs.shape for outputs in heads(np.zeros((2, 8), "float32"))]
+      [TensorShape([2, 5]), TensorShape([2, 5])]
 
     Args:
       first: the head (theta); its outputs come first.

@@ -21,6 +21,12 @@ class Normalisation(keras.layers.Layer):
     ReLU and pool belong to the layer because they cost next to nothing there: maps are pooled before anything else is
     done to them (`standardised_pool`).
 
+    Example:
+      >>> maps = np.random.default_rng(0).normal(5, 3, (4, 8, 8, 2)).astype("float32")
+      >>> normalised = Normalisation()(maps).numpy()
+      >>> bool(abs(normalised.mean()) < 1e-3), bool(abs(normalised.std() - 1) < 1e-3)
+      (True, True)
+
     Modes:
       batch_transductive: the statistics of the very batch that is normalised, in adaptation and prediction alike; no
         running state (the paper's, appendix A.1). A query's prediction then depends on the other queries that are
