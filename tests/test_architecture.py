@@ -80,6 +80,43 @@ def test_a_room_has_no_circle(module):
         seen |= front
 
 
+# The axes, each with the folder that alone may ask what kind of member it has.
+AXES = {"cml_tf.adaptation": ("AdaptationRule", "AdaptedTask", "UpdateRule", "Hypergradient")} | {
+    "cml_tf.objectives": ("ObjectiveTerm",)
+}
+
+
+def members(axis: str, bases: tuple[str, ...]) -> set[str]:
+    """The classes of an axis: its bases, and what is derived from them."""
+    classes = [
+        node
+        for module, path in modules().items()
+        if module.startswith(axis)
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    return {*bases, *(n.name for n in classes if {getattr(base, "id", "") for base in n.bases} & set(bases))}
+
+
+def kinds_asked_for(path: Path) -> set[str]:
+    """The names in the second arguments of all calls of isinstance, and in comparisons of types."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "isinstance"]
+    types = [n for n in ast.walk(tree) if isinstance(n, ast.Compare) and "id='type'" in ast.dump(n.left)]
+    asked = [*(call.args[1] for call in calls), *(part for compare in types for part in compare.comparators)]
+    return {name.id for part in asked for name in ast.walk(part) if isinstance(name, ast.Name)}
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_nobody_outside_an_axis_asks_for_the_type_of_a_member(axis):
+    names = members(axis, AXES[axis])
+    assert len(names) > 4
+    for module, path in modules().items():
+        if not module.startswith(axis):
+            asked = kinds_asked_for(path) & names
+            assert not asked, f"{module} asks for the type {asked}: let members of {axis} say what must be known."
+
+
 def test_the_check_would_notice():
     assert ROOMS.index(room("cml_tf.learners.learner")) < ROOMS.index(room("cml_tf.training.trainer"))
     assert room("cml_tf.studies.pictures.style") == "cml_tf.studies" and room("cml_tf") == "cml_tf"

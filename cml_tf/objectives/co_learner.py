@@ -30,6 +30,7 @@ class CoLearner(ObjectiveTerm):
     """
 
     layer: keras.Layer
+    of_co_learner = True
 
     def __init__(
         self,

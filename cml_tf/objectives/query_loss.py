@@ -37,6 +37,7 @@ class QueryLoss(ObjectiveTerm):
         self.prefix = prefix
         self.differentiated = differentiated
         self.answers_through_head = head == 0
+        self.of_co_learner = head != 0
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The loss of one task."""

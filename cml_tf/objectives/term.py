@@ -64,11 +64,13 @@ class ObjectiveTerm(ABC):
       constants: other variables that it reads and a checkpoint must hold (frozen layers).
       layer: a head of its own on the learner's features (a co-learner), None without.
       answers_through_head: whether what it reads is the output of the learner's (first) head, as a served model's is.
+      of_co_learner: whether it is a co-learner's share of the outer loss: what CML adds to MAML.
       reported: whether the term says anything about a model that is only looked at; others are left out of validation.
     """
 
     layer: keras.Layer | None = None
     answers_through_head: bool = False
+    of_co_learner: bool = False
     reported: bool = True
 
     def __init__(self, name: str, weight: float = 1.0, trained: bool = True) -> None:

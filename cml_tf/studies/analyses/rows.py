@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 
 from cml_tf.episodes import Episode
-from cml_tf.objectives.co_learner import CoLearner
-from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.studies.analyses.gradients import comparison, cosine, inner_products, outer_gradients, query_gradient
 from cml_tf.studies.analyses.representations import linear_cka, representations
 from cml_tf.studies.analyses.runs import Run, path_of, summarise
@@ -90,7 +88,7 @@ def shown(rows: Sequence[Row]) -> list[Row]:
 
 def is_co_term(term: Any) -> bool:
     """Whether a term is a co-learner's: CML's phi, or CL's second head."""
-    return isinstance(term, CoLearner) or (isinstance(term, QueryLoss) and term.head == 1)
+    return term.of_co_learner
 
 
 def _over_seeds(rows: Sequence[Row]) -> Iterator[Row]:
