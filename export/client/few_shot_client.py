@@ -40,6 +40,9 @@ class FewShotClient:
     numbers) `[examples]`, or numbers `[examples, outputs]` for a regression. Classes are numbered by their sorted
     names; there may be fewer of them than the model's ways.
 
+    Over REST it needs no TensorFlow, but for image files that are adapted to and asked about in requests of their own
+    (`adapt`, `predict`): these are decoded here. `adapt_and_predict` leaves that to the server.
+
     Example:
       >>> with FewShotClient(address, "letters") as client:  # such as http://127.0.0.1:8501
       ...     answer = client.adapt_and_predict(images, names, questions)

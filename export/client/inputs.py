@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from cml_tf.boundary.labels import ClassNameError, class_labels, numbered
+from cml_tf.errors import DatasetError
 from export.client.errors import ClientError
 from export.client.interface import Interface
 
@@ -117,10 +118,19 @@ def _check_takes_files(interface: Interface) -> None:
 
 
 def decoded(files: Any, input_shape: tuple[int, ...]) -> np.ndarray:
-    """As training, evaluation and the exported graph decode: by the one function, which needs TensorFlow."""
-    from cml_tf.datasets.base import DatasetError
-    from cml_tf.datasets.image_files import decode_contents, scale
+    """As training, evaluation and the exported graph decode: by the one function, which needs TensorFlow.
 
+    Raises:
+      ClientError: naming the file that cannot be decoded, or if TensorFlow is not installed.
+    """
+    try:
+        # Other decoders give other pixels: a JPEG differs by up to 8 of 255 levels.
+        from cml_tf.datasets.image_files import decode_contents, scale
+    except ModuleNotFoundError as error:
+        raise ClientError(
+            "image files that are not asked in one request are decoded here, by TensorFlow, which is not installed: "
+            "use adapt_and_predict, whose files the server decodes, or give arrays."
+        ) from error
     height, width, channels = input_shape
     names = [f"file {position}" for position in range(len(files))]
     try:

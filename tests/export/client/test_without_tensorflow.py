@@ -43,6 +43,15 @@ answer = client.adapt_and_predict(support.inputs, support.targets, read_queries(
 print(answer.values.shape)
 """
 
+_APART = """
+from export.client import ClientError
+
+try:
+    client.adapt([path.read_bytes() for path in sorted(folder.glob("*/*.png"))], ["ant", "bee"])
+except ClientError as error:
+    print(error)
+"""
+
 
 def run(program: str, *arguments: str) -> str:
     command = [sys.executable, "-c", program, *arguments]
@@ -69,6 +78,11 @@ def test_arrays(server, tmp_path):
 def test_image_files(server, pictures, program, shape):
     found = run(_WITHOUT + program, f"http://127.0.0.1:{server.rest_port}", "images", str(pictures))
     assert found == str(shape)
+
+
+def test_files_apart_say_what_they_need(server, pictures):
+    found = run(_WITHOUT + _APART, f"http://127.0.0.1:{server.rest_port}", "images", str(pictures))
+    assert "which is not installed: use adapt_and_predict" in found
 
 
 def test_its_programs(server, pictures):
