@@ -230,7 +230,7 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     report = run_program("cml_tf.report", *shown)
     assert report.code == 0 and "| sinusoid_5shot | smoke | 2 |" in report.out, report.err
     page = (tmp_path / "page/report.html").read_text()
-    for picture in ("sinusoid_5shot_curves.png", "sinusoid_5shot_cml-smoke-seed0_episode.png"):
+    for picture in ("sinusoid_5shot_curves.png", "sinusoid_5shot_maml-smoke-seed0_episode.png"):
         assert picture in page and (tmp_path / "page" / picture).stat().st_size > 10_000
     spec(path, configs=configs, evaluations=evaluations, overrides={"train.rate": 0.5})
     refused = run_program("cml_tf.sweep", *flags)
