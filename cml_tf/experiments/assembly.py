@@ -12,20 +12,16 @@ from cml_tf.learners import (
     Learner,
     TwoHeads,
     conv4,
-    conv4_co_learner,
     gcn,
     mlp,
-    mlp_co_learner,
     resnet12,
-    resnet12_co_learner,
     sgc,
 )
+from cml_tf.learners.co_learners import co_learner_of
 from cml_tf.objectives import CoLearner, MultiStepWeights, ObjectiveTerm, QueryLoss, Reptile, multi_step_terms
 from cml_tf.problems import Problem
 from cml_tf.system.machine import WOULD_DIE, bfloat16_works
 from cml_tf.training.trainer import Trainer
-
-_CONVOLUTIONAL_CO_LEARNERS = {"conv4": conv4_co_learner, "resnet12": resnet12_co_learner}
 
 
 def build_trainer(
@@ -99,16 +95,9 @@ def _single_headed(config: ConfigDict, problem: Problem, shape: tuple[int, ...],
 
 
 def _co_learner_layer(config: ConfigDict, problem: Problem) -> keras.Layer:
-    settings = config.learner
-    if settings.name not in _CONVOLUTIONAL_CO_LEARNERS:
-        return mlp_co_learner(problem.outputs, settings.hidden[-1], initialisation=settings.initialisation)
-    # Only a second head that is adapted (CL) sees support sets; a co-learner has no statistics of them to use.
+    options = {**config.learner, "steps": _normalised_steps(config)}
     adapted = config.objective.co_learner == "adapted"
-    normalisation = settings.normalisation if adapted else "batch_transductive"
-    make = _CONVOLUTIONAL_CO_LEARNERS[settings.name]
-    steps = _normalised_steps(config) if adapted else 1
-    blocks = config.objective.co_learner_blocks
-    return make(problem.outputs, settings.filters, normalisation, blocks, steps, settings.initialisation)
+    return co_learner_of(config.learner.name, problem.outputs, options, config.objective.co_learner_blocks, adapted)
 
 
 def _normalised_steps(config: ConfigDict) -> int:
