@@ -166,8 +166,8 @@ def test_a_layer_that_the_support_loss_does_not_reach_is_named(float64):
     """CL's query loss on one head only is fine; a head that no support loss reads is a mistake."""
 
     class FirstHeadOnly(GradientDescent):
-        def support_loss(self, outputs, targets):
-            return super().support_loss(tf.nest.flatten(outputs)[0], targets)
+        def _loss(self, outputs, targets):
+            return super()._loss(tf.nest.flatten(outputs)[0], targets)
 
     method, episode = make_method(terms="cl"), make_episode()
     method.rule.__class__ = FirstHeadOnly

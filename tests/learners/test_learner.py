@@ -16,7 +16,7 @@ from tests.helpers.contract_tables import PROBLEM, make_method
 from tests.helpers.differences import assert_matches_central_differences
 from tests.helpers.models import randomise, smooth_co_learner
 from tests.helpers.precision import precision
-from tests.helpers.seeded_episodes import classification_episode
+from tests.helpers.seeded_episodes import classification_episode, one_task
 
 
 def body(*layers):
@@ -250,8 +250,10 @@ def test_two_heads_return_both_and_come_back_from_their_configuration():
 
 def test_cl_adapts_both_heads_on_the_sum_of_their_losses(float64):
     method, episode = make_method("sgd", "cl"), classification_episode()
-    outputs = (tf.constant([[1.0, 0.0, 0.0]], tf.float64), tf.constant([[0.0, 2.0, 0.0]], tf.float64))
-    labels = tf.constant([0])
-    loss = float(method.rule.support_loss(outputs, labels))
-    assert loss == pytest.approx(np.log(np.e + 2) - 1 + np.log(np.e**2 + 2), rel=1e-12)
+    task = one_task(episode, 0)
+    initial = method.rule.initial(method.learner)
+    adapted = method.rule.adapt(method.learner, initial, task.support, ())
+    first, second = adapted.predict(task.support.inputs)[1]
+    expected = sum(float(tf.reduce_mean(PROBLEM.losses(outputs, task.support.targets))) for outputs in (first, second))
+    assert float(method.rule.support_loss(PROBLEM, adapted, task.support)) == pytest.approx(expected, rel=1e-12)
     assert set(evaluate_losses(method, episode)[1]) == {"loss", "accuracy", "second_loss", "second_accuracy"}

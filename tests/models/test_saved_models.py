@@ -148,6 +148,10 @@ def edited(change):
     return edit
 
 
+def _rule(description):
+    return description["rule"]["config"]
+
+
 DAMAGE = {
     "cut short": lambda folder: (folder / "model.json").write_text((folder / "model.json").read_text()[:-40]),
     "empty": lambda folder: (folder / "model.json").write_text(""),
@@ -159,12 +163,16 @@ DAMAGE = {
     "no head": edited(lambda description: description.pop("head")),
     "another problem": edited(lambda description: description.update(problem={"kind": "clustering"})),
     "a problem that is none": edited(lambda description: description.update(problem="regression")),
-    "steps that are none": edited(lambda description: description.update(steps="many")),
-    "negative steps": edited(lambda description: description.update(steps=-1)),
+    "steps that are none": edited(lambda description: _rule(description).update(steps="many")),
+    "negative steps": edited(lambda description: _rule(description).update(steps=-1)),
+    "no rule": edited(lambda description: description.update(rule=None)),
+    "a layer for a rule": edited(lambda description: description.update(rule=description["head"])),
     "another shape": edited(lambda description: description.update(input_shape=[2])),
     "a shape that is none": edited(lambda description: description.update(input_shape=None)),
-    "no update rule": edited(lambda description: description.update(update_rule=None)),
-    "a layer for an update rule": edited(lambda description: description.update(update_rule=description["head"])),
+    "no update rule": edited(lambda description: _rule(description).update(update_rule=None)),
+    "a layer for an update rule": edited(
+        lambda description: _rule(description).update(update_rule=description["head"])
+    ),
     "a range that is none": edited(lambda description: description.update(value_range=[1])),
     "no variables": lambda folder: (folder / "variables.npz").unlink(),
     "variables cut short": lambda folder: (folder / "variables.npz").write_bytes(
@@ -184,6 +192,22 @@ def test_damaged_models_are_refused(saved, damage):
     damage(saved)
     with pytest.raises(CheckpointError):
         cml_tf.load(saved)
+
+
+def test_models_of_format_1_load(saved):
+    """There was gradient descent alone, and its parts stood in the description itself."""
+    expected = cml_tf.load(saved)
+
+    def as_before(description):
+        rule = description.pop("rule")["config"]
+        description.update(
+            {name: rule[name] for name in ("update_rule", "steps", "sharpness", "second_order")}, format=1
+        )
+
+    edited(as_before)(saved)
+    inputs, targets = np.array([[0.0], [1.0], [2.0]]), np.array([0.0, 0.5, 1.0])
+    answers = [model.adapt(inputs, targets).predict(inputs) for model in (expected, cml_tf.load(saved))]
+    np.testing.assert_array_equal(*answers)
 
 
 def test_nothing_to_load(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -65,4 +67,4 @@ def test_it_reports_the_distance_and_the_query_loss(float64):
 
 def test_a_rule_that_adapts_no_parameters_is_refused():
     with pytest.raises(ValueError, match="needs a rule that adapts the learner's parameters"):
-        Reptile()(TaskOutcome(object(), None, None, None), ())
+        Reptile()(TaskOutcome(SimpleNamespace(parameters=None), None, None, None), ())

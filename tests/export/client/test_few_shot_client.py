@@ -205,7 +205,7 @@ def test_models_that_are_not_there_or_not_ours(ask):
     with pytest.raises(RequestError, match="Check the model's name") as caught:
         ask("nobody").interface()
     assert caught.value.code == "NOT_FOUND"
-    with pytest.raises(ClientError, match=r"signatures adapt and predict; this one has .*both"):
+    with pytest.raises(ClientError, match=r"signature serving_default that adapts and predicts; this one has .*both"):
         ask("halver", version=1).interface()
     with pytest.raises(RequestError) as caught:
         ask("images", version_label="nobody").interface()

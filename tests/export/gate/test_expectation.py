@@ -45,7 +45,7 @@ def test_a_model_that_adapts_nothing_can_be_served():
     rule = exportable(learner, problem, anil(SGD(0.1)), 1).rule
     method = Method(learner, rule, [QueryLoss(problem), CoLearner(smooth_co_learner(problem).layer, problem)])
     served = in_process(Exportable(read_through(method, problem, "co_learner"), problem, (0.0, 1.0)))
-    assert served.model.state_size == 0
+    assert served.model.state_size(0) == 0
     _agree(served)
 
 

@@ -108,8 +108,8 @@ def test_names_dtypes_and_shapes(nodes):
 
 def test_prototypes_travel_in_the_state():
     model = node_model(gcn(WAYS, FEATURES, (6, 6), head="prototypes"))
-    assert [name.split("/")[0] for name, _ in model.state_layout][-1] == "head_state"
-    assert model.state_layout[-1][1] == (WAYS, 6)
+    assert model.packed_spec[-1].name.split("/")[0] == "head_state"
+    assert model.packed_spec[-1].shape.as_list() == [WAYS, 6]
 
 
 def test_an_untidy_graph_is_its_tidy_self(nodes):

@@ -156,10 +156,10 @@ def test_only_images_have_a_signature_for_files():
 
 def test_the_layout_of_the_state_names_what_moves():
     whole = image_model("support")
-    assert whole.state_size == sum(int(np.prod(v.shape)) for _, v in whole.named_variables)
-    assert [name.split("/")[0] for name, _ in whole.state_layout][-8:] == ["extractor_state"] * 8
+    assert whole.state_size(0) == sum(int(np.prod(v.shape)) for _, v in whole.named_variables)
+    assert [spec.name.split("/")[0] for spec in whole.packed_spec][-8:] == ["extractor_state"] * 8
     head_only = _vectors(anil(SGD(0.1)))
-    assert [name.split("/")[0] for name, _ in head_only.state_layout] == ["head", "head"]
+    assert [spec.name.split("/")[0] for spec in head_only.packed_spec] == ["head", "head"]
     assert in_process(head_only)("adapt", **support_only(inputs_of(head_only)))["adapted_state"].shape == (1, 4 * 3 + 3)
 
 
@@ -173,4 +173,4 @@ def test_the_paper_net_serves_121093_parameters():
     from cml_tf.learners import conv4
 
     model = exportable(conv4(5, (84, 84, 3)), Classification(5), SGD(0.5), 1)
-    assert model.state_size == 121_093
+    assert model.state_size(0) == 121_093

@@ -139,7 +139,7 @@ def test_a_state_of_another_model_is_told(images):
     assert answer["status"].tolist() == [0, status.STATE_OF_ANOTHER_MODEL]
     np.testing.assert_allclose(answer["probabilities"][1], BLANK)
     np.testing.assert_array_equal(answer["probabilities"][0], images("predict", **state, **queries)["probabilities"][0])
-    for length in (0, images.model.state_size - 1, images.model.state_size + 1):
+    for length in (0, images.model.state_size(0) - 1, images.model.state_size(0) + 1):
         answer = images("predict", **{**state, "adapted_state": np.zeros((2, length), np.float32)}, **queries)
         assert answer["status"].tolist() == [status.STATE_OF_ANOTHER_MODEL] * 2
 

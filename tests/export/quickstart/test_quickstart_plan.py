@@ -9,8 +9,8 @@ import pytest
 from cml_tf.experiments import presets
 from cml_tf.experiments.configuration import check_config, flatten, load_config
 from cml_tf.experiments.runs import RunError
-from export.quickstart import check_workdir
 from export.quickstart.plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan, interpreter
+from export.quickstart.training import check_workdir
 
 _ROOT = Path(__file__).resolve().parents[3]
 
