@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 # First of all: whatever imports TensorFlow imports Keras, which reads the settings of other projects then.
-from cml_tf.system import settings  # noqa: F401
+from cml_tf.system import renamed, settings  # noqa: F401
 from cml_tf.system.lazy import lazy
 
 if TYPE_CHECKING:
@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from cml_tf.models.few_shot import FewShot
     from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
     from cml_tf.models.recipes import anil, boil, cml, conv4, gcn, maml, meta_sgd, mlp, reptile, resnet12, sgc
+    from cml_tf.models.trainer import Trainer
     from cml_tf.problems import Classification, Regression
     from cml_tf.training.meta_step import NonFiniteLoss
-    from cml_tf.training.trainer import Trainer, Validation
+    from cml_tf.training.trainer import Validation
+
+renamed.install()
 
 __all__ = [
     "AdaptedModel",
@@ -57,7 +60,7 @@ _MODULES = {
     "Learner": "learners",
     "NonFiniteLoss": "training.meta_step",
     "Regression": "problems",
-    "Trainer": "training.trainer",
+    "Trainer": "models.trainer",
     "Validation": "training.trainer",
     "anil": "models.recipes",
     "boil": "models.recipes",

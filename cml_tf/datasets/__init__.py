@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cml_tf.datasets.base import SPLITS, EpisodeSource, FewShotDataset
     from cml_tf.datasets.class_pool import ClassPool, ImageDataset
     from cml_tf.datasets.graphs.nodes import NodeDataset
-    from cml_tf.datasets.registry import DATASETS, load
+    from cml_tf.datasets.registry import DATASETS, load, load_dataset
 
 _MODULES = {
     "DATASETS": "registry",
@@ -25,6 +25,7 @@ _MODULES = {
     "ImageDataset": "class_pool",
     "NodeDataset": "graphs.nodes",
     "load": "registry",
+    "load_dataset": "registry",
 }
 __all__ = [
     "DATASETS",
@@ -36,6 +37,7 @@ __all__ = [
     "ImageDataset",
     "NodeDataset",
     "load",
+    "load_dataset",
 ]
 
 if not TYPE_CHECKING:

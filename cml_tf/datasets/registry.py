@@ -67,3 +67,7 @@ def load(name: str, root: str = "", **options: Any) -> FewShotDataset:
         known = ", ".join(option for option in taken if option != "root") or "none"
         raise DatasetError(f"dataset {name!r} takes the options {known}; received {', '.join(unknown)}.")
     return loader(**({"root": root} if "root" in taken else {}), **options)
+
+
+load_dataset = load
+"""What `load` was called before; programs written then go on."""

@@ -19,6 +19,7 @@ from cml_tf.learners.layers.initialisation import INITIALISATIONS
 from cml_tf.learners.nodes import HEADS
 from cml_tf.learners.normalisation.layer import MODES
 from cml_tf.system.files import parsed_json
+from cml_tf.system.renamed import config_source
 
 
 class ConfigurationError(UserError):
@@ -236,7 +237,7 @@ def load_config(source: str) -> ConfigDict:
     Raises:
       ConfigurationError: if there is no such file, or it gives something else.
     """
-    path, _, arguments = source.partition(":")
+    path, _, arguments = config_source(source).partition(":")
     specification = importlib.util.spec_from_file_location(f"configuration_{Path(path).stem}", path)
     if not Path(path).is_file() or specification is None or specification.loader is None:
         raise ConfigurationError(f"the configuration file {path} does not exist; paths are from the working directory.")

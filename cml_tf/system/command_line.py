@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 from cml_tf.errors import Interrupted, UserError
 from cml_tf.system.file_faults import file_fault
+from cml_tf.system.renamed import config_source
 from cml_tf.system.standard_output import endure, output_fault
 
 
@@ -73,9 +74,15 @@ def checked_config(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def _renamed(argument: str) -> str:
+    """An argument, with the present name of the configuration file if it names one of before."""
+    flag, equals, value = argument.partition("=")
+    return f"{flag}={config_source(value)}" if equals and flag in ("--config", "-config") else argument
+
+
 def _parse(arguments: Sequence[str]) -> list[str]:
     try:
-        return flags.FLAGS(arguments)
+        return flags.FLAGS([_renamed(argument) for argument in arguments])
     except flags.Error as error:
         # An error inside a configuration file arrives as its whole traceback; the last line says what it
         # was, after the name of its class.
