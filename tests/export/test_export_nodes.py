@@ -57,6 +57,7 @@ def test_the_card_says_what_it_is(version):
     assert card["status"].keys() == set("0123456") and card["metrics"]["episodes"] == 3
     assert card["queries"] == {
         "normalisation": [],
+        "adapts_to_queries": False,
         "predictions_depend_on_other_queries": False,
         "measured_difference": pytest.approx(0, abs=1e-5),
     }

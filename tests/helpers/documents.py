@@ -13,7 +13,7 @@ from pathlib import Path
 from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
-# Blocks that ask a server are run by tests/documents/test_requests.py.
+# Blocks that ask a server are run by tests/export/test_documented_requests.py.
 SERVER = "127.0.0.1:850"
 BLOCK = re.compile(
     r"(?:^<!-- not run: (?P<reason>[^\n]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -57,10 +57,10 @@ def run_shell(command: str, directory: Path) -> subprocess.CompletedProcess:
 
 
 def run_python(document: str, directory: Path) -> subprocess.CompletedProcess:
-    """Runs all Python blocks; the lines keep the numbers they have in the document, for the sake of tracebacks."""
+    """Runs the Python blocks that are to be run; lines keep the numbers that they have in the document, for tracebacks."""
     lines = [""] * (document.count("\n") + 1)
     for block in blocks(document, "python"):
-        if SERVER in block.text:
+        if SERVER in block.text or not block.runs:
             continue
         text = block.text.splitlines()
         lines[block.line - 1 : block.line - 1 + len(text)] = text
