@@ -57,7 +57,7 @@ def run_shell(command: str, directory: Path) -> subprocess.CompletedProcess:
 
 
 def run_python(document: str, directory: Path) -> subprocess.CompletedProcess:
-    """Runs the Python blocks that are to be run; lines keep the numbers that they have in the document, for tracebacks."""
+    """Runs the Python blocks that are to be run; lines keep their numbers in the document, for tracebacks."""
     lines = [""] * (document.count("\n") + 1)
     for block in blocks(document, "python"):
         if SERVER in block.text or not block.runs:
