@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, make_hypergradient
 from cml_tf.learners import count_parameters
-from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
 from tests.helpers.contract_tables import LEARNER_CASES, PROBLEM, TERMS, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import assert_same_gradients, gradients_of
 from tests.helpers.models import smooth_mlp
@@ -173,3 +174,24 @@ def test_a_layer_that_the_support_loss_does_not_reach_is_named(float64):
     method.rule.__class__ = FirstHeadOnly
     with pytest.raises(ValueError, match="support loss does not depend on these adapted tensors"):
         evaluate_losses(method, episode)
+
+
+@pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised", "first_order"])
+@pytest.mark.parametrize("steps", [0, 3])
+def test_the_number_of_steps_may_be_known_when_the_graph_runs_only(float64, hypergradient, steps):
+    method, episode = make_method(), make_episode()
+    method.rule.hypergradient = make_hypergradient(hypergradient)
+
+    @tf.function
+    def gradients(number):
+        rule = method.rule.with_steps(number)
+        return meta_gradient(Method(method.learner, rule, method.terms), episode, method.weights()).gradients
+
+    fixed = Method(method.learner, method.rule.with_steps(steps), method.terms)
+    expected = meta_gradient(fixed, episode, method.weights()).gradients
+    assert_same_gradients(gradients(tf.constant(steps)), expected)
+    task = one_task(episode, 0)
+    adapted = method.rule.with_steps(tf.constant(steps)).adapt(
+        method.learner, method.rule.initial(method.learner), task.support, ()
+    )
+    assert adapted.path is None

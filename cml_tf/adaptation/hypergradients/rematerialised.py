@@ -80,7 +80,7 @@ def rematerialised_path(step: Callable[[Any, Any], Any], start: Any, constants: 
             return gradients[: len(watched)], [total + new for total, new in added]
 
         def gradient(*upstream: tf.Tensor) -> list[tf.Tensor | None]:
-            currents = [tf.concat([tensor[None], later[:-1]], 0) for tensor, later in zip(first, path, strict=True)]
+            currents = [tf.concat([tensor[None], later], 0)[:-1] for tensor, later in zip(first, path, strict=True)]
             zeros = [tf.zeros_like(tensor) for tensor in _chosen(first, floating)], [tf.zeros_like(t) for t in fixed]
             turns = currents, list(upstream)
             adjoint, of_constants = tf.foldr(backwards, turns, zeros, parallel_iterations=1)
