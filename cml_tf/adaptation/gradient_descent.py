@@ -17,6 +17,7 @@ from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.adaptation.updates.partition import FrozenHead
 from cml_tf.adaptation.updates.update_rule import Gradients, UpdateRule
 from cml_tf.episodes import Examples
+from cml_tf.errors import UserError
 from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.layers.derivative_order import inner_gradient
 from cml_tf.learners.learner import Forward, Learner, Parameters, State
@@ -30,7 +31,7 @@ class GradientDescent(AdaptationRule):
     Args:
       problem: gives the support loss. When the learner's outputs are a structure (two heads), their losses are added.
       update_rule: how gradients become updates.
-      steps: inner steps, 0 or more.
+      steps: inner steps, 0 or more; an int32 scalar where only the run of a graph knows them.
       hypergradient: how the outer gradient passes through the steps; `Reverse()` by default.
       sharpness: radius of the ball in whose worst point each inner gradient is taken, 0 for where the parameters are
         (Sharp-MAML, Abbas et al. 2022, arXiv 2206.03996: `theta + radius * g / |g|`, to first order; the way there is
@@ -43,17 +44,16 @@ class GradientDescent(AdaptationRule):
         self,
         problem: Problem,
         update_rule: UpdateRule,
-        steps: int = 1,
+        steps: int | tf.Tensor = 1,
         hypergradient: Hypergradient | None = None,
         sharpness: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_steps(steps)
         if sharpness < 0:
             raise ValueError(f"sharpness must be 0 (none) or a positive radius, received {sharpness}.")
         self.problem = problem
         self.update_rule = update_rule
-        self.steps = steps
+        self.steps = _checked_steps(steps)
         self.hypergradient = hypergradient or Reverse()
         self.sharpness = sharpness
 
@@ -86,8 +86,7 @@ class GradientDescent(AdaptationRule):
 
     def with_steps(self, steps: int | tf.Tensor) -> GradientDescent:
         """This rule with another number of steps; the variables are shared."""
-        _check_steps(steps)
-        return self._with(steps=steps)
+        return self._with(steps=_checked_steps(steps))
 
     def of_first_order(self) -> GradientDescent:
         """This rule with inner gradients as constants of the outer loop; the variables are shared."""
@@ -114,8 +113,13 @@ class GradientDescent(AdaptationRule):
         return tuple(tf.TensorSpec(variable.shape, variable.dtype, names[id(variable)]) for variable in changed)
 
     def get_config(self) -> dict[str, Any]:
-        """Everything but the learner; a number of steps that is a tensor cannot be kept."""
-        _check_steps(self.steps if isinstance(self.steps, int) else None)
+        """Everything but the learner.
+
+        Raises:
+          UserError: if the number of steps is a tensor.
+        """
+        if not isinstance(self.steps, int):
+            raise UserError("a number of inner steps that is a tensor cannot be saved: choose one by with_steps.")
         # Of the hypergradient only the order counts once there is no training any more: by it layers are refused.
         return {
             "problem": problem_to_json(self.problem),
@@ -244,11 +248,13 @@ class GradientDescent(AdaptationRule):
         return Gradients(*_gradients(tape, loss, watched)), forward.state
 
 
-def _check_steps(steps: Any) -> None:
+def _checked_steps(steps: Any) -> int | tf.Tensor:
+    """A number of steps: a Python integer, or a tensor that is one."""
     if tf.is_tensor(steps) and steps.shape == () and steps.dtype.is_integer:
-        return
+        return steps
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
         raise ValueError(f"inner steps must be 0 or more, received {steps!r}.")
+    return int(steps)
 
 
 class AdaptedLearner(AdaptedTask):

@@ -1,4 +1,4 @@
-"""Gradients as dense tensors, wherever a tape gives them.
+"""Arithmetic of gradients: dense tensors wherever a tape gives them, and the way to the worst point near by.
 
 A weight that is read by `tf.gather` (an Embedding) gets its gradient as `tf.IndexedSlices`: rows and their numbers.
 Update rules, loops and reducers do arithmetic on gradients, which those do not know.

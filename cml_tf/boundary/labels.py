@@ -4,7 +4,7 @@ A name loses white space and byte order marks around it. Accents are composed (U
 them and some file systems do not. Bytes are read as UTF-8; those that are none are written out, as in `caf\xe9`, which
 can be shown and stored everywhere. Upper and lower case, and everything else, tell names apart.
 
-Whole numbers that went through a program which knows floats only, as tables with gaps do.
+Whole numbers may have gone through a program which knows floats only, as tables with gaps do.
 """
 
 from __future__ import annotations

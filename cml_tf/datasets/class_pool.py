@@ -1,7 +1,4 @@
-"""Images by class, as bytes in memory or mapped from a file, and the classification episodes drawn from them.
-
-Drawing classification episodes from anything that is sorted by class: images, nodes of a graph.
-"""
+"""Images by class, in memory or mapped from a file, and classification episodes of what is sorted by class."""
 
 from __future__ import annotations
 

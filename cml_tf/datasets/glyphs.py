@@ -12,7 +12,7 @@ over the pixels and averaged over the faces. Within a split two letters look ali
 white to black (accents remain different letters). Across splits they look alike below 8 already, which also drops
 Armenian ho (an h) and seh (a U), since there the harm is a result that is too good.
 
-Letters as small pictures: drawn large in each face, then bent a little and reduced to 28 x 28.
+A letter is drawn large in each face, then bent a little and reduced to 28 x 28.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decoding many image files into one array, with the name of the file that cannot be decoded.
+"""Many image files as one array, with the name of the file that cannot be decoded.
 
 From the bytes of an image file to what a learner sees: one path for loaders, the exported graph and the client.
 

@@ -4,8 +4,6 @@ Decodes all images once into arrays under the cache folder (CML_TF_CACHE, else ~
 are. Where files are missing it says which ones to download from where; it downloads by itself what asks for neither an
 account nor agreement to terms. Prepared images are read again and compared with the checksum that was written down with
 them.
-
-Preparing an image benchmark or Omniglot, and what there is afterwards in words.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The configuration of an experiment: every key with its default, and the checks made before any work.
 
-Configuration files: Python that defines `get_config(arguments) -> ConfigDict`.
+A configuration file is Python that defines `get_config(arguments) -> ConfigDict`.
 """
 
 from __future__ import annotations

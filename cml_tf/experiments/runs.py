@@ -1,6 +1,6 @@
 """Runs: a working directory with its configuration, metrics and checkpoints; made, resumed and evaluated here.
 
-Episodes of another dataset for a trained run: train on one set, test on another.
+A run may be scored on the episodes of another dataset: trained on one set, tested on another.
 """
 
 from __future__ import annotations

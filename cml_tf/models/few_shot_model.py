@@ -1,8 +1,6 @@
 """The model of a notebook: adapt to a few labelled examples, predict, save, load. NumPy in and out.
 
-Adaptation and prediction of one task as compiled functions that every task of a model shares.
-
-Checks of the context that a user gives with a task, and of inputs that point into it.
+Adaptation and prediction of one task are compiled functions that every task of a model shares.
 """
 
 from __future__ import annotations

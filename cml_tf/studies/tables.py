@@ -3,7 +3,7 @@
 `±` is the half-width of the 95 % interval over seeds; the last column has that over all episodes of all seeds, which
 says how well these very runs are told apart, not the methods. Accuracies are in %, other metrics as they are.
 
-How the numbers of a setting were made, in words: what the configurations of its runs say.
+How the numbers of a setting were made is told in words, from the configurations of its runs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """State of Keras callbacks, as JSON, so that an interrupted run resumes with its patience, best value and counters.
 
-The model that Keras callbacks are given: it carries what they read and set, and is never called.
+Callbacks are given a model that carries what they read and set, and is never called.
 """
 
 from __future__ import annotations

@@ -1,8 +1,6 @@
 """Evaluation on fixed episodes: mean with 95 % interval over tasks, and paired comparison.
 
-Means of an epoch's metrics so far. Plain floats: a Keras metric would cost more than a small meta-step.
-
-Means with 95 % confidence intervals.
+The means of an epoch so far are plain floats: a Keras metric would cost more than a small meta-step.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The meta-step: loss and gradient over a meta-batch. The only place where the two loops meet.
-
-The error that stops training at numbers that are not finite, and what it says.
-"""
+"""The meta-step: loss and gradient over a meta-batch. The only place where the two loops meet."""
 
 from __future__ import annotations
 

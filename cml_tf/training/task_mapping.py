@@ -1,7 +1,4 @@
-"""Mapping a function of one task over the task axis of a meta-batch.
-
-Which methods can work on all tasks of a meta-batch in one batched operation each.
-"""
+"""Mapping a function of one task over the task axis of a meta-batch: in a loop, or all at once where a method can."""
 
 from __future__ import annotations
 

@@ -86,11 +86,11 @@ class Reference:
         fingerprint = {"model_fingerprint": np.array(self._fingerprint, np.int32)}
         if signature == INITIAL:
             return {**self._state(self._initial(support, context).numpy(), inputs), **fingerprint, **ok}
-        before, after = (loss.numpy() for loss in self._losses(support, context, self._queries_of(inputs, support)))
+        query = self._queries_of(inputs, support)
+        state, before, after = (tensor.numpy() for tensor in self._adapt(support, context, query))
         ok |= {"support_loss_before": before, "support_loss_after": after}
         if not self._model.packs:
             return {answer: self._whole(support, inputs, context), **ok}
-        state = self._adapt(support, context).numpy()
         if signature in (ADAPT, ADAPT_PADDED):
             return {**self._state(state, inputs), **fingerprint, **ok}
         return {answer: self._answered(state, inputs, context), **ok}
@@ -139,13 +139,21 @@ class Reference:
         initial = self._model.rule.initial(self._model.learner)
         return tf.function(lambda *task: function(initial, *task), autograph=False, reduce_retracing=True)
 
-    def _task_of(self, initial: Any, support: Examples, context: Any, query: tf.Tensor | None = None) -> Any:
+    def _task_of(self, initial: Any, support: Examples, context: Any, query: tf.Tensor) -> Any:
         rule = self._model.rule
         return rule.adapt(self._model.learner, initial, support, context, query if rule.uses_query_inputs else None)
 
     @cached_property
     def _adapt(self) -> Any:
-        return self._compiled(lambda initial, *task: self._task_of(initial, *task).pack())
+        model = self._model
+
+        def adapt(initial: Any, support: Examples, context: Any, query: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            unadapted = model.rule.unadapted(model.learner, initial, support, context)
+            adapted = self._task_of(initial, support, context, query)
+            state = adapted.pack() if model.packs else tf.zeros([0])
+            return state, model.support_loss(unadapted, support), model.support_loss(adapted, support)
+
+        return self._compiled(adapt)
 
     @cached_property
     def _adapt_and_predict(self) -> Any:
@@ -154,17 +162,6 @@ class Reference:
                 self._task_of(initial, support, context, query), query
             )
         )
-
-    @cached_property
-    def _losses(self) -> Any:
-        model = self._model
-
-        def losses(initial: Any, support: Examples, context: Any, query: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            unadapted = model.rule.unadapted(model.learner, initial, support, context)
-            adapted = self._task_of(initial, support, context, query)
-            return model.support_loss(unadapted, support), model.support_loss(adapted, support)
-
-        return self._compiled(losses)
 
     @cached_property
     def _initial(self) -> Any:

@@ -117,7 +117,8 @@ class Exportable:
         """The served variables in a fixed order: extractor, head, their state, meta-learned variables of the rule."""
         learner = self.learner
         everything = tf.nest.flatten((tuple(learner.variables), tuple(learner.state_variables)))
-        named = [(learner.variable_names[id(variable)], variable) for variable in everything]
+        names = learner.variable_names
+        named = [(names[id(variable)], variable) for variable in everything]
         own = enumerate(self.rule.meta_variables)
         return [*named, *((f"adaptation/{position:04d}/{variable.name}", variable) for position, variable in own)]
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, make_hypergradient
+from cml_tf.errors import UserError
 from cml_tf.learners import count_parameters
 from cml_tf.training.meta_step import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
@@ -195,3 +196,11 @@ def test_the_number_of_steps_may_be_known_when_the_graph_runs_only(float64, hype
         method.learner, method.rule.initial(method.learner), task.support, ()
     )
     assert adapted.path is None
+
+
+def test_a_number_of_steps_from_numpy_is_one_and_a_tensor_cannot_be_saved():
+    rule = make_method(steps=np.int64(2)).rule
+    assert type(rule.steps) is int and type(rule.with_steps(np.int32(3)).steps) is int
+    assert rule.get_config()["steps"] == 2 and rule.vectorisable
+    with pytest.raises(UserError, match="a tensor cannot be saved: choose one by with_steps"):
+        rule.with_steps(tf.constant(1)).get_config()

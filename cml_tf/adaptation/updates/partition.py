@@ -1,8 +1,7 @@
-"""Partitions: another update rule for each group of parameters; how ANIL and BOIL are expressed.
+"""Partitions: another update rule for each group of parameters, or none.
 
 ANIL (Raghu et al. 2020, arXiv 1909.09157) adapts the head only, BOIL (Oh et al. 2021, arXiv 2008.08882) the body only.
-
-An update rule under another, frozen head: how CML-dagger adapts psi through phi (paper, eq. 9).
+`FrozenHead` is a rule under another head that stays as it is: how CML-dagger adapts psi through phi (paper, eq. 9).
 """
 
 from __future__ import annotations

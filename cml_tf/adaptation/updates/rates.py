@@ -1,12 +1,9 @@
-"""Plain gradient descent: MAML's inner loop (Finn et al. 2017, arXiv 1703.03400).
+"""Update rules that differ in their inner rates.
 
-Inner rates: what all rules ask of them, and the variables of those that learn them.
-
-Meta-SGD: a meta-learned inner rate for every parameter (Li et al. 2017, arXiv 1707.09835).
-
-A meta-learned inner rate for every inner step and every parameter tensor (MAML++: Antoniou et al. 2019, 1810.09502).
-
-The paper's "LSLR", per-layer per-step learning rates; as in its code, a kernel and its bias have rates of their own.
+`SGD` has one for all: MAML's inner loop (Finn et al. 2017, arXiv 1703.03400). `MetaSGD` meta-learns one for every entry
+of every parameter (Li et al. 2017, arXiv 1707.09835), `PerStepRates` one for every inner step and parameter tensor
+(MAML++: Antoniou et al. 2019, arXiv 1810.09502; the paper's "LSLR", per-layer per-step learning rates; as in its code,
+a kernel and its bias have rates of their own).
 """
 
 from __future__ import annotations

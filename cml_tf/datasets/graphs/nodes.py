@@ -3,7 +3,7 @@
 All splits see the whole graph, its features and its edges; what a split does not see is the labels of the other splits'
 classes. An episode's inputs are node numbers, and the graph is the context that all episodes share.
 
-How large the published graphs are: a file of another size is another graph.
+Published graphs have known sizes: a file of another size is another graph.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""A head without weights: the distance to the mean features of each class of the support set.
+"""Heads that are no linear layer.
 
-A head that is two heads: what CL, the paper's contrast to CML, adapts (arXiv 2406.04639, Table 4).
+`Prototypes` has no weights: outputs are distances to the mean features of each class of the support set. `TwoHeads` is
+what CL, the paper's contrast to CML, adapts (arXiv 2406.04639, Table 4).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Each figure of the paper's analyses: rows of numbers, and the picture of them.
-
-Query features of one episode in a plane, before and after adaptation (the paper's Figure 4).
-"""
+"""Each figure of the paper's analyses: rows of numbers, and the picture of them."""
 
 from __future__ import annotations
 

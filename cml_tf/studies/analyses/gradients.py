@@ -4,7 +4,7 @@ Two gradients are told apart. The *outer* gradient of a loss is that with respec
 the inner loop, as the outer loop takes it. The *gradient after adaptation* is that with respect to the adapted
 extractor psi', at which the inner loop has arrived.
 
-An extractor layer by layer: which parameters belong to which layer, under names that figures can show.
+Layers have names that figures can show.
 """
 
 from __future__ import annotations

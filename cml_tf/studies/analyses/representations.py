@@ -1,8 +1,7 @@
 """What every layer of a learner makes of examples, before and after adaptation.
 
-Features in a plane (van der Maaten and Hinton 2008, t-SNE).
-
-How alike two representations of the same examples are (Kornblith et al. 2019, arXiv 1905.00414).
+How alike two representations are is their linear CKA (Kornblith et al. 2019, arXiv 1905.00414); features are brought
+into a plane by t-SNE (van der Maaten and Hinton 2008).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Scores of several runs with their intervals, and the paired difference of two of them.
-
-A number a layer and run, with its interval: the paper's Figures 3b to 3d.
-"""
+"""Numbers with their intervals: scores of runs and their paired difference, and a number a layer (Figures 3b to 3d)."""
 
 from __future__ import annotations
 

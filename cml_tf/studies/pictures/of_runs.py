@@ -1,6 +1,6 @@
 """From runs, models and datasets to what the figures draw.
 
-Pictures of a sweep's runs, from their directories: learning curves, and the first test episode.
+Of a sweep these are learning curves and the first test episode, from the directories of its runs.
 """
 
 from __future__ import annotations
