@@ -17,7 +17,7 @@ from rich.table import Table
 from benchmarks.op_times import grouped, traced
 from benchmarks.performance.building import build_episode, build_method, build_step
 from benchmarks.performance.work import Work
-from cml_tf.adaptation.hypergradients import HYPERGRADIENTS
+from cml_tf.registry import members
 from cml_tf.system.command_line import run
 from cml_tf.system.files import write_json
 
@@ -27,7 +27,9 @@ _FILTERS = flags.DEFINE_integer("filters", 64, "Of each block.", 1)
 _STEPS = flags.DEFINE_integer("steps", 1, "Inner steps.", 0)
 _TASKS = flags.DEFINE_integer("tasks", 4, "In the meta-batch.", 1)
 _CHUNK = flags.DEFINE_integer("task_chunk", 0, "Tasks in work at a time; 0 chooses.", 0)
-_HYPERGRADIENT = flags.DEFINE_enum("hypergradient", "reverse", list(HYPERGRADIENTS), "How the meta-gradient is taken.")
+_HYPERGRADIENT = flags.DEFINE_enum(
+    "hypergradient", "reverse", list(members("hypergradient")), "How the meta-gradient is taken."
+)
 _POLICY = flags.DEFINE_enum("dtype_policy", "float32", ["float32", "mixed_bfloat16"], "Of the layers.")
 _PLAIN = flags.DEFINE_bool("plain", False, "The plain layers of benchmarks.peers.plain instead of ours.")
 _BY = flags.DEFINE_enum("by", "op", ["op", "layer"], "What the table's rows are; the JSON object has both.")

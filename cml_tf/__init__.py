@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cml_tf.learners import Learner
     from cml_tf.models.few_shot import FewShot
     from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
-    from cml_tf.models.recipes import anil, boil, cml, conv4, gcn, maml, meta_sgd, mlp, reptile, resnet12, sgc
+    from cml_tf.models.recipes import anil, boil, cml, conv4, gcn, maml, meta_sgd, method, mlp, reptile, resnet12, sgc
     from cml_tf.models.trainer import Trainer
     from cml_tf.problems import Classification, Regression
     from cml_tf.training.meta_step import NonFiniteLoss
@@ -45,6 +45,7 @@ __all__ = [
     "load",
     "maml",
     "meta_sgd",
+    "method",
     "mlp",
     "reptile",
     "resnet12",
@@ -70,6 +71,7 @@ _MODULES = {
     "load": "experiments.loading",
     "maml": "models.recipes",
     "meta_sgd": "models.recipes",
+    "method": "models.recipes",
     "mlp": "models.recipes",
     "reptile": "models.recipes",
     "resnet12": "models.recipes",

@@ -49,11 +49,14 @@ class Episode(NamedTuple):
       query: the examples that the outer loss and the metrics are taken on.
       context: any `tf.nest` structure *without* task axis, shared by the whole meta-batch (a graph, for example). It
         reaches every forward pass; `()` means there is none.
+      key: whole numbers `[tasks, 2]` that objectives draw their random numbers from; `()` means there are none.
+        Episodes of this library's datasets have one, a function of (seed, split, number).
     """
 
     support: Examples
     query: Examples
     context: Any = ()
+    key: Any = ()
 
 
 def validate_episode(episode: Episode, problem: Problem, example_inputs: Any = None) -> Episode:
@@ -87,7 +90,19 @@ def validate_episode(episode: Episode, problem: Problem, example_inputs: Any = N
     for position, array in enumerate(tf.nest.flatten(episode.context)):
         values = array.values if isinstance(array, tf.SparseTensor) else array
         check_finite(np.asarray(values), f"context[{position}]")
-    return Episode(support, query, episode.context)
+    return Episode(support, query, episode.context, _validate_key(episode.key, tasks["support"]))
+
+
+def _validate_key(key: Any, tasks: int) -> Any:
+    if isinstance(key, tuple) and not key:
+        return key
+    array = array_of(key, "key")
+    if array.dtype.kind not in "iu" or array.shape != (tasks, 2):
+        raise ValueError(
+            f"key must be whole numbers [tasks, 2] = [{tasks}, 2], received dtype {array.dtype} and shape "
+            f"{list(array.shape)}."
+        )
+    return array.astype(np.int64)
 
 
 def validated(

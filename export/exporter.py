@@ -135,7 +135,7 @@ def export_model(
         )
     method = model.method
     if steps is not None:
-        method = Method(method.learner, method.rule.with_steps(steps), method.terms)
+        method = Method.of(method.learner, method.rule.with_steps(steps), method.terms)
     served = Exportable(method, model.problem, model.value_range or (0.0, 0.0), bool(normalise_features))
     origin = of_model(model, served, shots, queries)
     buckets = _buckets(served, shots, queries)

@@ -25,7 +25,7 @@ def build_method(work: Work) -> Method:
     problem = build_problem(work)
     rule = GradientDescent(problem, SGD(work.rate), work.steps, make_hypergradient(work.hypergradient))
     learner, co_learner = _parts(work)
-    return Method(learner, rule, [QueryLoss(problem), CoLearner(co_learner, problem, weight=work.gamma)])
+    return Method.of(learner, rule, [QueryLoss(problem), CoLearner(co_learner, problem, weight=work.gamma)])
 
 
 def build_problem(work: Work) -> Problem:

@@ -100,7 +100,7 @@ class ExportedCall:
 
     def __init__(self, work: Work, directory: Path) -> None:
         method = build_method(work)
-        served = Method(method.learner, method.rule, method.terms[:1])
+        served = Method.of(method.learner, method.rule, method.terms[:1])
         module = ServingModule(Exportable(served, build_problem(work), (0.0, 1.0)))
         name = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
         tf.saved_model.save(module, str(directory), signatures={name: module.function(name)})

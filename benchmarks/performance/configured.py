@@ -12,7 +12,7 @@ from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.graphs import graph_npz, planetoid
 from cml_tf.episodes import Episode
 from cml_tf.experiments.assembly import build_trainer
-from cml_tf.experiments.combinations import EXAMPLES
+from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.problems import Classification, Problem, Regression
 from cml_tf.training.trainer import Trainer
 

@@ -20,7 +20,7 @@ from benchmarks.performance.contestant import ROOT, ContestantError
 from benchmarks.performance.results import Figure
 from benchmarks.performance.work import Work
 from cml_tf.experiments.arguments import METHODS
-from cml_tf.experiments.combinations import EXAMPLES
+from cml_tf.experiments.settings import EXAMPLES
 
 _LIMIT = 30.0
 

@@ -58,7 +58,7 @@ def _write(
     service: Service | None = None,
     independent_queries: bool = False,
 ) -> None:
-    method = Method(learner, GradientDescent(problem, SGD(_RATE), _STEPS), [QueryLoss(problem)])
+    method = Method.of(learner, GradientDescent(problem, SGD(_RATE), _STEPS), [QueryLoss(problem)])
     model = Exportable(method, problem, value_range)
     if service is not None:
         model = service.with_limits(service.with_buckets(model, buckets), buckets, independent_queries)

@@ -16,6 +16,7 @@ from cml_tf.adaptation.kernel_ridge import KernelRidge
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.adaptation.soft_k_means import SoftKMeans
 from cml_tf.adaptation.updates import SGD, MetaSGD, Partition, PerStepRates, RuleState, UpdateRule, anil, boil
+from cml_tf.registry import import_members
 
 __all__ = [
     "SGD",
@@ -43,3 +44,5 @@ __all__ = [
     "boil",
     "make_hypergradient",
 ]
+
+import_members(__name__, __path__)

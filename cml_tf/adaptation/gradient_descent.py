@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -14,7 +15,7 @@ from cml_tf.adaptation.gradients import ascent, dense_gradients
 from cml_tf.adaptation.hypergradients import FirstOrder, Hypergradient, InnerLoop, Iterate, Reverse
 from cml_tf.adaptation.packing import Specification
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
-from cml_tf.adaptation.updates.partition import FrozenHead
+from cml_tf.adaptation.updates.partition import FrozenHead, anil, boil
 from cml_tf.adaptation.updates.update_rule import Gradients, UpdateRule
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
@@ -22,6 +23,7 @@ from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.layers.derivative_order import inner_gradient
 from cml_tf.learners.learner import Forward, Learner, Parameters, State
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
+from cml_tf.registry import Given, Settings, option, register
 
 
 @keras.saving.register_keras_serializable("cml_tf")
@@ -317,3 +319,39 @@ def _gradients(tape: tf.GradientTape, loss: tf.Tensor, watched: Any) -> Any:
             "pass does not use (trainable = False), or remove them."
         )
     return tf.nest.pack_sequence_as(watched, gradients)
+
+
+PARTITIONS: dict[str, tuple[frozenset[str], Callable[[UpdateRule], UpdateRule]]] = {
+    "all": (frozenset({"extractor", "head"}), lambda rule: rule),
+    "anil": (frozenset({"head"}), anil),
+    "boil": (frozenset({"extractor"}), boil),
+}
+"""By name: the groups of the learner that adapt, and what makes an update rule move those alone."""
+
+
+@dataclass(frozen=True)
+class GradientDescentOptions:
+    """Options of `GradientDescent`."""
+
+    steps: int = option(1, "inner steps in training", least=0)
+    eval_steps: int = option(1, "inner steps in validation and evaluation", least=0)
+    partition: str = option("all", "what adapts: all, the head (anil) or the body (boil)", choices=tuple(PARTITIONS))
+    sharpness: float = option(0.0, "radius within which inner gradients are taken at the worst point", least=0)
+
+
+def _adapts(settings: Settings) -> frozenset[str]:
+    return PARTITIONS[settings["adaptation.partition"]][0]
+
+
+@register(
+    "rule",
+    "gradient_descent",
+    GradientDescentOptions,
+    parts=("update", "hypergradient"),
+    adapts=_adapts,
+    path=True,
+)
+def _gradient_descent(options: GradientDescentOptions, given: Given) -> GradientDescent:
+    """Steps of an update rule on the support loss: MAML's inner loop (arXiv 1703.03400)."""
+    update = PARTITIONS[options.partition][1](given.parts["update"])
+    return GradientDescent(given.problem, update, options.steps, given.parts["hypergradient"], options.sharpness)

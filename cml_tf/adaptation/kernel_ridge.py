@@ -14,6 +14,7 @@ Bandwidth, ridge and scale are meta-learned (each a softplus of its variable); g
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -26,6 +27,7 @@ from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters, State, feature_rows, feature_width
 from cml_tf.problems import Problem, at_least_float32, problem_from_json, problem_to_json
+from cml_tf.registry import Given, option, register
 
 
 @keras.saving.register_keras_serializable("cml_tf")
@@ -172,3 +174,20 @@ def _kernel(left: tf.Tensor, right: tf.Tensor, bandwidth: tf.Tensor) -> tf.Tenso
     # By differences, not by |x|^2 + |x'|^2 - 2xx': those lose all digits where examples are near each other.
     squares = tf.reduce_sum(tf.square(left[:, tf.newaxis] - right[tf.newaxis]), -1)
     return tf.exp(-squares / (2 * tf.square(bandwidth)))
+
+
+@dataclass(frozen=True)
+class KernelRidgeOptions:
+    """Options of `KernelRidge`."""
+
+    bandwidth: float = option(
+        0.0, "what the kernel's width starts from; 0 for the root of the features' number", least=0
+    )
+    ridge: float = option(0.1, "what the penalty starts from", above=0)
+    scale: float = option(1.0, "what the factor of the outputs starts from", above=0)
+
+
+@register("rule", "kernel_ridge", KernelRidgeOptions)
+def _kernel_ridge(options: KernelRidgeOptions, given: Given) -> KernelRidge:
+    """One linear solve on the features, no inner step (ours, after AMFS)."""
+    return KernelRidge(given.problem, options.bandwidth or None, options.ridge, options.scale)

@@ -3,11 +3,13 @@
 A class begins as the mean of its support features, as in prototypical networks (Snell et al. 2017, arXiv 1703.05175).
 Then queries take part, each in every class by its share `softmax(-scale |phi - prototype|^2)`, and prototypes become
 the weighted means of all features. There the unlabelled examples are extra ones; here they are the queries themselves,
-so an answer depends on what else is asked (transductive). The learner's head has no part in it.
+so an answer depends on what else is asked (transductive). `phi` is what a head without weights gives: the features,
+pooled and flattened where the learner's head does that.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -19,6 +21,7 @@ from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters, State, feature_rows
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
+from cml_tf.registry import Given, Settings, option, register
 
 # What stands for the distance to a class that no support example has: no query is of it.
 _FAR = 1e9
@@ -60,7 +63,7 @@ class SoftKMeans(AdaptationRule):
         """
         if learner.variables.head:
             raise UserError(
-                "soft k-means answers without a head, received a learner whose head has weights: give it "
+                "soft k-means answers without the weights of a head, received a learner whose head has some: give it "
                 "keras.layers.Identity() as its head."
             )
         if not self.meta_variables:
@@ -72,7 +75,7 @@ class SoftKMeans(AdaptationRule):
     ) -> SoftKMeansTask:
         """The class means after the refinements."""
         forward = learner.call(initial.parameters, initial.state, support.inputs, context, training=True)
-        queries = learner.call(initial.parameters, forward.state, query_inputs, context, training=False).features
+        queries = learner.call(initial.parameters, forward.state, query_inputs, context, training=False).outputs
         return self._task(learner, initial, forward, support, context, feature_rows(queries))
 
     def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> SoftKMeansTask:
@@ -83,7 +86,7 @@ class SoftKMeans(AdaptationRule):
     def _task(
         self, learner: Learner, initial: Initial, forward: Any, support: Examples, context: Any, queries: Any
     ) -> SoftKMeansTask:
-        features = feature_rows(forward.features)
+        features = feature_rows(forward.outputs)
         labels = self.problem.as_vectors(support.targets, features.dtype)
         counts = tf.reduce_sum(labels, 0)
         sums = tf.matmul(labels, features, transpose_a=True)
@@ -134,8 +137,8 @@ class SoftKMeansTask(AdaptedTask):
 
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features, and logits that fall with the squared distance to each class mean."""
-        features = self.learner.call(self.start, self.state, inputs, self.context, training=False).features
-        return features, _closeness(feature_rows(features), self.means, self.counts, self.scale)
+        forward = self.learner.call(self.start, self.state, inputs, self.context, training=False)
+        return forward.features, _closeness(feature_rows(forward.outputs), self.means, self.counts, self.scale)
 
 
 def _means(sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
@@ -145,3 +148,23 @@ def _means(sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
 def _closeness(features: tf.Tensor, means: tf.Tensor, counts: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     squares = tf.reduce_sum(tf.square(features[:, tf.newaxis] - means[tf.newaxis]), -1)
     return tf.where(counts > 0, -scale * squares, -tf.constant(_FAR, features.dtype))
+
+
+@dataclass(frozen=True)
+class SoftKMeansOptions:
+    """Options of `SoftKMeans`."""
+
+    refinements: int = option(1, "how often the queries refine the class means", least=0)
+    scale: float = option(1.0, "what the factor of squared distances starts from", above=0)
+
+
+def _faults(settings: Settings) -> list[str]:
+    if "dataset.ways" in settings:
+        return []
+    return [f"adaptation.rule must not be 'soft_k_means' for {settings['dataset.name']!r}, which has no classes."]
+
+
+@register("rule", "soft_k_means", SoftKMeansOptions, faults=_faults, head=False)
+def _soft_k_means(options: SoftKMeansOptions, given: Given) -> SoftKMeans:
+    """Class means that the queries refine; transductive (arXiv 1803.00676)."""
+    return SoftKMeans(given.problem, options.refinements, options.scale)

@@ -101,11 +101,14 @@ class EpisodeSource(abc.ABC):
         """
         return self._with_context(self._eager(start, count, self._episode))
 
+    def _key(self, number: tf.Tensor) -> tf.Tensor:
+        return tf.random.fold_in(self._stream_key, number, alg=ALGORITHM)
+
     def _record(self, number: tf.Tensor) -> tf.Tensor:
-        return self._draw(tf.random.fold_in(self._stream_key, number, alg=ALGORITHM))
+        return self._draw(self._key(number))
 
     def _episode(self, number: tf.Tensor) -> Episode:
-        return self._assemble(self._record(number))
+        return self._assemble(self._record(number))._replace(key=self._key(number))
 
     def _with_context(self, episode: Episode) -> Episode:
         return episode._replace(context=self.context)

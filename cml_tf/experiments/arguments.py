@@ -1,6 +1,7 @@
 """Arguments of a configuration file: `configs/omniglot.py:cml,5way,1shot,boil`, in any order.
 
-A method, the ways, the shots, and variants (`cml_tf.experiments.variants`). What is left out has the file's default.
+A method, the ways, the shots, members of the axes by their names, and variants (`cml_tf.experiments.variants`). What is
+left out has the file's default.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from cml_tf.experiments.combinations import EXAMPLES
-from cml_tf.experiments.configuration import ConfigurationError
-from cml_tf.experiments.variants import variants_of
+from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.experiments.variants import VARIANTS, chosen_by, variants_of
+from cml_tf.registry import AXES, Choice, ConfigurationError, members
 
-METHODS = ("maml", "cml")
+METHODS = {"maml": ("query_loss",), "cml": ("query_loss", "co_learner")}
+"""By the word: the objectives."""
+
 _ONCE = ("method", "way", "shot")
 _COUNTED = re.compile(r"([1-9][0-9]{0,5})(way|shot)")
 
@@ -25,49 +28,57 @@ class Arguments:
     """What the arguments ask for.
 
     Attributes:
-      method: of `METHODS`.
+      choice: of members.
       ways: classes an episode; of no meaning for regression.
       shots: support examples a class; of regression an episode.
       variants: by name, in the order given.
     """
 
-    method: str
+    choice: Choice
     ways: int
     shots: int
     variants: tuple[str, ...]
 
 
-def read_arguments(text: str, dataset: str, ways: int, shots: int) -> Arguments:
+def words_of(examples: str) -> tuple[str, ...]:
+    """The members and variants that there are for a kind of examples, by their words."""
+    axes = [(axis, one) for axis in AXES for one in members(axis).values()]
+    named = [one.name for axis, one in axes if axis != "learner" or examples in one.traits["reads"]]
+    return tuple(dict.fromkeys([*named, *variants_of(examples)]))
+
+
+def read_arguments(text: str, base: Choice, ways: int, shots: int) -> Arguments:
     """Reads the arguments for a dataset.
 
     Args:
       text: separated by commas.
-      dataset: its name, which decides what variants there are.
+      base: the dataset and the members where the text names none; without a word for the method its objectives are
+        those of CML.
       ways: where the text names none.
       shots: likewise.
 
     Raises:
-      ConfigurationError: for an argument that the dataset does not have, or two where one is asked for.
+      ConfigurationError: for an argument that the dataset does not have, or two that contradict each other.
     """
-    variants = variants_of(EXAMPLES[dataset])
-    regression = EXAMPLES[dataset] == "numbers"
+    known, regression = words_of(EXAMPLES[base.dataset]), EXAMPLES[base.dataset] == "numbers"
     words = list(filter(None, text.split(",")))
-    named = {kind: [word for word in words if _kind(word) == kind] for kind in (*_ONCE, "variant")}
-    unknown = [word for word in named["variant"] if word not in variants] + (named["way"] if regression else [])
-    repeated = [[word, word] for word in named["variant"] if words.count(word) > 1]
+    named = {kind: [word for word in words if _kind(word) == kind] for kind in (*_ONCE, "other")}
+    unknown = [word for word in named["other"] if word not in known] + (named["way"] if regression else [])
+    repeated = [[word, word] for word in named["other"] if words.count(word) > 1]
     surplus = [same for same in [*(named[kind] for kind in _ONCE), *repeated] if len(same) > 1]
     if received := unknown[:1] or next(iter(surplus), []):
         counts = "Nshot" if regression else "Nway, Nshot"
         raise ConfigurationError(
-            f"the arguments of {dataset} are maml or cml, {counts}, and variants ({', '.join(variants)}), each at most "
-            f"once; received {' and '.join(repr(word) for word in received)}."
+            f"the arguments of {base.dataset} are {' or '.join(METHODS)}, {counts}, and members and variants "
+            f"({', '.join(known)}), each at most once; received {' and '.join(repr(word) for word in received)}."
         )
     method, way, shot = (next(iter(named[kind]), "") for kind in _ONCE)
+    with_terms = Choice(**{**vars(base), "terms": METHODS[method or "cml"]})
     return Arguments(
-        method=method or "cml",
+        choice=chosen_by(named["other"], with_terms),
         ways=int(way.removesuffix("way") or ways),
         shots=int(shot.removesuffix("shot") or shots),
-        variants=tuple(named["variant"]),
+        variants=tuple(word for word in named["other"] if word in VARIANTS),
     )
 
 
@@ -85,14 +96,19 @@ def experiment_name(source: str, config: ConfigDict) -> str:
     settings = config.dataset
     if name in EXAMPLES and name == settings.name:
         ways = "" if EXAMPLES[name] == "numbers" else f"_{settings.ways}way"
-        method = "maml" if config.objective.co_learner == "none" else "cml"
+        method = "cml" if has_co_learner(config) else "maml"
         name = f"{name}{ways}_{settings.shots}shot_{method}"
-        words = [word for word in words if _kind(word) == "variant"]
+        words = [word for word in words if _kind(word) == "other"]
     return "-".join([name, *words])
+
+
+def has_co_learner(config: ConfigDict) -> bool:
+    """Whether one of the objectives is a co-learner's."""
+    return any(members("objective")[term].traits["slot"] == "co_learner" for term in config.objective.terms)
 
 
 def _kind(word: str) -> str:
     if word in METHODS:
         return "method"
     counted = _COUNTED.fullmatch(word)
-    return counted[2] if counted else "variant"
+    return counted[2] if counted else "other"

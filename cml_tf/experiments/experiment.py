@@ -12,8 +12,8 @@ from cml_tf import datasets
 from cml_tf.adaptation import AdaptationRule
 from cml_tf.datasets import EpisodeSource, FewShotDataset, NodeDataset
 from cml_tf.experiments.assembly import build_trainer, feature_hops
-from cml_tf.experiments.combinations import EXAMPLES
 from cml_tf.experiments.configuration import check_config
+from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.problems import Classification, Problem, Regression, problem_from_json, problem_to_json
 from cml_tf.training.trainer import Validation
 

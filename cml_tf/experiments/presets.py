@@ -5,11 +5,16 @@ Arguments are those of a configuration file (`cml_tf.experiments.arguments`): `p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
-from cml_tf.experiments.arguments import Arguments, read_arguments
-from cml_tf.experiments.configuration import default_config
-from cml_tf.experiments.variants import DRAWINGS, varied
+from cml_tf.experiments.arguments import read_arguments
+from cml_tf.experiments.configuration import default_config, flatten
+from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.experiments.variants import DRAWINGS, set_options
+from cml_tf.registry import Choice
 
 
 def sinusoid(arguments: str = "") -> ConfigDict:
@@ -17,16 +22,12 @@ def sinusoid(arguments: str = "") -> ConfigDict:
 
     Without arguments CML with 10 shots.
     """
-    asked = read_arguments(arguments, "sinusoid", ways=1, shots=10)
-    config = default_config()
-    with config.unlocked():
-        config.dataset.update({"name": "sinusoid", "shots": asked.shots, "queries": asked.shots})
-        config.learner.name = "mlp"
-        config.adaptation.rate = 0.01
-        config.objective.gamma = 0.2
-        config.train.update({"steps": 15000, "validate_every": 500})
-        config.eval.queries = 100
-    return _finished(config, asked)
+    settings = {
+        "adaptation.rate": 0.01,
+        "objective.gamma": 0.2,
+        **{"train.steps": 15000, "train.validate_every": 500, "eval.queries": 100},
+    }
+    return _config(Choice("sinusoid"), arguments, 1, 10, settings)
 
 
 def images(name: str, arguments: str = "") -> ConfigDict:
@@ -38,15 +39,14 @@ def images(name: str, arguments: str = "") -> ConfigDict:
       name: "glyphs", "omniglot", "image_folder", or of `cml_tf.datasets.benchmarks.catalogue`.
       arguments: as above.
     """
-    asked = read_arguments(arguments, name, ways=5, shots=1)
-    config = default_config()
-    with config.unlocked():
+    settings = {
         # Glyphs and Omniglot have 20 examples a class or more: shots and queries must share them.
-        config.dataset.update({"name": name, "ways": asked.ways, "shots": asked.shots, "queries": 15})
-        config.learner.update({"name": "conv4", "initialisation": "fan_in_uniform"})
-        config.adaptation.rate = 0.4 if name in DRAWINGS else 0.5
-        config.train.update({"steps": 30000, "validate_every": 100})
-    return _finished(config, asked)
+        "dataset.queries": 15,
+        "learner.initialisation": "fan_in_uniform",
+        "adaptation.rate": 0.4 if name in DRAWINGS else 0.5,
+        **{"train.steps": 30000, "train.validate_every": 100},
+    }
+    return _config(Choice(name, learner="conv4"), arguments, 5, 1, settings)
 
 
 def nodes(name: str, arguments: str = "", ways: int = 2) -> ConfigDict:
@@ -60,19 +60,24 @@ def nodes(name: str, arguments: str = "", ways: int = 2) -> ConfigDict:
       arguments: as above.
       ways: where the arguments name none.
     """
-    asked = read_arguments(arguments, name, ways, shots=1)
-    config = default_config()
-    with config.unlocked():
-        config.dataset.update({"name": name, "ways": asked.ways, "shots": asked.shots, "queries": 10})
-        config.learner.update({"name": "gcn", "hidden": (16, 16)})
-        config.adaptation.update({"rate": 0.05, "steps": 20, "eval_steps": 20})
-        config.objective.gamma = 0.2
-        config.train.update({"steps": 10000, "meta_batch": 1, "validate_every": 10, "patience": 10})
-        config.train.validation_episodes = 20
-        config.eval.episodes = 100
-    return _finished(config, asked)
+    settings = {
+        "dataset.queries": 10,
+        **{"adaptation.rate": 0.05, "adaptation.steps": 20, "adaptation.eval_steps": 20},
+        "objective.gamma": 0.2,
+        **{"train.steps": 10000, "train.meta_batch": 1, "train.validate_every": 10, "train.patience": 10},
+        **{"train.validation_episodes": 20, "eval.episodes": 100},
+    }
+    return _config(Choice(name, learner="gcn"), arguments, ways, 1, settings)
 
 
-def _finished(config: ConfigDict, asked: Arguments) -> ConfigDict:
-    config.objective.co_learner = "cooperative" if asked.method == "cml" else "none"
-    return varied(config, asked.variants)
+def _config(base: Choice, arguments: str, ways: int, shots: int, settings: Mapping[str, Any]) -> ConfigDict:
+    asked = read_arguments(arguments, base, ways, shots)
+    regression = EXAMPLES[base.dataset] == "numbers"
+    of_tasks = {"dataset.queries": asked.shots} if regression else {"dataset.ways": asked.ways}
+    config = default_config(asked.choice)
+    known = dict(flatten(config.to_dict()))
+    # What is usual for the data holds for the members that have such an option.
+    usual = {key: value for key, value in settings.items() if key in known}
+    config.update_from_flattened_dict({**usual, **of_tasks, "dataset.shots": asked.shots})
+    set_options(config, asked.variants)
+    return config

@@ -21,9 +21,9 @@ from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.benchmarks.class_splits import class_splits
 from cml_tf.errors import Interrupted, UserError
 from cml_tf.experiments.callbacks import Checkpoints, MetricsFile, StopOnInterrupt
-from cml_tf.experiments.combinations import EXAMPLES
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
+from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.readouts.readouts import read_through
 from cml_tf.system.files import locked, parsed_json, write_json
 from cml_tf.system.machine import label, machine
@@ -172,7 +172,7 @@ def evaluate_run(
     experiment = load_run(workdir, checkpoint)
     method = evaluation_method(experiment, steps, readout)
     if single_queries:
-        method = Method(method.learner, SingleQueries(method.rule), method.terms)
+        method = Method.of(method.learner, SingleQueries(method.rule), method.terms)
     evaluator = Evaluator(method, experiment.problem.metric)
     config = experiment.config
     source = episodes_of(experiment, dataset, root, split) if dataset else experiment.episodes(split)
@@ -183,7 +183,7 @@ def evaluation_method(experiment: Experiment, steps: int | None = None, readout:
     """The method that answers: evaluation steps, one readout, no co-learner unless it is read."""
     method = experiment.trainer.method
     rule = experiment.evaluation_rule(method.rule, steps)
-    return read_through(Method(method.learner, rule, method.terms), experiment.problem, readout)
+    return read_through(Method.of(method.learner, rule, method.terms), experiment.problem, readout)
 
 
 def _callbacks(experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt) -> Iterator[keras.callbacks.Callback]:

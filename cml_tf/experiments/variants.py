@@ -1,131 +1,174 @@
 """Variants: named changes of an experiment, which arguments of a configuration file ask for.
 
-`smoke` (seconds instead of hours), `anil`, `boil`, `meta_sgd`, `first_order`; with 5 inner steps `maml_plus_plus`,
-`sharp_maml` (worst points within 0.0005 in both loops) and `reptile`; the paper's contrasts `random_noise`, `cl` (the
-co-learner is adapted too) and `more_maml` (three extra blocks); its ablations `gamma_02` ... `gamma_08` (Table 5),
+Beside them every member of an axis is such a word (`resnet12`, `meta_sgd`, `first_order`, `kernel_ridge`; see
+docs/CONFIGURATION.md). Variants are what sets options, or several things at once: `smoke` (seconds instead of hours),
+`anil`, `boil`; with 5 inner steps `maml_plus_plus`, `sharp_maml` (worst points within 0.0005 in both loops) and
+`reptile`; the paper's contrast `more_maml` (three extra blocks); its ablations `gamma_02` ... `gamma_08` (Table 5),
 `co_blocks_0` ... `co_blocks_4` (Table 8) and `head_blocks_2` (Table 7: as many blocks in the head as in the
-co-learner); `resnet12`; initial weights by their name, `fan_in_uniform`, `glorot_uniform` or `zero_head`; on nodes also
-the other base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
+co-learner); initial weights by their name, `fan_in_uniform`, `glorot_uniform` or `zero_head`; on nodes also the other
+base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import combinations
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from ml_collections import ConfigDict
 
-from cml_tf.experiments.combinations import CONVOLUTIONAL
-from cml_tf.experiments.configuration import ConfigurationError
+from cml_tf.experiments.configuration import flatten
+from cml_tf.learners.layers.initialisation import INITIALISATIONS
+from cml_tf.registry import AXES, Choice, ConfigurationError, Settings, member, members
 
 # Drawings, which take another inner rate than photographs.
 DRAWINGS = ("glyphs", "omniglot")
 
 
+def _nothing(settings: Settings) -> Mapping[str, Any]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What a word changes.
+
+    Attributes:
+      chooses: members, by axis.
+      sets: from a configuration by dotted key to the values that it gets.
+      only: the kind of examples that it is for; empty for all.
+    """
+
+    chooses: Mapping[str, str] = field(default_factory=dict)
+    sets: Callable[[Settings], Mapping[str, Any]] = _nothing
+    only: str = ""
+
+
 def variants_of(examples: str) -> tuple[str, ...]:
-    """The variants that there are for a kind of examples (`cml_tf.experiments.combinations.EXAMPLES`)."""
-    return tuple(name for name in VARIANTS if _ONLY_FOR.get(name, examples) == examples)
+    """The variants that there are for a kind of examples (`cml_tf.experiments.settings.EXAMPLES`)."""
+    return tuple(name for name, variant in VARIANTS.items() if variant.only in ("", examples))
 
 
-def varied(config: ConfigDict, variants: Iterable[str]) -> ConfigDict:
-    """A copy of the configuration with variants, whose order makes no difference.
+def set_options(config: ConfigDict, variants: Iterable[str]) -> None:
+    """Sets the options of variants, whose order makes no difference.
 
     Args:
-      config: of the plain method.
-      variants: of `variants_of` the configuration's examples.
+      config: with the members chosen.
+      variants: by name.
 
     Raises:
-      ConfigurationError: if variants contradict each other, or are about a co-learner where there is none.
+      ConfigurationError: if two want different things, or one sets an option that the members do not have.
     """
     # Smoke first: schedules of other variants are shares of its few steps then.
     names = sorted(variants, key=lambda name: name != "smoke")
+    asked: dict[str, tuple[str, Any]] = {}
     for name in names:
-        if config.objective.co_learner == "none" and name in _OF_CO_LEARNERS:
-            raise ConfigurationError(f"variant {name!r} is about the co-learner, and MAML has none: take it with cml.")
-    if names[:1] == ["smoke"]:
-        config = _changed(config, names.pop(0))
-    for one, other in combinations(names, 2):
-        if _changed(config, one, other) != _changed(config, other, one):
-            raise ConfigurationError(
-                f"variants {one!r} and {other!r} contradict each other: what holds would depend on their order. Take "
-                "one of them."
-            )
-    return _changed(config, *names)
+        settings = dict(flatten(config.to_dict()))
+        for key, value in VARIANTS[name].sets(settings).items():
+            if key not in settings:
+                raise ConfigurationError(
+                    f"variant {name!r} sets {key}, which no chosen member has: leave it out, or choose one that has it "
+                    "(cml for a co-learner's, conv4 for blocks)."
+                )
+            other, wanted = asked.get(key, (name, value))
+            if wanted != value and other != "smoke":
+                raise ConfigurationError(
+                    f"variants {other!r} and {name!r} contradict each other: {key} cannot be both {wanted!r} and "
+                    f"{value!r}. Take one of them."
+                )
+            asked[key] = (name, value)
+        config.update_from_flattened_dict(dict(VARIANTS[name].sets(settings)))
 
 
-def _changed(config: ConfigDict, *names: str) -> ConfigDict:
-    """A copy of the configuration with the variants, one after the other."""
-    changed = config.copy_and_resolve_references()
-    for name in names:
-        VARIANTS[name](changed)
-    return changed
+def _smoke(settings: Settings) -> dict[str, Any]:
+    choice = Choice.of(settings)
+    tiny = {
+        f"{AXES[one.axis].section}.{key}": value
+        for one in (*choice.members().values(), *choice.objectives())
+        for key, value in one.smoke.items()
+    }
+    return {
+        **tiny,
+        "dataset.queries": min(settings["dataset.queries"], 3),
+        **{"train.steps": 4, "train.validate_every": 2, "train.meta_batch": 2, "train.validation_episodes": 2},
+        **{"eval.episodes": 4, "eval.queries": 3},
+    }
 
 
-def _smoke(config: ConfigDict) -> None:
-    config.learner.filters = 8
-    config.dataset.queries = min(config.dataset.queries, 3)
-    config.train.update({"steps": 4, "validate_every": 2, "meta_batch": 2, "validation_episodes": 2})
-    config.eval.update({"episodes": 4, "queries": 3})
-
-
-def _sharp_maml(config: ConfigDict) -> None:
+def _sharp_maml(settings: Settings) -> dict[str, Any]:
     # What the authors' code is called with for miniImageNet: five steps at 0.1, one radius for both loops.
-    rate = min(config.adaptation.rate, 0.1)
-    config.adaptation.update({"steps": 5, "eval_steps": 5, "rate": rate, "sharpness": 0.0005})
-    config.train.sharpness = 0.0005
+    rate = min(settings.get("adaptation.rate", 0.1), 0.1)
+    return {**_FIVE_STEPS, "adaptation.rate": rate, "adaptation.sharpness": 0.0005, "train.sharpness": 0.0005}
 
 
-def _reptile(config: ConfigDict) -> None:
-    config.objective.outer = "reptile"
-    config.hypergradient = "first_order"
-    # One step towards one gradient would be training on all tasks at once.
-    config.adaptation.update({"steps": 5, "eval_steps": 5})
-
-
-def _maml_plus_plus(config: ConfigDict) -> None:
-    if config.learner.name in CONVOLUTIONAL:
-        config.learner.normalisation = "per_step"
+def _maml_plus_plus(settings: Settings) -> dict[str, Any]:
+    changes: dict[str, Any] = {"learner.normalisation": "per_step"} if "learner.normalisation" in settings else {}
     # The authors' initial rates: for drawings, and for photographs.
-    rate = 0.1 if config.dataset.name in DRAWINGS else min(config.adaptation.rate, 0.01)
-    config.adaptation.update({"rule": "per_step_rates", "steps": 5, "eval_steps": 5, "rate": rate})
+    rate = 0.1 if settings["dataset.name"] in DRAWINGS else min(settings.get("adaptation.rate", 0.01), 0.01)
+    steps = settings["train.steps"]
     # Shares of the training as in the paper's 100 epochs: 15 of them, 50, and all.
-    steps = config.train.steps
-    config.objective.multi_step_until = max(1, round(0.15 * steps))
-    config.train.update({"first_order_steps": steps // 2, "cosine_steps": steps, "final_rate": 1e-5})
+    if "train.first_order_steps" in settings:
+        changes["train.first_order_steps"] = steps // 2
+    changes |= {"objective.multi_step_until": max(1, round(0.15 * steps)), "train.cosine_steps": steps}
+    return {**changes, **_FIVE_STEPS, "adaptation.rate": rate, "train.final_rate": 1e-5}
 
 
-def _setter(section: str, **values: str | int | float | tuple[int, ...]) -> Callable[[ConfigDict], None]:
-    def change(config: ConfigDict) -> None:
-        (config[section] if section else config).update(values)
-
-    return change
+def _setting(**values: Any) -> Callable[[Settings], Mapping[str, Any]]:
+    return lambda settings: {key.replace("__", "."): value for key, value in values.items()}
 
 
-_OF_CO_LEARNERS: dict[str, Callable[[ConfigDict], None]] = {
-    "random_noise": _setter("objective", co_learner="random_noise"),
-    "cl": _setter("objective", co_learner="adapted"),
-    **{f"gamma_{round(10 * gamma):02d}": _setter("objective", gamma=gamma) for gamma in (0.2, 0.5, 0.8)},
-    **{f"co_blocks_{blocks}": _setter("objective", co_learner_blocks=blocks) for blocks in range(5)},
+_FIVE_STEPS = {"adaptation.steps": 5, "adaptation.eval_steps": 5}
+VARIANTS: Mapping[str, Variant] = {
+    "smoke": Variant(sets=_smoke),
+    "anil": Variant(sets=_setting(adaptation__partition="anil")),
+    "boil": Variant(sets=_setting(adaptation__partition="boil")),
+    **{name: Variant(sets=_setting(learner__initialisation=name)) for name in INITIALISATIONS},
+    "more_maml": Variant(sets=_setting(learner__extra_blocks=3), only="images"),
+    "sharp_maml": Variant(sets=_sharp_maml),
+    # One step towards one gradient would be training on all tasks at once.
+    "reptile": Variant({"objective": "reptile", "hypergradient": "first_order"}, lambda settings: _FIVE_STEPS),
+    "maml_plus_plus": Variant({"objective": "multi_step", "update": "per_step_rates"}, _maml_plus_plus),
+    "head_blocks_2": Variant(sets=_setting(learner__head_blocks=2), only="images"),
+    "meta_gnn": Variant({"learner": "sgc"}, only="nodes"),
+    "g_meta": Variant(sets=_setting(learner__head="prototypes"), only="nodes"),
+    "amm_gnn": Variant(sets=_setting(learner__attribute_matching=True), only="nodes"),
+    **{f"gamma_{round(10 * gamma):02d}": Variant(sets=_setting(objective__gamma=gamma)) for gamma in (0.2, 0.5, 0.8)},
+    **{
+        f"co_blocks_{blocks}": Variant(sets=_setting(objective__co_learner_blocks=blocks), only="images")
+        for blocks in range(5)
+    },
 }
-VARIANTS: dict[str, Callable[[ConfigDict], None]] = {
-    "smoke": _smoke,
-    "anil": _setter("adaptation", partition="anil"),
-    "boil": _setter("adaptation", partition="boil"),
-    "meta_sgd": _setter("adaptation", rule="meta_sgd"),
-    "first_order": _setter("", hypergradient="first_order"),
-    "fan_in_uniform": _setter("learner", initialisation="fan_in_uniform"),
-    "glorot_uniform": _setter("learner", initialisation="glorot_uniform"),
-    "zero_head": _setter("learner", initialisation="zero_head"),
-    "more_maml": _setter("learner", extra_blocks=3),
-    "sharp_maml": _sharp_maml,
-    "reptile": _reptile,
-    "maml_plus_plus": _maml_plus_plus,
-    "resnet12": _setter("learner", name="resnet12"),
-    "head_blocks_2": _setter("learner", head_blocks=2),
-    "meta_gnn": _setter("learner", name="sgc", hidden=(16,)),
-    "g_meta": _setter("learner", head="prototypes"),
-    "amm_gnn": _setter("learner", attribute_matching=True),
-    **_OF_CO_LEARNERS,
-}
-_OF_IMAGES = ("more_maml", "resnet12", "head_blocks_2", *(f"co_blocks_{blocks}" for blocks in range(5)))
-_ONLY_FOR = dict.fromkeys(_OF_IMAGES, "images") | dict.fromkeys(("meta_gnn", "g_meta", "amm_gnn"), "nodes")
+
+
+def chosen_by(words: Iterable[str], base: Choice) -> Choice:
+    """A choice with the members that words ask for.
+
+    Args:
+      words: variants, and names of members.
+      base: what holds where they say nothing.
+
+    Raises:
+      ConfigurationError: if two want different members of one axis (of objectives: of one slot), or one wants another
+        co-learner where there is none.
+    """
+    asked: dict[str, tuple[str, str]] = {}
+    for word in words:
+        for axis, name in (VARIANTS[word].chooses if word in VARIANTS else _own_axis(word)).items():
+            slot = member(axis, name).traits.get("slot") or name if axis == "objective" else axis
+            other, wanted = asked.get(slot, (word, name))
+            if wanted != name:
+                raise ConfigurationError(f"{other!r} and {word!r} contradict each other: take one of them.")
+            asked[slot] = (word, name)
+    axes = {axis: name for axis in AXES if axis != "objective" and axis in asked for _, name in [asked[axis]]}
+    terms = {member("objective", name).traits["slot"] or name: name for name in base.terms}
+    for slot, (word, name) in asked.items():
+        if slot in AXES:
+            continue
+        if slot == "co_learner" and slot not in terms:
+            raise ConfigurationError(f"{word!r} is about the co-learner, and MAML has none: take it with cml.")
+        terms[slot] = name
+    return Choice(**{**vars(base), **axes, "terms": tuple(terms.values())})
+
+
+def _own_axis(word: str) -> dict[str, str]:
+    return {axis: word for axis in AXES if word in members(axis)}

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import keras
 
 from cml_tf.learners.layers.convolution import Convolution
-from cml_tf.learners.layers.initialisation import kernel_initializer, linear
+from cml_tf.learners.layers.initialisation import INITIALISATIONS, kernel_initializer, linear
 from cml_tf.learners.learner import Learner, as_input_shape
-from cml_tf.learners.normalisation.layer import Normalisation
+from cml_tf.learners.normalisation.layer import MODES, Normalisation
+from cml_tf.registry import Given, Settings, option, register
 
 
 def conv4(
-    outputs: int,
+    outputs: int | None,
     input_shape: tuple[int, ...],
     filters: int = 64,
     normalisation: str = "batch_transductive",
@@ -31,7 +35,8 @@ def conv4(
       121093
 
     Args:
-      outputs: width of the head (the ways of a classification).
+      outputs: width of the head (the ways of a classification); None for a head that ends before its linear layer, for
+        rules that bring their own.
       input_shape: `(height, width, channels)`, at least 16x16; odd sizes lose their last row or column in each pool.
       filters: channels of every block.
       normalisation: mode of `Normalisation`.
@@ -52,7 +57,7 @@ def conv4(
 
 
 def conv4_head(
-    outputs: int,
+    outputs: int | None,
     filters: int = 64,
     normalisation: str = "batch_transductive",
     blocks: int = 0,
@@ -71,11 +76,9 @@ def conv4_head(
       ValueError: if `blocks` is negative.
     """
     layers = conv_blocks(name, blocks, filters, normalisation, steps, initialisation)
-    read_out = [
-        keras.layers.MaxPooling2D(2),
-        keras.layers.Flatten(),
-        linear(outputs, initialisation, last=name == "head"),
-    ]
+    read_out = [keras.layers.MaxPooling2D(2), keras.layers.Flatten()]
+    if outputs is not None:
+        read_out.append(linear(outputs, initialisation, last=name == "head"))
     return keras.Sequential([*layers, *read_out], name=name)
 
 
@@ -136,3 +139,72 @@ def conv_block(
         Convolution(filters, 3, padding="same", idle_bias=True, kernel_initializer=kernel_initializer(initialisation)),
         Normalisation(normalisation, relu=True, pool=pool, steps=steps),
     ]
+
+
+@dataclass(frozen=True)
+class ConvolutionalOptions:
+    """Options of convolutional learners."""
+
+    filters: int = option(64, "channels of every block (`resnet12`: of the first one)", least=1)
+    normalisation: str = option("batch_transductive", "where normalisation takes its statistics from", choices=MODES)
+    initialisation: str = option("fan_in_uniform", "what kernels and biases begin with", choices=INITIALISATIONS)
+
+
+@dataclass(frozen=True)
+class Conv4Options(ConvolutionalOptions):
+    """Options of `conv4`."""
+
+    extra_blocks: int = option(0, "unpooled blocks after block 4 (More-MAML has 3)", least=0)
+    head_blocks: int = option(0, "blocks of the head before its pool (the paper's Table 7 has 2)", least=0)
+
+
+def convolutional_faults(settings: Settings) -> list[str]:
+    """Why a convolutional learner cannot be part of a configuration."""
+    faults = []
+    size = settings.get("dataset.image_size")
+    if size is not None and min(size) < 16:
+        faults.append(f"dataset.image_size must be at least 16x16 for four pools, received {tuple(size)}.")
+    if settings["learner.normalisation"] == "per_step" and not settings.get("adaptation.steps"):
+        faults.append(
+            "adaptation.steps must be at least 1 with learner.normalisation 'per_step', received "
+            f"{settings.get('adaptation.steps', 'a rule without steps')}."
+        )
+    return faults
+
+
+def normalised_steps(options: ConvolutionalOptions, given: Given) -> int:
+    """How many inner steps have a scale and shift of their own."""
+    return given.steps if options.normalisation == "per_step" else 1
+
+
+def _co_learner(options: Conv4Options, given: Given, blocks: int, adapted: bool) -> keras.Layer:
+    return conv4_co_learner(blocks=blocks, **co_learner_arguments(options, given, adapted))
+
+
+def co_learner_arguments(options: ConvolutionalOptions, given: Given, adapted: bool) -> dict[str, Any]:
+    """Arguments of a convolutional co-learner, but for its blocks.
+
+    One that is not adapted never sees a support set: it takes the statistics of its queries, whatever the learner does.
+    """
+    return {
+        "outputs": given.problem.outputs,
+        "filters": options.filters,
+        "normalisation": options.normalisation if adapted else "batch_transductive",
+        "steps": normalised_steps(options, given) if adapted else 1,
+        "initialisation": options.initialisation,
+    }
+
+
+@register(
+    "learner",
+    "conv4",
+    Conv4Options,
+    reads=("images",),
+    co_learner=_co_learner,
+    blocks=True,
+    faults=convolutional_faults,
+    smoke={"filters": 8},
+)
+def _conv4(options: Conv4Options, given: Given) -> Learner:
+    """Four convolution blocks and a linear head (paper, 4.2); images of at least 16x16."""
+    return conv4(given.outputs, given.input_shape, steps=normalised_steps(options, given), **vars(options))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import keras
 
-from cml_tf.learners.layers.initialisation import linear
+from cml_tf.learners.layers.initialisation import INITIALISATIONS, linear
 from cml_tf.learners.learner import Learner, as_input_shape
+from cml_tf.registry import Given, Settings, option, register
 
 
 def mlp(
-    outputs: int,
+    outputs: int | None,
     input_shape: tuple[int, ...],
     hidden: Sequence[int] = (40, 40),
     activation: str = "relu",
@@ -25,7 +27,7 @@ def mlp(
       1761
 
     Args:
-      outputs: width of the head.
+      outputs: width of the head; None for a learner without one, for rules that bring their own.
       input_shape: shape of one input; it is flattened first.
       hidden: widths of the hidden layers, at least one.
       activation: any Keras activation name.
@@ -39,7 +41,8 @@ def mlp(
     shape = as_input_shape(input_shape)
     flatten = [keras.layers.Flatten()] if len(shape) != 1 else []
     layers = [*flatten, *(linear(width, initialisation, activation) for width in hidden)]
-    head = keras.Sequential([linear(outputs, initialisation, last=True)], name="head")
+    last = keras.layers.Identity() if outputs is None else linear(outputs, initialisation, last=True)
+    head = keras.Sequential([last], name="head")
     return Learner(keras.Sequential(layers, name="extractor"), head, input_shape=shape)
 
 
@@ -55,3 +58,29 @@ def mlp_co_learner(
     """
     layers = [linear(hidden, initialisation, activation), linear(outputs, initialisation)]
     return keras.Sequential(layers, name="co_learner")
+
+
+@dataclass(frozen=True)
+class MlpOptions:
+    """Options of `mlp`."""
+
+    hidden: tuple[int, ...] = option((40, 40), "widths of the hidden layers", least=1)
+    activation: str = option("relu", "of the hidden layers, any that Keras knows by name")
+    initialisation: str = option("glorot_uniform", "what kernels and biases begin with", choices=INITIALISATIONS)
+
+
+def _co_learner(options: MlpOptions, given: Given, blocks: int, adapted: bool) -> keras.Layer:
+    return mlp_co_learner(given.problem.outputs, options.hidden[-1], options.activation, options.initialisation)
+
+
+def _faults(settings: Settings) -> list[str]:
+    name = settings["learner.activation"]
+    if callable(getattr(keras.activations, name, None)):
+        return []
+    return [f"learner.activation must be the name of an activation of Keras, received {name!r}."]
+
+
+@register("learner", "mlp", MlpOptions, reads=("numbers", "images"), co_learner=_co_learner, faults=_faults)
+def _mlp(options: MlpOptions, given: Given) -> Learner:
+    """Hidden layers and a linear head (paper, 4.1); numbers, or images flattened."""
+    return mlp(given.outputs, given.input_shape, **vars(options))

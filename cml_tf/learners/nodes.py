@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -12,14 +13,16 @@ import tensorflow as tf
 from cml_tf.graphs import GraphContext, SparseRows
 from cml_tf.learners.layers.graph import GraphConvolutions, PropagatedFeatures
 from cml_tf.learners.layers.heads import Prototypes
-from cml_tf.learners.layers.initialisation import linear
+from cml_tf.learners.layers.initialisation import INITIALISATIONS, linear
 from cml_tf.learners.learner import Learner
+from cml_tf.learners.mlp import mlp_co_learner
+from cml_tf.registry import Given, Settings, option, register
 
 HEADS = ("linear", "prototypes")
 
 
 def gcn(
-    outputs: int,
+    outputs: int | None,
     features: int,
     hidden: Sequence[int] = (16, 16),
     head: str = "linear",
@@ -37,7 +40,8 @@ def gcn(
       1
 
     Args:
-      outputs: width of the head (the ways of a classification).
+      outputs: width of the head (the ways of a classification); None for a learner without one, for rules that bring
+        their own.
       features: how many features a node has.
       hidden: widths of the graph convolutions.
       head: one of `HEADS`: a linear layer, or distances to the prototypes of the support set.
@@ -52,7 +56,7 @@ def gcn(
 
 
 def sgc(
-    outputs: int,
+    outputs: int | None,
     features: int,
     hidden: int = 16,
     hops: int = 2,
@@ -81,15 +85,19 @@ def sgc(
     return _learner(extractor, outputs, features, head, initialisation)
 
 
-def _learner(extractor: keras.Layer, outputs: int, features: int, head: str, initialisation: str) -> Learner:
+def _learner(extractor: keras.Layer, outputs: int | None, features: int, head: str, initialisation: str) -> Learner:
     if head not in HEADS:
         raise ValueError(f"the head of a node learner must be one of {', '.join(HEADS)}, received {head!r}.")
     if head == "prototypes" and initialisation == "zero_head":
         raise ValueError(
             "the initialisation of a learner with prototypes must not be zero_head, since they have no weights."
         )
-    linear_head = head == "linear"
-    layer = linear(outputs, initialisation, last=True, name="head") if linear_head else Prototypes(outputs, name="head")
+    if outputs is None:
+        layer: keras.Layer = keras.layers.Identity(name="head")
+    elif head == "linear":
+        layer = linear(outputs, initialisation, last=True, name="head")
+    else:
+        layer = Prototypes(outputs, name="head")
     return Learner(extractor, layer, example_inputs=tf.zeros([2], tf.int32), context=example_graph(features))
 
 
@@ -98,4 +106,89 @@ def example_graph(features: int) -> GraphContext:
     return GraphContext(
         SparseRows.from_scipy(scipy.sparse.identity(2, np.float32, "csr")),
         SparseRows.from_scipy(scipy.sparse.csr_matrix((2, features), dtype=np.float32)),
+    )
+
+
+@dataclass(frozen=True)
+class NodeOptions:
+    """Options that learners of nodes have in common."""
+
+    head: str = option("linear", "a linear layer, or distances to the prototypes of the support set", choices=HEADS)
+    attribute_matching: bool = option(False, "whether attributes are matched first (AMM-GNN)")
+    initialisation: str = option("glorot_uniform", "what kernels and biases begin with", choices=INITIALISATIONS)
+
+
+@dataclass(frozen=True)
+class GcnOptions(NodeOptions):
+    """Options of `gcn`."""
+
+    hidden: tuple[int, ...] = option((16, 16), "widths of the graph convolutions", least=1)
+
+
+@dataclass(frozen=True)
+class SgcOptions(NodeOptions):
+    """Options of `sgc`."""
+
+    hidden: int = option(16, "width of the linear layer", least=1)
+    hops: int = option(2, "how far features are propagated", least=0)
+
+
+def _faults(settings: Settings) -> list[str]:
+    faults = []
+    if settings["learner.head"] == "prototypes":
+        without = "with learner.head 'prototypes', which has no weights"
+        if settings["learner.initialisation"] == "zero_head":
+            faults.append(f"learner.initialisation must not be 'zero_head' {without}.")
+        if (partition := settings.get("adaptation.partition", "all")) != "all":
+            faults.append(f"adaptation.partition must be 'all' {without} to adapt, received {partition!r}.")
+    if settings.get("train.jit_compile"):
+        faults.append("train.jit_compile must be False for learners of nodes: XLA has no sparse products.")
+    return faults
+
+
+def _co_learner(options: GcnOptions | SgcOptions, given: Given, blocks: int, adapted: bool) -> keras.Layer:
+    width = options.hidden if isinstance(options.hidden, int) else options.hidden[-1]
+    return mlp_co_learner(given.problem.outputs, width, initialisation=options.initialisation)
+
+
+@register(
+    "learner",
+    "gcn",
+    GcnOptions,
+    reads=("nodes",),
+    co_learner=_co_learner,
+    hops=lambda settings: GraphConvolutions.hops,
+    faults=_faults,
+)
+def _gcn(options: GcnOptions, given: Given) -> Learner:
+    """Graph convolutions and a head (paper, 4.3); with prototypes G-Meta's, with matching AMM-GNN's."""
+    return gcn(
+        given.outputs,
+        given.node_features,
+        options.hidden,
+        options.head,
+        options.attribute_matching,
+        options.initialisation,
+    )
+
+
+@register(
+    "learner",
+    "sgc",
+    SgcOptions,
+    reads=("nodes",),
+    co_learner=_co_learner,
+    hops=lambda settings: settings["learner.hops"],
+    faults=_faults,
+)
+def _sgc(options: SgcOptions, given: Given) -> Learner:
+    """A linear layer on features that are propagated once, and a head: Meta-GNN's learner (arXiv 1905.09718)."""
+    return sgc(
+        given.outputs,
+        given.node_features,
+        options.hidden,
+        options.hops,
+        options.head,
+        options.attribute_matching,
+        options.initialisation,
     )

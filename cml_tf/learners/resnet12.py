@@ -13,11 +13,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cml_tf.learners.conv4 import check_image_shape, conv_blocks
+from cml_tf.learners.conv4 import (
+    ConvolutionalOptions,
+    check_image_shape,
+    co_learner_arguments,
+    conv_blocks,
+    convolutional_faults,
+    normalised_steps,
+)
 from cml_tf.learners.layers.convolution import Convolution
 from cml_tf.learners.layers.initialisation import kernel_initializer, linear
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.normalisation.layer import Normalisation
+from cml_tf.registry import Given, register
 
 _WIDTHS = (1, 2, 4, 8)
 _SLOPE = 0.1
@@ -93,7 +101,7 @@ class ResidualBlock(keras.layers.Layer):
 
 
 def resnet12(
-    outputs: int,
+    outputs: int | None,
     input_shape: tuple[int, ...],
     filters: int = 64,
     normalisation: str = "batch_transductive",
@@ -110,7 +118,7 @@ def resnet12(
       TensorShape([2, 2, 2, 32])
 
     Args:
-      outputs: width of the head (the ways of a classification).
+      outputs: width of the head (the ways of a classification); None for a head that ends in the averages.
       input_shape: `(height, width, channels)`, at least 16x16.
       filters: channels of the first block; the others have 2, 4 and 8 times as many.
       normalisation: mode of `Normalisation`.
@@ -161,7 +169,27 @@ def resnet12_co_learner(
     return _read_out(before, outputs, name, initialisation)
 
 
-def _read_out(before: list[keras.Layer], outputs: int, name: str, initialisation: str) -> keras.Layer:
-    last = linear(outputs, initialisation, last=name == "head")
-    layers = [keras.layers.MaxPooling2D(2), keras.layers.GlobalAveragePooling2D(), last]
+def _read_out(before: list[keras.Layer], outputs: int | None, name: str, initialisation: str) -> keras.Layer:
+    layers = [keras.layers.MaxPooling2D(2), keras.layers.GlobalAveragePooling2D()]
+    if outputs is not None:
+        layers.append(linear(outputs, initialisation, last=name == "head"))
     return keras.Sequential([*before, *layers], name=name)
+
+
+def _co_learner(options: ConvolutionalOptions, given: Given, blocks: int, adapted: bool) -> keras.Layer:
+    return resnet12_co_learner(blocks=blocks, **co_learner_arguments(options, given, adapted))
+
+
+@register(
+    "learner",
+    "resnet12",
+    ConvolutionalOptions,
+    reads=("images",),
+    co_learner=_co_learner,
+    blocks=True,
+    faults=convolutional_faults,
+    smoke={"filters": 8},
+)
+def _resnet12(options: ConvolutionalOptions, given: Given) -> Learner:
+    """Four residual blocks and a linear head on averages (paper, Tables 2 and 9); images of at least 16x16."""
+    return resnet12(given.outputs, given.input_shape, steps=normalised_steps(options, given), **vars(options))

@@ -167,7 +167,7 @@ class FewShot:
             if steps not in self._evaluators:
                 readout = model.method
                 rule = readout.rule if steps is None else readout.rule.with_steps(steps)
-                method = Method(readout.learner, rule, readout.terms)
+                method = Method.of(readout.learner, rule, readout.terms)
                 self._evaluators[steps] = Evaluator(method, model.problem.metric)
             evaluation = self._evaluators[steps].evaluate(source, episodes, seed)
         return Score.of(evaluation, split, f"{self.ways}-way {self.shots}-shot" if self.ways else f"{self.shots}-shot")
@@ -194,27 +194,13 @@ class FewShot:
     def _build(self, dataset: FewShotDataset) -> None:
         problem = self._problem()
         keras.utils.set_random_seed(self.seed)
-        if isinstance(self.learner, LearnerRecipe):
-            learner = self.learner.build(dataset, problem.outputs, self.method.steps)
-        else:
-            learner = self.learner
-        terms = self.method.terms(problem, self._co_learner(problem))
-        trainer = Trainer(learner, self.method.rule(problem), terms, problem, optimizer=self.optimizer)
+        built = self.method.build(self.learner, dataset, problem)
+        trainer = Trainer(
+            built.learner, built.rule, built.terms, problem, reducer=built.reducer, optimizer=self.optimizer
+        )
         self._model = FewShotModel.of(trainer, dataset.value_range)
         self._examples = _kind(dataset)
         self._trainer = trainer
-
-    def _co_learner(self, problem: Problem) -> keras.Layer | None:
-        if self.method.gamma is None:
-            return None
-        if self.method.co_learner is not None:
-            return self.method.co_learner(problem.outputs)
-        if isinstance(self.learner, LearnerRecipe):
-            return self.learner.co_learner(problem.outputs, self.method.blocks)
-        raise UserError(
-            "a learner of your own needs a co-learner of your own: give cml_tf.cml(rate, co_learner=make), where "
-            "make(outputs) is a Keras layer that reads the learner's features."
-        )
 
     def _problem(self) -> Problem:
         return Regression(1) if self.ways is None else Classification(self.ways)

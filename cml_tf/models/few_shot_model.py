@@ -145,7 +145,7 @@ class FewShotModel:
         if steps not in self._functions:
             method = self.method
             if steps is not None:
-                method = Method(method.learner, method.rule.with_steps(steps), method.terms)
+                method = Method.of(method.learner, method.rule.with_steps(steps), method.terms)
             self._functions[steps] = TaskFunctions(method, self.problem)
         return self._functions[steps]
 

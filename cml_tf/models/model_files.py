@@ -109,7 +109,7 @@ def _rebuild(description: dict[str, Any]) -> tuple[Method, Problem]:
     rule = restore(description["rule"]) if "rule" in description else _rule_of_format_1(description)
     if not hasattr(rule, "adapt"):
         raise UserError(f"its rule must be an adaptation rule, received {type(rule).__name__}")
-    return Method(learner, rule, [QueryLoss(problem)]), problem
+    return Method.of(learner, rule, [QueryLoss(problem)]), problem
 
 
 def _rule_of_format_1(description: dict[str, Any]) -> GradientDescent:

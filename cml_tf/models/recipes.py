@@ -1,75 +1,133 @@
 """Recipes of a notebook: a learner and a method by name and options, built when the data is known.
 
 `conv4()` says which network and how wide; how many outputs it has and which images it reads follows from the ways and
-the dataset that `cml_tf.FewShot` is given. Each is thin over a builder of `cml_tf.learners` or over the axes' members.
+the dataset that `cml_tf.FewShot` is given. Every member of an axis (docs/CONFIGURATION.md) can stand in a recipe.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 
-from cml_tf import learners
-from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD, PerStepRates, Reverse, UpdateRule
-from cml_tf.adaptation import anil as only_head
-from cml_tf.adaptation import boil as only_body
+import cml_tf.adaptation
+import cml_tf.learners
+import cml_tf.objectives  # noqa: F401 - what these rooms hold registers when they are imported
 from cml_tf.datasets import FewShotDataset, NodeDataset
-from cml_tf.datasets.base import check_integer
 from cml_tf.errors import UserError
 from cml_tf.learners import Learner
-from cml_tf.learners.co_learners import co_learner_of
-from cml_tf.objectives import CoLearner, ObjectiveTerm, QueryLoss, Reptile
 from cml_tf.problems import Problem
+from cml_tf.registry import AXES, Choice, Given, Settings, faults_of, member, members
+from cml_tf.training.assembly import assemble, co_learner_of
+from cml_tf.training.method import Method
 
-_OF_NODES = ("gcn", "sgc")
-_UPDATES = ("sgd", "meta_sgd", "per_step_rates")
-_PARTITIONS = ("all", "anil", "boil")
+# A learner that has every option that an objective can ask of one.
+_ANY_LEARNER = "conv4"
+# Evaluation takes its number of steps when it is called.
+_OF_CALLS = "adaptation.eval_steps"
 
 
 @dataclass(frozen=True)
 class LearnerRecipe:
-    """A builder of `cml_tf.learners` and its options.
+    """A member of the axis of learners, with its options.
 
     Example:
       >>> cml_tf.conv4(filters=32).options["filters"]
       32
 
     Attributes:
-      name: of the builder.
-      options: all of them, by name.
+      name: of the member.
+      options: by name; others have their default.
+
+    Raises:
+      UserError: for an unknown name or option, or a value out of range.
     """
 
     name: str
-    options: Mapping[str, Any] = field(hash=False)
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
-    def build(self, dataset: FewShotDataset, outputs: int, inner_steps: int = 1) -> Learner:
-        """The learner for the examples of a dataset.
+    def __post_init__(self) -> None:
+        _completed(Choice(learner=self.name), self.settings)
 
-        Args:
-          dataset: whose examples it reads.
-          outputs: width of its head.
-          inner_steps: of the method, for `normalisation="per_step"`.
+    @property
+    def settings(self) -> Settings:
+        """The options by dotted key."""
+        return {f"learner.{name}": value for name, value in self.options.items()}
 
-        Raises:
-          UserError: if it cannot read such examples, or an option is out of range.
-        """
+    def check_reads(self, dataset: FewShotDataset) -> None:
+        """Raises UserError unless the learner reads examples as the dataset has them."""
         of_nodes = isinstance(dataset, NodeDataset)
-        if of_nodes != (self.name in _OF_NODES):
+        if of_nodes != ("nodes" in member("learner", self.name).traits["reads"]):
             told = "nodes of a graph: take cml_tf.gcn() or cml_tf.sgc()" if of_nodes else "no nodes of a graph"
             raise UserError(f"{self.name} cannot read the examples of {dataset.name!r}, which are {told}.")
-        options = dict(self.options)
-        if options.get("normalisation") == "per_step":
-            options["steps"] = inner_steps
-        shape = dataset.graph.features.shape[1] if isinstance(dataset, NodeDataset) else tuple(dataset.input_shape)
-        return getattr(learners, self.name)(outputs, shape, **options)
 
-    def co_learner(self, outputs: int, blocks: int) -> keras.Layer:
-        """The co-learner that belongs to this learner."""
-        return co_learner_of(self.name, outputs, self.options, blocks)
+    def co_learner(self, problem: Problem, blocks: int) -> keras.Layer:
+        """The co-learner that belongs to this learner, with as many blocks where it has any."""
+        settings = _completed(Choice(learner=self.name), self.settings)
+        return co_learner_of(member("learner", self.name), Given(problem, settings))(blocks, False)
+
+
+@dataclass(frozen=True)
+class MethodRecipe:
+    """How a learner adapts and what its outer loss is: members of the other axes, with their options.
+
+    Example:
+      >>> cml_tf.cml(rate=0.4).settings["objective.gamma"]
+      1.0
+
+    Attributes:
+      choice: of members; its learner and dataset count for nothing.
+      settings: options of the members, by dotted key; others have their default.
+      make_co_learner: makes the co-learner from its number of outputs; None for that of the learner's kind.
+
+    Raises:
+      UserError: for an option that no chosen member has, a value out of range, or members that do not go together.
+    """
+
+    choice: Choice
+    settings: Settings = field(default_factory=dict, hash=False)
+    make_co_learner: Callable[[int], keras.Layer] | None = None
+
+    def __post_init__(self) -> None:
+        choice = replace(self.choice, learner=_ANY_LEARNER)
+        # Which dataset it is for is not known yet.
+        settings = {**_completed(choice, self.settings), "dataset.name": "", "dataset.ways": 2}
+        if found := faults_of(choice, settings):
+            raise UserError(found[0])
+
+    @property
+    def has_co_learner(self) -> bool:
+        """Whether one of the objectives is a co-learner's."""
+        return any(one.traits["slot"] == "co_learner" for one in self.choice.objectives())
+
+    def build(self, learner: LearnerRecipe | Learner, dataset: FewShotDataset, problem: Problem) -> Method:
+        """The method for the examples of a dataset.
+
+        Raises:
+          UserError: if the learner cannot read such examples, or parts do not go together.
+        """
+        make = self.make_co_learner
+        if isinstance(learner, LearnerRecipe):
+            learner.check_reads(dataset)
+            choice, own, built = replace(self.choice, learner=learner.name), learner.settings, None
+        else:
+            choice, own, built = replace(self.choice, learner="mlp"), {}, learner
+            if make is None and self.has_co_learner:
+                raise UserError(
+                    "a learner of your own needs a co-learner of your own: give cml_tf.cml(rate, co_learner=make), "
+                    "where make(outputs) is a Keras layer that reads the learner's features."
+                )
+        settings = {**_completed(choice, {**self.settings, **own}), "dataset.name": dataset.name}
+        if hasattr(problem, "ways"):
+            settings["dataset.ways"] = problem.ways
+        if found := faults_of(choice, settings):
+            raise UserError(found[0])
+        nodes = dataset.graph.features.shape[1] if isinstance(dataset, NodeDataset) else 0
+        given = Given(problem, settings, tuple(dataset.input_shape), nodes)
+        instead = None if make is None else lambda blocks, adapted: make(problem.outputs)
+        return assemble(choice, given, built, instead)
 
 
 def conv4(
@@ -117,7 +175,7 @@ def gcn(
     *,
     hidden: Sequence[int] = (16, 16),
     head: str = "linear",
-    matching: bool = False,
+    attribute_matching: bool = False,
     initialisation: str = "glorot_uniform",
 ) -> LearnerRecipe:
     """Graph convolutions, for nodes of a graph; the options are those of `cml_tf.learners.gcn`.
@@ -134,7 +192,7 @@ def sgc(
     hidden: int = 16,
     hops: int = 2,
     head: str = "linear",
-    matching: bool = False,
+    attribute_matching: bool = False,
     initialisation: str = "glorot_uniform",
 ) -> LearnerRecipe:
     """A linear layer on propagated features, for nodes of a graph; the options are those of `cml_tf.learners.sgc`.
@@ -146,91 +204,58 @@ def sgc(
     return LearnerRecipe("sgc", dict(locals()))
 
 
-@dataclass(frozen=True, kw_only=True)
-class MethodRecipe:
-    """How a learner adapts and what its outer loss is; `maml`, `cml` and the others make one.
+def method(*names: str, co_learner: Callable[[int], keras.Layer] | None = None, **options: Any) -> MethodRecipe:
+    """Any members of the axes, by name, with their options: what `maml`, `cml` and the others are short for.
 
     Example:
-      >>> cml_tf.cml(rate=0.4).gamma
-      1.0
+      >>> cml_tf.method("kernel_ridge", ridge=0.01).settings
+      {'adaptation.ridge': 0.01}
+      >>> cml_tf.method("co_learner", "meta_sgd", rate=0.4, steps=5).choice.terms
+      ('query_loss', 'co_learner')
 
-    Attributes:
-      rate: the inner rate, or what learned ones start from.
-      steps: inner steps, at least 1.
-      update: "sgd", "meta_sgd" (a learned rate for each parameter) or "per_step_rates" (for each step and tensor).
-      partition: what adapts: "all", "anil" (the head) or "boil" (the extractor).
-      first_order: whether inner gradients are constants of the outer loop.
-      sharpness: radius within which each inner gradient is taken at the worst point; 0 for none.
-      gamma: weight of the co-learner's loss; None for no co-learner.
-      blocks: convolution blocks of the co-learner, on a convolutional learner.
+    Args:
+      *names: of members: of an axis that has none among them `gradient_descent`, `sgd`, `reverse`, `query_loss` and
+        `mean` are taken, where there is such a choice.
       co_learner: makes the co-learner from its number of outputs; None for that of the learner's kind.
-      reptile: whether the outer loop follows the adapted weights instead of the query loss.
+      **options: of these members.
 
     Raises:
-      UserError: for a value that is out of range, or those that do not go together.
+      UserError: for an unknown name or option, or members that do not go together.
     """
-
-    rate: float
-    steps: int = 1
-    update: str = "sgd"
-    partition: str = "all"
-    first_order: bool = False
-    sharpness: float = 0.0
-    gamma: float | None = None
-    blocks: int = 2
-    co_learner: Callable[[int], keras.Layer] | None = None
-    reptile: bool = False
-
-    def __post_init__(self) -> None:
-        check_integer("steps", self.steps, minimum=1)
-        check_integer("blocks", self.blocks, minimum=0)
-        _check_number("rate", self.rate, positive=True)
-        _check_number("sharpness", self.sharpness)
-        for name, choices in (("update", _UPDATES), ("partition", _PARTITIONS)):
-            if getattr(self, name) not in choices:
-                raise UserError(f"{name} must be one of {', '.join(choices)}, received {getattr(self, name)!r}.")
-        if self.reptile and not (self.first_order and self.update == "sgd" and self.partition == "all"):
-            raise UserError("reptile needs first_order, update 'sgd' and partition 'all': take cml_tf.reptile(rate).")
-        if self.gamma is None:
-            return
-        _check_number("gamma", self.gamma)
-        if self.partition == "anil":
-            raise UserError(
-                "partition must not be 'anil' with a co-learner, which would read features that do not adapt and could "
-                "only guess: take 'all' or 'boil', or cml_tf.anil() without a co-learner."
-            )
-
-    def rule(self, problem: Problem) -> GradientDescent:
-        """The adaptation rule; each call gives a new one."""
-        hypergradient = FirstOrder() if self.first_order else Reverse()
-        return GradientDescent(problem, self._updates(), self.steps, hypergradient, self.sharpness)
-
-    def terms(self, problem: Problem, co_learner: keras.Layer | None) -> list[ObjectiveTerm]:
-        """The terms of the outer loss, around a co-learner if this method has one."""
-        terms: list[ObjectiveTerm] = [QueryLoss(problem, differentiated=not self.reptile)]
-        if self.reptile:
-            terms.append(Reptile())
-        if co_learner is not None and self.gamma is not None:
-            terms.append(CoLearner(co_learner, problem, weight=self.gamma))
-        return terms
-
-    def _updates(self) -> UpdateRule:
-        rule: UpdateRule
-        if self.update == "per_step_rates":
-            rule = PerStepRates(self.rate, self.steps)
-        else:
-            rule = {"sgd": SGD, "meta_sgd": MetaSGD}[self.update](self.rate)
-        return {"all": lambda rule: rule, "anil": only_head, "boil": only_body}[self.partition](rule)
+    chosen: dict[str, Any] = {}
+    terms = {"outer": "query_loss"}
+    for name in names:
+        axis = next((axis for axis in AXES if name in members(axis)), None)
+        if axis in (None, "learner"):
+            known = ", ".join(one for axis in AXES if axis != "learner" for one in members(axis))
+            raise UserError(f"a method is made of {known}; received {name!r}.")
+        if axis == "objective":
+            terms[member(axis, name).traits["slot"] or name] = name
+        elif axis is not None and chosen.setdefault(axis, name) != name:
+            raise UserError(f"{chosen[axis]!r} and {name!r} are both of the axis {axis!r}: take one of them.")
+    choice = Choice(**chosen, terms=tuple(terms.values()), learner=_ANY_LEARNER)
+    keys = {
+        key.rpartition(".")[2]: key for key in choice.all_keys() if not key.startswith("learner.") and key != _OF_CALLS
+    }
+    if unknown := sorted(options.keys() - keys.keys()):
+        raise UserError(f"the options of this method are {', '.join(keys)}; received {unknown[0]!r}.")
+    return MethodRecipe(choice, {keys[name]: value for name, value in options.items()}, co_learner)
 
 
 def maml(rate: float, *, steps: int = 1, first_order: bool = False, sharpness: float = 0.0) -> MethodRecipe:
-    """MAML (Finn et al. 2017, arXiv 1703.03400); see `MethodRecipe` for the options.
+    """MAML (Finn et al. 2017, arXiv 1703.03400).
 
     Example:
-      >>> cml_tf.maml(rate=0.4, steps=5).steps
+      >>> cml_tf.maml(rate=0.4, steps=5).settings["adaptation.steps"]
       5
+
+    Args:
+      rate: the inner rate.
+      steps: inner steps.
+      first_order: whether inner gradients are constants of the outer loop.
+      sharpness: radius within which each inner gradient is taken at the worst point; 0 for none.
     """
-    return MethodRecipe(rate=rate, steps=steps, first_order=first_order, sharpness=sharpness)
+    return method(*_order(first_order), rate=rate, steps=steps, sharpness=sharpness)
 
 
 def cml(
@@ -242,60 +267,90 @@ def cml(
     sharpness: float = 0.0,
     update: str = "sgd",
     partition: str = "all",
-    blocks: int = 2,
+    blocks: int | None = None,
     co_learner: Callable[[int], keras.Layer] | None = None,
 ) -> MethodRecipe:
-    """Cooperative Meta-Learning (Shin et al. 2024, arXiv 2406.04639); see `MethodRecipe` for the options.
+    """Cooperative Meta-Learning (Shin et al. 2024, arXiv 2406.04639).
 
     Example:
-      >>> cml_tf.cml(rate=0.4, gamma=0.5, partition="boil").partition
+      >>> cml_tf.cml(rate=0.4, gamma=0.5, partition="boil").settings["adaptation.partition"]
       'boil'
+
+    Args:
+      rate: the inner rate, or what learned ones start from.
+      gamma: weight of the co-learner's loss.
+      steps: inner steps.
+      first_order: whether inner gradients are constants of the outer loop.
+      sharpness: radius within which each inner gradient is taken at the worst point; 0 for none.
+      update: a member of this axis, such as "meta_sgd".
+      partition: what adapts: "all" or "boil" (the extractor).
+      blocks: convolution blocks of the co-learner, on a convolutional learner; None for 2.
+      co_learner: makes the co-learner from its number of outputs; None for that of the learner's kind.
     """
-    return MethodRecipe(**locals())
+    options = {} if blocks is None else {"co_learner_blocks": blocks}
+    return method(
+        *("co_learner", update, *_order(first_order)),
+        **{"rate": rate, "gamma": gamma, "steps": steps, "sharpness": sharpness, "partition": partition, **options},
+        co_learner=co_learner,
+    )
 
 
 def anil(rate: float, *, steps: int = 1, first_order: bool = False) -> MethodRecipe:
     """ANIL: only the head adapts (Raghu et al. 2020, arXiv 1909.09157).
 
     Example:
-      >>> cml_tf.anil(rate=0.4).partition
+      >>> cml_tf.anil(rate=0.4).settings["adaptation.partition"]
       'anil'
     """
-    return MethodRecipe(rate=rate, steps=steps, first_order=first_order, partition="anil")
+    return method(*_order(first_order), rate=rate, steps=steps, partition="anil")
 
 
 def boil(rate: float, *, steps: int = 1, first_order: bool = False) -> MethodRecipe:
     """BOIL: only the extractor adapts (Oh et al. 2021, arXiv 2008.08882).
 
     Example:
-      >>> cml_tf.boil(rate=0.4).partition
+      >>> cml_tf.boil(rate=0.4).settings["adaptation.partition"]
       'boil'
     """
-    return MethodRecipe(rate=rate, steps=steps, first_order=first_order, partition="boil")
+    return method(*_order(first_order), rate=rate, steps=steps, partition="boil")
 
 
 def meta_sgd(rate: float, *, steps: int = 1, first_order: bool = False) -> MethodRecipe:
     """Meta-SGD: a learned inner rate for each parameter (Li et al. 2017, arXiv 1707.09835).
 
     Example:
-      >>> cml_tf.meta_sgd(rate=0.4).update
+      >>> cml_tf.meta_sgd(rate=0.4).choice.update
       'meta_sgd'
     """
-    return MethodRecipe(rate=rate, steps=steps, first_order=first_order, update="meta_sgd")
+    return method("meta_sgd", *_order(first_order), rate=rate, steps=steps)
 
 
 def reptile(rate: float, *, steps: int = 5) -> MethodRecipe:
     """Reptile: the outer loop follows the adapted weights (Nichol et al. 2018, arXiv 1803.02999).
 
     Example:
-      >>> cml_tf.reptile(rate=0.1).first_order
-      True
+      >>> cml_tf.reptile(rate=0.1).choice.terms
+      ('reptile',)
     """
-    return MethodRecipe(rate=rate, steps=steps, first_order=True, reptile=True)
+    return method("reptile", "first_order", rate=rate, steps=steps)
 
 
-def _check_number(name: str, value: Any, positive: bool = False) -> None:
-    sound = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    if not sound or value < 0 or (positive and value == 0):
-        wanted = "a positive number" if positive else "a number of 0 or more"
-        raise UserError(f"{name} must be {wanted}, received {value!r}.")
+def _order(first_order: bool) -> tuple[str, ...]:
+    return ("first_order",) if first_order else ()
+
+
+def _completed(choice: Choice, settings: Settings) -> dict[str, Any]:
+    """All settings of the members, checked: those given, and the others' defaults.
+
+    Raises:
+      UserError: for an option that no member has, or a value that is out of range.
+    """
+    keys = choice.all_keys()
+    if unknown := sorted(settings.keys() - keys.keys()):
+        raise UserError(f"{unknown[0]} is not an option of what is chosen, which are {', '.join(keys)}.")
+    for key, value in settings.items():
+        if wanted := keys[key].option.fault(value, keys[key].kind):
+            raise UserError(f"{key.rpartition('.')[2]} must be {wanted}, received {value!r}.")
+    return {"learner.dtype_policy": keras.config.dtype_policy().name} | {
+        key: settings.get(key, described.default) for key, described in keys.items()
+    }

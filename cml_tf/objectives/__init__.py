@@ -1,21 +1,29 @@
-"""Objectives: the terms of the outer loss. A new term is a new file here."""
+"""Objectives: the terms of the outer loss, and the reducers over tasks. A new term is a new file here."""
 
 from cml_tf.objectives.co_learner import CoLearner
-from cml_tf.objectives.multi_step import MultiStepWeights, StepLoss, multi_step_terms
+from cml_tf.objectives.multi_step import StepLoss, StepWeight, multi_step_terms
 from cml_tf.objectives.query_loss import QueryLoss
+from cml_tf.objectives.query_mixup import QueryMixup
+from cml_tf.objectives.reducers import MeanOverTasks, TaskGradients, TaskReducer
 from cml_tf.objectives.reptile import Reptile
-from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TaskReducer, TermLoss, mean_over_tasks
+from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
+from cml_tf.registry import import_members
 
 __all__ = [
     "CoLearner",
-    "MultiStepWeights",
+    "MeanOverTasks",
     "ObjectiveTerm",
     "QueryLoss",
+    "QueryMixup",
     "Reptile",
     "StepLoss",
+    "StepWeight",
+    "TaskGradients",
     "TaskOutcome",
     "TaskReducer",
     "TermLoss",
-    "mean_over_tasks",
+    "Weight",
     "multi_step_terms",
 ]
+
+import_members(__name__, __path__)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from cml_tf.learners.layer_state import check_layer_state, threaded_variables
+from cml_tf.learners.layers.heads import TwoHeads
 from cml_tf.learners.learner import Learner, called, functional_call
-from cml_tf.objectives.query_loss import scored
-from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
+from cml_tf.objectives.query_loss import QueryLoss, scored
+from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem
+from cml_tf.registry import Given, Member, Settings, member, option, register
 
 
 class CoLearner(ObjectiveTerm):
@@ -37,7 +41,7 @@ class CoLearner(ObjectiveTerm):
         layer: keras.Layer,
         problem: Problem,
         name: str = "co_learner",
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         trained: bool = True,
         prefix: str = "co_",
     ) -> None:
@@ -68,3 +72,82 @@ class CoLearner(ObjectiveTerm):
     def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> tf.Tensor:
         """Phi's outputs on the features."""
         return functional_call(self.layer, self.variables, values, (), forward[0], training=False)[0]
+
+
+def _has_blocks(chosen: Mapping[str, Member]) -> bool:
+    return bool(chosen["learner"].traits["blocks"])
+
+
+@dataclass(frozen=True)
+class AdaptedCoLearnerOptions:
+    """Options of a co-learner that the inner loop adapts."""
+
+    gamma: float = option(1.0, "weight of the co-learner's loss in the outer loss", least=0)
+    co_learner_blocks: int = option(2, "convolution blocks of the co-learner", least=0, only=_has_blocks)
+
+
+@dataclass(frozen=True)
+class CoLearnerOptions(AdaptedCoLearnerOptions):
+    """Options of co-learners."""
+
+    co_learners: int = option(1, "how many co-learners there are, each with this weight", least=1)
+
+
+def _terms(options: CoLearnerOptions, given: Given, trained: bool) -> list[ObjectiveTerm]:
+    return [
+        CoLearner(
+            given.parts["co_learner"](options.co_learner_blocks, adapted=False),
+            given.problem,
+            name="co_learner" if number == 1 else f"co_learner_{number}",
+            weight=options.gamma,
+            trained=trained,
+            prefix="co_" if number == 1 else f"co_{number}_",
+        )
+        for number in range(1, options.co_learners + 1)
+    ]
+
+
+def _faults(settings: Settings) -> list[str]:
+    learner, rule = member("learner", settings["learner.name"]), member("rule", settings["adaptation.rule"])
+    if learner.traits["co_learner"] is None:
+        return [f"objective.terms must not have a co-learner with {learner.name}, which has none: take maml."]
+    if "extractor" in rule.traits["adapts"](settings):
+        return []
+    adapted = settings.get("adaptation.partition", rule.name)
+    return [
+        "objective.terms must not have a co-learner where features do not adapt: they tell it nothing of the support "
+        f"set's labels, so it could only guess. Take maml, or cl where the head adapts; received {adapted!r}."
+    ]
+
+
+@register("objective", "co_learner", CoLearnerOptions, slot="co_learner", faults=_faults)
+def _co_learner(options: CoLearnerOptions, given: Given) -> list[ObjectiveTerm]:
+    """A second head on the adapted query features, trained by the outer loop alone (CML, arXiv 2406.04639)."""
+    return _terms(options, given, trained=True)
+
+
+@register("objective", "random_noise", CoLearnerOptions, slot="co_learner", faults=_faults)
+def _random_noise(options: CoLearnerOptions, given: Given) -> list[ObjectiveTerm]:
+    """A co-learner that is never trained: the paper's contrast."""
+    return _terms(options, given, trained=False)
+
+
+def _two_heads(options: AdaptedCoLearnerOptions, given: Given, learner: Learner) -> Learner:
+    heads = TwoHeads(learner.head, given.parts["co_learner"](options.co_learner_blocks, adapted=True), name="head")
+    return Learner(learner.extractor, heads, example_inputs=learner.example_inputs, context=learner.context)
+
+
+def _adapted_faults(settings: Settings) -> list[str]:
+    if settings["adaptation.rule"] != "gradient_descent":
+        return [f"adaptation.rule must be 'gradient_descent' with cl, received {settings['adaptation.rule']!r}."]
+    if "reptile" in settings["objective.terms"]:
+        return ["objective.terms must not have both cl and reptile, which reads no second head."]
+    if settings.get("learner.head") == "prototypes":
+        return ["learner.head must be 'linear' with cl: prototypes cannot be one of two heads."]
+    return []
+
+
+@register("objective", "cl", AdaptedCoLearnerOptions, slot="co_learner", extends=_two_heads, faults=_adapted_faults)
+def _adapted(options: AdaptedCoLearnerOptions, given: Given) -> list[ObjectiveTerm]:
+    """A co-learner that the inner loop adapts too, as a second head of the learner: the paper's contrast CL."""
+    return [QueryLoss(given.problem, head=1, name="second_head", weight=options.gamma, prefix="co_")]

@@ -6,11 +6,15 @@ nothing.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import tensorflow as tf
 
 from cml_tf.objectives.query_loss import QueryLoss
-from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
+from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem
+from cml_tf.registry import Given, Settings, member, option, register
 
 # What an early step's weight does not fall below while weights move, as a share of its first value (the authors' code).
 _LEAST = 0.03
@@ -27,8 +31,8 @@ class StepLoss(ObjectiveTerm):
 
     reported = False
 
-    def __init__(self, problem: Problem, step: int, weight: float = 1.0) -> None:
-        super().__init__(name_of(step), weight)
+    def __init__(self, problem: Problem, step: int, weight: Weight = 1.0) -> None:
+        super().__init__(f"step_{step}_loss", weight)
         self.problem = problem
         self.step = step
 
@@ -52,37 +56,71 @@ class StepLoss(ObjectiveTerm):
         return TermLoss(tf.reduce_mean(losses), {})
 
 
-def name_of(step: int) -> str:
-    """The name of a step's term."""
-    return f"step_{step}_loss"
+@dataclass(frozen=True)
+class StepWeight:
+    """The weight of the query loss after one inner step, by outer step.
 
-
-def multi_step_terms(problem: Problem, steps: int) -> list[ObjectiveTerm]:
-    """The query loss after the last of `steps` inner steps, then those after each earlier one."""
-    return [QueryLoss(problem), *(StepLoss(problem, step) for step in range(1, steps))]
-
-
-class MultiStepWeights:
-    """The weights of `multi_step_terms` by outer step.
-
-    They begin equal, `1 / steps` each. Until outer step `until` those of the early steps fall evenly towards 0, but not
+    All begin equal, `1 / steps` each. Until outer step `until` those of early steps fall evenly towards 0, but not
     below 3 % of what they began with, and the last step's gets what they lose; from then on only the last step counts.
     Their sum is always 1.
 
     Args:
       steps: inner steps, at least 1.
       until: outer step from which only the last inner step counts, at least 1.
+      last: whether it is that of the last inner step.
     """
 
-    def __init__(self, steps: int, until: int) -> None:
-        if steps < 1 or until < 1:
-            raise ValueError(f"steps and until must be at least 1, received {steps} and {until}.")
-        self.steps = steps
-        self.until = until
+    steps: int
+    until: int
+    last: bool
 
-    def __call__(self, outer_step: int) -> dict[str, float]:
-        """Weights by the terms' names, before outer step `outer_step` (from 0)."""
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.until < 1:
+            raise ValueError(f"steps and until must be at least 1, received {self.steps} and {self.until}.")
+
+    def __call__(self, outer_step: int) -> float:
+        """The weight before outer step `outer_step` (from 0)."""
         left = max(1 - outer_step / self.until, _LEAST) if outer_step < self.until else 0.0
         early = left / self.steps
-        weights = {name_of(step): early for step in range(1, self.steps)}
-        return {"query_loss": 1 - early * (self.steps - 1), **weights}
+        return 1 - early * (self.steps - 1) if self.last else early
+
+
+def multi_step_terms(problem: Problem, steps: int, until: int) -> list[ObjectiveTerm]:
+    """The query loss after the last of `steps` inner steps, then those after each earlier one, with their weights."""
+    early = [StepLoss(problem, step, StepWeight(steps, until, last=False)) for step in range(1, steps)]
+    return [QueryLoss(problem, weight=StepWeight(steps, until, last=True)), *early]
+
+
+@dataclass(frozen=True)
+class MultiStepOptions:
+    """Options of the multi-step loss."""
+
+    multi_step_until: int = option(1000, "outer step from which only the last inner step counts", least=1)
+
+
+def _faults(settings: Settings) -> list[str]:
+    rule, hypergradient = settings["adaptation.rule"], settings.get("hypergradient.name")
+    pathless = not member("rule", rule).traits["path"]
+    if pathless or (hypergradient and not member("hypergradient", hypergradient).traits["path"]):
+        return [
+            "objective.terms must not have 'multi_step' with a rule that leaves no path of inner steps, received "
+            f"{rule} and {hypergradient}."
+        ]
+    if settings["adaptation.steps"] < 2:
+        return [
+            "adaptation.steps must be at least 2 with multi_step, which weighs early steps against the last one, "
+            f"received {settings['adaptation.steps']!r}."
+        ]
+    until, steps = settings["objective.multi_step_until"], settings.get("train.steps", math.inf)
+    if until >= steps:
+        return [
+            f"objective.multi_step_until must be below train.steps ({steps}), so that the last inner step comes to "
+            f"count alone; received {until}: set both."
+        ]
+    return []
+
+
+@register("objective", "multi_step", MultiStepOptions, slot="outer", faults=_faults, smoke={"multi_step_until": 1})
+def _multi_step(options: MultiStepOptions, given: Given) -> list[ObjectiveTerm]:
+    """Query losses after every inner step, whose weight moves to the last one (MAML++, arXiv 1810.09502)."""
+    return multi_step_terms(given.problem, given.steps, options.multi_step_until)

@@ -6,8 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
+from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem
+from cml_tf.registry import Given, register
 
 
 class QueryLoss(ObjectiveTerm):
@@ -27,7 +28,7 @@ class QueryLoss(ObjectiveTerm):
         problem: Problem,
         head: int = 0,
         name: str = "query_loss",
-        weight: float = 1.0,
+        weight: Weight = 1.0,
         prefix: str = "",
         differentiated: bool = True,
     ) -> None:
@@ -70,3 +71,9 @@ def scored(problem: Problem, outputs: Any, targets: tf.Tensor, prefix: str) -> T
     return TermLoss(
         loss, {f"{prefix}loss": loss, f"{prefix}{problem.metric}": tf.reduce_mean(problem.scores(outputs, targets))}
     )
+
+
+@register("objective", "query_loss", slot="outer")
+def _query_loss(options: object, given: Given) -> list[ObjectiveTerm]:
+    """The loss on the query set after adaptation (MAML)."""
+    return [QueryLoss(given.problem)]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
+from cml_tf.objectives.query_loss import QueryLoss
+from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
+from cml_tf.registry import Given, Settings, register
 
 
 class Reptile(ObjectiveTerm):
@@ -18,7 +20,7 @@ class Reptile(ObjectiveTerm):
       weight: in the outer loss.
     """
 
-    def __init__(self, name: str = "reptile", weight: float = 1.0) -> None:
+    def __init__(self, name: str = "reptile", weight: Weight = 1.0) -> None:
         super().__init__(name, weight)
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
@@ -40,3 +42,24 @@ class Reptile(ObjectiveTerm):
         )
         loss = tf.add_n([tf.nn.l2_loss(start - end) for start, end in pairs])
         return TermLoss(loss, {"distance": tf.sqrt(2 * tf.stop_gradient(loss))})
+
+
+_NEEDED = {
+    "adaptation.rule": ("gradient_descent", "it follows adapted parameters"),
+    "hypergradient.name": ("first_order", "it takes no derivative of the inner loop"),
+    "adaptation.partition": ("all", "what is not adapted would never be trained"),
+    "adaptation.update": ("sgd", "the distance that adaptation went has no gradient for meta-learned rates"),
+}
+
+
+def _faults(settings: Settings) -> list[str]:
+    for key, (value, reason) in _NEEDED.items():
+        if settings[key] != value:
+            return [f"{key} must be {value!r} with reptile, since {reason}; received {settings[key]!r}."]
+    return []
+
+
+@register("objective", "reptile", slot="outer", faults=_faults)
+def _reptile(options: object, given: Given) -> list[ObjectiveTerm]:
+    """The distance that adaptation went, instead of the query loss (arXiv 1803.02999)."""
+    return [QueryLoss(given.problem, differentiated=False), Reptile()]

@@ -17,9 +17,11 @@ import tensorflow as tf
 
 from cml_tf.adaptation.rule import AdaptedTask, Initial
 from cml_tf.episodes import Examples
+from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner
 
-TaskReducer = Callable[[tf.Tensor], tf.Tensor]
+Weight = float | Callable[[int], float]
+"""A term's factor in the outer loss: one number, or a function of the outer step, the first one being 0."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,39 @@ class TaskOutcome:
       initial: what adaptation started from.
       support: the examples that were adapted to.
       query: the examples to be judged on.
+      learner: what was adapted.
+      context: of the episode.
+      key: of the episode, `[2]` whole numbers; `()` where it has none.
     """
 
     adapted: AdaptedTask
     initial: Initial
     support: Examples
     query: Examples
+    learner: Learner
+    context: Any = ()
+    key: Any = ()
 
     @cached_property
     def query_forward(self) -> tuple[Any, Any]:
         """Features and outputs on the query set; one forward pass that all terms share."""
         return self.adapted.predict(self.query.inputs)
+
+    def key_of(self, salt: int) -> tf.Tensor:
+        """A key `[2]` for what a term draws, a pure function of the episode.
+
+        Args:
+          salt: of the term, so that no two draw the same numbers.
+
+        Raises:
+          UserError: if the episode has no key.
+        """
+        if not tf.is_tensor(self.key):
+            raise UserError(
+                "the episodes must have a key, from which this objective draws numbers: give cml_tf.Episode(..., "
+                "key=numbers) with two whole numbers a task, [tasks, 2]."
+            )
+        return tf.random.fold_in(self.key, salt, alg="philox")
 
 
 class TermLoss(NamedTuple):
@@ -56,7 +80,8 @@ class ObjectiveTerm(ABC):
 
     Args:
       name: unique among the terms of a method; names its variable group in checkpoints.
-      weight: factor in the outer loss (gamma for a co-learner). It is a run-time value: changing it retraces nothing.
+      weight: factor in the outer loss (gamma for a co-learner), or a function of the outer step that gives it. It is a
+        run-time value: another one retraces nothing.
       trained: whether the outer loop updates `variables`.
 
     Attributes:
@@ -66,19 +91,25 @@ class ObjectiveTerm(ABC):
       answers_through_head: whether what it reads is the output of the learner's (first) head, as a served model's is.
       of_co_learner: whether it is a co-learner's share of the outer loss: what CML adds to MAML.
       reported: whether the term says anything about a model that is only looked at; others are left out of validation.
+      vectorisable: whether it can be worked out for all tasks at once.
     """
 
     layer: keras.Layer | None = None
     answers_through_head: bool = False
     of_co_learner: bool = False
     reported: bool = True
+    vectorisable: bool = True
 
-    def __init__(self, name: str, weight: float = 1.0, trained: bool = True) -> None:
+    def __init__(self, name: str, weight: Weight = 1.0, trained: bool = True) -> None:
         self.name = name
         self.weight = weight
         self.trained = trained
         self.variables: tuple[keras.Variable, ...] = ()
         self.constants: tuple[keras.Variable, ...] = ()
+
+    def weight_at(self, step: int) -> float:
+        """The weight of an outer step."""
+        return self.weight(step) if callable(self.weight) else self.weight
 
     def build(self, learner: Learner) -> None:
         """Makes `variables`, once; harmless when called again."""
@@ -99,8 +130,3 @@ class ObjectiveTerm(ABC):
           NotImplementedError: if the term does not score outputs.
         """
         raise NotImplementedError(f"{type(self).__name__} scores no outputs, so it cannot answer queries.")
-
-
-def mean_over_tasks(losses: tf.Tensor) -> tf.Tensor:
-    """The default task reducer: `[tasks]` to their mean."""
-    return tf.reduce_mean(losses)

@@ -34,13 +34,13 @@ def read_through(method: Method, problem: Problem, readout: str) -> Method:
     if readout not in READOUTS:
         raise ValueError(f"readout must be one of {', '.join(READOUTS)}, received {readout!r}.")
     if readout == "learner":
-        return Method(method.learner, method.rule, [QueryLoss(problem)])
+        return Method.of(method.learner, method.rule, [QueryLoss(problem)])
     if readout == "co_learner_theta_adapted":
-        return Method(method.learner, method.rule, [_co_term(method, problem)])
+        return Method.of(method.learner, method.rule, [_co_term(method, problem)])
     learner, phi = method.learner, _co_head(method, problem)
     through_phi = Learner(learner.extractor, phi, example_inputs=learner.example_inputs, context=learner.context)
     head_shapes = tf.nest.map_structure(lambda v: tuple(v.shape), learner.variables.head)
-    return Method(through_phi, method.rule.through_head(head_shapes), [QueryLoss(problem)])
+    return Method.of(through_phi, method.rule.through_head(head_shapes), [QueryLoss(problem)])
 
 
 def _co_term(method: Method, problem: Problem) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import keras
@@ -14,8 +15,10 @@ from cml_tf.adaptation.rule import Initial
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
 from cml_tf.learners.layers.derivative_order import outer_gradient
+from cml_tf.objectives.reducers import TaskGradients
 from cml_tf.training.keras_features import check_unused
 from cml_tf.training.method import Method
+from cml_tf.training.schedule import Moment
 from cml_tf.training.task_mapping import can_be_vectorised, map_tasks
 
 
@@ -39,7 +42,7 @@ class StepResult(NamedTuple):
     """What a training step reports.
 
     Attributes:
-      term_losses: `[tasks, terms]` of the terms that count (`Method.counted_terms`), before the update.
+      term_losses: `[tasks, terms]` of the terms that count (`Method.counted`), before the update.
       metrics: by name, `[tasks]`.
       finite: whether loss and gradients were finite; the update was made only then.
     """
@@ -58,7 +61,7 @@ def evaluate_losses(method: Method, episode: Episode) -> tuple[tf.Tensor, dict[s
 def meta_gradient(
     method: Method, episode: Episode, weights: tf.Tensor, task_chunk: int = 0, vectorised: bool = False
 ) -> MetaGradient:
-    """The outer loss `reducer(sum over terms of weight * loss)` and its gradient by variable group.
+    """The outer loss, `reducer` of the tasks' `sum over terms of weight * loss`, and its gradient by variable group.
 
     Each task's gradient is taken before the next task begins, so memory does not hold the activations of all tasks; the
     reducer then says how much each task's gradient counts.
@@ -71,6 +74,7 @@ def meta_gradient(
       vectorised: whether all are worked on at once, likewise.
     """
     trained = method.trained_variables()
+    trained.pop("reducer", None)
     values = [variable.value for variables in trained.values() for variable in variables]
 
     def one(task: Episode) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
@@ -85,13 +89,31 @@ def meta_gradient(
         return loss, losses, metrics, gradients
 
     per_task, losses, metrics, gradients = map_tasks(one, episode, task_chunk, vectorised)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(per_task)
-        loss = method.reducer(per_task)
-    shares = tape.gradient(loss, per_task, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    loss, shares, of_reducer = _reduced(method, per_task, _of_tasks(method, trained, gradients))
     reduced = iter([tf.tensordot(tf.cast(shares, gradient.dtype), gradient, 1) for gradient in gradients])
     by_group = {group: tuple(next(reduced) for _ in variables) for group, variables in trained.items()}
-    return MetaGradient(loss, losses, metrics, by_group)
+    return MetaGradient(loss, losses, metrics, by_group | ({"reducer": of_reducer} if of_reducer else {}))
+
+
+def _of_tasks(method: Method, trained: Mapping[str, Sequence[Any]], gradients: Sequence[tf.Tensor]) -> TaskGradients:
+    """Gradients `[tasks, ...]` by group, those of the learner by its own two."""
+    flat = iter(gradients)
+    groups = {group: tuple(next(flat) for _ in variables) for group, variables in trained.items()}
+    of_learner = groups.pop("learner", ())
+    extractor = len(method.learner.variables.extractor)
+    return {"extractor": of_learner[:extractor], "head": of_learner[extractor:], **groups}
+
+
+def _reduced(
+    method: Method, per_task: tf.Tensor, gradients: TaskGradients
+) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
+    """The outer loss, how much each task's gradient counts, and the gradient of the reducer's own variables."""
+    values = tuple(tf.convert_to_tensor(variable) for variable in method.reducer.variables)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch([per_task, *values])
+        loss = method.reducer(per_task, gradients, values)
+    shares, *own = tape.gradient(loss, [per_task, *values], unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    return loss, shares, tuple(own)
 
 
 def _losses(
@@ -121,8 +143,34 @@ def _check_number(name: str, value: Any, expected: str) -> None:
         raise ValueError(f"{name} must be {expected}, received {value!r}.")
 
 
+@dataclass(frozen=True)
+class Work:
+    """What the parts of a step hand to each other.
+
+    Attributes:
+      method: with the terms and the order of derivatives of this step.
+      episode: the meta-batch.
+      weights: of the method's terms, `[terms]`.
+      gradient: of the outer loss.
+      norms: global norms of the gradient's groups.
+      finite: whether loss and gradient are.
+    """
+
+    method: Method
+    episode: Episode
+    weights: tf.Tensor
+    gradient: MetaGradient | None = None
+    norms: tuple[tf.Tensor, ...] = ()
+    finite: tf.Tensor | None = None
+
+
+Part = Callable[[Work], Work]
+
+
 class MetaStep:
-    """One outer step, compiled once: gradient, clipping, finiteness check, optimiser updates.
+    """One outer step, compiled once: a sequence of named parts, `gradient`, `finiteness`, `clipping` and `update`.
+
+    A reduction over replicas has its place between the first two.
 
     Args:
       method: what to train.
@@ -136,6 +184,9 @@ class MetaStep:
       sharpness: radius of the ball around all trained variables in whose worst point the meta-gradient is taken, 0 for
         where they are (Sharp-MAML, arXiv 2206.03996, equation 9). It doubles the work. Reported losses and metrics are
         those at the variables.
+
+    Attributes:
+      parts: by name, in the order in which they are made.
     """
 
     def __init__(
@@ -176,20 +227,28 @@ class MetaStep:
             variables = [variable for group in groups for variable in trained[group]]
             check_unused(optimizer, variables)
             optimizer.build(variables)
+        self.parts: dict[str, Part] = {
+            "gradient": self._gradient,
+            "finiteness": self._finiteness,
+            "clipping": self._clipping,
+            "update": self._update,
+        }
         self._compiled = tf.function(self._step, autograph=False, jit_compile=jit_compile)
 
-    def __call__(self, episode: Episode, first_order: bool = False) -> StepResult:
-        """Runs one step on a meta-batch, with the terms' weights as they are now.
+    def __call__(self, episode: Episode, moment: Moment | None = None) -> StepResult:
+        """Runs one step on a meta-batch.
 
-        Terms that count for nothing (`Method.counted_terms`) are left out: the step without them is another graph.
+        Terms that count for nothing (`Method.counted`) are left out: the step without them is another graph.
 
         Args:
           episode: the meta-batch.
-          first_order: whether inner gradients are constants in this step, whatever the rule's hypergradient.
+          moment: of the outer step; that of step 0 under no schedule by default.
         """
-        terms = self.method.counted_terms
-        weights = tf.constant([term.weight for term in terms], keras.config.floatx())
-        return self._compiled(episode, weights, first_order, tuple(term.name for term in terms))
+        weights, first_order = moment or Moment(tuple(term.weight_at(0) for term in self.method.terms))
+        terms = {term.name for term in self.method.counted(weights)}
+        counted = [(t.name, w) for t, w in zip(self.method.terms, weights, strict=True) if t.name in terms]
+        names, own = zip(*counted, strict=True)
+        return self._compiled(episode, tf.constant(own, keras.config.floatx()), first_order, names)
 
     @property
     def optimizers(self) -> list[keras.optimizers.Optimizer]:
@@ -209,42 +268,58 @@ class MetaStep:
 
     def _step(self, episode: Episode, weights: tf.Tensor, first_order: bool, terms: tuple[str, ...]) -> StepResult:
         method = self.method.with_terms(terms)
-        method = method.of_first_order() if first_order else method
-        result = meta_gradient(method, episode, weights, self.task_chunk, self.vectorised)
-        if self.sharpness:
-            result = result._replace(gradients=self._worst_gradients(method, result.gradients, episode, weights))
-        norms = [tf.linalg.global_norm(gradients) for gradients in result.gradients.values()]
-        finite = tf.reduce_all(tf.math.is_finite(tf.stack([tf.cast(result.loss, norms[0].dtype), *norms])))
-        tf.cond(finite, lambda: self._update(result.gradients, norms), lambda: False)
-        return StepResult(result.term_losses, result.metrics, finite)
+        work = Work(method.of_first_order() if first_order else method, episode, weights)
+        for part in self.parts.values():
+            work = part(work)
+        assert work.gradient is not None
+        return StepResult(work.gradient.term_losses, work.gradient.metrics, work.finite)
 
-    def _worst_gradients(
-        self, method: Method, gradients: dict[str, tuple[tf.Tensor, ...]], episode: Episode, weights: tf.Tensor
-    ) -> dict[str, tuple[tf.Tensor, ...]]:
+    def _gradient(self, work: Work) -> Work:
+        options = self.task_chunk, self.vectorised
+        gradient = meta_gradient(work.method, work.episode, work.weights, *options)
+        if not self.sharpness:
+            return replace(work, gradient=gradient)
         variables = tf.nest.flatten(list(self.method.trained_variables().values()))
         start = [tf.identity(variable.value) for variable in variables]
-        offsets = tf.nest.flatten(ascent(list(gradients.values()), self.sharpness))
+        offsets = tf.nest.flatten(ascent(list(gradient.gradients.values()), self.sharpness))
         for variable, offset in zip(variables, offsets, strict=True):
             variable.assign_add(offset)
-        result = meta_gradient(method, episode, weights, self.task_chunk, self.vectorised)
+        worst = meta_gradient(work.method, work.episode, work.weights, *options)
         # Not by subtraction, which would leave roundings behind.
         for variable, value in zip(variables, start, strict=True):
             variable.assign(value)
-        return result.gradients
+        return replace(work, gradient=gradient._replace(gradients=worst.gradients))
 
-    def _update(self, gradients: dict[str, tuple[tf.Tensor, ...]], norms: list[tf.Tensor]) -> bool:
-        trained = self.method.trained_variables()
-        clipped = {}
-        for (group, group_gradients), norm in zip(gradients.items(), norms, strict=True):
-            clipped[group] = list(group_gradients)
-            if self.clip_norm:
-                clipped[group], _ = tf.clip_by_global_norm(clipped[group], self.clip_norm, use_norm=norm)
-        for optimizer, groups in self._groups_by_optimizer:
-            optimizer.apply(
-                [gradient for group in groups for gradient in clipped[group]],
-                [variable for group in groups for variable in trained[group]],
-            )
-        return True
+    def _finiteness(self, work: Work) -> Work:
+        assert work.gradient is not None
+        norms = tuple(tf.linalg.global_norm(gradients) for gradients in work.gradient.gradients.values())
+        numbers = tf.stack([tf.cast(work.gradient.loss, norms[0].dtype), *norms])
+        return replace(work, norms=norms, finite=tf.reduce_all(tf.math.is_finite(numbers)))
+
+    def _clipping(self, work: Work) -> Work:
+        assert work.gradient is not None
+        if not self.clip_norm:
+            return work
+        clipped = {
+            group: tuple(tf.clip_by_global_norm(gradients, self.clip_norm, use_norm=norm)[0])
+            for (group, gradients), norm in zip(work.gradient.gradients.items(), work.norms, strict=True)
+        }
+        return replace(work, gradient=work.gradient._replace(gradients=clipped))
+
+    def _update(self, work: Work) -> Work:
+        assert work.gradient is not None
+        trained, gradients = self.method.trained_variables(), work.gradient.gradients
+
+        def apply() -> bool:
+            for optimizer, groups in self._groups_by_optimizer:
+                optimizer.apply(
+                    [gradient for group in groups for gradient in gradients[group]],
+                    [variable for group in groups for variable in trained[group]],
+                )
+            return True
+
+        tf.cond(work.finite, apply, lambda: False)
+        return work
 
 
 class NonFiniteLoss(UserError, ArithmeticError):

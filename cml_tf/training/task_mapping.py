@@ -33,11 +33,11 @@ def map_tasks(
       vectorised: instead, all tasks at once, every operation with a task axis: quicker for small dense layers, and on
         devices with more cores than one task can use.
     """
-    mapped = (episode.support, episode.query)
+    mapped = (episode.support, episode.query, episode.key)
 
     def one(parts: Any) -> Any:
-        support, query = parts
-        return function(Episode(support, query, episode.context))
+        support, query, key = parts
+        return function(Episode(support, query, episode.context, key))
 
     if vectorised:
         # What has no batched form (in a rule or a loss of somebody's own) is done task by task.
@@ -80,8 +80,8 @@ _DENSE = (
 
 
 def can_be_vectorised(method: Method) -> bool:
-    """Whether all layers are dense and the rule says that it can."""
-    if not method.rule.vectorisable:
+    """Whether all layers are dense, and the rule and the terms say that they can."""
+    if not (method.rule.vectorisable and all(term.vectorisable for term in method.terms)):
         return False
     roots = [method.learner.extractor, method.learner.head, *(term.layer for term in method.terms)]
     # Keras offers no public way to walk the layers inside a layer that is not a Model.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -18,7 +18,8 @@ from cml_tf.datasets.base import EpisodeSource, check_integer
 from cml_tf.episodes import Episode, validated
 from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner, check_context
-from cml_tf.objectives.term import ObjectiveTerm, TaskReducer, mean_over_tasks
+from cml_tf.objectives.reducers import TaskReducer
+from cml_tf.objectives.term import ObjectiveTerm
 from cml_tf.problems import Problem
 from cml_tf.training.answers import check_answers
 from cml_tf.training.callback_state import (
@@ -33,6 +34,7 @@ from cml_tf.training.evaluator import Evaluator, RunningMeans
 from cml_tf.training.keras_features import Optimizers, check_method, check_trainable, optimizers_by_group
 from cml_tf.training.meta_step import MetaStep, NonFiniteLoss
 from cml_tf.training.method import Method
+from cml_tf.training.schedule import Schedule
 
 
 class Validation(NamedTuple):
@@ -61,7 +63,7 @@ class Trainer:
       rule: how it adapts.
       terms: of the outer loss.
       problem: what the targets mean; foreign episodes are checked against it.
-      reducer: of per-task losses.
+      reducer: of the tasks' losses; their mean by default.
       optimizer: a Keras optimiser or its name for all variable groups (each variable has slots of its own), or a
         mapping from groups (`Method.trained_variables`) to optimisers; Adam at 1e-3 by default. Callbacks that set the
         learning rate set that of the first group's optimiser.
@@ -70,9 +72,8 @@ class Trainer:
       vectorised: whether all are worked on at once; None chooses (`MetaStep`).
       jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
       sharpness: radius within which the meta-gradient is taken at the worst point (`MetaStep`); 0 for none.
-      first_order_steps: outer steps before which inner gradients are constants (MAML++'s annealing of the order of
-        derivatives, arXiv 1810.09502); the step is traced again once, when they are over.
-      weights_at: gives weights of terms, by name, for each outer step, the first one being 0; others keep theirs.
+      schedule: what changes with the outer step, but for the weights of terms, which say so themselves, and the
+        optimisers' rates.
 
     Raises:
       ValueError: for what Keras' own `fit` honours and meta-training cannot (docs/KERAS.md), by name.
@@ -90,19 +91,17 @@ class Trainer:
         terms: Sequence[ObjectiveTerm],
         problem: Problem,
         *,
-        reducer: TaskReducer = mean_over_tasks,
+        reducer: TaskReducer | None = None,
         optimizer: Optimizers | None = None,
         clip_norm: float = 0.0,
         task_chunk: int = 0,
         vectorised: bool | None = None,
         jit_compile: bool = False,
         sharpness: float = 0.0,
-        first_order_steps: int = 0,
-        weights_at: Callable[[int], Mapping[str, float]] | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
-        self.first_order_steps = first_order_steps
-        self.weights_at = weights_at
-        self.method = Method(learner, rule, terms, reducer)
+        self.schedule = schedule or Schedule()
+        self.method = Method.of(learner, rule, terms, reducer)
         self.problem = problem
         check_answers(self.method, problem)
         check_method(learner, terms)
@@ -232,13 +231,12 @@ class Trainer:
         episode = next(batches, None)
         if episode is None:
             raise ValueError(f"the iterable of episodes ended after {self.step} steps; more were asked for.")
-        if self.weights_at is not None:
-            self.method.set_weights(self.weights_at(self.step))
+        moment = self.schedule(self.step, self.method.terms)
         with told_in_one_line(f"step {self.step} cannot be made"):
-            result = self.meta_step(episode, first_order=self.step < self.first_order_steps)
+            result = self.meta_step(episode, moment)
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
         if not result.finite:
-            names = [term.name for term in self.method.counted_terms]
+            names = [term.name for term in self.method.counted(moment.weights)]
             raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names)
         self._means.update(metrics)
         self.step += 1
@@ -248,7 +246,7 @@ class Trainer:
         if validation.steps not in self._evaluators:
             rule = self.method.rule if validation.steps is None else self.method.rule.with_steps(validation.steps)
             terms = [term for term in self.method.terms if term.reported]
-            method = Method(self.method.learner, rule, terms, self.method.reducer)
+            method = Method.of(self.method.learner, rule, terms, self.method.reducer)
             self._evaluators[validation.steps] = Evaluator(method, self.problem.metric)
         metrics = self._evaluators[validation.steps].metrics(self._validation_batches, validation.episodes)
         return {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}

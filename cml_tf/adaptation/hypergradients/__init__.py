@@ -1,27 +1,27 @@
 """How the gradient of the outer loss goes through the inner loop. A new hypergradient is a new file here."""
 
-from collections.abc import Callable
+from typing import Any
 
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, InnerStep, Iterate, Solution
 from cml_tf.adaptation.hypergradients.rematerialised import RematerialisedReverse
 from cml_tf.adaptation.hypergradients.reverse import FirstOrder, Reverse
-
-HYPERGRADIENTS: dict[str, Callable[[], Hypergradient]] = {
-    "reverse": Reverse,
-    "reverse_rematerialised": RematerialisedReverse,
-    "first_order": FirstOrder,
-}
+from cml_tf.problems import Regression
+from cml_tf.registry import Given, member
 
 
-def make_hypergradient(name: str) -> Hypergradient:
-    """The hypergradient of that name; ValueError lists the names there are."""
-    if name not in HYPERGRADIENTS:
-        raise ValueError(f"hypergradient must be one of {', '.join(HYPERGRADIENTS)}, received {name!r}.")
-    return HYPERGRADIENTS[name]()
+def make_hypergradient(name: str, **options: Any) -> Hypergradient:
+    """The hypergradient of that name; ConfigurationError lists the names there are.
+
+    Example:
+      >>> cml_tf.adaptation.make_hypergradient("first_order").second_order
+      False
+    """
+    chosen = member("hypergradient", name)
+    # A hypergradient needs its options alone.
+    return chosen.build(chosen.options(**options), Given(Regression(1), {}))
 
 
 __all__ = [
-    "HYPERGRADIENTS",
     "FirstOrder",
     "Hypergradient",
     "InnerLoop",

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation.gradients import dense_gradients
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
+from cml_tf.registry import Given, register
 
 
 class RematerialisedReverse(Hypergradient):
@@ -94,3 +95,9 @@ def rematerialised_path(step: Callable[[Any, Any], Any], start: Any, constants: 
 
 def _chosen(tensors: Sequence[tf.Tensor], wanted: Sequence[bool]) -> list[tf.Tensor]:
     return [tensor for tensor, want in zip(tensors, wanted, strict=True) if want]
+
+
+@register("hypergradient", "reverse_rematerialised")
+def _rematerialised(options: object, given: Given) -> RematerialisedReverse:
+    """Exact, with each inner step made again backwards: memory does not grow with the steps."""
+    return RematerialisedReverse()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
+from cml_tf.registry import Given, register
 
 
 class Reverse(Hypergradient):
@@ -49,3 +50,15 @@ def _turned(loop: InnerLoop, steps: tf.Tensor, second_order: bool) -> Iterate:
         parallel_iterations=1,
     )
     return final
+
+
+@register("hypergradient", "reverse")
+def _reverse(options: object, given: Given) -> Reverse:
+    """Exact, by reverse mode through every inner step (arXiv 1703.03400)."""
+    return Reverse()
+
+
+@register("hypergradient", "first_order", second_order=False)
+def _first_order(options: object, given: Given) -> FirstOrder:
+    """Inner gradients are constants of the outer loop (first-order MAML)."""
+    return FirstOrder()

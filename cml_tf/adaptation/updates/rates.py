@@ -8,6 +8,7 @@ a kernel and its bias have rates of their own).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -16,6 +17,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation.updates.update_rule import Gradients, RuleState, UpdateRule
 from cml_tf.learners.learner import Parameters
+from cml_tf.registry import Given, Settings, option, register
 
 
 @keras.saving.register_keras_serializable("cml_tf")
@@ -133,3 +135,34 @@ class PerStepRates(UpdateRule):
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this rule again."""
         return {"rate": self.rate, "steps": self.steps}
+
+
+@dataclass(frozen=True)
+class RateOptions:
+    """Options of update rules with an inner rate."""
+
+    rate: float = option(0.01, "the inner rate (alpha), or what learned ones start from", above=0)
+
+
+@register("update", "sgd", RateOptions)
+def _sgd(options: RateOptions, given: Given) -> SGD:
+    """One inner rate for everything (MAML)."""
+    return SGD(options.rate)
+
+
+@register("update", "meta_sgd", RateOptions)
+def _meta_sgd(options: RateOptions, given: Given) -> MetaSGD:
+    """A learned inner rate for every entry of every parameter (arXiv 1707.09835)."""
+    return MetaSGD(options.rate)
+
+
+def _faults(settings: Settings) -> list[str]:
+    if settings["adaptation.steps"] > 0:
+        return []
+    return ["adaptation.steps must be at least 1 with adaptation.update 'per_step_rates', received 0."]
+
+
+@register("update", "per_step_rates", RateOptions, faults=_faults)
+def _per_step_rates(options: RateOptions, given: Given) -> PerStepRates:
+    """A learned inner rate for every inner step and parameter tensor (MAML++, arXiv 1810.09502)."""
+    return PerStepRates(options.rate, given.steps)

@@ -104,7 +104,7 @@ def gradient_cosine(runs: Sequence[Run], episodes: int) -> Made:
 
 def gradient_cosine_fault(run: Run) -> str:
     """Why the two gradients do not exist, if so."""
-    if run.experiment.config.objective.outer == "reptile":
+    if "reptile" in run.experiment.config.objective.terms:
         return "Reptile's outer step is no gradient of a query loss through the inner loop"
     return "" if any(is_co_term(term) for term in run.method.terms) else "it has no co-learner"
 

@@ -23,7 +23,8 @@ def cosine_rows(run: Run, episodes: int) -> Iterator[Row]:
     method, layers = run.at_its_end(), run.layers
     # The factor gamma changes no direction, and may be 0.
     co = [1.0 if is_co_term(term) else 0.0 for term in method.terms]
-    own = [0.0 if is_co_term(term) else term.weight for term in method.terms]
+    weights = zip(method.terms, run.last_moment.weights, strict=True)
+    own = [0.0 if is_co_term(term) else weight for term, weight in weights]
 
     def of_task(task: Episode) -> Any:
         of_learner, of_co_learner = outer_gradients(method, (own, co), task)

@@ -22,6 +22,7 @@ from cml_tf.studies.analyses.gradients import LayerParameters, parameter_layers
 from cml_tf.studies.pictures.style import colours
 from cml_tf.training.evaluator import confidence_interval, manifest_hash
 from cml_tf.training.method import Method
+from cml_tf.training.schedule import Moment
 from cml_tf.training.task_mapping import map_tasks
 
 _META_BATCH = 4
@@ -63,17 +64,19 @@ class Run:
         """The layers of the extractor."""
         return parameter_layers(self.method.learner)
 
+    @property
+    def last_moment(self) -> Moment:
+        """How the last outer step was made that the checkpoint saw."""
+        trainer = self.experiment.trainer
+        return trainer.schedule(max(trainer.step - 1, 0), trainer.method.terms)
+
     def at_its_end(self) -> Method:
         """The method as its last outer step used it.
 
-        MAML++ anneals the order of derivatives and the weights of early steps: the method has those of the last step
-        that the checkpoint saw.
+        MAML++ anneals the order of derivatives: the method has that of the last step that the checkpoint saw.
         """
         trainer = self.experiment.trainer
-        last = max(trainer.step - 1, 0)
-        if trainer.weights_at is not None:
-            trainer.method.set_weights(trainer.weights_at(last))
-        return trainer.method.of_first_order() if last < trainer.first_order_steps else trainer.method
+        return trainer.method.of_first_order() if self.last_moment.first_order else trainer.method
 
     def evaluation_rule(self) -> Any:
         """The adaptation rule with as many inner steps as evaluation takes."""

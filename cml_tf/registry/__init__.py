@@ -1,0 +1,43 @@
+"""The registry: members of the axes by name, with their options.
+
+A member registers in its own file: a name, a frozen dataclass of options, a builder. Configuration, its checks, the
+words of configuration files, recipes, docs/CONFIGURATION.md and the contract tests follow from that. A package of your
+own registers its members the same way (CONTRIBUTING.md), by being imported.
+"""
+
+from cml_tf.registry.choice import Choice, Key, faults_of
+from cml_tf.registry.members import (
+    AXES,
+    Axis,
+    ConfigurationError,
+    Given,
+    Member,
+    NoOptions,
+    Settings,
+    import_members,
+    member,
+    members,
+    register,
+)
+from cml_tf.registry.options import Option, option, option_fields, type_name
+
+__all__ = [
+    "AXES",
+    "Axis",
+    "Choice",
+    "ConfigurationError",
+    "Given",
+    "Key",
+    "Member",
+    "NoOptions",
+    "Option",
+    "Settings",
+    "faults_of",
+    "import_members",
+    "member",
+    "members",
+    "option",
+    "option_fields",
+    "register",
+    "type_name",
+]

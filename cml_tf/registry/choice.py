@@ -1,0 +1,122 @@
+"""A choice of members, one an axis and several objectives, and the keys that a configuration of them has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+from cml_tf.registry.members import AXES, ConfigurationError, Member, Settings, member
+from cml_tf.registry.options import Option, option_fields
+
+
+class Key(NamedTuple):
+    """What a configuration may hold under a dotted key: a type, an `Option`, a default, and which member's it is."""
+
+    kind: Any
+    option: Option
+    default: Any
+    owner: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A dataset, and which members of the axes are chosen.
+
+    Example:
+      >>> from cml_tf.experiments.configuration import Choice, default_config
+      >>> config = default_config(Choice("glyphs", learner="mlp", rule="kernel_ridge"))
+      >>> config.adaptation.ridge, "steps" in config.adaptation
+      (0.1, False)
+
+    Attributes:
+      dataset: its name.
+      learner: a member of this axis, like the others.
+      rule: likewise.
+      update: likewise; None for `sgd` where the rule is made of one.
+      hypergradient: likewise; None for `reverse` where the rule is made of one.
+      terms: several of them, of objectives; exactly one is of slot `outer`.
+      reducer: likewise.
+    """
+
+    dataset: str = "sinusoid"
+    learner: str = "mlp"
+    rule: str = "gradient_descent"
+    update: str | None = None
+    hypergradient: str | None = None
+    terms: tuple[str, ...] = ("query_loss",)
+    reducer: str = "mean"
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """What a configuration names, by dotted key; ConfigurationError if it does not say."""
+        named = {"dataset": "dataset.name"} | {axis: place.path for axis, place in AXES.items()}
+        values = {axis: settings.get(key) for axis, key in named.items()}
+        terms = values.pop("objective")
+        needed = ("dataset", "learner", "rule", "reducer")
+        if absent := [named[axis] for axis in needed if not isinstance(values[axis], str)]:
+            raise ConfigurationError(f"{absent[0]} must be a name, received {settings.get(absent[0])!r}.")
+        if not isinstance(terms, (list, tuple)) or not terms or len(set(terms)) != len(terms):
+            raise ConfigurationError(f"objective.terms must be different names, received {terms!r}.")
+        return cls(terms=tuple(terms), **values)  # type: ignore[arg-type]
+
+    def members(self) -> dict[str, Member]:
+        """The chosen members of all axes but `objective`, by axis.
+
+        Raises:
+          ConfigurationError: for a name that is none, or a part that the rule does not have.
+        """
+        chosen = {"learner": member("learner", self.learner), "rule": member("rule", self.rule)}
+        parts = chosen["rule"].traits["parts"]
+        for axis, default in (("update", "sgd"), ("hypergradient", "reverse")):
+            name = getattr(self, axis)
+            if name is not None and axis not in parts:
+                raise ConfigurationError(f"{AXES[axis].path} must be left out with {self.rule!r}, received {name!r}.")
+            if axis in parts:
+                chosen[axis] = member(axis, name or default)
+        return chosen | {"reducer": member("reducer", self.reducer)}
+
+    def objectives(self) -> list[Member]:
+        """The chosen objectives.
+
+        Raises:
+          ConfigurationError: for a name that is none, or unless exactly one is of slot `outer`, and none shares one.
+        """
+        terms = [member("objective", name) for name in self.terms]
+        slots = [term.traits["slot"] or term.name for term in terms]
+        if slots.count("outer") != 1 or len(set(slots)) != len(slots):
+            raise ConfigurationError(
+                "objective.terms must have exactly one of what can be the outer loss (such as query_loss), and one of "
+                f"a kind otherwise; received {', '.join(self.terms)}."
+            )
+        return terms
+
+    def all_keys(self) -> dict[str, Key]:
+        """The keys of the axes' sections: the names of the chosen members, and their options.
+
+        Raises:
+          ConfigurationError: as of `members` and `objectives`, or if two members have an option of one name.
+        """
+        chosen, terms = self.members(), self.objectives()
+        keys: dict[str, Key] = {}
+        for axis in ("learner", "rule", "update", "hypergradient"):
+            if axis in chosen:
+                keys[AXES[axis].path] = Key(str, Option(f"which {axis}"), chosen[axis].name, "")
+                _add(keys, chosen[axis], chosen)
+        keys[AXES["objective"].path] = Key(tuple[str, ...], Option("what the outer loss is the sum of"), self.terms, "")
+        keys[AXES["reducer"].path] = Key(str, Option("how the losses of tasks become one"), self.reducer, "")
+        for one in (*terms, chosen["reducer"]):
+            _add(keys, one, chosen)
+        return keys
+
+
+def _add(keys: dict[str, Key], one: Member, chosen: dict[str, Member]) -> None:
+    for name, kind, described, default in option_fields(one.options, chosen):
+        key = f"{AXES[one.axis].section}.{name}"
+        if key in keys:
+            raise ConfigurationError(f"{keys[key].owner} and {one.name} cannot go together: both have {key!r}.")
+        keys[key] = Key(kind, described, default, one.name)
+
+
+def faults_of(choice: Choice, settings: Settings) -> list[str]:
+    """Why the chosen members cannot go together with these settings; empty if they can."""
+    return [fault for one in (*choice.members().values(), *choice.objectives()) for fault in one.faults(settings)]
