@@ -31,7 +31,7 @@ from cml_tf.studies.results import (
     write_results,
 )
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepRun, read_sweep
-from cml_tf.system.command_line import fail, run
+from cml_tf.system.command_line import PLUGINS, fail, run
 from cml_tf.system.files import locked
 from cml_tf.training.evaluator import Diverged, Evaluation
 
@@ -133,6 +133,7 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
 
 def _command(name: str) -> list[str]:
     own = [f"--{flag}={flags.FLAGS[flag].value}" for flag in ("spec", "workdir", "results", "root")]
+    own.append(f"--plugins={','.join(PLUGINS.value)}")
     return [sys.executable, "-m", "cml_tf.sweep", *own, f"--run={name}"]
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from cml_tf.errors import UserError
@@ -53,7 +54,7 @@ class QueryMixup(ObjectiveTerm):
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The loss of one task."""
-        targets = self.problem.as_vectors(outcome.query.targets, tf.float32)
+        targets = self.problem.as_vectors(outcome.query.targets, keras.config.floatx())
         shares, partners = self.drawn(outcome.key_of(_SALT), tf.shape(targets)[0])
         inputs = tf.nest.map_structure(lambda leaf: _mixed(leaf, shares, partners), outcome.query.inputs)
         _, outputs = outcome.adapted.predict(inputs)

@@ -6,6 +6,7 @@ that cannot be shown or written stops no program (`cml_tf.system.standard_output
 
 from __future__ import annotations
 
+import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +19,11 @@ from cml_tf.errors import Interrupted, UserError
 from cml_tf.system.file_faults import file_fault
 from cml_tf.system.renamed import config_source
 from cml_tf.system.standard_output import endure, output_fault
+
+
+PLUGINS = flags.DEFINE_list(
+    "plugins", [], "Modules of your own that register members of the axes (CONTRIBUTING.md), by commas; imported first."
+)
 
 
 def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
@@ -80,9 +86,23 @@ def _renamed(argument: str) -> str:
     return f"{flag}={config_source(value)}" if equals and flag in ("--config", "-config") else argument
 
 
+def _import_plugins(arguments: Sequence[str]) -> None:
+    """Before the other flags are read: a configuration file may choose what the modules register."""
+    given = [argument.split("=", 1)[1] for argument in arguments if re.match("--?plugins=", argument)]
+    for name in filter(None, ",".join(given).split(",")):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            fail(f"--plugins must name modules that Python can import from here, received {name!r}: {error}.")
+
+
 def _parse(arguments: Sequence[str]) -> list[str]:
     try:
+        _import_plugins(arguments)
         return flags.FLAGS([_renamed(argument) for argument in arguments])
+    except SystemExit as end:
+        # What asked for help got it: absl ends with 1.
+        raise SystemExit(0 if end.code == 1 else end.code) from None
     except flags.Error as error:
         # An error inside a configuration file arrives as its whole traceback; the last line says what it
         # was, after the name of its class.

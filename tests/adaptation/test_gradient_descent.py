@@ -186,9 +186,9 @@ def test_the_number_of_steps_may_be_known_when_the_graph_runs_only(float64, hype
     @tf.function
     def gradients(number):
         rule = method.rule.with_steps(number)
-        return meta_gradient(Method(method.learner, rule, method.terms), episode, method.weights()).gradients
+        return meta_gradient(Method.of(method.learner, rule, method.terms), episode, method.weights()).gradients
 
-    fixed = Method(method.learner, method.rule.with_steps(steps), method.terms)
+    fixed = Method.of(method.learner, method.rule.with_steps(steps), method.terms)
     expected = meta_gradient(fixed, episode, method.weights()).gradients
     assert_same_gradients(gradients(tf.constant(steps)), expected)
     task = one_task(episode, 0)

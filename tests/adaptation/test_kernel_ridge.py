@@ -27,7 +27,7 @@ def plain(problem=LINE, **options):
     head = keras.layers.Dense(problem.outputs, kernel_initializer="zeros")
     learner = Learner(keras.layers.Identity(), head, input_shape=(1,))
     rule = KernelRidge(problem, **options)
-    return Method(learner, rule, [QueryLoss(problem)])
+    return Method.of(learner, rule, [QueryLoss(problem)])
 
 
 def left(method, points, targets):
@@ -56,7 +56,7 @@ def test_without_a_ridge_it_interpolates(float64):
 
 def test_far_from_all_examples_it_is_the_learner(float64):
     learner = smooth_mlp(1)
-    method = Method(learner, KernelRidge(LINE, bandwidth=1e-3), [QueryLoss(LINE)])
+    method = Method.of(learner, KernelRidge(LINE, bandwidth=1e-3), [QueryLoss(LINE)])
     task = one_task(regression_episode(), 0)
     initial = method.rule.initial(learner)
     adapted = method.rule.adapt(learner, initial, task.support, ())
@@ -84,7 +84,7 @@ def test_it_is_scikit_learns(float64, problem):
 @pytest.mark.parametrize("problem", [LINE, CLASSES])
 def test_the_whole_meta_gradient(float64, problem):
     learner = smooth_mlp(problem.outputs)
-    method = Method(learner, KernelRidge(problem), [QueryLoss(problem)])
+    method = Method.of(learner, KernelRidge(problem), [QueryLoss(problem)])
     randomise(method.rule.meta_variables, 3, scale=0.2)
     episode = regression_episode() if problem is LINE else classification_episode()
     assert_matches_central_differences(method, episode)

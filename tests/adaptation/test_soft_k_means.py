@@ -25,7 +25,7 @@ def method(refinements=1, scale=1.0):
     body = keras.Sequential([keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(3)])
     learner = Learner(body, keras.layers.Identity(), input_shape=(2,))
     randomise(learner, 0)
-    return Method(learner, SoftKMeans(CLASSES, refinements, scale), [QueryLoss(CLASSES)])
+    return Method.of(learner, SoftKMeans(CLASSES, refinements, scale), [QueryLoss(CLASSES)])
 
 
 def by_hand(support, labels, queries, refinements, scale):
@@ -84,7 +84,7 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(UserError, match="refinements must be a whole number of 0 or more, received -1"):
         SoftKMeans(CLASSES, -1)
     with pytest.raises(UserError, match="whose head has weights"):
-        Method(mlp(3, (2,)), SoftKMeans(CLASSES), [QueryLoss(CLASSES)])
+        Method.of(mlp(3, (2,)), SoftKMeans(CLASSES), [QueryLoss(CLASSES)])
     made, task = method(), one_task(classification_episode(), 0)
     with pytest.raises(UserError, match="keeps no state of a task"):
         made.outcome(made.rule.initial(made.learner), task).adapted.pack()

@@ -12,7 +12,7 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, PerStepRates, UpdateRule, anil, boil
 from cml_tf.episodes import Episode
 from cml_tf.learners import Learner
-from cml_tf.objectives import ObjectiveTerm, QueryLoss, multi_step_terms
+from cml_tf.objectives import ObjectiveTerm, QueryLoss, QueryMixup, multi_step_terms
 from cml_tf.problems import Classification, Problem
 from cml_tf.training.method import Method
 from tests.helpers.models import (
@@ -88,9 +88,12 @@ def _both_heads(problem: Problem) -> list[ObjectiveTerm]:
 
 
 def _multi_step(problem: Problem) -> list[ObjectiveTerm]:
-    last, first = multi_step_terms(problem, 2)
-    last.weight, first.weight = 0.8, 0.2
-    return [last, first, smooth_co_learner(problem)]
+    # At outer step 0 each of two weighs a half.
+    return [*multi_step_terms(problem, 2, until=4), smooth_co_learner(problem)]
+
+
+def _query_mixup(problem: Problem) -> list[ObjectiveTerm]:
+    return [QueryLoss(problem, weight=0.4), QueryMixup(problem, weight=0.6)]
 
 
 TERMS = {
@@ -99,6 +102,7 @@ TERMS = {
     "two_co_learners": _two_co_learners,
     "cl": _both_heads,
     "multi_step": _multi_step,
+    "query_mixup": _query_mixup,
 }
 
 
@@ -152,7 +156,7 @@ def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "ml
     if terms == "cl":
         made = two_headed(made)
     descent = GradientDescent(PROBLEM, UPDATE_RULES[rule].make(), steps)
-    method = Method(made, descent, TERMS[terms](PROBLEM))
+    method = Method.of(made, descent, TERMS[terms](PROBLEM))
     for seed, term in enumerate(method.terms, start=10):
         randomise(term.variables, seed)
     for position, rates in enumerate(method.rule.meta_variables):
@@ -163,4 +167,5 @@ def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "ml
 
 def make_episode(learner: str = "mlp", seed: int = 0, tasks: int = 2) -> Episode:
     """A meta-batch for that learner."""
-    return LEARNERS[learner].episode(seed, tasks)
+    key = tf.constant([[seed, number] for number in range(tasks)], tf.int64)
+    return LEARNERS[learner].episode(seed, tasks)._replace(key=key)

@@ -28,7 +28,7 @@ def gradients_of(method: Method, episode: Episode) -> dict[str, tuple[tf.Tensor,
 def outer_loss(method: Method, episode: Episode) -> float:
     """The outer loss under the terms' own weights."""
     losses, _ = evaluate_losses(method, episode)
-    return float(method.reducer(tf.reduce_sum(losses * method.weights(), 1)))
+    return float(method.reducer(tf.reduce_sum(losses * method.weights(), 1), {}, method.reducer.variables))
 
 
 def assert_matches_central_differences(

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, PerStepRates, make_hypergradient
-from cml_tf.objectives import MultiStepWeights, QueryLoss, StepLoss, multi_step_terms
+from cml_tf.objectives import QueryLoss, StepLoss, StepWeight, multi_step_terms
 from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
+from cml_tf.training.schedule import Schedule
 from cml_tf.training.trainer import Trainer
 from tests.helpers.contract_tables import PROBLEM, RATE, make_episode, make_method
 from tests.helpers.models import smooth_mlp
@@ -20,11 +21,11 @@ STEPS = 3
 
 def multi_step_method(hypergradient="reverse"):
     rule = GradientDescent(PROBLEM, SGD(RATE), STEPS, make_hypergradient(hypergradient))
-    return Method(smooth_mlp(), rule, multi_step_terms(PROBLEM, STEPS))
+    return Method.of(smooth_mlp(), rule, multi_step_terms(PROBLEM, STEPS, until=100))
 
 
 def at_step(method, steps):
-    return Method(method.learner, method.rule.with_steps(steps), [QueryLoss(PROBLEM)])
+    return Method.of(method.learner, method.rule.with_steps(steps), [QueryLoss(PROBLEM)])
 
 
 @pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised", "first_order"])
@@ -42,31 +43,34 @@ def test_each_term_is_the_loss_of_fewer_steps(float64, hypergradient):
 
 
 def test_weights_move_to_the_last_step():
-    weights = MultiStepWeights(5, until=100)
-    assert weights(0) == pytest.approx({"query_loss": 0.2, **{f"step_{step}_loss": 0.2 for step in range(1, 5)}})
-    assert weights(50) == pytest.approx({"query_loss": 0.6, **{f"step_{step}_loss": 0.1 for step in range(1, 5)}})
-    assert weights(99)["step_1_loss"] == pytest.approx(0.03 / 5), "not less than 3 % while weights move"
-    assert weights(100) == weights(10_000) == {"query_loss": 1.0, **{f"step_{step}_loss": 0.0 for step in range(1, 5)}}
+    terms = multi_step_terms(PROBLEM, 5, until=100)
+    assert [term.name for term in terms] == ["query_loss", *(f"step_{step}_loss" for step in range(1, 5))]
+
+    def weights(step):
+        return [term.weight_at(step) for term in terms]
+
+    assert weights(0) == pytest.approx([0.2] * 5) and weights(50) == pytest.approx([0.6, *[0.1] * 4])
+    assert weights(99)[1] == pytest.approx(0.03 / 5), "not less than 3 % while weights move"
+    assert weights(100) == weights(10_000) == [1.0, *[0.0] * 4]
     for step in range(0, 120, 7):
-        assert sum(weights(step).values()) == pytest.approx(1.0)
+        assert sum(weights(step)) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("arguments", [(0, 1), (1, 0)])
 def test_weights_of_nothing_are_refused(arguments):
     with pytest.raises(ValueError, match="must be at least 1, received"):
-        MultiStepWeights(*arguments)
+        StepWeight(*arguments, last=True)
 
 
 def test_a_step_that_is_not_made_is_refused():
     rule = GradientDescent(PROBLEM, SGD(RATE), 2)
     with pytest.raises(ValueError, match="the loss after step 2 needs more inner steps than that, received 2"):
-        evaluate_losses(Method(smooth_mlp(), rule, [QueryLoss(PROBLEM), StepLoss(PROBLEM, 2)]), make_episode())
+        evaluate_losses(Method.of(smooth_mlp(), rule, [QueryLoss(PROBLEM), StepLoss(PROBLEM, 2)]), make_episode())
 
 
-def trainer_of(weights_at=None, first_order_steps=0):
+def trainer_of(first_order_steps=0):
     method = make_method("per_step_rates", "multi_step")
-    arguments = {"weights_at": weights_at, "first_order_steps": first_order_steps}
-    return Trainer(method.learner, method.rule, method.terms, PROBLEM, **arguments)
+    return Trainer(method.learner, method.rule, method.terms, PROBLEM, schedule=Schedule(first_order_steps))
 
 
 class Recorder:
@@ -76,24 +80,23 @@ class Recorder:
         self.step, self.method, self.asked = trainer.meta_step, trainer.method, []
         self.optimizers = trainer.meta_step.optimizers
 
-    def __call__(self, episode, first_order):
-        self.asked.append((first_order, [term.weight for term in self.method.terms[:2]]))
-        return self.step(episode, first_order)
+    def __call__(self, episode, moment):
+        self.asked.append(moment)
+        return self.step(episode, moment)
 
     def finalize(self):
         self.step.finalize()
 
 
 def test_the_trainer_follows_the_schedules_and_traces_each_order_once():
-    trainer = trainer_of(MultiStepWeights(2, until=4), first_order_steps=2)
+    trainer = trainer_of(first_order_steps=2)
     compiled = trainer.meta_step
     trainer.meta_step = Recorder(trainer)
     trainer.fit([make_episode(seed=seed) for seed in range(5)], 5, verbose=0)
     asked = trainer.meta_step.asked
-    assert [first_order for first_order, _ in asked] == [True, True, False, False, False]
-    np.testing.assert_allclose(
-        [weights for _, weights in asked], [[0.5, 0.5], [0.625, 0.375], [0.75, 0.25], [0.875, 0.125], [1, 0]]
-    )
+    assert [moment.first_order for moment in asked] == [True, True, False, False, False]
+    expected = [[0.5, 0.5], [0.625, 0.375], [0.75, 0.25], [0.875, 0.125], [1, 0]]
+    np.testing.assert_allclose([moment.weights[:2] for moment in asked], expected)
     # First order, second order, and second order without the early losses, which count for nothing in the end.
     assert compiled.traces == 3
 
@@ -105,17 +108,18 @@ def test_losses_that_count_for_nothing_are_not_worked_out(float64):
     start, ends = [variable.numpy() for variable in variables], []
     for names in ([term.name for term in early.terms], ["query_loss", "co_learner"]):
         method = early.with_terms(names)
-        method.set_weights({"query_loss": 1.0, **({"step_1_loss": 0.0} if "step_1_loss" in names else {})})
         for variable, value in zip(variables, start, strict=True):
             variable.assign(value)
-        result = MetaStep(method, dict.fromkeys(trained, keras.optimizers.SGD(0.1)))(make_episode())
+        step = MetaStep(method, dict.fromkeys(trained, keras.optimizers.SGD(0.1)))
+        # At outer step 4 the early loss weighs nothing.
+        result = step(make_episode(), Schedule()(4, method.terms))
         assert result.term_losses.shape == (2, 2)
         ends.append([variable.numpy() for variable in variables])
     for left, right in zip(*ends, strict=True):
         np.testing.assert_array_equal(left, right)
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
-    whole = meta_gradient(early, make_episode(), early.weights()).gradients
+    whole = meta_gradient(early, make_episode(), early.weights(4)).gradients
     moves = [0.1 * np.array(gradient) for group in whole.values() for gradient in group]
     for before, after, move in zip(start, ends[0], moves, strict=True):
         np.testing.assert_allclose(after, before - move, rtol=1e-10, atol=1e-12)
@@ -123,10 +127,7 @@ def test_losses_that_count_for_nothing_are_not_worked_out(float64):
 
 def test_a_loss_that_weighs_nothing_is_worked_out_where_it_is_reported_or_has_variables():
     method = make_method("sgd", "multi_step")
-    method.set_weights({"query_loss": 0.0, "step_1_loss": 0.0, "co_learner": 0.0})
-    assert [term.name for term in method.counted_terms] == ["query_loss", "co_learner"]
-    with pytest.raises(KeyError):
-        method.set_weights({"step_9_loss": 1.0})
+    assert [term.name for term in method.counted([0.0] * 3)] == ["query_loss", "co_learner"]
 
 
 @pytest.mark.slow
@@ -138,7 +139,7 @@ def test_an_interrupted_training_goes_on_as_if_it_had_not_been():
         state = None
         for stop in stops:
             keras.backend.clear_session()
-            trainer = trainer_of(MultiStepWeights(2, until=5), first_order_steps=2)
+            trainer = trainer_of(first_order_steps=2)
             if state:
                 trainer.restore(*state)
             trainer.fit(episodes, stop, verbose=0)
@@ -161,10 +162,10 @@ def test_first_order_steps_have_the_first_order_gradient(float64):
 
 def test_more_steps_than_rates_go_on_with_the_last_rate(float64):
     rule, episode = GradientDescent(PROBLEM, PerStepRates(RATE, 2), 2), make_episode()
-    method = Method(smooth_mlp(), rule, [QueryLoss(PROBLEM)])
+    method = Method.of(smooth_mlp(), rule, [QueryLoss(PROBLEM)])
     for rates in rule.meta_variables:
         rates.assign([0.2, 0.4])
-    two, five = (Method(method.learner, method.rule.with_steps(steps), method.terms) for steps in (2, 5))
+    two, five = (Method.of(method.learner, method.rule.with_steps(steps), method.terms) for steps in (2, 5))
     plain = GradientDescent(PROBLEM, SGD(0.4), 3)
     task = tf.nest.map_structure(lambda tensor: tensor[0], episode)
     initial = two.rule.initial(two.learner)

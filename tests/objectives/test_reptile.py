@@ -20,7 +20,7 @@ from tests.helpers.seeded_episodes import one_task
 
 def reptile_method(*terms, steps=3):
     rule = GradientDescent(PROBLEM, SGD(RATE), steps, make_hypergradient("first_order"))
-    return Method(smooth_mlp(), rule, [QueryLoss(PROBLEM, differentiated=False), Reptile(), *terms])
+    return Method.of(smooth_mlp(), rule, [QueryLoss(PROBLEM, differentiated=False), Reptile(), *terms])
 
 
 def ways_gone(method, episode):
@@ -59,7 +59,7 @@ def test_it_reports_the_distance_and_the_query_loss(float64):
     squared = [sum(np.sum(way**2) for way in ways) for ways in ways_gone(method, episode)]
     np.testing.assert_allclose(found[:, 1], np.divide(squared, 2), rtol=1e-10)
     np.testing.assert_allclose(metrics["distance"], np.sqrt(squared), rtol=1e-10)
-    plain = Method(method.learner, method.rule, [QueryLoss(PROBLEM)])
+    plain = Method.of(method.learner, method.rule, [QueryLoss(PROBLEM)])
     expected = evaluate_losses(plain, episode)[1]
     for name in ("loss", "accuracy"):
         np.testing.assert_array_equal(metrics[name], expected[name])

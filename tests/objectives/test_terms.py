@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import mlp
-from cml_tf.objectives import CoLearner, QueryLoss, mean_over_tasks
+from cml_tf.objectives import CoLearner, QueryLoss, TaskReducer
 from cml_tf.problems import Classification, Regression
 from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
@@ -20,7 +22,7 @@ from tests.helpers.seeded_episodes import classification_episode, regression_epi
 
 def test_random_noise_is_a_co_learner_that_is_never_updated():
     noise = CoLearner(keras.layers.Dense(3), PROBLEM, trained=False)
-    method = Method(mlp(3, MLP_SHAPE), GradientDescent(PROBLEM, SGD(0.1)), [QueryLoss(PROBLEM), noise])
+    method = Method.of(mlp(3, MLP_SHAPE), GradientDescent(PROBLEM, SGD(0.1)), [QueryLoss(PROBLEM), noise])
     assert set(method.trained_variables()) == {"learner"}
     assert set(method.all_variables()) == {"learner", "co_learner"}
     before, episode = [variable.numpy() for variable in noise.variables], make_episode()
@@ -47,7 +49,7 @@ def test_several_co_learners_keep_their_variables_and_metrics_apart():
 def test_two_terms_of_one_metric_name_are_refused():
     terms = [QueryLoss(PROBLEM), CoLearner(keras.layers.Dense(3), PROBLEM, name="a")]
     terms.append(CoLearner(keras.layers.Dense(3), PROBLEM, name="b"))
-    method = Method(mlp(3, MLP_SHAPE), GradientDescent(PROBLEM, SGD(0.1)), terms)
+    method = Method.of(mlp(3, MLP_SHAPE), GradientDescent(PROBLEM, SGD(0.1)), terms)
     with pytest.raises(ValueError, match=r"term 'b' reports \['co_accuracy', 'co_loss'\] as another term does"):
         evaluate_losses(method, make_episode())
 
@@ -97,7 +99,7 @@ def test_soft_labels_train(float64):
 def test_regression_reports_squared_errors():
     problem = Regression(1)
     terms = [QueryLoss(problem), CoLearner(keras.layers.Dense(1), problem)]
-    method = Method(mlp(1, (2,)), GradientDescent(problem, SGD(0.01)), terms)
+    method = Method.of(mlp(1, (2,)), GradientDescent(problem, SGD(0.01)), terms)
     losses, metrics = evaluate_losses(method, regression_episode())
     assert set(metrics) == {"loss", "mse", "co_loss", "co_mse"}
     np.testing.assert_allclose(metrics["mse"], losses[:, 0], rtol=1e-6)
@@ -107,14 +109,59 @@ def test_another_reducer_weighs_the_tasks(float64):
     method, episode = make_method(), make_episode(tasks=3)
     per_task = evaluate_losses(method, episode)[0].numpy() @ [1.0, 0.7]
     assert float(meta_gradient(method, episode, method.weights()).loss) == pytest.approx(per_task.mean(), rel=1e-12)
-    assert float(mean_over_tasks(tf.constant([1.0, 3.0]))) == 2.0
-    method.reducer = tf.reduce_max
-    assert float(meta_gradient(method, episode, method.weights()).loss) == pytest.approx(per_task.max(), rel=1e-12)
+    worst = dataclasses.replace(method, reducer=Worst())
+    result = meta_gradient(worst, episode, method.weights())
+    assert float(result.loss) == pytest.approx(per_task.max(), rel=1e-12)
+    one = tf.nest.map_structure(lambda tensor: tensor[per_task.argmax()][None], episode)
+    alone = meta_gradient(method, one, method.weights())
+    assert_same_gradients(result.gradients, alone.gradients)
+
+
+class Worst(TaskReducer):
+    def __call__(self, losses, gradients, values):
+        return tf.reduce_max(losses)
+
+
+class Tempered(TaskReducer):
+    """Losses and the sizes of gradients of the head, at a learned temperature."""
+
+    def build(self, learner):
+        if not self.variables:
+            self.variables = (keras.Variable(0.7, dtype="float64", name="temperature"),)
+
+    def __call__(self, losses, gradients, values):
+        sizes = tf.add_n([tf.reduce_sum(g**2, range(1, g.shape.rank)) for g in gradients.get("head", ())] or [losses])
+        return tf.reduce_sum(tf.nn.softmax(values[0] * sizes) * losses)
+
+
+def test_a_reducer_has_variables_and_sees_the_gradients_of_tasks(float64):
+    plain, episode = make_method(), make_episode(tasks=3)
+    method = Method.of(plain.learner, plain.rule, plain.terms, Tempered())
+    assert "reducer" in method.trained_variables() and "reducer" in method.all_variables()
+    result = meta_gradient(method, episode, method.weights())
+    losses = tf.reduce_sum(result.term_losses * method.weights(), 1)
+    ones = [tf.nest.map_structure(lambda tensor, i=i: tensor[i][None], episode) for i in range(3)]
+    alone = [meta_gradient(plain, one, plain.weights()).gradients for one in ones]
+    head = len(plain.learner.variables.extractor)
+    sizes = tf.stack([tf.add_n([tf.reduce_sum(g**2) for g in gradient["learner"][head:]]) for gradient in alone])
+    temperature = tf.constant(0.7, tf.float64)
+    with tf.GradientTape() as tape:
+        tape.watch([losses, temperature])
+        expected = tf.reduce_sum(tf.nn.softmax(temperature * sizes) * losses)
+    shares, of_temperature = tape.gradient(expected, [losses, temperature])
+    assert float(result.loss) == pytest.approx(float(expected), rel=1e-12)
+    np.testing.assert_allclose(result.gradients["reducer"], [of_temperature], rtol=1e-10)
+    for group in alone[0]:
+        for position, received in enumerate(result.gradients[group]):
+            wanted = sum(share * gradient[group][position] for share, gradient in zip(shares, alone, strict=True))
+            np.testing.assert_allclose(received, wanted, rtol=1e-9, atol=1e-12)
+    MetaStep(method, dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(0.1)))(episode)
+    assert float(method.reducer.variables[0]) == pytest.approx(0.7 - 0.1 * float(of_temperature), rel=1e-9)
 
 
 def test_accuracy_is_over_the_query_set():
     problem = Classification(3)
-    method = Method(mlp(3, (2,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
+    method = Method.of(mlp(3, (2,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
     episode = classification_episode(queries=4)
     _, metrics = evaluate_losses(method, episode)
     for position in range(2):
@@ -130,6 +177,6 @@ def test_frozen_layers_of_a_co_learner_are_kept_but_not_trained():
     frozen = keras.layers.Dense(4)
     frozen.trainable = False
     term = CoLearner(keras.Sequential([frozen, keras.layers.Dense(3)]), problem)
-    method = Method(mlp(3, (2,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem), term])
+    method = Method.of(mlp(3, (2,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem), term])
     assert len(method.trained_variables()["co_learner"]) == 2
     assert {id(v) for v in method.all_variables()["co_learner/constants"]} == {id(v) for v in frozen.weights}

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
     if flags.co_learner != "absent":
         terms.append(CoLearner(layer, problem, weight=0.0 if flags.co_learner == "weight_zero" else 1.0))
     rule = GradientDescent(problem, SGD(0.1), flags.inner_steps, make_hypergradient(flags.hypergradient))
-    method = Method(learner, rule, terms)
+    method = Method.of(learner, rule, terms)
     optimisers = {group: keras.optimizers.Adam(0.01) for group in method.trained_variables()}
     step = MetaStep(method, optimisers, flags.clip_norm)
     losses = []

@@ -30,7 +30,7 @@ def make() -> Method:
     learner = mlp(2, (2,), hidden=(4, 3), activation="tanh")
     randomise(learner, 0)
     terms = [QueryLoss(problem), CoLearner(mlp_co_learner(2, 3, "tanh"), problem, weight=GAMMA)]
-    method = Method(learner, GradientDescent(problem, SGD(RATE), STEPS), terms)
+    method = Method.of(learner, GradientDescent(problem, SGD(RATE), STEPS), terms)
     randomise(terms[1].variables, 1)
     return method
 

@@ -32,7 +32,7 @@ def trained_on_waves(inner_steps: int) -> Trainer:
 def scored(trainer: Trainer, inner_steps: int) -> Evaluation:
     method = trainer.method
     source = datasets.load("sinusoid").episodes("test", shots=10, queries=100, seed=0)
-    evaluator = Evaluator(Method(method.learner, method.rule.with_steps(inner_steps), method.terms), "mse")
+    evaluator = Evaluator(Method.of(method.learner, method.rule.with_steps(inner_steps), method.terms), "mse")
     return evaluator.evaluate(source, 200, 0)
 
 

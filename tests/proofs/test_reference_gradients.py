@@ -58,7 +58,7 @@ def method_of(numbers, steps: int, gamma: float, first_order: bool) -> Method:
     co_learner = CoLearner(conv4_co_learner(WAYS, FILTERS), problem, weight=gamma)
     hypergradient = make_hypergradient("first_order" if first_order else "reverse")
     rule = GradientDescent(problem, SGD(float(numbers["inner_rate"])), steps, hypergradient)
-    method = Method(learner, rule, [QueryLoss(problem), co_learner])
+    method = Method.of(learner, rule, [QueryLoss(problem), co_learner])
     variables = [*learner.variables.extractor, *learner.variables.head, *co_learner.variables]
     names = [*(f"w/{name}" for name in LEARNER), *(f"c/{name}" for name in CO_LEARNER)]
     for variable, name in zip(variables, names, strict=True):

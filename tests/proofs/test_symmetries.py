@@ -104,7 +104,7 @@ class Recorder(keras.layers.Layer):
 def test_the_context_reaches_every_forward_pass():
     extractor = Recorder()
     learner = Learner(extractor, keras.layers.Dense(3), input_shape=(2,), context=tf.constant(1.0))
-    method = Method(learner, GradientDescent(PROBLEM, SGD(0.1), steps=2), [QueryLoss(PROBLEM)])
+    method = Method.of(learner, GradientDescent(PROBLEM, SGD(0.1), steps=2), [QueryLoss(PROBLEM)])
     episode = classification_episode(shots=2, queries=3)._replace(context=tf.constant(0.25))
     extractor.seen.clear()
     with_context, _ = evaluate_losses(method, episode)

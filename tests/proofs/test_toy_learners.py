@@ -39,7 +39,7 @@ def graph_case(sparse: bool, hypergradient: str = "reverse") -> tuple[Method, Ep
     learner = Learner(GraphConvolution(4), keras.layers.Dense(3), example_inputs=np.zeros(2, np.int32), context=context)
     randomise(learner, 0)
     rule = GradientDescent(CLASSES, MetaSGD(0.5), 2, make_hypergradient(hypergradient))
-    method = Method(learner, rule, [QueryLoss(CLASSES), smooth_co_learner(CLASSES)])
+    method = Method.of(learner, rule, [QueryLoss(CLASSES), smooth_co_learner(CLASSES)])
     randomise(method.terms[1].variables, 1)
     nodes = classification_episode(shape=())
     generator = np.random.default_rng(1)
@@ -85,7 +85,7 @@ def counting_method(steps: int = 2) -> Method:
     extractor = keras.Sequential([keras.layers.Dense(3, activation="tanh"), PassCounter()])
     learner = Learner(extractor, keras.layers.Dense(3), input_shape=(2,))
     randomise(learner, 0)
-    return Method(learner, GradientDescent(CLASSES, SGD(0.3), steps), [QueryLoss(CLASSES)])
+    return Method.of(learner, GradientDescent(CLASSES, SGD(0.3), steps), [QueryLoss(CLASSES)])
 
 
 def test_threaded_state_follows_the_task_and_starts_anew(float64):

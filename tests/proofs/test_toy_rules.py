@@ -41,7 +41,7 @@ def ridge_method() -> Method:
     extractor = keras.Sequential([keras.layers.Dense(4, activation="tanh"), keras.layers.Dense(3, activation="tanh")])
     learner = Learner(extractor, keras.layers.Identity(), input_shape=(2,))
     randomise(learner, 0)
-    method = Method(learner, RidgeRegression(), [QueryLoss(NUMBERS), smooth_co_learner(NUMBERS)])
+    method = Method.of(learner, RidgeRegression(), [QueryLoss(NUMBERS), smooth_co_learner(NUMBERS)])
     randomise(method.terms[1].variables, 1)
     return method
 
@@ -79,7 +79,7 @@ def test_a_rule_that_does_not_ask_never_sees_query_inputs():
             assert query_inputs is None
             return super().adapt(learner, initial, support, context, query_inputs)
 
-    method = Method(smooth_mlp(), Blind(CLASSES, SGD(0.1)), [QueryLoss(CLASSES)])
+    method = Method.of(smooth_mlp(), Blind(CLASSES, SGD(0.1)), [QueryLoss(CLASSES)])
     evaluate_losses(method, classification_episode())
 
 
@@ -96,7 +96,7 @@ STATEFUL = {
 
 def stateful_method(name: str, steps: int = 2) -> Method:
     rule = GradientDescent(CLASSES, STATEFUL[name](), steps)
-    method = Method(smooth_mlp(), rule, [QueryLoss(CLASSES), smooth_co_learner(CLASSES)])
+    method = Method.of(smooth_mlp(), rule, [QueryLoss(CLASSES), smooth_co_learner(CLASSES)])
     randomise(method.terms[1].variables, 1)
     return method
 
@@ -150,11 +150,11 @@ def test_the_context_vector_adapts_by_its_own_gradient(float64):
 @pytest.mark.parametrize("hypergradient", EXACT)
 def test_a_term_reads_every_iterate(float64, hypergradient):
     rule = GradientDescent(CLASSES, MetaSGD(0.3), 3, make_hypergradient(hypergradient))
-    method, episode = Method(smooth_mlp(), rule, [MultiStepLoss(CLASSES, 0.5)]), classification_episode()
+    method, episode = Method.of(smooth_mlp(), rule, [MultiStepLoss(CLASSES, 0.5)]), classification_episode()
     assert_matches_central_differences(method, episode)
     by_hand = 0.0
     for steps in range(4):
-        fewer = Method(method.learner, rule.with_steps(steps), [QueryLoss(CLASSES)])
+        fewer = Method.of(method.learner, rule.with_steps(steps), [QueryLoss(CLASSES)])
         by_hand += (steps + 1.0) * evaluate_losses(fewer, episode)[0][:, 0]
     np.testing.assert_allclose(evaluate_losses(method, episode)[0][:, 0], by_hand, rtol=1e-12)
     if hypergradient == "reverse":
