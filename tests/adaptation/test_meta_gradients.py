@@ -53,8 +53,8 @@ def test_meta_gradient(float64, rule, terms, learner):
     method.rule.hypergradient = make_hypergradient("reverse_rematerialised")
     assert_same_gradients(gradients_of(method, episode), reverse)
 
-    if terms == "multi_step":
-        # Its first-order gradient is taken at several iterates: tests/objectives/test_multi_step.py.
+    if terms in ("multi_step", "query_mixup"):
+        # Theirs is taken at several iterates, or of other queries: see their own tests.
         return
     method.rule.hypergradient = make_hypergradient("first_order")
     assert_same_gradients(gradients_of(method, episode), _query_gradients(method, episode, UPDATE_RULES[rule].rated))
@@ -132,5 +132,5 @@ def test_rematerialised_equals_reverse_when_compiled(float64, learner):
 
 
 def test_unknown_hypergradient_is_named():
-    with pytest.raises(ValueError, match=r"one of reverse, reverse_rematerialised, first_order, received 'implicit'"):
+    with pytest.raises(ValueError, match="must be one of .*first_order, received 'implicit'"):
         make_hypergradient("implicit")

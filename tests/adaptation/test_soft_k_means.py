@@ -83,7 +83,7 @@ def test_what_it_cannot_do_is_refused():
         SoftKMeans(Regression(1))
     with pytest.raises(UserError, match="refinements must be a whole number of 0 or more, received -1"):
         SoftKMeans(CLASSES, -1)
-    with pytest.raises(UserError, match="whose head has weights"):
+    with pytest.raises(UserError, match="without the weights of a head"):
         Method.of(mlp(3, (2,)), SoftKMeans(CLASSES), [QueryLoss(CLASSES)])
     made, task = method(), one_task(classification_episode(), 0)
     with pytest.raises(UserError, match="keeps no state of a task"):

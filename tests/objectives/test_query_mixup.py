@@ -43,10 +43,10 @@ def test_the_loss_of_a_mixture_is_that_of_its_inputs_and_labels(float64):
     rows, partners = range(count), list(term.partners)
     # The cross-entropy of a mixed label is the mixture of two.
     expected = -(share * log[rows, y] + (1 - share) * log[rows, y[partners]]).mean()
-    np.testing.assert_allclose(loss_of(term, method, episode), [expected], rtol=1e-7)
+    np.testing.assert_allclose(loss_of(term, method, episode), [expected], rtol=1e-10)
     term.shares = (1.0,) * count
     np.testing.assert_allclose(
-        loss_of(term, method, episode), evaluate_losses(method, episode)[0][:, 0].numpy(), rtol=1e-7
+        loss_of(term, method, episode), evaluate_losses(method, episode)[0][:, 0].numpy(), rtol=1e-10
     )
 
 

@@ -67,4 +67,4 @@ def test_it_reports_the_distance_and_the_query_loss(float64):
 
 def test_a_rule_that_adapts_no_parameters_is_refused():
     with pytest.raises(ValueError, match="needs a rule that adapts the learner's parameters"):
-        Reptile()(TaskOutcome(SimpleNamespace(parameters=None), None, None, None), ())
+        Reptile()(TaskOutcome(SimpleNamespace(parameters=None), *[None] * 4), ())

@@ -16,6 +16,7 @@ from cml_tf.problems import Classification, Regression
 from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
+from tests.helpers.differences import assert_same_gradients
 from tests.helpers.models import MLP_SHAPE
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
 
