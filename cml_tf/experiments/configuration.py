@@ -83,7 +83,7 @@ def check_config(config: ConfigDict) -> None:
         if wanted := described.option.fault(settings[key], described.kind):
             raise ConfigurationError(f"{key} must be {wanted}, received {settings[key]!r}.")
     if found := [*sections.faults(settings), *faults_of(choice, settings)]:
-        raise ConfigurationError(found[0])
+        raise ConfigurationError(" Also: ".join(found))
 
 
 def _check_keys(settings: Settings, keys: Mapping[str, Key], choice: Choice) -> None:

@@ -1,159 +1,241 @@
-"""Configurations: the default one is sound, and what cannot be run is refused."""
+"""Configurations: the keys of what is chosen and no others, each with its type and range; those of older runs load."""
 
 from __future__ import annotations
 
-import re
+import json
 
 import pytest
 
-from cml_tf.experiments.configuration import ConfigurationError, check_config, default_config
+from cml_tf.experiments.configuration import (
+    check_config,
+    config_from_json,
+    config_to_json,
+    default_config,
+    flatten,
+    keys_of,
+)
+from cml_tf.registry import AXES, Choice, ConfigurationError, members
+from tests.helpers.programs import ROOT
+from tests.helpers.small_configs import load
+
+WAVES, PICTURES = Choice(), Choice("glyphs", learner="conv4")
+NODES = Choice("graph", learner="gcn")
+FOLDER = Choice("image_folder", learner="conv4", terms=("query_loss", "co_learner"))
 
 
-def test_the_default_configuration_is_sound_and_locked():
-    config = default_config()
-    check_config(config)
-    with pytest.raises(AttributeError):
-        config.train.stepz = 3
-    with pytest.raises(AttributeError):
-        config.speed = 3
-
-
-BAD_VALUES = {
-    "train.steps": (0, -1, None, True, float("nan"), "5"),
-    "train.rate": (0.0, -1e-3, float("inf"), None),
-    "train.clip_norm": (-1.0, float("nan")),
-    "train.task_chunk": (-1,),
-    "train.vectorised": ("maybe",),
-    "train.patience": (-1,),
-    "train.validation_episodes": (0, 1),
-    "seed": (-1, 2**32, 0.5, None),
-    "dataset.name": ("mnist", None),
-    "dataset.shots": (0,),
-    "dataset.queries": (0,),
-    "dataset.image_size": ((0, 3), (2.5, 2), (), None),
-    "dataset.classes": ((0, 1, 2), (2.5, 2, 2), None),
-    "dataset.class_seed": (-1, 0.5),
-    "dataset.normalise_features": (1, "yes"),
-    "learner.name": ("resnet",),
-    "learner.head": ("cosine",),
-    "learner.hops": (-1,),
-    "learner.attribute_matching": (1,),
-    "learner.hidden": ((), (0,), (8, -1), (2.5,)),
-    "learner.normalisation": ("batch", ""),
-    "learner.dtype_policy": ("float8", "mixed_float16"),
-    "learner.extra_blocks": (-1,),
-    "adaptation.rule": ("adam",),
-    "adaptation.partition": ("head",),
-    "adaptation.rate": (0.0, -0.1),
-    "adaptation.steps": (-1,),
-    "hypergradient": ("implicit",),
-    "objective.co_learner": ("yes",),
-    "objective.co_learners": (0,),
-    "objective.co_learner_blocks": (-1,),
-    "objective.gamma": (-0.5, float("nan")),
-    "eval.episodes": (1,),
-    "eval.seed": (-1, 2**64),
-    "eval.queries": (-1,),
-}
-
-
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in BAD_VALUES.items() for value in values])
-def test_values_that_cannot_be_run_are_refused(key, value):
-    config = default_config()
+def with_values(choice, **values):
+    config = default_config(choice)
     with config.unlocked(), config.ignore_type():
-        section, _, name = key.rpartition(".")
-        (config[section] if section else config)[name] = value
-    with pytest.raises(ConfigurationError, match=rf"^{re.escape(key)} must be .*received"):
-        check_config(config)
+        for key, value in values.items():
+            section, _, name = key.replace("__", ".").rpartition(".")
+            (config[section] if section else config)[name] = value
+    return config
 
 
-BAD_COMBINATIONS = {
-    "learner.name must be one of mlp for dataset 'sinusoid'": {"learner.name": "conv4"},
-    "learner.name must be one of mlp, conv4, resnet12 for": {"dataset.name": "glyphs", "learner.name": "gcn"},
-    "learner.name must be one of gcn, sgc for dataset 'cora'": {"dataset.name": "cora", "learner.name": "mlp"},
-    "learner.hidden must be one width for sgc": {"dataset.name": "cora", "learner.name": "sgc"},
-    "learner.head must be 'linear' for learner 'mlp'": {"learner.head": "prototypes"},
-    "learner.attribute_matching must be False for learner 'mlp'": {"learner.attribute_matching": True},
-    "objective.co_learner_blocks must be 2 for learner 'mlp'": {"objective.co_learner_blocks": 3},
-    "learner.hops must be 2 for learner 'gcn'": {"dataset.name": "cora", "learner.name": "gcn", "learner.hops": 3},
-    "train.jit_compile must be False for learners of nodes": {
-        "dataset.name": "cora",
-        "learner.name": "gcn",
-        "train.jit_compile": True,
+def test_a_configuration_has_the_options_of_what_is_chosen_and_no_others():
+    config = default_config(Choice("glyphs", learner="mlp", rule="kernel_ridge"))
+    check_config(config)
+    assert set(config.adaptation) == {"rule", "bandwidth", "ridge", "scale"} and "hypergradient" not in config
+    assert set(config.learner) == {"name", "dtype_policy", "hidden", "activation", "initialisation"}
+    assert "gamma" not in config.objective and "image_size" not in config.dataset
+    for section in (config, config.train):
+        with pytest.raises(AttributeError):
+            section.speed = 3
+
+
+def outer_and(name):
+    return (name,) if members("objective")[name].traits["slot"] == "outer" else ("query_loss", name)
+
+
+ALL_KEYS = {key: (choice, described) for choice in (NODES, FOLDER, WAVES) for key, described in keys_of(choice).items()}
+OPTIONS = {
+    **ALL_KEYS,
+    **{
+        f"{AXES[axis].section}.{name}": (choice, described)
+        for axis, choice_of in {
+            "learner": lambda name: Choice("graph" if name in ("gcn", "sgc") else "glyphs", learner=name),
+            "rule": lambda name: Choice("glyphs", "conv4", rule=name),
+            "update": lambda name: Choice("glyphs", "conv4", update=name),
+            "hypergradient": lambda name: Choice("glyphs", "conv4", hypergradient=name),
+            "objective": lambda name: Choice("glyphs", "conv4", terms=outer_and(name)),
+            "reducer": lambda name: Choice("glyphs", "conv4", reducer=name),
+        }.items()
+        for member in members(axis).values()
+        for choice in [choice_of(member.name)]
+        for key, described in keys_of(choice).items()
+        for section, _, name in [key.rpartition(".")]
+        if described.owner == member.name
     },
-    "dataset.classes must be three numbers": {"dataset.name": "cora", "learner.name": "gcn", "dataset.classes": (3, 4)},
-    "only of a dataset of nodes": {"dataset.classes": (3, 2, 2)},
-    "adaptation.partition must be 'all' with learner.head 'prototypes'": {
-        "dataset.name": "cora",
-        "learner.name": "gcn",
-        "learner.head": "prototypes",
-        "adaptation.partition": "anil",
-    },
-    "learner.head must be 'linear' when the co-learner is adapted": {
-        "dataset.name": "cora",
-        "learner.name": "gcn",
-        "learner.head": "prototypes",
-        "objective.co_learner": "adapted",
-    },
-    "dataset.ways must be at least 2": {"dataset.name": "glyphs", "dataset.ways": 1},
-    "at least 16x16": {"dataset.name": "image_folder", "learner.name": "conv4", "dataset.image_size": (8, 30)},
-    "hypergradient must be 'first_order' with objective.outer 'reptile'": {"objective.outer": "reptile"},
-    "adaptation.partition must be 'all' with objective.outer 'reptile'": {
-        "objective.outer": "reptile",
-        "hypergradient": "first_order",
-        "adaptation.partition": "anil",
-    },
-    "adaptation.rule must be 'sgd' with objective.outer 'reptile'": {
-        "objective.outer": "reptile",
-        "hypergradient": "first_order",
-        "adaptation.rule": "meta_sgd",
-    },
-    "objective.co_learner must not be 'adapted' with objective.outer 'reptile'": {
-        "objective.outer": "reptile",
-        "hypergradient": "first_order",
-        "objective.co_learner": "adapted",
-    },
-    "objective.multi_step_until must be 0 with objective.outer 'reptile'": {
-        "objective.outer": "reptile",
-        "hypergradient": "first_order",
-        "objective.multi_step_until": 3,
-    },
-    "adaptation.steps must be at least 1 with learner.normalisation 'per_step'": {
-        "dataset.name": "glyphs",
-        "learner.name": "conv4",
-        "learner.normalisation": "per_step",
-        "adaptation.steps": 0,
-    },
-    "adaptation.steps must be at least 1 with adaptation.rule 'per_step_rates'": {
-        "adaptation.rule": "per_step_rates",
-        "adaptation.steps": 0,
-    },
-    "adaptation.steps must be at least 2 with objective.multi_step_until": {"objective.multi_step_until": 3},
-    r"end within train.steps \(15000\), received train.first_order_steps = 15000:": {
-        "train.first_order_steps": 15000,
-        "train.steps": 15000,
-    },
-    r"end within train.steps \(2000\), received objective.multi_step_until = 4500:": {
-        "adaptation.steps": 5,
-        "objective.multi_step_until": 4500,
-        "train.steps": 2000,
-    },
-    r"end within train.steps \(2000\), received train.cosine_steps = 2001:": {
-        "train.cosine_steps": 2001,
-        "train.steps": 2000,
-    },
-    "adaptation.partition must not be 'anil' with a co-learner": {
-        "adaptation.partition": "anil",
-        "objective.co_learner": "cooperative",
-    },
-    "train.final_rate must be at most train.rate": {"train.cosine_steps": 3, "train.final_rate": 0.1},
-    "CL has two heads": {"objective.co_learner": "adapted", "objective.co_learners": 2},
 }
 
 
-@pytest.mark.parametrize("message", BAD_COMBINATIONS)
-def test_combinations_that_cannot_be_run_are_refused(message):
-    config = default_config()
-    config.update_from_flattened_dict(BAD_COMBINATIONS[message])
+def wrong_values(described):
+    """Values of the wrong type, and out of every bound that the option declares."""
+    option = described.option
+    wrong = [None, {"a": 1}]
+    wrong += [] if described.kind is bool else [True]
+    wrong += ["a word"] if option.choices or described.kind in (int, float, bool) else []
+    wrong += [2.5] if described.kind is int else []
+    wrong += [float("nan"), float("inf")] if described.kind is float else []
+    beyond = {
+        "least": lambda bound: bound - 1,
+        "above": lambda bound: bound,
+        "most": lambda bound: bound + 1,
+        "below": lambda bound: bound,
+    }
+    of_tuple = isinstance(described.default, tuple)
+    for name, outside in beyond.items():
+        if (bound := getattr(option, name)) is not None:
+            wrong.append((outside(bound),) if of_tuple else type(bound)(outside(bound)))
+    return wrong + ([()] if of_tuple and not option.may_be_empty else [])
+
+
+@pytest.mark.parametrize("key", sorted(OPTIONS))
+def test_wrong_values_of_every_option_are_refused(key):
+    choice, described = OPTIONS[key]
+    assert described.option.text and described.option.fault(described.default, described.kind) is None
+    for value in wrong_values(described):
+        with pytest.raises(ConfigurationError, match=rf"^{key} must be .*received|^objective.terms must be different"):
+            check_config(with_values(choice, **{key: value}))
+
+
+MEMBERS = {key for key in ALL_KEYS if key in {axis.path for axis in AXES.values()} | {"dataset.name"}}
+
+
+@pytest.mark.parametrize("key", sorted(MEMBERS))
+def test_members_that_there_are_not_are_named_with_those_there_are(key):
+    value = ["nobody"] if key == "objective.terms" else "nobody"
+    with pytest.raises(ConfigurationError, match=rf"^{key} must be one of .*, received 'nobody'"):
+        check_config(with_values(WAVES, **{key: value}))
+
+
+STEPS = {"adaptation.steps": 5}
+MULTI_STEP = Choice(terms=("multi_step",))
+FIRST_ORDER = {"hypergradient": "first_order"}
+REFUSED = {
+    "learner.name must be of a learner that reads numbers for dataset 'sinusoid'": (Choice(learner="conv4"), {}),
+    "learner.name must be of a learner that reads images": (Choice("glyphs", learner="gcn"), {}),
+    "learner.name must be of a learner that reads nodes": (Choice("cora"), {}),
+    "adaptation.update must be left out with 'kernel_ridge'": (Choice(rule="kernel_ridge", update="sgd"), {}),
+    "learner.filters is not an option of what is chosen": (PICTURES, {"learner.name": "mlp"}),
+    "dataset.ways must be 2 or more": (PICTURES, {"dataset.ways": 1}),
+    "dataset.classes must be three numbers": (NODES, {"dataset.classes": (3, 4)}),
+    "dataset.image_size must be height and width": (FOLDER, {"dataset.image_size": (84,)}),
+    "dataset.image_size must be at least 16x16": (FOLDER, {"dataset.image_size": (8, 30)}),
+    "train.jit_compile must be False for learners of nodes": (NODES, {"train.jit_compile": True}),
+    "learner.activation must be the name of an activation": (WAVES, {"learner.activation": "fast"}),
+    "adaptation.partition must be 'all' with learner.head 'prototypes'": (
+        NODES,
+        {"learner.head": "prototypes", "adaptation.partition": "anil"},
+    ),
+    "learner.initialisation must not be 'zero_head'": (
+        NODES,
+        {"learner.head": "prototypes", "learner.initialisation": "zero_head"},
+    ),
+    "learner.head must be 'linear' with cl": (
+        Choice("graph", learner="gcn", terms=("query_loss", "cl")),
+        {"learner.head": "prototypes"},
+    ),
+    "adaptation.steps must be at least 1 with learner.normalisation 'per_step'": (
+        PICTURES,
+        {"learner.normalisation": "per_step", "adaptation.steps": 0},
+    ),
+    "adaptation.steps must be at least 1 with adaptation.update 'per_step_rates'": (
+        Choice(update="per_step_rates"),
+        {"adaptation.steps": 0},
+    ),
+    "adaptation.steps must be at least 2 with multi_step": (MULTI_STEP, {"objective.multi_step_until": 3}),
+    "objective.multi_step_until must be below train.steps": (
+        MULTI_STEP,
+        {**STEPS, "objective.multi_step_until": 4500, "train.steps": 2000},
+    ),
+    "objective.terms must not have 'multi_step' with a rule that leaves no path": (
+        Choice(rule="kernel_ridge", terms=("multi_step",)),
+        {},
+    ),
+    "objective.terms must have exactly one of what can be the outer loss": (Choice(terms=("co_learner",)), {}),
+    "one of a kind otherwise; received query_loss, cl, co_learner": (
+        Choice(terms=("query_loss", "cl", "co_learner")),
+        {},
+    ),
+    "objective.terms must not have a co-learner where features do not adapt.*received 'anil'": (
+        FOLDER,
+        {"adaptation.partition": "anil"},
+    ),
+    "objective.terms must not have a co-learner where features do not adapt.*received 'kernel_ridge'": (
+        Choice(rule="kernel_ridge", terms=("query_loss", "co_learner")),
+        {},
+    ),
+    "objective.terms must not have both cl and reptile": (Choice(terms=("reptile", "cl"), **FIRST_ORDER), {}),
+    "adaptation.rule must be 'gradient_descent' with cl": (Choice(rule="kernel_ridge", terms=("query_loss", "cl")), {}),
+    "objective.terms must not have 'query_mixup' on nodes": (Choice("graph", "gcn", terms=("query_mixup",)), {}),
+    "hypergradient.name must be 'first_order' with reptile": (Choice(terms=("reptile",)), {}),
+    "adaptation.partition must be 'all' with reptile": (
+        Choice(terms=("reptile",), **FIRST_ORDER),
+        {"adaptation.partition": "anil"},
+    ),
+    "adaptation.update must be 'sgd' with reptile": (
+        Choice(terms=("reptile",), update="meta_sgd", **FIRST_ORDER),
+        {},
+    ),
+    "adaptation.rule must be 'gradient_descent' with reptile": (Choice(rule="kernel_ridge", terms=("reptile",)), {}),
+    "adaptation.rule must not be 'soft_k_means' for 'sinusoid'": (Choice(rule="soft_k_means"), {}),
+    "train.first_order_steps must be at most 14999 .* Also: train.cosine_steps must be at most 15000": (
+        WAVES,
+        {"train.first_order_steps": 15000, "train.cosine_steps": 15001, "train.steps": 15000},
+    ),
+    "train.final_rate must be at most train.rate": (WAVES, {"train.cosine_steps": 3, "train.final_rate": 0.1}),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_does_not_go_together_is_refused(message):
+    choice, values = REFUSED[message]
     with pytest.raises(ConfigurationError, match=message):
+        check_config(with_values(choice, **values))
+
+
+def test_a_dictionary_of_ones_own_is_told_what_it_lacks():
+    config = default_config()
+    with config.unlocked():
+        del config.adaptation["rate"]
+    with pytest.raises(ConfigurationError, match="adaptation.rate is missing, an option of sgd"):
         check_config(config)
+
+
+OLD = [json.loads(line) for line in (ROOT / "tests/experiments/data/configurations_of_0_1.jsonl").open()]
+
+
+@pytest.mark.parametrize("row", OLD, ids=[row["source"] for row in OLD])
+def test_configurations_of_older_runs_are_what_their_files_give_now(row):
+    config = config_from_json(json.dumps(row["config"]))
+    check_config(config)
+    assert config_to_json(config) == config_to_json(load(*row["source"].split(":")))
+
+
+def test_a_run_of_before_a_key_did_what_was_done_then():
+    old = json.loads(json.dumps(OLD[0]["config"]))
+    del old["train"]["task_chunk"], old["dataset"]["classes"], old["learner"]["initialisation"]
+    config = config_from_json(json.dumps(old))
+    # Not what the file says today: that run began as all did before there was a choice.
+    assert (config.learner.initialisation, config.train.task_chunk) == ("glorot_uniform", 0)
+
+
+@pytest.mark.parametrize("source", [("omniglot", ""), ("sinusoid", "smoke,meta_sgd,cl"), ("cora", "maml,meta_gnn")])
+def test_a_configuration_survives_its_file(source):
+    config = load(*source)
+    assert config_to_json(config_from_json(json.dumps(config_to_json(config)))) == config_to_json(config)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{}", "no JSON", '{"objective": {"terms": "query_loss"}}'])
+def test_what_is_no_configuration_is_refused(text):
+    with pytest.raises(ConfigurationError, match="config.json cannot be read"):
+        config_from_json(text)
+    config = config_to_json(load("glyphs"))
+    config["train"]["momentum"] = 0.9
+    with pytest.raises(ConfigurationError, match="the keys train.momentum are unknown"):
+        config_from_json(json.dumps(config))
+
+
+def test_flattened_keys_are_those_of_the_table():
+    assert dict(flatten(default_config(FOLDER).to_dict())).keys() == keys_of(FOLDER).keys()
