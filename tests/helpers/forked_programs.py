@@ -10,6 +10,7 @@ import tempfile
 import traceback
 
 # Imported, not used: what the forked processes then have without waiting for it.
+import cml_tf.experiments.runs
 import cml_tf.system.command_line  # noqa: F401
 
 
