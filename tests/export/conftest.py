@@ -7,8 +7,8 @@ import pytest
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
-from tests.export.served import Served, image_model, in_process, saved, wave_model
-from tests.export.served_nodes import node_model
+from tests.export.served import Served, image_model, in_process, node_model, saved, wave_model
+from tests.export.server.conformance.make_models import config_text
 from tests.export.server.running import running
 from tests.export.server.tiny_models import write_halver
 from tests.helpers.drawn_images import write_classes
@@ -90,18 +90,12 @@ def server(tmp_path_factory, waves, images, nodes):
     """
     root = tmp_path_factory.mktemp("served")
     (root / "halver").mkdir()
-    write_halver(root / "halver" / "1", 1.0)
-    write_halver(root / "halver" / "2", 2.0)
+    for number in (1, 2):
+        write_halver(root / "halver" / str(number), float(number))
+    places = {"halver": root / "halver"}
+    places |= {name: made.directory.parent for name, made in (("waves", waves), ("images", images), ("nodes", nodes))}
     config = root / "models.config"
-    config.write_text(
-        "model_config_list {\n"
-        f'  config {{ name: "halver" base_path: "{root / "halver"}" model_platform: "tensorflow"\n'
-        '    model_version_policy { all {} } version_labels { key: "first" value: 1 } }\n'
-        f'  config {{ name: "waves" base_path: "{waves.directory.parent}" model_platform: "tensorflow" }}\n'
-        f'  config {{ name: "images" base_path: "{images.directory.parent}" model_platform: "tensorflow" }}\n'
-        f'  config {{ name: "nodes" base_path: "{nodes.directory.parent}" model_platform: "tensorflow" }}\n'
-        "}\n"
-    )
+    config.write_text(config_text(places))
     flags = [f"--model_config_file={config}", "--max_message_bytes=4000000", "--enable_grpc_healthcheck_service"]
     with running(*flags, log=root / "log") as running_server:
         yield running_server

@@ -1,8 +1,8 @@
-"""Small exported models, and requests to them."""
+"""Small exported models of images, of waves and of nodes of a graph, and requests to them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, UpdateRule
+from cml_tf.graphs import GraphContext, check_graph, graph_context
 from cml_tf.learners import Learner, conv4, mlp
+from cml_tf.learners.nodes import gcn
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Problem, Regression
@@ -25,10 +27,13 @@ from export.graph.serving_module import ServingModule
 from export.graph.specifications import target_name
 from export.requests.form import Bucket
 from tests.helpers.models import randomise
+from tests.helpers.random_graphs import random_features, untidy_edges
 
-WAYS = 3
-IMAGE_SHAPE = (16, 16, 1)
+WAYS, IMAGE_SHAPE = 3, (16, 16, 1)
+NODE_WAYS, FEATURES, NODES = 2, 7, 30
 Arrays = dict[str, np.ndarray]
+# The input that each of the sizes of `adapt_and_predict_padded` is about.
+_SIZES = {"node_count": "node_features", "edge_count": "edges", "support_size": "support_", "query_size": "query_"}
 
 
 @dataclass
@@ -60,6 +65,13 @@ def wave_model(update_rule: UpdateRule | None = None, steps: int = 2) -> Exporta
     return exportable(mlp(1, (1,), hidden=(8, 8)), Regression(1), update_rule or SGD(0.01), steps, (-5.0, 5.0))
 
 
+def node_model(learner: Learner | None = None, normalise_features: bool = False, steps: int = 2) -> Exportable:
+    """Two graph convolutions of 6 units on nodes with 7 features, 2 ways; or another learner."""
+    learner = learner or gcn(NODE_WAYS, FEATURES, (6, 6))
+    made = exportable(learner, Classification(NODE_WAYS), SGD(0.1), steps)
+    return Exportable(made.method, made.problem, made.value_range, normalise_features)
+
+
 def exportable(
     learner: Learner, problem: Problem, rule: UpdateRule, steps: int, value_range: tuple[float, float] = (0.0, 1.0)
 ) -> Exportable:
@@ -80,10 +92,15 @@ def saved(model: Exportable, directory: Path) -> Served:
     module = ServingModule(model)
     reference = Reference(model, module.fingerprint)
     write_version(directory, module, warm_up_requests(model, [Bucket(WAYS, 2)], reference), "small")
-    loaded = tf.saved_model.load(str(directory))
+    return Served(model, module, loaded(directory).functions, directory)
+
+
+def loaded(directory: Path) -> Served:
+    """A version as a stranger loads it: nothing is known but the file."""
+    module: Any = tf.saved_model.load(str(directory))
+    nothing: Any = None
     # The functions hold no reference to the module that holds their variables.
-    functions: Callable = loaded.signatures
-    return Served(model, module, Owned(functions, loaded), directory)
+    return Served(nothing, nothing, Owned(module.signatures, module), directory)
 
 
 class Traced(dict):
@@ -111,6 +128,8 @@ class Owned:
 
 def request(model: Exportable, tasks: int = 1, support: int = 6, query: int = 4, seed: int = 0) -> Arrays:
     """Inputs of `serving_default`, each class in turn."""
+    if model.form.query == "query_nodes":
+        return node_request(tasks, seed=seed)
     generator = np.random.default_rng(seed)
 
     def draw(examples: int) -> np.ndarray:
@@ -123,9 +142,29 @@ def request(model: Exportable, tasks: int = 1, support: int = 6, query: int = 4,
     return {"support_inputs": draw(support), target_name(model): targets, "query_inputs": draw(query)}
 
 
+inputs_of = request  # Where `request` is a fixture.
+
+
+def node_request(tasks: int = 1, support: int = 4, query: int = 5, seed: int = 0) -> Arrays:
+    """Inputs of `serving_default`: a graph of its own for each task, untidy as users' graphs are."""
+    seeds, generator = range(seed, seed + tasks), np.random.default_rng(seed)
+    return {
+        "node_features": np.stack([random_features(NODES, FEATURES, one) for one in seeds]).astype(np.float32) / 8,
+        "edges": np.stack([untidy_edges(NODES, 60, one) for one in seeds]).astype(np.int32),
+        "support_nodes": generator.integers(NODES, size=(tasks, support), dtype=np.int32),
+        "support_labels": np.tile(np.arange(support, dtype=np.int32) % NODE_WAYS, (tasks, 1)),
+        "query_nodes": generator.integers(NODES, size=(tasks, query), dtype=np.int32),
+    }
+
+
 def support_only(inputs: Arrays) -> Arrays:
     """Inputs of `adapt`."""
-    return {name: array for name, array in inputs.items() if name.startswith("support_")}
+    return {name: array for name, array in inputs.items() if not name.startswith("query_") and name not in _SIZES}
+
+
+def query_only(inputs: Arrays) -> Arrays:
+    """Inputs of `predict`, but for the state."""
+    return {name: array for name, array in inputs.items() if not name.startswith("support_") and name not in _SIZES}
 
 
 def state_of(answer: Arrays) -> Arrays:
@@ -133,6 +172,19 @@ def state_of(answer: Arrays) -> Arrays:
     return {name: answer[name] for name in ("adapted_state", "model_fingerprint")}
 
 
-def sizes(support: list[int], query: list[int]) -> Arrays:
-    """The sizes that `adapt_and_predict_padded` takes."""
-    return {"support_size": np.array(support, np.int32), "query_size": np.array(query, np.int32)}
+def sizes_of(inputs: Arrays, **changed: Sequence[int]) -> Arrays:
+    """The sizes that `adapt_and_predict_padded` takes, those of the inputs unless changed."""
+    found: dict[str, Any] = {}
+    for size, name in _SIZES.items():
+        array = next((array for key, array in inputs.items() if key.startswith(name)), None)
+        if array is not None:
+            found[size] = [array.shape[1]] * len(array)
+    return {size: np.array(value, np.int32) for size, value in {**found, **changed}.items()}
+
+
+def reference_context(model: Exportable, inputs: Arrays, task: int = 0) -> GraphContext:
+    """The graph of a task as a user of the library prepares it."""
+    features = inputs["node_features"][task]
+    graph = check_graph(inputs["edges"][task], features, np.zeros(len(features), np.int64))
+    hops = model.learner.extractor.hops
+    return graph_context(graph, hops, normalise_features=model.normalise_features)

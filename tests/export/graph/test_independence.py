@@ -6,22 +6,28 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.export.served import WAYS, sizes
-from tests.export.served import request as inputs_of
+from tests.export.served import WAYS, inputs_of, query_only, sizes_of, state_of, support_only
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
-def _rows(inputs, order):
-    return {name: array[order] for name, array in inputs.items()}
+@pytest.fixture(params=["images", "waves", "nodes"])
+def served(request):
+    return request.getfixturevalue(request.param)
 
 
-def test_joined_permuted_and_duplicated_tasks_answer_as_alone(images, waves):
-    for served in (images, waves):
-        inputs = inputs_of(served.model, tasks=3)
-        alone = [served("serving_default", **_rows(inputs, [task])) for task in range(3)]
+def test_joined_permuted_and_duplicated_tasks_answer_as_alone(served):
+    inputs = inputs_of(served.model, tasks=3)
+    state = state_of(served("adapt", **support_only(inputs)))
+    calls = {
+        "serving_default": inputs,
+        "adapt": support_only(inputs),
+        "predict": {**state, **query_only(inputs)},
+    }
+    for signature, call in calls.items():
+        alone = [served(signature, **{key: array[[task]] for key, array in call.items()}) for task in range(3)]
         for order in ([0, 1, 2], [2, 0, 1], [1, 1, 0, 1]):
-            together = served("serving_default", **_rows(inputs, order))
+            together = served(signature, **{key: array[order] for key, array in call.items()})
             for row, task in enumerate(order):
                 for key, value in together.items():
                     np.testing.assert_allclose(value[row], alone[task][key][0], **CLOSE)
@@ -36,55 +42,56 @@ def test_a_neighbour_changes_no_bit_of_an_answer(images):
     assert not np.array_equal(first["probabilities"][1], second["probabilities"][1])
 
 
-def _padded(inputs, support_rows, query_rows, fill, label):
-    def pad(array, rows):
-        value = label if array.dtype.kind == "i" else fill
-        return np.concatenate([array, np.full((array.shape[0], rows, *array.shape[2:]), value, array.dtype)], 1)
-
-    return {name: pad(array, query_rows if name == "query_inputs" else support_rows) for name, array in inputs.items()}
-
-
-@pytest.mark.parametrize("name", ["images", "waves"])
-def test_padding_is_as_if_it_were_not_there(name, request):
-    served = request.getfixturevalue(name)
+def test_padding_is_as_if_it_were_not_there(served):
     inputs = inputs_of(served.model, tasks=2)
-    plain = served("serving_default", **inputs)
-    size = sizes([6, 6], [4, 4])
-    zeros = served("adapt_and_predict_padded", **_padded(inputs, 3, 2, 0, 0), **size)
-    nans = served("adapt_and_predict_padded", **_padded(inputs, 3, 2, np.nan, -(2**31)), **size)
-    for key, value in zeros.items():
-        np.testing.assert_array_equal(value, nans[key], err_msg=key)
-    output = "probabilities" if name == "images" else "predictions"
-    np.testing.assert_array_equal(zeros[output][:, 4:], 0)
-    np.testing.assert_allclose(zeros.pop(output)[:, :4], plain.pop(output), **CLOSE)
-    for key, value in plain.items():
-        np.testing.assert_allclose(zeros[key], value, **CLOSE, err_msg=key)
+
+    def padded(filler, number):
+        more = {name: np.full_like(x[:, :3], number if x.dtype.kind == "i" else filler) for name, x in inputs.items()}
+        rows = {name: np.concatenate([array, more[name]], axis=1) for name, array in inputs.items()}
+        return served("adapt_and_predict_padded", **rows, **sizes_of(inputs))
+
+    first, *others = (padded(*fill) for fill in ((0, 0), (np.nan, -(2**31)), (np.inf, 2**31 - 1)))
+    for key, value in served("serving_default", **inputs).items():
+        for other in others:
+            np.testing.assert_array_equal(other[key], first[key], err_msg=key)
+        if key in ("probabilities", "predictions"):
+            rows = value.shape[1]
+            np.testing.assert_array_equal(first[key][:, rows:], 0)
+            first[key] = first[key][:, :rows]
+        np.testing.assert_allclose(first[key], value, **CLOSE, err_msg=key)
 
 
 def test_tasks_of_one_request_may_differ_in_size(images):
     inputs = inputs_of(images.model, tasks=2)
-    answer = images("adapt_and_predict_padded", **inputs, **sizes([6, WAYS], [4, 1]))
-    small = {
-        "support_inputs": inputs["support_inputs"][1:, :WAYS],
-        "support_labels": inputs["support_labels"][1:, :WAYS],
-        "query_inputs": inputs["query_inputs"][1:, :1],
-    }
-    np.testing.assert_allclose(
-        answer["probabilities"][1, :1], images("serving_default", **small)["probabilities"][0], **CLOSE
-    )
-    np.testing.assert_array_equal(answer["probabilities"][1, 1:], 0)
+    sizes = sizes_of(inputs, support_size=[6, WAYS], query_size=[4, 1])
+    answer = images("adapt_and_predict_padded", **inputs, **sizes)["probabilities"]
+    small = {name: array[1:, : 1 if name == "query_inputs" else WAYS] for name, array in inputs.items()}
+    np.testing.assert_allclose(answer[1, :1], images("serving_default", **small)["probabilities"][0], **CLOSE)
+    np.testing.assert_array_equal(answer[1, 1:], 0)
 
 
-@pytest.mark.parametrize("surplus", ["support_inputs", "support_labels", "query_inputs"])
-def test_inputs_with_different_numbers_of_tasks_are_refused(images, surplus):
-    """map_fn would take the number from one of them and leave the others' surplus out without a word."""
-    inputs = inputs_of(images.model, tasks=2)
-    inputs[surplus] = np.concatenate([inputs[surplus], inputs[surplus][:1]])
-    with pytest.raises(tf.errors.InvalidArgumentError, match="same number of tasks on axis 0"):
-        images("serving_default", **inputs)
+def test_graphs_of_one_request_may_differ_in_size(nodes):
+    inputs = inputs_of(nodes.model, tasks=2)
+    few = inputs["node_features"].shape[1] - 3
+    # The last nodes of these graphs have no edges, and are nobody's example here.
+    cut = {"support_nodes": 3, "support_labels": 3, "query_nodes": 2, "node_features": few}
+    small = {name: array[1:, : cut.get(name, array.shape[1])] for name, array in inputs.items()}
+    small |= {name: small[name] % few for name in ("edges", "support_nodes", "query_nodes")}
+    for name, array in small.items():
+        inputs[name][1, : array.shape[1]] = array[0]
+    sizes = sizes_of(inputs, node_count=[few + 3, few], support_size=[4, 3], query_size=[5, 2])
+    answer = nodes("adapt_and_predict_padded", **inputs, **sizes)
+    assert answer["status"].tolist() == [0, 0]
+    expected = nodes("serving_default", **small)["probabilities"][0]
+    np.testing.assert_allclose(answer["probabilities"][1, :2], expected, rtol=1e-6, atol=1e-6)
 
 
-def test_no_task_at_all_is_refused(images):
-    inputs = {name: array[:0] for name, array in inputs_of(images.model).items()}
+def test_numbers_of_tasks_that_differ_or_are_none_are_refused(served):
+    inputs = inputs_of(served.model, tasks=2)
+    for surplus in inputs:
+        # map_fn would take the number from one of them and leave the others' surplus out without a word.
+        other = {**inputs, surplus: np.concatenate([inputs[surplus], inputs[surplus][:1]])}
+        with pytest.raises(tf.errors.InvalidArgumentError, match="same number of tasks on axis 0"):
+            served("serving_default", **other)
     with pytest.raises(tf.errors.InvalidArgumentError, match="at least one task"):
-        images("serving_default", **inputs)
+        served("serving_default", **{name: array[:0] for name, array in inputs.items()})
