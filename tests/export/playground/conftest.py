@@ -7,6 +7,7 @@ import shutil
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.export.server.conformance.make_models import config_text
 from tests.export.server.running import running
 
 
@@ -25,12 +26,8 @@ def open_server(tmp_path_factory, waves, images):
 
 
 def _served(*flags, root, **models):
-    entries = [
-        f'config {{ name: "{name}" base_path: "{served.directory.parent}" model_platform: "tensorflow" }}'
-        for name, served in models.items()
-    ]
     config = root / "models.config"
-    config.write_text("model_config_list { " + " ".join(entries) + " }")
+    config.write_text(config_text({name: served.directory.parent for name, served in models.items()}))
     return running(f"--model_config_file={config}", *flags, log=root / "log")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,16 +21,18 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-from export.server.child import server_process
+from export.server.child import ServerFailed
+from tests.export.server.forked import Program
 
 ROOT = Path(__file__).resolve().parents[3]
 _PATIENCE = 120
+_STARTED = re.compile(r"gRPC (\S+), REST https?://[^/]+:(\d+)/")
 
 
 class Running:
     """A server that answers."""
 
-    def __init__(self, process: subprocess.Popen, grpc_address: str, rest_port: int) -> None:
+    def __init__(self, process: Program, grpc_address: str, rest_port: int) -> None:
         self.process = process
         self.grpc_address = grpc_address
         self.rest_port = rest_port
@@ -93,9 +95,17 @@ class Running:
 @contextlib.contextmanager
 def running(*flags: str, log: Path) -> Iterator[Running]:
     """Starts a server on free ports; its standard error goes to `log`."""
-    with server_process(flags, log) as started:
-        server = Running(started.process, started.grpc, int(started.rest.rpartition(":")[2]))
+    out = log.with_name(f"{log.name}.out")
+    process = Program("export.serve", ["--rest_port=0", "--grpc_port=0", *flags], out, log)
+    try:
+        end = time.monotonic() + _PATIENCE
+        while (started := _STARTED.search(out.read_text() if out.exists() else "")) is None:
+            if process.poll() is not None or time.monotonic() > end:
+                raise ServerFailed(f"the server did not start: {log.read_text()[-2000:]}")
+            time.sleep(0.02)
+        server = Running(process, started[1], int(started[2]))
         yield server
         server.channel.close()
         # What a test leaves running has nothing left to finish.
-        started.process.kill()
+    finally:
+        process.kill()

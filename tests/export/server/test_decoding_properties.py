@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from functools import partial
 
@@ -24,7 +23,7 @@ from export.server.prediction import predict
 _LARGEST = 10_000
 _DTYPES = ["float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"]
 _few = settings(
-    max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=100, derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 _json = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -60,15 +59,9 @@ def _definition(dtypes):
 
 
 @_few
-@given(st.binary(max_size=200))
+@given(st.binary(max_size=200) | st.text(alphabet='{}[]",:\\u0123dDeE.+-NanIfity truefalsnl', max_size=60))
 def test_any_bytes_are_json_or_refused(body):
-    _value_or_refusal(lambda: parse(body))
-
-
-@_few
-@given(st.text(alphabet='{}[]",:\\u0123dDeE.+-NanIfity truefalsnl', max_size=60))
-def test_any_almost_json_is_json_or_refused(text):
-    _value_or_refusal(lambda: parse(text.encode()))
+    _value_or_refusal(lambda: parse(body if isinstance(body, bytes) else body.encode()))
 
 
 @_few
@@ -96,36 +89,17 @@ def test_any_body_is_answered_or_refused(inputs, name):
 
 @_few
 @given(_array)
-def test_rows_and_columns_hold_the_same(array):
+def test_rows_and_columns_hold_the_same_and_what_is_written_reads_back(array):
     dtype = tf.as_dtype(array.dtype).as_datatype_enum
-    for two in (False, True):
-        infos = {"a": dtype, "b": dtype} if two else {"a": dtype}
+    for infos in ({"a": dtype}, {"a": dtype, "b": dtype}):
         columns = dict.fromkeys(infos, array.tolist())
         rows = [dict.fromkeys(infos, row) for row in array.tolist()]
-        received = []
         for document in ({"inputs": columns}, {"instances": rows}):
             servable = Recording(**infos)
             predict_json(servable, json.dumps(document).encode(), 1.0)
-            received.append(servable.inputs)
-        for name in infos:
-            for inputs in received:
-                assert inputs[name].dtype == array.dtype
-                assert np.array_equal(inputs[name], array, equal_nan=array.dtype.kind == "f")
-
-
-@_few
-@given(_array)
-def test_what_is_written_reads_back_bit_for_bit(array):
+            assert all(_same(servable.inputs[name], array) for name in infos)
     for text, key in ((column_text({"y": array}), "outputs"), (row_text({"y": array}), "predictions")):
-        read = np.array(json.loads(text)[key], array.dtype)
-        assert np.array_equal(read, array, equal_nan=array.dtype.kind == "f")
-
-
-@_few
-@given(st.lists(st.binary(max_size=20), min_size=1, max_size=5))
-def test_bytes_pass_through_base64(contents):
-    value = [{"b64": base64.b64encode(content).decode()} for content in contents]
-    assert dense_array(value, types_pb2.DT_STRING).tolist() == contents
+        assert _same(np.array(json.loads(text)[key], array.dtype), array)
 
 
 @_few
@@ -151,14 +125,12 @@ def test_any_tensor_is_an_array_of_its_shape_or_refused(dtype, shape, content, f
 @given(_array)
 def test_tensors_pass_through_in_both_forms(array):
     content = tf.make_tensor_proto(array)
-    values = tensor_pb2.TensorProto(dtype=content.dtype, tensor_shape=content.tensor_shape)
     field = {"f": "float_val", "i": "int_val", "b": "bool_val"}[array.dtype.kind]
-    getattr(values, field).extend(array.reshape(-1).tolist())
-    for tensor in (content, values):
+    values = {field: array.reshape(-1).tolist(), "dtype": content.dtype, "tensor_shape": content.tensor_shape}
+    for tensor in (content, tensor_pb2.TensorProto(**values)):
         servable = Recording(x=content.dtype)
         predict(servable, predict_pb2.PredictRequest(inputs={"x": tensor}), 1.0, _LARGEST)
-        assert servable.inputs["x"].dtype == array.dtype
-        assert np.array_equal(servable.inputs["x"], array, equal_nan=array.dtype.kind == "f")
+        assert _same(servable.inputs["x"], array)
 
 
 @_few
@@ -173,17 +145,12 @@ def test_any_message_is_a_request_or_unreadable(message):
         _value_or_refusal(lambda: predict(Recording(x=1), request, 1.0, _LARGEST))
 
 
-@pytest.mark.parametrize("text", ["1e308", "-1e308", "9" * 309, "1" + "0" * 307, "0." + "9" * 400])
-def test_numbers_at_the_edge_of_a_double(text):
-    expected = float(text)
-    value = _value_or_refusal(lambda: dense_array(parse(f"[{text}]".encode()), types_pb2.DT_DOUBLE))
-    assert value is None if np.isinf(expected) else value.tolist() == [expected]
-
-
-@pytest.mark.parametrize("text", ["1e309", "-1e309", "1e+0400", "9" * 400 + ".0", "1" + "0" * 220 + "e99"])
-def test_numbers_beyond_a_double_are_refused(text):
-    with pytest.raises(ServingError, match="Number too big"):
-        parse(f"[{text}]".encode())
+def test_numbers_at_the_edge_of_a_double():
+    for text in ("1e308", "-1e308", "1" + "0" * 307, "0." + "9" * 400):
+        assert dense_array(parse(f"[{text}]".encode()), types_pb2.DT_DOUBLE).tolist() == [float(text)]
+    for text in ("9" * 309, "1e309", "-1e309", "1e+0400", "9" * 400 + ".0", "1" + "0" * 220 + "e99"):
+        with pytest.raises(ServingError, match="Number too big"):
+            dense_array(parse(f"[{text}]".encode()), types_pb2.DT_DOUBLE)
 
 
 def _value_or_refusal(decode):
@@ -193,6 +160,10 @@ def _value_or_refusal(decode):
     except ServingError as error:
         assert error.code in ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "FAILED_PRECONDITION")
         return None
+
+
+def _same(one, other):
+    return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=other.dtype.kind == "f")
 
 
 def _alike(one, other):

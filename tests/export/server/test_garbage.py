@@ -5,20 +5,13 @@ from __future__ import annotations
 import gc
 import weakref
 
-import pytest
-
 from export.server.catalogue import collect_and_freeze
 from export.server.servable import Servable
 from tests.export.server.tiny_models import write_halver
 
 
-@pytest.fixture
-def thawed():
-    yield
-    gc.unfreeze()
-
-
-def test_the_graph_of_an_unloaded_version_is_freed(tmp_path, thawed):
+def test_the_graph_of_an_unloaded_version_is_freed(tmp_path, request):
+    request.addfinalizer(gc.unfreeze)
     write_halver(tmp_path / "1", 1.0)
     servable = Servable(tmp_path / "1")
     graph = weakref.ref(servable._session.graph)

@@ -34,17 +34,8 @@ DIFFERENCES = {
 }
 _QUICK = ("affine", "fewshot")
 _OTHERS = (
-    "batching",
-    "cors",
-    "health",
-    "labels",
-    "prometheus",
-    "prometheus_path",
-    "seq_reload_file",
-    "seq_reload_rpc",
-    "seq_remove",
-    "tensor_content",
-    "timeout",
+    *("batching", "cors", "health", "labels", "prometheus", "prometheus_path"),
+    *("seq_reload_file", "seq_reload_rpc", "seq_remove", "tensor_content", "timeout"),
 )
 
 
@@ -77,25 +68,23 @@ def _records():
     return tool, tool.by_server(tool.load([_DATA / "rest.jsonl", _DATA / "grpc.jsonl"]))
 
 
+_RENAMED = {"--model_base_path": "--model_dir", "--rest_api_enable_cors_support": "--cors"}
+# There is no such thing here.
+_LEFT_OUT = ("--enable_batching", "--batching_parameters_file", "--enable_serialization_as_tensor_content")
+
+
 def _translated(flags: list[str]) -> list[str]:
     """TensorFlow Serving's flags in this server's words."""
     metrics_path, result = "", []
     for flag in flags:
         name, _, value = flag.partition("=")
-        match name:
-            case "--model_base_path":
-                result.append(f"--model_dir={value}")
-            case "--rest_api_timeout_in_ms":
-                result.append(f"--timeout_seconds={int(value) / 1000}")
-            case "--rest_api_enable_cors_support":
-                result.append("--cors")
-            case "--monitoring_config_file":
-                metrics_path = Path(value).read_text().split('path: "')[1].split('"')[0]
-            case "--model_config_file_poll_wait_seconds":
-                result.append("--reread_model_config_file")
-            case "--enable_batching" | "--batching_parameters_file" | "--enable_serialization_as_tensor_content":
-                pass  # There is no such thing here.
-            case _:
-                result.append(flag)
+        if name == "--rest_api_timeout_in_ms":
+            result.append(f"--timeout_seconds={int(value) / 1000}")
+        elif name == "--monitoring_config_file":
+            metrics_path = Path(value).read_text().split('path: "')[1].split('"')[0]
+        elif name == "--model_config_file_poll_wait_seconds":
+            result.append("--reread_model_config_file")
+        elif name not in _LEFT_OUT:
+            result.append(flag.replace(name, _RENAMED.get(name, name)))
     # Off in TensorFlow Serving unless asked for.
     return [*result, f"--metrics_path={metrics_path}"]

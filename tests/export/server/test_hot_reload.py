@@ -1,18 +1,21 @@
-"""New versions while clients are asking, and versions that cannot be loaded."""
+"""New versions, damaged versions and the death of the server, while clients are asking."""
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import signal
 
-import grpc
 import numpy as np
 import pytest
 
 from export.server.child import ServerFailed
+from tests.export.server.askers import Askers
 from tests.export.server.running import running
 from tests.export.server.tiny_models import halving, write_halver
 
 _ASK = ("POST", "/v1/models/halver:predict", {"instances": [2.0]})
+_DATA = "variables/variables.data-00000-of-00001"
+_INDEX, _WARM_UP = "variables/variables.index", "assets.extra/tf_serving_warmup_requests"
 
 
 @pytest.fixture(scope="module")
@@ -29,66 +32,79 @@ def reloading(halver):
         yield server
 
 
+def _asking(server, *offsets, clients=4):
+    """Over both protocols; each answer must be that of a version with one of the offsets."""
+
+    def ask(number, turn):
+        value = float(1000 * number + turn % 1000)
+        if number % 2:
+            status, body, _ = server.rest("POST", "/v1/models/halver:predict", {"inputs": [value]})
+            return status == 200 and body["outputs"][0] - 0.5 * value in offsets, (status, body)
+        answer = server.predict("halver", x=np.float32([value]))
+        return answer["y"][0] - 0.5 * value in offsets, answer
+
+    return Askers(ask, clients)
+
+
 def test_no_request_is_dropped_while_a_version_is_replaced(reloading, halver):
-    answers = []
-    replaced = threading.Event()
-
-    def ask():
-        while not replaced.is_set():
-            status, body, _ = reloading.rest(*_ASK)
-            answers.append((status, body))
-            try:
-                answers.append((200, {"predictions": reloading.predict("halver", x=np.float32([2.0]))["y"].tolist()}))
-            except grpc.RpcError as error:
-                answers.append((error.code(), error.details()))
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
+    with _asking(reloading, 1.0, 2.0) as askers:
+        askers.wait_for_answers(1)
         write_halver(halver / "2", 2.0, [halving(1.0)])
         reloading.wait_for_state("halver", 1, "END")
-    finally:
-        replaced.set()
-        for thread in threads:
-            thread.join()
-    assert {status for status, _ in answers} == {200}, answers
-    assert {body["predictions"][0] for _, body in answers} <= {2.0, 3.0}
+        askers.wait_for_answers(1)
+    assert not askers.wrong and not any(askers.refusals), askers.wrong[:3]
     assert reloading.rest(*_ASK)[1] == {"predictions": [3.0]}
     assert reloading.states("halver") == {1: ("END", ""), 2: ("AVAILABLE", "")}
 
 
+def _changed(file, change):
+    def damage(version):
+        content = (version / file).read_bytes()
+        (version / file).write_bytes(change(content))
+
+    return damage
+
+
+def _cut(file):
+    return _changed(file, lambda content: content[: len(content) // 2])
+
+
+# What happens to the files of a version, with which warm-up request, and what the server then says of it.
+DAMAGES = [
+    (_cut("saved_model.pb"), halving(1.0), "saved_model.pb"),
+    (_cut(_INDEX), halving(1.0), "not an sstable"),
+    (_cut(_DATA), halving(1.0), "Read less bytes"),
+    (_cut(_WARM_UP), halving(1.0), "TFRecord format"),
+    (_changed(_DATA, lambda content: bytes(byte ^ 1 for byte in content)), halving(1.0), "Checksum does not match"),
+    (lambda version: (version / _INDEX).unlink(), halving(1.0), ""),
+    (lambda version: (version / "saved_model.pb").unlink(), halving(1.0), "saved_model.pb"),
+    (lambda version: None, halving(1.0)._replace(signature="nope"), 'Serving signature key "nope" not found'),
+    (lambda version: None, halving(1, 2, 3)._replace(signature="guarded"), "not compatible with expected shape"),
+]
+
+
 def test_versions_that_cannot_be_loaded_leave_the_old_one_in_place(reloading, halver):
-    before = reloading.rest(*_ASK)
-    write_halver(halver / "7", 7.0, [halving(1.0)._replace(signature="nope")])
-    assert 'Serving signature key "nope" not found' in reloading.wait_for_state("halver", 7, "END")
-
-    (halver / "8").mkdir()
-    assert "saved_model.pb" in reloading.wait_for_state("halver", 8, "END")
-
-    write_halver(halver / "draft", 9.0)
-    (halver / "draft" / "variables" / "variables.index").unlink()
-    (halver / "draft").rename(halver / "9")
-    assert reloading.wait_for_state("halver", 9, "END")
-
-    write_halver(halver / "draft", 10.0)
-    data = halver / "draft" / "variables" / "variables.data-00000-of-00001"
-    data.write_bytes(bytes(byte ^ 1 for byte in data.read_bytes()))
-    (halver / "draft").rename(halver / "10")
-    assert "Checksum does not match" in reloading.wait_for_state("halver", 10, "END")
-
-    assert reloading.rest(*_ASK)[:2] == before[:2]
+    with _asking(reloading, 2.0, clients=2) as askers:
+        for number, (damage, warm_up, message) in enumerate(DAMAGES, start=7):
+            write_halver(halver / "damaged", 9.0, [warm_up])
+            damage(halver / "damaged")
+            (halver / "damaged").rename(halver / str(number))
+            told = reloading.wait_for_state("halver", number, "END")
+            assert told and message in told
+            askers.wait_for_answers(1)
+    assert not askers.wrong and not any(askers.refusals), askers.wrong[:3]
+    assert reloading.states("halver")[2] == ("AVAILABLE", "")
     status, body, _ = reloading.rest("POST", "/v1/models/halver/versions/7:predict", {"instances": [2.0]})
     assert (status, body) == (404, {"error": "Servable not found for request: Specific(halver, 7)"})
 
 
 def test_a_copy_that_is_finished_later_is_loaded_then(reloading, halver):
-    write_halver(halver / "draft", 20.0)
+    write_halver(halver / "copied", 20.0)
     half = halver / "20"
     half.mkdir()
     reloading.wait_for_state("halver", 20, "END")
-    (halver / "draft" / "variables").rename(half / "variables")
-    (halver / "draft" / "saved_model.pb").rename(half / "saved_model.pb")
+    for part in ("variables", "saved_model.pb"):
+        (halver / "copied" / part).rename(half / part)
     reloading.wait_for_state("halver", 20, "AVAILABLE")
     assert reloading.rest(*_ASK)[1] == {"predictions": [21.0]}
 
@@ -107,39 +123,47 @@ def test_a_directory_whose_only_version_is_broken_is_an_error_at_the_start(tmp_p
 def test_the_start_passes_over_what_is_not_whole_and_says_so(tmp_path):
     directory = tmp_path / "halver"
     directory.mkdir()
-    write_halver(directory / "1", 1.0, [halving(1.0)])
+    write_halver(directory / "1", 1.0)
     write_halver(directory / "2", 2.0)
-    (directory / "2" / "variables" / "variables.index").unlink()
+    (directory / "2" / _INDEX).unlink()
     (directory / "3").mkdir()
     (directory / "4").write_text("a file")
-    with running(f"--model_dir={directory}", "--poll_seconds=0.05", log=tmp_path / "log") as server:
+    config = tmp_path / "models.config"
+    places = {"halver": directory, "gone": tmp_path / "gone", "empty": tmp_path / "empty"}
+    places["empty"].mkdir()
+    entries = (f'config {{ name: "{name}" base_path: "{place}" }}' for name, place in places.items())
+    config.write_text(f"model_config_list {{ {' '.join(entries)} }}")
+    with running(f"--model_config_file={config}", "--poll_seconds=0.05", log=tmp_path / "log") as server:
         assert server.rest(*_ASK)[1] == {"predictions": [2.0]}
-        assert {number: state for number, (state, _) in server.states("halver").items()} == {
-            1: "AVAILABLE",
-            **dict.fromkeys((2, 3, 4), "END"),
-        }
-        (said,) = [line for line in (tmp_path / "log").read_text().splitlines() if "passed over" in line]
-        assert "halver: version 1 is served; passed over: version 2 (" in said and "version 3 (" in said
+        states = {number: state for number, (state, _) in server.states("halver").items()}
+        assert states == {1: "AVAILABLE", **dict.fromkeys((2, 3, 4), "END")}
         write_halver(directory / "draft", 5.0)
         (directory / "draft").rename(directory / "5")
         server.wait_for_state("halver", 1, "END")
         assert server.rest(*_ASK)[1] == {"predictions": [6.0]}
-
-
-def test_a_place_without_a_version_says_what_a_version_is_called(tmp_path):
-    empty = tmp_path / "empty"
-    empty.mkdir()
-    config = tmp_path / "models.config"
-    config.write_text(f'model_config_list {{ config {{ name: "gone" base_path: "{tmp_path}/gone" }} }}')
-    for flag, expected in (
-        (f"--model_dir={empty}", f"empty: no version is in {empty}: it is empty"),
-        (f"--model_config_file={config}", f"gone: no version is in {tmp_path / 'gone'}: there is no such directory"),
-    ):
-        with running(flag, "--poll_seconds=0.05", log=tmp_path / "log") as server:
-            name = expected.partition(":")[0]
+        for name in ("gone", "empty"):
             assert server.rest("GET", f"/v1/models/{name}")[0] == 404
-            write_halver(tmp_path / name / "1", 1.0)
+            write_halver(places[name] / "1", 1.0)
             server.wait_for_state(name, 1, "AVAILABLE")
-        said = [line for line in (tmp_path / "log").read_text().splitlines() if "no version" in line]
+    log = (tmp_path / "log").read_text().splitlines()
+    (said,) = [line for line in log if "passed over" in line]
+    assert "halver: version 1 is served; passed over: version 2 (" in said and "version 3 (" in said
+    for name, why in (("gone", "there is no such directory"), ("empty", "it is empty")):
+        said = [line for line in log if f"{name}: no version is in" in line]
         # Once, and once more if it was looked at between the making of the directory and its first version.
-        assert len(said) in (1, 2) and expected in said[0] and "such as" in said[0], said
+        assert len(said) in (1, 2) and why in said[0] and "such as" in said[0], said
+
+
+@pytest.mark.slow
+def test_killed_under_load_and_started_again_on_the_same_ports(halver, tmp_path):
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(running(f"--model_dir={halver}", log=tmp_path / "first"))
+        ports = [f"--grpc_port={first.grpc_address.rpartition(':')[2]}", f"--rest_port={first.rest_port}"]
+        with _asking(first, 20.0, clients=6) as askers:
+            askers.wait_for_answers(5)
+            first.process.send_signal(signal.SIGKILL)
+            first.process.wait(120)
+            askers.wait_for_refusals()
+            stack.enter_context(running(f"--model_dir={halver}", *ports, log=tmp_path / "second"))
+            askers.wait_for_answers(20)
+        assert not askers.wrong, askers.wrong[:5]

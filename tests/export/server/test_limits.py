@@ -12,7 +12,7 @@ import pytest
 
 from export.server.child import ServerFailed
 from tests.export.server.running import running
-from tests.export.server.tiny_models import write_waiting_halver
+from tests.export.server.tiny_models import WaitingHalver, write_halver
 
 PREDICT = "/v1/models/halver:predict"
 
@@ -26,7 +26,7 @@ def wait(path):
 def model_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("limited") / "halver"
     directory.mkdir()
-    write_waiting_halver(directory / "1", 1.0)
+    write_halver(directory / "1", 1.0, kind=WaitingHalver)
     return directory
 
 

@@ -39,14 +39,9 @@ def test_a_request_is_in_every_bucket_from_its_own_upwards():
     }
 
 
-def test_any_name_of_a_model_is_read_back():
+def test_any_name_is_read_back_and_a_page_without_requests_names_what_is_counted():
     name = 'Modèle "n\\1"\n'
     families = text_string_to_metric_families(page((name, "predict", "REST", "OK", 1.0)))
     assert {sample.labels["model_name"] for family in families for sample in family.samples} == {name}
-
-
-def test_a_page_without_requests_names_what_is_counted():
-    assert [family.name for family in text_string_to_metric_families(page())] == [
-        ":tensorflow:serving:request_count",
-        LATENCY,
-    ]
+    names = [family.name for family in text_string_to_metric_families(page())]
+    assert names == [":tensorflow:serving:request_count", LATENCY]

@@ -38,13 +38,8 @@ class Halver(tf.Module):
         return {"y": tf.ensure_shape(x, [2]) + self.offset}
 
     def signatures(self):
-        return {
-            "serving_default": self.halve,
-            "both": self.both,
-            "shout": self.shout,
-            "count": self.count,
-            "guarded": self.guarded,
-        }
+        names = ("both", "shout", "count", "guarded")
+        return {"serving_default": self.halve, **{name: getattr(self, name) for name in names}}
 
 
 class WaitingHalver(Halver):
@@ -61,18 +56,11 @@ class WaitingHalver(Halver):
         return {**super().signatures(), "wait": self.wait}
 
 
-def write_halver(directory: Path, offset: float, warm_up: list[Request] | None = None) -> None:
+def write_halver(
+    directory: Path, offset: float, warm_up: list[Request] | None = None, kind: type[Halver] = Halver
+) -> None:
     """Saves a version, which appears whole under its name."""
-    _write(Halver(offset), directory, warm_up)
-
-
-def write_waiting_halver(directory: Path, offset: float) -> None:
-    """The same of the one that waits."""
-    _write(WaitingHalver(offset), directory, None)
-
-
-def _write(module: Halver, directory: Path, warm_up: list[Request] | None) -> None:
-    draft = directory.parent / f"draft-{directory.name}"
+    draft, module = directory.parent / f"draft-{directory.name}", kind(offset)
     tf.saved_model.save(module, str(draft), signatures=module.signatures())
     if warm_up is not None:
         (draft / "assets.extra").mkdir(exist_ok=True)
