@@ -20,6 +20,10 @@ from export.server.errors import ServingError
 from export.server.servable import Servable
 
 Arrays = dict[str, np.ndarray]
+_SHAPES = (
+    "Tensors with name '{signature}_{name}:0' from different tasks have different shapes and padding is turned off. "
+    "Set pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal dimensions."
+)
 
 
 class _Waiting:
@@ -28,12 +32,7 @@ class _Waiting:
     def __init__(self, signature: str, inputs: Mapping[str, np.ndarray]) -> None:
         self.signature, self.inputs = signature, inputs
         self.tasks = len(next(iter(inputs.values())))
-        self.outputs: Arrays | None = None
-        self.error: RequestError | None = None
-
-    @property
-    def done(self) -> bool:
-        return self.outputs is not None or self.error is not None
+        self.outcome: Arrays | RequestError | None = None
 
 
 class BatchingSession:
@@ -81,11 +80,11 @@ class BatchingSession:
         with self._changed:
             self._waiting.append(request)
             self._run_if_all_wait()
-            self._changed.wait_for(lambda: request.done)
-        if request.error is not None:
-            raise request.error
-        assert request.outputs is not None
-        return request.outputs
+            self._changed.wait_for(lambda: request.outcome is not None)
+        if isinstance(request.outcome, RequestError):
+            raise request.outcome
+        assert request.outcome is not None
+        return request.outcome
 
     def leave(self) -> None:
         """A client has no more questions."""
@@ -101,7 +100,9 @@ class BatchingSession:
             return
         queues: dict[tuple, list[list[_Waiting]]] = {}
         for request in self._waiting:
-            batches = queues.setdefault(self._tensors(request), [[]])
+            definition = self._servable.signatures[request.signature]
+            tensors = [(kind.name for kind in part.values()) for part in (definition.inputs, definition.outputs)]
+            batches = queues.setdefault(tuple(map(tuple, map(sorted, tensors))), [[]])
             if sum(other.tasks for other in batches[-1]) + request.tasks > self._most:
                 batches.append([])
             batches[-1].append(request)
@@ -110,38 +111,27 @@ class BatchingSession:
             self._run(batch)
         self._changed.notify_all()
 
-    def _tensors(self, request: _Waiting) -> tuple:
-        definition = self._servable.signatures[request.signature]
-        return tuple(
-            tuple(sorted(tensor.name for tensor in tensors.values()))
-            for tensors in (definition.inputs, definition.outputs)
-        )
-
     def _run(self, batch: list[_Waiting]) -> None:
-        signature = batch[0].signature
+        signature, start = batch[0].signature, 0
         self.batches.append((signature, len(batch)))
         try:
             outputs = self._outputs(batch, signature)
         except RequestError as error:
             for request in batch:
-                request.error = error
+                request.outcome = error
             return
-        start = 0
         for request in batch:
-            request.outputs = {name: array[start : start + request.tasks] for name, array in outputs.items()}
+            request.outcome = {name: array[start : start + request.tasks] for name, array in outputs.items()}
             start += request.tasks
 
     def _outputs(self, batch: list[_Waiting], signature: str) -> Arrays:
+        joined = {}
         for name in batch[0].inputs:
-            if len({request.inputs[name].shape[1:] for request in batch}) > 1:
-                text = (
-                    f"Tensors with name '{signature}_{name}:0' from different tasks have different shapes and padding "
-                    "is turned off. Set pad_variable_length_inputs to true, or ensure that all tensors with the same "
-                    "name have equal dimensions starting with the first dimension."
-                )
-                raise RequestError("FAILED_PRECONDITION", text)
-        inputs = {name: np.concatenate([request.inputs[name] for request in batch]) for name in batch[0].inputs}
+            arrays = [request.inputs[name] for request in batch]
+            if len({array.shape[1:] for array in arrays}) > 1:
+                raise RequestError("FAILED_PRECONDITION", _SHAPES.format(signature=signature, name=name))
+            joined[name] = np.concatenate(arrays)
         try:
-            return self._servable.run(signature, inputs, sorted(self._servable.signatures[signature].outputs), 60)
+            return self._servable.run(signature, joined, sorted(self._servable.signatures[signature].outputs), 60)
         except ServingError as error:
             raise RequestError(error.code, str(error)) from error

@@ -7,6 +7,7 @@ import http.server
 import threading
 from collections.abc import Iterator, Mapping
 from concurrent import futures
+from dataclasses import dataclass, field
 
 import grpc
 from tensorflow_serving.apis import get_model_metadata_pb2, prediction_service_pb2_grpc
@@ -14,34 +15,42 @@ from tensorflow_serving.apis import get_model_metadata_pb2, prediction_service_p
 METADATA = b'{"model_spec": {"version": "1"}, "metadata": {"signature_def": {"signature_def": {}}}}'
 
 
+@dataclass
 class Counting:
     """What all of them have.
 
     Attributes:
+      times: how many requests fail.
+      waits: whether those that fail are left without an answer until released.
       address: for the client.
       calls: requests that arrived.
       release: set when those that wait may go on.
     """
 
-    def __init__(self) -> None:
-        self.address = ""
-        self.calls = 0
-        self.release = threading.Event()
+    times: int
+    waits: bool
+    address: str = ""
+    calls: int = 0
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def fails(self) -> bool:
+        """Whether the request that just came is refused."""
+        self.calls += 1
+        failing = self.calls <= self.times
+        if failing and self.waits:
+            self.release.wait(60)
+        return failing and not self.waits
 
 
 @contextlib.contextmanager
 def failing_grpc(code: grpc.StatusCode | None, times: int) -> Iterator[Counting]:
     """Answers the metadata call with `code` so many times (None: with nothing, until released), then as it should."""
-    state = Counting()
+    state = Counting(times, code is None)
 
     class Service(prediction_service_pb2_grpc.PredictionServiceServicer):
         def GetModelMetadata(self, request, context):
-            state.calls += 1
-            if state.calls <= times:
-                if code is None:
-                    state.release.wait(60)
-                else:
-                    context.abort(code, "on purpose")
+            if state.fails():
+                context.abort(code, "on purpose")
             response = get_model_metadata_pb2.GetModelMetadataResponse()
             response.metadata["signature_def"].Pack(get_model_metadata_pb2.SignatureDefMap())
             return response
@@ -60,22 +69,17 @@ def failing_grpc(code: grpc.StatusCode | None, times: int) -> Iterator[Counting]
 @contextlib.contextmanager
 def failing_http(status: int | None, times: int, headers: Mapping[str, str] | None = None) -> Iterator[Counting]:
     """The same over REST."""
-    state = Counting()
+    state = Counting(times, status is None)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self):
-            state.calls += 1
-            failing = state.calls <= times
-            if failing and status is None:
-                state.release.wait(60)
-                failing = False
+            failing = state.fails()
             body = b'{"error": "on purpose"}' if failing else METADATA
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 self.send_response(status if failing else 200)
-                self.send_header("Content-Length", str(len(body)))
-                for name, value in (headers or {}).items():
+                for name, value in {**(headers or {}), "Content-Length": str(len(body))}.items():
                     self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)

@@ -41,7 +41,8 @@ def test_busy_servers_are_asked_again_so_often_and_no_oftener(make, failure):
 @pytest.mark.parametrize(
     "make, failure, code",
     [
-        *((failing_grpc, code, code.name) for code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND)),
+        (failing_grpc, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
+        (failing_grpc, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
         (failing_grpc, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
         (failing_http, 400, "INVALID_ARGUMENT"),
         (failing_http, 404, "NOT_FOUND"),
@@ -57,71 +58,26 @@ def test_what_would_fail_again_is_asked_once(make, failure, code):
         assert (server.calls, caught.value.code) == (1, code)
 
 
-@pytest.mark.parametrize("make", [failing_grpc, failing_http])
-def test_a_server_that_says_nothing_is_given_up_after_the_timeout(make):
-    with make(None, times=9) as server, FewShotClient(server.address, "m", Settings(timeout=0.2)) as client:
-        with pytest.raises(RequestError, match="--timeout_seconds") as caught:
-            client.interface()
-        assert caught.value.code == "DEADLINE_EXCEEDED"
-        assert server.calls == 1
-
-
-@pytest.mark.parametrize("scheme", ["grpc", "http"])
-def test_nobody_there(scheme):
+def test_servers_that_say_nothing_or_are_not_there():
+    for make in (failing_grpc, failing_http):
+        with make(None, times=9) as server, FewShotClient(server.address, "m", Settings(timeout=0.2)) as client:
+            with pytest.raises(RequestError, match="--timeout_seconds") as caught:
+                client.interface()
+            assert (caught.value.code, server.calls) == ("DEADLINE_EXCEEDED", 1)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    with FewShotClient(f"{scheme}://127.0.0.1:{port}", "m", Settings(attempts=1)) as client:
-        with pytest.raises(RequestError, match="Check the address") as caught:
-            client.interface()
-        assert caught.value.code == "UNAVAILABLE"
+    for scheme in ("grpc", "http"):
+        with FewShotClient(f"{scheme}://127.0.0.1:{port}", "m", Settings(attempts=1)) as client:
+            with pytest.raises(RequestError, match="Check the address") as caught:
+                client.interface()
+            assert caught.value.code == "UNAVAILABLE"
 
 
 def test_large_answers_arrive(server):
     # 2 MiB there, twice that back: more than gRPC takes by default.
-    text = np.array([b"x" * 2**20, b"y" * 2**20 * 2], object)[:, None].reshape(-1)
+    text = np.array([b"x" * 2**20, b"y" * 2**21], object)
     connection = connect(f"grpc://{server.grpc_address}", "halver", Settings())
     outputs = connection.predict(Choice(version=2), "shout", {"text": text}, {})
     assert [len(value) for value in outputs["plain"]] == [2**20 + 1, 2**21 + 1]
     assert sum(map(len, [*outputs["plain"], *outputs["same_bytes"]])) > 4 * 2**20
     connection.close()
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "",
-        "127.0.0.1:8500",
-        "ftp://host:1",
-        "grpc://host",
-        "http://",
-        "http://host:port",
-        "http://u:p@host:1",
-        "http://h:1?q",
-    ],
-)
-def test_addresses_that_are_none(address):
-    with pytest.raises(ClientError, match="the address must be like grpc://"):
-        FewShotClient(address, "m")
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"timeout": 0}, "timeout must be a positive number"),
-        ({"attempts": 0}, "attempts must be from 1 to 5"),
-        ({"attempts": 6}, "attempts must be from 1 to 5"),
-        ({"certificate": "x"}, "certificate and key belong together"),
-    ],
-)
-def test_settings_that_are_none(settings, message):
-    with pytest.raises(ClientError, match=message):
-        Settings(**settings)
-
-
-def test_certificates_that_are_not_there(tmp_path):
-    with pytest.raises(ClientError, match=r"nothing\.pem must be a PEM file"):
-        Settings(ca_certificate=tmp_path / "nothing.pem")
-    with pytest.raises(ClientError, match="a version or a label"):
-        FewShotClient("http://h", "m", version=1, version_label="stable")
-    with pytest.raises(ClientError, match="name of a model"):
-        FewShotClient("http://h", "")
