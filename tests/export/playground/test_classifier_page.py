@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.datasets.image_files import decode_and_resize, scale
 from tests.export.playground.pages import (
+    PADS,
     SHAPES,
     adapt,
     ask,
@@ -22,9 +23,29 @@ from tests.export.playground.pages import (
     wait_for_bars,
 )
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 
+def test_a_drawing_is_answered_as_rest_answers_its_pixels(playground, page, images):
+    open_page(page, playground, "images")
+    give_examples(page, ["L", "T", "V"])
+    sent, adapted = adapt(page)
+    assert sent["support_labels"] == [[0, 1, 2]]
+    request, answer = ask(page, SHAPES["L"])
+    query = request["inputs"]
+    assert request["signature_name"] == "predict"
+    assert all(query[name] == adapted[name] for name in ("adapted_state", "model_fingerprint"))
+    probabilities = answer["outputs"]["probabilities"][0][0]
+    assert abs(sum(probabilities) - 1) < 1e-5
+    support = {"support_inputs": pixels(sent, "support_inputs"), "support_labels": np.array([[0, 1, 2]], np.int32)}
+    expected = images("serving_default", **support, query_inputs=pixels(query, "query_inputs"))
+    np.testing.assert_allclose([[probabilities]], expected["probabilities"], atol=1e-5)
+    wait_for_bars(page, probabilities)
+    best = int(np.argmax(probabilities)) + 1
+    page.get_by_text(f"Most likely Class {best}: {100 * max(probabilities):.1f} %.").wait_for()
+
+
+@slow
 def test_drawings_look_like_the_data(playground, page):
     """Dark ink on white, centred, of one size wherever and however large it was drawn."""
     open_page(page, playground, "images")
@@ -45,6 +66,7 @@ def test_drawings_look_like_the_data(playground, page):
     assert np.abs(pictures[0] - pictures[1]).mean() < 0.05
 
 
+@slow
 def test_the_keyboard_is_enough(playground, page):
     open_page(page, playground, "images")
     for number, letter in enumerate("LOX", 1):
@@ -73,6 +95,7 @@ def test_the_keyboard_is_enough(playground, page):
     assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Add the drawing to letter X"
 
 
+@slow
 def test_every_control_has_a_name_and_shows_the_focus(playground, page):
     open_page(page, playground, "images")
     visited = []
@@ -88,6 +111,7 @@ def test_every_control_has_a_name_and_shows_the_focus(playground, page):
         assert control.evaluate(_NAME), control.evaluate("element => element.outerHTML")
 
 
+@slow
 def test_fewer_classes_are_renormalised(playground, page):
     open_page(page, playground, "images")
     for number, shape in ((1, "L"), (3, "V")):
@@ -101,39 +125,7 @@ def test_fewer_classes_are_renormalised(playground, page):
     assert list(shown(page)) == ["Class 1", "Class 3"]
 
 
-def test_files_become_what_preprocessing_makes_of_them(playground, page):
-    """The page resizes as the loaders do, grey and colour, enlarging and reducing."""
-    open_page(page, playground, "images")
-    generator = np.random.default_rng(0)
-    noise = [generator.integers(0, 256, shape, np.uint8) for shape in ((50, 33, 1), (7, 9, 1), (40, 20, 3))]
-    files = [tf.io.encode_png(image).numpy() for image in noise]
-    for number, content in enumerate(files, 1):
-        upload = page.get_by_label(f"Upload images of Class {number}")
-        upload.set_input_files([{"name": "noise.png", "mimeType": "image/png", "buffer": content}])
-        page.get_by_role("list", name=f"Examples of Class {number}").locator("canvas").wait_for()
-    sent = pixels(adapt(page)[0], "support_inputs")[0]
-    expected = [scale(decode_and_resize(content, (16, 16), 1)).numpy() for content in files]
-    np.testing.assert_allclose(sent, expected, atol=1.01 / 255)
-    # Of colours, the decoder of PNG rounds the grey down and that of JPEG to the nearest, so one level may differ.
-    assert (sent[:2] == expected[:2]).mean() > 0.99
-
-
-def test_colour_files_for_a_colour_model(playground, page):
-    open_page(page, playground, "images")
-    noise = np.random.default_rng(1).integers(0, 256, (40, 23, 3), np.uint8)
-    content = tf.io.encode_png(noise).numpy()
-    made = page.evaluate(
-        """async (bytes) => {
-            const { readImage, toPicture } = await import("/playground/pixels.js");
-            return toPicture(await readImage(new File([new Uint8Array(bytes)], "noise.png")), [10, 12, 3]);
-        }""",
-        list(content),
-    )
-    expected = scale(decode_and_resize(content, (10, 12), 3)).numpy()
-    np.testing.assert_allclose(np.array(made, np.float32), expected, atol=1.01 / 255)
-    assert (np.array(made, np.float32) == expected).mean() > 0.99
-
-
+@slow
 def test_an_opened_image_is_asked_about_and_a_stroke_replaces_it(playground, page):
     open_page(page, playground, "images")
     give_examples(page, ["L", "T"])
@@ -151,6 +143,7 @@ def test_an_opened_image_is_asked_about_and_a_stroke_replaces_it(playground, pag
     page.wait_for_function("[...document.querySelectorAll('progress')].every((bar) => bar.value === 0)")
 
 
+@slow
 def test_white_ink_on_black(playground, page):
     open_page(page, playground, "images")
     give_examples(page, ["L", "T"])
@@ -163,14 +156,8 @@ def test_white_ink_on_black(playground, page):
     np.testing.assert_allclose(1 - inverted, pixels(plain["inputs"], "query_inputs"), atol=1.01 / 255)
 
 
-def test_a_file_that_is_no_image(playground, page):
-    open_page(page, playground, "images")
-    upload = page.get_by_label("Upload images of Class 1")
-    upload.set_input_files([{"name": "words.txt", "mimeType": "text/plain", "buffer": b"words"}])
-    page.get_by_text("words.txt is no image that this browser can read.").wait_for()
-
-
-def test_what_is_missing_is_said(playground, page):
+@slow
+def test_what_is_missing_or_no_image_is_said(playground, page):
     open_page(page, playground, "images")
     page.get_by_role("button", name="Add the drawing to Class 1").click()
     page.get_by_text("The pad is empty").wait_for()
@@ -178,8 +165,12 @@ def test_what_is_missing_is_said(playground, page):
     page.get_by_text("Add examples of at least two classes first.").wait_for()
     draw(page, "queries", SHAPES["L"])
     page.get_by_text("Adapt to some examples first.").wait_for()
+    upload = page.get_by_label("Upload images of Class 1")
+    upload.set_input_files([{"name": "words.txt", "mimeType": "text/plain", "buffer": b"words"}])
+    page.get_by_text("words.txt is no image that this browser can read.").wait_for()
 
 
+@slow
 def test_only_the_last_query_counts(playground, page):
     open_page(page, playground, "images")
     give_examples(page, ["L", "T", "V"])
@@ -201,29 +192,31 @@ def test_only_the_last_query_counts(playground, page):
     assert failed == held and json.loads(held[0])["inputs"]["query_inputs"] != request["inputs"]["query_inputs"]
 
 
-@pytest.mark.parametrize(
-    ("answer", "words"),
-    [
-        ({"status": 429, "body": '{"error": "too many"}'}, "The server answered 429: too many. The server is busy."),
-        ({"status": 502, "body": "<html>"}, "The server answered 502: Bad Gateway. Look into the server's log."),
-        ({"status": 200, "body": "<html>"}, "The server's answer is no JSON"),
-        ({"status": 200, "body": '{"outputs": {"status": [1]}}'}, "Adaptation diverged"),
-        (None, "The server cannot be reached. Check that it still runs"),
-    ],
-)
-def test_a_server_that_fails(playground, page, answer, words):
+FAILURES = [
+    ({"status": 429, "body": '{"error": "too many"}'}, "The server answered 429: too many. The server is busy."),
+    ({"status": 502, "body": "<html>"}, "The server answered 502: Bad Gateway. Look into the server's log."),
+    ({"status": 200, "body": "<html>"}, "The server's answer is no JSON"),
+    ({"status": 200, "body": '{"outputs": {"status": [1]}}'}, "Adaptation diverged"),
+    (None, "The server cannot be reached. Check that it still runs"),
+]
+
+
+@slow
+def test_a_server_that_fails(playground, page):
     open_page(page, playground, "images")
     give_examples(page, ["L", "T"])
-    page.route("**/*:predict", lambda route: route.fulfill(**answer) if answer else route.abort())
-    page.get_by_role("button", name="Adapt to the examples").click()
-    page.get_by_role("alert").get_by_text(words).wait_for()
-    page.get_by_text("Not adapted.").wait_for()
-    page.unroute("**/*:predict")
-    adapt(page)
-    assert page.get_by_role("alert").get_by_text(words).count() == 0
+    for answer, words in FAILURES:
+        page.route("**/*:predict", partial(_fail, answer))
+        page.get_by_role("button", name="Adapt to the examples").click()
+        page.get_by_role("alert").get_by_text(words).wait_for()
+        page.get_by_text("Not adapted.").wait_for()
+        page.unroute("**/*:predict")
+        adapt(page)
+        assert page.get_by_role("alert").get_by_text(words).count() == 0
     page.console_errors.clear()
 
 
+@slow
 def test_a_state_of_another_version(playground, page):
     open_page(page, playground, "images")
     give_examples(page, ["L", "T"])
@@ -240,8 +233,15 @@ def test_a_state_of_another_version(playground, page):
     assert set(shown(page).values()) == {0}
 
 
+def _fail(answer, route):
+    if answer:
+        route.fulfill(**answer)
+    else:
+        route.abort()
+
+
 def _type(page, pad, letter):
-    group = page.get_by_role("group", name={"examples": "Pad for examples", "queries": "Pad for queries"}[pad])
+    group = page.get_by_role("group", name=PADS[pad])
     group.get_by_label("Or type a character").focus()
     page.keyboard.press("Control+A")
     page.keyboard.type(letter)

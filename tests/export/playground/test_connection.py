@@ -44,47 +44,39 @@ def test_the_policy_holds_back_requests_to_servers_that_the_address_does_not_nam
     page.console_errors.clear()
 
 
-@pytest.mark.parametrize(
-    ("query", "words"),
-    [
+def test_the_form_helps_out(playground, page):
+    for query, words in (
         ("?model=", "Which model?"),
         ("?model=nope", "The server answered 404: Servable not found"),
         ("?model=images&server=ftp://x", "The server must be like http://host:8501, received ftp://x."),
-    ],
-)
-def test_the_form_helps_out(playground, page, query, words):
-    page.goto(f"http://127.0.0.1:{playground.rest_port}/playground/{query}")
-    page.get_by_role("alert").get_by_text(words).wait_for()
-    page.get_by_label("Server", exact=True).fill("")
-    page.get_by_label("Model", exact=True).fill("waves")
-    page.get_by_role("button", name="Connect").click()
-    page.get_by_text("Connected to waves").wait_for()
+    ):
+        page.goto(f"http://127.0.0.1:{playground.rest_port}/playground/{query}")
+        page.get_by_role("alert").get_by_text(words).wait_for()
+        page.get_by_label("Server", exact=True).fill("")
+        page.get_by_label("Model", exact=True).fill("waves")
+        page.get_by_role("button", name="Connect").click()
+        page.get_by_text("Connected to waves").wait_for()
     page.console_errors.clear()
 
 
-@pytest.mark.parametrize(
-    ("edit", "words"),
-    [
-        ("delete signatures.adapt", "This model has no signature adapt: it is no export of cml_tf"),
-        (
-            "signatures.adapt.inputs.support_inputs.tensor_shape.dim[4].size = '2'",
-            "This model classifies examples of shape [16, 16, 2].",
-        ),
-        ("delete signatures.adapt.inputs.support_inputs", "This model classifies nodes of a graph: ask it with"),
-    ],
-)
-def test_models_that_the_playground_cannot_show(playground, page, edit, words):
+def test_models_that_the_playground_cannot_show(playground, page):
     page.goto(f"http://127.0.0.1:{playground.rest_port}/playground/?model=images")
-    message = page.evaluate(
-        f"""async () => {{
-            const {{ describe }} = await import("/playground/model.js");
-            const metadata = await (await fetch("/v1/models/images/metadata")).json();
-            const signatures = metadata.metadata.signature_def.signature_def;
-            {edit};
-            try {{ describe(metadata); return ""; }} catch (error) {{ return error.message; }}
-        }}"""
-    )
-    assert words in message
+    channels = "signatures.adapt.inputs.support_inputs.tensor_shape.dim[4].size = '2'"
+    for edit, words in (
+        ("delete signatures.adapt", "This model has no signature adapt: it is no export of cml_tf"),
+        (channels, "This model classifies examples of shape [16, 16, 2]."),
+        ("delete signatures.adapt.inputs.support_inputs", "This model classifies nodes of a graph: ask it with"),
+    ):
+        message = page.evaluate(
+            f"""async () => {{
+                const {{ describe }} = await import("/playground/model.js");
+                const metadata = await (await fetch("/v1/models/images/metadata")).json();
+                const signatures = metadata.metadata.signature_def.signature_def;
+                {edit};
+                try {{ describe(metadata); return ""; }} catch (error) {{ return error.message; }}
+            }}"""
+        )
+        assert words in message
 
 
 @pytest.mark.parametrize("model", ["images", "waves"])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from tests.export.playground.pages import open_page
-
-pytestmark = pytest.mark.slow
 
 
 def _add(page, x, y):
@@ -21,8 +20,38 @@ def _points(page):
     return page.get_by_role("list", name="Points").get_by_role("listitem")
 
 
+def test_the_curve_before_and_after(playground, page, waves):
+    """Both are the model's own, on the points that were clicked."""
+    open_page(page, playground, "waves")
+    plot = page.get_by_role("img", name="Plot of the points and curves")
+    with page.expect_response(lambda response: "query_inputs" in (response.request.post_data or "")) as caught:
+        plot.click(position={"x": 200, "y": 100})
+    page.get_by_text("Adapted to 1 point.").wait_for()
+    asked, answered = caught.value.request.post_data_json["inputs"], caught.value.json()["outputs"]
+    assert page.locator("circle").count() == 1 and page.locator("polyline").count() == 2
+    words = page.get_by_role("list", name="Points").inner_text().split("\n")[0].strip(" ×()")
+    x, y = (float(number) for number in words.split(", "))
+    assert -5 < x < 5 and 0 < y < 6
+    inputs = {"support_inputs": [[[x]]], "support_targets": [[[y]]], "query_inputs": asked["query_inputs"][:1]}
+    expected = waves("serving_default", **{name: np.array(value, np.float32) for name, value in inputs.items()})
+    # The point is shown with two digits.
+    np.testing.assert_allclose(answered["predictions"][0], expected["predictions"][0], atol=0.02)
+    assert not np.array_equal(answered["predictions"][0], answered["predictions"][1])
+    before, after = (page.locator(f"polyline.{name}").get_attribute("points") for name in ("before", "after"))
+    assert before != after
+
+
+@pytest.mark.slow
 def test_points_by_keyboard(playground, page):
     open_page(page, playground, "waves")
+    for x, y, words in (
+        ("", "1", "x must be a number."),
+        ("9", "1", "x must be from -5 to 5, received 9."),
+        ("1", "-7", "y must be from -6"),
+    ):
+        _add(page, x, y)
+        page.get_by_role("alert").get_by_text(words).wait_for()
+        assert _points(page).count() == 0
     with page.expect_request(lambda request: ":predict" in request.url and '"adapt"' in request.post_data) as caught:
         _add(page, "1.5", "-2")
     inputs = caught.value.post_data_json["inputs"]
@@ -39,42 +68,35 @@ def test_points_by_keyboard(playground, page):
     assert _points(page).count() == page.locator("polyline").count() == page.locator("circle").count() == 0
 
 
-@pytest.mark.parametrize(
-    ("x", "y", "words"),
-    [
-        ("", "1", "x must be a number."),
-        ("9", "1", "x must be from -5 to 5, received 9."),
-        ("1", "-7", "y must be from -6"),
-    ],
-)
-def test_points_that_cannot_be(playground, page, x, y, words):
-    open_page(page, playground, "waves")
-    _add(page, x, y)
-    page.get_by_role("alert").get_by_text(words).wait_for()
-    assert _points(page).count() == 0
-
-
+@pytest.mark.slow
 def test_axes(playground, page):
     open_page(page, playground, "waves")
     page.get_by_text("Axes", exact=True).click()
     page.get_by_label("x to", exact=True).fill("9.5")
-    page.get_by_label("y to", exact=True).fill("-8")
-    page.get_by_label("y to", exact=True).blur()
-    page.get_by_role("alert").get_by_text("The axis y must go up").wait_for()
-    page.get_by_label("y to", exact=True).fill("6")
-    page.get_by_label("y to", exact=True).blur()
+    for value, alerts in (("-8", 1), ("6", 0)):
+        page.get_by_label("y to", exact=True).fill(value)
+        page.get_by_label("y to", exact=True).blur()
+        if alerts:
+            page.get_by_role("alert").get_by_text("The axis y must go up").wait_for()
     _add(page, "9", "1")
     page.get_by_text("Adapted to 1 point.").wait_for()
     assert page.get_by_role("alert").get_by_text("must").count() == 0
 
 
-def test_a_random_wave_lies_on_the_plot(playground, page):
+@pytest.mark.slow
+def test_a_random_wave_lies_on_the_plot_and_a_server_that_fails_clears_it(playground, page):
     open_page(page, playground, "waves")
     page.get_by_role("button", name="Five points of a random wave").click()
     page.get_by_text("Adapted to 5 points.").wait_for()
     assert page.locator("circle").count() == 5
+    page.route("**/*:predict", lambda route: route.fulfill(status=504, body='{"error": "Timed out"}'))
+    _add(page, "2", "1")
+    page.get_by_role("alert").get_by_text("The server answered 504: Timed out. The server took too long.").wait_for()
+    assert page.locator("polyline").count() == 0
+    page.console_errors.clear()
 
 
+@pytest.mark.slow
 def test_a_model_without_the_signature_of_the_curve_before(playground, page):
     def without(route):
         response = route.fetch()
@@ -88,14 +110,3 @@ def test_a_model_without_the_signature_of_the_curve_before(playground, page):
     _add(page, "1", "1")
     page.get_by_text("Adapted to 1 point.").wait_for()
     assert page.locator("polyline").count() == page.locator("polyline.after").count() == 1
-
-
-def test_a_server_that_fails(playground, page):
-    open_page(page, playground, "waves")
-    _add(page, "1", "1")
-    page.get_by_text("Adapted to 1 point.").wait_for()
-    page.route("**/*:predict", lambda route: route.fulfill(status=504, body='{"error": "Timed out"}'))
-    _add(page, "2", "1")
-    page.get_by_role("alert").get_by_text("The server answered 504: Timed out. The server took too long.").wait_for()
-    assert page.locator("polyline").count() == 0
-    page.console_errors.clear()
