@@ -8,6 +8,7 @@ from typing import Any
 from export.quickstart.plan import IMAGE_OVERRIDES, WAVE_OVERRIDES, Plan
 
 _TINY = {"train.steps": 2, "train.validate_every": 1, "train.validation_episodes": 2, "train.meta_batch": 1}
+_TINY |= {"adaptation.steps": 1, "adaptation.eval_steps": 1}
 
 
 def small_plan(workdir: Path, **images: Any) -> Plan:

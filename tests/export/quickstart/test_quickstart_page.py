@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from cml_tf.studies.page import render_page
 from cml_tf.training.evaluator import Evaluation, PairedDifference, compare
@@ -51,41 +50,32 @@ def test_the_numbers_are_those_given():
         assert number in words, number
 
 
-def test_budget_and_settings_are_those_of_the_configuration():
-    words = _words(_results())
-    config = _PLAN.config(CML)
-    assert f"{config.train.steps} meta-steps of {config.train.meta_batch} episodes" in words
-    assert f"rate {config.adaptation.rate:g}" in words
-    assert f"{config.dataset.queries} queries of each" in words and f"{config.eval.queries} queries of each" in words
-
-
-def test_commands_and_versions_are_on_the_page():
-    words = _words(_results())
-    for command in (*_PLAN.reproduce(), *_PLAN.next_commands()):
-        assert re.sub(r"\s+", " ", command.text) in words
-    assert "3.11.0" in words and "2.21.0" in words
-
-
-def test_class_names_are_escaped():
+def test_budget_settings_commands_and_versions_are_on_the_page():
+    words, config = _words(_results()), _PLAN.config(CML)
+    for told in (
+        f"{config.train.steps} meta-steps of {config.train.meta_batch} episodes",
+        f"rate {config.adaptation.rate:g}",
+        f"{config.dataset.queries} queries of each",
+        f"{config.eval.queries} queries of each",
+        *(re.sub(r"\s+", " ", command.text) for command in (*_PLAN.reproduce(), *_PLAN.next_commands())),
+        "3.11.0",
+        "2.21.0",
+    ):
+        assert told in words
+    # Names of classes are escaped.
     page = render_page(quickstart_page(_results()))
     assert "<i>" not in page and "&lt;i&gt;" in page
 
 
-@pytest.mark.parametrize(
-    "mean, says",
-    [
-        (
-            0.02,
-            "1.60 to 2.40 points, does not contain zero: on classes like these, this CML run is better than this MAML",
-        ),
-        (
-            -0.02,
-            "−2.40 to −1.60 points, does not contain zero: on classes like these, this MAML run is better than this",
-        ),
-        (0.001, "−0.30 to 0.50 points, contains zero: these 600 episodes do not tell"),
-    ],
-)
-def test_the_reading_follows_the_interval_and_names_its_limits(mean, says):
-    text = reading(PairedDifference(mean, 0.004, 600))
-    assert says in text
-    assert "one seed" in text and "no verdict" in text
+READINGS = [
+    (0.02, "1.60 to 2.40 points, does not contain zero: on classes like these, this CML run is better than this MAML"),
+    (-0.02, "−2.40 to −1.60 points, does not contain zero: on classes like these, this MAML run is better than this"),
+    (0.001, "−0.30 to 0.50 points, contains zero: these 600 episodes do not tell"),
+]
+
+
+def test_the_reading_follows_the_interval_and_names_its_limits():
+    for mean, says in READINGS:
+        text = reading(PairedDifference(mean, 0.004, 600))
+        assert says in text
+        assert "one seed" in text and "no verdict" in text

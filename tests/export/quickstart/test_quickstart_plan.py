@@ -11,8 +11,7 @@ from cml_tf.experiments.configuration import check_config, flatten, load_config
 from cml_tf.experiments.runs import RunError
 from export.quickstart.plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan, interpreter
 from export.quickstart.training import check_workdir
-
-_ROOT = Path(__file__).resolve().parents[3]
+from tests.helpers.programs import ROOT
 
 
 def _flat(config):
@@ -24,18 +23,15 @@ def test_both_methods_have_one_budget_and_seed():
     assert {key for key in maml if maml[key] != cml[key]} == {"objective.co_learner"}
 
 
-@pytest.mark.parametrize(
-    "name, preset, overrides",
-    [
+def test_configurations_are_presets_and_overrides_and_nothing_else():
+    for name, preset, overrides in (
         (CML, presets.images("glyphs", "cml"), IMAGE_OVERRIDES),
         (MAML, presets.images("glyphs", "maml"), IMAGE_OVERRIDES),
         (SINUSOID, presets.sinusoid("cml,10shot"), WAVE_OVERRIDES),
-    ],
-)
-def test_configurations_are_presets_and_overrides_and_nothing_else(name, preset, overrides):
-    config = Plan(Path("runs")).config(name)
-    check_config(config)
-    assert _flat(config) == {**_flat(preset), **overrides}
+    ):
+        config = Plan(Path("runs")).config(name)
+        check_config(config)
+        assert _flat(config) == {**_flat(preset), **overrides}
 
 
 def _arguments(line):
@@ -50,7 +46,7 @@ def test_trainings_by_hand_have_the_very_configuration_of_the_plan():
     for name, line in zip((MAML, CML, SINUSOID), lines, strict=True):
         module, arguments = _arguments(line)
         assert module == "cml_tf.train"
-        config = load_config(f"{_ROOT}/{arguments['config']}")
+        config = load_config(f"{ROOT}/{arguments['config']}")
         overrides = {
             key.removeprefix("config."): value for key, value in arguments.items() if key.startswith("config.")
         }
@@ -59,7 +55,7 @@ def test_trainings_by_hand_have_the_very_configuration_of_the_plan():
 
 
 def test_next_commands_name_what_exists_and_quote_what_needs_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(_ROOT)
+    monkeypatch.chdir(ROOT)
     plan = Plan(tmp_path / "with space")
     look, evaluate, train = plan.next_commands()
     assert shlex.split(look.text)[-1] == (tmp_path / "with space" / "report.html").as_uri()

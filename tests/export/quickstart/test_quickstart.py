@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +17,14 @@ from PIL import Image
 from rich.console import Console
 
 from cml_tf.experiments.runs import RunError
+from export.client import Adapted
+from export.quickstart import serving
 from export.quickstart.plan import CML, MAML, SINUSOID
 from export.quickstart.training import train_and_report
+from tests.helpers.programs import ROOT, environment
 from tests.helpers.small_quickstart import small_plan
 
 pytestmark = pytest.mark.slow
-
-_ROOT = Path(__file__).resolve().parents[3]
 
 
 def _quickstart(plan):
@@ -31,7 +35,7 @@ def _quickstart(plan):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A finished quickstart: its directory, plan and what it printed."""
+    """A finished first half: its directory, plan and what it printed."""
     workdir = tmp_path_factory.mktemp("quickstart")
     plan = small_plan(workdir)
     return workdir, plan, _quickstart(plan)
@@ -39,10 +43,8 @@ def finished(tmp_path_factory):
 
 def test_it_trains_scores_and_reports(finished):
     workdir, plan, printed = finished
-    for stage in range(1, 7):
-        assert f"{stage}/6" in printed
-    for command in plan.next_commands():
-        assert command.text in printed
+    for told in (*(f"{stage}/6" for stage in range(1, 7)), *(command.text for command in plan.next_commands())):
+        assert told in printed
     for name, metric in ((MAML, "accuracy"), (CML, "accuracy"), (SINUSOID, "mse")):
         lines = [json.loads(line) for line in (workdir / name / "metrics.jsonl").read_text().splitlines()]
         assert [(line["step"], line["split"]) for line in lines] == [
@@ -79,7 +81,7 @@ def test_a_training_by_hand_in_a_fresh_process_is_the_quickstarts(finished, tmp_
     line = shlex.split(plan.reproduce()[1].text.splitlines()[1])
     by_hand = tmp_path / "by hand"
     words = [sys.executable, *(f"--workdir={by_hand}" if word.startswith("--workdir") else word for word in line[1:])]
-    subprocess.run([*words, "--verbose=0"], cwd=_ROOT, check=True, capture_output=True, timeout=300)
+    subprocess.run([*words, "--verbose=0"], cwd=ROOT, check=True, capture_output=True, timeout=300)
 
     def scores(workdir):
         lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
@@ -88,10 +90,54 @@ def test_a_training_by_hand_in_a_fresh_process_is_the_quickstarts(finished, tmp_
     assert scores(by_hand) == scores(plan.run_directory(CML))
 
 
-def test_the_program_refuses_a_foreign_directory_in_one_line(tmp_path):
-    (tmp_path / "thesis.txt").write_text("mine")
-    words = [sys.executable, "-m", "export.quickstart", f"--workdir={tmp_path}"]
-    result = subprocess.run(words, cwd=_ROOT, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 2
-    assert result.stderr.strip().splitlines()[-1].startswith("error: ") and "Traceback" not in result.stderr
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+@pytest.fixture(scope="module")
+def served(finished):
+    """What the second half printed until it served, and its exit code after a Ctrl-C."""
+    code = (
+        "from pathlib import Path; from rich.console import Console; from export.quickstart import serving; "
+        f"serving.export_and_serve(Path({str(finished[0])!r}), Console(width=200), 0, True)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    printed = []
+    for line in process.stdout:
+        printed.append(line)
+        if "export.client.predict" in line:
+            break
+    # As a terminal does: to all of its processes.
+    os.killpg(process.pid, signal.SIGINT)
+    ended = process.wait(60)
+    process.stdout.close()
+    return "".join(printed), ended
+
+
+def test_it_exports_adapts_and_serves_until_told(finished, served):
+    workdir, (printed, ended) = finished[0], served
+    assert ended == 0
+    assert "3/3" in printed and "75 others told apart" in printed
+    assert re.findall(r"http://127\.0\.0\.1:\d+/playground/\?model=(\w+)", printed) == ["letters", "waves"]
+    assert (workdir / "letters.html").read_text().count("data:image/png") == 5 + 75
+    adapted = Adapted.load(workdir / "letters" / "task.npz")
+    assert adapted.model == "letters" and len(adapted.class_names) == 5
+    assert sorted(path.name for path in (workdir / "letters" / "support").iterdir()) == list(adapted.class_names)
+
+
+def test_a_second_time_nothing_is_exported_anew(finished, served, monkeypatch):
+    workdir = finished[0]
+    monkeypatch.setattr(serving, "export_run", None)
+    for run, model in ((CML, "letters"), (SINUSOID, "waves")):
+        version = serving._exported(workdir / run, workdir / "models" / model)
+        assert version.name == "1" and [path.name for path in version.parent.iterdir()] == ["1"]
+
+
+def test_without_a_terminal_it_says_how_to_serve():
+    printed, config = io.StringIO(), Path("models/models.config")
+    serving._conclude(Console(file=printed, width=40), Path("quickstart"), config, None, False)
+    assert f"-m export.serve --model_config_file={config} --playground\n" in printed.getvalue()
+    assert "export.client.predict --adapted=quickstart/letters/task.npz" in printed.getvalue()
