@@ -6,15 +6,13 @@ import json
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from cml_tf.experiments.loading import load
 from cml_tf.experiments.runs import load_run
 from export.errors import ExportError
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_model, export_run, exportable
 from export.requests.files import read_requests
-from tests.export.served import Owned, Served, in_process
-from tests.export.served_nodes import node_request, reference_context
+from tests.export.served import in_process, loaded, node_request, reference_context
 
 pytestmark = pytest.mark.slow
 
@@ -26,9 +24,7 @@ def version(node_run, tmp_path_factory):
 
 
 def test_it_answers_as_the_run_that_it_comes_from(version, node_run):
-    loaded = tf.saved_model.load(str(version))
-    served = Served(None, None, Owned(loaded.signatures, loaded), version)
-    model, dataset = load(node_run), load_run(node_run).dataset
+    served, model, dataset = loaded(version), load(node_run), load_run(node_run).dataset
     graph = dataset.graph
     nodes = np.flatnonzero(graph.labels >= 0)[:12].astype(np.int32)
     support, labels, query = nodes[:4], np.array([0, 1, 0, 1], np.int32), nodes[4:]
@@ -47,13 +43,8 @@ def test_it_answers_as_the_run_that_it_comes_from(version, node_run):
 
 def test_the_card_says_what_it_is(version):
     card = json.loads((version / EXTRA / CARD).read_text())
-    assert card["inputs"] == {
-        "shape": [],
-        "dtype": "int32",
-        "node_features": 9,
-        "hops": 2,
-        "normalise_features": True,
-    }
+    features = {"node_features": 9, "hops": 2, "normalise_features": True}
+    assert card["inputs"] == {"shape": [], "dtype": "int32", **features}
     assert card["status"].keys() == set("0123456") and card["metrics"]["episodes"] == 3
     assert card["queries"] == {
         "normalisation": [],
@@ -69,13 +60,8 @@ def test_the_card_says_what_it_is(version):
 
 def test_warm_up_asks_every_signature_with_a_graph(version):
     requests = read_requests(version / EXTRA / WARM_UP)
-    assert {request.signature for request in requests} == {
-        "serving_default",
-        "adapt_and_predict_padded",
-        "adapt",
-        "initial_state",
-        "predict",
-    }
+    signatures = {"serving_default", "adapt_and_predict_padded", "adapt", "initial_state", "predict"}
+    assert {request.signature for request in requests} == signatures
     for request in requests:
         assert request.inputs["node_features"].shape[2] == 9
         nodes = request.inputs["node_features"].shape[1]

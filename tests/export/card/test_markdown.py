@@ -61,53 +61,42 @@ def test_the_lines_of_a_card():
         "| keras | 3.15.0 |",
     ):
         assert line in lines
-    assert [line for line in lines if line.startswith("#") and line != "### `predict`"][1:] == [
-        "## Metrics",
-        "## Inputs and queries",
-        "## Signatures",
-        "## Status of a task",
-        "## Adapted state",
-        "## Origin",
-    ]
+    headings = [line[3:] for line in lines if line.startswith("## ")]
+    assert headings == ["Metrics", "Inputs and queries", "Signatures", "Status of a task", "Adapted state", "Origin"]
 
 
-@pytest.mark.parametrize(
-    ("changed", "line"),
-    [
-        ({"metrics": EVALUATION}, "| accuracy | 0.5000 | ± 0.0125 | 600 | not told | 1 |"),
-        ({"metrics": {**EVALUATION, "split": "test"}}, "| accuracy | 0.5000 | ± 0.0125 | 600 | test | 1 |"),
-        (
-            {"limits": {"support_examples": 1000, "queries": 50}},
-            "- A task may hold at most 1,000 support examples and 50 queries; one with more gets status 4.",
-        ),
-        (
-            {"limits": {"support_examples": None, "queries": 50}},
-            "- A task may hold at most 50 queries; one with more gets status 4.",
-        ),
-        (
-            {"batching": {"buckets": [{"support": 5, "query": 10}, {"support": 50, "query": 75}]}},
-            "- Made for servers that join requests; shape buckets (support examples + queries): 5 + 10, 50 + 75.",
-        ),
-        (
-            {
-                "config": {},
-                "data": {"fingerprint": "f1", "shots": 1, "queries": 1},
-                "training": {"steps": 9, "checkpoint": "best"},
-            },
-            "| trained | 9 outer steps, checkpoint `best` |",
-        ),
-        ({"git_commit": "c0ffee+changes"}, "| git commit | `c0ffee+changes` |"),
-        # Markdown is no HTML: nothing is escaped that people would then read.
-        ({"name": "birds & bees"}, "# birds & bees"),
-    ],
-)
-def test_a_line_of_another_card(changed, line):
-    text = card_markdown(card(**changed))
-    assert line in text.splitlines()
-    assert "\n\n\n" not in text and text.endswith("|\n" if "config" not in changed else ".\n")
+LIMITS = "- A task may hold at most "
+OTHERS = [
+    ({"metrics": EVALUATION}, "| accuracy | 0.5000 | ± 0.0125 | 600 | not told | 1 |"),
+    ({"metrics": {**EVALUATION, "split": "test"}}, "| accuracy | 0.5000 | ± 0.0125 | 600 | test | 1 |"),
+    (
+        {"limits": {"support_examples": 1000, "queries": 50}},
+        f"{LIMITS}1,000 support examples and 50 queries; one with more gets status 4.",
+    ),
+    ({"limits": {"support_examples": None, "queries": 50}}, f"{LIMITS}50 queries; one with more gets status 4."),
+    (
+        {"batching": {"buckets": [{"support": 5, "query": 10}, {"support": 50, "query": 75}]}},
+        "- Made for servers that join requests; shape buckets (support examples + queries): 5 + 10, 50 + 75.",
+    ),
+    (
+        {
+            "config": {},
+            "data": {"fingerprint": "f1", "shots": 1, "queries": 1},
+            "training": {"steps": 9, "checkpoint": "best"},
+        },
+        "| trained | 9 outer steps, checkpoint `best` |",
+    ),
+    ({"git_commit": "c0ffee+changes"}, "| git commit | `c0ffee+changes` |"),
+    # Markdown is no HTML: nothing is escaped that people would then read.
+    ({"name": "birds & bees"}, "# birds & bees"),
+]
 
 
-def test_a_card_that_lacks_something_is_not_written():
+def test_lines_of_other_cards():
+    for changed, line in OTHERS:
+        text = card_markdown(card(**changed))
+        assert line in text.splitlines()
+        assert "\n\n\n" not in text and text.endswith("|\n" if "config" not in changed else ".\n")
     lacking = card()
     del lacking["adapted_state"]["order"]
     with pytest.raises(Exception, match="order"):

@@ -13,8 +13,16 @@ from export.errors import ExportError
 from export.graph.buckets import PARAMETERS, PARAMETERS_TEXT, Service
 from export.graph.exportable import Limits
 from export.requests.form import Bucket
-from tests.export.served import image_model, in_process, request, sizes, state_of, support_only, wave_model
-from tests.export.served_nodes import node_model
+from tests.export.served import (
+    image_model,
+    in_process,
+    node_model,
+    request,
+    sizes_of,
+    state_of,
+    support_only,
+    wave_model,
+)
 from tests.helpers.drawn_images import encoded
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -44,7 +52,7 @@ def test_more_than_a_task_may_hold_is_a_fault_of_its_size(limited, support, quer
 
 def test_padding_is_not_counted_and_neighbours_are_untouched(limited):
     inputs = request(limited.model, tasks=2, support=9, query=8)
-    answer = limited("adapt_and_predict_padded", **inputs, **sizes([6, 7], [4, 4]))
+    answer = limited("adapt_and_predict_padded", **inputs, **sizes_of(inputs, support_size=[6, 7], query_size=[4, 4]))
     assert answer["status"].tolist() == [status.OK, status.SIZE]
     alone = {
         "support_inputs": inputs["support_inputs"][:1, :6],
@@ -66,15 +74,15 @@ def test_files_beyond_the_limit_are_not_even_decoded():
     assert answer["status"].tolist() == [status.SIZE] and answer["probabilities"].shape == (1, 1, 3)
 
 
-@pytest.mark.parametrize("queries", [0, 1, 3, 4, 10])
-def test_block_by_block_the_answer_is_the_same(queries, monkeypatch):
+def test_block_by_block_the_answer_is_the_same(monkeypatch):
     monkeypatch.setattr(export.graph.task_graph, "_VALUES_IN_A_BLOCK", 0)
     monkeypatch.setattr(export.graph.task_graph, "_FEWEST_IN_A_BLOCK", 3)
     whole, blocks = (in_process(dataclasses.replace(wave_model(), query_blocks=flag)) for flag in (False, True))
-    inputs = request(whole.model, tasks=2, query=queries)
-    wanted, got = (served("serving_default", **inputs) for served in (whole, blocks))
-    for name, array in wanted.items():
-        np.testing.assert_allclose(got[name], array, **CLOSE, err_msg=name)
+    for queries in (0, 1, 3, 4, 10):
+        inputs = request(whole.model, tasks=2, query=queries)
+        wanted, got = (served("serving_default", **inputs) for served in (whole, blocks))
+        for name, array in wanted.items():
+            np.testing.assert_allclose(got[name], array, **CLOSE, err_msg=name)
 
 
 def test_default_limits_fit_training_and_the_size_of_an_example():
@@ -90,23 +98,24 @@ def test_default_limits_fit_training_and_the_size_of_an_example():
     assert not Service().with_limits(node_model(), trained, independent_queries=True).query_blocks
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Service(buckets=(Bucket(5, 5),)), "ask for batching too"),
-        (lambda: Service(True, (Bucket(0, 5),)), r"1 or more support examples and queries, received \(0, 5\)"),
-        (lambda: Service(True, (Bucket(5, 5), Bucket(5, 5))), "buckets must differ"),
-        (lambda: Service(True).with_buckets(node_model(), []), "model on nodes cannot be joined"),
-        (
-            lambda: Service(most_support=24).with_limits(wave_model(), [Bucket(25, 75)], True),
-            "most_support must be 25 or more, which training or a bucket has; received 24",
-        ),
-        (lambda: Service(most_queries=1).with_limits(wave_model(), [Bucket(25, 75)], True), "most_queries must be 75"),
-    ],
-)
-def test_what_contradicts_itself_is_refused(make, message):
-    with pytest.raises(ExportError, match=message):
-        make()
+TRAINED = [Bucket(25, 75)]
+CONTRADICTIONS = [
+    (lambda: Service(buckets=(Bucket(5, 5),)), "ask for batching too"),
+    (lambda: Service(True, (Bucket(0, 5),)), r"1 or more support examples and queries, received \(0, 5\)"),
+    (lambda: Service(True, (Bucket(5, 5), Bucket(5, 5))), "buckets must differ"),
+    (lambda: Service(True).with_buckets(node_model(), []), "model on nodes cannot be joined"),
+    (
+        lambda: Service(most_support=24).with_limits(wave_model(), TRAINED, True),
+        "most_support must be 25 or more, which training or a bucket has; received 24",
+    ),
+    (lambda: Service(most_queries=1).with_limits(wave_model(), TRAINED, True), "most_queries must be 75"),
+]
+
+
+def test_what_contradicts_itself_is_refused():
+    for make, message in CONTRADICTIONS:
+        with pytest.raises(ExportError, match=message):
+            make()
 
 
 def test_batching_parameters_are_written_only_if_asked_for(tmp_path):

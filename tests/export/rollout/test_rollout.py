@@ -33,12 +33,11 @@ def halver(tmp_path_factory):
 
 
 def _config(halver, policy="specific { versions: 1 }", label='version_labels { key: "stable" value: 1 }'):
+    common = 'model_platform: "tensorflow"'
     return (
         _COMMENT + "model_config_list {\n"
-        f'  config {{ name: "halver" base_path: "{halver}" model_platform: "tensorflow"\n'
-        f"    model_version_policy {{ {policy} }} {label} }}\n"
-        f'  config {{ name: "other" base_path: "{halver.parent / "other"}" model_platform: "tensorflow" }}\n'
-        "}\n"
+        f'  config {{ name: "halver" base_path: "{halver}" {common} model_version_policy {{ {policy} }} {label} }}\n'
+        f'  config {{ name: "other" base_path: "{halver.parent / "other"}" {common} }}\n}}\n'
     )
 
 
@@ -67,15 +66,23 @@ def server(process, halver, path):
     remote.close()
 
 
-def _rollout(server, path, lines=None, label="stable", seconds=60.0):
+def _rollout(server, path, lines=None, label="stable", seconds=60.0, more=()):
     tell = (lambda line: None) if lines is None else lines.append
-    return Rollout([RunningServer(server.grpc_address)], ConfigFile(path, "halver"), "halver", label, seconds, tell)
+    servers = [RunningServer(address) for address in (server.grpc_address, *more)]
+    return Rollout(servers, ConfigFile(path, "halver"), "halver", label, seconds, tell)
 
 
-def _answers(server, label="stable"):
-    """What version answers under a label."""
-    status, body, _ = server.rest("POST", f"/v1/models/halver/labels/{label}:predict", {"instances": [0.0]})
-    return body["predictions"][0] if status == 200 else body["error"]
+def _answers(server):
+    """Which versions answer under the label and under that of the one before, if any."""
+    found = []
+    for label in ("stable", "stable_previous"):
+        status, body, _ = server.rest("POST", f"/v1/models/halver/labels/{label}:predict", {"instances": [0.0]})
+        found += body["predictions"] if status == 200 else []
+    return found
+
+
+def _available(server):
+    return {number for number, (state, _) in server.states("halver").items() if state == "AVAILABLE"}
 
 
 def _file(path):
@@ -91,28 +98,18 @@ def test_a_label_moves_and_comes_back(server, path):
         "version 2 is AVAILABLE",
         "label stable points to version 2, before to 1",
     ]
-    assert (_answers(server), _answers(server, "stable_previous")) == (2.0, 1.0)
+    assert _answers(server) == [2.0, 1.0]
     assert _file(path) == ({1, 2}, {"stable": 2, "stable_previous": 1})
-    _rollout(server, path).back()
-    assert (_answers(server), _answers(server, "stable_previous")) == (1.0, 2.0)
-    assert _file(path) == ({1, 2}, {"stable": 1, "stable_previous": 2})
-
-
-def test_the_file_keeps_its_comment_and_the_other_models(server, path):
-    _rollout(server, path).to(2)
     text = path.read_text()
-    assert text.startswith(_COMMENT)
+    # The same once more changes nothing; the file keeps its comment and the other models.
+    _rollout(server, path).to(2)
+    assert path.read_text() == text and text.startswith(_COMMENT) and _answers(server) == [2.0, 1.0]
     message = text_format.Parse(text, model_server_config_pb2.ModelServerConfig())
     assert [config.name for config in message.model_config_list.config] == ["halver", "other"]
     assert server.states("other")[1][0] == "AVAILABLE"
-
-
-def test_the_same_rollout_twice_changes_nothing(server, path):
-    _rollout(server, path).to(2)
-    text = path.read_text()
-    _rollout(server, path).to(2)
-    assert path.read_text() == text
-    assert (_answers(server), _answers(server, "stable_previous")) == (2.0, 1.0)
+    _rollout(server, path).back()
+    assert _answers(server) == [1.0, 2.0]
+    assert _file(path) == ({1, 2}, {"stable": 1, "stable_previous": 2})
 
 
 def test_only_the_version_before_stays_loaded(server, path):
@@ -137,8 +134,7 @@ def test_the_old_version_is_unloaded_on_request_unless_another_label_points_to_i
 
 def test_versions_that_a_policy_had_chosen_stay(server, halver, path):
     path.write_text(_config(halver, "latest { num_versions: 1 }", label=""))
-    server_before = {number for number, (state, _) in server.states("halver").items() if state == "AVAILABLE"}
-    assert server_before == {1}
+    assert _available(server) == {1}
     _rollout(server, path).to(2)
     assert _file(path) == ({1, 2}, {"stable": 2})
 
@@ -149,54 +145,46 @@ def test_a_version_that_does_not_load_changes_nothing(server, path, version, mes
     with pytest.raises(RolloutError, match=message):
         _rollout(server, path, lines, seconds=1.0).to(version)
     assert lines[-1] == "went back: file and servers are as before"
-    assert path.read_text() == text
-    assert _answers(server) == 1.0
-    assert [number for number, (state, _) in server.states("halver").items() if state == "AVAILABLE"] == [1]
+    assert (path.read_text(), _answers(server), _available(server)) == (text, [1.0], {1})
     _rollout(server, path).to(2)
-    assert _answers(server) == 2.0
+    assert _answers(server) == [2.0, 1.0]
 
 
-def test_a_label_that_the_server_refuses_changes_nothing(server, halver, path):
-    """The file has a label on a version that the server does not have: the reload is refused as a whole."""
+def test_servers_that_refuse_or_are_not_there_change_nothing(server, halver, path):
+    text = path.read_text()
+    with pytest.raises(RolloutError, match="127.0.0.1:1 does not tell its versions: UNAVAILABLE"):
+        _rollout(server, path, more=["127.0.0.1:1"]).to(2)
+    assert (path.read_text(), _answers(server)) == (text, [1.0])
+    # A label on a version that the server does not have: the reload is refused as a whole.
     text = _config(halver, "specific { versions: 1 }", 'version_labels { key: "canary" value: 7 }')
     path.write_text(text)
     with pytest.raises(RolloutError, match="refuses the configuration: FAILED_PRECONDITION.*Going back failed too"):
         _rollout(server, path).to(2)
-    assert path.read_text() == text
-    assert _answers(server) == 1.0
-
-
-def test_one_of_two_servers_that_cannot_be_reached_changes_neither(server, path):
-    text = path.read_text()
-    servers = [RunningServer(server.grpc_address), RunningServer("127.0.0.1:1")]
-    with pytest.raises(RolloutError, match="127.0.0.1:1 does not tell its versions: UNAVAILABLE"):
-        Rollout(servers, ConfigFile(path, "halver"), "halver", "stable", 1.0, lambda line: None).to(2)
-    assert (path.read_text(), _answers(server)) == (text, 1.0)
+    assert (path.read_text(), _answers(server)) == (text, [1.0])
 
 
 @pytest.mark.slow
 def test_a_restart_serves_the_same(server, path, tmp_path):
     _rollout(server, path).to(3)
     with running(f"--model_config_file={path}", log=tmp_path / "log") as restarted:
-        assert (_answers(restarted), _answers(restarted, "stable_previous")) == (3.0, 1.0)
+        assert _answers(restarted) == [3.0, 1.0]
 
 
-_MISTAKES = {
-    "neither": ([], "either --version=N or --back"),
-    "both": (["--version=1", "--back"], "either --version=N or --back"),
-    "label": (["--version=1", "--label=no-dash"], "--label must be letters"),
-    "model": (["--version=1", "--model=nobody"], "must be one of those in"),
-    "address": (["--version=1", "--address=127.0.0.1:1"], "does not tell its versions: UNAVAILABLE"),
-}
+_MISTAKES = [
+    ([], "either --version=N or --back"),
+    (["--version=1", "--back"], "either --version=N or --back"),
+    (["--version=1", "--label=no-dash"], "--label must be letters"),
+    (["--version=1", "--model=nobody"], "must be one of those in"),
+]
 
 
 def test_the_program_moves_the_label_and_tells_mistakes_in_one_line(server, path):
     common = ["export.rollout.__main__", f"--model_config_file={path}", "--model=halver"]
-    mistakes = [[*common, *flags] for flags, _ in _MISTAKES.values()]
-    moved, *failed = run_programs([[*common, f"--address={server.grpc_address}", "--version=3"], *mistakes])
+    moving = [*common, f"--address={server.grpc_address}", "--version=3"]
+    moved, *failed = run_programs([moving, *([*common, *flags] for flags, _ in _MISTAKES)])
     assert (moved.code, moved.messages) == (0, [])
     assert moved.out.splitlines()[-1] == "label stable points to version 3, before to 1"
-    assert _answers(server) == 3.0
-    for name, finished in zip(_MISTAKES, failed, strict=True):
-        assert (finished.code, len(finished.messages)) == (2, 1), (name, finished)
-        assert _MISTAKES[name][1] in finished.messages[0]
+    assert _answers(server) == [3.0, 1.0]
+    for (_, message), finished in zip(_MISTAKES, failed, strict=True):
+        assert (finished.code, len(finished.messages)) == (2, 1), finished
+        assert message in finished.messages[0]
