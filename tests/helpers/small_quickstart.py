@@ -16,6 +16,6 @@ def small_plan(workdir: Path, **images: Any) -> Plan:
     return Plan(
         workdir,
         episodes=4,
-        images={**IMAGE_OVERRIDES, **_TINY, "learner.filters": 4, "eval.queries": 2, **images},
+        images={**IMAGE_OVERRIDES, **_TINY, "learner.filters": 4, "dataset.queries": 2, "eval.queries": 2, **images},
         waves={**WAVE_OVERRIDES, **_TINY},
     )
