@@ -292,8 +292,10 @@ class MetaStep:
 
     def _finiteness(self, work: Work) -> Work:
         assert work.gradient is not None
+        loss = work.gradient.loss
         norms = tuple(tf.linalg.global_norm(gradients) for gradients in work.gradient.gradients.values())
-        numbers = tf.stack([tf.cast(work.gradient.loss, norms[0].dtype), *norms])
+        # A rule's own variables need not be of the learner's number format.
+        numbers = tf.stack([loss, *(tf.cast(norm, loss.dtype) for norm in norms)])
         return replace(work, norms=norms, finite=tf.reduce_all(tf.math.is_finite(numbers)))
 
     def _clipping(self, work: Work) -> Work:

@@ -1,0 +1,135 @@
+"""Every file in configs/ has the settings of the paper, tells what it does, and builds in full size."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from cml_tf.experiments.arguments import METHODS
+from cml_tf.experiments.configuration import flatten
+from cml_tf.experiments.experiment import build_experiment
+from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.learners.learner import count_parameters
+from cml_tf.problems import Classification
+from tests.helpers.programs import ROOT
+from tests.helpers.small_configs import IMAGE_SHAPE, IMAGE_SHAPES, NODE_FEATURES, load, trainer_of
+
+DRAWINGS = {"5way,1shot", "5way,5shot", "20way,1shot"}
+CELLS = {
+    **dict.fromkeys(sorted(EXAMPLES.keys() - {"graph", "image_folder"}), {"5way,1shot", "5way,5shot"}),
+    **dict.fromkeys(("glyphs", "omniglot"), DRAWINGS),
+    **dict.fromkeys(("amazon_computer", "citeseer", "cora"), {"2way,1shot", "2way,5shot"}),
+    "sinusoid": {"5shot", "10shot", "20shot"},
+}
+# What the paper says (4.1 to 4.3, A.1, A.2), and for drawings the inner rate, where it says nothing.
+PLAIN = {
+    **{"adaptation.rule": "gradient_descent", "adaptation.update": "sgd", "adaptation.partition": "all"},
+    **{"hypergradient.name": "reverse", "train.rate": 1e-3},
+}
+ONE_STEP = {**PLAIN, "adaptation.steps": 1, "adaptation.eval_steps": 1, "train.meta_batch": 4, "eval.episodes": 600}
+TWENTY_STEPS = {"adaptation.steps": 20, "adaptation.eval_steps": 20, "adaptation.rate": 0.05, "train.meta_batch": 1}
+SETTINGS = {
+    "numbers": {
+        **ONE_STEP,
+        **{"learner.name": "mlp", "learner.hidden": [40, 40], "adaptation.rate": 0.01},
+        **{"train.steps": 15000, "eval.queries": 100},
+    },
+    "images": {
+        **ONE_STEP,
+        **{"learner.name": "conv4", "learner.filters": 64, "train.steps": 30000},
+        **{"dataset.queries": 15, "train.validate_every": 100},
+    },
+    "nodes": {
+        **{**PLAIN, **TWENTY_STEPS, "learner.name": "gcn", "learner.hidden": [16, 16], "dataset.queries": 10},
+        **{"train.validate_every": 10, "train.patience": 10, "train.steps": 10000, "eval.episodes": 100},
+    },
+}
+GAMMA = {"numbers": 0.2, "images": 1.0, "nodes": 0.2}
+
+
+def cells(name):
+    return importlib.import_module(f"configs.{name}").CELLS
+
+
+def test_the_promised_files_are_there():
+    assert {path.stem for path in (ROOT / "configs").glob("*.py")} == set(CELLS)
+    assert {name: set(cells(name)) for name in CELLS} == CELLS
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_file_has_the_settings_of_the_paper(name):
+    for method, cell in itertools.product(METHODS, cells(name)):
+        flat = dict(flatten(load(name, f"{cell},{method}").to_dict()))
+        expected = SETTINGS[EXAMPLES[name]] | {"dataset.name": name, "objective.terms": list(METHODS[method])}
+        expected |= {"objective.gamma": GAMMA[EXAMPLES[name]]} if method == "cml" else {}
+        assert {key: flat[key] for key in expected} == expected
+        *ways, shots = (int(count) for count in re.findall(r"\d+", cell))
+        assert flat["dataset.shots"] == shots and ways in ([], [flat.get("dataset.ways")])
+    if EXAMPLES[name] == "images":
+        assert flat["adaptation.rate"] == (0.4 if name in ("glyphs", "omniglot") else 0.5)
+    if EXAMPLES[name] == "numbers":
+        assert flat["dataset.queries"] == flat["dataset.shots"]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_file_tells_how_it_is_used_and_what_it_does_without_arguments(name):
+    told = importlib.import_module(f"configs.{name}").__doc__
+    (default,) = re.findall(r"default `([a-z0-9,]+)`\.", told)
+    assert f"python -m cml_tf.train --config=configs/{name}.py:{default} --workdir=" in told
+    assert load(name, default).to_dict() == load(name).to_dict()
+    assert f"one inner step at {load(name).adaptation.rate:g}" in told or "20 inner steps at 0.05" in told
+    assert f"gamma {load(name).objective.gamma:g}," in told and f"{load(name).train.steps:,} outer steps" in told
+    assert "\nTime: " in told and "\nHere" in told
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_file_builds_in_full_size(name):
+    for arguments in ("maml", cells(name)[0]):
+        keras.backend.clear_session()
+        config = load(name, arguments)
+        method = trainer_of(config).method
+        phi = [count_parameters(term.variables) for term in method.terms if term.variables]
+        learner, co_learner = expected_parameters(config)
+        assert (count_parameters(method.learner.variables), phi) == (
+            learner,
+            [] if arguments == "maml" else [co_learner],
+        )
+
+
+def expected_parameters(config):
+    name = config.dataset.name
+    if name == "sinusoid":
+        return 1 * 40 + 40 + 40 * 40 + 40 + 40 + 1, 40 * 40 + 40 + 40 + 1
+    ways = config.dataset.ways
+    if name in NODE_FEATURES:
+        head = 16 * ways + ways
+        return (NODE_FEATURES[name] * 16 + 16) + (16 * 16 + 16) + head, (16 * 16 + 16) + head
+    height, width, channels = IMAGE_SHAPES.get(name, IMAGE_SHAPE)
+    head, block = ways * ((height // 16) * (width // 16) * 64 + 1), 64 * 64 * 9 + 64 + 2 * 64
+    return (channels * 64 * 9 + 64 + 2 * 64) + 3 * block + head, 2 * block + head
+
+
+def test_glyphs_are_built_with_their_data():
+    config = load("glyphs", "smoke,mlp")
+    experiment = build_experiment(config)
+    assert experiment.data.input_shape == IMAGE_SHAPE and experiment.data.value_range == (0.0, 1.0)
+    assert experiment.problem == Classification(5)
+    assert experiment.episodes("train").queries == 3 == experiment.episodes("test").queries
+    assert experiment.episodes("train").seed == config.seed and experiment.episodes("test").seed == config.eval.seed
+
+
+def test_the_same_seed_gives_the_same_initial_weights():
+    def weights(seed):
+        config = load("sinusoid", "smoke")
+        config.seed = seed
+        return [v.numpy() for v in trainer_of(config).method.all_variables()["learner"]]
+
+    first, again, other = weights(0), weights(0), weights(1)
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(first[0], other[0])

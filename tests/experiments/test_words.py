@@ -1,0 +1,176 @@
+"""Words behind a configuration file: what they mean, which go together, what runs are called, and what is refused."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from cml_tf.experiments.arguments import METHODS, experiment_name, words_of
+from cml_tf.experiments.configuration import check_config, default_config, flatten
+from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.experiments.variants import VARIANTS
+from cml_tf.registry import ConfigurationError
+from tests.helpers.small_configs import load
+
+OFFERED = {
+    "omniglot": "the arguments of omniglot are maml or cml, Nway, Nshot, and members and variants (",
+    "cora": "the arguments of cora are maml or cml, Nway, Nshot, and members and variants (",
+    "sinusoid": "the arguments of sinusoid are maml or cml, Nshot, and members and variants (",
+}
+
+
+def difference(arguments, name="glyphs"):
+    plain, changed = (dict(flatten(load(name, words).to_dict())) for words in ("", arguments))
+    return {key: value for key, value in changed.items() if plain.get(key) != value}
+
+
+@pytest.mark.parametrize("words", list(itertools.permutations(("maml", "3way", "2shot", "anil"))))
+def test_words_have_no_order(words):
+    assert load("omniglot", ",".join(words)).to_dict() == load("omniglot", "maml,3way,2shot,anil").to_dict()
+
+
+def test_what_is_left_out_has_the_files_default():
+    config = load("cora_full", "maml,7shot")
+    assert (config.dataset.ways, config.dataset.shots, config.objective.terms) == (5, 7, ("query_loss",))
+    assert load("cora", "3way").dataset.ways == 3 and load("sinusoid", "boil").dataset.shots == 10
+
+
+UNKNOWN = {
+    "omniglot": {
+        **{word: f"'{word}'" for word in ("tiny", "Smoke", "anil boil", "0way", "-1shot", "1_0shot", "٣way", "g_meta")},
+        **{"5way, 1shot": "' 1shot'", "smoke,tiny": "'tiny'", "maml,cml": "'maml' and 'cml'", "gcn": "'gcn'"},
+        **{
+            "5way,1shot,20way": "'5way' and '20way'",
+            "1shot,1shot": "'1shot' and '1shot'",
+            "boil,boil": "'boil' and 'boil'",
+        },
+    },
+    "cora": {"resnet12": "'resnet12'", "protonet,1shot": "'protonet'"},
+    "sinusoid": {"5way": "'5way'", "co_blocks_2": "'co_blocks_2'"},
+}
+
+
+@pytest.mark.parametrize(("name", "words"), [(name, words) for name in UNKNOWN for words in UNKNOWN[name]])
+def test_words_that_there_are_not_are_refused_with_those_there_are(name, words):
+    with pytest.raises(ConfigurationError) as caught:
+        load(name, words)
+    message = str(caught.value)
+    assert message.startswith(OFFERED[name]) and "\n" not in message
+    assert message.endswith(f"each at most once; received {UNKNOWN[name][words]}.")
+    assert all(word in message for word in words_of(EXAMPLES[name]))
+
+
+@pytest.mark.parametrize("name", OFFERED)
+def test_every_word_that_is_offered_gives_what_can_be_run_or_says_what_it_needs(name):
+    for word in words_of(EXAMPLES[name]):
+        refusals = []
+        for method in METHODS:
+            try:
+                check_config(load(name, f"{method},{word}"))
+            except ConfigurationError as error:
+                refusals.append(str(error))
+        # What goes with neither method needs more words, or another kind of data, and says so.
+        assert len(refusals) < 2 or all(" must " in refusal for refusal in refusals), (word, refusals)
+
+
+SETS = {
+    "anil": {"adaptation.partition": "anil"},
+    "boil": {"adaptation.partition": "boil"},
+    "zero_head": {"learner.initialisation": "zero_head"},
+    "more_maml": {"learner.extra_blocks": 3},
+    "head_blocks_2": {"learner.head_blocks": 2},
+    **{f"gamma_0{tenths}": {"objective.gamma": tenths / 10} for tenths in (2, 5, 8)},
+    **{f"co_blocks_{blocks}": {"objective.co_learner_blocks": blocks} for blocks in (0, 1, 3, 4)},
+    "meta_sgd": {"adaptation.update": "meta_sgd"},
+    "first_order": {"hypergradient.name": "first_order"},
+    "random_noise": {"objective.terms": ["query_loss", "random_noise"]},
+    "query_mixup": {
+        "objective.terms": ["query_mixup", "co_learner"],
+        **{"objective.mixup_share": 1.0, "objective.mixup_concentration": 0.5},
+    },
+    "sharp_maml": {
+        **{"adaptation.steps": 5, "adaptation.eval_steps": 5, "adaptation.rate": 0.1},
+        **{"adaptation.sharpness": 0.0005, "train.sharpness": 0.0005},
+    },
+    "reptile": {
+        **{"objective.terms": ["reptile", "co_learner"], "hypergradient.name": "first_order"},
+        **{"adaptation.steps": 5, "adaptation.eval_steps": 5},
+    },
+    "maml_plus_plus": {
+        **{"objective.terms": ["multi_step", "co_learner"], "objective.multi_step_until": 4500},
+        **{"adaptation.update": "per_step_rates", "adaptation.steps": 5, "adaptation.eval_steps": 5},
+        **{"adaptation.rate": 0.1, "learner.normalisation": "per_step"},
+        **{"train.first_order_steps": 15000, "train.cosine_steps": 30000},
+    },
+}
+
+
+@pytest.mark.parametrize("word", SETS)
+def test_a_word_changes_what_it_says_and_nothing_else(word):
+    assert difference(word) == SETS[word]
+
+
+def test_bases_on_nodes_are_theirs():
+    assert difference("g_meta", "cora") == {"learner.head": "prototypes"}
+    assert difference("amm_gnn", "cora") == {"learner.attribute_matching": True}
+    assert difference("meta_gnn", "cora") == {"learner.name": "sgc", "learner.hidden": 16, "learner.hops": 2}
+
+
+def test_schedules_are_shares_of_the_few_steps_of_smoke_in_any_order():
+    config = load("glyphs", "smoke,maml_plus_plus")
+    assert config.to_dict() == load("glyphs", "maml_plus_plus,smoke").to_dict()
+    until = config.objective.multi_step_until, config.train.first_order_steps, config.train.cosine_steps
+    assert until == (1, 2, 4) and config.learner.filters == 8
+
+
+REFUSED = {
+    "anil,boil": "'anil' and 'boil' contradict each other",
+    "boil,smoke,anil": "'anil' and 'boil' contradict each other",
+    "random_noise,cl": "'random_noise' and 'cl' contradict each other",
+    "gamma_02,gamma_05": "'gamma_02' and 'gamma_05' contradict each other",
+    "maml_plus_plus,meta_sgd": "'maml_plus_plus' and 'meta_sgd' contradict each other",
+    "reptile,query_mixup": "'reptile' and 'query_mixup' contradict each other",
+    "first_order,reverse": "'first_order' and 'reverse' contradict each other",
+    "maml,random_noise": "'random_noise' is about the co-learner, and MAML has none: take it with cml",
+    "maml,gamma_02": "'gamma_02' sets objective.gamma, which no chosen member has",
+    "maml,kernel_ridge,boil": "'boil' sets adaptation.partition, which no chosen member has",
+    "maml,kernel_ridge,meta_sgd": "adaptation.update must be left out with 'kernel_ridge'",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_words_that_contradict_each_other_are_refused(words):
+    with pytest.raises(ConfigurationError, match=REFUSED[words]):
+        load("glyphs", words)
+
+
+@pytest.mark.parametrize("names", [("boil", "gamma_02"), ("cl", "maml_plus_plus"), ("sharp_maml", "maml_plus_plus")])
+def test_words_combine_in_any_order(names):
+    for data in ("glyphs", "mini_imagenet"):
+        made = [load(data, ",".join(order)).to_dict() for order in (names, names[::-1])]
+        assert made[0] == made[1] != load(data, names[0]).to_dict()
+
+
+def test_every_variant_is_tested():
+    told = {"smoke", "fan_in_uniform", "glorot_uniform", "co_blocks_2", "meta_gnn", "g_meta", "amm_gnn"}
+    assert VARIANTS.keys() <= SETS.keys() | told
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("", "omniglot_5way_1shot_cml"),
+        ("1shot,maml", "omniglot_5way_1shot_maml"),
+        ("anil,20way,first_order,5shot,maml", "omniglot_20way_5shot_maml-anil-first_order"),
+        ("cl", "omniglot_5way_1shot_cml-cl"),
+        ("smoke,random_noise", "omniglot_5way_1shot_cml-smoke-random_noise"),
+    ],
+)
+def test_runs_are_called_after_the_whole_setting(arguments, expected):
+    assert experiment_name(f"configs/omniglot.py:{arguments}", load("omniglot", arguments)) == expected
+
+
+def test_waves_have_no_ways_in_their_names_and_other_files_keep_theirs():
+    assert experiment_name("configs/sinusoid.py", load("sinusoid")) == "sinusoid_10shot_cml"
+    assert experiment_name("mine/birds_cml.py:5way,deep", default_config()) == "birds_cml-5way-deep"
