@@ -2,7 +2,7 @@
 
 python -m cml_tf.train --config=configs/amazon_computer.py:cml,2way,1shot --workdir=runs/amazon_computer
 
-Arguments in any order: maml or cml, Nway, Nshot, variants (cml_tf/experiments/variants.py); default `cml,2way,1shot`.
+Arguments: maml or cml, Nway, Nshot, members and variants (docs/CONFIGURATION.md); default `cml,2way,1shot`.
 
 Settings, after Tan et al. 2022 (arXiv 2212.05606): GCN 16-16, 20 inner steps at 0.05, gamma 0.2, one episode an outer
 step, 10 queries a class, at most 10,000 outer steps, patience 10 of validations every 10, Adam at 0.001.

@@ -2,7 +2,7 @@
 
 python -m cml_tf.train --config=configs/cifar_fs.py:cml,5way,1shot --workdir=runs/cifar_fs
 
-Arguments in any order: maml or cml, Nway, Nshot, variants (cml_tf/experiments/variants.py); default `cml,5way,1shot`.
+Arguments: maml or cml, Nway, Nshot, members and variants (docs/CONFIGURATION.md); default `cml,5way,1shot`.
 
 Settings: conv4 with 64 filters, one inner step at 0.5, gamma 1, meta-batch 4, 15 queries a class, 30,000 outer steps,
 Adam at 0.001.

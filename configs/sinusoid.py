@@ -2,7 +2,7 @@
 
 python -m cml_tf.train --config=configs/sinusoid.py:cml,10shot --workdir=runs/sinusoid
 
-Arguments in any order: maml or cml, Nshot, variants (cml_tf/experiments/variants.py); default `cml,10shot`.
+Arguments: maml or cml, Nshot, members and variants (docs/CONFIGURATION.md); default `cml,10shot`.
 
 Settings: 1-40-40-1, one inner step at 0.01, gamma 0.2, meta-batch 4, 15,000 outer steps, Adam at 0.001; as many queries
 as shots in training, 100 in tests.

@@ -182,7 +182,7 @@ def exportable(experiment: Experiment, options: Options) -> Exportable:
       ExportError: if it cannot be served.
     """
     method = evaluation_method(experiment, options.steps, options.readout)
-    normalise_features = experiment.config.dataset.normalise_features
+    normalise_features = experiment.config.dataset.get("normalise_features", False)
     return Exportable(method, experiment.problem, experiment.data.value_range, normalise_features)
 
 

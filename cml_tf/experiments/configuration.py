@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,9 @@ import cml_tf.objectives  # noqa: F401 - what these rooms hold registers when th
 from cml_tf.errors import UserError
 from cml_tf.experiments import settings as sections
 from cml_tf.experiments.renamed_keys import modern
-from cml_tf.registry import Choice, ConfigurationError, Key, Settings, faults_of, option, option_fields
+from cml_tf.registry import Choice, ConfigurationError, Key, Settings, faults_of, option_fields
 from cml_tf.system.files import parsed_json
 from cml_tf.system.renamed import config_source
-
-
-@dataclass(frozen=True)
-class _LearnerSection:
-    # mixed_float16 would need loss scaling.
-    dtype_policy: str = option("float32", "Keras' dtype policy", choices=("float32", "float64", "mixed_bfloat16"))
 
 
 def keys_of(choice: Choice) -> dict[str, Key]:
@@ -45,7 +38,7 @@ def keys_of(choice: Choice) -> dict[str, Key]:
     keys["dataset.name"] = keys["dataset.name"]._replace(default=choice.dataset)
     return {
         **keys,
-        **_keys("learner", _LearnerSection),
+        **_keys("learner", sections.LearnerSection),
         **choice.all_keys(),
         **_keys("train", sections.Train, choice.members()),
         **_keys("eval", sections.Evaluation),

@@ -222,11 +222,13 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
             raise RunError(f"{workdir} is not empty and holds no run ({CONFIG} is missing): choose another directory.")
         return
     old, new = (dict(flatten(config_to_json(c))) for c in (_read_config(workdir), config))
-    changed = [key for key in new if new[key] != old[key] and key != MAY_MOVE]
+    keys = [*new, *(key for key in old if key not in new)]
+    changed = [key for key in keys if new.get(key) != old.get(key) and key != MAY_MOVE]
     if MAY_GROW in changed and new[MAY_GROW] > old[MAY_GROW]:
         changed.remove(MAY_GROW)
     if changed:
-        differences = "; ".join(f"{key}: {old[key]!r} there, {new[key]!r} asked" for key in changed)
+        told = ((key, *(repr(side[key]) if key in side else "none" for side in (old, new))) for key in changed)
+        differences = "; ".join(f"{key}: {there} there, {asked} asked" for key, there, asked in told)
         raise RunError(
             f"{workdir} holds a run with another configuration ({differences}). Only {MAY_GROW} may change, and only "
             f"grow (and {MAY_MOVE}, when the data were moved): choose another directory."

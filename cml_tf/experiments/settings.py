@@ -76,6 +76,14 @@ def dataset_options(name: str) -> type:
     return {"numbers": Numbers, "images": Classes, "nodes": Nodes}[EXAMPLES[name]]
 
 
+@dataclass(frozen=True)
+class LearnerSection:
+    """What the section `learner` holds beside the learner's own options."""
+
+    # mixed_float16 would need loss scaling.
+    dtype_policy: str = option("float32", "Keras' dtype policy", choices=("float32", "float64", "mixed_bfloat16"))
+
+
 def _second_order(chosen: Mapping[str, Member]) -> bool:
     return "hypergradient" in chosen and bool(chosen["hypergradient"].traits["second_order"])
 

@@ -222,7 +222,8 @@ def register(
 
 def members(axis: str) -> Mapping[str, Member]:
     """The members of an axis by name, as far as the modules that register them are imported."""
-    return MappingProxyType(_MEMBERS[axis])
+    # Sorted, since what is imported first differs from program to program.
+    return MappingProxyType(dict(sorted(_MEMBERS[axis].items())))
 
 
 def member(axis: str, name: str) -> Member:

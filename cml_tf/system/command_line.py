@@ -20,7 +20,6 @@ from cml_tf.system.file_faults import file_fault
 from cml_tf.system.renamed import config_source
 from cml_tf.system.standard_output import endure, output_fault
 
-
 PLUGINS = flags.DEFINE_list(
     "plugins", [], "Modules of your own that register members of the axes (CONTRIBUTING.md), by commas; imported first."
 )

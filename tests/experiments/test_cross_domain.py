@@ -11,12 +11,12 @@ from cml_tf import datasets
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments.configuration import default_config
 from cml_tf.experiments.runs import RunError, episodes_of, evaluate_run, load_run, train_run
+from cml_tf.registry import Choice
 from tests.helpers.benchmark_files import write_benchmark
 from tests.helpers.drawn_images import drawings, write_classes, write_zip
 from tests.helpers.small_configs import changed
 
 SETTINGS = {
-    "dataset.name": "image_folder",
     "dataset.image_size": (8, 8),
     "dataset.ways": 2,
     "dataset.shots": 1,
@@ -37,7 +37,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cross_domain")
     for split in ("train", "validation", "test"):
         write_classes(folder / "images" / split, [f"{split} {letter}" for letter in "ab"])
-    config = changed(default_config(), **{"dataset.root": str(folder / "images"), **SETTINGS})
+    config = changed(default_config(Choice("image_folder")), **{"dataset.root": str(folder / "images"), **SETTINGS})
     train_run(config, folder / "run", verbose=0)
     return folder / "run"
 
@@ -107,7 +107,7 @@ def test_benchmarks_of_other_pictures_and_ones_own_are_not(own, other, monkeypat
 
 def run_on(name):
     """As much of a run on a benchmark as is looked at before files are."""
-    config = changed(default_config(), **{"dataset.name": name})
+    config = default_config(Choice(name, learner="conv4"))
     return SimpleNamespace(config=config, data=SimpleNamespace(input_shape=(32, 32, 3)))
 
 

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from cml_tf.datasets import DatasetError
+from cml_tf.experiments import presets
 from cml_tf.experiments.configuration import default_config
 from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run, trained_on
+from cml_tf.registry import Choice
 from cml_tf.system.files import locked
 from cml_tf.system.machine import machine
 from cml_tf.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
@@ -21,9 +23,8 @@ from tests.helpers.small_configs import changed, waves
 
 def pictures(root, **changes):
     return changed(
-        default_config(),
+        default_config(Choice("image_folder")),
         **{
-            "dataset.name": "image_folder",
             "dataset.root": str(root),
             "dataset.image_size": (8, 8),
             "dataset.channels": 1,
@@ -62,14 +63,8 @@ def test_a_run_has_its_files(finished):
     assert trained_on(finished) == machine()
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"latest.npz", "best.npz"}
     config = json.loads((finished / "config.json").read_text())
-    assert config["objective"] == {
-        "outer": "query",
-        "multi_step_until": 0,
-        "co_learner": "cooperative",
-        "co_learner_blocks": 2,
-        "co_learners": 1,
-        "gamma": 0.2,
-    }
+    terms = ["query_loss", "co_learner"]
+    assert config["objective"] == {"terms": terms, "reducer": "mean", "co_learners": 1, "gamma": 0.2}
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
     assert [(line["step"], line["split"]) for line in lines] == [
         (2, "train"),
@@ -111,7 +106,6 @@ CHANGES = {
     "learner.hidden": (5,),
     "adaptation.rate": 0.02,
     "objective.gamma": 0.3,
-    "hypergradient": "first_order",
     "train.steps": 3,
     "train.rate": 0.5,
     "train.validate_every": 1,
@@ -124,6 +118,17 @@ def test_another_configuration_is_refused_and_nothing_written(run, key):
     before = snapshot(run)
     with pytest.raises(RunError, match=rf"{key}: .* there, .* asked"):
         train_run(waves(**{key: CHANGES[key]}), run, verbose=0)
+    assert snapshot(run) == before
+
+
+def test_other_members_are_another_configuration(run):
+    before = snapshot(run)
+    for words, told in {
+        "maml": "objective.terms: ",
+        "cml,first_order": "'reverse' there, 'first_order' asked; train.first_order_steps: 0 there, none asked",
+    }.items():
+        with pytest.raises(RunError, match=told):
+            train_run(presets.sinusoid(f"{words},3shot,smoke"), run, verbose=0)
     assert snapshot(run) == before
 
 
