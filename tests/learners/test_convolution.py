@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.learners import Convolution, conv4, conv4_co_learner
-from cml_tf.problems import Classification
+from cml_tf.learners import Convolution
 from tests.helpers.few_shot import image_trainer
 from tests.helpers.precision import precision
 from tests.helpers.seeded_episodes import classification_episode
@@ -17,10 +16,8 @@ from tests.helpers.seeded_episodes import classification_episode
 @pytest.mark.parametrize(
     "arguments",
     [
-        {"padding": "same"},
-        {"strides": 2},
-        {"use_bias": False},
-        {"activation": "relu"},
+        {"padding": "same", "activation": "relu"},
+        {"strides": 2, "use_bias": False},
         {"dilation_rate": 2, "bias_initializer": "random_normal"},
     ],
     ids=str,
@@ -40,8 +37,7 @@ def test_equals_keras_own(arguments):
 def test_follows_its_dtype_policy():
     with precision(policy="mixed_bfloat16"):
         layer = Convolution(2, 3)
-        assert layer(np.zeros((1, 5, 5, 1), np.float32)).dtype == tf.bfloat16
-        assert layer.bias.dtype == "float32"
+        assert layer(np.zeros((1, 5, 5, 1), np.float32)).dtype == tf.bfloat16 and layer.bias.dtype == "float32"
 
 
 def test_no_bias_of_a_convolution_goes_through_bias_add():
@@ -52,10 +48,3 @@ def test_no_bias_of_a_convolution_goes_through_bias_add():
     graph = losses.get_concrete_function().graph
     biases = [operation for operation in graph.get_operations() if operation.type == "BiasAdd"]
     assert biases and all(len(operation.inputs[0].shape) == 2 for operation in biases)
-
-
-def test_provided_learners_use_it():
-    learner = conv4(3, (16, 16, 1), filters=2)
-    layers = [*learner.extractor.layers, *conv4_co_learner(Classification(3).outputs, filters=2).layers]
-    convolutions = [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)]
-    assert len(convolutions) == 6 and all(isinstance(layer, Convolution) for layer in convolutions)

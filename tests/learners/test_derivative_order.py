@@ -17,8 +17,6 @@ from tests.helpers.seeded_episodes import classification_episode
 
 
 class Witness(keras.layers.Layer):
-    """Writes down what every forward pass was told."""
-
     def __init__(self):
         super().__init__()
         self.seen = []
@@ -28,38 +26,30 @@ class Witness(keras.layers.Layer):
         return inputs
 
 
-def witnessed(hypergradient):
-    problem = Classification(3)
-    witness = Witness()
+def seen_under(hypergradient, run):
+    """What every forward pass of two inner steps and a query set was told."""
+    problem, witness = Classification(3), Witness()
     extractor = keras.Sequential([keras.layers.Flatten(), witness, keras.layers.Dense(4)])
     learner = Learner(extractor, keras.layers.Dense(3), input_shape=(4, 4, 1))
-    method = Method(
-        learner, GradientDescent(problem, SGD(0.1), 2, make_hypergradient(hypergradient)), [QueryLoss(problem)]
-    )
+    rule = GradientDescent(problem, SGD(0.1), 2, make_hypergradient(hypergradient))
+    method = Method(learner, rule, [QueryLoss(problem)])
     witness.seen.clear()
-    return method, witness
+    run(method, classification_episode(shape=(4, 4, 1), tasks=1))
+    return list(witness.seen)
 
 
-@pytest.mark.parametrize("hypergradient, twice", [("reverse", 2), ("first_order", 0)])
-def test_inner_steps_are_differentiated_twice_and_queries_once(hypergradient, twice):
-    method, witness = witnessed(hypergradient)
-    meta_gradient(method, classification_episode(shape=(4, 4, 1), tasks=1), method.weights())
-    assert witness.seen == [bool(twice)] * 2 + [False]
+def step(method, episode):
+    return meta_gradient(method, episode, method.weights()).loss
 
 
-def test_rematerialised_steps_are_differentiated_twice_too():
-    method, witness = witnessed("reverse_rematerialised")
-    tf.function(lambda episode: meta_gradient(method, episode, method.weights()).loss)(
-        classification_episode(shape=(4, 4, 1), tasks=2)
-    )
-    assert witness.seen.count(False) == 1, "only the query set's pass is differentiated once"
-    assert witness.seen.count(True) >= 2, "a step forwards, and again backwards"
-
-
-def test_nothing_is_where_no_outer_loop_is():
-    method, witness = witnessed("reverse")
-    evaluate_losses(method, classification_episode(shape=(4, 4, 1), tasks=1))
-    assert witness.seen and not any(witness.seen)
+def test_inner_steps_are_differentiated_twice_and_queries_once():
+    assert seen_under("reverse", step) == [True, True, False]
+    assert seen_under("first_order", step) == [False] * 3
+    seen = seen_under("reverse", evaluate_losses)
+    assert seen and not any(seen), "there is no outer loop"
+    seen = seen_under("reverse_rematerialised", lambda method, episode: tf.function(step)(method, episode))
+    # A step forwards, and again backwards.
+    assert seen.count(False) == 1 and seen.count(True) >= 2
 
 
 def test_normalisation_takes_the_form_that_it_is_told():

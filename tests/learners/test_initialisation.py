@@ -6,16 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from cml_tf.learners import (
-    conv4,
-    conv4_co_learner,
-    gcn,
-    mlp,
-    mlp_co_learner,
-    resnet12,
-    resnet12_co_learner,
-    sgc,
-)
+from cml_tf.learners import conv4, conv4_co_learner, gcn, mlp, mlp_co_learner, resnet12, resnet12_co_learner, sgc
 from cml_tf.learners.layers.initialisation import INITIALISATIONS, Linear, linear
 
 LEARNERS = {
@@ -56,27 +47,23 @@ def kernels_and_biases(variables):
             yield variable.numpy(), follower.numpy() if biased else None
 
 
-@pytest.mark.parametrize(("name", "part"), PARTS)
-def test_fan_in_uniform_fills_its_bounds_and_no_more(name, part):
+of_parts = pytest.mark.parametrize(("name", "part"), PARTS)
+
+
+@of_parts
+def test_uniform_kernels_fill_their_bounds_and_no_more(name, part):
     for kernel, bias in kernels_and_biases(variables_of(name, part, initialisation="fan_in_uniform")):
         bound = np.prod(kernel.shape[:-1]) ** -0.5
         assert 0.9 * bound < np.abs(kernel).max() <= bound
-        assert abs(kernel.std() / (bound / 3**0.5) - 1.0) < 0.1
-        assert abs(kernel.mean()) < 0.2 * bound
-        if bias is not None:
-            assert 0.3 * bound < np.abs(bias).max() <= bound
-
-
-@pytest.mark.parametrize(("name", "part"), PARTS)
-def test_glorot_uniform_is_that_of_keras(name, part):
+        assert abs(kernel.std() / (bound / 3**0.5) - 1.0) < 0.1 and abs(kernel.mean()) < 0.2 * bound
+        assert bias is None or 0.3 * bound < np.abs(bias).max() <= bound
     for kernel, bias in kernels_and_biases(variables_of(name, part, initialisation="glorot_uniform")):
-        receptive = np.prod(kernel.shape[:-2])
-        bound = (6.0 / (receptive * (kernel.shape[-2] + kernel.shape[-1]))) ** 0.5
+        bound = (6.0 / (np.prod(kernel.shape[:-2]) * (kernel.shape[-2] + kernel.shape[-1]))) ** 0.5
         assert 0.9 * bound < np.abs(kernel).max() <= bound
         assert bias is None or not bias.any()
 
 
-@pytest.mark.parametrize(("name", "part"), PARTS)
+@of_parts
 def test_zero_head_begins_with_equal_outputs_and_with_co_learners_that_say_something(name, part):
     *others, (kernel, bias) = kernels_and_biases(variables_of(name, part, initialisation="zero_head"))
     assert kernel.any() == bias.any() == (part == "co_learner")
@@ -84,34 +71,27 @@ def test_zero_head_begins_with_equal_outputs_and_with_co_learners_that_say_somet
         assert kernel.any() and (bias is None or bias.any())
 
 
-@pytest.mark.parametrize(("name", "part"), PARTS)
+@of_parts
 def test_every_layer_draws_numbers_of_its_own_and_a_seed_repeats_them(name, part):
     first, second = (variables_of(name, part) for _ in range(2))
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
-    kernels = [kernel for kernel, _ in kernels_and_biases(first)]
-    shared = [
-        (i, j)
-        for i, one in enumerate(kernels)
-        for j, other in enumerate(kernels[:i])
-        if one.shape == other.shape and np.array_equal(one, other)
-    ]
-    assert not shared
+    kernels = [kernel.tobytes() for kernel, _ in kernels_and_biases(first)]
+    assert len(set(kernels)) == len(kernels)
 
 
-@pytest.mark.parametrize(("name", "part"), PARTS)
+@of_parts
 def test_an_unknown_name_is_refused_with_the_known_ones(name, part):
     with pytest.raises(ValueError, match=rf"must be one of {', '.join(INITIALISATIONS)}, received 'he_normal'"):
         variables_of(name, part, initialisation="he_normal")
 
 
 def test_prototypes_have_no_weights_to_begin_at_zero():
-    with pytest.raises(ValueError, match="prototypes must not be zero_head, since they have no weights"):
+    with pytest.raises(ValueError, match="prototypes must not be zero_head"):
         gcn(5, 30, head="prototypes", initialisation="zero_head")
 
 
-@pytest.mark.parametrize("policy", ["float32", "float64"])
-def test_a_linear_layer_survives_keras_serialisation(policy):
+def test_a_linear_layer_survives_keras_serialisation():
     layer = linear(3, "fan_in_uniform")
     layer.build((None, 4))
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(layer))

@@ -16,8 +16,8 @@ GENERATOR = np.random.default_rng(0)
 INPUTS, WEIGHTS, DIRECTION = (GENERATOR.standard_normal(SHAPE) for _ in range(3))
 
 
-def layer(dtype, mode="batch_transductive"):
-    made = Normalisation(mode, dtype=dtype)
+def layer(dtype):
+    made = Normalisation(dtype=dtype)
     made.build((None, *SHAPE[1:]))
     made.scale.assign([0.5, 2.0])
     made.shift.assign([0.1, -0.3])
@@ -62,8 +62,7 @@ def test_fused_and_composed_kernels_agree_to_the_second_derivative(scale, prepar
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_both_kernels_normalise_two_axes_as_four(dtype):
-    flat = Normalisation(dtype=dtype)
-    four = Normalisation(dtype=dtype)
+    flat, four = Normalisation(dtype=dtype), Normalisation(dtype=dtype)
     inputs = tf.constant(INPUTS.reshape(-1, 2), dtype)
     outputs = tf.reshape(four(tf.reshape(inputs, SHAPE)), [-1, 2])
     np.testing.assert_allclose(flat(inputs), outputs, rtol=1e-5, atol=1e-6)
@@ -82,14 +81,11 @@ def test_second_derivative_against_central_differences():
     np.testing.assert_allclose(received, expected, rtol=1e-6)
 
 
-def test_training_makes_no_difference_and_no_state_is_kept():
+def test_training_makes_no_difference_no_state_is_kept_and_no_examples_are_fine():
     normalise = layer("float32")
     np.testing.assert_array_equal(normalise(INPUTS, training=True), normalise(INPUTS, training=False))
     assert normalise.non_trainable_variables == []
-
-
-def test_no_examples_are_fine():
-    assert layer("float32")(np.zeros((0, *SHAPE[1:]), np.float32)).shape == (0, *SHAPE[1:])
+    assert normalise(np.zeros((0, *SHAPE[1:]), np.float32)).shape == (0, *SHAPE[1:])
 
 
 def test_half_precision_takes_its_statistics_in_float32():

@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent
-from cml_tf.episodes import Examples
 from cml_tf.experiments.loading import load
 from cml_tf.learners import Learner, Normalisation
 from cml_tf.models.few_shot_model import FewShotModel
@@ -16,7 +15,7 @@ from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification
 from cml_tf.training.method import Method
 from tests.helpers.models import CONV_SHAPE, randomise, smooth_conv
-from tests.helpers.seeded_episodes import classification_episode
+from tests.helpers.seeded_episodes import classification_episode, one_task
 
 PROBLEM = Classification(3)
 RATE = 0.3
@@ -71,8 +70,7 @@ def by_hand(names, parameters, support, steps, rows):
 @pytest.mark.parametrize("steps", [0, 1, 2, 4])
 def test_the_inner_loop_is_the_one_by_hand(float64, steps):
     learner, names = learner_and_names(2)
-    episode = classification_episode(0, tasks=1, shape=CONV_SHAPE)
-    support = Examples(episode.support.inputs[0], episode.support.targets[0])
+    support = one_task(classification_episode(shape=CONV_SHAPE), 0).support
     rule = GradientDescent(PROBLEM, SGD(RATE), steps)
     rule.build(learner)
     adapted = rule.adapt(learner, rule.initial(learner), support, ())

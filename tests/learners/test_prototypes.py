@@ -22,8 +22,8 @@ def expected_logits(features, prototypes):
     return -((features[:, None] - prototypes[None]) ** 2).sum(-1)
 
 
-def class_means(features=FEATURES, labels=LABELS, ways=3):
-    return np.stack([features[labels == way].mean(0) for way in range(ways)])
+def class_means(features=FEATURES):
+    return np.stack([features[way == LABELS].mean(0) for way in range(3)])
 
 
 def test_logits_are_minus_squared_distances_to_class_means():
@@ -35,32 +35,20 @@ def test_logits_are_minus_squared_distances_to_class_means():
     np.testing.assert_allclose(head(others), expected_logits(others, class_means()), rtol=1e-5)
 
 
-def test_soft_labels_weigh_the_examples():
-    head = Prototypes(3)
-    hard = head(FEATURES, training=True, targets=tf.constant(LABELS))
-    soft = head(FEATURES, training=True, targets=tf.one_hot(LABELS, 3))
-    np.testing.assert_allclose(soft, hard, rtol=1e-6)
-
-
-def test_a_class_without_examples_has_its_prototype_at_the_origin():
+def test_soft_labels_weigh_the_examples_and_a_class_without_any_is_at_the_origin():
     head = Prototypes(4)
-    head(FEATURES, training=True, targets=tf.constant(LABELS))
+    hard = head(FEATURES, training=True, targets=tf.constant(LABELS))
+    soft = head(FEATURES, training=True, targets=tf.one_hot(LABELS, 4))
+    np.testing.assert_allclose(soft, hard, rtol=1e-6)
     np.testing.assert_array_equal(head.prototypes.numpy()[3], np.zeros(4))
-
-
-def test_a_support_set_without_targets_is_refused():
     with pytest.raises(ValueError, match="targets must be given with training"):
         Prototypes(3)(FEATURES, training=True)
 
 
-def prototypical(seed=0):
-    learner = Learner(keras.layers.Dense(4, activation="tanh"), Prototypes(3), input_shape=(5,))
-    randomise(learner, seed)
-    return learner, GradientDescent(Classification(3), SGD(0.2), 2)
-
-
 def test_the_adapted_task_predicts_with_the_prototypes_of_the_adapted_features():
-    learner, rule = prototypical()
+    learner = Learner(keras.layers.Dense(4, activation="tanh"), Prototypes(3), input_shape=(5,))
+    randomise(learner, 0)
+    rule = GradientDescent(Classification(3), SGD(0.2), 2)
     rule.build(learner)
     inputs = GENERATOR.standard_normal((6, 5)).astype(np.float32)
     support = Examples(tf.constant(inputs), tf.constant(LABELS))

@@ -7,7 +7,15 @@ import re
 import numpy as np
 import pytest
 
-from cml_tf.learners import conv4, conv4_co_learner, count_parameters, mlp, mlp_co_learner, resnet12
+from cml_tf.learners import (
+    conv4,
+    conv4_co_learner,
+    count_parameters,
+    mlp,
+    mlp_co_learner,
+    resnet12,
+    resnet12_co_learner,
+)
 from cml_tf.objectives import CoLearner
 from cml_tf.problems import Classification, Regression
 
@@ -23,32 +31,15 @@ def co_learner_parameters(learner, **arguments):
 def test_parameters_at_84x84_are_the_papers():
     learner = conv4(WAYS, (84, 84, 3))
     assert count_parameters(tuple(learner.variables)) == 121_093
-    assert co_learner_parameters(learner) == 82_117
-    assert 121_093 + 82_117 == 203_210
-    assert learner.example_features.shape == (2, 10, 10, 64)
-    assert [co_learner_parameters(learner, blocks=blocks) for blocks in (0, 1)] == [8_005, 8_005 + 37_056]
-
-
-def test_more_maml_has_232261_parameters():
-    assert count_parameters(tuple(conv4(WAYS, (84, 84, 3), extra_blocks=3).variables)) == 232_261
-
-
-def test_a_head_with_the_co_learners_blocks_has_its_size():
-    learner = conv4(WAYS, (84, 84, 3), head_blocks=2)
-    assert count_parameters(learner.variables.head) == co_learner_parameters(learner) == 82_117
-    with pytest.raises(ValueError, match="a head has 0 blocks or more, received -1"):
-        conv4(WAYS, (84, 84, 3), head_blocks=-1)
+    assert [co_learner_parameters(learner, blocks=blocks) for blocks in (0, 1, 2)] == [8_005, 45_061, 82_117]
+    assert co_learner_parameters(learner) == 82_117 and learner.example_features.shape == (2, 10, 10, 64)
+    assert count_parameters(tuple(conv4(WAYS, (84, 84, 3), extra_blocks=3).variables)) == 232_261, "More-MAML"
+    assert count_parameters(conv4(WAYS, (84, 84, 3), head_blocks=2).variables.head) == 82_117
 
 
 @pytest.mark.parametrize(
     ("shape", "features"),
-    [
-        ((16, 16, 1), (2, 2, 2, 4)),
-        ((28, 28, 1), (2, 3, 3, 4)),
-        ((32, 32, 3), (2, 4, 4, 4)),
-        ((33, 47, 2), (2, 4, 5, 4)),
-        ((17, 31, 4), (2, 2, 3, 4)),
-    ],
+    [((16, 16, 1), (2, 2, 2, 4)), ((28, 28, 1), (2, 3, 3, 4)), ((33, 47, 2), (2, 4, 5, 4))],
 )
 def test_any_size_and_number_of_channels(shape, features):
     learner = conv4(3, shape, filters=4)
@@ -59,10 +50,11 @@ def test_any_size_and_number_of_channels(shape, features):
     assert learner.variables.head[0].shape == (head_inputs, 3)
 
 
-@pytest.mark.parametrize("shape", [(15, 16, 1), (16, 15, 1), (28, 28), (28,), (2, 28, 28, 1)])
-def test_images_that_leave_nothing_are_refused(shape):
+@pytest.mark.parametrize("make", [conv4, resnet12])
+@pytest.mark.parametrize("shape", [(15, 16, 1), (16, 15, 1), (28, 28), (2, 28, 28, 1)])
+def test_images_that_leave_nothing_are_refused(make, shape):
     with pytest.raises(ValueError, match=r"\(height, width, channels\) of at least 16x16, received"):
-        conv4(5, shape)
+        make(5, shape)
 
 
 def test_the_papers_regressor():
@@ -83,12 +75,19 @@ def test_a_shape_that_is_none_is_refused(make, shape):
 
 
 def test_mlp_flattens_images_and_needs_a_hidden_layer():
-    learner = mlp(3, (4, 4, 2), hidden=(5,))
-    assert learner.variables.extractor[0].shape == (32, 5)
+    assert mlp(3, (4, 4, 2), hidden=(5,)).variables.extractor[0].shape == (32, 5)
     with pytest.raises(ValueError, match="at least one hidden layer"):
         mlp(1, (1,), hidden=())
 
 
-def test_a_co_learner_has_no_negative_number_of_blocks():
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: conv4(5, (16, 16, 1), head_blocks=-1),
+        lambda: conv4_co_learner(5, blocks=-1),
+        lambda: resnet12_co_learner(5, blocks=-1),
+    ],
+)
+def test_there_is_no_negative_number_of_blocks(make):
     with pytest.raises(ValueError, match="0 blocks or more, received -1"):
-        conv4_co_learner(5, blocks=-1)
+        make()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from cml_tf.learners import ResidualBlock, count_parameters, resnet12, resnet12_co_learner
@@ -36,17 +35,12 @@ def leaky(maps):
     return np.where(maps > 0, maps, float(np.float32(0.1)) * maps)
 
 
-@pytest.fixture
-def block(float64):
+def test_a_block_is_what_it_says(float64):
     generator = np.random.default_rng(0)
     block = ResidualBlock(3, pool=2)
     block.build((None, 5, 6, 2))
     for variable in block.trainable_variables:
         variable.assign(generator.standard_normal(variable.shape))
-    return block
-
-
-def test_a_block_is_what_it_says(block):
     inputs = np.random.default_rng(1).standard_normal((4, 5, 6, 2))
     kernels = [convolution.kernel.numpy() for convolution in block.convolutions]
     norms = [(norm.scale.numpy(), norm.shift.numpy()) for norm in block.normalisations]
@@ -94,14 +88,3 @@ def test_statistics_of_the_support_set_follow_the_task():
     alone = [learner.call(parameters, after, images[[number]], (), False).outputs[0] for number in range(6)]
     together = learner.call(parameters, after, images, (), False).outputs
     np.testing.assert_allclose(alone, together, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(15, 16, 1), (16, 16)])
-def test_images_that_leave_nothing_are_refused(shape):
-    with pytest.raises(ValueError, match=r"\(height, width, channels\) of at least 16x16, received"):
-        resnet12(3, shape)
-
-
-def test_a_co_learner_has_no_negative_number_of_blocks():
-    with pytest.raises(ValueError, match="0 blocks or more, received -1"):
-        resnet12_co_learner(3, blocks=-1)

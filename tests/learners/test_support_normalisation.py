@@ -1,48 +1,36 @@
 """Normalisation mode `support`: statistics of the support set under the adapted parameters, carried by the task."""
 
+from __future__ import annotations
+
+import functools
+
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.adaptation.single_queries import SingleQueries
-from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import Normalisation, conv4, conv4_co_learner, count_parameters
 from cml_tf.learners.learner import functional_call
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.meta_step import evaluate_losses
 from cml_tf.training.method import Method
+from tests.helpers.differences import assert_matches_central_differences
+from tests.helpers.seeded_episodes import classification_episode, one_task
 
 PROBLEM = Classification(3)
 
 
-@pytest.fixture(autouse=True)
-def float64():
-    before, policy = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
+pytestmark = pytest.mark.usefixtures("float64")
+
+
+def make_method(mode: str) -> Method:
     keras.utils.set_random_seed(5)
-    yield
-    keras.config.set_floatx(before)
-    keras.config.set_dtype_policy(policy)
+    return Method(conv4(3, (16, 16, 1), 4, mode), GradientDescent(PROBLEM, SGD(0.1), 2), [QueryLoss(PROBLEM)])
 
 
-def make_method(mode: str, single_queries: bool = False, steps: int = 2) -> Method:
-    learner = conv4(3, (16, 16, 1), 4, mode)
-    rule = GradientDescent(PROBLEM, SGD(0.1), steps)
-    return Method(learner, SingleQueries(rule) if single_queries else rule, [QueryLoss(PROBLEM)])
-
-
-def make_episode() -> Episode:
-    random = np.random.default_rng(2)
-
-    def examples(count):
-        labels = np.tile(np.repeat(np.arange(3), count), (2, 1))
-        return Examples(tf.constant(random.random((2, 3 * count, 16, 16, 1))), tf.constant(labels, tf.int32))
-
-    return Episode(examples(2), examples(3))
+EPISODE = functools.partial(classification_episode, seed=2, queries=3, shape=(16, 16, 1))
 
 
 def test_layer_keeps_the_statistics_of_a_support_set_and_predicts_with_them():
@@ -63,61 +51,42 @@ def test_layer_keeps_the_statistics_of_a_support_set_and_predicts_with_them():
     np.testing.assert_array_equal(layer.mean, np.zeros(5))
 
 
-def test_company_of_other_queries_matters_under_batch_statistics_only():
-    episode = make_episode()
-    for mode, differs in (("batch_transductive", True), ("support", False)):
-        together = evaluate_losses(make_method(mode), episode)[0]
-        keras.utils.set_random_seed(5)
-        method = make_method(mode)
-        alone = Method(method.learner, SingleQueries(method.rule), method.terms)
-        together, alone = evaluate_losses(method, episode)[0], evaluate_losses(alone, episode)[0]
-        assert (np.abs(together - alone).max() > 1e-3) == differs
-        if not differs:
-            np.testing.assert_allclose(alone, together, rtol=1e-10)
+@pytest.mark.parametrize(("mode", "differs"), [("batch_transductive", True), ("support", False)])
+def test_company_of_other_queries_matters_under_batch_statistics_only(mode, differs):
+    method = make_method(mode)
+    single = Method(method.learner, SingleQueries(method.rule), method.terms)
+    together, alone = (evaluate_losses(one, EPISODE())[0] for one in (method, single))
+    assert (np.abs(together - alone).max() > 1e-3) == differs
+    if not differs:
+        np.testing.assert_allclose(alone, together, rtol=1e-10)
 
 
-def test_statistics_belong_to_the_adapted_parameters():
-    method, episode = make_method("support"), make_episode()
-    task = tf.nest.map_structure(lambda tensor: tensor[0], episode)
-    adapted = method.outcome(method.rule.initial(method.learner), task).adapted
+@pytest.fixture
+def outcome():
+    """A method, its task, and what adaptation learned."""
+    method, task = make_method("support"), one_task(EPISODE(), 0)
+    return method, task, method.outcome(method.rule.initial(method.learner), task).adapted
+
+
+def test_statistics_belong_to_the_adapted_parameters(outcome):
+    method, task, adapted = outcome
     again = method.learner.call(adapted.parameters, adapted.state, task.support.inputs, (), training=True)
     for kept, expected in zip(adapted.state.extractor, again.state.extractor, strict=True):
         np.testing.assert_allclose(kept, expected, rtol=1e-12)
-    assert len(adapted.path) == 3
-    first, last = adapted.path[0], adapted.path[-1]
-    assert last is adapted
-    assert np.abs(first.state.extractor[-1] - adapted.state.extractor[-1]).max() > 1e-6
+    assert len(adapted.path) == 3 and adapted.path[-1] is adapted
+    assert np.abs(adapted.path[0].state.extractor[-1] - adapted.state.extractor[-1]).max() > 1e-6
 
 
 def test_meta_gradient_passes_through_the_statistics():
-    method, episode = make_method("support"), make_episode()
-    variables = method.trained_variables()["learner"]
-    gradients = meta_gradient(method, episode, method.weights()).gradients["learner"]
-    random = np.random.default_rng(3)
-    directions = [random.normal(size=variable.shape) for variable in variables]
-    start = [variable.numpy() for variable in variables]
-    compiled = tf.function(lambda: meta_gradient(method, episode, method.weights()).loss, autograph=False)
-
-    def loss(step):
-        for variable, value, direction in zip(variables, start, directions, strict=True):
-            variable.assign(value + step * direction)
-        return float(compiled())
-
-    step = 1e-6
-    expected = (loss(step) - loss(-step)) / (2 * step)
-    slope = sum(float(tf.reduce_sum(g * d)) for g, d in zip(gradients, directions, strict=True))
-    assert slope == pytest.approx(expected, rel=1e-6)
+    assert_matches_central_differences(make_method("support"), EPISODE(), seed=3)
 
 
-def test_packed_task_holds_the_statistics():
-    method, episode = make_method("support"), make_episode()
-    task = tf.nest.map_structure(lambda tensor: tensor[0], episode)
-    initial = method.rule.initial(method.learner)
-    adapted = method.outcome(initial, task).adapted
+def test_packed_task_holds_the_statistics(outcome):
+    method, task, adapted = outcome
     packed = adapted.pack()
     # All parameters, and a mean and a variance for each of the 4 channels of the 4 blocks.
     assert packed.shape[0] == count_parameters(tuple(method.learner.variables)) + 4 * 8
-    again = method.rule.unpack(method.learner, initial, packed, ())
+    again = method.rule.unpack(method.learner, method.rule.initial(method.learner), packed, ())
     np.testing.assert_allclose(again.predict(task.query.inputs)[1], adapted.predict(task.query.inputs)[1], atol=1e-5)
 
 

@@ -27,19 +27,16 @@ def encoded(metadata):
     return np.frombuffer(json.dumps(metadata).encode(), np.uint8)
 
 
-def groups():
-    return {
+def groups(seed=None):
+    """Variables of two groups: of zeros, or of seeded numbers."""
+    made = {
         "learner": [keras.Variable(np.zeros((2, 3)), name="kernel"), keras.Variable(np.zeros(3), name="bias")],
         "co_learner": [keras.Variable(np.zeros((3, 1)), name="kernel")],
     }
-
-
-def filled(groups, seed=0):
     generator = np.random.default_rng(seed)
-    for variables in groups.values():
-        for variable in variables:
-            variable.assign(generator.standard_normal(variable.shape))
-    return groups
+    for variable in (v for variables in made.values() for v in variables if seed is not None):
+        variable.assign(generator.standard_normal(variable.shape))
+    return made
 
 
 def test_reads_what_was_written_bit_for_bit(tmp_path):
@@ -49,18 +46,9 @@ def test_reads_what_was_written_bit_for_bit(tmp_path):
     read, read_metadata = read_checkpoint(tmp_path / "folder" / "latest.npz")
     assert read_metadata == metadata
     assert set(read) == set(values)
-    for name, value in values.items():
-        assert read[name].dtype == np.asarray(value).dtype and read[name].shape == np.shape(value)
-        assert read[name].tobytes() == np.asarray(value).tobytes()
-
-
-def test_variables_get_their_values_back(tmp_path):
-    trained, fresh = filled(groups()), groups()
-    write_checkpoint(tmp_path / "c.npz", named_values(trained), {})
-    assign_values(fresh, read_checkpoint(tmp_path / "c.npz")[0])
-    for group, variables in trained.items():
-        for variable, restored in zip(variables, fresh[group], strict=True):
-            np.testing.assert_array_equal(restored.numpy(), variable.numpy())
+    for name, value in ((name, np.asarray(value)) for name, value in values.items()):
+        assert (read[name].dtype, read[name].shape) == (value.dtype, value.shape)
+        assert read[name].tobytes() == value.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
@@ -85,19 +73,13 @@ FOREIGN_VALUES = {
 
 @pytest.mark.parametrize("change", FOREIGN_VALUES.values(), ids=FOREIGN_VALUES)
 def test_values_of_another_model_are_refused_and_nothing_is_assigned(change):
-    values = named_values(filled(groups()))
+    values, mine = named_values(groups(0)), groups(1)
     change(values)
-    mine = filled(groups(), seed=1)
     before = named_values(mine)
     with pytest.raises(CheckpointError, match="belongs to another model"):
         assign_values(mine, values)
     for name, value in named_values(mine).items():
         np.testing.assert_array_equal(value, before[name])
-
-
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*latest\.npz"):
-        read_checkpoint(tmp_path / "latest.npz")
 
 
 class Treacherous:
@@ -124,24 +106,15 @@ def _zip(**members):
     return buffer.getvalue()
 
 
-def _npy():
-    buffer = io.BytesIO()
-    np.save(buffer, np.zeros(3))
-    return buffer.getvalue()
-
-
 FOREIGN_FILES = {
     "empty": lambda: b"",
     "text": lambda: b"this is no checkpoint",
-    "json": lambda: b'{"step": 3}',
-    "one array": _npy,
     "no metadata": lambda: _saved(weights=np.zeros(3)),
     "metadata of another dtype": lambda: _saved(**{METADATA: np.array([0.5, 2.5])}),
     "metadata that is no JSON": lambda: _saved(**{METADATA: np.frombuffer(b"{step", np.uint8)}),
     "metadata that is no text": lambda: _saved(**{METADATA: np.array([255, 254], np.uint8)}),
     "metadata that is a list": lambda: _saved(**{METADATA: encoded([1])}),
     "a zip file of text": lambda: _zip(**{METADATA: "{}", "other.txt": "text"}),
-    "an empty zip file": lambda: _zip(),
     "a pickle": lambda: pickle.dumps({"step": 3}),
     "a numpy void": lambda: _saved(**{METADATA: encoded({}), "x": np.array([None, {}], object)}),
 }
@@ -155,10 +128,13 @@ def test_foreign_files_are_refused(tmp_path, content):
         read_checkpoint(path)
 
 
-def test_a_folder_is_refused(tmp_path):
-    (tmp_path / "latest.npz").mkdir()
+def test_missing_files_and_folders_are_refused(tmp_path):
+    path = tmp_path / "latest.npz"
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*latest\.npz"):
+        read_checkpoint(path)
+    path.mkdir()
     with pytest.raises(CheckpointError, match="damaged or not one"):
-        read_checkpoint(tmp_path / "latest.npz")
+        read_checkpoint(path)
 
 
 def test_a_pickle_inside_is_never_run(tmp_path):
@@ -174,28 +150,15 @@ def test_a_pickle_inside_is_never_run(tmp_path):
         assert not written.exists()
 
 
-@pytest.fixture(scope="module")
-def sound():
-    buffer = io.BytesIO()
-    generator = np.random.default_rng(0)
-    arrays = {"learner/0000": generator.standard_normal((5, 7)), "learner/0001": np.ones(3, np.float32)}
-    np.savez(buffer, **{METADATA: encoded({"step": 3})}, **arrays)
-    return buffer.getvalue(), arrays
-
-
-def test_every_truncation_is_detected(tmp_path, sound):
-    content, _ = sound
+def test_no_damaged_byte_changes_a_value_and_every_truncation_is_detected(tmp_path):
+    """Every byte in turn: either somebody notices, or the byte did not matter (a time stamp)."""
+    arrays = {"learner/0000": np.random.default_rng(0).standard_normal((5, 7)), "learner/0001": np.ones(3, np.float32)}
+    content = _saved(**{METADATA: encoded({"step": 3})}, **arrays)
     path = tmp_path / "latest.npz"
     for length in range(0, len(content), 13):
         path.write_bytes(content[:length])
         with pytest.raises(CheckpointError):
             read_checkpoint(path)
-
-
-def test_no_damaged_byte_changes_a_value(tmp_path, sound):
-    """Every byte in turn: either somebody notices, or the byte did not matter (a time stamp)."""
-    content, arrays = sound
-    path = tmp_path / "latest.npz"
     variables = {"learner": [keras.Variable(np.zeros((5, 7))), keras.Variable(np.zeros(3))]}
     noticed = 0
     for position in range(len(content)):
