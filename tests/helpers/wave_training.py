@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,6 +10,8 @@ import numpy as np
 
 from cml_tf.datasets.sinusoid import SinusoidDataset, SinusoidSource
 from cml_tf.episodes import Episode
+from cml_tf.training.trainer import Trainer
+from tests.helpers.few_shot import tiny_trainer
 
 
 def waves(split: str = "train", seed: int = 0) -> SinusoidSource:
@@ -29,32 +32,43 @@ def assert_same_values(first: dict[str, np.ndarray], second: dict[str, np.ndarra
         np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
+def resumed(trainer: Trainer, make: Callable[[], Trainer] = tiny_trainer) -> Trainer:
+    """Another trainer with the state of the first."""
+    again = make()
+    again.restore(*trainer.state())
+    return again
+
+
+def stop_at(trainer: Trainer, step: int) -> keras.callbacks.Callback:
+    """Interrupts a training after a step."""
+
+    def stop(batch: int, logs: dict[str, Any] | None) -> None:
+        trainer.host.stop_training |= trainer.step == step
+
+    return keras.callbacks.LambdaCallback(on_train_batch_end=stop)
+
+
 class Recorder(keras.callbacks.Callback):
-    """Writes down every call, with the position and the names of the metrics."""
+    """Writes down every call: its name, the position where there is one, the metrics where there are any."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._calls: list[tuple] = []
-
-    @property
-    def calls(self) -> list[tuple]:
-        """Name, position where there is one, metrics where there are any."""
-        return self._calls
+        self.calls: list[tuple] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._calls.append(("train begin",))
+        self.calls.append(("train begin",))
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        self._calls.append(("train end",))
+        self.calls.append(("train end",))
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._calls.append(("epoch begin", epoch))
+        self.calls.append(("epoch begin", epoch))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._calls.append(("epoch end", epoch, set(logs)))
+        self.calls.append(("epoch end", epoch, set(logs)))
 
     def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._calls.append(("step begin", batch))
+        self.calls.append(("step begin", batch))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self._calls.append(("step end", batch, set(logs)))
+        self.calls.append(("step end", batch, set(logs)))

@@ -1,4 +1,4 @@
-"""Pictures of models: here the models are stand-ins whose answers are known."""
+"""Pictures of runs and sweeps: here the models are stand-ins whose answers are known."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ import json
 import numpy as np
 import pytest
 
-from cml_tf.datasets.class_pool import ClassPool, ImageDataset
+from cml_tf.datasets.class_pool import ClassPool, ClassPoolSource
 from cml_tf.datasets.sinusoid import SinusoidDataset
 from cml_tf.experiments.runs import RunError
-from cml_tf.studies.pictures.of_runs import picture_of_episode, pictures_of_waves, read_curves
+from cml_tf.studies.pictures.curves import mean_curves
+from cml_tf.studies.pictures.of_runs import (
+    draw_setting,
+    picture_of_episode,
+    pictures_of_waves,
+    read_curves,
+    validation_curves,
+)
+from cml_tf.studies.scores import MAML, settings
+from tests.helpers.sweep_results import MAML_SCORES, SETTING, result
+
+RUNS = [result("maml", seed, MAML_SCORES[seed]) for seed in (0, 1)]
 
 
 class _Nearest:
@@ -39,32 +50,14 @@ class _StepCounter:
         return np.full((len(inputs), 1), self.steps, np.float32)
 
 
-def _greys(classes):
-    """Class c holds images of grey 10 c."""
-    names = tuple(f"grey {10 * number}" for number in range(classes))
-    images = np.repeat(np.arange(classes, dtype=np.uint8) * 10, 4)[:, None, None, None] * np.ones(
-        (1, 3, 3, 1), np.uint8
-    )
-    return ClassPool(names, np.full(classes, 4), images)
-
-
-@pytest.fixture
-def dataset():
-    pools = {}
-    for split in ("train", "validation", "test"):
-        pool = _greys(20)
-        pools[split] = ClassPool(tuple(f"{split} {name}" for name in pool.class_names), pool.counts, pool.images)
-    return ImageDataset.from_pools("greys", pools)
-
-
-def test_an_episode_is_answered_and_its_classes_are_named(dataset):
-    source = dataset.episodes("test", ways=5, shots=1, queries=3, seed=3)
-    names = dataset.class_names("test")
+def test_an_episode_is_answered_and_its_classes_are_named():
+    names = tuple(f"grey {10 * number}" for number in range(20))
+    greys = np.repeat(np.arange(20, dtype=np.uint8) * 10, 4)[:, None, None, None] * np.ones((1, 3, 3, 1), np.uint8)
+    source = ClassPoolSource(ClassPool(names, np.full(20, 4), greys), "test", ways=5, shots=1, queries=3, seed=3)
     picture = picture_of_episode(_Nearest(), source, 7, names)
-    assert picture.accuracy == 1.0
-    assert picture.query_images.shape == (15, 3, 3, 1)
+    assert picture.accuracy == 1.0 and picture.query_images.shape == (15, 3, 3, 1)
     for image, label in zip(picture.query_images, picture.query_labels, strict=True):
-        assert picture.class_names[label] == f"test grey {round(255 * float(image.mean()))}"
+        assert picture.class_names[label] == f"grey {round(255 * float(image.mean()))}"
     np.testing.assert_array_equal(picture.support_images, source.batch(7, 1).support.inputs[0])
 
 
@@ -79,23 +72,43 @@ def test_waves_are_the_true_ones_and_models_are_adapted_by_each_number_of_steps(
             np.testing.assert_array_equal(picture.predictions[steps], np.full(len(picture.inputs), steps))
 
 
-def test_curves_are_read_by_split(tmp_path):
+def write_metrics(folder, **splits):
+    """Accuracies at steps 10, 20, ... of each split."""
+    folder.mkdir(exist_ok=True)
     lines = [
-        {"step": 50, "split": "train", "loss": 1.0, "accuracy": 0.4, "tasks_per_second": 9.0},
-        {"step": 50, "split": "validation", "loss": 1.1, "accuracy": 0.3},
-        {"step": 100, "split": "train", "loss": 0.9, "accuracy": 0.5, "tasks_per_second": 9.0},
+        {"step": 10 * (i + 1), "split": split, "loss": 1.0, "accuracy": value}
+        for split, values in splits.items()
+        for i, value in enumerate(values)
     ]
-    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_curves_are_read_by_split(tmp_path):
+    write_metrics(tmp_path, train=[0.4, 0.5], validation=[0.3])
     train, validation = read_curves(tmp_path, "CML", "accuracy")
     assert (train.run, train.split, validation.split) == ("CML", "train", "validation")
-    np.testing.assert_array_equal(train.steps, [50, 100])
+    np.testing.assert_array_equal(train.steps, [10, 20])
     np.testing.assert_array_equal(train.values, [0.4, 0.5])
     np.testing.assert_array_equal(validation.values, [0.3])
 
 
 @pytest.mark.parametrize("content", [None, "not json\n", '{"step": 1, "split": "train", "mse": 1.0}\n', "3\n"])
 def test_a_missing_or_damaged_metrics_file_is_named(tmp_path, content):
+    folder = tmp_path / RUNS[0]["run"]
+    folder.mkdir()
     if content is not None:
-        (tmp_path / "metrics.jsonl").write_text(content)
+        (folder / "metrics.jsonl").write_text(content)
     with pytest.raises(RunError, match=r"metrics\.jsonl must hold"):
-        read_curves(tmp_path, "CML", "accuracy")
+        read_curves(folder, "CML", "accuracy")
+    with pytest.raises(RunError, match=r"cora_2way_1shot_maml-seed0/metrics\.jsonl must hold"):
+        draw_setting(SETTING, settings(RUNS)[SETTING], tmp_path, tmp_path)
+
+
+def test_a_curve_of_a_sweep_is_the_mean_as_far_as_all_runs_go(tmp_path):
+    runs = settings(RUNS)[SETTING]
+    assert draw_setting(SETTING, runs, tmp_path, tmp_path) == [], "its runs are elsewhere"
+    for run, values in zip(RUNS, ([0.2, 0.4, 0.9], [0.4, 0.5]), strict=True):
+        write_metrics(tmp_path / run["run"], train=[0.0], validation=values)
+    (curve,) = mean_curves(validation_curves(MAML, runs[MAML], tmp_path, "accuracy"))
+    assert (curve.run, curve.split, curve.steps.tolist()) == ("MAML", "validation", [10, 20])
+    np.testing.assert_allclose(curve.values, [0.3, 0.45])
