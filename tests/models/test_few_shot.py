@@ -19,7 +19,7 @@ SILENT = {"validation_episodes": 0, "verbose": 0}
 
 def small(learner=None, method=None, **arguments) -> cml_tf.FewShot:
     settings = {"ways": 3, "shots": 1, "queries": 2, **arguments}
-    return cml_tf.FewShot(learner or cml_tf.conv4(filters=4), method or cml_tf.cml(rate=0.1, blocks=1), **settings)
+    return cml_tf.FewShot(learner or cml_tf.conv4(filters=2), method or cml_tf.cml(rate=0.1, blocks=1), **settings)
 
 
 def linear(outputs: int) -> cml_tf.Learner:
@@ -33,9 +33,11 @@ def images():
 
 @pytest.fixture(scope="module")
 def fitted(images):
-    model = small()
-    model.fit(images, steps=2, validation_episodes=2, validate_every=1, verbose=0)
-    return model
+    """A model, and what callbacks saw of its epochs."""
+    model, seen = small(), []
+    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs))
+    model.fit(images, steps=2, validation_episodes=2, validate_every=1, callbacks=[watch], verbose=0)
+    return model, seen
 
 
 def test_the_lines_of_the_readme(tmp_path, monkeypatch, capsys):
@@ -57,63 +59,54 @@ def test_the_lines_of_the_readme(tmp_path, monkeypatch, capsys):
 
 
 def test_a_second_fit_goes_on(images):
-    apart, whole = small(), small()
+    apart, whole = (small(cml_tf.mlp(hidden=(4,)), cml_tf.cml(rate=0.1)) for _ in range(2))
     apart.fit(images, steps=1, **SILENT)
     history = apart.fit(images, steps=2, **SILENT)
     whole.fit(images, steps=3, **SILENT)
     assert apart.trainer.step == 3 and set(history) >= {"accuracy", "loss", "co_loss"}
-    pairs = zip(apart.trainer.state()[0].values(), whole.trainer.state()[0].values(), strict=True)
-    for one, other in pairs:
+    for one, other in zip(apart.trainer.state()[0].values(), whole.trainer.state()[0].values(), strict=True):
         # Two models of one process need not agree in the last bit.
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
-def test_validation_and_callbacks(images):
-    seen = []
-    watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs))
-    model = small()
-    model.fit(images, steps=2, validate_every=1, validation_episodes=2, callbacks=[watch], verbose=0)
+def test_a_fit_validates_and_calls_its_callbacks(fitted, capsys):
+    model, seen = fitted
     assert len(seen) == 2 and {"val_accuracy", "val_co_loss"} <= set(seen[0])
+    text = model.summary()
+    assert repr(text) == str(text) and "co_learner (phi)" in text, "as a notebook shows it"
+    assert capsys.readouterr().out == ""
 
 
 def test_a_score_tells_mean_interval_episodes_and_seed(fitted, images):
-    score = fitted.evaluate(images, episodes=4, seed=3)
+    score, again, other = (fitted[0].evaluate(images, episodes=4, seed=seed) for seed in (3, 3, 4))
     assert repr(score) == str(score)
     assert str(score) == (
         f"accuracy {100 * score.mean:.1f} % ± {100 * score.ci95:.1f} % "
         "(95 % interval over 4 test episodes, 3-way 1-shot, seed 3)"
     )
-    again, other = fitted.evaluate(images, episodes=4, seed=3), fitted.evaluate(images, episodes=4, seed=4)
     np.testing.assert_array_equal(again.scores, score.scores)
     assert other.manifest_hash != score.manifest_hash
-    unadapted = fitted.evaluate(images, episodes=4, seed=3, steps=0)
+    unadapted = fitted[0].evaluate(images, episodes=4, seed=3, steps=0)
     assert compare(score, unadapted).mean == pytest.approx(score.mean - unadapted.mean)
 
 
 def test_it_scores_what_it_answers(fitted, images):
     """`evaluate` and `adapt` are one adaptation."""
-    score = fitted.evaluate(images, episodes=2, split="validation")
+    score = fitted[0].evaluate(images, episodes=2, split="validation")
     source = images.episodes("validation", ways=3, shots=1, queries=2, seed=0)
     for number, expected in enumerate(score.scores):
         episode = source.batch(number, 1)
-        task = fitted.adapt(episode.support.inputs[0], episode.support.targets[0])
+        task = fitted[0].adapt(episode.support.inputs[0], episode.support.targets[0])
         found = task.predict(episode.query.inputs[0]).argmax(-1)
         assert np.mean(found == episode.query.targets[0].numpy()) == pytest.approx(expected)
-
-
-def test_the_summary_shows_in_a_notebook(fitted, capsys):
-    text = fitted.summary()
-    assert repr(text) == str(text) and "co_learner (phi)" in text
-    assert capsys.readouterr().out == ""
 
 
 def test_a_learner_of_ones_own(images):
     def make(outputs):
         return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(outputs)])
 
-    body = keras.Sequential([keras.layers.Conv2D(2, 3, activation="relu"), keras.layers.Flatten()])
-    learner = cml_tf.Learner(body, keras.layers.Dense(3), input_shape=IMAGE_SHAPE)
-    model = cml_tf.FewShot(learner, cml_tf.cml(rate=0.1, co_learner=make), ways=3, shots=1, queries=2)
+    learner = linear(3)
+    model = small(learner, cml_tf.cml(rate=0.1, co_learner=make))
     model.fit(images, steps=1, **SILENT)
     assert model.adapt(pictures(6), NAMES).predict(pictures(2)).shape == (2, 3)
     assert model.trainer.method.learner is learner and len(model.trainer.method.terms) == 2
@@ -121,26 +114,25 @@ def test_a_learner_of_ones_own(images):
 
 @pytest.mark.parametrize("recipe", [cml_tf.gcn(hidden=(4,)), cml_tf.sgc(hidden=4, hops=3)], ids=["gcn", "sgc"])
 def test_nodes_of_a_graph(recipe):
-    graph = random_graph()
-    dataset = NodeDataset.from_graph("random", graph, normalise_features=False)
+    dataset = NodeDataset.from_graph("random", random_graph(), normalise_features=False)
     model = cml_tf.FewShot(recipe, cml_tf.cml(rate=0.1), ways=2, shots=1, queries=1)
     model.fit(dataset, steps=1, **SILENT)
     assert model.evaluate(dataset, episodes=2).episodes == 2
-    task = model.adapt([1, 4, 9], ["a", "b", "a"])
-    assert task.predict([2, 3]).shape == (2, 2)
+    assert model.adapt([1, 4, 9], ["a", "b", "a"]).predict([2, 3]).shape == (2, 2)
     with pytest.raises(UserError, match=r"nodes of 7 features; received 'other', nodes of 5 features"):
         model.evaluate(NodeDataset.from_graph("other", random_graph(features=5)), episodes=2)
 
 
-def test_waves_have_no_ways():
+def test_waves_have_no_ways(images):
     waves = cml_tf.datasets.load("sinusoid")
     model = cml_tf.FewShot(cml_tf.mlp(hidden=(4,)), cml_tf.maml(rate=0.01), shots=3)
     model.fit(waves, steps=1, **SILENT)
-    assert str(model.evaluate(waves, episodes=2)).startswith("mse ") and "3-shot" in str(model.evaluate(waves, 2))
+    score = str(model.evaluate(waves, episodes=2))
+    assert score.startswith("mse ") and "3-shot" in score
     with pytest.raises(UserError, match="ways must fit 'sinusoid', which is regression: leave ways away"):
         small().fit(waves)
     with pytest.raises(UserError, match="which is classification: say FewShot"):
-        model.fit(drawings())
+        model.fit(images)
 
 
 BEFORE = {
@@ -181,17 +173,17 @@ def test_what_is_refused(call, message):
     assert "\n" not in str(refusal.value)
 
 
-def test_what_a_fitted_model_refuses(fitted, images):
-    for call, message in (
-        (lambda: fitted.evaluate(images, episodes=1), "episodes must be an integer of at least 2"),
-        (lambda: fitted.evaluate(images, split="tests"), "has the splits train, validation, test, received 'tests'"),
-        (lambda: fitted.evaluate(images, steps=-1), "inner steps must be 0 or more"),
-        (
-            lambda: fitted.evaluate(cml_tf.datasets.load("glyphs")),
-            r"first fit, arrays of shape \[16, 16, 1\]; received",
-        ),
-        (lambda: fitted.adapt(pictures(4), ["a", "b", "c", "d"]), "at most 3 classes apart"),
-        (lambda: fitted.adapt(pictures(6)[..., 0], NAMES), "add the axis of channels"),
-    ):
-        with pytest.raises(UserError, match=message):
-            call()
+REFUSED_OF_A_FITTED = {
+    "episodes must be an integer of at least 2": lambda model: model.evaluate(drawings(), episodes=1),
+    "has the splits train, validation, test, received 'tests'": lambda model: model.evaluate(drawings(), split="tests"),
+    "inner steps must be 0 or more": lambda model: model.evaluate(drawings(), steps=-1),
+    r"first fit, arrays of shape \[16, 16, 1\]; received": lambda model: model.evaluate(cml_tf.datasets.load("glyphs")),
+    "at most 3 classes apart": lambda model: model.adapt(pictures(4), ["a", "b", "c", "d"]),
+    "add the axis of channels": lambda model: model.adapt(pictures(6)[..., 0], NAMES),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED_OF_A_FITTED)
+def test_what_a_fitted_model_refuses(fitted, message):
+    with pytest.raises(UserError, match=message):
+        REFUSED_OF_A_FITTED[message](fitted[0])

@@ -16,18 +16,17 @@ from cml_tf.training.evaluator import Evaluator
 from tests.helpers.few_shot import sinusoid_trainer
 from tests.helpers.small_tasks import NAMES, pictures, points
 
-# Adapting and predicting.
 
-
-def test_names_in_probabilities_out(task):
+def test_names_in_probabilities_out(task, classifier):
     assert task.class_names == ("alpha", "beta", "gamma")
     probabilities = task.predict(pictures(5, seed=1))
     assert isinstance(probabilities, np.ndarray) and probabilities.shape == (5, 3)
-    assert probabilities.dtype == np.float32
-    assert (probabilities >= 0).all()
+    assert probabilities.dtype == np.float32 and (probabilities >= 0).all()
     np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-6)
     expected = [task.class_names[column] for column in probabilities.argmax(-1)]
     assert task.classify(pictures(5, seed=1)) == expected
+    packed = task.packed()
+    assert packed.dtype == np.float32 and packed.shape == (count_parameters(classifier.method.learner.variables),)
 
 
 def test_it_is_what_evaluation_computes(regressor):
@@ -35,29 +34,21 @@ def test_it_is_what_evaluation_computes(regressor):
     inputs, targets = points(5)
     queries, truth = points(7, seed=1)
     predictions = regressor.adapt(inputs, targets).predict(queries)
-    episode = cml_tf.Episode(
-        *(
-            cml_tf.Examples(*(tf.constant(a[None], tf.float32) for a in pair))
-            for pair in ((inputs, targets), (queries, truth))
-        )
-    )
+    pairs = ((inputs, targets), (queries, truth))
+    episode = cml_tf.Episode(*(cml_tf.Examples(*(tf.constant(a[None], tf.float32) for a in pair)) for pair in pairs))
     scores = Evaluator(regressor.method, "mse").metrics([episode], 1)["mse"]
     assert np.mean((predictions - truth) ** 2) == pytest.approx(scores[0], rel=1e-5)
 
 
-def test_labels_may_be_anything_that_can_be_told_apart(classifier):
-    images, queries = pictures(6), pictures(4, seed=1)
-    expected = classifier.adapt(images, [1, 0, 2, 1, 0, 2]).predict(queries)
-    for labels in (NAMES, np.array(NAMES), [20, -3, 400, 20, -3, 400], np.array([1, 0, 2, 1, 0, 2], np.uint8)):
-        np.testing.assert_array_equal(classifier.adapt(images, labels).predict(queries), expected)
-    assert classifier.adapt(images, [20, -3, 400, 20, -3, 400]).class_names == ("-3", "20", "400")
-
-
-def test_soft_labels_equal_hard_ones(classifier):
-    images, queries = pictures(6), pictures(4, seed=1)
-    labels = np.array([1, 0, 2, 1, 0, 2])
+def test_labels_may_be_anything_that_can_be_told_apart_or_soft(classifier):
+    images, queries, labels = pictures(6), pictures(4, seed=1), np.array([1, 0, 2, 1, 0, 2])
+    expected = classifier.adapt(images, labels.tolist()).predict(queries)
+    numbers = [20, -3, 400, 20, -3, 400]
+    for same in (NAMES, np.array(NAMES), numbers, labels.astype(np.uint8)):
+        np.testing.assert_array_equal(classifier.adapt(images, same).predict(queries), expected)
+    assert classifier.adapt(images, numbers).class_names == ("-3", "20", "400")
     soft = classifier.adapt(images, np.eye(3)[labels])
-    np.testing.assert_allclose(soft.predict(queries), classifier.adapt(images, labels).predict(queries), rtol=1e-4)
+    np.testing.assert_allclose(soft.predict(queries), expected, rtol=1e-4)
     assert soft.class_names == ("0", "1", "2")
 
 
@@ -89,54 +80,28 @@ def test_float64_and_integer_inputs_are_taken(regressor):
 
 def test_steps(regressor):
     inputs, targets = points(5)
-    queries = points(7, seed=1)[0]
-    unadapted = regressor.adapt(inputs, targets, steps=0)
-    learner = regressor.method.learner
-    np.testing.assert_allclose(
-        unadapted.predict(queries), learner.head(learner.extractor(queries.astype(np.float32))), rtol=1e-5, atol=1e-6
-    )
-    default, one, five = (regressor.adapt(inputs, targets, steps=steps).predict(queries) for steps in (None, 1, 5))
-    np.testing.assert_array_equal(default, one)
-    assert not np.allclose(one, five) and not np.allclose(one, unadapted.predict(queries))
+    queries, learner = points(7, seed=1)[0].astype(np.float32), regressor.method.learner
+
+    def after(steps, asked=queries):
+        return regressor.adapt(inputs, targets, steps=steps).predict(asked)
+
+    np.testing.assert_allclose(after(0), learner.head(learner.extractor(queries)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(after(None), after(1))
+    errors = [np.mean((after(steps, inputs) - targets) ** 2) for steps in (0, 1, 20)]
+    assert errors[0] > errors[1] > errors[2], "more steps fit the support set better"
     with pytest.raises(ValueError, match="inner steps must be 0 or more, received -1"):
-        regressor.adapt(inputs, targets, steps=-1)
+        after(-1)
 
 
-def test_more_steps_fit_the_support_set_better(regressor):
-    inputs, targets = points(5)
-    errors = [
-        np.mean((regressor.adapt(inputs, targets, steps=steps).predict(inputs) - targets) ** 2) for steps in (0, 1, 20)
-    ]
-    assert errors[0] > errors[1] > errors[2]
-
-
-def test_tasks_do_not_disturb_each_other(regressor):
-    inputs, targets = points(5)
-    queries = points(7, seed=1)[0]
-    first = regressor.adapt(inputs, targets)
-    expected = first.predict(queries)
-    regressor.adapt(inputs, -targets).predict(queries)
-    np.testing.assert_array_equal(first.predict(queries), expected)
-
-
-def test_a_task_stays_what_it_was_while_training_goes_on():
-    trainer = sinusoid_trainer()
-    model, (inputs, targets) = FewShotModel.of(trainer), points(5)
+def test_a_task_stays_what_it_was_while_others_come_and_training_goes_on():
+    model, (inputs, targets) = FewShotModel.of(sinusoid_trainer()), points(5)
     task = model.adapt(inputs, targets)
     expected = task.predict(inputs)
+    model.adapt(inputs, -targets).predict(inputs)
     for variable in model.method.learner.variables.extractor:
         variable.assign(variable + 1.0)
     np.testing.assert_array_equal(task.predict(inputs), expected)
     assert not np.allclose(model.adapt(inputs, targets).predict(inputs), expected)
-
-
-def test_packed_is_one_flat_vector(task, classifier):
-    packed = task.packed()
-    assert packed.dtype == np.float32
-    assert packed.shape == (count_parameters(classifier.method.learner.variables),)
-
-
-# The summary.
 
 
 def test_the_summary_counts_psi_theta_and_phi():

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import cml_tf
 from cml_tf.experiments import presets
-from cml_tf.experiments.runs import evaluate_run, train_run
+from cml_tf.experiments.runs import evaluate_run, load_run, train_run
 from tests.helpers.small_tasks import points
 
 
@@ -25,29 +23,22 @@ def runs(tmp_path_factory):
 
 
 @pytest.mark.parametrize("run", ["cml", "cl"])
-def test_readouts_of_a_run(runs, tmp_path, run):
-    inputs, targets = points(3)
-    queries = points(4, seed=1)[0]
-    answers = {}
+def test_readouts_of_a_run_differ_and_those_through_the_head_can_be_saved(runs, tmp_path, run):
+    (inputs, targets), queries, answers = points(3), points(4, seed=1)[0], set()
     for readout in ("learner", "co_learner", "co_learner_theta_adapted"):
         model = cml_tf.load(runs / run, readout)
-        answers[readout] = model.adapt(inputs, targets).predict(queries)
+        answer = model.adapt(inputs, targets).predict(queries)
+        answers.add(answer.tobytes())
         if readout == "co_learner_theta_adapted":
-            continue
-        model.save(tmp_path / readout)
-        np.testing.assert_array_equal(
-            cml_tf.load(tmp_path / readout).adapt(inputs, targets).predict(queries), answers[readout]
-        )
-    different = {answer.tobytes() for answer in answers.values()}
-    assert len(different) == 3
-
-
-def test_a_readout_that_cannot_be_saved_says_so(runs, tmp_path):
-    """What is saved answers through the head that adapts; another answer under the same name would be a lie."""
-    for run in ("cml", "cl"):
-        with pytest.raises(ValueError, match="only models that answer through the head that adapted"):
-            cml_tf.load(runs / run, "co_learner_theta_adapted").save(tmp_path / run)
-        assert not (tmp_path / run).exists()
+            # What is saved answers through the head that adapts; another answer under the same name would be a lie.
+            with pytest.raises(ValueError, match="only models that answer through the head that adapted"):
+                model.save(tmp_path / readout)
+            assert not (tmp_path / readout).exists()
+        else:
+            model.save(tmp_path / readout)
+            again = cml_tf.load(tmp_path / readout).adapt(inputs, targets).predict(queries)
+            np.testing.assert_array_equal(again, answer)
+    assert len(answers) == 3
 
 
 def test_a_saved_model_has_no_co_learner(runs, tmp_path):
@@ -61,12 +52,8 @@ def test_a_saved_model_has_no_co_learner(runs, tmp_path):
 def test_a_run_answers_as_it_is_evaluated(runs):
     model = cml_tf.load(runs / "cml")
     evaluation = evaluate_run(runs / "cml", episodes=2)
-    (support, query, _), scores = _test_episodes(runs / "cml"), []
+    (support, query, _), scores = load_run(runs / "cml").episodes("test").batch(0, 2), []
     for number in range(2):
         task = model.adapt(support.inputs[number].numpy(), support.targets[number].numpy())
         scores.append(np.mean((task.predict(query.inputs[number].numpy()) - query.targets[number].numpy()) ** 2))
     np.testing.assert_allclose(scores, evaluation.scores, rtol=1e-5)
-
-
-def _test_episodes(workdir: Path):
-    return cml_tf.experiments.runs.load_run(workdir).episodes("test").batch(0, 2)

@@ -11,7 +11,7 @@ import pytest
 
 import cml_tf
 from cml_tf import Classification, FewShotModel, Learner, Regression, Trainer
-from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD, anil, boil
+from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD, Reverse, anil, boil
 from cml_tf.objectives import QueryLoss
 from cml_tf.training.checkpoints import CheckpointError
 from tests.helpers.few_shot import image_trainer, sinusoid_trainer
@@ -22,9 +22,16 @@ from tests.helpers.small_tasks import NAMES, pictures, points
 def same_answers(model, other, classification=False):
     inputs, targets = (pictures(6), NAMES) if classification else points(5)
     queries = pictures(4, seed=1) if classification else points(4, seed=1)[0]
-    np.testing.assert_array_equal(
-        other.adapt(inputs, targets).predict(queries), model.adapt(inputs, targets).predict(queries)
-    )
+    answers = [one.adapt(inputs, targets).predict(queries) for one in (model, other)]
+    np.testing.assert_array_equal(*answers)
+
+
+def own_model(extractor, hypergradient=None):
+    problem = Regression(1)
+    learner = Learner(extractor, keras.layers.Dense(1), input_shape=(1,))
+    randomise(learner, seed=3)
+    rule = GradientDescent(problem, SGD(0.05), 2, hypergradient or Reverse())
+    return FewShotModel.of(Trainer(learner, rule, [QueryLoss(problem)], problem))
 
 
 RULES = {
@@ -55,11 +62,8 @@ def test_loaded_equals_saved_bit_for_bit(tmp_path, rule):
 
 def test_layers_that_only_first_order_takes_survive_too(tmp_path):
     """A model of first order may have layers whose second derivative TensorFlow has wrong."""
-    problem = Regression(1)
     extractor = keras.Sequential([keras.layers.Dense(4), keras.layers.LayerNormalization()])
-    learner = Learner(extractor, keras.layers.Dense(1), input_shape=(1,))
-    rule = GradientDescent(problem, SGD(0.05), 1, FirstOrder())
-    model = FewShotModel.of(Trainer(learner, rule, [QueryLoss(problem)], problem))
+    model = own_model(extractor, FirstOrder())
     model.save(tmp_path / "model")
     loaded = cml_tf.load(tmp_path / "model")
     same_answers(model, loaded)
@@ -97,14 +101,6 @@ class Doubled(keras.layers.Layer):
 
 class Unregistered(keras.layers.Dense):
     """A layer that Keras cannot find again."""
-
-
-def own_model(extractor):
-    problem = Regression(1)
-    learner = Learner(extractor, keras.layers.Dense(1), input_shape=(1,))
-    randomise(learner, seed=3)
-    trainer = Trainer(learner, GradientDescent(problem, SGD(0.05), 2), [QueryLoss(problem)], problem)
-    return FewShotModel(trainer.method, problem)
 
 
 def test_a_model_of_a_users_own_is_trained_saved_and_loaded(tmp_path):
@@ -148,36 +144,42 @@ def edited(change):
     return edit
 
 
-def _rule(description):
-    return description["rule"]["config"]
+def cut_short(name, missing):
+    return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:-missing])
+
+
+def other(**values):
+    return edited(lambda description: description.update(values))
+
+
+def other_rule(**values):
+    return edited(lambda description: description["rule"]["config"].update(values))
 
 
 DAMAGE = {
-    "cut short": lambda folder: (folder / "model.json").write_text((folder / "model.json").read_text()[:-40]),
+    "cut short": cut_short("model.json", 40),
     "empty": lambda folder: (folder / "model.json").write_text(""),
     "not text": lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe\x00\x01"),
     "a list": lambda folder: (folder / "model.json").write_text("[]"),
-    "another format": edited(lambda description: description.update(format=99)),
+    "another format": other(format=99),
     "no format": edited(lambda description: description.pop("format")),
-    "no extractor": edited(lambda description: description.update(extractor=None)),
+    "no extractor": other(extractor=None),
     "no head": edited(lambda description: description.pop("head")),
-    "another problem": edited(lambda description: description.update(problem={"kind": "clustering"})),
-    "a problem that is none": edited(lambda description: description.update(problem="regression")),
-    "steps that are none": edited(lambda description: _rule(description).update(steps="many")),
-    "negative steps": edited(lambda description: _rule(description).update(steps=-1)),
-    "no rule": edited(lambda description: description.update(rule=None)),
+    "another problem": other(problem={"kind": "clustering"}),
+    "a problem that is none": other(problem="regression"),
+    "steps that are none": other_rule(steps="many"),
+    "negative steps": other_rule(steps=-1),
+    "no rule": other(rule=None),
     "a layer for a rule": edited(lambda description: description.update(rule=description["head"])),
-    "another shape": edited(lambda description: description.update(input_shape=[2])),
-    "a shape that is none": edited(lambda description: description.update(input_shape=None)),
-    "no update rule": edited(lambda description: _rule(description).update(update_rule=None)),
+    "another shape": other(input_shape=[2]),
+    "a shape that is none": other(input_shape=None),
+    "no update rule": other_rule(update_rule=None),
     "a layer for an update rule": edited(
-        lambda description: _rule(description).update(update_rule=description["head"])
+        lambda description: description["rule"]["config"].update(update_rule=description["head"])
     ),
-    "a range that is none": edited(lambda description: description.update(value_range=[1])),
+    "a range that is none": other(value_range=[1]),
     "no variables": lambda folder: (folder / "variables.npz").unlink(),
-    "variables cut short": lambda folder: (folder / "variables.npz").write_bytes(
-        (folder / "variables.npz").read_bytes()[:-30]
-    ),
+    "variables cut short": cut_short("variables.npz", 30),
     "a run's checkpoint": lambda folder: shutil.copy(_checkpoint_of_another(folder), folder / "variables.npz"),
 }
 

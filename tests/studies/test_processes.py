@@ -45,27 +45,35 @@ except KeyboardInterrupt:
 FOLLOWS = f"from cml_tf.studies.processes import end_with_parent\nend_with_parent()\n{WAITS}"
 
 
-def test_a_parent_that_is_killed_takes_its_programs_along(tmp_path):
-    for name in "ab":
-        os.mkfifo(tmp_path / f"{name}.begun")
-        os.mkfifo(tmp_path / f"{name}.ended")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, FOLLOWS], cwd=tmp_path, env=environment)
-    for name in "ab":
-        assert (tmp_path / f"{name}.begun").read_text() == "running"
-    parent.kill()
-    parent.wait(60)
+@pytest.fixture
+def parent(tmp_path):
+    """Starts one in a session of its own, and waits until its two programs run."""
+
+    def start(program, *ends):
+        for name in ("a.begun", "b.begun", *ends):
+            os.mkfifo(tmp_path / name)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", PARENT, program]
+        started = subprocess.Popen(command, cwd=tmp_path, env=environment, start_new_session=True)
+        for name in "ab":
+            assert (tmp_path / f"{name}.begun").read_text() == "running"
+        return started
+
+    return start
+
+
+def test_a_parent_that_is_killed_takes_its_programs_along(tmp_path, parent):
+    started = parent(FOLLOWS, "a.ended", "b.ended")
+    started.kill()
+    started.wait(60)
     for name in "ab":
         said = subprocess.run(["cat", f"{name}.ended"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
         assert said.stdout == "stopped"
 
 
-def test_a_program_that_nobody_watches_is_left_alone(monkeypatch):
+def test_a_program_that_nobody_watches_begins_and_one_whose_parent_is_gone_does_not(monkeypatch):
     monkeypatch.delenv("CML_TF_PARENT_PROCESS", raising=False)
     end_with_parent()
-
-
-def test_a_program_whose_parent_is_gone_does_not_begin(monkeypatch):
     monkeypatch.setenv("CML_TF_PARENT_PROCESS", "1234567")
     monkeypatch.setattr(ctypes, "CDLL", lambda *arguments, **options: SimpleNamespace(prctl=lambda *arguments: 0))
     with pytest.raises(KeyboardInterrupt):
@@ -83,26 +91,15 @@ def test_those_that_run_are_ended_when_the_loop_is_left(tmp_path):
 def test_each_is_told_of_with_what_it_printed():
     programs = {str(code): [sys.executable, "-c", f"print({code}); raise SystemExit({code})"] for code in (0, 1, 3)}
     ended = dict(run_side_by_side(programs, 2))
-    assert {name: (end.returncode, end.stdout) for name, end in ended.items()} == {
-        "0": (0, "0\n"),
-        "1": (1, "1\n"),
-        "3": (3, "3\n"),
+    assert {(name, end.returncode, end.stdout) for name, end in ended.items()} == {
+        (str(code), code, f"{code}\n") for code in (0, 1, 3)
     }
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_all_and_starts_no_further_one(tmp_path, number):
-    for name in "ab":
-        os.mkfifo(tmp_path / f"{name}.begun")
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, WAITS],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        start_new_session=True,
-    )
-    for name in "ab":
-        assert (tmp_path / f"{name}.begun").read_text() == "running"
+def test_a_signal_ends_all_and_starts_no_further_one(tmp_path, parent, number):
+    started = parent(WAITS)
     # As a terminal does: to all of its processes. Those that run here take a signal of their parent only.
-    os.killpg(parent.pid, number)
-    assert parent.wait(60) == 130
+    os.killpg(started.pid, number)
+    assert started.wait(60) == 130
     assert [(tmp_path / f"{name}.ended").exists() for name in "abc"] == [True, True, False]

@@ -6,18 +6,16 @@ import pytest
 
 from cml_tf.studies.results import write_results
 from tests.helpers.programs import run_programs
-from tests.helpers.sweep_results import RESULTS, result
+from tests.helpers.sweep_results import RESULTS
 
 MISTAKES = {
     "missing": (["--results={}/none.jsonl"], "there is no file"),
     "empty": (["--results={}/empty.jsonl"], "there are no results in"),
     "damaged": (["--results={}/damaged.jsonl"], "line 1 must be the JSON object of a run"),
     "twice": (["--results={}/good.jsonl", "--results={}/good.jsonl"], "has a run that another file has too"),
-    "other_episodes": (["--results={}/others.jsonl"], "were scored on different episodes"),
     "against_none": (["--results={}/good.jsonl", "--against=SGD"], "must be one of MAML, CML; received 'SGD'"),
     "no_output": (["--results={}/good.jsonl", "--workdir={}"], "say with --output where it goes"),
     "no_workdir": (["--results={}/good.jsonl", "--output={}/page", "--workdir={}/none"], "there is no directory"),
-    "no_analyses": (["--results={}/good.jsonl", "--output={}/page", "--analyses={}"], "must list analyses with title"),
 }
 
 
@@ -26,8 +24,6 @@ def finished(tmp_path_factory):
     """The folder, and every call's end by name."""
     folder = tmp_path_factory.mktemp("report")
     write_results(folder / "good.jsonl", {run["run"]: run for run in RESULTS})
-    others = [RESULTS[0], result("cml", 0, (0.5, 0.5), manifest="others")]
-    write_results(folder / "others.jsonl", {run["run"]: run for run in others})
     (folder / "empty.jsonl").write_text("")
     (folder / "damaged.jsonl").write_text("{}\n")
     calls = {name: flags for name, (flags, _) in MISTAKES.items()}
@@ -44,10 +40,6 @@ def test_tables_are_printed_and_the_page_is_written(finished):
     assert lines[0] == "## cora_2way_1shot" and lines[4].startswith("| MAML | 3 | 56.67 ±")
     assert any(line.startswith("| cora_2way_1shot | maml | 3 |") for line in lines)
     assert "What the paper says" in (folder / "page/report.html").read_text()
-
-
-def test_tables_and_page_compare_with_what_was_asked_for(finished):
-    folder, ends = finished
     lines = ends["against"].out.splitlines()
     assert "minus CML, ± over seeds" in lines[2] and lines[5].startswith("| CML | 3 |") and lines[5].endswith("|  |  |")
     assert "Every method beside CML, scored" in (folder / "beside/report.html").read_text()

@@ -21,36 +21,46 @@ from cml_tf.training.evaluator import confidence_interval
 from tests.helpers.sweep_results import CML_SCORES, MAML_SCORES, RESULTS, SETTING, result
 
 
-def test_scores_have_an_interval_over_seeds():
-    score = over_seeds(settings(RESULTS)[SETTING][MAML])
+def pairs(rows):
+    return [(row[0], row[3]) for row in rows]
+
+
+def runs_of(method, *scores, variant="", **arguments):
+    """A run a pair of scores, with the seeds 0, 1, ..."""
+    return [result(method, seed, pair, variant, **arguments) for seed, pair in enumerate(scores)]
+
+
+def table_of(*runs):
+    return methods_table(settings([run for of_method in runs for run in of_method])[SETTING])
+
+
+def scores_of(**evaluations):
+    return {name: {"scores": [value, value]} for name, value in evaluations.items()}
+
+
+def test_scores_have_an_interval_over_seeds_and_differences_are_paired_by_episode():
+    methods = settings(RESULTS)[SETTING]
+    score = over_seeds(methods[MAML])
     assert score.mean == pytest.approx(100 * (0.6 + 0.6 + 0.5) / 3)
     assert score.half_width == pytest.approx(confidence_interval(np.array([60.0, 60.0, 50.0])))
-
-
-def test_differences_are_paired_by_episode():
-    methods = settings(RESULTS)[SETTING]
     difference = paired(methods[CML], methods[MAML])
-    by_seed = confidence_interval(np.array([10.0, 5.0, 10.0]))
     assert difference.over_seeds.mean == pytest.approx(25.0 / 3)
-    assert difference.over_seeds.half_width == pytest.approx(by_seed)
-    by_episode = [
-        100 * (right - left)
-        for seed in MAML_SCORES
-        for left, right in zip(MAML_SCORES[seed], CML_SCORES[seed], strict=True)
-    ]
-    assert difference.over_episodes == pytest.approx(confidence_interval(np.array(by_episode)))
+    assert difference.over_seeds.half_width == pytest.approx(confidence_interval(np.array([10.0, 5.0, 10.0])))
+    by_episode = np.concatenate([100 * np.subtract(CML_SCORES[seed], MAML_SCORES[seed]) for seed in MAML_SCORES])
+    assert difference.over_episodes == pytest.approx(confidence_interval(by_episode))
 
 
 def test_each_base_stands_with_and_without_cml():
-    only_without = [result("maml", seed, (0.5, 0.5), "anil") for seed in (0, 1)]
+    only_without = runs_of("maml", (0.5, 0.5), (0.5, 0.5), variant="anil")
     rows = bases_table(settings([*RESULTS, *only_without])).rows
     assert [row[:3] for row in rows] == [(SETTING, "maml", "3")]
     assert rows[0][3].startswith("56.67 ±") and rows[0][5].startswith("+8.33 ±")
+    assert bases_table(settings(RESULTS[:5])).rows[0][2] == "3 and 2"
 
 
 def test_machines_name_the_runs_that_they_trained():
     described = {"processor": "Fast 9000", "flags": ["avx2"], "cores": 2, "packages": {"tensorflow": "2.21.0"}}
-    anil = [result("maml", seed, (0.5, 0.5), "anil") for seed in (0, 1)]
+    anil = runs_of("maml", (0.5, 0.5), (0.5, 0.5), variant="anil")
     recorded = [{**run, "machine": {**described, "kernel": str(i)}} for i, run in enumerate([*anil, RESULTS[3]])]
     table = machines_table(machines([*RESULTS[:3], {**anil[0], "machine": None}, *recorded]))
     assert table.rows == (
@@ -59,13 +69,11 @@ def test_machines_name_the_runs_that_they_trained():
     )
 
 
-def test_every_method_stands_beside_plain_maml():
-    further = {"co_learner": {"scores": [0.9, 0.9], "mean": 0.9}, "5_steps": {"scores": [0.7, 0.7], "mean": 0.7}}
-    maml = [result("maml", seed, (0.5, 0.5), evaluations={"5_steps": {"scores": [0.6, 0.6]}}) for seed in (0, 1)]
-    cml = [result("cml", seed, (0.6, 0.7), evaluations=further) for seed in (0, 1)]
-    anil = [result("maml", seed, (0.4, 0.4), "anil") for seed in (0, 1)]
-    table = methods_table(settings([*anil, *cml, *maml])[SETTING])
-    assert [(row[0], row[3]) for row in table.rows] == [
+def test_every_method_stands_beside_plain_maml_or_another_one():
+    maml = runs_of("maml", (0.5, 0.5), (0.5, 0.5), evaluations=scores_of(**{"5_steps": 0.6}))
+    cml = runs_of("cml", (0.6, 0.7), (0.6, 0.7), evaluations=scores_of(co_learner=0.9, **{"5_steps": 0.7}))
+    anil = runs_of("maml", (0.4, 0.4), (0.4, 0.4), variant="anil")
+    assert pairs(table_of(anil, cml, maml).rows) == [
         ("MAML", ""),
         ("MAML [5_steps]", ""),
         ("CML", "+15.00 ± 0.00"),
@@ -73,30 +81,12 @@ def test_every_method_stands_beside_plain_maml():
         ("CML [co_learner]", "+40.00 ± 0.00"),
         ("MAML:anil", "−10.00 ± 0.00"),
     ]
-
-
-def test_readings_are_ordered_by_their_numbers():
-    names = ["10_steps", "co_learner", "5_steps", "0_steps", "co_learner_0_steps"]
-    run = result("cml", 0, (0.4, 0.4), evaluations={name: {"scores": [0.4, 0.4]} for name in names})
-    assert [method.evaluation for method in settings([run])[SETTING]] == [
-        "",
-        "0_steps",
-        "5_steps",
-        "10_steps",
-        "co_learner",
-        "co_learner_0_steps",
-    ]
-
-
-def test_every_method_stands_beside_another_one():
-    own = {"co_learner": {"scores": [0.9, 0.9], "mean": 0.9}}
-    noise = {"co_learner": {"scores": [0.2, 0.2], "mean": 0.2}}
-    cml = [result("cml", seed, (0.6, 0.7), evaluations=own) for seed in (0, 1)]
-    random_noise = [result("cml", seed, (0.5, 0.5), "random_noise", evaluations=noise) for seed in (0, 1)]
-    found = settings([*cml, *random_noise])
+    cml = runs_of("cml", (0.6, 0.7), (0.6, 0.7), evaluations=scores_of(co_learner=0.9))
+    noise = {"variant": "random_noise", "evaluations": scores_of(co_learner=0.2)}
+    found = settings([*cml, *runs_of("cml", (0.5, 0.5), (0.5, 0.5), **noise)])
     table = methods_table(found[SETTING], method_named(found, "CML:random_noise"))
     assert table.columns[3] == "minus CML:random_noise, ± over seeds"
-    assert [(row[0], row[3]) for row in table.rows] == [
+    assert pairs(table.rows) == [
         ("CML", "+15.00 ± 0.00"),
         ("CML [co_learner]", "+70.00 ± 0.00"),
         ("CML:random_noise", ""),
@@ -108,47 +98,42 @@ def test_every_method_stands_beside_another_one():
         method_named(found, "MAML")
 
 
-def test_one_seed_has_no_interval():
-    rows = methods_table(settings([result("maml", 0, (0.5, 0.5)), result("cml", 0, (0.6, 0.6))])[SETTING]).rows
-    assert rows[0][2] == "50.00 (one seed)" and rows[1][3] == "+10.00 (one seed)"
+def test_readings_are_ordered_by_their_numbers():
+    order = ["0_steps", "5_steps", "10_steps", "co_learner", "co_learner_0_steps"]
+    (run,) = runs_of("cml", (0.4, 0.4), evaluations=scores_of(**dict.fromkeys(sorted(order), 0.4)))
+    assert [method.evaluation for method in settings([run])[SETTING]] == ["", *order]
 
 
-def test_a_difference_of_fewer_seeds_says_so():
-    maml = [result("maml", seed, (0.5, 0.5)) for seed in (0, 1)]
-    cml = [result("cml", seed, (0.6, 0.6)) for seed in (0, 1, 2)]
-    found = settings([*maml, *cml])
-    assert methods_table(found[SETTING]).rows[1][1:4:2] == ("3", "+10.00 ± 0.00 (2 seeds)")
-    assert bases_table(found).rows[0][5] == "+10.00 ± 0.00 (2 seeds)"
+HALF, MORE = (0.5, 0.5), (0.6, 0.6)
+FEW = {
+    "one seed": (
+        (runs_of("maml", HALF), runs_of("cml", MORE)),
+        1,
+        ("1", "60.00 (one seed)", "+10.00 (one seed)", "± 0.00"),
+    ),
+    "fewer seeds": (
+        (runs_of("maml", HALF, HALF), runs_of("cml", MORE, MORE, MORE)),
+        1,
+        ("3", "60.00 ± 0.00", "+10.00 ± 0.00 (2 seeds)", "± 0.00"),
+    ),
+    "no MAML": ((runs_of("cml", MORE, variant="smoke"),), 0, ("1", "60.00 (one seed)", "no MAML here", "")),
+    "no seed in common": (
+        (RESULTS[:3], [result("cml", 7, HALF)]),
+        1,
+        ("1", "50.00 (one seed)", "no seed in common", ""),
+    ),
+    "regression": ((runs_of("maml", (1.5, 2.5), (1.5, 2.5), metric="mse"),), 0, ("2", "2.000 ± 0.000", "", "")),
+}
 
 
-def test_numbers_of_seeds_that_differ_are_both_told():
-    rows = bases_table(settings(RESULTS[:5])).rows
-    assert rows[0][2] == "3 and 2"
+@pytest.mark.parametrize("runs, row, expected", FEW.values(), ids=FEW)
+def test_what_a_row_says_of_few_seeds(runs, row, expected):
+    assert table_of(*runs).rows[row][1:] == expected
 
 
-def test_without_plain_maml_there_is_no_difference():
-    rows = methods_table(settings([result("cml", 0, (0.6, 0.6), "smoke")])[SETTING]).rows
-    assert rows == (("CML:smoke", "1", "60.00 (one seed)", "no MAML here", ""),)
-
-
-def test_seeds_that_only_one_has_are_not_compared():
-    methods = settings([*RESULTS[:3], result("cml", 7, (0.5, 0.5))])[SETTING]
-    assert paired(methods[CML], methods[MAML]) is None
-    assert methods_table(methods).rows[1][3:] == ("no seed in common", "")
-
-
-def test_other_episodes_are_not_compared():
-    other = result("cml", 0, (0.5, 0.5), manifest="others")
+def test_other_episodes_and_runs_of_no_method_are_refused():
     with pytest.raises(ValueError, match="scored on different episodes"):
-        methods_table(settings([*RESULTS[:3], other])[SETTING])
-
-
-def test_regression_keeps_its_unit():
-    table = methods_table(settings([result("maml", seed, (1.5, 2.5), metric="mse") for seed in (0, 1)])[SETTING])
-    assert table.columns[2] == "mse" and table.rows[0][2] == "2.000 ± 0.000"
-
-
-def test_a_run_of_no_method_is_refused():
+        table_of(RESULTS[:3], [result("cml", 0, (0.5, 0.5), manifest="others")])
     with pytest.raises(ValueError, match=r"needs runs of maml or cml .* received 'other-seed0' of configs/cora\.py"):
         settings([{**RESULTS[0], "run": "other-seed0"}])
 
@@ -173,20 +158,17 @@ def test_the_markdown_is_a_table():
 
 
 def test_an_evaluation_that_diverged_is_in_no_mean_and_is_named():
-    reason = {"asked": {}, "diverged": "mse is not finite in 3 of 600 episodes"}
-    further = [{"10_steps": {"scores": [0.2, 0.2]}}, {"10_steps": reason}]
-    runs = [result("maml", seed, (0.4, 0.4), evaluations=one) for seed, one in enumerate(further)]
-    rows = [row[:3] for row in methods_table(settings(runs)[SETTING]).rows]
-    assert rows == [("MAML", "2", "40.00 ± 0.00"), ("MAML [10_steps]", "1", "20.00 (one seed)")]
+    reason = {"10_steps": {"asked": {}, "diverged": "mse is not finite in 3 of 600 episodes"}}
+    runs = [
+        result("maml", seed, HALF, evaluations=one) for seed, one in enumerate([scores_of(**{"10_steps": 0.2}), reason])
+    ]
+    rows = [row[:3] for row in table_of(runs).rows]
+    assert rows == [("MAML", "2", "50.00 ± 0.00"), ("MAML [10_steps]", "1", "20.00 (one seed)")]
     (lost,) = diverged(runs)
     assert (lost.setting, lost.method, lost.run) == (SETTING, ScoredMethod("maml", "", "10_steps"), runs[1]["run"])
     assert diverged_table([lost]).rows == ((runs[1]["run"], "10_steps", "mse is not finite in 3 of 600 episodes"),)
     assert methods_table(settings(runs)[SETTING], MAML, [lost.method]).rows[1][1] == "1 (1 diverged)"
-
-
-def test_a_method_that_diverged_in_all_seeds_keeps_its_row():
-    reason = {"asked": {}, "diverged": "mse is not finite in 3 of 600 episodes"}
-    runs = [result("maml", seed, (0.4, 0.4), evaluations={"10_steps": reason}) for seed in (0, 1)]
+    runs = runs_of("maml", HALF, HALF, evaluations=reason)
     table = methods_table(settings(runs)[SETTING], MAML, [one.method for one in diverged(runs)])
     assert table.rows[1] == ("MAML [10_steps]", "0 (2 diverged)", "diverged", "", "")
 
@@ -233,6 +215,5 @@ def test_the_budget_is_told_and_who_has_another():
 
 
 def test_errors_beyond_all_measure_stay_readable():
-    runs = [result("maml", seed, (value, value), metric="mse") for seed, value in enumerate((1.0, 3e25))]
-    (row,) = methods_table(settings(runs)[SETTING]).rows
+    (row,) = table_of(runs_of("maml", (1.0, 1.0), (3e25, 3e25), metric="mse")).rows
     assert row[2].startswith("1.50e+25 ± ") and row[2].endswith("e+26")

@@ -25,20 +25,7 @@ def in_the_project(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def test_a_file_with_keys_of_its_own_is_refused(tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "from ml_collections import ConfigDict\n\n\ndef get_config(arguments):\n    return ConfigDict({'rate': 0.1})\n"
-    )
-    with pytest.raises(ConfigurationError):
-        read_sweep(spec(tmp_path / "s.json", configs=[str(tmp_path / "mine.py")]))
-
-
-def test_overrides_are_in_no_name(tmp_path):
-    (run,) = read_sweep(spec(tmp_path / "s.json", seeds=[0], overrides={"dataset.shots": 3}))
-    assert run.name == "sinusoid_5shot_cml-smoke-seed0" and run.config.dataset.shots == 3
-
-
-def test_runs_are_configurations_times_seeds(tmp_path):
+def test_runs_are_configurations_times_seeds_and_overrides_are_in_no_name(tmp_path):
     runs = read_sweep(spec(tmp_path / "s.json", overrides={"train.steps": 2, "learner.hidden": [4]}))
     assert [run.name for run in runs] == ["sinusoid_5shot_cml-smoke-seed0", "sinusoid_5shot_cml-smoke-seed1"]
     second = runs[1].config
@@ -105,17 +92,25 @@ def test_specs_that_cannot_be_run_are_refused(tmp_path, message):
         read_sweep(spec(tmp_path / "s.json", **BAD_SPECS[message]))
 
 
-@pytest.mark.parametrize("text", ["", "[1]", "{"])
-def test_files_that_are_no_specs_are_refused(tmp_path, text):
-    (tmp_path / "s.json").write_text(text)
-    with pytest.raises(SweepError):
-        read_sweep(tmp_path / "s.json")
-
-
 @pytest.mark.parametrize("overrides", [{"train.epochs": 3}, {"train.steps": 0}, {"train.steps": "many"}])
 def test_overrides_that_cannot_be_are_refused(tmp_path, overrides):
     with pytest.raises(ConfigurationError):
         read_sweep(spec(tmp_path / "s.json", overrides=overrides))
+
+
+def test_files_that_are_no_specs_or_configurations_are_refused(tmp_path):
+    for text in ("", "[1]", "{"):
+        (tmp_path / "s.json").write_text(text)
+        with pytest.raises(SweepError):
+            read_sweep(tmp_path / "s.json")
+    lines = (
+        "from ml_collections import ConfigDict",
+        "def get_config(arguments):",
+        "    return ConfigDict({'rate': 0.1})",
+    )
+    (tmp_path / "mine.py").write_text("\n".join(lines))
+    with pytest.raises(ConfigurationError):
+        read_sweep(spec(tmp_path / "s.json", configs=[str(tmp_path / "mine.py")]))
 
 
 def scored(**more):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
-from cml_tf.learners import mlp, mlp_co_learner
+from cml_tf.learners import Learner, conv4, mlp, mlp_co_learner
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Regression
 from cml_tf.studies.analyses.gradients import (
@@ -21,6 +22,7 @@ from cml_tf.studies.analyses.gradients import (
 from cml_tf.training.meta_step import evaluate_losses
 from cml_tf.training.method import Method
 from tests.helpers.models import randomise
+from tests.helpers.nodes import random_gcn, random_sgc
 from tests.helpers.seeded_episodes import one_task, regression_episode
 from tests.proofs import explicit_cml
 from tests.proofs.explicit_cml import combine, flat, unflat
@@ -127,13 +129,11 @@ def test_positive_inner_products_make_the_augmented_direction_a_descent_directio
     variables = method.learner.variables.extractor
     start = [variable.numpy() for variable in variables]
 
-    def base_loss(offset) -> float:
-        for variable, value, part in zip(variables, start, offset, strict=True):
-            variable.assign(value + part)
-        losses = float(np.mean(evaluate_losses(method, episode)[0][:, 0]))
-        for variable, value in zip(variables, start, strict=True):
-            variable.assign(value)
-        return losses
+    def base_loss(factors) -> float:
+        """At the start plus a combination of the two gradients."""
+        for variable, value, *parts in zip(variables, start, own, co, strict=True):
+            variable.assign(value + sum(factor * part for factor, part in zip(factors, parts, strict=True)))
+        return float(np.mean(evaluate_losses(method, episode)[0][:, 0]))
 
     pairs = [outer_gradients(method, (LEARNER, CO_LEARNER), one_task(episode, task)) for task in range(2)]
     layers = parameter_layers(method.learner)
@@ -144,12 +144,50 @@ def test_positive_inner_products_make_the_augmented_direction_a_descent_directio
     across = sum(float(np.sum(one * other)) for one, other in zip(own, co, strict=True))
     assert across > 0
     step, gamma = 1e-4, 0.7
-    before, after = (
-        base_loss([0 * part for part in own]),
-        base_loss([-step * (one + gamma * other) for one, other in zip(own, co, strict=True)]),
-    )
+    before, after = base_loss((0, 0)), base_loss((-step, -step * gamma))
     squared = sum(float(np.sum(part**2)) for part in own)
-    assert after < before
-    assert (before - after) / step == pytest.approx(squared + gamma * across, rel=1e-2)
-    against = 2 * squared / across
-    assert base_loss([-step * (one - against * other) for one, other in zip(own, co, strict=True)]) > before
+    assert after < before and (before - after) / step == pytest.approx(squared + gamma * across, rel=1e-2)
+    assert base_loss((-step, 2 * step * squared / across)) > before
+
+
+def dense(*trainable):
+    layers = [keras.layers.Dense(3, trainable=trains) for trains in trainable]
+    return Learner(keras.Sequential(layers), keras.layers.Dense(2), input_shape=(2,))
+
+
+def strange():
+    extractor = keras.Sequential([keras.layers.Conv1D(2, 1, name="strange"), keras.layers.Flatten()])
+    return Learner(extractor, keras.layers.Dense(2), input_shape=(3, 1))
+
+
+CONVOLUTIONS = ["graph convolution 1", "graph convolution 2"]
+LAYERS = {
+    "conv4": (
+        lambda: conv4(3, (16, 16, 1), filters=2),
+        [f"{kind} {number}" for number in range(1, 5) for kind in ("convolution", "normalisation")],
+    ),
+    "perceptron": (lambda: mlp(3, (2, 2), hidden=(4, 3)), ["dense 1", "dense 2"]),
+    "frozen layers": (lambda: dense(False, True), ["dense 1"]),
+    "unknown layers": (strange, ["strange 1"]),
+    "gcn": (random_gcn, CONVOLUTIONS),
+    "matching": (lambda: random_gcn(matching=True), ["attribute matching 1", *CONVOLUTIONS]),
+    "sgc": (random_sgc, ["linear 1"]),
+}
+
+
+@pytest.mark.parametrize("make, names", LAYERS.values(), ids=LAYERS)
+def test_every_parameter_of_the_extractor_belongs_to_one_named_layer(make, names):
+    learner = make()
+    layers = parameter_layers(learner)
+    assert [layer.name for layer in layers] == names
+    assert all(layer.has_kernel != layer.name.startswith("normalisation") for layer in layers)
+    places = [place for layer in layers for place in layer.positions]
+    assert sorted(places) == list(range(len(learner.variables.extractor)))
+
+
+def test_frozen_layers_have_no_gradient():
+    learner = dense(False, True)
+    assert parameter_layers(learner)[0].owner is learner.extractor.layers[1]
+    frozen = Learner(keras.layers.Dense(3, trainable=False), keras.layers.Dense(2), input_shape=(2,))
+    with pytest.raises(ValueError, match="no trainable parameter"):
+        parameter_layers(frozen)

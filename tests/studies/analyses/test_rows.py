@@ -21,25 +21,19 @@ def rows(**more):
     ]
 
 
-def test_several_seeds_get_a_row_of_their_means():
+def test_several_seeds_get_a_row_of_their_means_behind_those_of_their_own_name():
+    interleaved = sorted(rows(), key=lambda row: row["seed"])
+    for table in map(with_all_seeds, (rows(), interleaved)):
+        assert [row["run"] for row in table] == ["a"] * 8 + ["b"] * 2
     table = with_all_seeds(rows())
     assert [row for row in table if row["seed"] != ALL_SEEDS] == rows()
-    # Behind the rows of its own name.
-    assert [row["run"] for row in table] == ["a"] * 8 + ["b"] * 2
-    added = [row for row in table if row["seed"] == ALL_SEEDS]
-    assert [(row["run"], row["layer"], row["mean"], row["episodes"]) for row in added] == [
-        ("a", "one", 3.0, 15),
-        ("a", "two", 6.0, 15),
-    ]
-    assert added[0]["ci95"] == pytest.approx(confidence_interval(np.array([1.0, 2.0, 6.0])))
-    assert added[1]["ci95"] == pytest.approx(confidence_interval(np.array([5.0, 7.0, 6.0])))
+    one, two = [row for row in table if row["seed"] == ALL_SEEDS]
+    assert [one[key] for key in ("run", "layer", "mean", "episodes")] == ["a", "one", 3.0, 15]
+    assert [two[key] for key in ("run", "layer", "mean", "episodes")] == ["a", "two", 6.0, 15]
+    assert one["ci95"] == pytest.approx(confidence_interval(np.array([1.0, 2.0, 6.0])))
     # Student's quantile for two degrees of freedom, from a table.
-    assert added[1]["ci95"] == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
-
-
-def test_interleaved_runs_stand_together():
-    interleaved = sorted(rows(), key=lambda row: row["seed"])
-    assert [row["run"] for row in with_all_seeds(interleaved)] == ["a"] * 8 + ["b"] * 2
+    assert two["ci95"] == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert [(row["run"], row["seed"]) for row in shown(table)] == [("a", ALL_SEEDS)] * 2 + [("b", 0)] * 2
 
 
 def test_places_and_shares_are_kept_apart():
@@ -54,13 +48,3 @@ def test_undefined_means_leave_their_seed_out():
     table = with_all_seeds([{**row, "mean": math.nan} if row["seed"] == 1 else row for row in rows()])
     (one, _) = [row for row in table if row["seed"] == ALL_SEEDS]
     assert one["mean"] == 3.5 and one["ci95"] == pytest.approx(confidence_interval(np.array([1.0, 6.0])))
-
-
-def test_a_figure_shows_seeds_together_where_there_are_several():
-    table = with_all_seeds(rows())
-    assert [(row["run"], row["seed"]) for row in shown(table)] == [
-        ("a", ALL_SEEDS),
-        ("a", ALL_SEEDS),
-        ("b", 0),
-        ("b", 0),
-    ]
