@@ -1,4 +1,4 @@
-"""The fast learner equals the plain one: one layer for each operation, differentiated by TensorFlow."""
+"""Fast layers equal plain ones, differentiated by TensorFlow, and know which derivatives will be taken of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import tensorflow as tf
 
 from benchmarks.peers.plain import plain_conv4, plain_conv4_co_learner
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, make_hypergradient
-from cml_tf.learners import conv4, conv4_co_learner
+from cml_tf.learners import Convolution, Learner, Normalisation, conv4, conv4_co_learner
+from cml_tf.learners.layers.derivative_order import differentiated_twice, inner_gradient, outer_gradient
 from cml_tf.learners.normalisation.fused import affine_relu, standardised_pool
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.meta_step import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
+from tests.helpers.few_shot import image_trainer
 from tests.helpers.precision import precision
 from tests.helpers.seeded_episodes import classification_episode
 
@@ -172,3 +174,102 @@ def test_half_precision_is_no_less_precise_than_the_plain_layers():
     assert np.linalg.norm(fast - exact) < 1.2 * np.linalg.norm(plain - exact)
     # Of the gradient's own size, which rules out that both are lost.
     assert np.linalg.norm(fast - exact) < 0.5 * np.linalg.norm(exact)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"padding": "same", "activation": "relu"},
+        {"strides": 2, "use_bias": False},
+        {"dilation_rate": 2, "bias_initializer": "random_normal"},
+    ],
+    ids=str,
+)
+def test_equals_keras_own(arguments):
+    images = np.random.default_rng(0).standard_normal((2, 9, 8, 3)).astype(np.float32)
+    keras_own, ours = keras.layers.Conv2D(5, 3, **arguments), Convolution(5, 3, **arguments)
+    keras_own(images)
+    ours(images)
+    ours.set_weights([np.random.default_rng(1).standard_normal(w.shape) for w in keras_own.get_weights()])
+    keras_own.set_weights(ours.get_weights())
+    np.testing.assert_allclose(ours(images), keras_own(images), rtol=1e-5, atol=1e-5)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(ours))
+    assert type(again) is Convolution and again.get_config() == ours.get_config()
+
+
+def test_follows_its_dtype_policy():
+    with precision(policy="mixed_bfloat16"):
+        layer = Convolution(2, 3)
+        assert layer(np.zeros((1, 5, 5, 1), np.float32)).dtype == tf.bfloat16 and layer.bias.dtype == "float32"
+
+
+def test_no_bias_of_a_convolution_goes_through_bias_add():
+    """Only the linear heads may: a matrix product has no filter gradient that it could be merged with."""
+    method = image_trainer(ways=3).method
+    task = tf.nest.map_structure(lambda tensor: tensor[0], classification_episode(ways=3, shape=(16, 16, 1), tasks=1))
+    losses = tf.function(lambda: method.losses(method.rule.initial(method.learner), method.term_values(), task))
+    graph = losses.get_concrete_function().graph
+    biases = [operation for operation in graph.get_operations() if operation.type == "BiasAdd"]
+    assert biases and all(len(operation.inputs[0].shape) == 2 for operation in biases)
+
+
+class Witness(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def call(self, inputs):
+        self.seen.append(differentiated_twice())
+        return inputs
+
+
+def seen_under(hypergradient, run):
+    """What every forward pass of two inner steps and a query set was told."""
+    problem, witness = Classification(3), Witness()
+    extractor = keras.Sequential([keras.layers.Flatten(), witness, keras.layers.Dense(4)])
+    learner = Learner(extractor, keras.layers.Dense(3), input_shape=(4, 4, 1))
+    rule = GradientDescent(problem, SGD(0.1), 2, make_hypergradient(hypergradient))
+    method = Method(learner, rule, [QueryLoss(problem)])
+    witness.seen.clear()
+    run(method, classification_episode(shape=(4, 4, 1), tasks=1))
+    return list(witness.seen)
+
+
+def step(method, episode):
+    return meta_gradient(method, episode, method.weights()).loss
+
+
+def test_inner_steps_are_differentiated_twice_and_queries_once():
+    assert seen_under("reverse", step) == [True, True, False]
+    assert seen_under("first_order", step) == [False] * 3
+    seen = seen_under("reverse", evaluate_losses)
+    assert seen and not any(seen), "there is no outer loop"
+    seen = seen_under("reverse_rematerialised", lambda method, episode: tf.function(step)(method, episode))
+    # A step forwards, and again backwards.
+    assert seen.count(False) == 1 and seen.count(True) >= 2
+
+
+def test_normalisation_takes_the_form_that_it_is_told():
+    """Prepared for two derivatives it pools between two kernels of its own; else one kernel does all but the pool."""
+
+    def kernels(prepared):
+        layer = Normalisation(relu=True, pool=2)
+        layer.build((None, 4, 4, 2))
+
+        def run(maps):
+            with outer_gradient(), inner_gradient(prepared):
+                return layer(maps)
+
+        graph = tf.function(run).get_concrete_function(tf.TensorSpec([3, 4, 4, 2])).graph
+        return [operation.type for operation in graph.get_operations()].count("FusedBatchNormV3")
+
+    assert (kernels(prepared=True), kernels(prepared=False)) == (2, 1)
+
+
+def test_an_error_inside_leaves_nothing_behind():
+    with pytest.raises(RuntimeError), outer_gradient(), inner_gradient(second_order=True):
+        assert differentiated_twice()
+        raise RuntimeError
+    assert not differentiated_twice()
+    with inner_gradient(second_order=True):
+        assert not differentiated_twice()

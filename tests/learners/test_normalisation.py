@@ -1,16 +1,31 @@
-"""Normalisation: one mathematics in two kernels, with derivatives right to the second order."""
+"""Normalisation: one mathematics in two kernels, and what its modes keep: nothing, a count, a support set's moments."""
 
 from __future__ import annotations
+
+import functools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.learners import Normalisation
+from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.adaptation.single_queries import SingleQueries
+from cml_tf.experiments.loading import load
+from cml_tf.learners import Learner, Normalisation, conv4, conv4_co_learner, count_parameters
 from cml_tf.learners.layers.derivative_order import inner_gradient, outer_gradient
+from cml_tf.learners.learner import functional_call
+from cml_tf.models.few_shot_model import FewShotModel
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.problems import Classification
+from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.method import Method
+from tests.helpers.differences import assert_matches_central_differences
+from tests.helpers.models import CONV_SHAPE, randomise, smooth_conv
 from tests.helpers.precision import precision
+from tests.helpers.seeded_episodes import classification_episode, one_task
 
+PROBLEM = Classification(3)
 SHAPE = (3, 4, 5, 2)
 GENERATOR = np.random.default_rng(0)
 INPUTS, WEIGHTS, DIRECTION = (GENERATOR.standard_normal(SHAPE) for _ in range(3))
@@ -105,3 +120,163 @@ def test_unknown_mode_and_configuration():
     made = Normalisation(epsilon=0.5)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
     assert (again.mode, again.epsilon) == ("batch_transductive", 0.5)
+
+
+RATE = 0.3
+
+
+def learner_and_names(steps):
+    learner = smooth_conv(mode="per_step", steps=steps)
+    return learner, [variable.name for variable in tf.nest.flatten(tuple(learner.variables))]
+
+
+def outputs_with(row, names, parameters, inputs):
+    """What a learner of one scale and one shift answers, being given those of a row, and else the same parameters."""
+    single = smooth_conv()
+    flat = tf.nest.flatten(tuple(parameters))
+    own = [value[row] if name in ("scale", "shift") else value for name, value in zip(names, flat, strict=True)]
+    start, state = single.initial()
+    return single.call(tf.nest.pack_sequence_as(start, own), state, inputs, (), True).outputs
+
+
+def images(count=6):
+    return np.random.default_rng(3).standard_normal((count, *CONV_SHAPE))
+
+
+def test_each_pass_over_a_support_set_takes_the_next_ones_and_predictions_the_last_ones(float64):
+    learner, names = learner_and_names(3)
+    parameters, state = learner.initial()
+    for made in range(5):
+        asked = learner.call(parameters, state, images(), (), training=False)
+        expected = outputs_with(min(max(made - 1, 0), 2), names, parameters, images())
+        np.testing.assert_array_equal(asked.outputs, expected)
+        assert [int(count) for count in tf.nest.flatten(tuple(asked.state))] == [made], "asking is no step"
+        shown = learner.call(parameters, state, images(), (), training=True)
+        np.testing.assert_array_equal(shown.outputs, outputs_with(min(made, 2), names, parameters, images()))
+        state = shown.state
+
+
+def by_hand(names, parameters, support, steps, rows):
+    """The inner loop by tapes; the parameters before the first step and after every one."""
+    path = [parameters]
+    for step in range(steps):
+        flat = tf.nest.flatten(tuple(path[-1]))
+        with tf.GradientTape() as tape:
+            tape.watch(flat)
+            outputs = outputs_with(min(step, rows - 1), names, path[-1], support.inputs)
+            loss = tf.reduce_mean(PROBLEM.losses(outputs, support.targets))
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, flat)]
+        moved = [value - RATE * gradient for value, gradient in zip(flat, gradients, strict=True)]
+        path.append(tf.nest.pack_sequence_as(parameters, moved))
+    return path
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 4])
+def test_the_inner_loop_is_the_one_by_hand(float64, steps):
+    learner, names = learner_and_names(2)
+    support = one_task(classification_episode(shape=CONV_SHAPE), 0).support
+    rule = GradientDescent(PROBLEM, SGD(RATE), steps)
+    rule.build(learner)
+    adapted = rule.adapt(learner, rule.initial(learner), support, ())
+    path = by_hand(names, learner.initial()[0], support, steps, rows=2)
+    for made, (task, parameters) in enumerate(zip(adapted.path, path, strict=True)):
+        expected = outputs_with(min(max(made - 1, 0), 1), names, parameters, images())
+        np.testing.assert_allclose(task.predict(images())[1], expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_saved_model_and_a_packed_task_keep_the_step(tmp_path):
+    learner = smooth_conv(mode="per_step", steps=2)
+    randomise(learner, 4)
+    model = FewShotModel(Method(learner, GradientDescent(PROBLEM, SGD(RATE), 2), [QueryLoss(PROBLEM)]), PROBLEM)
+    support, labels = images().astype(np.float32), np.arange(6) % 3
+    expected = model.adapt(support, labels).predict(support)
+    model.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.method.learner.extractor.layers[1].steps == 2
+    np.testing.assert_allclose(again.adapt(support, labels).predict(support), expected, rtol=1e-5, atol=1e-6)
+    packed = again.adapt(support, labels).packed()
+    assert packed[-1] == 2.0, "the count of steps is the last that a packed task holds"
+
+
+def test_layers_that_count_and_layers_whose_state_needs_a_pass_do_not_go_together():
+    extractor = keras.Sequential([Normalisation("support", name="of_support"), Normalisation("per_step", name="steps")])
+    with pytest.raises(ValueError, match="'steps' counts inner steps, and the state of 'of_support' asks for a pass"):
+        Learner(extractor, keras.layers.Dense(2), input_shape=(3,))
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("per_step", 0), ("batch_transductive", 2), ("support", 2)])
+def test_numbers_of_steps_that_a_mode_has_not_are_refused(mode, steps):
+    with pytest.raises(ValueError, match=f"steps must be 1, or more in mode per_step, received {steps} in mode {mode}"):
+        Normalisation(mode, steps=steps)
+
+
+def make_method(mode: str) -> Method:
+    keras.utils.set_random_seed(5)
+    return Method(conv4(3, (16, 16, 1), 4, mode), GradientDescent(PROBLEM, SGD(0.1), 2), [QueryLoss(PROBLEM)])
+
+
+EPISODE = functools.partial(classification_episode, seed=2, queries=3, shape=(16, 16, 1))
+
+
+def test_layer_keeps_the_statistics_of_a_support_set_and_predicts_with_them(float64):
+    layer = Normalisation("support", epsilon=1e-3)
+    random = np.random.default_rng(0)
+    support, query = random.normal(2.0, 3.0, (7, 4, 4, 5)), random.normal(size=(1, 4, 4, 5))
+    layer(support)
+    state = [layer.mean, layer.variance]
+    values = [layer.scale.value + 0.5, layer.shift.value + 0.25, layer.mean.value, layer.variance.value]
+    variables = [layer.scale, layer.shift, *state]
+    _, kept = functional_call(layer, variables, values, state, support, training=True)
+    np.testing.assert_allclose(kept[0], support.mean((0, 1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(kept[1], support.var((0, 1, 2)), rtol=1e-12)
+    answer, after = functional_call(layer, variables, [*values[:2], *kept], state, query, training=False)
+    expected = (query - kept[0].numpy()) / np.sqrt(kept[1].numpy() + 1e-3) * 1.5 + 0.25
+    np.testing.assert_allclose(answer, expected, rtol=1e-10)
+    np.testing.assert_array_equal(after[0], kept[0])
+    np.testing.assert_array_equal(layer.mean, np.zeros(5))
+
+
+@pytest.mark.parametrize(("mode", "differs"), [("batch_transductive", True), ("support", False)])
+def test_company_of_other_queries_matters_under_batch_statistics_only(float64, mode, differs):
+    method = make_method(mode)
+    single = Method(method.learner, SingleQueries(method.rule), method.terms)
+    together, alone = (evaluate_losses(one, EPISODE())[0] for one in (method, single))
+    assert (np.abs(together - alone).max() > 1e-3) == differs
+    if not differs:
+        np.testing.assert_allclose(alone, together, rtol=1e-10)
+
+
+@pytest.fixture
+def outcome(float64):
+    """A method, its task, and what adaptation learned."""
+    method, task = make_method("support"), one_task(EPISODE(), 0)
+    return method, task, method.outcome(method.rule.initial(method.learner), task).adapted
+
+
+def test_statistics_belong_to_the_adapted_parameters(outcome):
+    method, task, adapted = outcome
+    again = method.learner.call(adapted.parameters, adapted.state, task.support.inputs, (), training=True)
+    for kept, expected in zip(adapted.state.extractor, again.state.extractor, strict=True):
+        np.testing.assert_allclose(kept, expected, rtol=1e-12)
+    assert len(adapted.path) == 3 and adapted.path[-1] is adapted
+    assert np.abs(adapted.path[0].state.extractor[-1] - adapted.state.extractor[-1]).max() > 1e-6
+
+
+def test_meta_gradient_passes_through_the_statistics(float64):
+    assert_matches_central_differences(make_method("support"), EPISODE(), seed=3)
+
+
+def test_packed_task_holds_the_statistics(outcome):
+    method, task, adapted = outcome
+    packed = adapted.pack()
+    # All parameters, and a mean and a variance for each of the 4 channels of the 4 blocks.
+    assert packed.shape[0] == count_parameters(tuple(method.learner.variables)) + 4 * 8
+    again = method.rule.unpack(method.learner, method.rule.initial(method.learner), packed, ())
+    np.testing.assert_allclose(again.predict(task.query.inputs)[1], adapted.predict(task.query.inputs)[1], atol=1e-5)
+
+
+def test_co_learner_cannot_keep_statistics_of_a_support_set(float64):
+    learner = conv4(3, (16, 16, 1), 4, "support")
+    term = CoLearner(conv4_co_learner(3, 4, "support"), PROBLEM)
+    with pytest.raises(ValueError, match="never sees a support set"):
+        Method(learner, GradientDescent(PROBLEM, SGD(0.1)), [QueryLoss(PROBLEM), term])

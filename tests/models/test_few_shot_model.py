@@ -1,4 +1,4 @@
-"""The notebook's model: adapt, predict, summarise; NumPy in and out."""
+"""The notebook's model: adapt, predict, summarise; NumPy in and out; what it refuses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cml_tf.adaptation import SGD, GradientDescent, MetaSGD
 from cml_tf.learners.learner import count_parameters
 from cml_tf.objectives import QueryLoss
 from cml_tf.training.evaluator import Evaluator
-from tests.helpers.few_shot import sinusoid_trainer
+from tests.helpers.few_shot import IMAGE_SHAPE, sinusoid_trainer
 from tests.helpers.small_tasks import NAMES, pictures, points
 
 
@@ -124,13 +124,16 @@ def test_no_queries_have_no_answers(task, regressor):
     assert regressor.adapt(*points(3)).predict(points(0)[0]).shape == (0, 1)
 
 
+def trained_nowhere(extractor, example, problem):
+    learner = cml_tf.Learner(extractor, keras.layers.Dense(problem.outputs), example_inputs=example)
+    return FewShotModel.of(cml_tf.Trainer(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem))
+
+
 def two_inputs(example):
     left, right = keras.Input((4,), name="left"), keras.Input((3,), name="right")
     inputs = {"left": left, "right": right} if isinstance(example, dict) else [left, right]
     body = keras.Model(inputs, keras.layers.Dense(8)(keras.layers.Concatenate()([left, right])))
-    problem = cml_tf.Classification(3)
-    learner = cml_tf.Learner(body, keras.layers.Dense(3), example_inputs=example)
-    return FewShotModel.of(cml_tf.Trainer(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem))
+    return trained_nowhere(body, example, cml_tf.Classification(3))
 
 
 def test_several_inputs_in_any_sequence_or_by_name():
@@ -141,13 +144,66 @@ def test_several_inputs_in_any_sequence_or_by_name():
     named = two_inputs({"left": np.zeros((2, 4)), "right": np.zeros((2, 3))})
     task = named.adapt({"right": second, "left": first}, NAMES)
     assert task.predict({"left": first, "right": second}).shape == (6, 3)
-    for wrong, message in (
-        ([first], r"a tuple or list .*received \(float64 \[6, 4\]\)"),
-        (first, r"a tuple or list .*received float64 \[6, 4\]"),
-        ([first, second[:2]], r"as many examples each, received \(float32 \[6, 4\], float32 \[2, 3\]\)"),
-    ):
-        with pytest.raises(ValueError, match=message) as refusal:
-            model.adapt(wrong, NAMES)
-        assert len(str(refusal.value)) < 300
+    with pytest.raises(ValueError, match=r"a tuple or list .*received \(float64 \[6, 4\]\)"):
+        model.adapt([first], NAMES)
     with pytest.raises(ValueError, match="a dictionary {left: .*received {left: .*, write: "):
         task.predict({"left": first, "write": second})
+
+
+# Of inputs, here is only what the task makes of them: their structures are those of tests/boundary/test_arrays.py.
+TWO = ["a", "b"]
+BAD_TASKS = {
+    "too many classes": (pictures(4), ["a", "b", "c", "d"], "at most 3 classes apart .* received 4: a, b, c, d"),
+    "no examples": (pictures(0), [], "support.targets must hold at least one"),
+    "a label too few": (pictures(4), ["a", "b", "a"], r"\[tasks, examples\] = \[1, 3\]"),
+    "channels first": (np.zeros((2, 1, 16, 16)), TWO, r"received .*\[2, 1, 16, 16\]: put the channels last"),
+    "ragged targets": (pictures(2), [[1], [1, 2]], "targets must be an array with rows of one length"),
+    "whole soft labels": (pictures(2), np.eye(3, dtype=int)[:2], r"integer labels .* \(soft ones are floats\)"),
+    "NaN": (np.full((2, *IMAGE_SHAPE), np.nan), TWO, "inputs must be finite"),
+    "8-bit values": (np.full((2, *IMAGE_SHAPE), 255, np.uint8), TWO, "divide by 255"),
+    "soft labels of another width": (pictures(2), np.eye(4)[:2], "support.targets must be"),
+    "soft labels that are NaN": (pictures(2), np.full((2, 3), np.nan), "support.targets must be"),
+}
+
+
+@pytest.mark.parametrize(("inputs", "targets", "message"), BAD_TASKS.values(), ids=BAD_TASKS)
+def test_bad_tasks_are_refused(classifier, inputs, targets, message):
+    with pytest.raises(ValueError, match=message) as refusal:
+        classifier.adapt(inputs, targets)
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
+
+
+@pytest.mark.parametrize("targets", [[np.nan, 1.0], np.zeros((2, 3)), ["a", "b"], np.zeros((2, 1, 1))])
+def test_bad_regression_targets_are_refused(regressor, targets):
+    with pytest.raises(ValueError, match="support.targets must be"):
+        regressor.adapt(np.zeros((2, 1)), targets)
+
+
+def test_bad_queries_are_refused(task):
+    for queries, message in (
+        (np.zeros(IMAGE_SHAPE), r"examples of shape \[16, 16, 1\]"),
+        (np.full((1, *IMAGE_SHAPE), np.nan), "inputs must be finite"),
+        (np.full((1, *IMAGE_SHAPE), 200, np.uint8), "divide by 255"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            task.predict(queries)
+
+
+def test_a_regressor_has_no_classes_and_says_that_it_diverged(regressor):
+    adapted = regressor.adapt(*points(3))
+    assert adapted.class_names == ()
+    with pytest.raises(ValueError, match="a regression model has no classes"):
+        adapted.classify(points(3)[0])
+    with pytest.raises(ArithmeticError, match="adaptation diverged"):
+        regressor.adapt(*(1e3 * array for array in points(5)), steps=60)
+
+
+def test_numbers_beyond_a_table_are_told_in_one_line():
+    extractor = keras.Sequential([keras.layers.Embedding(10, 4), keras.layers.Flatten()])
+    model = trained_nowhere(extractor, np.zeros((2, 3), "int32"), cml_tf.Classification(2))
+    words = np.array([[1, 2, 3], [4, 5, 6]], "int32")
+    task = model.adapt(words, TWO)
+    for ask in (lambda: task.predict(words + 9), lambda: model.adapt(words + 9, TWO)):
+        with pytest.raises(ValueError, match=r"the model cannot .*: .*is not in \[0, 10\)") as error:
+            ask()
+        assert len(str(error.value)) < 300 and "\n" not in str(error.value)

@@ -36,11 +36,11 @@ def test_a_recipe_knows_the_inner_steps():
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_each_learner_has_its_co_learner(name):
-    options = getattr(cml_tf, name)().options
-    kinds = [type(layer).__name__ for layer in co_learner_of(name, 3, options, blocks=1).layers]
-    convolutional = name in ("conv4", "resnet12")
-    assert ("Convolution" in kinds, kinds[-1]) == (convolutional, "Linear")
-    assert getattr(cml_tf, name)().co_learner(3, 2).layers[-1].units == 3
+    recipe = getattr(cml_tf, name)()
+    layers = co_learner_of(name, 3, recipe.options, blocks=1).layers
+    kinds = [type(layer).__name__ for layer in layers]
+    assert ("Convolution" in kinds, kinds[-1]) == (name in ("conv4", "resnet12"), "Linear")
+    assert recipe.co_learner(3, 2).layers[-1].units == 3
 
 
 def test_a_co_learner_has_no_statistics_of_support_sets_unless_it_is_adapted():

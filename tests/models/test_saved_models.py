@@ -11,7 +11,7 @@ import pytest
 
 import cml_tf
 from cml_tf import Classification, FewShotModel, Learner, Regression, Trainer
-from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD, Reverse, anil, boil
+from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD, Reverse, boil
 from cml_tf.objectives import QueryLoss
 from cml_tf.training.checkpoints import CheckpointError
 from tests.helpers.few_shot import image_trainer, sinusoid_trainer
@@ -36,8 +36,6 @@ def own_model(extractor, hypergradient=None):
 
 RULES = {
     "sgd": lambda: SGD(0.05),
-    "meta_sgd": lambda: MetaSGD(0.05),
-    "anil": lambda: anil(SGD(0.05)),
     "boil_meta_sgd": lambda: boil(MetaSGD(0.05)),
 }
 
@@ -81,22 +79,11 @@ def test_an_image_model_survives_too(tmp_path, classifier):
 
 
 @keras.saving.register_keras_serializable("tests")
-class Doubled(keras.layers.Layer):
+class Doubled(keras.layers.Dense):
     """A layer of a user's own."""
 
-    def __init__(self, units, **arguments):
-        super().__init__(**arguments)
-        self.units = units
-        self.inner = keras.layers.Dense(units, activation="tanh")
-
-    def build(self, input_shape):
-        self.inner.build(input_shape)
-
     def call(self, inputs):
-        return 2.0 * self.inner(inputs)
-
-    def get_config(self):
-        return {**super().get_config(), "units": self.units}
+        return 2.0 * super().call(inputs)
 
 
 class Unregistered(keras.layers.Dense):
@@ -164,16 +151,12 @@ DAMAGE = {
     "another format": other(format=99),
     "no format": edited(lambda description: description.pop("format")),
     "no extractor": other(extractor=None),
-    "no head": edited(lambda description: description.pop("head")),
     "another problem": other(problem={"kind": "clustering"}),
-    "a problem that is none": other(problem="regression"),
     "steps that are none": other_rule(steps="many"),
     "negative steps": other_rule(steps=-1),
     "no rule": other(rule=None),
     "a layer for a rule": edited(lambda description: description.update(rule=description["head"])),
     "another shape": other(input_shape=[2]),
-    "a shape that is none": other(input_shape=None),
-    "no update rule": other_rule(update_rule=None),
     "a layer for an update rule": edited(
         lambda description: description["rule"]["config"].update(update_rule=description["head"])
     ),
@@ -207,9 +190,7 @@ def test_models_of_format_1_load(saved):
         )
 
     edited(as_before)(saved)
-    inputs, targets = np.array([[0.0], [1.0], [2.0]]), np.array([0.0, 0.5, 1.0])
-    answers = [model.adapt(inputs, targets).predict(inputs) for model in (expected, cml_tf.load(saved))]
-    np.testing.assert_array_equal(*answers)
+    same_answers(expected, cml_tf.load(saved))
 
 
 def test_nothing_to_load(tmp_path):

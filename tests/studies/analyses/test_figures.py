@@ -16,12 +16,14 @@ from cml_tf.studies.analyses.figures import (
     gradient_norm,
     linear_cka_of_adaptation,
 )
+from cml_tf.studies.analyses.gradients import query_gradient
+from cml_tf.studies.analyses.representations import linear_cka, representations
 from cml_tf.studies.analyses.runs import Run
 from cml_tf.training.evaluator import confidence_interval
 from cml_tf.training.meta_step import meta_gradient
 from tests.helpers.models import randomise
 from tests.helpers.random_graphs import random_features, untidy_edges
-from tests.helpers.seeded_episodes import tasks_of
+from tests.helpers.seeded_episodes import one_task, tasks_of
 from tests.helpers.small_configs import changed, waves
 
 EPISODES = 3
@@ -40,53 +42,35 @@ def check(row, run, layer, values, tolerance=1e-4):
     assert row["ci95"] == pytest.approx(confidence_interval(np.array(values)), rel=10 * tolerance, abs=1e-5)
 
 
-def tasks(run):
-    """Support and query arrays of the fixed episodes."""
-    support, query, _ = run.experiment.episodes("test").batch(0, EPISODES)
-    return [[np.asarray(part[i], np.float64) for part in (*support, *query)] for i in range(EPISODES)]
+def paths(run):
+    """Of each fixed episode: the parameters before and after adaptation, and the query set."""
+    batch, rule = run.experiment.episodes("test").batch(0, EPISODES), run.method.rule
+    for number in range(EPISODES):
+        task = one_task(batch, number)
+        path = rule.adapt(run.method.learner, rule.initial(run.method.learner), task.support, ()).path
+        yield path[0], path[-1], task.query
 
 
-def mlp(parameters, inputs):
-    kernel, bias, head, head_bias = (np.asarray(part, np.float64) for part in parameters)
-    hidden = np.maximum(inputs @ kernel + bias, 0)
-    return hidden, hidden @ head + head_bias
-
-
-def gradient(parameters, inputs, targets):
-    """Of the squared error of a 1-4-1 perceptron, by hand."""
-    hidden, outputs = mlp(parameters, inputs)
-    upstream = 2 * (outputs - targets) / targets.size
-    below = (upstream @ np.asarray(parameters[2], np.float64).T) * (hidden > 0)
-    return [inputs.T @ below, below.sum(0), hidden.T @ upstream, upstream.sum(0)]
-
-
-def test_norms_and_alignments_of_regression_by_hand():
+def test_norms_and_alignments_are_those_of_each_task():
+    """Gradients, representations and alignment are proven in the tests of their own."""
     run = run_of(waves(**{"adaptation.rate": 0.1}))
-    start = [np.asarray(variable) for variable in run.method.trained_variables()["learner"]]
-    norms, hidden_pairs = {"before": [], "after": []}, []
-    for support, targets, inputs, truth in tasks(run):
-        moved = [value - 0.1 * slope for value, slope in zip(start, gradient(start, support, targets), strict=True)]
-        for place, parameters in (("before", start), ("after", moved)):
-            own = gradient(parameters, inputs, truth)[:2]
-            norms[place].append(np.sqrt(sum(np.sum(part**2) for part in own)))
-        hidden_pairs.append([mlp(parameters, inputs)[0] for parameters in (start, moved)])
+    norms, aligned = {"before": [], "after": []}, {"dense 1": [], "head": []}
+    for before, after, query in paths(run):
+        for place, parameters in (("before", before), ("after", after)):
+            gradient = query_gradient(run.method.learner, run.method.rule.problem, parameters, query)
+            norms[place].append(np.sqrt(sum(np.sum(np.square(part)) for part in gradient)))
+        pair = [representations(parameters, query.inputs) for parameters in (before, after)]
+        for layer, values in aligned.items():
+            values.append(linear_cka(*(found[layer] for found in pair)))
     made = gradient_norm([run], EPISODES)
     assert [(row["place"], row["layer"]) for row in made.rows] == [
         (place, layer) for place in ("before", "after") for layer in ("dense 1", "all layers")
     ]
     for row in made.rows:
         check(row, run, row["layer"], norms[row["place"]])
-
-    def alignment(left, right):
-        left, right = left - left.mean(0), right - right.mean(0)
-        parts = right.T @ left, left.T @ left, right.T @ right
-        cross, one, other = (np.linalg.norm(part) for part in parts)
-        return cross**2 / (one * other)
-
-    first, head = linear_cka_of_adaptation([run], EPISODES).rows
-    check(first, run, "dense 1", [alignment(*pair) for pair in hidden_pairs])
-    assert head["layer"] == "head" and 0 <= head["mean"] <= 1 + 1e-9
-    assert first["mean"] < 1
+    assert not np.allclose(norms["before"], norms["after"])
+    for row, (layer, values) in zip(linear_cka_of_adaptation([run], EPISODES).rows, aligned.items(), strict=True):
+        check(row, run, layer, values)
 
 
 @pytest.mark.parametrize("co_learner", ["cooperative", "adapted"])

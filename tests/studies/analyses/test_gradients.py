@@ -170,7 +170,7 @@ LAYERS = {
     "frozen layers": (lambda: dense(False, True), ["dense 1"]),
     "unknown layers": (strange, ["strange 1"]),
     "gcn": (random_gcn, CONVOLUTIONS),
-    "matching": (lambda: random_gcn(matching=True), ["attribute matching 1", *CONVOLUTIONS]),
+    "matching": (lambda: random_gcn(matching=True), [*CONVOLUTIONS, "attribute matching 1"]),
     "sgc": (random_sgc, ["linear 1"]),
 }
 
