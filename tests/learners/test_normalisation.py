@@ -125,11 +125,6 @@ def test_unknown_mode_and_configuration():
 RATE = 0.3
 
 
-def learner_and_names(steps):
-    learner = smooth_conv(mode="per_step", steps=steps)
-    return learner, [variable.name for variable in tf.nest.flatten(tuple(learner.variables))]
-
-
 def outputs_with(row, names, parameters, inputs):
     """What a learner of one scale and one shift answers, being given those of a row, and else the same parameters."""
     single = smooth_conv()
@@ -144,7 +139,8 @@ def images(count=6):
 
 
 def test_each_pass_over_a_support_set_takes_the_next_ones_and_predictions_the_last_ones(float64):
-    learner, names = learner_and_names(3)
+    learner = smooth_conv(mode="per_step", steps=3)
+    names = [variable.name for variable in tf.nest.flatten(tuple(learner.variables))]
     parameters, state = learner.initial()
     for made in range(5):
         asked = learner.call(parameters, state, images(), (), training=False)
@@ -154,34 +150,6 @@ def test_each_pass_over_a_support_set_takes_the_next_ones_and_predictions_the_la
         shown = learner.call(parameters, state, images(), (), training=True)
         np.testing.assert_array_equal(shown.outputs, outputs_with(min(made, 2), names, parameters, images()))
         state = shown.state
-
-
-def by_hand(names, parameters, support, steps, rows):
-    """The inner loop by tapes; the parameters before the first step and after every one."""
-    path = [parameters]
-    for step in range(steps):
-        flat = tf.nest.flatten(tuple(path[-1]))
-        with tf.GradientTape() as tape:
-            tape.watch(flat)
-            outputs = outputs_with(min(step, rows - 1), names, path[-1], support.inputs)
-            loss = tf.reduce_mean(PROBLEM.losses(outputs, support.targets))
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, flat)]
-        moved = [value - RATE * gradient for value, gradient in zip(flat, gradients, strict=True)]
-        path.append(tf.nest.pack_sequence_as(parameters, moved))
-    return path
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 4])
-def test_the_inner_loop_is_the_one_by_hand(float64, steps):
-    learner, names = learner_and_names(2)
-    support = one_task(classification_episode(shape=CONV_SHAPE), 0).support
-    rule = GradientDescent(PROBLEM, SGD(RATE), steps)
-    rule.build(learner)
-    adapted = rule.adapt(learner, rule.initial(learner), support, ())
-    path = by_hand(names, learner.initial()[0], support, steps, rows=2)
-    for made, (task, parameters) in enumerate(zip(adapted.path, path, strict=True)):
-        expected = outputs_with(min(max(made - 1, 0), 1), names, parameters, images())
-        np.testing.assert_allclose(task.predict(images())[1], expected, rtol=1e-10, atol=1e-12)
 
 
 def test_a_saved_model_and_a_packed_task_keep_the_step(tmp_path):

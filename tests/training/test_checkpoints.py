@@ -98,6 +98,12 @@ def _saved(**arrays):
     return buffer.getvalue()
 
 
+def _npy():
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(3))
+    return buffer.getvalue()
+
+
 def _zip(**members):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -108,14 +114,13 @@ def _zip(**members):
 
 FOREIGN_FILES = {
     "empty": lambda: b"",
-    "text": lambda: b"this is no checkpoint",
+    "one array": _npy,
     "no metadata": lambda: _saved(weights=np.zeros(3)),
     "metadata of another dtype": lambda: _saved(**{METADATA: np.array([0.5, 2.5])}),
     "metadata that is no JSON": lambda: _saved(**{METADATA: np.frombuffer(b"{step", np.uint8)}),
     "metadata that is no text": lambda: _saved(**{METADATA: np.array([255, 254], np.uint8)}),
     "metadata that is a list": lambda: _saved(**{METADATA: encoded([1])}),
     "a zip file of text": lambda: _zip(**{METADATA: "{}", "other.txt": "text"}),
-    "a pickle": lambda: pickle.dumps({"step": 3}),
     "a numpy void": lambda: _saved(**{METADATA: encoded({}), "x": np.array([None, {}], object)}),
 }
 
