@@ -66,7 +66,7 @@ def test_a_compiled_step_is_the_same_step(make):
     for compiled in (False, True):
         keras.utils.set_random_seed(0)
         method, episode = make()
-        losses = step_of(method, jit_compile=compiled)(episode).term_losses
+        losses = step_of(method, jit_compile=compiled)(tasks_of(episode, [0, 1])).term_losses
         results.append([losses, *(v for group in method.trained_variables().values() for v in group)])
     for ours, theirs in zip(*results, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)

@@ -73,9 +73,11 @@ def test_norms_and_alignments_are_those_of_each_task():
         check(row, run, layer, values)
 
 
-@pytest.mark.parametrize("co_learner", ["cooperative", "adapted"])
-def test_the_two_gradients_are_those_of_the_two_losses(co_learner):
-    run = run_of(waves(**{"objective.co_learner": co_learner, "adaptation.rate": 0.1}), "CL")
+# Whatever gamma is, 0 too.
+@pytest.mark.parametrize("co_learner, gamma", [("cooperative", 0.0), ("adapted", 0.7)])
+def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
+    changes = {"objective.co_learner": co_learner, "objective.gamma": gamma, "adaptation.rate": 0.1}
+    run = run_of(waves(**changes), "CL")
     batch = run.experiment.episodes("test").batch(0, EPISODES)
     assert [term.name for term in run.method.terms][0] == "query_loss" and len(run.method.terms) == 2
     cosines = []
