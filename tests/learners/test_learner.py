@@ -158,15 +158,6 @@ def test_frozen_weights_are_neither_adapted_nor_meta_learned():
     assert len(method.trained_variables()["learner"]) == 4 and len(method.all_variables()["learner_state"]) == 2
 
 
-def test_frozen_batch_normalisation_ignores_the_batch():
-    norm = frozen(K.BatchNormalization())
-    made = learner(body(norm))
-    norm.moving_mean.assign(np.full(4, 0.25))
-    inputs = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
-    together, alone = (made.call(*made.initial(), x, (), training=True).outputs for x in (inputs, inputs[:1]))
-    np.testing.assert_allclose(alone[0], together[0], rtol=1e-5, atol=1e-6)
-
-
 def test_calls_are_pure():
     made = mlp(3, (2,))
     parameters, state = made.initial()

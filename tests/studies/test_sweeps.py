@@ -157,25 +157,27 @@ def test_two_sweeps_do_not_write_one_file(tmp_path):
     ]
 
 
+# What is written in place of the second line: a text, or changes to the first.
 DAMAGED = {
-    "Expecting": lambda good: '{"run"',
-    "it is no object": lambda good: "[1]",
-    "it has no sound source, seed, steps, config": lambda good: '{"run": "a"}',
-    "it has no sound mean": lambda good: json.dumps({**good, "run": "b", "mean": "0.5"}),
-    "it must have a finite mean": lambda good: json.dumps({**good, "run": "b", "mean": float("nan")}),
-    "as many finite scores as episodes": lambda good: json.dumps({**good, "run": "b", "scores": [0.5]}),
-    "finite scores as episodes, at least two": lambda good: json.dumps({**good, "run": "b", "scores": ["x", 0.5]}),
-    "it has no sound machine": lambda good: json.dumps({**good, "run": "b", "machine": {"processor": "Z80"}}),
-    "evaluation 'a' has no sound metric": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": {}}}),
-    "evaluation 'a' is no object": lambda good: json.dumps({**good, "run": "b", "evaluations": {"a": 3}}),
-    "is there twice": json.dumps,
+    "Expecting": '{"run"',
+    "it is no object": "[1]",
+    "it has no sound source, seed, steps, config": '{"run": "a"}',
+    "it has no sound mean": {"mean": "0.5"},
+    "it must have a finite mean": {"mean": float("nan")},
+    "as many finite scores as episodes": {"scores": [0.5]},
+    "finite scores as episodes, at least two": {"scores": ["x", 0.5]},
+    "it has no sound machine": {"machine": {"processor": "Z80"}},
+    "evaluation 'a' has no sound metric": {"evaluations": {"a": {}}},
+    "evaluation 'a' is no object": {"evaluations": {"a": 3}},
+    "is there twice": {},
 }
 
 
-@pytest.mark.parametrize("message", DAMAGED)
-def test_a_damaged_line_is_named(tmp_path, message):
+@pytest.mark.parametrize(("message", "second"), DAMAGED.items())
+def test_a_damaged_line_is_named(tmp_path, message, second):
     good = line(read_sweep(spec(tmp_path / "s.json"))[0])
-    (tmp_path / "r.jsonl").write_text(json.dumps(good) + "\n" + DAMAGED[message](good))
+    lines = [json.dumps(good), second if isinstance(second, str) else json.dumps({**good, **second})]
+    (tmp_path / "r.jsonl").write_text("\n".join(lines))
     with pytest.raises(SweepError, match=f"line 2.*{message}"):
         read_results(tmp_path / "r.jsonl")
 
