@@ -197,10 +197,13 @@ class OwnCheckpoint(keras.callbacks.ModelCheckpoint):
 
 
 CALLBACKS = {
-    "BackupAndRestore": (lambda path: keras.callbacks.BackupAndRestore(path), "BackupAndRestore is not supported"),
+    "BackupAndRestore": (
+        lambda path: keras.callbacks.BackupAndRestore(path),
+        "BackupAndRestore is not supported: it would keep the weights without",
+    ),
     "ModelCheckpoint": (
-        lambda path: keras.callbacks.ModelCheckpoint(path + "/x.weights.h5", save_weights_only=True),
-        "ModelCheckpoint is not supported: it would keep the weights without the step",
+        lambda path: keras.callbacks.ModelCheckpoint(path + "/x.keras"),
+        "ModelCheckpoint is not supported",
     ),
     "a subclass": (lambda path: OwnCheckpoint(path + "/x.keras"), "OwnCheckpoint is not supported"),
     "EarlyStopping": (
