@@ -83,10 +83,10 @@ def groups(configurations: Iterable[tuple[str, ConfigDict]]) -> list[list[str]]:
     for name, config in configurations:
         kind = EXAMPLES[config.dataset.name]
         kind = config.dataset.name if kind == "nodes" else f"{kind} {image_like(config.dataset.name)}"
-        examples = config.dataset.ways * (config.dataset.shots + config.dataset.queries)
-        sections = {key: config[key].to_dict() for key in ("learner", "adaptation", "objective")}
+        examples = config.dataset.get("ways", 1) * (config.dataset.shots + config.dataset.queries)
+        sections = {key: config[key].to_dict() for key in ("learner", "adaptation", "hypergradient", "objective")}
         del sections["adaptation"]["rate"]
-        key = json.dumps([kind, sections, config.hypergradient, config.train.meta_batch], sort_keys=True)
+        key = json.dumps([kind, sections, config.train.meta_batch], sort_keys=True)
         found.setdefault(key, []).append((-examples, name))
     return [[name for _, name in sorted(alike, key=lambda one: one[0])] for alike in found.values()]
 

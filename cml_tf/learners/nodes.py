@@ -26,7 +26,7 @@ def gcn(
     features: int,
     hidden: Sequence[int] = (16, 16),
     head: str = "linear",
-    matching: bool = False,
+    attribute_matching: bool = False,
     initialisation: str = "glorot_uniform",
 ) -> Learner:
     """Graph convolutions and a head: MAML's learner on nodes; G-Meta's with prototypes, AMM-GNN's with matching.
@@ -45,13 +45,13 @@ def gcn(
       features: how many features a node has.
       hidden: widths of the graph convolutions.
       head: one of `HEADS`: a linear layer, or distances to the prototypes of the support set.
-      matching: whether attributes are matched first (AMM-GNN).
+      attribute_matching: whether attributes are matched first (AMM-GNN).
       initialisation: what it begins with (`cml_tf.learners.layers.initialisation`).
 
     Raises:
       ValueError: for an unknown head or initialisation, or prototypes with `zero_head`: they have no weights.
     """
-    extractor = GraphConvolutions(features, hidden, matching, initialisation, name="extractor")
+    extractor = GraphConvolutions(features, hidden, attribute_matching, initialisation, name="extractor")
     return _learner(extractor, outputs, features, head, initialisation)
 
 
@@ -61,7 +61,7 @@ def sgc(
     hidden: int = 16,
     hops: int = 2,
     head: str = "linear",
-    matching: bool = False,
+    attribute_matching: bool = False,
     initialisation: str = "glorot_uniform",
 ) -> Learner:
     """A linear layer on features propagated once, and a head: Meta-GNN's learner (Zhou et al. 2019, arXiv 1905.09718).
@@ -77,11 +77,11 @@ def sgc(
       features: how many features a node has.
       hidden: width of the linear layer.
       hops: how far features are propagated.
-      head: as of `gcn`, like `matching`.
-      matching: likewise.
+      head: as of `gcn`, like `attribute_matching`.
+      attribute_matching: likewise.
       initialisation: likewise.
     """
-    extractor = PropagatedFeatures(features, hidden, hops, matching, initialisation, name="extractor")
+    extractor = PropagatedFeatures(features, hidden, hops, attribute_matching, initialisation, name="extractor")
     return _learner(extractor, outputs, features, head, initialisation)
 
 

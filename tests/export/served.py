@@ -77,7 +77,7 @@ def exportable(
 ) -> Exportable:
     """A model with seeded values."""
     randomise(learner, seed=0)
-    method = Method(learner, GradientDescent(problem, rule, steps), [QueryLoss(problem)])
+    method = Method.of(learner, GradientDescent(problem, rule, steps), [QueryLoss(problem)])
     return Exportable(method, problem, value_range)
 
 

@@ -37,9 +37,9 @@ def trainer_of(config: ConfigDict) -> Trainer:
     return build_trainer(config, problem, IMAGE_SHAPES.get(config.dataset.name, IMAGE_SHAPE))
 
 
-def waves(**changes: Any) -> ConfigDict:
-    """Four steps of CML on waves, with a tiny learner."""
-    config = presets.sinusoid("cml,3shot,smoke")
+def waves(words: str = "cml", **changes: Any) -> ConfigDict:
+    """Four steps on waves, with a tiny learner: of CML, or as words say."""
+    config = presets.sinusoid(f"{words},3shot,smoke")
     return changed(config, **{"learner.hidden": (4,), "train.meta_batch": 1, "train.steps": 4, **changes})
 
 

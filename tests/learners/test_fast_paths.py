@@ -31,7 +31,7 @@ def make_method(make_learner, make_co_learner, mode, rule, hypergradient, steps)
     keras.utils.set_random_seed(0)
     learner = make_learner(PROBLEM.outputs, SHAPE, FILTERS, mode)
     terms = [QueryLoss(PROBLEM), CoLearner(make_co_learner(PROBLEM.outputs, FILTERS), PROBLEM, weight=0.7)]
-    method = Method(learner, GradientDescent(PROBLEM, rule(0.1), steps, make_hypergradient(hypergradient)), terms)
+    method = Method.of(learner, GradientDescent(PROBLEM, rule(0.1), steps, make_hypergradient(hypergradient)), terms)
     generator = np.random.default_rng(3)
     for variables in method.trained_variables().values():
         for variable in variables:
@@ -229,7 +229,7 @@ def seen_under(hypergradient, run):
     extractor = keras.Sequential([keras.layers.Flatten(), witness, keras.layers.Dense(4)])
     learner = Learner(extractor, keras.layers.Dense(3), input_shape=(4, 4, 1))
     rule = GradientDescent(problem, SGD(0.1), 2, make_hypergradient(hypergradient))
-    method = Method(learner, rule, [QueryLoss(problem)])
+    method = Method.of(learner, rule, [QueryLoss(problem)])
     witness.seen.clear()
     run(method, classification_episode(shape=(4, 4, 1), tasks=1))
     return list(witness.seen)

@@ -93,7 +93,9 @@ ACCEPTED = {
 def test_accepted_layers_adapt_with_exact_gradients(float64, case):
     made = learner(body(ACCEPTED[case]()), example_inputs=np.zeros((2, 2)))
     randomise(made, 0)
-    method = Method(made, GradientDescent(PROBLEM, SGD(0.3), steps=2), [QueryLoss(PROBLEM), smooth_co_learner(PROBLEM)])
+    method = Method.of(
+        made, GradientDescent(PROBLEM, SGD(0.3), steps=2), [QueryLoss(PROBLEM), smooth_co_learner(PROBLEM)]
+    )
     randomise(method.terms[1].variables, 1)
     before = [np.asarray(value) for value in made.initial()[1].extractor]
     assert_matches_central_differences(method, classification_episode())
@@ -113,8 +115,8 @@ def test_layers_with_a_wrong_second_derivative_are_for_first_order_only(float64,
     made = learner(body(MOMENTS[case]()), example_inputs=np.zeros((2, 2)))
     for hypergradient in (Reverse(), RematerialisedReverse()):
         with pytest.raises(ValueError, match=r"Normalization\) has a wrong second derivative.*first_order"):
-            Method(made, GradientDescent(PROBLEM, SGD(0.3), 2, hypergradient), [QueryLoss(PROBLEM)])
-    method = Method(made, GradientDescent(PROBLEM, SGD(0.3), 1, FirstOrder()), [QueryLoss(PROBLEM)])
+            Method.of(made, GradientDescent(PROBLEM, SGD(0.3), 2, hypergradient), [QueryLoss(PROBLEM)])
+    method = Method.of(made, GradientDescent(PROBLEM, SGD(0.3), 1, FirstOrder()), [QueryLoss(PROBLEM)])
     assert np.isfinite(evaluate_losses(method, classification_episode())[0]).all()
 
 
@@ -126,7 +128,7 @@ def test_the_reason_for_that_refusal_still_stands(float64):
 
     made = learner(body(K.LayerNormalization()), example_inputs=np.zeros((2, 2)))
     randomise(made, 0)
-    method = Method(made, GradientDescent(PROBLEM, SGD(0.3), 2, Unchecked()), [QueryLoss(PROBLEM)])
+    method = Method.of(made, GradientDescent(PROBLEM, SGD(0.3), 2, Unchecked()), [QueryLoss(PROBLEM)])
     with pytest.raises(AssertionError, match="group learner"):
         assert_matches_central_differences(method, classification_episode())
 
@@ -136,7 +138,7 @@ def test_frozen_weights_are_neither_adapted_nor_meta_learned():
     made = learner(keras.Sequential([stem, K.Dense(5)]))
     assert [variable.shape for variable in made.variables.extractor] == [(4, 5), (5,)]
     assert [id(variable) for variable in made.state_variables.extractor] == [id(weight) for weight in stem.weights]
-    method = Method(made, GradientDescent(PROBLEM, SGD(0.1)), [QueryLoss(PROBLEM)])
+    method = Method.of(made, GradientDescent(PROBLEM, SGD(0.1)), [QueryLoss(PROBLEM)])
     assert len(method.trained_variables()["learner"]) == 4 and len(method.all_variables()["learner_state"]) == 2
 
 
@@ -156,7 +158,7 @@ def test_bare_layers_follow_the_dtype_policy():
     with precision(policy="mixed_bfloat16"):
         made = learner(K.Dense(4), example_inputs=np.zeros((2, 2)))
         terms = [QueryLoss(PROBLEM), CoLearner(K.Dense(3), PROBLEM)]
-        method = Method(made, GradientDescent(PROBLEM, SGD(0.1)), terms)
+        method = Method.of(made, GradientDescent(PROBLEM, SGD(0.1)), terms)
         forward = made.call(*made.initial(), np.ones((2, 2), np.float32), (), False)
         co_outputs = method.terms[1].read((forward.features, forward.outputs), method.term_values()[1])
         gradients = meta_gradient(method, classification_episode(), method.weights()).gradients
@@ -169,7 +171,7 @@ def test_structured_inputs():
     hidden = K.Dense(4, activation="tanh")(K.Concatenate()([left, right]))
     model = keras.Model({"left": left, "right": right}, hidden)
     made = learner(model, example_inputs={"left": np.zeros((2, 2)), "right": np.zeros((2, 3))})
-    method = Method(made, GradientDescent(PROBLEM, SGD(0.3)), [QueryLoss(PROBLEM)])
+    method = Method.of(made, GradientDescent(PROBLEM, SGD(0.3)), [QueryLoss(PROBLEM)])
     plain, wide = classification_episode(shape=(2,)), classification_episode(shape=(3,))
     support, query = (
         one._replace(inputs={"left": one.inputs, "right": other.inputs})

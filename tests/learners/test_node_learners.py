@@ -71,7 +71,7 @@ def test_meta_gradient_equals_that_of_the_whole_graph_written_plainly(float64):
     learner = random_gcn()
     co_learner = CoLearner(mlp_co_learner(WAYS, 3, "tanh"), PROBLEM, weight=0.7)
     rule = GradientDescent(PROBLEM, SGD(0.3), 2)
-    method, episode = Method(learner, rule, [QueryLoss(PROBLEM), co_learner]), node_episode()
+    method, episode = Method.of(learner, rule, [QueryLoss(PROBLEM), co_learner]), node_episode()
     received = tf.function(lambda: meta_gradient(method, episode, method.weights()))()
     start = [tf.convert_to_tensor(v) for v in (*learner.variables.extractor, *learner.variables.head)]
     phi = [tf.convert_to_tensor(v) for v in co_learner.variables]
@@ -127,7 +127,7 @@ def test_only_the_neighbourhood_is_touched():
 
 @pytest.mark.parametrize("make", [random_sgc, lambda: random_gcn("prototypes", matching=True)], ids=["sgc", "gcn"])
 def test_a_second_step_is_not_traced_and_training_learns(make):
-    method = Method(make(), GradientDescent(PROBLEM, SGD(0.1), 3), [QueryLoss(PROBLEM)])
+    method = Method.of(make(), GradientDescent(PROBLEM, SGD(0.1), 3), [QueryLoss(PROBLEM)])
     step = MetaStep(method, dict.fromkeys(method.trained_variables(), keras.optimizers.Adam(0.01)))
     losses = [float(step(node_episode(seed % 3)).term_losses.numpy().mean()) for seed in range(30)]
     assert step.traces == 1 and np.isfinite(losses).all() and np.mean(losses[-6:]) < np.mean(losses[:6])

@@ -155,7 +155,7 @@ def test_each_pass_over_a_support_set_takes_the_next_ones_and_predictions_the_la
 def test_a_saved_model_and_a_packed_task_keep_the_step(tmp_path):
     learner = smooth_conv(mode="per_step", steps=2)
     randomise(learner, 4)
-    model = FewShotModel(Method(learner, GradientDescent(PROBLEM, SGD(RATE), 2), [QueryLoss(PROBLEM)]), PROBLEM)
+    model = FewShotModel(Method.of(learner, GradientDescent(PROBLEM, SGD(RATE), 2), [QueryLoss(PROBLEM)]), PROBLEM)
     support, labels = images().astype(np.float32), np.arange(6) % 3
     expected = model.adapt(support, labels).predict(support)
     model.save(tmp_path / "model")
@@ -180,7 +180,7 @@ def test_numbers_of_steps_that_a_mode_has_not_are_refused(mode, steps):
 
 def make_method(mode: str) -> Method:
     keras.utils.set_random_seed(5)
-    return Method(conv4(3, (16, 16, 1), 4, mode), GradientDescent(PROBLEM, SGD(0.1), 2), [QueryLoss(PROBLEM)])
+    return Method.of(conv4(3, (16, 16, 1), 4, mode), GradientDescent(PROBLEM, SGD(0.1), 2), [QueryLoss(PROBLEM)])
 
 
 EPISODE = functools.partial(classification_episode, seed=2, queries=3, shape=(16, 16, 1))
@@ -207,7 +207,7 @@ def test_layer_keeps_the_statistics_of_a_support_set_and_predicts_with_them(floa
 @pytest.mark.parametrize(("mode", "differs"), [("batch_transductive", True), ("support", False)])
 def test_company_of_other_queries_matters_under_batch_statistics_only(float64, mode, differs):
     method = make_method(mode)
-    single = Method(method.learner, SingleQueries(method.rule), method.terms)
+    single = Method.of(method.learner, SingleQueries(method.rule), method.terms)
     together, alone = (evaluate_losses(one, EPISODE())[0] for one in (method, single))
     assert (np.abs(together - alone).max() > 1e-3) == differs
     if not differs:
@@ -247,4 +247,4 @@ def test_co_learner_cannot_keep_statistics_of_a_support_set(float64):
     learner = conv4(3, (16, 16, 1), 4, "support")
     term = CoLearner(conv4_co_learner(3, 4, "support"), PROBLEM)
     with pytest.raises(ValueError, match="never sees a support set"):
-        Method(learner, GradientDescent(PROBLEM, SGD(0.1)), [QueryLoss(PROBLEM), term])
+        Method.of(learner, GradientDescent(PROBLEM, SGD(0.1)), [QueryLoss(PROBLEM), term])

@@ -10,13 +10,10 @@ import cml_tf
 from cml_tf import learners
 from cml_tf.adaptation import SGD, FirstOrder, MetaSGD, Partition, PerStepRates, Reverse
 from cml_tf.errors import UserError
-from cml_tf.learners.co_learners import co_learner_of
-from cml_tf.models import MethodRecipe
 from cml_tf.objectives import CoLearner, QueryLoss, Reptile
 from tests.helpers.few_shot import IMAGE_SHAPE, drawings
 
 LEARNERS = ("conv4", "resnet12", "mlp", "gcn", "sgc")
-METHODS = {name: getattr(cml_tf, name) for name in ("maml", "cml", "anil", "boil", "meta_sgd", "reptile")}
 PROBLEM = cml_tf.Classification(3)
 
 
@@ -28,70 +25,78 @@ def test_options_and_defaults_are_the_builder_s(name):
     assert getattr(cml_tf, name)().options == expected
 
 
+def method_of(recipe, learner, dataset=None):
+    dataset = dataset or drawings()
+    return recipe.build(learner, dataset, PROBLEM)
+
+
 def test_a_recipe_knows_the_inner_steps():
-    learner = cml_tf.conv4(filters=2, normalisation="per_step").build(drawings(), 3, inner_steps=4)
+    learner = method_of(cml_tf.maml(0.1, steps=4), cml_tf.conv4(filters=2, normalisation="per_step")).learner
     scales = [v for v in learner.variables.extractor if v.name == "scale"]
     assert {v.shape[0] for v in scales} == {4} and learner.example_inputs.shape[1:] == IMAGE_SHAPE
 
 
 @pytest.mark.parametrize("name", LEARNERS)
 def test_each_learner_has_its_co_learner(name):
-    recipe = getattr(cml_tf, name)()
-    layers = co_learner_of(name, 3, recipe.options, blocks=1).layers
+    layers = getattr(cml_tf, name)().co_learner(PROBLEM, 1).layers
     kinds = [type(layer).__name__ for layer in layers]
-    assert ("Convolution" in kinds, kinds[-1]) == (name in ("conv4", "resnet12"), "Linear")
-    assert recipe.co_learner(3, 2).layers[-1].units == 3
+    assert ("Convolution" in kinds, kinds[-1]) == (name in ("conv4", "resnet12"), "Linear") and layers[-1].units == 3
 
 
 def test_a_co_learner_has_no_statistics_of_support_sets_unless_it_is_adapted():
-    options = cml_tf.conv4(filters=2, normalisation="support").options
-    modes = [co_learner_of("conv4", 3, options, adapted=adapted).layers[1].mode for adapted in (False, True)]
-    assert modes == ["batch_transductive", "support"]
+    learner = cml_tf.conv4(filters=2, normalisation="support")
+    (_, term) = method_of(cml_tf.cml(0.1, blocks=1), learner).terms
+    head = method_of(cml_tf.method("cl", rate=0.1, co_learner_blocks=1), learner).learner.head
+    assert term.layer.layers[1].mode == "batch_transductive"
+    assert {layer.mode for layer in head._flatten_layers() if isinstance(layer, learners.Normalisation)} == {"support"}
 
 
-def members(recipe: MethodRecipe):
-    rule = recipe.rule(PROBLEM)
-    terms = [type(term) for term in recipe.terms(PROBLEM, None)]
-    return type(rule.update_rule), type(rule.hypergradient), terms
+def members(recipe):
+    method = method_of(recipe, cml_tf.mlp(hidden=(2,)))
+    rule = method.rule
+    return type(rule.update_rule), type(rule.hypergradient), [type(term) for term in method.terms]
 
 
 def test_methods_are_their_members():
     assert members(cml_tf.maml(0.1)) == (SGD, Reverse, [QueryLoss])
     assert members(cml_tf.maml(0.1, first_order=True)) == (SGD, FirstOrder, [QueryLoss])
     assert members(cml_tf.meta_sgd(0.1)) == (MetaSGD, Reverse, [QueryLoss])
-    assert members(cml_tf.cml(0.1, update="per_step_rates", steps=2))[0] is PerStepRates
+    assert members(cml_tf.cml(0.1, update="per_step_rates", steps=2)) == (PerStepRates, Reverse, [QueryLoss, CoLearner])
     assert members(cml_tf.reptile(0.1)) == (SGD, FirstOrder, [QueryLoss, Reptile])
     for recipe, frozen in ((cml_tf.anil(0.1), "extractor"), (cml_tf.boil(0.1), "head")):
-        partition = recipe.rule(PROBLEM).update_rule
+        partition = method_of(recipe, cml_tf.mlp(hidden=(2,))).rule.update_rule
         assert isinstance(partition, Partition) and getattr(partition, frozen) is None
-    layer = cml_tf.mlp().co_learner(3, 2)
-    _, term = cml_tf.cml(0.1, gamma=0.2).terms(PROBLEM, layer)
-    assert isinstance(term, CoLearner) and (term.weight, term.layer) == (0.2, layer)
+    _, term = method_of(cml_tf.cml(0.1, gamma=0.2), cml_tf.mlp(hidden=(2,))).terms
+    assert term.weight == 0.2
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_a_method_s_numbers_are_checked(name):
-    for options, message in (
-        ({"rate": 0}, "rate must be a positive number, received 0"),
-        ({"rate": "fast"}, "rate must be a positive number, received 'fast'"),
-        ({"rate": float("nan")}, "rate must be a positive number"),
-        ({"rate": 0.1, "steps": 0}, "steps must be an integer of at least 1"),
-    ):
-        with pytest.raises(UserError, match=message):
-            METHODS[name](**options)
+@pytest.mark.parametrize("names", [("kernel_ridge",), ("soft_k_means",), ("query_mixup",)])
+def test_any_member_stands_in_a_recipe(names):
+    model = cml_tf.FewShot(cml_tf.mlp(hidden=(2,)), cml_tf.method(*names), ways=3, shots=1, queries=1)
+    model.fit(drawings(), steps=1, validation_episodes=0, verbose=0)
+    assert 0 <= model.evaluate(drawings(), episodes=2).mean <= 1
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"gamma": -1.0}, "gamma must be a number of 0 or more"),
-        ({"gamma": 1.0, "partition": "anil"}, "partition must not be 'anil' with a co-learner"),
-        ({"partition": "half"}, "partition must be one of all, anil, boil, received 'half'"),
-        ({"update": "adam"}, "update must be one of sgd, meta_sgd, per_step_rates"),
-        ({"blocks": -1}, "blocks must be an integer of at least 0"),
-        ({"reptile": True}, "reptile needs first_order"),
-    ],
-)
-def test_what_does_not_go_together_is_refused(options, message):
+REFUSED = {
+    "rate must be positive, received 0": lambda: cml_tf.maml(0),
+    "rate must be of type float, received 'fast'": lambda: cml_tf.anil("fast"),
+    "rate must be finite, received nan": lambda: cml_tf.boil(float("nan")),
+    "steps must be 0 or more, received -1": lambda: cml_tf.meta_sgd(0.1, steps=-1),
+    "gamma must be 0 or more": lambda: cml_tf.cml(0.1, gamma=-1.0),
+    "co-learner where features do not adapt": lambda: cml_tf.cml(0.1, partition="anil"),
+    "partition must be one of all, anil, boil, received 'half'": lambda: cml_tf.cml(0.1, partition="half"),
+    "a method is made of .*meta_sgd.*; received 'adam'": lambda: cml_tf.cml(0.1, update="adam"),
+    "co_learner_blocks must be 0 or more": lambda: cml_tf.cml(0.1, blocks=-1),
+    "hypergradient.name must be 'first_order' with reptile": lambda: cml_tf.method("reptile"),
+    "are both of the axis 'update'": lambda: cml_tf.method("sgd", "meta_sgd"),
+    "the options of this method are bandwidth, ridge, scale; received 'rate'": lambda: cml_tf.method(
+        "kernel_ridge", rate=0.1
+    ),
+    "learner.filters is not an option": lambda: cml_tf.models.LearnerRecipe("mlp", {"filters": 3}),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_does_not_go_together_is_refused(message):
     with pytest.raises(UserError, match=message):
-        MethodRecipe(rate=0.1, **options)
+        REFUSED[message]()

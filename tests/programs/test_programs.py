@@ -96,7 +96,7 @@ TRAIN_ERRORS = {
     "no root": ([GLYPHS, "--workdir={}/new", "--config.dataset.name=image_folder"], "root"),
     "a foreign directory": ([WAVES.format("cml", ""), *SMALL, "--workdir={}/foreign"], "holds no run"),
     "a file for a directory": ([WAVES.format("cml", ""), *SMALL, "--workdir={}/foreign/thesis.txt"], "a directory"),
-    "another configuration": ([WAVES.format("maml", ""), *SMALL, "--workdir={}/cml"], "objective.co_learner"),
+    "another configuration": ([WAVES.format("maml", ""), *SMALL, "--workdir={}/cml"], "objective.terms"),
     "fewer steps": ([WAVES.format("cml", ""), *SMALL, "--config.train.steps=1", "--workdir={}/cml"], "train.steps"),
     "a damaged checkpoint": (
         [WAVES.format("cml", ""), *SMALL, "--config.train.steps=3", "--workdir={}/damaged"],

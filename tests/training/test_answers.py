@@ -71,7 +71,7 @@ def learner(head, extractor=None):
 
 
 def method(head, problem=THREE, terms=(), extractor=None):
-    return Method(learner(head, extractor), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem), *terms])
+    return Method.of(learner(head, extractor), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem), *terms])
 
 
 def with_co_learner(layer):

@@ -126,7 +126,7 @@ def test_too_few_episodes_are_an_error(regressor):
 
 def test_adaptation_that_diverges_is_said():
     method = sinusoid_trainer(rate=1e6).method
-    evaluator = Evaluator(Method(method.learner, method.rule.with_steps(8), method.terms), "mse")
+    evaluator = Evaluator(Method.of(method.learner, method.rule.with_steps(8), method.terms), "mse")
     with pytest.raises(ValueError, match=r"mse is not finite in \d+ of 4 episodes .*adaptation diverged"):
         evaluator.evaluate(sinusoids(), 4, 0)
 
@@ -141,7 +141,7 @@ def test_episodes_that_do_not_fit_are_refused(regressor):
     with pytest.raises(ValueError, match=r"episodes must be of Regression\(outputs=1\), received a source of Classif"):
         regressor.evaluate(images(), 4, 0)
     problem = Regression(1)
-    wide = Method(mlp(1, (2,), hidden=(4,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
+    wide = Method.of(mlp(1, (2,), hidden=(4,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
     with pytest.raises(ValueError, match=r"inputs must be float32 \[examples, 2\], received float32 \[\d+, 1\]"):
         Evaluator(wide, "mse").evaluate(sinusoids(), 4, 0)
 

@@ -30,7 +30,7 @@ def co_learner(name="co_learner"):
 )
 def test_terms_need_names_of_their_own(terms, message):
     with pytest.raises(ValueError, match=message):
-        Method(smooth_mlp(), GradientDescent(PROBLEM, SGD(0.1)), terms())
+        Method.of(smooth_mlp(), GradientDescent(PROBLEM, SGD(0.1)), terms())
 
 
 def test_groups_hold_every_variable_once_and_the_learner_none_of_a_term():
@@ -49,5 +49,5 @@ def test_groups_hold_every_variable_once_and_the_learner_none_of_a_term():
 
 def test_two_methods_may_share_a_learner_and_a_rule():
     learner, rule = smooth_mlp(), GradientDescent(PROBLEM, MetaSGD(0.1))
-    first, second = (Method(learner, rule, [QueryLoss(PROBLEM), *terms]) for terms in ([], [co_learner()]))
+    first, second = (Method.of(learner, rule, [QueryLoss(PROBLEM), *terms]) for terms in ([], [co_learner()]))
     assert first.trained_variables()["adaptation"] == second.trained_variables()["adaptation"]

@@ -25,13 +25,13 @@ def dense(hypergradient="reverse"):
     problem = Regression(1)
     terms = [QueryLoss(problem), CoLearner(mlp_co_learner(1), problem, weight=0.5)]
     rule = GradientDescent(problem, SGD(0.1), 2, make_hypergradient(hypergradient))
-    return Method(mlp(1, (2,)), rule, terms), regression_episode(tasks=TASKS)
+    return Method.of(mlp(1, (2,)), rule, terms), regression_episode(tasks=TASKS)
 
 
 def convolutional():
     problem = Classification(3)
     terms = [QueryLoss(problem), CoLearner(conv4_co_learner(3, 2, blocks=1), problem, weight=0.5)]
-    method = Method(conv4(3, (16, 16, 1), 2), GradientDescent(problem, SGD(0.1)), terms)
+    method = Method.of(conv4(3, (16, 16, 1), 2), GradientDescent(problem, SGD(0.1)), terms)
     return method, classification_episode(tasks=TASKS, shape=(16, 16, 1))
 
 

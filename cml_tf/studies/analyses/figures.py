@@ -76,8 +76,7 @@ def accuracy_curves(runs: Sequence[Run], episodes: int) -> Made:
         for run, curve in curves
         for step, value in zip(curve.steps, curve.values, strict=True)
     ]
-    ways = runs[0].experiment.config.dataset.ways
-    chance = 1 / ways if metric == "accuracy" else None
+    chance = 1 / runs[0].experiment.problem.outputs if metric == "accuracy" else None
     name, title = ("accuracy_curves", "Accuracy") if metric == "accuracy" else ("error_curves", "Squared error")
     seeds = " Mean over seeds, at the steps that all of them have." if _several_seeds(runs) else ""
     caption = f"Mean over training episodes since the last validation, and over the validation episodes.{seeds}"

@@ -31,7 +31,9 @@ def double_precision():
 
 def method(learner, co_learner) -> Method:
     problem = Classification(WAYS)
-    made = Method(learner, GradientDescent(problem, SGD(0.1), 2), [QueryLoss(problem), CoLearner(co_learner, problem)])
+    made = Method.of(
+        learner, GradientDescent(problem, SGD(0.1), 2), [QueryLoss(problem), CoLearner(co_learner, problem)]
+    )
     generator = np.random.default_rng(1)
     for variables in made.trained_variables().values():
         for variable in variables:

@@ -18,7 +18,7 @@ from benchmarks.performance.node_building import graph_arrays, node_context, ran
 from benchmarks.performance.nodes import beside_the_peer, by_itself, propagated_once
 from benchmarks.performance.work import CORA, LARGE_GRAPH
 from cml_tf.experiments import presets
-from cml_tf.experiments.combinations import EXAMPLES
+from cml_tf.experiments.settings import EXAMPLES
 
 TINY = replace(CORA, nodes=60, edges=120, features=30, density=0.3, tasks=2, steps=2)
 CONFIGURATIONS = {name: shipped(f"{name},smoke") for name in names()}

@@ -56,7 +56,7 @@ def test_a_model_that_adapts_nothing_can_be_served():
     problem = Classification(WAYS)
     learner = exportable(mlp(WAYS, (2,), hidden=(4, 4)), problem, SGD(0.1), 1).learner
     rule = exportable(learner, problem, anil(SGD(0.1)), 1).rule
-    method = Method(learner, rule, [QueryLoss(problem), CoLearner(smooth_co_learner(problem).layer, problem)])
+    method = Method.of(learner, rule, [QueryLoss(problem), CoLearner(smooth_co_learner(problem).layer, problem)])
     served = in_process(Exportable(read_through(method, problem, "co_learner"), problem, (0.0, 1.0)))
     assert served.model.state_size(0) == 0
     _told(served, Bucket(WAYS, 2))

@@ -74,10 +74,9 @@ def test_norms_and_alignments_are_those_of_each_task():
 
 
 # Whatever gamma is, 0 too.
-@pytest.mark.parametrize("co_learner, gamma", [("cooperative", 0.0), ("adapted", 0.7)])
-def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
-    changes = {"objective.co_learner": co_learner, "objective.gamma": gamma, "adaptation.rate": 0.1}
-    run = run_of(waves(**changes), "CL")
+@pytest.mark.parametrize("words, gamma", [("cml", 0.0), ("cl", 0.7)])
+def test_the_two_gradients_are_those_of_the_two_losses(words, gamma):
+    run = run_of(waves(words, **{"objective.gamma": gamma, "adaptation.rate": 0.1}), "CL")
     batch = run.experiment.episodes("test").batch(0, EPISODES)
     assert [term.name for term in run.method.terms][0] == "query_loss" and len(run.method.terms) == 2
     cosines = []
@@ -98,12 +97,12 @@ def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
 
 
 def test_faults_say_why():
-    none = run_of(waves(**{"objective.co_learner": "none"}))
-    reptile = run_of(waves(**{"objective.outer": "reptile", "hypergradient": "first_order"}))
+    none = run_of(waves("maml"))
+    reptile = run_of(waves("cml,reptile"))
     assert gradient_cosine_fault(none) == "it has no co-learner"
     assert "Reptile's outer step is no gradient" in gradient_cosine_fault(reptile)
-    for co_learner in ("cooperative", "random_noise", "adapted"):
-        assert gradient_cosine_fault(run_of(waves(**{"objective.co_learner": co_learner}))) == ""
+    for words in ("cml", "random_noise", "cl"):
+        assert gradient_cosine_fault(run_of(waves(words))) == ""
 
 
 @pytest.mark.slow

@@ -38,7 +38,7 @@ def make(hypergradient="reverse") -> Method:
     randomise(learner, 0)
     terms = [QueryLoss(problem), CoLearner(mlp_co_learner(2, 3, "tanh"), problem, weight=0.7)]
     rule = GradientDescent(problem, SGD(RATE), STEPS, make_hypergradient(hypergradient))
-    method = Method(learner, rule, terms)
+    method = Method.of(learner, rule, terms)
     randomise(terms[1].variables, 1)
     return method
 
