@@ -75,7 +75,7 @@ def test_a_graph_must_be_there_where_one_is_needed_and_nowhere_else(model, conte
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: gcn(2, 7, (4, 3), head="prototypes", matching=True), lambda: sgc(2, 7, 4, hops=3)],
+    [lambda: gcn(2, 7, (4, 3), head="prototypes", attribute_matching=True), lambda: sgc(2, 7, 4, hops=3)],
     ids=["gcn", "sgc"],
 )
 def test_loaded_equals_saved_bit_for_bit(make, tmp_path):

@@ -69,9 +69,9 @@ MODELS = {
     "MAML++": _maml_plus_plus,
     "CML-dagger": _dagger,
     # What is threaded through a task, how features are propagated and normalised.
-    "SGC, prototypes and matching": lambda: _nodes(sgc, 6, hops=2, head="prototypes", matching=True),
+    "SGC, prototypes and matching": lambda: _nodes(sgc, 6, hops=2, head="prototypes", attribute_matching=True),
     "GCN of one layer": lambda: _nodes(gcn, (6,)),
-    "GCN, prototypes and matching": lambda: _nodes(gcn, (6, 6), head="prototypes", matching=True),
+    "GCN, prototypes and matching": lambda: _nodes(gcn, (6, 6), head="prototypes", attribute_matching=True),
 }
 SLOW = ("GCN of one layer", "GCN, prototypes and matching")
 
