@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -48,3 +52,77 @@ def miniature(tmp_path, monkeypatch, empty_cache):
         return folder
 
     return write
+
+
+@pytest.fixture
+def no_decoding(monkeypatch):
+    """Within it, a module that decodes raises an AssertionError."""
+
+    @contextlib.contextmanager
+    def forbid(module: str):
+        def decode(*_, **__):
+            raise AssertionError("decoded again")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(f"cml_tf.datasets.{module}.decode_contents", decode)
+            yield
+
+    return forbid
+
+
+@pytest.fixture
+def server():
+    """An HTTP server on loopback: `files` by name, `asked` for what was requested."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            name = urlsplit(self.path).path.rsplit("/", 1)[-1]
+            self.server.asked.append(name)
+            content = self.server.files.get(name)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *arguments):
+            pass
+
+    served = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    served.files, served.asked, served.url = {}, [], f"http://127.0.0.1:{served.server_port}"
+    thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield served
+    served.shutdown()
+    thread.join()
+    served.server_close()
+
+
+@pytest.fixture
+def both_at_the_lock(monkeypatch):
+    """Waits until two have come to a module's lock; also the paths that were locked."""
+
+    def observe(module):
+        real, entered, both = module.locked, [], threading.Event()
+
+        @contextlib.contextmanager
+        def observed(path, wait=False):
+            entered.append(path)
+            if len(entered) == 2:
+                both.set()
+            with real(path, wait):
+                yield
+
+        def wait():
+            assert both.wait(60), "nobody waited: the other one went ahead"
+
+        monkeypatch.setattr(module, "locked", observed)
+        return wait, entered
+
+    return observe
+
+
+@pytest.fixture
+def twice():
+    """Calls a function in two threads and gives both results."""
+    with ThreadPoolExecutor(2) as pool:
+        yield lambda function: list(pool.map(lambda _: function(), range(2)))

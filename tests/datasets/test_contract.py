@@ -35,7 +35,7 @@ def write_omniglot(root):
 
 
 def write_image_folder(root):
-    for split, classes in zip(SPLITS, (["a", "b"], ["c", "d"], ["e", "f", "g"]), strict=True):
+    for split, classes in zip(SPLITS, ("ab", "cd", "efg"), strict=True):
         write_classes(root / split, classes)
 
 
@@ -44,53 +44,19 @@ def write_own_graph(root):
     np.savez(root / "graph.npz", features=np.eye(60), edges=edges, labels=np.arange(60) % 6)
 
 
+def write_npz(name):
+    return lambda root: write_npz_graph(root / name, graph_npz.SIZES[name])
+
+
 WRITERS = {
     "omniglot": write_omniglot,
     "image_folder": write_image_folder,
     "cora": lambda root: write_planetoid(root, "cora", planetoid.SIZES["cora"]),
     "citeseer": lambda root: write_planetoid(root, "citeseer", planetoid.SIZES["citeseer"], left_out=15),
-    "amazon_computer": lambda root: write_npz_graph(
-        root / graph_npz.AMAZON_COMPUTER, graph_npz.SIZES[graph_npz.AMAZON_COMPUTER]
-    ),
-    "cora_full": lambda root: write_npz_graph(root / graph_npz.CORA_FULL, graph_npz.SIZES[graph_npz.CORA_FULL]),
+    "amazon_computer": write_npz(graph_npz.AMAZON_COMPUTER),
+    "cora_full": write_npz(graph_npz.CORA_FULL),
     "graph": write_own_graph,
 }
-
-
-@pytest.fixture(scope="module")
-def datasets(tmp_path_factory):
-    roots = {"sinusoid": "", "glyphs": ""}
-    for name, write in WRITERS.items():
-        folder = tmp_path_factory.mktemp(name)
-        write(folder)
-        roots[name] = str(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for name in KINDS:
-            roots[name] = str(tmp_path_factory.mktemp(name))
-            write_benchmark(name, Path(roots[name]), patch)
-        return {name: load(name, roots[name]) for name in CHECKED}
-
-
-@pytest.fixture(params=CHECKED)
-def dataset(request, datasets):
-    return datasets[request.param]
-
-
-@pytest.fixture
-def split(dataset, of_split):
-    if of_split not in dataset.splits:
-        pytest.skip(f"{dataset.name} has no such split")
-    return of_split
-
-
-def make_source(dataset, split="", seed=0, **changes):
-    split = split or dataset.splits[0]
-    settings = {"ways": WAYS[dataset.name], "shots": SHOTS, "queries": QUERIES, **changes}
-    return dataset.episodes(split, seed=seed, **settings)
-
-
-def examples(dataset, count):
-    return count * (WAYS[dataset.name] or 1)
 
 
 class Drawn(NamedTuple):
@@ -101,68 +67,68 @@ class Drawn(NamedTuple):
     batches: list[Episode]
 
 
+@pytest.fixture(scope="module", params=CHECKED)
+def dataset(request, tmp_path_factory):
+    name, root = request.param, tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        if name in KINDS:
+            write_benchmark(name, Path(root), patch)
+        elif name in WRITERS:
+            WRITERS[name](root)
+        return load(name, str(root) if name in (*KINDS, *WRITERS) else "")
+
+
 @pytest.fixture(scope="module")
-def drawn():
-    """Draws episodes once for all tests that look at some."""
-    done: dict[tuple[str, str], Drawn] = {}
+def drawn(dataset):
+    """The first episodes of each split."""
+    made = {}
+    for split in dataset.splits:
+        source = make_source(dataset, split)
+        stream = source.batches(0, 3)
+        made[split] = Drawn(source, stream.element_spec, list(stream.take(3)))
+    return made
 
-    def draw(dataset, split: str) -> Drawn:
-        key = (dataset.name, split)
-        if key not in done:
-            source = make_source(dataset, split)
-            stream = source.batches(0, 3)
-            done[key] = Drawn(source, stream.element_spec, list(stream.take(3)))
-        return done[key]
 
-    return draw
+def make_source(dataset, split="", seed=0, **changes):
+    settings = {"ways": WAYS[dataset.name], "shots": SHOTS, "queries": QUERIES, **changes}
+    return dataset.episodes(split or dataset.splits[0], seed=seed, **settings)
+
+
+def parts(episode):
+    return ((episode.support, SHOTS), (episode.query, QUERIES))
 
 
 def test_description(dataset):
     assert dataset.name in DATASETS
     assert dataset.splits == (("test",) if dataset.name in TEST_ONLY else SPLITS)
-    source = make_source(dataset)
-    if WAYS[dataset.name]:
-        assert dataset.problem_kind == "classification"
-        assert source.problem == Classification(WAYS[dataset.name])
-    else:
-        assert dataset.problem_kind == "regression"
-        assert isinstance(source.problem, Regression)
+    ways, problem = WAYS[dataset.name], make_source(dataset).problem
+    assert dataset.problem_kind == ("classification" if ways else "regression")
+    assert problem == Classification(ways) if ways else isinstance(problem, Regression)
 
 
-@pytest.mark.parametrize("of_split", SPLITS)
-def test_batches_are_valid_typed_and_static(dataset, split, drawn):
-    source, spec, batches = drawn(dataset, split)
-    assert isinstance(spec, Episode)
-    dtype = tf.int32 if dataset.name in GRAPHS else tf.float32
-    for part, count in ((spec.support, SHOTS), (spec.query, QUERIES)):
-        assert part.inputs == tf.TensorSpec([3, examples(dataset, count), *dataset.input_shape], dtype)
-        assert part.targets.dtype == (tf.int32 if WAYS[dataset.name] else tf.float32)
-        assert part.targets.shape[:2] == [3, examples(dataset, count)]
+def test_batches_are_valid_typed_and_static(dataset, drawn):
+    ways, dtype = WAYS[dataset.name], tf.int32 if dataset.name in GRAPHS else tf.float32
     low, high = dataset.value_range
-    for episode in batches:
-        validate_episode(episode, source.problem)
-        for part in (episode.support, episode.query):
-            assert low <= np.min(part.inputs)
-            assert np.max(part.inputs) <= high
-            assert np.ptp(part.inputs) > (high - low) / 4  # The range is used.
-
-
-@pytest.mark.parametrize("of_split", SPLITS)
-def test_labels_are_balanced(dataset, split, drawn):
-    ways = WAYS[dataset.name]
-    if ways is None:
-        pytest.skip("regression has no labels")
-    for episode in drawn(dataset, split).batches:
-        for part, count in ((episode.support, SHOTS), (episode.query, QUERIES)):
-            for labels in part.targets.numpy():
-                assert np.bincount(labels, minlength=ways).tolist() == [count] * ways
+    for source, spec, batches in drawn.values():
+        assert isinstance(spec, Episode)
+        for part, count in parts(spec):
+            assert part.inputs == tf.TensorSpec([3, count * (ways or 1), *dataset.input_shape], dtype)
+            assert part.targets.dtype == (tf.int32 if ways else tf.float32)
+            assert part.targets.shape[:2] == [3, count * (ways or 1)]
+        for episode in batches:
+            validate_episode(episode, source.problem)
+            for part, count in parts(episode):
+                assert low <= np.min(part.inputs) and np.max(part.inputs) <= high
+                assert np.ptp(part.inputs) > (high - low) / 4  # The range is used.
+                for labels in part.targets.numpy() if ways else ():
+                    assert np.bincount(labels, minlength=ways).tolist() == [count] * ways
 
 
 def test_streams_start_anywhere(dataset, drawn):
-    source, _, batches = drawn(dataset, dataset.splits[0])
+    source, _, batches = drawn[dataset.splits[0]]
     whole = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *(episode[:2] for episode in batches))
-    later = next(iter(source.batches(4, 5)))[:2]
-    tf.nest.map_structure(lambda part, tail: np.testing.assert_array_equal(part[4:], tail), whole, later)
+    for later in (next(iter(source.batches(4, 5)))[:2], source.batch(4, 5)[:2]):
+        tf.nest.map_structure(lambda part, tail: np.testing.assert_array_equal(part[4:], tail), whole, later)
     np.testing.assert_array_equal(source.indices(0, 9)[4:], source.indices(4, 5))
 
 
@@ -175,24 +141,19 @@ def test_streams_are_reproducible_and_distinct(dataset):
     others = [make_source(dataset, "test", seed=3)] if len(dataset.splits) > 1 else []
     for other in (*others, make_source(dataset, seed=3, queries=1)):
         assert other.fingerprint != first.fingerprint
-    assert records.dtype == np.int64
-    assert len({record.tobytes() for record in records}) > 15
+    assert records.dtype == np.int64 and len({record.tobytes() for record in records}) > 15
 
 
-def test_support_and_query_are_disjoint(dataset, drawn):
-    for split in dataset.splits:
-        for episode in drawn(dataset, split).batches:
-            for support, query in zip(episode.support.inputs.numpy(), episode.query.inputs.numpy(), strict=True):
-                assert not {one.tobytes() for one in support} & {one.tobytes() for one in query}
+def test_support_and_query_are_disjoint(drawn):
+    for episode in (episode for of_split in drawn.values() for episode in of_split.batches):
+        for support, query in zip(episode.support.inputs.numpy(), episode.query.inputs.numpy(), strict=True):
+            assert not {one.tobytes() for one in support} & {one.tobytes() for one in query}
 
 
-def test_splits_have_no_class_in_common(dataset):
+def test_splits_have_no_class_in_common_and_unknown_ones_are_refused(dataset):
     classes = [set(dataset.class_names(split)) for split in dataset.splits]
     assert sum(map(len, classes)) == len(set.union(*classes))
     assert all(classes) or WAYS[dataset.name] is None
-
-
-def test_unknown_splits_are_refused(dataset):
     with pytest.raises(DatasetError, match=f"splits {', '.join(dataset.splits)}, received 'dev'"):
         make_source(dataset, "dev")
     with pytest.raises(DatasetError, match="received 'dev'"):
@@ -208,6 +169,11 @@ def test_unknown_splits_are_refused(dataset):
         ("glyphs", "", {"image_size": (3, 3)}, "takes the options none; received image_size"),
         ("omniglot", "", {"channels": 1}, "takes the options none; received channels"),
         ("cora", "", {"channels": 1}, "takes the options classes, class_seed, hops; received channels"),
+        ("image_folder", "", {}, "needs a root"),
+        ("image_folder", "nowhere", {}, "nowhere is none"),
+        ("omniglot", "nowhere", {}, "must be a folder"),
+        ("graph", "", {}, "graph needs a root"),
+        ("graph", "nowhere", {}, "must be a folder"),
     ],
 )
 def test_requests_no_dataset_can_meet_are_refused(name, root, options, message):

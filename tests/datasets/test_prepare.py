@@ -8,15 +8,8 @@ import pytest
 from rich.console import Console
 
 from cml_tf.datasets import DatasetError
-from cml_tf.datasets.benchmarks.catalogue import (
-    BENCHMARKS,
-    Archive,
-    instructions,
-    source_key,
-    stored_images,
-)
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS, Archive, instructions, source_key, stored_images
 from cml_tf.datasets.prepare import folder_of, prepared, summary
-from tests.helpers.benchmark_files import write_benchmark
 from tests.helpers.programs import run_program, run_programs
 
 PROGRAM = "cml_tf.datasets.prepare"
@@ -36,8 +29,7 @@ def test_what_there_is_in_words(miniature):
         row = next(line for line in out.splitlines() if split in line)
         assert f" {classes} " in row and f" {3 * classes} " in row
     assert "FGVC-Aircraft, 84x84" in out and "/aircraft-" in folder_of(pools)
-    # The second call needs no files.
-    assert shown("aircraft", prepared("aircraft")) == out
+    assert shown("aircraft", prepared("aircraft")) == out, "the second call needs no files"
 
 
 def damage(pools) -> None:
@@ -73,22 +65,17 @@ def test_the_instructions_name_every_file_and_where_it_is(name):
 def test_the_instructions_for_the_cars_do_not_promise_a_download():
     text = instructions("cars")
     assert "cars_train.tgz (979,269,282 bytes, SHA-256 512b227b30e2f0a8aab9e09485786ab4479582073a144998da74d64" in text
-    assert "not served any more: any copy of the files with these names, sizes and checksums will do" in text
+    assert "not served any more: any copy of the files" in text
     assert "all three files, although only the test part is used" in instructions("svhn")
 
 
-@pytest.fixture
-def signs(tmp_path, monkeypatch, empty_cache):
-    """Prepared images, few of them, that a program of its own process takes for the published ones."""
-    published = BENCHMARKS["gtsrb"].source
-    write_benchmark("gtsrb", tmp_path, monkeypatch)
-    path = tmp_path / BENCHMARKS["gtsrb"].source.name
-    return stored_images("gtsrb", source_key(published)).build(partial(published.pictures, path))
-
-
 @pytest.mark.slow
-def test_the_program(signs):
+def test_the_program(miniature):
     """Its mistakes that need no files are in tests/programs/test_programs.py."""
+    # Prepared images, few of them, that a program of its own process takes for the published ones.
+    published = BENCHMARKS["gtsrb"].source
+    path = miniature("gtsrb") / published.name
+    signs = stored_images("gtsrb", source_key(published)).build(partial(published.pictures, path))
     # None of these would be downloaded.
     calls = [["gtsrb"], ["mini_imagenet"], ["cub", "--root=/nowhere"], ["tiered_imagenet", "--image_size=16"]]
     there, missing, nowhere, small = run_programs([[PROGRAM, *arguments] for arguments in calls])

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.datasets.image_files import decode_and_resize, decode_contents, decode_files, scale
-from tests.helpers.drawn_images import encoded, pixels
+from tests.helpers.drawn_images import encoded, pixels, write_tree
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF"])
@@ -63,9 +63,8 @@ def test_graph_over_a_batch_equals_the_loaders(tmp_path):
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     stored = decode_contents(contents, names=list("abcde"), image_size=(14, 15), channels=3)
     np.testing.assert_array_equal(loaded.served(tf.constant(contents)), scale(stored))
+    write_tree(tmp_path, {f"{number}.png": one for number, one in enumerate(contents)})
     paths = [str(tmp_path / f"{number}.png") for number in range(5)]
-    for path, one in zip(paths, contents, strict=True):
-        tf.io.write_file(path, one)
     np.testing.assert_array_equal(decode_files(paths, image_size=(14, 15), channels=3), stored)
 
 

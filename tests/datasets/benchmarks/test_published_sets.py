@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ast
-import contextlib
-import threading
 
 import pytest
 
 from cml_tf import datasets
 from cml_tf.datasets import DatasetError
-from cml_tf.datasets.benchmarks import tfds_sets as published_sets
+from cml_tf.datasets.benchmarks import tfds_sets
 from cml_tf.datasets.storage.cache import cache_directory
 from tests.helpers.benchmark_files import write_benchmark
 from tests.helpers.documents import ROOT
@@ -18,65 +16,37 @@ from tests.helpers.documents import ROOT
 tfds = pytest.importorskip("tensorflow_datasets")
 
 
-class Disk:
-    """What several builders of one set share; their preparation waits until `waiting` is set."""
-
-    def __init__(self):
-        self.prepared, self.calls, self.waiting = False, 0, threading.Event()
-
-
-class Builder:
-    """As much of a builder of TensorFlow Datasets as preparing needs; it knows what was there when it was made."""
-
-    name = "toy"
-
-    def __init__(self, disk, data_dir):
-        self.disk, self.data_dir, self.prepared = disk, data_dir, disk.prepared
-
-    def is_prepared(self):
-        return self.prepared
-
-    def download_and_prepare(self, **_):
-        self.disk.calls += 1
-        assert self.disk.calls == 1, "two prepared it"
-        assert self.disk.waiting.wait(60), "nobody waited: the other one went ahead"
-        self.prepared = self.disk.prepared = True
-
-
 @pytest.mark.parametrize("rooted", [True, False])
-def test_who_comes_while_another_prepares_waits_and_takes_what_that_made(tmp_path, monkeypatch, empty_cache, rooted):
-    disk, real, entered, yielded, failures = Disk(), published_sets.locked, [], [], []
+def test_who_comes_while_another_prepares_takes_what_that_made(
+    tmp_path, monkeypatch, empty_cache, both_at_the_lock, twice, rooted
+):
+    wait, entered = both_at_the_lock(tfds_sets)
+    prepared = []
 
-    @contextlib.contextmanager
-    def observed(path, wait=False):
-        entered.append(path)
-        if len(entered) == 2:
-            disk.waiting.set()
-        with real(path, wait):
-            yield
+    class Builder:
+        """As much as preparing needs; it knows what was there when it was made."""
 
-    monkeypatch.setattr(tfds, "builder", lambda name, **_: Builder(disk, tmp_path / "toy" / "1.0.0"))
-    monkeypatch.setattr(published_sets, "locked", observed)
-    monkeypatch.setattr(published_sets, "check_online", lambda host: None)
+        name, data_dir = "toy", tmp_path / "toy" / "1.0.0"
+
+        def __init__(self):
+            self.prepared = bool(prepared)
+
+        def is_prepared(self):
+            return self.prepared
+
+        def download_and_prepare(self, **_):
+            wait()
+            self.prepared = True
+            prepared.append(self)
+
+    monkeypatch.setattr(tfds, "builder", lambda name, **_: Builder())
+    monkeypatch.setattr(tfds_sets, "check_online", lambda host: None)
     (tmp_path / "file").write_bytes(b"")
-    source = published_sets.PublishedSet(builder="toy:1.0.0", parts=("train",), files={"file": "http://toy.test/file"})
-
-    def prepare():
-        try:
-            yielded.append(source.pictures(tmp_path if rooted else None))
-        except DatasetError as error:
-            failures.append(error)
-
-    threads = [threading.Thread(target=prepare) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == [] and len(yielded) == 2 and disk.calls == 1
+    source = tfds_sets.PublishedSet(builder="toy:1.0.0", parts=("train",), files={"file": "http://toy.test/file"})
+    made = twice(lambda: source.pictures(tmp_path if rooted else None))
+    assert len(prepared) == 1
     assert {path.parent for path in entered} == {tmp_path}, "the folder of the sets, whatever is made in it"
-    for pictures in yielded:
-        (builder,) = pictures.args
-        assert builder.is_prepared(), "it knows what the other one made"
+    assert all(pictures.args[0].is_prepared() for pictures in made), "it knows what the other one made"
 
 
 def test_the_files_are_extracted_anew_and_what_was_extracted_goes_away(miniature):
@@ -91,16 +61,57 @@ def test_the_files_are_extracted_anew_and_what_was_extracted_goes_away(miniature
     assert not list(cache_directory().glob(".extracted-*"))
 
 
-def test_the_remedy_says_what_else_there_is_to_know(tmp_path, empty_cache, monkeypatch):
-    with pytest.raises(DatasetError, match="missing: cars_train.tgz, .* not served any more: any copy of the files"):
-        datasets.load("cars", str(tmp_path))
-
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("omniglot", "go online, or set dataset.root"),
+        ("vgg_flower", "go online, or set dataset.root to .* 102flowers.tgz"),
+        ("svhn", "go online, .* all three files, although .* is used"),
+    ],
+)
+def test_offline_without_a_root_the_error_says_what_to_do(empty_cache, monkeypatch, name, remedy):
     def offline(name):
-        raise ConnectionError("no route to host")
+        raise ConnectionError("no route\nto host")
 
     monkeypatch.setattr(tfds, "builder", offline)
-    with pytest.raises(DatasetError, match="go online, .* all three files, although .* is used. .*no route"):
+    with pytest.raises(DatasetError, match=f"{remedy}.*no route to host") as caught:
+        datasets.load(name)
+    assert "\n" not in str(caught.value)
+
+
+def test_offline_the_download_is_not_even_tried(empty_cache, tmp_path, monkeypatch):
+    """It would retry for minutes."""
+
+    class Unprepared:
+        data_dir = tmp_path / "svhn_cropped" / "3.1.0"
+
+        def is_prepared(self):
+            return False
+
+    def offline(host):
+        assert host == "ufldl.stanford.edu"
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(tfds, "builder", lambda name: Unprepared())
+    monkeypatch.setattr(tfds_sets, "check_online", offline)
+    with pytest.raises(DatasetError, match=r"svhn_cropped:3.1.0 cannot be had .* go online.*no route to host"):
         datasets.load("svhn")
+
+
+def test_damaged_and_missing_files_are_refused(miniature):
+    folder = miniature("cifar_fs")
+    path = folder / "cifar-100-binary.tar.gz"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(DatasetError, match="cannot be made from the files .* download cifar-100-binary.tar.gz again"):
+        datasets.load("cifar_fs", str(folder))
+    path.unlink()
+    with pytest.raises(DatasetError, match="missing: cifar-100-binary.tar.gz. Download them from https://www.cs.tor"):
+        datasets.load("cifar_fs", str(folder))
+
+
+def test_files_that_are_not_served_any_more_are_refused_with_the_note(tmp_path, empty_cache):
+    with pytest.raises(DatasetError, match="missing: cars_train.tgz, .* not served any more: any copy of the files"):
+        datasets.load("cars", str(tmp_path))
 
 
 @pytest.mark.slow
@@ -115,6 +126,5 @@ def test_training_does_not_import_tensorflow_datasets_before_it_needs_it():
     """It takes seconds."""
     for path in (ROOT / "cml_tf").rglob("*.py"):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names = [alias.name for alias in getattr(node, "names", [])] + [getattr(node, "module", None) or ""]
             assert not [name for name in names if name.startswith("tensorflow_datasets")], path

@@ -15,16 +15,15 @@ from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.storage.archives import files, members
 from cml_tf.datasets.storage.cache import cache_directory
 from tests.helpers import benchmark_files
-from tests.helpers.benchmark_files import classes_of, expect_counts
+from tests.helpers.benchmark_files import classes_of, expect_counts, tar_bytes
+from tests.helpers.drawn_images import write_tree
 
 pytestmark = pytest.mark.usefixtures("empty_cache")
+SIGNS = "GTSRB_Final_Training_Images.zip"
 
 
-def written(folder: Path, content: dict[str, bytes]) -> Path:
-    for place, file in content.items():
-        (folder / place).parent.mkdir(parents=True, exist_ok=True)
-        (folder / place).write_bytes(file)
-    return folder
+def fingerprints(name, root, **options):
+    return [pool.fingerprint for pool in datasets.load(name, str(root), **options).pools.values()]
 
 
 @pytest.mark.parametrize(
@@ -38,8 +37,8 @@ def written(folder: Path, content: dict[str, bytes]) -> Path:
     ],
 )
 def test_an_archive_under_another_name_is_named(name, file, tmp_path):
-    inner = benchmark_files.tar_bytes({"n01440764.tar": benchmark_files.tar_bytes({"n01440764_1.JPEG": b""}, "w")}, "w")
-    written(tmp_path, {file: inner, "notes.txt": b""})
+    inner = tar_bytes({"n01440764.tar": tar_bytes({"n01440764_1.JPEG": b""}, "w")}, "w")
+    write_tree(tmp_path, {file: inner, "notes.txt": b""})
     source = BENCHMARKS[name].source
     with pytest.raises(DatasetError) as caught:
         datasets.load(name, str(tmp_path))
@@ -47,15 +46,12 @@ def test_an_archive_under_another_name_is_named(name, file, tmp_path):
     assert f"but {file!r}: if that is the archive, rename it to {source.name}." in str(caught.value)
 
 
-def test_a_folder_with_something_else_is_told_what_was_expected(tmp_path):
-    written(tmp_path, {"images/1.jpg": b"", "GTSRB_Final_Training_Images.zip/notes.txt": b""})
+def test_a_folder_with_the_name_of_the_archive_is_a_folder(tmp_path, monkeypatch):
+    write_tree(tmp_path, {"images/1.jpg": b"", f"{SIGNS}/notes.txt": b""})
     with pytest.raises(DatasetError, match=r"\(00014/00003_00029.ppm and so on\), found nothing of that; check"):
         datasets.load("gtsrb", str(tmp_path))
-
-
-def test_a_folder_with_the_name_of_the_archive_is_a_folder(tmp_path, monkeypatch):
     expect_counts("gtsrb", {}, monkeypatch)
-    written(tmp_path / "GTSRB_Final_Training_Images.zip", benchmark_files.gtsrb())
+    write_tree(tmp_path / SIGNS, benchmark_files.gtsrb())
     assert len(datasets.load("gtsrb", str(tmp_path)).class_names("test")) == 43
 
 
@@ -63,53 +59,39 @@ def test_a_folder_with_the_name_of_the_archive_is_a_folder(tmp_path, monkeypatch
 def test_a_root_within_what_was_unpacked(root, tmp_path, monkeypatch):
     expect_counts("cub", {}, monkeypatch)
     classes = enumerate(classes_of("cub"))
-    written(tmp_path, {f"CUB_200_2011/images/{name}/a.jpg": benchmark_files.jpeg(c, 0) for c, name in classes})
+    write_tree(tmp_path, {f"CUB_200_2011/images/{name}/a.jpg": benchmark_files.jpeg(c, 0) for c, name in classes})
     dataset = datasets.load("cub", str(tmp_path / root), image_size=(4, 4))
     assert len(dataset.pools["train"].images) == 100
 
 
 def test_imagenet_that_was_unpacked_once_is_a_folder_of_tar_files(tmp_path, monkeypatch):
     expect_counts("tiered_imagenet", {}, monkeypatch)
-    names = classes_of("tiered_imagenet")
-    unpacked = {f"{n}/{n}_0.JPEG": benchmark_files.jpeg(c, 0) for c, n in enumerate(names)}
-    for place, content in unpacked.items():
-        folder, file = place.split("/")
-        written(tmp_path, {f"{folder}.tar": benchmark_files.tar_bytes({file: content}, "w")})
-    pools = datasets.load("tiered_imagenet", str(tmp_path), image_size=(10, 12)).pools
-    written(tmp_path / "twice", unpacked)
-    again = datasets.load("tiered_imagenet", str(tmp_path / "twice"), image_size=(10, 12)).pools
-    assert {split: pool.fingerprint for split, pool in pools.items()} == {
-        split: pool.fingerprint for split, pool in again.items()
-    }
-    (tmp_path / f"{names[0]}.tar").write_bytes(b"damaged")
-    with pytest.raises(DatasetError, match=rf"{names[0]}.tar is damaged \(ReadError.*; get it again"):
-        datasets.load("tiered_imagenet", str(tmp_path), image_size=(10, 12))
+    pictures = {name: benchmark_files.jpeg(c, 0) for c, name in enumerate(classes_of("tiered_imagenet"))}
+    once, unpacked = tmp_path / "once", tmp_path / "unpacked"
+    write_tree(once, {f"{name}.tar": tar_bytes({"0.JPEG": content}, "w") for name, content in pictures.items()})
+    write_tree(unpacked, {f"{name}/0.JPEG": content for name, content in pictures.items()})
+    packed, other = (fingerprints("tiered_imagenet", root, image_size=(4, 4)) for root in (once, unpacked))
+    assert packed == other
+    name = next(iter(pictures))
+    (once / f"{name}.tar").write_bytes(b"damaged")
+    with pytest.raises(DatasetError, match=rf"{name}.tar is damaged \(ReadError.*; get it again"):
+        datasets.load("tiered_imagenet", str(once), image_size=(4, 4))
 
 
-def test_only_the_files_that_are_looked_at_identify_a_folder(tmp_path, monkeypatch):
+def test_only_the_files_that_are_looked_at_identify_a_folder(tmp_path, monkeypatch, no_decoding):
     expect_counts("gtsrb", {}, monkeypatch)
-    written(tmp_path, benchmark_files.gtsrb())
-    first = datasets.load("gtsrb", str(tmp_path))
-    written(tmp_path, {"notes.txt": b"mine", "GTSRB/Final_Training/Images/00000/GT-00000.csv": b"changed"})
-
-    def decode(*_, **__):
-        raise AssertionError("decoded again")
-
-    with monkeypatch.context() as patch:
-        patch.setattr("cml_tf.datasets.benchmarks.store.decode_contents", decode)
-        assert datasets.load("gtsrb", str(tmp_path)).pools["test"].fingerprint == first.pools["test"].fingerprint
-    path = next(tmp_path.rglob("*.ppm"))
-    os.utime(path, ns=(0, 0))
+    write_tree(tmp_path, benchmark_files.gtsrb())
+    first = fingerprints("gtsrb", tmp_path)
+    write_tree(tmp_path, {"notes.txt": b"mine", "GTSRB/Final_Training/Images/00000/GT-00000.csv": b"changed"})
+    with no_decoding("benchmarks.store"):
+        assert fingerprints("gtsrb", tmp_path) == first
+    os.utime(next(tmp_path.rglob("*.ppm")), ns=(0, 0))
     datasets.load("gtsrb", str(tmp_path))
     assert len(list(cache_directory().glob("gtsrb-*"))) == 2
 
 
-def places(folder: Path) -> list[str]:
-    return [member.place for member in members(folder)]
-
-
 def test_links_in_a_folder_are_followed_and_a_cycle_ends(tmp_path):
-    written(tmp_path, {"else/x.txt": b"x", "else/y.txt": b"y", "root/a/own.txt": b"own"})
+    write_tree(tmp_path, {"else/x.txt": b"x", "else/y.txt": b"y", "root/a/own.txt": b"own"})
     root = tmp_path / "root"
     (root / "b").symlink_to(tmp_path / "else")
     (root / "c").symlink_to("b")
@@ -117,24 +99,16 @@ def test_links_in_a_folder_are_followed_and_a_cycle_ends(tmp_path):
     (root / "a" / "nowhere.txt").symlink_to("gone")
     (root / "a" / "up").symlink_to("..")
     (tmp_path / "else" / "back").symlink_to(root)
-    assert places(root) == ["a/link.txt", "a/own.txt", "b/x.txt", "b/y.txt", "c/x.txt", "c/y.txt"]
-    assert {member.place: member.read() for member in members(root)}["a/link.txt"] == b"x"
+    places = {member.place: member.read() for member in members(root)}
+    assert list(places) == ["a/link.txt", "a/own.txt", "b/x.txt", "b/y.txt", "c/x.txt", "c/y.txt"]
+    assert places["a/link.txt"] == b"x"
     (root / "round").symlink_to("round")
     with pytest.raises(DatasetError, match="round cannot be read .*; mend it or take it away"):
-        places(root)
-
-
-def test_linked_classes_of_a_benchmark(tmp_path, monkeypatch):
-    expect_counts("gtsrb", {}, monkeypatch)
-    written(tmp_path / "else", benchmark_files.gtsrb())
-    (tmp_path / "root").mkdir()
-    for folder in (tmp_path / "else" / "GTSRB" / "Final_Training" / "Images").iterdir():
-        (tmp_path / "root" / folder.name).symlink_to(folder)
-    assert len(datasets.load("gtsrb", str(tmp_path / "root")).pools["test"].images) == 129
+        list(members(root))
 
 
 def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
-    written(tmp_path, {"00000/00000_00000.ppm": b"", "GTSRB_Final_Training_Images.zip": b""})
+    write_tree(tmp_path, {"00000/00000_00000.ppm": b"", SIGNS: b""})
     real_scan, real_open = os.scandir, Path.open
 
     def scan(path):
@@ -151,7 +125,7 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(DatasetError, match=r"Images.zip may not be read \(Permission denied\); change its permissions"):
         datasets.load("gtsrb", str(tmp_path))
-    (tmp_path / "GTSRB_Final_Training_Images.zip").unlink()
+    (tmp_path / SIGNS).unlink()
     with pytest.raises(DatasetError, match=r"/00000 may not be read \(Permission denied\); change its permissions"):
         datasets.load("gtsrb", str(tmp_path))
     with pytest.raises(DatasetError, match="/00000 may not be read"):
@@ -159,8 +133,8 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("row", [float("inf"), float("nan"), None, 10**30])
-def test_a_row_that_is_no_number_of_an_image_is_refused(row, tmp_path, monkeypatch):
+def test_a_row_that_is_no_number_of_an_image_is_refused(row, tmp_path):
     content = pickle.dumps({"image_data": np.zeros((1, 4, 4, 3), np.uint8), "class_dict": {"n01532829": [row]}}, 2)
-    written(tmp_path, {"mini-imagenet-cache-train.pkl": content})
+    write_tree(tmp_path, {"mini-imagenet-cache-train.pkl": content})
     with pytest.raises(DatasetError, match=r"must hold image_data, uint8 .*, and class_dict, each image in one class"):
         datasets.load("mini_imagenet", str(tmp_path))

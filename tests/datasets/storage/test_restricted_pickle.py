@@ -12,16 +12,6 @@ from cml_tf.datasets import DatasetError
 from cml_tf.datasets.storage.pickles import load_pickle
 
 
-class Malicious:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.path),)
-
-
 class Gadget:
     """Unpickled, it is `function(*arguments)`."""
 
@@ -56,9 +46,9 @@ def test_the_names_of_python_2_are_read(tmp_path):
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_a_malicious_file_is_refused_and_nothing_of_it_runs(tmp_path, protocol):
     victim = tmp_path / "made by the pickle"
-    path = written(tmp_path / "ind.cora.graph", {0: [1], 1: Malicious(victim)}, protocol)
+    path = written(tmp_path / "ind.cora.graph", {0: [1], 1: Gadget(os.mkdir, str(victim))}, protocol)
     with pytest.raises(
-        DatasetError, match=r"ind\.cora\.graph is refused: it names '(posix|nt)\.mkdir', which .* not called"
+        DatasetError, match=r"ind\.cora\.graph is refused: it names 'posix\.mkdir', which .* not called"
     ):
         load_pickle(path)
     assert not victim.exists()
