@@ -34,9 +34,7 @@ def test_analyses_and_flags_are_those_of_the_program():
 @pytest.mark.long
 def test_examples_run(tmp_path):
     (shell,) = (block.text for block in blocks(DOCUMENT, "sh") if block.runs)
-    for command in shell.replace("\\\n", "").strip().splitlines():
-        result = run_shell(command.replace(",runs/", f",{tmp_path}/runs/"), tmp_path)
-        assert result.returncode == 0, f"{command}\n{result.stderr}"
+    run_shell(shell.replace(",runs/", f",{tmp_path}/runs/"), tmp_path)
     made = {path.name for path in (tmp_path / "runs/waves").iterdir()}
     files = {f"{name}.{kind}" for name in ("gradient_cosine", "linear_cka") for kind in ("csv", "png", "svg")}
     assert made == files | {"index.json"}
@@ -44,6 +42,4 @@ def test_examples_run(tmp_path):
 
 @pytest.mark.slow
 def test_python_examples_run(tmp_path):
-    result = run_python(DOCUMENT, tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.strip() == "1.0"
+    assert run_python(DOCUMENT, tmp_path).strip() == "1.0"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -10,9 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
+from tests.helpers.programs import ROOT, Finished, environment, run_programs
 
-ROOT = Path(__file__).resolve().parents[2]
 # Blocks that ask a server are run by tests/export/test_documented_requests.py.
 SERVER = "127.0.0.1:850"
 BLOCK = re.compile(
@@ -38,26 +36,25 @@ def blocks(document: str, language: str) -> list[Block]:
     return [block for block in found if block.language == language]
 
 
-def environment(directory: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    return {
-        **kept,
-        "PYTHONPATH": str(ROOT),
-        ENVIRONMENT_VARIABLE: str(directory / "cache"),
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-    }
+def run_shell(text: str, directory: Path) -> list[tuple[str, Finished]]:
+    """Runs the commands of shell blocks, one a line, with `runs/` in a directory; all must end well."""
+    commands = re.sub(r" ?\\\n\s*", " ", text).strip().splitlines()
+    calls = []
+    for command in commands:
+        words = [word.replace("=runs/", f"={directory}/runs/") for word in shlex.split(command)]
+        assert words[:2] == [".venv/bin/python", "-m"], f"expected the project's Python, found {command!r}"
+        calls.append(words[2:])
+    done = list(zip(commands, run_programs(calls), strict=True))
+    for command, finished in done:
+        assert finished.code == 0, f"{command}\n{finished.err}"
+    return done
 
 
-def run_shell(command: str, directory: Path) -> subprocess.CompletedProcess:
-    words = [word.replace("=runs/", f"={directory}/runs/") for word in shlex.split(command)]
-    assert words[0] == ".venv/bin/python", f"expected the project's Python, found {command!r}"
-    return subprocess.run(
-        [sys.executable, *words[1:]], cwd=ROOT, env=environment(directory), capture_output=True, text=True
-    )
+def run_python(document: str, directory: Path) -> str:
+    """Runs the Python blocks that are to be run, and gives what they print.
 
-
-def run_python(document: str, directory: Path) -> subprocess.CompletedProcess:
-    """Runs the Python blocks that are to be run; lines keep their numbers in the document, for tracebacks."""
+    Lines keep their numbers in the document, for tracebacks.
+    """
     lines = [""] * (document.count("\n") + 1)
     for block in blocks(document, "python"):
         if SERVER in block.text or not block.runs:
@@ -66,5 +63,8 @@ def run_python(document: str, directory: Path) -> subprocess.CompletedProcess:
         lines[block.line - 1 : block.line - 1 + len(text)] = text
     script = directory / "examples.py"
     script.write_text("\n".join(lines), encoding="utf-8")
-    command = [sys.executable, str(script)]
-    return subprocess.run(command, cwd=directory, env=environment(directory), capture_output=True, text=True)
+    kept = {name: value for name, value in environment().items() if not name.startswith("PYTHON")}
+    given = {**kept, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, str(script)], cwd=directory, env=given, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import traceback
 
-# Imported, not used: what the forked processes then have without waiting for it.
+# Imported, not used: what the forked processes then have without waiting for it, TensorFlow above all.
 import cml_tf.experiments.runs
 import cml_tf.system.command_line  # noqa: F401
 
