@@ -10,37 +10,20 @@ from cml_tf.problems import Classification, Regression, at_least_float32
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]])
 LABELS = np.array([0, 2])
+SOFT = np.array([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]])
 PROBABILITIES = np.exp(LOGITS) / np.exp(LOGITS).sum(1, keepdims=True)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_cross_entropy(dtype):
-    losses = Classification(3).losses(tf.constant(LOGITS, dtype), tf.constant(LABELS, tf.int32))
+@pytest.mark.parametrize(("dtype", "rtol"), [("float32", 1e-6), ("float64", 1e-14)])
+@pytest.mark.parametrize("labels", [LABELS, np.eye(3)[LABELS], SOFT, SOFT.astype(np.float32)])
+def test_classification(dtype, rtol, labels):
+    problem, outputs = Classification(3), tf.constant(LOGITS, dtype)
+    losses = problem.losses(outputs, tf.constant(labels))
+    weights = np.eye(3)[labels] if labels.ndim == 1 else labels
     assert losses.dtype == dtype
-    np.testing.assert_allclose(
-        losses, -np.log(PROBABILITIES[[0, 1], LABELS]), rtol=1e-6 if dtype == "float32" else 1e-14
-    )
-
-
-@pytest.mark.parametrize("targets_dtype", ["float32", "float64"])
-def test_soft_labels(targets_dtype):
-    soft = np.array([[0.5, 0.25, 0.25], [0.0, 0.0, 1.0]])
-    problem = Classification(3)
-    losses = problem.losses(tf.constant(LOGITS), tf.constant(soft, targets_dtype))
-    np.testing.assert_allclose(losses, -(soft * np.log(PROBABILITIES)).sum(1), rtol=1e-14)
-    np.testing.assert_array_equal(problem.scores(tf.constant(LOGITS), tf.constant(soft, targets_dtype)), [1.0, 0.0])
-
-
-def test_one_hot_soft_labels_equal_labels():
-    problem = Classification(3)
-    hard = problem.losses(tf.constant(LOGITS), tf.constant(LABELS))
-    np.testing.assert_allclose(problem.losses(tf.constant(LOGITS), tf.one_hot(LABELS, 3)), hard, rtol=1e-14)
-
-
-def test_accuracy_and_probabilities():
-    problem = Classification(3)
-    np.testing.assert_array_equal(problem.scores(tf.constant(LOGITS), tf.constant(LABELS)), [1.0, 0.0])
-    np.testing.assert_allclose(problem.predictions(tf.constant(LOGITS)), PROBABILITIES, rtol=1e-14)
+    np.testing.assert_allclose(losses, -(weights * np.log(PROBABILITIES)).sum(1), rtol=rtol)
+    np.testing.assert_array_equal(problem.scores(outputs, tf.constant(labels)), [1.0, 0.0])
+    np.testing.assert_allclose(problem.predictions(outputs), PROBABILITIES, rtol=rtol)
     assert (problem.metric, problem.higher_is_better, problem.outputs) == ("accuracy", True, 3)
 
 
@@ -67,11 +50,10 @@ def test_half_precision_is_widened_before_a_loss(dtype, expected):
     assert Classification(3).predictions(tf.cast(LOGITS, dtype)).dtype == expected
 
 
-def test_impossible_problems_are_refused():
-    with pytest.raises(ValueError, match="ways must be at least 2, received 1"):
-        Classification(1)
-    with pytest.raises(ValueError, match="outputs must be at least 1, received 0"):
-        Regression(0)
+@pytest.mark.parametrize(("problem", "name", "least"), [(Classification, "ways", 2), (Regression, "outputs", 1)])
+def test_impossible_problems_are_refused(problem, name, least):
+    with pytest.raises(ValueError, match=f"{name} must be at least {least}, received {least - 1}"):
+        problem(least - 1)
 
 
 @pytest.mark.parametrize(

@@ -13,28 +13,29 @@ PAIR = (np.zeros((2, 4)), np.zeros((2, 3), np.int32))
 NAMED = {"left": np.zeros((2, 4)), "right": np.zeros((2, 3))}
 NESTED = [{"a": np.zeros((2, 4))}, (np.zeros((2, 3)), np.zeros((2, 2), bool))]
 SIX = np.full((6, 4), 0.123456789)
+THREE = SIX[:, :3]
 
 
 def checked(example, inputs):
     return arrays_like(example, inputs, "inputs", ("examples",))
 
 
+def zeros(*shape):
+    return np.zeros(shape)
+
+
 REFUSED = {
-    "channels first": (
-        IMAGE,
-        np.zeros((6, 1, 8, 8)),
-        r"shape \[8, 8, 1\], received .*\[6, 1, 8, 8\]: put the channels",
-    ),
-    "no channels": (IMAGE, np.zeros((6, 8, 8)), r"received .*\[6, 8, 8\]: add the axis of channels"),
-    "one example": (IMAGE, np.zeros((8, 8, 1)), r"received .*\[8, 8, 1\]: add the axis of examples"),
-    "another size": (IMAGE, np.zeros((6, 9, 8, 1)), r"received .*\[6, 9, 8, 1\]\.$"),
-    "one axis too many": (IMAGE, np.zeros((6, 8, 8, 1, 1)), r"received .*\[6, 8, 8, 1, 1\]\.$"),
-    "flat": (IMAGE, np.zeros((6, 64)), r"received .*\[6, 64\]\.$"),
+    "channels first": (IMAGE, zeros(6, 1, 8, 8), r"shape \[8, 8, 1\], received .*\[6, 1, 8, 8\]: put the channels"),
+    "no channels": (IMAGE, zeros(6, 8, 8), r"received .*\[6, 8, 8\]: add the axis of channels"),
+    "one example": (IMAGE, zeros(8, 8, 1), r"received .*\[8, 8, 1\]: add the axis of examples"),
+    "another size": (IMAGE, zeros(6, 9, 8, 1), r"received .*\[6, 9, 8, 1\]\.$"),
+    "one axis too many": (IMAGE, zeros(6, 8, 8, 1, 1), r"received .*\[6, 8, 8, 1, 1\]\.$"),
+    "flat": (IMAGE, zeros(6, 64), r"received .*\[6, 64\]\.$"),
     "a scalar": (IMAGE, 3.0, r"received dtype float64 and shape \[\]\.$"),
     "nothing": (IMAGE, None, "must be numbers, received dtype object"),
     "words": (IMAGE, np.full((6, 8, 8, 1), "a"), "must be numbers, received dtype <U1"),
-    "two for one": (IMAGE, (np.zeros((6, 8, 8, 1)),) * 2, r"received .*\[2, 6, 8, 8, 1\]"),
-    "a dictionary for one": (IMAGE, {"x": np.zeros((6, 8, 8, 1))}, r"received {x: float64 \[6, 8, 8, 1\]}"),
+    "two for one": (IMAGE, (zeros(6, 8, 8, 1),) * 2, r"received .*\[2, 6, 8, 8, 1\]"),
+    "a dictionary for one": (IMAGE, {"x": zeros(6, 8, 8, 1)}, r"received {x: float64 \[6, 8, 8, 1\]}"),
     "ragged": (IMAGE, [[1.0], [1.0, 2.0]], r"rows of one length, received \(float64 \[1\], float64 \[2\]\)"),
     "one for two": (PAIR, SIX, r"a tuple or list \(float64 \[examples, 4\], int32 .*received float64 \[6, 4\]"),
     "three for two": (PAIR, [SIX] * 3, "a tuple or list .*received"),
@@ -43,26 +44,14 @@ REFUSED = {
     "fractions for whole numbers": (PAIR, (SIX, np.full((6, 3), 0.5)), r"inputs\[1\] must be whole numbers \(int32\)"),
     "too large": (PAIR, (SIX, np.full((6, 3), 2**40)), r"whole numbers \(int32\), received int64 from 1099511627776"),
     "truth for whole numbers": (PAIR, (SIX, np.ones((6, 3), bool)), "whole numbers .*received bool"),
-    "another key": (
-        NAMED,
-        {"left": SIX, "rigth": SIX[:, :3]},
-        "a dictionary {left: .*, right: .*received {left: .*rigth",
-    ),
+    "another key": (NAMED, {"left": SIX, "rigth": THREE}, "a dictionary {left: .*, right: .*received {left: .*rigth"),
     "a key too many": (NAMED, {**NAMED, "more": SIX}, "received {left: .*, right: .*, more: "),
     "a key too few": (NAMED, {"left": SIX}, r"received {left: float64 \[6, 4\]}"),
-    "keys the wrong way round": (NAMED, {"left": SIX[:, :3], "right": SIX}, r"inputs\['left'\] must be .*shape \[4\]"),
-    "a list for a dictionary": (NAMED, [SIX, SIX[:, :3]], r"a dictionary .*received \(float64 \[6, 4\], float64"),
+    "keys the wrong way round": (NAMED, {"left": THREE, "right": SIX}, r"inputs\['left'\] must be .*shape \[4\]"),
+    "a list for a dictionary": (NAMED, [SIX, THREE], r"a dictionary .*received \(float64 \[6, 4\], float64"),
     "deep inside": (NESTED, [{"a": SIX}, (SIX, np.ones((6, 2), bool))], r"inputs\[1\]\[0\] must be .*shape \[3\]"),
-    "numbers for truth": (
-        NESTED,
-        [{"a": SIX}, (SIX[:, :3], np.ones((6, 2)))],
-        r"inputs\[1\]\[1\] must be truth values",
-    ),
-    "not finite": (
-        NAMED,
-        {"left": SIX, "right": np.full((6, 3), np.inf)},
-        r"inputs\['right'\] must be finite, received 18",
-    ),
+    "numbers for truth": (NESTED, [{"a": SIX}, (THREE, zeros(6, 2))], r"inputs\[1\]\[1\] must be truth values"),
+    "not finite": (NAMED, {"left": SIX, "right": THREE * np.inf}, r"inputs\['right'\] must be finite, received 18"),
 }
 
 
@@ -79,12 +68,9 @@ def test_tuples_and_lists_are_one_structure():
     for inputs in ((SIX, tokens), [SIX, tokens], (SIX.tolist(), tf.constant(tokens))):
         first, second = taken = checked(PAIR, inputs)
         assert isinstance(taken, tuple) and (first.dtype, second.dtype) == (np.float32, np.int32)
-    taken = checked(NESTED, ({"a": SIX}, [SIX[:, :3], np.ones((6, 2), bool)]))
+    taken = checked(NESTED, ({"a": SIX}, [THREE, np.ones((6, 2), bool)]))
     tf.nest.assert_same_structure(taken, NESTED)
-
-
-def test_dictionaries_are_told_apart_by_their_keys():
-    taken = checked(NAMED, {"right": SIX[:, :3], "left": SIX})
+    taken = checked(NAMED, {"right": THREE, "left": SIX})
     assert {name: array.shape for name, array in taken.items()} == {"left": (6, 4), "right": (6, 3)}
 
 

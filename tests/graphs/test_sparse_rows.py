@@ -49,10 +49,7 @@ def test_one_trace_serves_any_number_of_rows(matrix):
 
 
 def test_static_shapes_are_kept(matrix):
-    @tf.function
-    def shapes():
-        return dense_rows(matrix, tf.constant([0, 2]), 4)
-
+    shapes = tf.function(lambda: dense_rows(matrix, tf.constant([0, 2]), 4))
     assert shapes.get_concrete_function().structured_outputs.shape == [2, 4]
 
 

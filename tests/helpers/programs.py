@@ -38,11 +38,16 @@ def environment() -> dict[str, str]:
     return {**os.environ, "COLUMNS": "200", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 
+def run_python(*arguments: str, **more: str) -> Finished:
+    """Runs `python arguments` with more in its environment."""
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env={**environment(), **more}, capture_output=True, text=True, check=False)
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
 def run_program(module: str, *arguments: str) -> Finished:
     """Runs `python -m module arguments` to its end, in a fresh process."""
-    command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
-    return Finished(done.returncode, done.stdout, done.stderr)
+    return run_python("-m", module, *arguments)
 
 
 def run_programs(calls: Sequence[Sequence[str]]) -> list[Finished]:

@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.helpers.programs import ROOT, environment
+from tests.helpers.programs import run_python
 
+_BACKEND = "module://not_there.backend"
 _PROGRAM = """
 import os
 import {module}
 import matplotlib
-assert os.environ["MPLBACKEND"] == "module://not_there.backend"
-print("imported", matplotlib.__version__)
+print(os.environ["MPLBACKEND"])
 """
 
 
 @pytest.mark.parametrize("module", ["cml_tf.datasets", "cml_tf.studies.pictures"])
 def test_a_backend_that_is_not_there_is_passed_over(module):
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM.format(module=module)],
-        cwd=ROOT,
-        env={**environment(), "MPLBACKEND": "module://not_there.backend"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("imported")
+    done = run_python("-c", _PROGRAM.format(module=module), MPLBACKEND=_BACKEND)
+    assert (done.code, done.out) == (0, f"{_BACKEND}\n"), done.err

@@ -28,19 +28,14 @@ from tests.helpers.small_configs import trainer_of, waves
 def test_only_an_illegal_instruction_counts(code, alive):
     assert half_precision.survives(code) is alive
 
-
-def test_the_suite_itself_runs_where_bfloat16_works():
-    """`conftest` sees to it, and a limit that it had to set reaches child processes."""
+    # `conftest` sees to it for the suite itself, and a limit that it had to set reaches child processes.
     assert half_precision.bfloat16_works()
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
-def test_half_precision_is_refused_where_it_would_kill(policy, monkeypatch):
+def test_half_precision_is_refused_where_it_would_kill(monkeypatch):
     monkeypatch.setattr(assembly, "bfloat16_works", lambda: False)
-    config = waves(**{"learner.dtype_policy": policy})
-    if policy == "float32":
-        assert trainer_of(config) and keras.config.dtype_policy().name == "float32"
-        return
+    assert trainer_of(waves()) and keras.config.dtype_policy().name == "float32"
+    config = waves(**{"learner.dtype_policy": "mixed_bfloat16"})
     with pytest.raises(ConfigurationError, match=r"dtype_policy .*mixed_bfloat16.*ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16"):
         trainer_of(config)
 

@@ -9,15 +9,11 @@ from cml_tf.system.machine import differences, label, machine, processor
 
 def test_machine():
     described = machine()
-    assert (
-        described["cores"] >= 1
-        and described["memory_gib"] > 0
-        and described["packages"]["tensorflow"] == tf.__version__
-    )
+    assert described["cores"] >= 1 and described["memory_gib"] > 0
+    assert described["packages"]["tensorflow"] == tf.__version__
     assert not differences(described, described)
-    assert differences(described, {**described, "processor": "Z80"}) == [
-        f"processor: {described['processor']} then, Z80 now"
-    ]
+    told = differences(described, {**described, "processor": "Z80"})
+    assert told == [f"processor: {described['processor']} then, Z80 now"]
 
 
 def test_processor_is_read_from_the_kernels_text():

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
-from tests.helpers.programs import ROOT, environment
+from tests.helpers.programs import ROOT, run_python
 
 _SCRIPT = """
 import multiprocessing
@@ -33,13 +30,5 @@ if __name__ == "__main__":
 def test_new_processes_work_after_tensorflow_was_used(method, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
-    done = subprocess.run(
-        [sys.executable, script, method],
-        cwd=ROOT,
-        env={**environment(), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert (done.returncode, done.stdout) == (0, "2.0 [4.0, 6.0]\n"), done.stderr
+    done = run_python(str(script), method, PYTHONPATH=str(ROOT))
+    assert (done.code, done.out) == (0, "2.0 [4.0, 6.0]\n"), done.err

@@ -49,10 +49,8 @@ def test_a_file_that_is_there_is_no_old_name(tmp_path):
 
 def test_old_configurations_are_what_they_were(monkeypatch):
     monkeypatch.chdir(ROOT)
-    old, new = (
-        load_config("configs/cora_2way_5shot_maml.py:smoke"),
-        load_config("configs/cora.py:maml,2way,5shot,smoke"),
-    )
+    names = "configs/cora_2way_5shot_maml.py:smoke", "configs/cora.py:maml,2way,5shot,smoke"
+    old, new = map(load_config, names)
     assert old.to_dict() == new.to_dict() and old.dataset.shots == 5
 
 

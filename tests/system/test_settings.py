@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import keras
 import pytest
 
 from cml_tf.system import settings as keras_settings
-from tests.helpers.programs import ROOT, environment
+from tests.helpers.programs import run_python
 
 HOSTILE = {"backend": "torch", "floatx": "float64", "epsilon": 0.5, "image_data_format": "channels_first"}
 VARIABLES = {
@@ -27,12 +25,16 @@ VARIABLES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch):
+    for name in keras_settings.IGNORED:
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def settings(tmp_path, monkeypatch):
     """Writes keras.json; what Keras is set to is brought back afterwards."""
     before = keras.config.floatx(), keras.config.epsilon(), keras.config.image_data_format()
-    for name in keras_settings.IGNORED:
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     yield lambda text: (tmp_path / "keras.json").write_text(text)
     keras.config.set_floatx(before[0])
@@ -93,30 +95,42 @@ print(hashlib.sha256(b"".join(np.asarray(weight).tobytes() for weight in model.g
 """
 
 
-def _weights(home, text, variables):
-    home.mkdir()
+# One process for many folders of settings: each has Keras imported anew.
+_FOLDERS = """
+import os, sys
+import tensorflow
+for home in sys.argv[1:]:
+    if not os.fork():
+        os.environ["KERAS_HOME"] = home
+        import cml_tf, keras
+        from keras import config
+        print(config.backend(), config.floatx(), config.epsilon(), config.image_data_format(), config.is_nnx_enabled())
+        sys.exit()
+    os.wait()
+"""
+
+
+def _printed(program, *homes, **variables):
+    done = run_python("-W", "ignore", "-c", program, *map(str, homes), **variables)
+    assert done.code == 0 and "Traceback" not in done.err, done.err
+    return done.out.splitlines()
+
+
+def _home(folder, text=""):
+    folder.mkdir()
     if text:
-        (home / "keras.json").write_text(text)
-    usual = {name: value for name, value in environment().items() if name not in keras_settings.IGNORED}
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _WEIGHTS],
-        cwd=ROOT,
-        env={**usual, **variables, "KERAS_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+        (folder / "keras.json").write_text(text)
+    return str(folder)
 
 
 def test_hostile_settings_change_no_bit(tmp_path):
-    usual = _weights(tmp_path / "usual", "", {})
-    assert len(usual.strip()) == 64
-    assert _weights(tmp_path / "hostile", json.dumps(HOSTILE), VARIABLES) == usual
+    (usual,) = _printed(_WEIGHTS, KERAS_HOME=_home(tmp_path / "usual"))
+    hostile = _home(tmp_path / "hostile", json.dumps(HOSTILE))
+    assert len(usual) == 64 and _printed(_WEIGHTS, KERAS_HOME=hostile, **VARIABLES) == [usual]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("text", ["[1]", '{"floatx": "int8"}', '{"epsilon": 1}', '{"nnx_enabled": true}', "\x00"])
-def test_files_that_keras_ends_at_are_passed_over(tmp_path, text):
-    assert _weights(tmp_path / "hostile", text, {}) == _weights(tmp_path / "usual", "", {})
+def test_files_that_keras_ends_at_are_passed_over(tmp_path):
+    texts = ["[1]", '{"floatx": "int8"}', '{"epsilon": 1}', '{"nnx_enabled": true}', "\x00"]
+    homes = [_home(tmp_path / str(number), text) for number, text in enumerate(texts)]
+    assert _printed(_FOLDERS, *homes) == ["tensorflow float32 1e-07 channels_last False"] * len(texts)
