@@ -30,21 +30,13 @@ def branched(left, right):
     return tf.cond(tf.reduce_sum(left) > 0, lambda: left[0] @ right[0], lambda: tf.reduce_sum(left @ right, 0))
 
 
-def with_a_dead_product(left, right):
-    tf.matmul(left, right)
-    return left[0] @ right[0]
-
-
-def transposed(left, right):
-    return tf.matmul(right, left, transpose_a=True, transpose_b=True)
-
-
+ONE = 2 * 4 * 5 * 6
 PRODUCTS = {
-    "a product": (lambda left, right: left[0] @ right[0], 2 * 4 * 5 * 6),
-    "many products": (lambda left, right: left @ right, 3 * 2 * 4 * 5 * 6),
-    "transposed": (transposed, 3 * 2 * 4 * 5 * 6),
-    "the larger branch": (branched, 3 * 2 * 4 * 5 * 6),
-    "dead": (with_a_dead_product, 2 * 4 * 5 * 6),
+    "a product": (lambda left, right: left[0] @ right[0], ONE),
+    "many products": (tf.matmul, 3 * ONE),
+    "transposed": (lambda left, right: tf.matmul(right, left, transpose_a=True, transpose_b=True), 3 * ONE),
+    "the larger branch": (branched, 3 * ONE),
+    "dead": (lambda left, right: (tf.matmul(left, right), left[0] @ right[0])[1], ONE),
 }
 
 
@@ -68,37 +60,38 @@ def test_a_convolution_and_its_derivatives_cost_the_same():
 
 
 def test_kernels_are_no_reshapes_and_no_shapes():
-    def function(left):
-        return tf.nn.relu(tf.reshape(left, (-1, tf.shape(left)[-1] * 2))) + 1.0
-
+    function = lambda left: tf.nn.relu(tf.reshape(left, (-1, tf.shape(left)[-1] * 2))) + 1.0  # noqa: E731
     assert called(function, LEFT) == Operations(kernels=2)
 
 
+def mapped(left, right):
+    return tf.map_fn(lambda parts: parts[0] @ parts[1], (left, right), fn_output_signature=tf.float32)
+
+
+def loops_in_loops(left):
+    return tf.map_fn(lambda rows: tf.map_fn(tf.nn.relu, rows), left)
+
+
+def switched(left):
+    return tf.switch_case(tf.cast(left[0, 0, 0], tf.int32), [lambda: left, lambda: -left])
+
+
 def test_loops_count_once_a_trip():
-    def function(left, right):
-        return tf.map_fn(lambda parts: parts[0] @ parts[1], (left, right), fn_output_signature=tf.float32)
-
-    assert counted(function, LEFT, RIGHT, trips=3).matrix_products == 3 * 2 * 4 * 5 * 6
-    with pytest.raises(ValueError, match="how often loop .* is not known"):
-        counted(function, LEFT, RIGHT)
+    assert counted(mapped, LEFT, RIGHT, trips=3).matrix_products == 3 * ONE
 
 
-def test_loops_in_loops_and_open_shapes_are_refused():
-    def loops(left):
-        return tf.map_fn(lambda rows: tf.map_fn(tf.nn.relu, rows), left)
-
-    with pytest.raises(ValueError, match="how often loop"):
-        counted(loops, LEFT, trips=3)
-    with pytest.raises(ValueError, match=r"must be static .* received \[-1, 6\]"):
-        counted(tf.matmul, tf.TensorSpec((None, 5)), tf.TensorSpec((5, 6)))
-
-
-def test_calls_of_a_kind_that_is_not_known_are_refused():
-    def function(left):
-        return tf.switch_case(tf.cast(left[0, 0, 0], tf.int32), [lambda: left, lambda: -left])
-
-    with pytest.raises(ValueError, match="is no call that can be counted"):
-        counted(function, LEFT)
+@pytest.mark.parametrize(
+    ("function", "specifications", "trips", "message"),
+    [
+        (mapped, (LEFT, RIGHT), None, "how often loop .* is not known"),
+        (loops_in_loops, (LEFT,), 3, "how often loop"),
+        (tf.matmul, (tf.TensorSpec((None, 5)), tf.TensorSpec((5, 6))), None, r"must be static .* received \[-1, 6\]"),
+        (switched, (LEFT,), None, "is no call that can be counted"),
+    ],
+)
+def test_what_cannot_be_counted_is_refused(function, specifications, trips, message):
+    with pytest.raises(ValueError, match=message):
+        counted(function, *specifications, trips=trips)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,16 +18,6 @@ from cml_tf.training.method import Method
 SHAPE, WAYS, FILTERS = (17, 19, 2), 3, 4
 
 
-@pytest.fixture
-def double_precision():
-    before = keras.config.floatx(), keras.config.dtype_policy()
-    keras.config.set_floatx("float64")
-    keras.config.set_dtype_policy("float64")
-    yield
-    keras.config.set_floatx(before[0])
-    keras.config.set_dtype_policy(before[1])
-
-
 def method(learner, co_learner) -> Method:
     problem = Classification(WAYS)
     made = Method.of(
@@ -42,7 +31,7 @@ def method(learner, co_learner) -> Method:
 
 
 @pytest.mark.parametrize("mode", ["batch_transductive", "support"])
-def test_plain_and_fast_have_one_loss_and_one_meta_gradient(mode, double_precision):
+def test_plain_and_fast_have_one_loss_and_one_meta_gradient(mode, float64):
     generator = np.random.default_rng(0)
 
     def examples(count):

@@ -11,13 +11,11 @@ import scipy.sparse
 
 from benchmarks.performance.building import build_episode, build_method
 from benchmarks.performance.configured import graph_like
-from benchmarks.performance.contestant import PEER_PYTHON, ContestantError, ours, peer, running
-from benchmarks.performance.equality import check_equal
-from benchmarks.performance.first_step import first_step, groups, measure, names, shipped
+from benchmarks.performance.contestant import ContestantError
+from benchmarks.performance.first_step import first_step, measure, names, shipped
 from benchmarks.performance.node_building import graph_arrays, node_context, random_graph
 from benchmarks.performance.nodes import beside_the_peer, by_itself, propagated_once
 from benchmarks.performance.work import CORA, LARGE_GRAPH
-from cml_tf.experiments import presets
 from cml_tf.experiments.settings import EXAMPLES
 
 TINY = replace(CORA, nodes=60, edges=120, features=30, density=0.3, tasks=2, steps=2)
@@ -75,27 +73,6 @@ def test_rows_without_the_peer():
     figures = {figure.name: figure for figure in propagated_once("tiny", TINY, 1)}
     assert set(figures) == {"propagation, once", "meta-step", "peak memory"}
     assert all(figure.value > 0 for figure in figures.values())
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not PEER_PYTHON.is_file(), reason="build/peer-venv is absent: `make benchmark` makes it.")
-def test_the_peer_on_nodes_computes_the_same():
-    with (
-        running(ours(TINY)) as mine,
-        running(peer(TINY, "summed")) as summed,
-        running(peer(TINY, "per_task")) as single,
-    ):
-        assert check_equal(mine, summed, single) < 1e-10
-
-
-def test_graphs_of_different_datasets_are_measured_apart():
-    made = {
-        "cora": presets.nodes("cora", "5shot"),
-        "citeseer": presets.nodes("citeseer", "5shot"),
-        "again": presets.nodes("cora", "5shot"),
-        "meta_gnn": presets.nodes("cora", "5shot,meta_gnn"),
-    }
-    assert groups(made.items()) == [["cora", "again"], ["citeseer"], ["meta_gnn"]]
 
 
 def test_every_shipped_graph_has_a_size_to_be_measured_with():

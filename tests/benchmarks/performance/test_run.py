@@ -41,29 +41,31 @@ def test_other_rows_go_on(capsys):
     assert "in mistaken" in printed.err and "in ended" not in printed.err
 
 
-def test_the_program_writes_what_was_measured_and_exits_with_2(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(run, "ROWS", ROWS)
-    monkeypatch.setattr(run, "COMMITTED", tmp_path / "absent.json")
-    monkeypatch.setattr(run, "gemm_gflops", lambda dtype: 1.0)
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(output=str(tmp_path / "out.json"), only=[]), pytest.raises(SystemExit) as ended_with:
-        run.main([])
-    assert ended_with.value.code == 2
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """Runs the program with rows of its own to an exception; gives that, and the rows that were written."""
+
+    def ran(rows, expected):
+        for name, value in {"ROWS": rows, "COMMITTED": tmp_path / "absent", "gemm_gflops": lambda _: 1.0}.items():
+            monkeypatch.setattr(run, name, value)
+        if not flags.FLAGS.is_parsed():
+            flags.FLAGS.mark_as_parsed()
+        with flagsaver.flagsaver(output=str(tmp_path / "out.json"), only=[]), pytest.raises(expected) as caught:
+            run.main([])
+        written = json.loads((tmp_path / "out.json").read_text())
+        return caught.value, [figure["row"] for figure in written["figures"]]
+
+    return ran
+
+
+def test_the_program_writes_what_was_measured_and_exits_with_2(program, capsys):
+    error, written = program(ROWS, SystemExit)
+    assert error.code == 2 and written == ["first", "last"]
     assert "2 of the rows failed: row ended" in capsys.readouterr().err
-    written = json.loads((tmp_path / "out.json").read_text())
-    assert [figure["row"] for figure in written["figures"]] == ["first", "last"]
 
 
-def test_a_run_that_is_broken_off_leaves_the_rows_that_were_measured(tmp_path, monkeypatch):
+def test_a_run_that_is_broken_off_leaves_the_rows_that_were_measured(program):
     def interrupted(row: str) -> list[Figure]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run, "ROWS", {"first": good, "second": interrupted})
-    monkeypatch.setattr(run, "COMMITTED", tmp_path / "absent.json")
-    monkeypatch.setattr(run, "gemm_gflops", lambda dtype: 1.0)
-    if not flags.FLAGS.is_parsed():
-        flags.FLAGS.mark_as_parsed()
-    with flagsaver.flagsaver(output=str(tmp_path / "out.json"), only=[]), pytest.raises(KeyboardInterrupt):
-        run.main([])
-    assert [figure["row"] for figure in json.loads((tmp_path / "out.json").read_text())["figures"]] == ["first"]
+    assert program({"first": good, "second": interrupted}, KeyboardInterrupt)[1] == ["first"]
