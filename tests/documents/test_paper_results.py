@@ -6,43 +6,26 @@ None is left behind when runs are added or redone.
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
-from pathlib import Path
 
 import pytest
 
 from cml_tf.studies.paper import paper_figures
 from cml_tf.studies.results import read_results
 from cml_tf.studies.scores import over_seeds, paired, settings
+from tests.helpers.documents import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 WITH_INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
 # Where in which document figures begin and end (a regular expression), and the results that they are from.
+OMNIGLOT = [f"omniglot_small{name}" for name in ("", "_figures", "_fan_in_uniform", "_zero_head")]
+INITIAL = [f"initial_weights_{name}" for name in ("waves", "glyphs", "omniglot_small", "resnet12", "cora")]
+QUICK = "## Glyphs, 5-way 1-shot, the quickstart's budget"
 SECTIONS = {
-    "Omniglot": (
-        "PAPER_RESULTS.md",
-        "## Omniglot, small",
-        "^## ",
-        [
-            "omniglot_small",
-            "omniglot_small_figures",
-            "omniglot_small_fan_in_uniform",
-            "omniglot_small_zero_head",
-        ],
-    ),
+    "Omniglot": ("PAPER_RESULTS.md", "## Omniglot, small", "^## ", OMNIGLOT),
     "sine waves": ("PAPER_RESULTS.md", "## Sine waves", "^## ", ["sinusoid"]),
-    "initial weights": (
-        "RESULTS.md",
-        "## Initial weights",
-        "^## ",
-        [f"initial_weights_{name}" for name in ("waves", "glyphs", "omniglot_small", "resnet12", "cora")],
-    ),
-    "quickstart": (
-        "RESULTS.md",
-        "## Glyphs, 5-way 1-shot, the quickstart's budget",
-        "^\\*\\*Three",
-        ["glyphs_quickstart"],
-    ),
+    "initial weights": ("RESULTS.md", "## Initial weights", "^## ", INITIAL),
+    "quickstart": ("RESULTS.md", QUICK, "^\\*\\*Three", ["glyphs_quickstart"]),
     "nodes": ("NODES.md", "## Results", "^Beside the paper's Table 3", ["nodes"]),
 }
 
@@ -58,10 +41,8 @@ def known(names):
     for name in names:
         for methods in settings(read_results(ROOT / f"docs/results/{name}.jsonl").values()).values():
             texts |= {over_seeds(runs).text() for runs in methods.values()}
-            for runs in methods.values():
-                for others in methods.values():
-                    if difference := paired(runs, others):
-                        texts.add(difference.over_seeds.text().lstrip("−"))
+            pairs = [paired(*runs) for runs in itertools.product(methods.values(), repeat=2)]
+            texts |= {difference.over_seeds.text().lstrip("−") for difference in pairs if difference}
     return texts
 
 

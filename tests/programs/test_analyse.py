@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 TRAIN, ANALYSE = "cml_tf.train", "cml_tf.analyse"
 WAVES = "--config=configs/sinusoid.py:cml,5shot,smoke"
 SMALL = ["--config.learner.hidden=(6,4)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
+SCHEDULE = ["--config.train.first_order_steps=1", "--config.train.cosine_steps=2"]
 # What is not defined for two runs.
 NO_CO_LEARNER, REPTILE = "it has no co-learner", "Reptile's outer step is no gradient"
 
@@ -48,19 +49,11 @@ def folder(tmp_path_factory):
         "maml": [WAVES.replace("cml", "maml")],
         "cl": [f"{WAVES},cl"],
         "reptile": [f"{WAVES},reptile"],
-        "maml_plus_plus": [
-            f"{WAVES},maml_plus_plus",
-            "--config.train.first_order_steps=1",
-            "--config.train.cosine_steps=2",
-        ],
+        "maml_plus_plus": [f"{WAVES},maml_plus_plus", *SCHEDULE],
         "cml_seed_1": [WAVES, "--config.seed=1", "--config.eval.seed=1"],
         "maml_seed_1": [WAVES.replace("cml", "maml"), "--config.seed=1", "--config.eval.seed=1"],
         "other_data": [WAVES, "--config.dataset.shots=4"],
-        "glyphs": [
-            "--config=configs/glyphs.py:smoke",
-            "--config.learner.name=mlp",
-            "--config.dataset.ways=3",
-        ],
+        "glyphs": ["--config=configs/glyphs.py:smoke", "--config.learner.name=mlp", "--config.dataset.ways=3"],
     }
     calls = [[TRAIN, *flags, *SMALL, f"--workdir={folder / name}"] for name, flags in runs.items()]
     for name, finished in zip(runs, run_programs(calls), strict=True):
@@ -104,10 +97,8 @@ def test_the_index_names_every_analysis_with_its_files(outputs, folder):
         with Image.open(folder / "out/glyphs" / entry["files"]["png"]) as image:
             assert image.format == "PNG" and image.width > 500
         assert "</svg>" in (folder / "out/glyphs" / entry["files"]["svg"]).read_text()
-    assert {path.name for path in (folder / "out/glyphs").iterdir()} == {
-        "index.json",
-        *(file for entry in index["analyses"] for file in entry["files"].values()),
-    }
+    files = {file for entry in index["analyses"] for file in entry["files"].values()}
+    assert {path.name for path in (folder / "out/glyphs").iterdir()} == {"index.json", *files}
 
 
 def test_what_is_not_defined_is_left_out_and_said(outputs):
@@ -156,12 +147,8 @@ def test_seeds_of_one_name_are_read_together(outputs):
     (same,) = [row for row in alone["linear_cka"] if (row["run"], row["layer"]) == ("maml", "dense 1")]
     assert {**same, "run": "MAML"} == rows[0]
     described = outputs["seeds"].index["runs"]
-    assert [(run["name"], run["seed"], run["eval_seed"]) for run in described] == [
-        ("MAML", 0, 0),
-        ("MAML", 1, 1),
-        ("CML", 0, 0),
-        ("CML", 1, 1),
-    ]
+    expected = [(name, seed, seed) for name in ("MAML", "CML") for seed in (0, 1)]
+    assert [(run["name"], run["seed"], run["eval_seed"]) for run in described] == expected
     hashes = [run["manifest_hash"] for run in described]
     assert hashes[0] == hashes[2] != hashes[1] == hashes[3]
     entries = {entry["name"]: entry for entry in outputs["seeds"].index["analyses"]}
@@ -194,38 +181,31 @@ def test_the_same_command_gives_the_same_numbers(outputs):
     assert [entry["name"] for entry in outputs["again"].index["analyses"]] == ["gradient_cosine", "linear_cka"]
 
 
+# Flags, {} for the folder, and what the error names.
 ERRORS = {
-    "no runs": (["--output={}/new"], "--workdirs"),
-    "no output": (["--workdirs={}/cml"], "--output"),
-    "a file for the output": (["--workdirs={}/cml", "--output={}/file"], "must be a directory"),
-    "an unknown analysis": (["--workdirs={}/cml", "--output={}/new", "--analyses=tsne"], "'tsne'"),
-    "no such run": (["--workdirs={}/cml,{}/nowhere", "--output={}/new"], "holds no run"),
-    "one run twice": (["--workdirs={}/cml,{}/cml", "--output={}/new"], "received seed 0 twice for 'cml'"),
-    "too few names": (["--workdirs={}/cml,{}/maml", "--names=one", "--output={}/new"], "each run needs a name"),
-    "two methods of one name": (
-        ["--workdirs={}/cml,{}/maml", "--names=one,one", "--output={}/new"],
-        "received seed 0 twice for 'one'",
-    ),
-    "a seed that only one has": (
-        ["--workdirs={}/cml,{}/cml_seed_1,{}/maml", "--names=CML,CML,MAML", "--output={}/new"],
-        "the same seeds of each method",
-    ),
-    "one episode": (["--workdirs={}/cml", "--output={}/new", "--episodes=1"], "episodes"),
-    "other episodes": (["--workdirs={}/cml,{}/other_data", "--output={}/new"], "the same test episodes"),
-    "no co-learner": (["--workdirs={}/maml", "--output={}/new", "--analyses=gradient_cosine"], NO_CO_LEARNER),
-    "classes of a regression": (
-        ["--workdirs={}/cml,{}/maml", "--output={}/new", "--analyses=query_features_tsne"],
-        "not defined for any of the runs (cml: regression has no classes",
+    "--output={}/new": "--workdirs",
+    "--workdirs={}/cml": "--output",
+    "--workdirs={}/cml --output={}/file": "must be a directory",
+    "--workdirs={}/cml --output={}/new --analyses=tsne": "'tsne'",
+    "--workdirs={}/cml,{}/nowhere --output={}/new": "holds no run",
+    "--workdirs={}/cml,{}/cml --output={}/new": "received seed 0 twice for 'cml'",
+    "--workdirs={}/cml,{}/maml --names=one --output={}/new": "each run needs a name",
+    "--workdirs={}/cml,{}/maml --names=one,one --output={}/new": "received seed 0 twice for 'one'",
+    "--workdirs={}/cml,{}/cml_seed_1,{}/maml --names=CML,CML,MAML --output={}/new": "the same seeds of each method",
+    "--workdirs={}/cml --output={}/new --episodes=1": "episodes",
+    "--workdirs={}/cml,{}/other_data --output={}/new": "the same test episodes",
+    "--workdirs={}/maml --output={}/new --analyses=gradient_cosine": NO_CO_LEARNER,
+    "--workdirs={}/cml,{}/maml --output={}/new --analyses=query_features_tsne": (
+        "not defined for any of the runs (cml: regression has no classes"
     ),
 }
 
 
 def test_mistakes_are_one_line_and_write_nothing(folder):
     before = snapshot(folder)
-    calls = [[ANALYSE, *(flag.replace("{}", str(folder)) for flag in flags)] for flags, _ in ERRORS.values()]
-    for (name, (_, expected)), finished in zip(ERRORS.items(), run_programs(calls), strict=True):
-        assert finished.code == 2, (name, finished)
-        assert len(finished.messages) == 1 and finished.messages[0].startswith("error: "), (name, finished)
-        assert expected in finished.messages[0], (name, finished)
-        assert finished.out == "", (name, finished)
+    calls = [[ANALYSE, *flags.replace("{}", str(folder)).split(" ")] for flags in ERRORS]
+    for call, expected, finished in zip(calls, ERRORS.values(), run_programs(calls), strict=True):
+        assert finished.code == 2 and finished.out == "", (call, finished)
+        assert len(finished.messages) == 1 and finished.messages[0].startswith("error: "), (call, finished)
+        assert expected in finished.messages[0], (call, finished)
     assert snapshot(folder) == before
