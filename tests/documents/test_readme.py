@@ -17,10 +17,11 @@ import pytest
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from cml_tf.adaptation.hypergradients import HYPERGRADIENTS
-from cml_tf.experiments.configuration import CHOICES, check_config, default_config, flatten
+from cml_tf.experiments.configuration import check_config, keys_of
+from cml_tf.experiments.reference import configuration_reference
 from cml_tf.experiments.variants import VARIANTS
 from cml_tf.readouts.readouts import READOUTS
+from cml_tf.registry import AXES, Choice, members
 from tests.helpers.documents import ROOT, SERVER, blocks, run_python, run_shell
 from tests.helpers.drawn_images import write_classes
 
@@ -141,23 +142,21 @@ def test_a_wrong_command_would_be_noticed(command):
         parse(f".venv/bin/python -m cml_tf.train --workdir=runs/x {command}")
 
 
-def test_configuration_table_is_the_default_configuration():
-    listed = {row[0]: row[1:] for row in table(README, "key")}
-    default = {key: tuple(v) if isinstance(v, list) else v for key, v in flatten(default_config().to_dict())}
-    assert {key: row[0] for key, row in listed.items()} == {key: str(v) or "empty" for key, v in default.items()}
-    for key, choices in CHOICES.items():
-        assert [choice for choice in choices if not re.search(rf"\b{choice}\b", listed[key][1])] == []
+def test_the_reference_of_configurations_is_what_members_register():
+    assert (ROOT / "docs/CONFIGURATION.md").read_text() == configuration_reference(), (
+        "python -m cml_tf.experiments.reference > docs/CONFIGURATION.md"
+    )
 
 
 def test_methods_table_names_variants_that_exist_and_all_of_them():
     rows = table(README, "method")
     words = [part for row in rows for part in re.findall(r":(\w+(?:,\w+)*)", row[1])]
     named = {name for part in words for name in part.split(",")}
-    assert named - {"maml", "cml"} | {"smoke"} == set(VARIANTS)
-    keys = dict(flatten(default_config().to_dict()))
-    assert {key for row in rows for key in re.findall(r"--config\.([a-z_.]+)=", row[1])} <= set(keys)
-    assert {key for row in rows for key in re.findall(r"(objective\.\w+)", row[1])} <= set(keys)
-    assert set(CHOICES["hypergradient"]) == set(HYPERGRADIENTS)
+    chosen = {name for axis in AXES for name in members(axis)}
+    # Of members those are left out that hold without a word.
+    assert VARIANTS.keys() - {"smoke"} <= named <= VARIANTS.keys() | chosen | {"maml", "cml"}
+    keys = keys_of(Choice("glyphs", "conv4", terms=("query_loss", "co_learner")))
+    assert {key for row in rows for key in re.findall(r"--config\.([a-z_.]+)=", row[1])} <= keys.keys()
 
 
 def test_flags_and_readouts_are_those_of_the_program():
