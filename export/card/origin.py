@@ -46,10 +46,11 @@ class Origin:
 
 def of_run(experiment: Experiment, checkpoint: str) -> Origin:
     """The origin of what a run trained."""
-    config = config_to_json(experiment.config)
+    config, method = config_to_json(experiment.config), experiment.trainer.method
+    chosen = config["adaptation"]
     return Origin(
-        experiment.trainer.method,
-        {key: config["adaptation"][key] for key in ("rule", "partition")},
+        method,
+        {"rule": chosen.get("update", chosen["rule"]), "partition": _partition(method)},
         {**config["dataset"], "fingerprint": experiment.data.fingerprint},
         {"checkpoint": checkpoint, "steps": experiment.trainer.step},
         config,
@@ -58,9 +59,12 @@ def of_run(experiment: Experiment, checkpoint: str) -> Origin:
 
 def of_model(model: FewShotModel, served: Exportable, shots: int, queries: int) -> Origin:
     """The origin of a model that was trained from Python."""
-    adapted = ", ".join(sorted(served.rule.adapts(served.learner)))
-    adaptation = {"rule": served.rule.name, "partition": _PARTITIONS[adapted]}
+    adaptation = {"rule": served.rule.name, "partition": _partition(served)}
     return Origin(model.trained, adaptation, {"shots": shots, "queries": queries}, {}, None)
+
+
+def _partition(adapting: Method | Exportable) -> str:
+    return _PARTITIONS[", ".join(sorted(adapting.rule.adapts(adapting.learner)))]
 
 
 def git_commit() -> str | None:
