@@ -1,7 +1,5 @@
 """The boundary: every fault of an episode is refused in words, and sound episodes come out in canonical form."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """The lock files, the project's metadata, the wheel and the scripts that set a machine up."""
 
-from __future__ import annotations
-
 import ast
 import importlib.metadata
 import os

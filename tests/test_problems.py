@@ -1,7 +1,5 @@
 """Losses, scores and predictions of the problems, against their formulas."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import tensorflow as tf

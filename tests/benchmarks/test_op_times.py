@@ -1,7 +1,5 @@
 """Sums of a profile."""
 
-from __future__ import annotations
-
 import pytest
 import tensorflow as tf
 

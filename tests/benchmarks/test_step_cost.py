@@ -1,7 +1,5 @@
 """What is counted in a graph, and the program that makes hours of it."""
 
-from __future__ import annotations
-
 import pytest
 import tensorflow as tf
 

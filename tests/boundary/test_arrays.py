@@ -1,7 +1,5 @@
 """Inputs against a learner's example: what is one structure, and refusals in one line that prints no value."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import tensorflow as tf

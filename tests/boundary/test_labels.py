@@ -1,7 +1,5 @@
 """A class is one class everywhere, and two are two."""
 
-from __future__ import annotations
-
 import json
 import os
 

@@ -1,7 +1,5 @@
 """Fixtures of the dataset tests."""
 
-from __future__ import annotations
-
 import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor

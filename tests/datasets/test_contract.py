@@ -1,7 +1,5 @@
 """What every dataset promises, by table: a new dataset is a new row."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Files decode to what people see, or are refused by name."""
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

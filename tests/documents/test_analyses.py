@@ -1,7 +1,5 @@
 """docs/ANALYSES.md: its examples run as they stand, and it lists what there is."""
 
-from __future__ import annotations
-
 import re
 
 import pytest

@@ -1,7 +1,5 @@
 """docs/BACKBONES.md: a network of keras.applications is trained, saved, exported and answers as it did."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

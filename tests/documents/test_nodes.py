@@ -1,7 +1,5 @@
 """docs/NODES.md: its recipe for a graph of one's own runs as it stands."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.helpers.documents import ROOT, blocks, run_python, run_shell

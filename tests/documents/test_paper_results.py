@@ -3,8 +3,6 @@
 None is left behind when runs are added or redone.
 """
 
-from __future__ import annotations
-
 import importlib
 import itertools
 import re

@@ -5,8 +5,6 @@ document run in one fresh process, in that directory. Blocks under `<!-- not run
 flags and configurations are parsed. `make` commands are looked up only, since continuous integration runs the targets.
 """
 
-from __future__ import annotations
-
 import itertools
 import json
 import re

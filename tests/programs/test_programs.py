@@ -1,7 +1,5 @@
 """The programs: what they print, their exit codes, and one line for every mistake a user can make."""
 
-from __future__ import annotations
-
 import json
 import shutil
 

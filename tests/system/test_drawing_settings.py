@@ -1,7 +1,5 @@
 """Programs that a notebook starts, where the notebook's drawing backend does not exist."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.helpers.programs import run_python

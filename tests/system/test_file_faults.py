@@ -1,7 +1,5 @@
 """What the system refuses is one line that names the file; a defect keeps its traceback."""
 
-from __future__ import annotations
-
 import errno
 import os
 import subprocess

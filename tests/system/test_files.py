@@ -1,7 +1,5 @@
 """Files are whole or absent: an interrupted writer leaves the old file and nothing else."""
 
-from __future__ import annotations
-
 import json
 import stat
 

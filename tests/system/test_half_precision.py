@@ -1,7 +1,5 @@
 """A machine whose bfloat16 kills the process is told apart, and a run is refused with the remedy."""
 
-from __future__ import annotations
-
 import signal
 
 import keras

@@ -1,7 +1,5 @@
 """What a result says of the machine that it was made on."""
 
-from __future__ import annotations
-
 import tensorflow as tf
 
 from cml_tf.system.machine import differences, label, machine, processor

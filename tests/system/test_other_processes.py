@@ -1,7 +1,5 @@
 """After TensorFlow was used, a new process works where a forked one would hang (docs/ENVIRONMENT.md)."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.helpers.programs import ROOT, run_python

@@ -1,7 +1,5 @@
 """Names of before: modules and configuration files are found under them."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 
@@ -41,13 +39,10 @@ def test_a_configuration_file_is_found_under_its_old_name(old, new):
     assert config_source(old) == new
 
 
-def test_a_file_that_is_there_is_no_old_name(tmp_path):
+def test_old_configurations_are_what_they_were_and_a_file_that_is_there_is_no_old_name(monkeypatch, tmp_path):
     path = tmp_path / "mine_5way_1shot_cml.py"
     path.write_text("")
     assert config_source(str(path)) == str(path)
-
-
-def test_old_configurations_are_what_they_were(monkeypatch):
     monkeypatch.chdir(ROOT)
     names = "configs/cora_2way_5shot_maml.py:smoke", "configs/cora.py:maml,2way,5shot,smoke"
     old, new = map(load_config, names)

@@ -1,7 +1,5 @@
 """Settings that other projects left in keras.json and in the environment change no result."""
 
-from __future__ import annotations
-
 import json
 import os
 

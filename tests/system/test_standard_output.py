@@ -1,7 +1,5 @@
 """Output that cannot be shown or written loses nothing and stops nothing."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

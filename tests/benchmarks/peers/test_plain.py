@@ -1,7 +1,5 @@
 """The plain learner is the fast one, in values and in gradients."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import tensorflow as tf

@@ -1,7 +1,5 @@
 """Processes that take turns, and the peer's agreement with us."""
 
-from __future__ import annotations
-
 import sys
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The scaling plots are drawn from the committed result, and only from a whole one."""
 
-from __future__ import annotations
-
 import json
 
 from benchmarks.performance.plots import details

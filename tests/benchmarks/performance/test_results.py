@@ -1,7 +1,5 @@
 """Targets and the comparison with the committed result."""
 
-from __future__ import annotations
-
 from rich.console import Console
 
 from benchmarks.performance.results import Figure, comparison, merged, read_result, result, table

@@ -1,7 +1,5 @@
 """A row that fails does not take the others with it."""
 
-from __future__ import annotations
-
 import json
 
 import pytest

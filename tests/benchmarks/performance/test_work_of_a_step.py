@@ -1,7 +1,5 @@
 """What a benchmark builds, counts and compares."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The figures of the latency measurement."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from benchmarks.serving.paired_latency import measure, report, table

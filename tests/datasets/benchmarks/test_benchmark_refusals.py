@@ -1,7 +1,5 @@
 """What the image benchmarks refuse: missing, damaged or other files, and requests that they cannot meet."""
 
-from __future__ import annotations
-
 import pytest
 
 from cml_tf import datasets

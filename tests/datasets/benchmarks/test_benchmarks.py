@@ -1,7 +1,5 @@
 """The image benchmarks, on miniatures of their published files: same layout, fewer and smaller pictures."""
 
-from __future__ import annotations
-
 import shutil
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Which classes of the benchmarks train, validate and test, and at which size: as the literature has them."""
 
-from __future__ import annotations
-
 import pytest
 
 from cml_tf.datasets import SPLITS

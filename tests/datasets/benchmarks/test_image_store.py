@@ -1,7 +1,5 @@
 """Images decoded once: the arrays on disk, and episodes from them."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """Sets of TensorFlow Datasets: made once, by one process at a time, of the files that were given."""
 
-from __future__ import annotations
-
 import ast
 
 import pytest

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import collections
 import pickle
 from pathlib import Path
@@ -26,10 +24,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-def replace(folder, part, value):
-    (folder / f"ind.toy.{part}").write_bytes(pickle.dumps(value, protocol=4))
-
-
 def test_nodes_come_in_the_order_of_their_numbers(folder):
     graph = read_planetoid(folder, "toy")
     np.testing.assert_array_equal(graph.features.toarray(), bags_of_words(SIZE).toarray())
@@ -52,7 +46,7 @@ def test_nodes_that_are_not_listed_stay_without_features_and_label(tmp_path):
 def test_rows_without_a_class_are_unlabelled(folder):
     one_hot = np.eye(4)[np.arange(40) % 4]
     one_hot[7] = 0
-    replace(folder, "ally", one_hot)
+    (folder / "ind.toy.ally").write_bytes(pickle.dumps(one_hot))
     assert np.flatnonzero(read_planetoid(folder, "toy").labels < 0).tolist() == [7]
 
 
@@ -75,28 +69,18 @@ OUT_OF_RANGE.indices[3] = 2**30
         ("graph", [[1], [0]], "graph must hold a dictionary"),
         ("graph", {0: ["a"]}, "graph must hold a dictionary"),
         ("graph", {0: [1, 50]}, r"nodes in \[0, 50\), received 1"),
+        ("test.index", "", "at least one node number"),
+        ("test.index", "a\nb", "one node number a line"),
+        ("test.index", "-1", "at least one node number"),
+        ("test.index", f"{10**12}", "at least one node number"),
+        ("test.index", "\n".join(map(str, range(39, 49))), "must list other nodes than the 40"),
+        ("test.index", "\n".join(["41"] * 10), "each once"),
+        ("test.index", "41\n42", "do not fit together"),
     ],
 )
-def test_contents_of_the_wrong_kind_are_refused(folder, part, value, message):
-    replace(folder, part, value)
-    with pytest.raises(DatasetError, match=message):
-        read_planetoid(folder, "toy")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", "at least one node number"),
-        ("a\nb", "one node number a line"),
-        ("-1", "at least one node number"),
-        (f"{10**12}", "at least one node number"),
-        ("\n".join(map(str, range(39, 49))), "must list other nodes than the 40"),
-        ("\n".join(["41"] * 10), "each once"),
-        ("41\n42", "do not fit together"),
-    ],
-)
-def test_malformed_lists_of_test_nodes_are_refused(folder, text, message):
-    (folder / "ind.toy.test.index").write_text(text)
+def test_malformed_contents_are_refused(folder, part, value, message):
+    content = value.encode() if part == "test.index" else pickle.dumps(value, protocol=4)
+    (folder / f"ind.toy.{part}").write_bytes(content)
     with pytest.raises(DatasetError, match=message):
         read_planetoid(folder, "toy")
 

@@ -1,9 +1,8 @@
-from __future__ import annotations
-
 import io
 import logging
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,39 +95,26 @@ def test_hidden_and_foreign_files_are_passed_over(tmp_path):
     assert_is_the_miniature(datasets.load("omniglot", str(tmp_path)))
 
 
-class Prepared:
-    """What the loader uses of a TensorFlow Datasets builder, with the miniature's files already there."""
-
-    def __init__(self):
-        self.alphabets = sorted({*BACKGROUND, *EVALUATION})
-        self.info = self
-        self.features = {"alphabet": self}
-
-    def is_prepared(self):
-        return True
-
-    def int2str(self, number):
-        return self.alphabets[number]
-
-    def as_dataset(self, split, decoders, shuffle_files):
-        assert list(decoders) == ["image"]
-        assert not shuffle_files
-        files = drawings({"train": BACKGROUND, "test": EVALUATION}[split])
-        order = np.random.RandomState(0).permutation(sorted(files))  # It is shuffled on disk.
-        return tf.data.Dataset.from_tensor_slices(
-            {
-                "image": [files[name] for name in order],
-                "alphabet": [self.alphabets.index(name.split("/")[0]) for name in order],
-                "alphabet_char_id": [int(name.split("/")[1].removeprefix("character")) - 1 for name in order],
-            }
-        )
-
-
 def test_without_root_tensorflow_datasets_gives_the_drawings(empty_cache, monkeypatch):
     tfds = pytest.importorskip("tensorflow_datasets")
-    monkeypatch.setattr(tfds, "builder", lambda name: {"omniglot": Prepared()}[name])
-    assert_is_the_miniature(datasets.load("omniglot"))
+    alphabets = sorted({*BACKGROUND, *EVALUATION})
 
+    def as_dataset(split, decoders, shuffle_files):
+        assert list(decoders) == ["image"] and not shuffle_files
+        files = drawings({"train": BACKGROUND, "test": EVALUATION}[split])
+        order = np.random.RandomState(0).permutation(sorted(files))  # It is shuffled on disk.
+        labels = [name.replace("/character", "/").split("/") for name in order]
+        columns = {
+            "image": [files[name] for name in order],
+            "alphabet": [alphabets.index(alphabet) for alphabet, *_ in labels],
+            "alphabet_char_id": [int(character) - 1 for _, character, _ in labels],
+        }
+        return tf.data.Dataset.from_tensor_slices(columns)
+
+    info = SimpleNamespace(features={"alphabet": SimpleNamespace(int2str=alphabets.__getitem__)})
+    prepared = SimpleNamespace(is_prepared=lambda: True, info=info, as_dataset=as_dataset)
+    monkeypatch.setattr(tfds, "builder", lambda name: {"omniglot": prepared}[name])
+    assert_is_the_miniature(datasets.load("omniglot"))
     monkeypatch.setattr(tfds, "builder", lambda name: pytest.fail("the cache was not used"))
     assert_is_the_miniature(datasets.load("omniglot"))
 

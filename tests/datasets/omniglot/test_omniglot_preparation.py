@@ -1,7 +1,5 @@
 """Omniglot is prepared only if it is all that was published."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from cml_tf.datasets.benchmarks.tfds_sets import PublishedFile, PublishedSet
 from cml_tf.datasets.omniglot.dataset import CHARACTERS, DRAWINGS, FILES
 from cml_tf.datasets.prepare import folder_of, prepared, source_of, summary
 from tests.helpers.drawn_images import drawings, write_tree, write_zip
-from tests.helpers.programs import run_program
+from tests.helpers.programs import run_programs
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data" / "omniglot_small"
 ALPHABETS = {"images_background": {"Greek": 2, "Korean": 1}, "images_evaluation": {"Sanskrit": 2}}
@@ -95,7 +93,7 @@ def test_another_size_is_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the small Omniglot sets are not beside the checkout")
 def test_the_program_on_the_real_small_sets(tmp_path):
-    done = run_program("cml_tf.datasets.prepare", "omniglot", f"--root={SHARED}")
+    roots = SHARED, tmp_path
+    done, missing = run_programs([["cml_tf.datasets.prepare", "omniglot", f"--root={root}"] for root in roots])
     assert (done.code, done.messages) == (0, []) and "Omniglot, 28x28" in done.out and " 9120 " in done.out
-    missing = run_program("cml_tf.datasets.prepare", "omniglot", f"--root={tmp_path}")
     assert missing.code == 2 and "images_evaluation.zip (6,462,886 bytes" in missing.out

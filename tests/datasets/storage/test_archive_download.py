@@ -1,7 +1,5 @@
 """Archives that anybody may download: from a server on loopback, on a miniature."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import pytest

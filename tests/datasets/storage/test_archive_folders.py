@@ -1,7 +1,5 @@
 """Folders that were meant to hold a benchmark: archives under other names, parts of what was unpacked, links."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from pathlib import Path

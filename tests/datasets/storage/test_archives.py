@@ -1,7 +1,5 @@
 """Archives from strangers: what is read of them, and what is refused."""
 
-from __future__ import annotations
-
 import io
 import tarfile
 
@@ -45,6 +43,8 @@ def test_an_archive_is_read_in_place_and_damage_is_noticed(tmp_path, name):
 
 
 def test_a_folder_is_read_by_name(tmp_path):
+    with pytest.raises(DatasetError, match="must be a folder or an archive, there is none"):
+        content(tmp_path / "nowhere.tar")
     write_tree(tmp_path, {**VISIBLE, "top/.hidden": b"h"})
     assert content(tmp_path) == VISIBLE
     assert [member.place for member in members(tmp_path)] == sorted(VISIBLE, reverse=True)
@@ -87,11 +87,6 @@ def test_members_of_a_zip_file_with_another_content_or_encrypted_are_refused(tmp
     path.write_bytes(raw)
     with pytest.raises(DatasetError, match="is damaged .*encrypted"):
         content(path)
-
-
-def test_nothing_at_the_path(tmp_path):
-    with pytest.raises(DatasetError, match="must be a folder or an archive, there is none"):
-        content(tmp_path / "nowhere.tar")
 
 
 def test_digests_are_those_of_the_tools(tmp_path):
