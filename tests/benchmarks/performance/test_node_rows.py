@@ -81,8 +81,9 @@ def test_every_shipped_graph_has_a_size_to_be_measured_with():
         graph_like("graph")
 
 
-def test_the_first_step_of_nodes_can_be_measured():
-    config = shipped("cora:smoke")
+@pytest.mark.parametrize("variant", ["smoke", pytest.param("smoke,meta_gnn", marks=pytest.mark.slow)])
+def test_the_first_step_of_nodes_can_be_measured(variant):
+    config = shipped(f"cora:{variant}")
     with config.unlocked():
         config.adaptation.steps = 1
     assert measure(config) > 0

@@ -35,12 +35,13 @@ SAMPLES = {
     "cub": ("004.Groove_billed_Ani", jpeg),
     "tiered_imagenet": ("n01530575", jpeg),
     "cifar_fs": ("whale", lambda c, i: picture(c, i, (32, 32))),
+    "fc100": ("whale", lambda c, i: picture(c, i, (32, 32))),
     "vgg_flower": ("005.english marigold", jpeg),
     "cars": ("Acura TL Sedan 2012", lambda _, i: opened(jpeg(2, i))[2:8, 3:9]),
     "svhn": ("0", lambda c, i: picture(c, i, (32, 32))),
 }
 # In an order of their builder's own.
-BUILT = ("cifar_fs", "vgg_flower", "cars", "svhn")
+BUILT = ("cifar_fs", "fc100", "vgg_flower", "cars", "svhn")
 SLOW = ("cub", "tiered_imagenet", "vgg_flower", "cars", "svhn")
 
 
