@@ -17,7 +17,20 @@ if TYPE_CHECKING:
     from cml_tf.learners import Learner
     from cml_tf.models.few_shot import FewShot
     from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
-    from cml_tf.models.recipes import anil, boil, cml, conv4, gcn, maml, meta_sgd, method, mlp, reptile, resnet12, sgc
+    from cml_tf.models.recipes import (
+        anil,
+        boil,
+        cml,
+        conv4,
+        gcn,
+        maml,
+        meta_sgd,
+        method_of,
+        mlp,
+        reptile,
+        resnet12,
+        sgc,
+    )
     from cml_tf.models.trainer import Trainer
     from cml_tf.problems import Classification, Regression
     from cml_tf.training.meta_step import NonFiniteLoss
@@ -45,7 +58,7 @@ __all__ = [
     "load",
     "maml",
     "meta_sgd",
-    "method",
+    "method_of",
     "mlp",
     "reptile",
     "resnet12",
@@ -71,7 +84,7 @@ _MODULES = {
     "load": "experiments.loading",
     "maml": "models.recipes",
     "meta_sgd": "models.recipes",
-    "method": "models.recipes",
+    "method_of": "models.recipes",
     "mlp": "models.recipes",
     "reptile": "models.recipes",
     "resnet12": "models.recipes",

@@ -8,7 +8,7 @@ Settings, after Tan et al. 2022 (arXiv 2212.05606): GCN 16-16, 20 inner steps at
 step, 10 queries a class, at most 10,000 outer steps, patience 10 of validations every 10, Adam at 0.001. How many
 classes each split gets is config.dataset.classes.
 Paper: no figure.
-Here: no figure, it is your graph.
+Here: not run, it is your graph.
 Time: as of Cora, minutes a run on two CPU cores.
 """
 

@@ -7,7 +7,7 @@ Arguments: maml or cml, Nway, Nshot, members and variants (docs/CONFIGURATION.md
 Settings, those of miniImageNet: conv4 with 64 filters, one inner step at 0.5, gamma 1, meta-batch 4, 15 queries a
 class, 30,000 outer steps, Adam at 0.001; images of 84x84x3, or as config.dataset.image_size and channels say.
 Paper: no figure.
-Here: no figure, they are your images.
+Here: not run, they are your images.
 Time: as of miniImageNet at 84x84, 21 hours on two CPU cores; smaller images take less.
 """
 

@@ -126,7 +126,8 @@ def test_sound_episodes_come_out_canonical():
     context = (tf.constant([1.0]), tf.SparseTensor([[0, 0]], [1.0], [2, 2]))
     soft = np.full((2, 4, 3), 1 / 3)
     episode = Episode(labelled(inputs=inputs, targets=labels(2)), labelled(inputs=inputs, targets=soft), context)
-    support, query, same_context = validate_episode(episode, CLASSES)
+    support, query, same_context, key = validate_episode(episode, CLASSES)
+    assert key == ()
     dtypes = {name: array.dtype for name, array in support.inputs.items()}
     assert dtypes == {"image": np.float32, "node": np.int64, "flag": np.bool_}
     assert (support.targets.dtype, query.targets.dtype) == (np.int32, np.float32)
@@ -139,16 +140,16 @@ def test_lists_of_targets_and_tensors_are_accepted():
     """A list of inputs would be a structure of several inputs, so that only targets may be lists."""
     support = Examples(np.array([[[1.0], [2.0]]]), [[0, 2]])
     episode = Episode(support, Examples(tf.constant([[[3.0]]]), tf.constant([[1]])))
-    support, query, _ = validate_episode(episode, CLASSES)
+    support, query, *_ = validate_episode(episode, CLASSES)
     np.testing.assert_array_equal(support.inputs, [[[1.0], [2.0]]])
     assert query.inputs.dtype == np.float32 and query.targets.tolist() == [[1]]
 
 
 def test_a_query_set_may_be_empty_and_integer_regression_targets_become_floats():
-    _, query, _ = validate_episode(Episode(labelled(), labelled(count=0)), CLASSES)
+    _, query, *_ = validate_episode(Episode(labelled(), labelled(count=0)), CLASSES)
     assert query.targets.shape == (2, 0)
     whole = labelled(targets=np.ones((2, 4, 2), np.int64))
-    support, _, _ = validate_episode(Episode(whole, labelled(targets=FEW)), NUMBERS)
+    support, *_ = validate_episode(Episode(whole, labelled(targets=FEW)), NUMBERS)
     assert support.targets.dtype == np.float32
 
 
@@ -158,3 +159,12 @@ def test_a_fault_in_an_iterable_is_told_by_position():
     assert next(episodes).support.targets.shape == (2, 4)
     with pytest.raises(ValueError, match=r"episode 1 of the iterable: support.targets must lie in \[0, 3\)"):
         next(episodes)
+
+
+def test_a_key_is_two_whole_numbers_a_task():
+    episode = Episode(labelled(), labelled())
+    tasks = np.shape(episode.support.targets)[0]
+    assert validate_episode(episode._replace(key=[[1, 2]] * tasks), CLASSES).key.dtype == np.int64
+    for wrong in ([[1, 2]] * (tasks + 1), [[0.5, 2.0]] * tasks, [1] * tasks):
+        with pytest.raises(ValueError, match=rf"key must be whole numbers \[tasks, 2\] = \[{tasks}, 2\], received"):
+            validate_episode(episode._replace(key=wrong), CLASSES)

@@ -26,7 +26,7 @@ Made of what the members of the axes register; do not edit it: `python -m cml_tf
 
 A configuration file takes words: `configs/omniglot.py:maml,5way,1shot,meta_sgd,smoke`. A word is `maml` or `cml`,
 `Nway`, `Nshot`, the name of a member below, or a variant. Each key of the members that are chosen, and no other, can
-then be set: `--config.adaptation.rate=0.1`. From Python it is the same: `cml_tf.method("meta_sgd", rate=0.1)`.
+then be set: `--config.adaptation.rate=0.1`. From Python it is the same: `cml_tf.method_of("meta_sgd", rate=0.1)`.
 """
 
 

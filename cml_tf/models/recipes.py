@@ -204,13 +204,13 @@ def sgc(
     return LearnerRecipe("sgc", dict(locals()))
 
 
-def method(*names: str, co_learner: Callable[[int], keras.Layer] | None = None, **options: Any) -> MethodRecipe:
+def method_of(*names: str, co_learner: Callable[[int], keras.Layer] | None = None, **options: Any) -> MethodRecipe:
     """Any members of the axes, by name, with their options: what `maml`, `cml` and the others are short for.
 
     Example:
-      >>> cml_tf.method("kernel_ridge", ridge=0.01).settings
+      >>> cml_tf.method_of("kernel_ridge", ridge=0.01).settings
       {'adaptation.ridge': 0.01}
-      >>> cml_tf.method("co_learner", "meta_sgd", rate=0.4, steps=5).choice.terms
+      >>> cml_tf.method_of("co_learner", "meta_sgd", rate=0.4, steps=5).choice.terms
       ('query_loss', 'co_learner')
 
     Args:
@@ -234,6 +234,7 @@ def method(*names: str, co_learner: Callable[[int], keras.Layer] | None = None, 
         elif axis is not None and chosen.setdefault(axis, name) != name:
             raise UserError(f"{chosen[axis]!r} and {name!r} are both of the axis {axis!r}: take one of them.")
     choice = Choice(**chosen, terms=tuple(terms.values()), learner=_ANY_LEARNER)
+    not_options = {_OF_CALLS, *(place.path for place in AXES.values())}
     keys = {
         key.rpartition(".")[2]: key for key in choice.all_keys() if not key.startswith("learner.") and key != _OF_CALLS
     }
@@ -255,7 +256,7 @@ def maml(rate: float, *, steps: int = 1, first_order: bool = False, sharpness: f
       first_order: whether inner gradients are constants of the outer loop.
       sharpness: radius within which each inner gradient is taken at the worst point; 0 for none.
     """
-    return method(*_order(first_order), rate=rate, steps=steps, sharpness=sharpness)
+    return method_of(*_order(first_order), rate=rate, steps=steps, sharpness=sharpness)
 
 
 def cml(
@@ -288,7 +289,7 @@ def cml(
       co_learner: makes the co-learner from its number of outputs; None for that of the learner's kind.
     """
     options = {} if blocks is None else {"co_learner_blocks": blocks}
-    return method(
+    return method_of(
         *("co_learner", update, *_order(first_order)),
         **{"rate": rate, "gamma": gamma, "steps": steps, "sharpness": sharpness, "partition": partition, **options},
         co_learner=co_learner,
@@ -302,7 +303,7 @@ def anil(rate: float, *, steps: int = 1, first_order: bool = False) -> MethodRec
       >>> cml_tf.anil(rate=0.4).settings["adaptation.partition"]
       'anil'
     """
-    return method(*_order(first_order), rate=rate, steps=steps, partition="anil")
+    return method_of(*_order(first_order), rate=rate, steps=steps, partition="anil")
 
 
 def boil(rate: float, *, steps: int = 1, first_order: bool = False) -> MethodRecipe:
@@ -312,7 +313,7 @@ def boil(rate: float, *, steps: int = 1, first_order: bool = False) -> MethodRec
       >>> cml_tf.boil(rate=0.4).settings["adaptation.partition"]
       'boil'
     """
-    return method(*_order(first_order), rate=rate, steps=steps, partition="boil")
+    return method_of(*_order(first_order), rate=rate, steps=steps, partition="boil")
 
 
 def meta_sgd(rate: float, *, steps: int = 1, first_order: bool = False) -> MethodRecipe:
@@ -322,7 +323,7 @@ def meta_sgd(rate: float, *, steps: int = 1, first_order: bool = False) -> Metho
       >>> cml_tf.meta_sgd(rate=0.4).choice.update
       'meta_sgd'
     """
-    return method("meta_sgd", *_order(first_order), rate=rate, steps=steps)
+    return method_of("meta_sgd", *_order(first_order), rate=rate, steps=steps)
 
 
 def reptile(rate: float, *, steps: int = 5) -> MethodRecipe:
@@ -332,7 +333,7 @@ def reptile(rate: float, *, steps: int = 5) -> MethodRecipe:
       >>> cml_tf.reptile(rate=0.1).choice.terms
       ('reptile',)
     """
-    return method("reptile", "first_order", rate=rate, steps=steps)
+    return method_of("reptile", "first_order", rate=rate, steps=steps)
 
 
 def _order(first_order: bool) -> tuple[str, ...]:

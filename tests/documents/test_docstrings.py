@@ -19,7 +19,7 @@ FACES = ("cml_tf", "cml_tf.datasets", "cml_tf.learners", "cml_tf.models", "expor
 # Rooms that a face shows members of before they have examples of their own.
 LATER = ("cml_tf.training",)
 # Modules with examples that no face shows.
-FURTHER = ("cml_tf.learners.co_learners", "cml_tf.system.lazy")
+FURTHER = ("cml_tf.objectives.reducers", "cml_tf.training.schedule", "cml_tf.system.lazy")
 NAMES = ["alpha", "beta", "gamma"]
 
 

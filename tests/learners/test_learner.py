@@ -93,9 +93,8 @@ ACCEPTED = {
 def test_accepted_layers_adapt_with_exact_gradients(float64, case):
     made = learner(body(ACCEPTED[case]()), example_inputs=np.zeros((2, 2)))
     randomise(made, 0)
-    method = Method.of(
-        made, GradientDescent(PROBLEM, SGD(0.3), steps=2), [QueryLoss(PROBLEM), smooth_co_learner(PROBLEM)]
-    )
+    terms = [QueryLoss(PROBLEM), smooth_co_learner(PROBLEM)]
+    method = Method.of(made, GradientDescent(PROBLEM, SGD(0.3), steps=2), terms)
     randomise(method.terms[1].variables, 1)
     before = [np.asarray(value) for value in made.initial()[1].extractor]
     assert_matches_central_differences(method, classification_episode())

@@ -52,7 +52,7 @@ def test_a_saved_model_has_no_co_learner(runs, tmp_path):
 def test_a_run_answers_as_it_is_evaluated(runs):
     model = cml_tf.load(runs / "cml")
     evaluation = evaluate_run(runs / "cml", episodes=2)
-    (support, query, _), scores = load_run(runs / "cml").episodes("test").batch(0, 2), []
+    (support, query, *_), scores = load_run(runs / "cml").episodes("test").batch(0, 2), []
     for number in range(2):
         task = model.adapt(support.inputs[number].numpy(), support.targets[number].numpy())
         scores.append(np.mean((task.predict(query.inputs[number].numpy()) - query.targets[number].numpy()) ** 2))

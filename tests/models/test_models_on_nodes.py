@@ -25,9 +25,8 @@ def _model(learner=None) -> FewShotModel:
     randomise(learner, seed=0)
     problem = Classification(2)
     # Numbers of nodes have a range too, which is nothing to hold inputs against.
-    return FewShotModel(
-        Method.of(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)]), problem, (0.0, 2.0)
-    )
+    method = Method.of(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
+    return FewShotModel(method, problem, (0.0, 2.0))
 
 
 @pytest.fixture(scope="module")

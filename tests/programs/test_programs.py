@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
         "cml": [WAVES],
         "maml": [maml],
         "other_data": [maml, "--config.dataset.shots=4"],
-        "glyphs": [GLYPHS, "--config.learner.name=mlp", "--config.dataset.ways=3"],
+        "glyphs": [f"{GLYPHS},mlp", "--config.dataset.ways=3"],
     }
     calls = [[TRAIN, *flags, *SMALL, f"--workdir={folder / name}"] for name, flags in runs.items()]
     for name, finished in zip(runs, run_programs(calls), strict=True):

@@ -15,13 +15,14 @@ import pytest
 from cml_tf.studies.processes import end_with_parent, run_side_by_side
 from tests.helpers.programs import ROOT
 
-# Says that it runs, then waits for a signal, and notes that it got one.
+# Says that it runs, then waits for a signal, and notes which one it got.
 WAITS = """
 import pathlib, signal, sys
 def stop(number, frame):
-    pathlib.Path(sys.argv[2]).write_text("stopped")
+    pathlib.Path(sys.argv[2]).write_text("stopped" if number == signal.SIGTERM else "interrupted")
     sys.exit(130)
 signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, stop)
 open(sys.argv[1], "w").write("running")
 while True:
     signal.pause()
@@ -102,4 +103,5 @@ def test_a_signal_ends_all_and_starts_no_further_one(tmp_path, parent, number):
     # As a terminal does: to all of its processes. Those that run here take a signal of their parent only.
     os.killpg(started.pid, number)
     assert started.wait(60) == 130
-    assert [(tmp_path / f"{name}.ended").exists() for name in "abc"] == [True, True, False]
+    ended = {path.name: path.read_text() for path in tmp_path.glob("*.ended")}
+    assert ended == {"a.ended": "stopped", "b.ended": "stopped"}

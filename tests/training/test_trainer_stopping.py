@@ -62,7 +62,7 @@ def test_early_stopping_ends_training_for_good():
     assert trainer.step == 12
 
 
-@pytest.mark.parametrize("interruption", [1, 4, 7])
+@pytest.mark.parametrize("interruption", [4, 7])
 def test_patience_survives_an_interruption(interruption):
     first, callback = frozen_trainer(), plateau(patience=3)
     fit_with(first, callback, stop_at(first, interruption))
@@ -70,7 +70,7 @@ def test_patience_survives_an_interruption(interruption):
     second, again = resumed(first, frozen_trainer), plateau(patience=3)
     fit_with(second, again)
     assert second.step == 8 and second.stopped
-    assert again.best > 0 and (interruption < 2 or again.best == callback.best)
+    assert again.best == callback.best > 0
 
 
 def test_a_restored_state_is_put_back_once_and_the_smallest_improvement_keeps_its_sign():

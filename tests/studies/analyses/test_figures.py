@@ -74,9 +74,10 @@ def test_norms_and_alignments_are_those_of_each_task():
 
 
 # Whatever gamma is, 0 too.
-@pytest.mark.parametrize("words, gamma", [("cml", 0.0), ("cl", 0.7)])
-def test_the_two_gradients_are_those_of_the_two_losses(words, gamma):
-    run = run_of(waves(words, **{"objective.gamma": gamma, "adaptation.rate": 0.1}), "CL")
+@pytest.mark.parametrize("co_learner, gamma", [("cml", 0.0), ("cl", 0.7)])
+def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
+    changes = {"objective.gamma": gamma, "adaptation.rate": 0.1, "learner.hidden": (4,)}
+    run = run_of(changed(presets.sinusoid(f"{co_learner},3shot,smoke"), **changes), "CL")
     batch = run.experiment.episodes("test").batch(0, EPISODES)
     assert [term.name for term in run.method.terms][0] == "query_loss" and len(run.method.terms) == 2
     cosines = []
@@ -97,12 +98,12 @@ def test_the_two_gradients_are_those_of_the_two_losses(words, gamma):
 
 
 def test_faults_say_why():
-    none = run_of(waves("maml"))
-    reptile = run_of(waves("cml,reptile"))
-    assert gradient_cosine_fault(none) == "it has no co-learner"
-    assert "Reptile's outer step is no gradient" in gradient_cosine_fault(reptile)
-    for words in ("cml", "random_noise", "cl"):
-        assert gradient_cosine_fault(run_of(waves(words))) == ""
+    def fault(variants):
+        return gradient_cosine_fault(run_of(presets.sinusoid(f"{variants},3shot,smoke")))
+
+    assert fault("maml") == "it has no co-learner"
+    assert "Reptile's outer step is no gradient" in fault("cml,reptile")
+    assert fault("cml") == fault("cml,random_noise") == fault("cl") == ""
 
 
 @pytest.mark.slow
