@@ -235,9 +235,8 @@ def method_of(*names: str, co_learner: Callable[[int], keras.Layer] | None = Non
             raise UserError(f"{chosen[axis]!r} and {name!r} are both of the axis {axis!r}: take one of them.")
     choice = Choice(**chosen, terms=tuple(terms.values()), learner=_ANY_LEARNER)
     not_options = {_OF_CALLS, *(place.path for place in AXES.values())}
-    keys = {
-        key.rpartition(".")[2]: key for key in choice.all_keys() if not key.startswith("learner.") and key != _OF_CALLS
-    }
+    own = [key for key in choice.all_keys() if key not in not_options and not key.startswith("learner.")]
+    keys = {key.rpartition(".")[2]: key for key in own}
     if unknown := sorted(options.keys() - keys.keys()):
         raise UserError(f"the options of this method are {', '.join(keys)}; received {unknown[0]!r}.")
     return MethodRecipe(choice, {keys[name]: value for name, value in options.items()}, co_learner)

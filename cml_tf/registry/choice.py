@@ -54,7 +54,10 @@ class Choice:
         terms = values.pop("objective")
         needed = ("dataset", "learner", "rule", "reducer")
         if absent := [named[axis] for axis in needed if not isinstance(values[axis], str)]:
-            raise ConfigurationError(f"{absent[0]} must be a name, received {settings.get(absent[0])!r}.")
+            raise ConfigurationError(
+                f"{absent[0]} must be a name, received {settings.get(absent[0])!r}: begin with "
+                "cml_tf.experiments.configuration.default_config()."
+            )
         if not isinstance(terms, (list, tuple)) or not terms or len(set(terms)) != len(terms):
             raise ConfigurationError(f"objective.terms must be different names, received {terms!r}.")
         return cls(terms=tuple(terms), **values)  # type: ignore[arg-type]

@@ -31,8 +31,9 @@ class Schedule:
 
     Example:
       >>> from cml_tf.objectives import QueryLoss
+      >>> from cml_tf.problems import Regression
       >>> from cml_tf.training.schedule import Schedule
-      >>> fading = QueryLoss(cml_tf.Regression(1), weight=lambda step: 1 / (1 + step))
+      >>> fading = QueryLoss(Regression(1), weight=lambda step: 1 / (1 + step))
       >>> Schedule(first_order_steps=1)(1, [fading])
       Moment(weights=(0.5,), first_order=False)
 
