@@ -7,9 +7,11 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from cml_tf.datasets.sinusoid import SinusoidDataset, SinusoidSource
 from cml_tf.episodes import Episode
+from cml_tf.objectives.reducers import TaskReducer
 from cml_tf.training.trainer import Trainer
 from tests.helpers.few_shot import tiny_trainer
 
@@ -46,6 +48,14 @@ def stop_at(trainer: Trainer, step: int) -> keras.callbacks.Callback:
         trainer.host.stop_training |= trainer.step == step
 
     return keras.callbacks.LambdaCallback(on_train_batch_end=stop)
+
+
+class InfiniteGradient(TaskReducer):
+    """A finite loss does not tell: d sqrt at 0 is infinite where sqrt is 0."""
+
+    def __call__(self, losses: tf.Tensor, gradients: Any, values: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """Zero, of losses `[tasks]`."""
+        return tf.reduce_sum(tf.sqrt(losses - tf.stop_gradient(losses)))
 
 
 class Recorder(keras.callbacks.Callback):
