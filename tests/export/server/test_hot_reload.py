@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
+import socket
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,10 +158,26 @@ def test_the_start_passes_over_what_is_not_whole_and_says_so(tmp_path):
 
 
 @pytest.mark.slow
+def _ports_of_ones_own(count):
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found = []
+    # Each process begins elsewhere.
+    for port in range(lowest - 1 - os.getpid() % 4000, 1024, -1):
+        with socket.socket() as listener, contextlib.suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no ports below the ephemeral ones are free")
+
+
 def test_killed_under_load_and_started_again_on_the_same_ports(halver, tmp_path):
+    # Ports that nobody is given by chance: of those others may take one while it is free, and a client that asks a dead
+    # one again and again may be connected to itself.
+    grpc, rest = _ports_of_ones_own(2)
+    ports = [f"--grpc_port={grpc}", f"--rest_port={rest}"]
     with contextlib.ExitStack() as stack:
-        first = stack.enter_context(running(f"--model_dir={halver}", log=tmp_path / "first"))
-        ports = [f"--grpc_port={first.grpc_address.rpartition(':')[2]}", f"--rest_port={first.rest_port}"]
+        first = stack.enter_context(running(f"--model_dir={halver}", *ports, log=tmp_path / "first"))
         with _asking(first, 20.0, clients=6) as askers:
             askers.wait_for_answers(5)
             first.process.send_signal(signal.SIGKILL)
