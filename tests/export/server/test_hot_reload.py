@@ -171,18 +171,19 @@ def _ports_of_ones_own(count):
     raise AssertionError("no ports below the ephemeral ones are free")
 
 
-def test_killed_under_load_and_started_again_on_the_same_ports(halver, tmp_path):
+def test_killed_under_load_and_started_again_on_the_same_ports(tmp_path):
+    write_halver(tmp_path / "halver" / "1", 20.0, [halving(1.0)])
     # Ports that nobody is given by chance: of those others may take one while it is free, and a client that asks a dead
     # one again and again may be connected to itself.
     grpc, rest = _ports_of_ones_own(2)
     ports = [f"--grpc_port={grpc}", f"--rest_port={rest}"]
     with contextlib.ExitStack() as stack:
-        first = stack.enter_context(running(f"--model_dir={halver}", *ports, log=tmp_path / "first"))
+        first = stack.enter_context(running(f"--model_dir={tmp_path / 'halver'}", *ports, log=tmp_path / "first"))
         with _asking(first, 20.0, clients=6) as askers:
             askers.wait_for_answers(5)
             first.process.send_signal(signal.SIGKILL)
             first.process.wait(120)
             askers.wait_for_refusals()
-            stack.enter_context(running(f"--model_dir={halver}", *ports, log=tmp_path / "second"))
+            stack.enter_context(running(f"--model_dir={tmp_path / 'halver'}", *ports, log=tmp_path / "second"))
             askers.wait_for_answers(20)
         assert not askers.wrong, askers.wrong[:5]
