@@ -17,20 +17,8 @@ if TYPE_CHECKING:
     from cml_tf.learners import Learner
     from cml_tf.models.few_shot import FewShot
     from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
-    from cml_tf.models.recipes import (
-        anil,
-        boil,
-        cml,
-        conv4,
-        gcn,
-        maml,
-        meta_sgd,
-        method_of,
-        mlp,
-        reptile,
-        resnet12,
-        sgc,
-    )
+    from cml_tf.models.learner_recipes import conv4, gcn, mlp, resnet12, sgc
+    from cml_tf.models.method_recipes import anil, boil, cml, maml, meta_sgd, method_of, reptile
     from cml_tf.models.trainer import Trainer
     from cml_tf.problems import Classification, Regression
     from cml_tf.training.meta_step import NonFiniteLoss
@@ -76,19 +64,19 @@ _MODULES = {
     "Regression": "problems",
     "Trainer": "models.trainer",
     "Validation": "training.trainer",
-    "anil": "models.recipes",
-    "boil": "models.recipes",
-    "cml": "models.recipes",
-    "conv4": "models.recipes",
-    "gcn": "models.recipes",
+    "anil": "models.method_recipes",
+    "boil": "models.method_recipes",
+    "cml": "models.method_recipes",
+    "conv4": "models.learner_recipes",
+    "gcn": "models.learner_recipes",
     "load": "experiments.loading",
-    "maml": "models.recipes",
-    "meta_sgd": "models.recipes",
-    "method_of": "models.recipes",
-    "mlp": "models.recipes",
-    "reptile": "models.recipes",
-    "resnet12": "models.recipes",
-    "sgc": "models.recipes",
+    "maml": "models.method_recipes",
+    "meta_sgd": "models.method_recipes",
+    "method_of": "models.method_recipes",
+    "mlp": "models.learner_recipes",
+    "reptile": "models.method_recipes",
+    "resnet12": "models.learner_recipes",
+    "sgc": "models.learner_recipes",
 }
 
 if not TYPE_CHECKING:

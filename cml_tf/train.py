@@ -7,11 +7,18 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
+from cml_tf.experiments.arguments import words_of
 from cml_tf.experiments.runs import train_run
+from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.system.command_line import checked_config, run
 
+_WORDS = ", ".join(sorted({word for examples in EXAMPLES.values() for word in words_of(examples)}))
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Configuration file, with arguments after a colon: configs/cora.py:maml,5shot.", lock_config=True
+    "config",
+    None,
+    "Configuration file, with words after a colon: configs/cora.py:maml,5shot. Words are maml or cml, Nway, Nshot, "
+    f"those of --plugins, and as far as they fit the data {_WORDS} (docs/CONFIGURATION.md).",
+    lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Directory of the run; made if missing, resumed if it holds this run.", required=True

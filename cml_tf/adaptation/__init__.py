@@ -1,6 +1,7 @@
 """Adaptation: from an initial learner and a support set to a predictor for the task."""
 
-from cml_tf.adaptation.gradient_descent import AdaptedLearner, GradientDescent
+from cml_tf.adaptation.adapted_learner import AdaptedLearner
+from cml_tf.adaptation.gradient_descent import GradientDescent
 from cml_tf.adaptation.hypergradients import (
     FirstOrder,
     Hypergradient,

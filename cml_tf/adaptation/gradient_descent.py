@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.adaptation.adapted_learner import AdaptedLearner
 from cml_tf.adaptation.gradients import ascent, dense_gradients
 from cml_tf.adaptation.hypergradients import FirstOrder, Hypergradient, InnerLoop, Iterate, Reverse
 from cml_tf.adaptation.packing import Specification
@@ -257,45 +258,6 @@ def _checked_steps(steps: Any) -> int | tf.Tensor:
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
         raise ValueError(f"inner steps must be 0 or more, received {steps!r}.")
     return int(steps)
-
-
-class AdaptedLearner(AdaptedTask):
-    """The learner under a task's parameters.
-
-    Args:
-      learner: that was adapted.
-      update_rule: which parameters it changes.
-      parameters: what forward passes use.
-      state: the learner state after adaptation.
-      context: of the episode.
-
-    Attributes:
-      make_path: makes all predictors from the first to this one; None where the inner loop left no path.
-    """
-
-    parameters: Parameters
-
-    def __init__(
-        self, learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State, context: Any
-    ) -> None:
-        super().__init__(learner, state, context)
-        self.update_rule = update_rule
-        self.parameters = parameters
-        self.make_path: Callable[[], Sequence[AdaptedLearner]] | None = None
-
-    def predict(self, inputs: Any) -> tuple[Any, Any]:
-        """Features and outputs of the adapted learner."""
-        forward = self.learner.call(self.parameters, self.state, inputs, self.context, training=False)
-        return forward.features, forward.outputs
-
-    @property
-    def path(self) -> Sequence[AdaptedLearner] | None:
-        """Predictors before the first step and after each one."""
-        return None if self.make_path is None else self.make_path()
-
-    def tensors(self) -> tuple[tf.Tensor, ...]:
-        """The changed parameters in learner order."""
-        return tuple(tf.nest.flatten(tuple(self.update_rule.changed(self.parameters))))
 
 
 def add_updates(parameters: Parameters, updates: Parameters) -> Parameters:

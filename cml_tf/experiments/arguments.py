@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
+from cml_tf.experiments.configuration import flatten
 from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.experiments.variants import VARIANTS, chosen_by, variants_of
 from cml_tf.registry import AXES, Choice, ConfigurationError, members
@@ -41,8 +42,16 @@ class Arguments:
 
 
 def words_of(examples: str) -> tuple[str, ...]:
-    """The members and variants that there are for a kind of examples, by their words."""
+    """The members and variants that there are for a kind of examples, by their words.
+
+    Raises:
+      ConfigurationError: if a member has the name of a word that means something else.
+    """
     axes = [(axis, one) for axis in AXES for one in members(axis).values()]
+    for _, one in axes:
+        variant = VARIANTS.get(one.name)
+        if _kind(one.name) != "other" or (variant is not None and one.name not in variant.chooses):
+            raise ConfigurationError(f"the member {one.name!r} has the name of another word: give it another name.")
     named = [one.name for axis, one in axes if axis != "learner" or examples in one.traits["reads"]]
     return tuple(dict.fromkeys([*named, *variants_of(examples)]))
 
@@ -96,15 +105,10 @@ def experiment_name(source: str, config: ConfigDict) -> str:
     settings = config.dataset
     if name in EXAMPLES and name == settings.name:
         ways = "" if EXAMPLES[name] == "numbers" else f"_{settings.ways}way"
-        method = "cml" if has_co_learner(config) else "maml"
+        method = "cml" if Choice.of(dict(flatten(config.to_dict()))).has_co_learner else "maml"
         name = f"{name}{ways}_{settings.shots}shot_{method}"
         words = [word for word in words if _kind(word) == "other"]
     return "-".join([name, *words])
-
-
-def has_co_learner(config: ConfigDict) -> bool:
-    """Whether one of the objectives is a co-learner's."""
-    return any(members("objective")[term].traits["slot"] == "co_learner" for term in config.objective.terms)
 
 
 def _kind(word: str) -> str:

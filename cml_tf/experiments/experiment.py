@@ -117,7 +117,7 @@ class Experiment:
 
     def _evaluation_steps(self, steps: int | None) -> int | None:
         if steps is None and self.trainer.method.rule.steps is not None:
-            return self.config.adaptation.get("eval_steps", self.config.adaptation.steps)
+            return self.config.adaptation.get("eval_steps", self.trainer.method.rule.steps)
         return steps
 
     def _describe(self) -> Data:

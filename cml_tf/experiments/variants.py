@@ -12,14 +12,14 @@ base methods, `meta_gnn`, `g_meta` and `amm_gnn`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from cml_tf.experiments.configuration import flatten
 from cml_tf.learners.layers.initialisation import INITIALISATIONS
-from cml_tf.registry import AXES, Choice, ConfigurationError, Settings, member, members
+from cml_tf.registry import AXES, Choice, ConfigurationError, Settings, axis_of, member
 
 # Drawings, which take another inner rate than photographs.
 DRAWINGS = ("glyphs", "omniglot")
@@ -34,12 +34,12 @@ class Variant:
     """What a word changes.
 
     Attributes:
-      chooses: members, by axis.
+      chooses: members, by name.
       sets: from a configuration by dotted key to the values that it gets.
       only: the kind of examples that it is for; empty for all.
     """
 
-    chooses: Mapping[str, str] = field(default_factory=dict)
+    chooses: tuple[str, ...] = ()
     sets: Callable[[Settings], Mapping[str, Any]] = _nothing
     only: str = ""
 
@@ -126,12 +126,12 @@ VARIANTS: Mapping[str, Variant] = {
     **{name: Variant(sets=_setting(learner__initialisation=name)) for name in INITIALISATIONS},
     "more_maml": Variant(sets=_setting(learner__extra_blocks=3), only="images"),
     # One step towards one gradient would be training on all tasks at once.
-    "reptile": Variant({"objective": "reptile", "hypergradient": "first_order"}, lambda settings: _FIVE_STEPS),
-    "maml_plus_plus": Variant({"objective": "multi_step", "update": "per_step_rates"}, _maml_plus_plus),
+    "reptile": Variant(("reptile", "first_order"), lambda settings: _FIVE_STEPS),
+    "maml_plus_plus": Variant(("multi_step", "per_step_rates"), _maml_plus_plus),
     # Behind it, whose inner rate is small enough.
     "sharp_maml": Variant(sets=_sharp_maml),
     "head_blocks_2": Variant(sets=_setting(learner__head_blocks=2), only="images"),
-    "meta_gnn": Variant({"learner": "sgc"}, only="nodes"),
+    "meta_gnn": Variant(("sgc",), only="nodes"),
     "g_meta": Variant(sets=_setting(learner__head="prototypes"), only="nodes"),
     "amm_gnn": Variant(sets=_setting(learner__attribute_matching=True), only="nodes"),
     **{f"gamma_{round(10 * gamma):02d}": Variant(sets=_setting(objective__gamma=gamma)) for gamma in (0.2, 0.5, 0.8)},
@@ -153,24 +153,9 @@ def chosen_by(words: Iterable[str], base: Choice) -> Choice:
       ConfigurationError: if two want different members of one axis (of objectives: of one slot), or one wants another
         co-learner where there is none.
     """
-    asked: dict[str, tuple[str, str]] = {}
-    for word in words:
-        for axis, name in (VARIANTS[word].chooses if word in VARIANTS else _own_axis(word)).items():
-            slot = member(axis, name).traits.get("slot") or name if axis == "objective" else axis
-            other, wanted = asked.get(slot, (word, name))
-            if wanted != name:
-                raise ConfigurationError(f"{other!r} and {word!r} contradict each other: take one of them.")
-            asked[slot] = (word, name)
-    axes = {axis: name for axis in AXES if axis != "objective" and axis in asked for _, name in [asked[axis]]}
-    terms = {member("objective", name).traits["slot"] or name: name for name in base.terms}
-    for slot, (word, name) in asked.items():
-        if slot in AXES:
-            continue
-        if slot == "co_learner" and slot not in terms:
+    asked = [(word, name) for word in words for name in (VARIANTS[word].chooses if word in VARIANTS else (word,))]
+    for word, name in asked:
+        of_co_learner = axis_of(name) == "objective" and member("objective", name).traits["slot"] == "co_learner"
+        if of_co_learner and not base.has_co_learner:
             raise ConfigurationError(f"{word!r} is about the co-learner, and MAML has none: take it with cml.")
-        terms[slot] = name
-    return Choice(**{**vars(base), **axes, "terms": tuple(terms.values())})
-
-
-def _own_axis(word: str) -> dict[str, str]:
-    return {axis: word for axis in AXES if word in members(axis)}
+    return base.with_members(asked)

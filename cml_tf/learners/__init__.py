@@ -9,6 +9,7 @@ from cml_tf.learners.mlp import mlp, mlp_co_learner
 from cml_tf.learners.nodes import gcn, sgc
 from cml_tf.learners.normalisation.layer import Normalisation
 from cml_tf.learners.resnet12 import ResidualBlock, resnet12, resnet12_co_learner
+from cml_tf.registry import import_members
 
 __all__ = [
     "Convolution",
@@ -33,3 +34,5 @@ __all__ = [
     "resnet12_co_learner",
     "sgc",
 ]
+
+import_members(__name__, __path__)

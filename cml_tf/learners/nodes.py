@@ -162,14 +162,7 @@ def _co_learner(options: GcnOptions | SgcOptions, given: Given, blocks: int, ada
 )
 def _gcn(options: GcnOptions, given: Given) -> Learner:
     """Graph convolutions and a head (paper, 4.3); with prototypes G-Meta's, with matching AMM-GNN's."""
-    return gcn(
-        given.outputs,
-        given.node_features,
-        options.hidden,
-        options.head,
-        options.attribute_matching,
-        options.initialisation,
-    )
+    return gcn(given.outputs, given.node_features, **vars(options))
 
 
 @register(
@@ -183,12 +176,4 @@ def _gcn(options: GcnOptions, given: Given) -> Learner:
 )
 def _sgc(options: SgcOptions, given: Given) -> Learner:
     """A linear layer on features that are propagated once, and a head: Meta-GNN's learner (arXiv 1905.09718)."""
-    return sgc(
-        given.outputs,
-        given.node_features,
-        options.hidden,
-        options.hops,
-        options.head,
-        options.attribute_matching,
-        options.initialisation,
-    )
+    return sgc(given.outputs, given.node_features, **vars(options))

@@ -2,7 +2,8 @@
 
 from cml_tf.models.few_shot import FewShot
 from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
-from cml_tf.models.recipes import LearnerRecipe, MethodRecipe
+from cml_tf.models.learner_recipes import LearnerRecipe
+from cml_tf.models.method_recipes import MethodRecipe
 from cml_tf.models.score import Score
 from cml_tf.readouts.readouts import READOUTS, read_through
 

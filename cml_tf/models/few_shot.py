@@ -15,7 +15,8 @@ from cml_tf.datasets.base import check_integer
 from cml_tf.errors import UserError
 from cml_tf.learners import Learner
 from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel, Summary
-from cml_tf.models.recipes import LearnerRecipe, MethodRecipe
+from cml_tf.models.learner_recipes import LearnerRecipe
+from cml_tf.models.method_recipes import MethodRecipe
 from cml_tf.models.score import Score
 from cml_tf.problems import Classification, Problem, Regression
 from cml_tf.training.evaluator import Evaluator

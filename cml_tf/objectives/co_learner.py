@@ -138,8 +138,11 @@ def _two_heads(options: AdaptedCoLearnerOptions, given: Given, learner: Learner)
 
 
 def _adapted_faults(settings: Settings) -> list[str]:
-    if settings["adaptation.rule"] != "gradient_descent":
-        return [f"adaptation.rule must be 'gradient_descent' with cl, received {settings['adaptation.rule']!r}."]
+    if "update" not in member("rule", settings["adaptation.rule"]).traits["parts"]:
+        return [
+            "adaptation.rule must be one of inner steps (gradient_descent) with cl, received "
+            f"{settings['adaptation.rule']!r}."
+        ]
     if "reptile" in settings["objective.terms"]:
         return ["objective.terms must not have both cl and reptile, which reads no second head."]
     if settings.get("learner.head") == "prototypes":

@@ -21,7 +21,7 @@ from cml_tf.errors import UserError
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem
-from cml_tf.registry import Given, Settings, option, register
+from cml_tf.registry import Given, Settings, member, option, register
 
 # Draws of a task must differ from those of other terms with the same key.
 _SALT = 0x3D1A
@@ -95,7 +95,7 @@ class QueryMixupOptions:
 
 
 def _faults(settings: Settings) -> list[str]:
-    if settings["learner.name"] in ("gcn", "sgc"):
+    if "nodes" in member("learner", settings["learner.name"]).traits["reads"]:
         return ["objective.terms must not have 'query_mixup' on nodes of a graph, which have no mixture."]
     return []
 

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
-from cml_tf.registry import Given, Settings, register
+from cml_tf.registry import Given, Settings, member, register
 
 
 class Reptile(ObjectiveTerm):
@@ -44,18 +44,28 @@ class Reptile(ObjectiveTerm):
         return TermLoss(loss, {"distance": tf.sqrt(2 * tf.stop_gradient(loss))})
 
 
-_NEEDED = {
-    "adaptation.rule": ("gradient_descent", "it follows adapted parameters"),
-    "hypergradient.name": ("first_order", "it takes no derivative of the inner loop"),
-    "adaptation.partition": ("all", "what is not adapted would never be trained"),
-    "adaptation.update": ("sgd", "the distance that adaptation went has no gradient for meta-learned rates"),
-}
-
-
 def _faults(settings: Settings) -> list[str]:
-    for key, (value, reason) in _NEEDED.items():
-        if settings[key] != value:
-            return [f"{key} must be {value!r} with reptile, since {reason}; received {settings[key]!r}."]
+    rule, update = settings["adaptation.rule"], settings.get("adaptation.update")
+    if update is None:
+        return [
+            "adaptation.rule must be one of inner steps (gradient_descent) with reptile, since it follows adapted "
+            f"parameters; received {rule!r}."
+        ]
+    if member("rule", rule).traits["adapts"](settings) != {"extractor", "head"}:
+        return [
+            "adaptation.partition must be 'all' with reptile, since what is not adapted would never be trained; "
+            f"received {settings.get('adaptation.partition')!r}."
+        ]
+    if member("update", update).traits["learned"]:
+        return [
+            "adaptation.update must be one without variables of its own (sgd) with reptile, since the distance that "
+            f"adaptation went has no gradient for them; received {update!r}."
+        ]
+    if member("hypergradient", settings["hypergradient.name"]).traits["second_order"]:
+        return [
+            "hypergradient.name must be 'first_order' with reptile, since it takes no derivative of the inner loop; "
+            f"received {settings['hypergradient.name']!r}."
+        ]
     return []
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
-from cml_tf.registry.members import AXES, ConfigurationError, Member, Settings, member
+from cml_tf.registry.members import AXES, ConfigurationError, Member, Settings, axis_of, member
 from cml_tf.registry.options import Option, option_fields
 
 
@@ -85,13 +86,41 @@ class Choice:
           ConfigurationError: for a name that is none, or unless exactly one is of slot `outer`, and none shares one.
         """
         terms = [member("objective", name) for name in self.terms]
-        slots = [term.traits["slot"] or term.name for term in terms]
+        slots = [_slot(name) for name in self.terms]
         if slots.count("outer") != 1 or len(set(slots)) != len(slots):
             raise ConfigurationError(
                 "objective.terms must have exactly one of what can be the outer loss (such as query_loss), and one of "
                 f"a kind otherwise; received {', '.join(self.terms)}."
             )
         return terms
+
+    @property
+    def has_co_learner(self) -> bool:
+        """Whether one of the objectives is a co-learner's."""
+        return any(one.traits["slot"] == "co_learner" for one in self.objectives())
+
+    def with_members(self, asked: Iterable[tuple[str, str]]) -> Choice:
+        """This choice with other members; an objective takes the place of the one of its slot, or is added.
+
+        Args:
+          asked: a word that the user gave, and the name of a member that it stands for.
+
+        Raises:
+          ConfigurationError: if two words want different members of one axis, of objectives of one slot.
+        """
+        places: dict[str, tuple[str, str, str]] = {}
+        terms = {_slot(name): name for name in self.terms}
+        for word, name in asked:
+            axis = axis_of(name)
+            assert axis is not None, f"{name!r} is no member: check words first"
+            place = f"objective {_slot(name)}" if axis == "objective" else axis
+            other, _, wanted = places.setdefault(place, (word, axis, name))
+            if wanted != name:
+                raise ConfigurationError(f"{other!r} and {word!r} contradict each other: take one of them.")
+            if axis == "objective":
+                terms[_slot(name)] = name
+        axes = {axis: name for _, axis, name in places.values() if axis != "objective"}
+        return replace(self, **axes, terms=tuple(terms.values()))
 
     def all_keys(self) -> dict[str, Key]:
         """The keys of the axes' sections: the names of the chosen members, and their options.
@@ -110,6 +139,10 @@ class Choice:
         for one in (*terms, chosen["reducer"]):
             _add(keys, one, chosen)
         return keys
+
+
+def _slot(name: str) -> str:
+    return member("objective", name).traits["slot"] or name
 
 
 def _add(keys: dict[str, Key], one: Member, chosen: dict[str, Member]) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from cml_tf.errors import UserError
 from cml_tf.problems import Problem
-from cml_tf.registry.options import Option, option_fields
 
 Settings = Mapping[str, Any]
 """A configuration by dotted key, such as `adaptation.rate`."""
@@ -69,6 +68,10 @@ _OF_HYPERGRADIENTS = {
     # Whether the inner loop leaves its iterates behind.
     "path": True,
 }
+_OF_UPDATES = {
+    # Whether it has variables of its own, which the outer loop learns.
+    "learned": False,
+}
 _OF_OBJECTIVES = {
     # Members of one slot take each other's place; exactly one of the slot "outer" is chosen.
     "slot": None,
@@ -79,7 +82,7 @@ AXES: Mapping[str, Axis] = MappingProxyType(
     {
         "learner": Axis("learner", "name", _OF_LEARNERS),
         "rule": Axis("adaptation", "rule", _OF_RULES),
-        "update": Axis("adaptation", "update"),
+        "update": Axis("adaptation", "update", _OF_UPDATES),
         "hypergradient": Axis("hypergradient", "name", _OF_HYPERGRADIENTS),
         "objective": Axis("objective", "terms", _OF_OBJECTIVES),
         "reducer": Axis("objective", "reducer"),
@@ -144,10 +147,6 @@ class Member:
         """What it is, in one line."""
         return (self.build.__doc__ or "").strip().splitlines()[0]
 
-    def fields(self, chosen: Mapping[str, Member]) -> Iterator[tuple[str, Any, Option, Any]]:
-        """Name, type, `Option` and default of each option that there is beside the chosen members."""
-        return option_fields(self.options, chosen)
-
     def chosen_options(self, settings: Settings) -> Any:
         """Its options, as a configuration has them."""
         section = AXES[self.axis].section
@@ -210,20 +209,25 @@ def register(
         if not build.__doc__:
             raise UserError(f"the builder of {name!r} needs a docstring: its first line says what the member is.")
         taken = next((other for other in _MEMBERS if name in _MEMBERS[other]), None)
-        known = _MEMBERS[taken][name].build if taken else None
-        # A module that is run and imported registers twice.
-        if known is not None and (taken, known.__qualname__) != (axis, build.__qualname__):
+        if taken is not None and not (taken == axis and _is_again(build, _MEMBERS[axis][name].build)):
             raise UserError(f"the name {name!r} is taken by a member of axis {taken!r}: choose another one.")
-        _MEMBERS[axis][name] = Member(axis, name, options, build, faults, smoke, {**AXES[axis].traits, **traits})
+        own = Member(axis, name, options, build, faults, smoke, {**AXES[axis].traits, **traits})
+        # Sorted, since what is imported first differs from program to program.
+        _MEMBERS[axis] = dict(sorted({**_MEMBERS[axis], name: own}.items()))
         return build
 
     return decorate
 
 
+def _is_again(build: Callable[..., Any], known: Callable[..., Any]) -> bool:
+    """Whether two builders are one: a module that is reloaded, or run and imported, registers twice."""
+    modules = {build.__module__, known.__module__} - {"__main__"}
+    return build.__qualname__ == known.__qualname__ and len(modules) < 2
+
+
 def members(axis: str) -> Mapping[str, Member]:
     """The members of an axis by name, as far as the modules that register them are imported."""
-    # Sorted, since what is imported first differs from program to program.
-    return MappingProxyType(dict(sorted(_MEMBERS[axis].items())))
+    return MappingProxyType(_MEMBERS[axis])
 
 
 def member(axis: str, name: str) -> Member:

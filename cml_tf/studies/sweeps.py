@@ -22,9 +22,10 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from cml_tf.errors import UserError
-from cml_tf.experiments.arguments import experiment_name, has_co_learner
-from cml_tf.experiments.configuration import ConfigurationError, check_config, load_config
+from cml_tf.experiments.arguments import experiment_name
+from cml_tf.experiments.configuration import ConfigurationError, check_config, flatten, load_config
 from cml_tf.readouts.readouts import READOUTS
+from cml_tf.registry import Choice
 from cml_tf.system.files import parsed_json
 
 # Kind, kind of its items, and what the errors call it.
@@ -157,6 +158,6 @@ def _run(
     check_config(config)
     # Overrides are the whole sweep's, and in no name.
     name = f"{experiment_name(source, plain)}-seed{seed}"
-    alone = not has_co_learner(config)
+    alone = not Choice.of(dict(flatten(config.to_dict()))).has_co_learner
     fitting = {name: one for name, one in evaluations.items() if not (alone and one.readout != "learner")}
     return SweepRun(name, source, seed, config, fitting)

@@ -16,6 +16,7 @@ from cml_tf.adaptation.rule import AdaptationRule
 from cml_tf.boundary.arrays import check_shapes, told_in_one_line
 from cml_tf.datasets.base import EpisodeSource, check_integer
 from cml_tf.episodes import Episode, validated
+from cml_tf.errors import UserError
 from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner, check_context
 from cml_tf.objectives.reducers import TaskReducer
@@ -102,6 +103,11 @@ class Trainer:
     ) -> None:
         self.schedule = schedule or Schedule()
         self.method = Method.of(learner, rule, terms, reducer)
+        if self.schedule.first_order_steps and not rule.second_order:
+            raise UserError(
+                f"first_order_steps must be 0 for {rule.name}, whose meta-gradient has no second derivatives to leave "
+                f"out; received {self.schedule.first_order_steps}."
+            )
         self.problem = problem
         check_answers(self.method, problem)
         check_method(learner, terms)

@@ -51,3 +51,19 @@ def test_problem_and_fingerprint():
     assert len({source.fingerprint, *(other.fingerprint for other in others)}) == 4
     with pytest.raises(DatasetError, match="ways must be None, received 5"):
         make_source(ways=5)
+
+
+def test_an_episode_s_key_follows_from_seed_split_and_number():
+    waves = datasets.load("sinusoid")
+
+    def keys(split, seed, start, count):
+        source = waves.episodes(split, shots=2, queries=2, seed=seed)
+        streamed = next(iter(source.batches(start, count))).key.numpy()
+        np.testing.assert_array_equal(streamed, source.batch(start, count).key)
+        return streamed
+
+    first = keys("train", 0, 5, 4)
+    assert first.shape == (4, 2) and first.dtype == np.int64
+    np.testing.assert_array_equal(first[2:], keys("train", 0, 7, 2))
+    everything = np.concatenate([first, keys("train", 1, 5, 4), keys("test", 0, 5, 4)])
+    assert len(np.unique(everything, axis=0)) == 12

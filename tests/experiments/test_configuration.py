@@ -168,18 +168,24 @@ REFUSED = {
         {},
     ),
     "objective.terms must not have both cl and reptile": (Choice(terms=("reptile", "cl"), **FIRST_ORDER), {}),
-    "adaptation.rule must be 'gradient_descent' with cl": (Choice(rule="kernel_ridge", terms=("query_loss", "cl")), {}),
+    "adaptation.rule must be one of inner steps .* with cl": (
+        Choice(rule="kernel_ridge", terms=("query_loss", "cl")),
+        {},
+    ),
     "objective.terms must not have 'query_mixup' on nodes": (Choice("graph", "gcn", terms=("query_mixup",)), {}),
     "hypergradient.name must be 'first_order' with reptile": (Choice(terms=("reptile",)), {}),
     "adaptation.partition must be 'all' with reptile": (
         Choice(terms=("reptile",), **FIRST_ORDER),
         {"adaptation.partition": "anil"},
     ),
-    "adaptation.update must be 'sgd' with reptile": (
+    "adaptation.update must be one without variables of its own .sgd. with reptile": (
         Choice(terms=("reptile",), update="meta_sgd", **FIRST_ORDER),
         {},
     ),
-    "adaptation.rule must be 'gradient_descent' with reptile": (Choice(rule="kernel_ridge", terms=("reptile",)), {}),
+    "adaptation.rule must be one of inner steps .* with reptile": (
+        Choice(rule="kernel_ridge", terms=("reptile",)),
+        {},
+    ),
     "adaptation.rule must not be 'soft_k_means' for 'sinusoid'": (Choice(rule="soft_k_means"), {}),
     "train.first_order_steps must be at most 14999 .* Also: train.cosine_steps must be at most 15000": (
         WAVES,

@@ -83,7 +83,7 @@ def test_a_method_s_numbers_are_checked(name):
         ({"rate": 0}, "rate must be .*, received 0"),
         ({"rate": "fast"}, "rate must be .*, received 'fast'"),
         ({"rate": float("nan")}, "rate must be .*, received nan"),
-        ({"rate": 0.1, "steps": -1}, "steps must be .*, received -1"),
+        ({"rate": 0.1, "steps": 0}, "steps must be an integer of at least 1 .*, received 0"),
     ):
         with pytest.raises(UserError, match=message):
             METHODS[name](**options)
@@ -96,6 +96,9 @@ REFUSED = {
     "a method is made of .*; received 'adam'": lambda: cml_tf.cml(0.1, update="adam"),
     "co_learner_blocks must be .*, received -1": lambda: cml_tf.cml(0.1, blocks=-1),
     "'first_order' with .*reptile": lambda: cml_tf.method_of("reptile", rate=0.1),
+    "'sgd' and 'meta_sgd' contradict each other": lambda: cml_tf.method_of("sgd", "meta_sgd"),
+    "method are bandwidth, ridge, scale; received 'rate'": lambda: cml_tf.method_of("kernel_ridge", rate=0.1),
+    "learner.filters is not an option": lambda: cml_tf.models.LearnerRecipe("mlp", {"filters": 3}),
 }
 
 
@@ -103,3 +106,19 @@ REFUSED = {
 def test_what_does_not_go_together_is_refused(message):
     with pytest.raises(UserError, match=message):
         REFUSED[message]()
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "terms"),
+    [
+        ("kernel_ridge", "KernelRidge", ["query_loss"]),
+        ("soft_k_means", "SoftKMeans", ["query_loss"]),
+        ("query_mixup", "GradientDescent", ["query_loss", "query_mixup"]),
+    ],
+)
+def test_any_member_stands_in_a_recipe_and_is_trained(name, rule, terms):
+    model = cml_tf.FewShot(cml_tf.mlp(hidden=(2,)), cml_tf.method_of(name), ways=3, shots=1, queries=1)
+    model.fit(drawings(), steps=1, validation_episodes=0, verbose=0)
+    method = model.trainer.method
+    assert type(method.rule).__name__ == rule and [term.name for term in method.terms] == terms
+    assert len(model.evaluate(drawings(), episodes=2).scores) == 2

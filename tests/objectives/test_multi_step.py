@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import SGD, GradientDescent, PerStepRates, make_hypergradient
+from cml_tf.adaptation import SGD, GradientDescent, KernelRidge, PerStepRates, make_hypergradient
 from cml_tf.objectives import QueryLoss, StepLoss, StepWeight, multi_step_terms
 from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
@@ -180,3 +182,32 @@ def test_more_steps_than_rates_go_on_with_the_last_rate(float64):
 def test_rates_for_nothing_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         PerStepRates(*arguments)
+
+
+def test_a_schedule_of_orders_is_refused_where_there_is_none():
+    learner, loss = smooth_mlp(), QueryLoss(PROBLEM)
+    for rule in (KernelRidge(PROBLEM), GradientDescent(PROBLEM, SGD(RATE), 1, make_hypergradient("first_order"))):
+        with pytest.raises(ValueError, match="first_order_steps must be 0 for .*; received 3"):
+            Trainer(learner, rule, [loss], PROBLEM, schedule=Schedule(3))
+
+
+def test_a_part_of_ones_own_has_its_place_in_the_step(float64):
+    """As a reduction over replicas will: between the gradient and the check of finiteness."""
+
+    def halved(work):
+        halves = {group: tuple(0.5 * g for g in own) for group, own in work.gradient.gradients.items()}
+        return dataclasses.replace(work, gradient=work.gradient._replace(gradients=halves))
+
+    method, episode = make_method(), make_episode()
+    variables = [variable for group in method.trained_variables().values() for variable in group]
+    start, moves = [variable.numpy() for variable in variables], []
+    for part in (None, halved):
+        step = MetaStep(method, dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(0.1)))
+        gradient, *rest = step.parts.items()
+        step.parts = dict([gradient, *([("halving", part)] if part else []), *rest])
+        step(episode)
+        moves.append([variable.numpy() - value for variable, value in zip(variables, start, strict=True)])
+        for variable, value in zip(variables, start, strict=True):
+            variable.assign(value)
+    for whole, half in zip(*moves, strict=True):
+        np.testing.assert_allclose(half, 0.5 * whole, rtol=1e-9, atol=1e-14)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.helpers.programs import ROOT
+from tests.helpers.programs import ROOT, run_programs
 
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 SOURCE = re.search(r"```python\n(# sign_descent\.py\n.*?)```", TEXT, re.DOTALL)[1]
@@ -62,3 +62,9 @@ def test_a_plugin_that_there_is_not_is_told_in_one_line(name, tmp_path):
     (tmp_path / "sign_descent.py").write_text(SOURCE)
     result = run(f"-m cml_tf.evaluate --plugins={name} --workdir=nowhere", tmp_path)
     assert result.returncode == 2 and f"received '{name}'" in result.stderr and result.stderr.count("error:") == 1
+
+
+def test_help_lists_the_words_and_ends_well(tmp_path):
+    (finished,) = run_programs([["cml_tf.train", "--help"]])
+    assert finished.code == 0
+    assert all(word in finished.out for word in ("kernel_ridge", "meta_sgd", "smoke", "--plugins"))

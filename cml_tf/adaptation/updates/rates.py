@@ -150,19 +150,19 @@ def _sgd(options: RateOptions, given: Given) -> SGD:
     return SGD(options.rate)
 
 
-@register("update", "meta_sgd", RateOptions)
+@register("update", "meta_sgd", RateOptions, learned=True)
 def _meta_sgd(options: RateOptions, given: Given) -> MetaSGD:
     """A learned inner rate for every entry of every parameter (arXiv 1707.09835)."""
     return MetaSGD(options.rate)
 
 
 def _faults(settings: Settings) -> list[str]:
-    if settings["adaptation.steps"] > 0:
+    if settings.get("adaptation.steps", 0) > 0:
         return []
     return ["adaptation.steps must be at least 1 with adaptation.update 'per_step_rates', received 0."]
 
 
-@register("update", "per_step_rates", RateOptions, faults=_faults)
+@register("update", "per_step_rates", RateOptions, faults=_faults, learned=True)
 def _per_step_rates(options: RateOptions, given: Given) -> PerStepRates:
     """A learned inner rate for every inner step and parameter tensor (MAML++, arXiv 1810.09502)."""
     return PerStepRates(options.rate, given.steps)

@@ -1,72 +1,27 @@
-"""Recipes of a notebook: a learner and a method by name and options, built when the data is known.
-
-`conv4()` says which network and how wide; how many outputs it has and which images it reads follows from the ways and
-the dataset that `cml_tf.FewShot` is given. Every member of an axis (docs/CONFIGURATION.md) can stand in a recipe.
-"""
+"""Recipes of methods: members of the axes but the learner's, with their options (docs/CONFIGURATION.md)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
 
-import cml_tf.adaptation
-import cml_tf.learners
-import cml_tf.objectives  # noqa: F401 - what these rooms hold registers when they are imported
 from cml_tf.datasets import FewShotDataset, NodeDataset
+from cml_tf.datasets.base import check_integer
 from cml_tf.errors import UserError
 from cml_tf.learners import Learner
+from cml_tf.models.learner_recipes import LearnerRecipe, completed
 from cml_tf.problems import Problem
-from cml_tf.registry import AXES, Choice, Given, Settings, faults_of, member, members
-from cml_tf.training.assembly import assemble, co_learner_of
+from cml_tf.registry import AXES, Choice, Given, Settings, axis_of, faults_of, members
+from cml_tf.training.assembly import assemble
 from cml_tf.training.method import Method
 
 # A learner that has every option that an objective can ask of one.
 _ANY_LEARNER = "conv4"
 # Evaluation takes its number of steps when it is called.
 _OF_CALLS = "adaptation.eval_steps"
-
-
-@dataclass(frozen=True)
-class LearnerRecipe:
-    """A member of the axis of learners, with its options.
-
-    Example:
-      >>> cml_tf.conv4(filters=32).options["filters"]
-      32
-
-    Attributes:
-      name: of the member.
-      options: by name; others have their default.
-
-    Raises:
-      UserError: for an unknown name or option, or a value out of range.
-    """
-
-    name: str
-    options: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    def __post_init__(self) -> None:
-        _completed(Choice(learner=self.name), self.settings)
-
-    @property
-    def settings(self) -> Settings:
-        """The options by dotted key."""
-        return {f"learner.{name}": value for name, value in self.options.items()}
-
-    def check_reads(self, dataset: FewShotDataset) -> None:
-        """Raises UserError unless the learner reads examples as the dataset has them."""
-        of_nodes = isinstance(dataset, NodeDataset)
-        if of_nodes != ("nodes" in member("learner", self.name).traits["reads"]):
-            told = "nodes of a graph: take cml_tf.gcn() or cml_tf.sgc()" if of_nodes else "no nodes of a graph"
-            raise UserError(f"{self.name} cannot read the examples of {dataset.name!r}, which are {told}.")
-
-    def co_learner(self, problem: Problem, blocks: int) -> keras.Layer:
-        """The co-learner that belongs to this learner, with as many blocks where it has any."""
-        settings = _completed(Choice(learner=self.name), self.settings)
-        return co_learner_of(member("learner", self.name), Given(problem, settings))(blocks, False)
 
 
 @dataclass(frozen=True)
@@ -93,14 +48,9 @@ class MethodRecipe:
     def __post_init__(self) -> None:
         choice = replace(self.choice, learner=_ANY_LEARNER)
         # Which dataset it is for is not known yet.
-        settings = {**_completed(choice, self.settings), "dataset.name": "", "dataset.ways": 2}
+        settings = {**completed(choice, self.settings), "dataset.name": "", "dataset.ways": 2}
         if found := faults_of(choice, settings):
             raise UserError(found[0])
-
-    @property
-    def has_co_learner(self) -> bool:
-        """Whether one of the objectives is a co-learner's."""
-        return any(one.traits["slot"] == "co_learner" for one in self.choice.objectives())
 
     def build(self, learner: LearnerRecipe | Learner, dataset: FewShotDataset, problem: Problem) -> Method:
         """The method for the examples of a dataset.
@@ -114,12 +64,12 @@ class MethodRecipe:
             choice, own, built = replace(self.choice, learner=learner.name), learner.settings, None
         else:
             choice, own, built = replace(self.choice, learner="mlp"), {}, learner
-            if make is None and self.has_co_learner:
+            if make is None and self.choice.has_co_learner:
                 raise UserError(
                     "a learner of your own needs a co-learner of your own: give cml_tf.cml(rate, co_learner=make), "
                     "where make(outputs) is a Keras layer that reads the learner's features."
                 )
-        settings = {**_completed(choice, {**self.settings, **own}), "dataset.name": dataset.name}
+        settings = {**completed(choice, {**self.settings, **own}), "dataset.name": dataset.name}
         if hasattr(problem, "ways"):
             settings["dataset.ways"] = problem.ways
         if found := faults_of(choice, settings):
@@ -128,80 +78,6 @@ class MethodRecipe:
         given = Given(problem, settings, tuple(dataset.input_shape), nodes)
         instead = None if make is None else lambda blocks, adapted: make(problem.outputs)
         return assemble(choice, given, built, instead)
-
-
-def conv4(
-    *,
-    filters: int = 64,
-    normalisation: str = "batch_transductive",
-    extra_blocks: int = 0,
-    head_blocks: int = 0,
-    initialisation: str = "fan_in_uniform",
-) -> LearnerRecipe:
-    """Four convolution blocks, for images of at least 16x16; the options are those of `cml_tf.learners.conv4`.
-
-    Example:
-      >>> cml_tf.conv4(filters=32).name
-      'conv4'
-    """
-    return LearnerRecipe("conv4", dict(locals()))
-
-
-def resnet12(
-    *, filters: int = 64, normalisation: str = "batch_transductive", initialisation: str = "fan_in_uniform"
-) -> LearnerRecipe:
-    """Four residual blocks, for images of at least 16x16; the options are those of `cml_tf.learners.resnet12`.
-
-    Example:
-      >>> cml_tf.resnet12().options["filters"]
-      64
-    """
-    return LearnerRecipe("resnet12", dict(locals()))
-
-
-def mlp(
-    *, hidden: Sequence[int] = (40, 40), activation: str = "relu", initialisation: str = "glorot_uniform"
-) -> LearnerRecipe:
-    """Hidden layers on numbers or on flattened images; the options are those of `cml_tf.learners.mlp`.
-
-    Example:
-      >>> cml_tf.mlp(hidden=(80, 80)).options["hidden"]
-      (80, 80)
-    """
-    return LearnerRecipe("mlp", dict(locals()))
-
-
-def gcn(
-    *,
-    hidden: Sequence[int] = (16, 16),
-    head: str = "linear",
-    attribute_matching: bool = False,
-    initialisation: str = "glorot_uniform",
-) -> LearnerRecipe:
-    """Graph convolutions, for nodes of a graph; the options are those of `cml_tf.learners.gcn`.
-
-    Example:
-      >>> cml_tf.gcn(head="prototypes").options["head"]
-      'prototypes'
-    """
-    return LearnerRecipe("gcn", dict(locals()))
-
-
-def sgc(
-    *,
-    hidden: int = 16,
-    hops: int = 2,
-    head: str = "linear",
-    attribute_matching: bool = False,
-    initialisation: str = "glorot_uniform",
-) -> LearnerRecipe:
-    """A linear layer on propagated features, for nodes of a graph; the options are those of `cml_tf.learners.sgc`.
-
-    Example:
-      >>> cml_tf.sgc(hops=3).options["hops"]
-      3
-    """
-    return LearnerRecipe("sgc", dict(locals()))
 
 
 def method_of(*names: str, co_learner: Callable[[int], keras.Layer] | None = None, **options: Any) -> MethodRecipe:
@@ -222,18 +98,13 @@ def method_of(*names: str, co_learner: Callable[[int], keras.Layer] | None = Non
     Raises:
       UserError: for an unknown name or option, or members that do not go together.
     """
-    chosen: dict[str, Any] = {}
-    terms = {"outer": "query_loss"}
     for name in names:
-        axis = next((axis for axis in AXES if name in members(axis)), None)
-        if axis in (None, "learner"):
+        if axis_of(name) in (None, "learner"):
             known = ", ".join(one for axis in AXES if axis != "learner" for one in members(axis))
             raise UserError(f"a method is made of {known}; received {name!r}.")
-        if axis == "objective":
-            terms[member(axis, name).traits["slot"] or name] = name
-        elif axis is not None and chosen.setdefault(axis, name) != name:
-            raise UserError(f"{chosen[axis]!r} and {name!r} are both of the axis {axis!r}: take one of them.")
-    choice = Choice(**chosen, terms=tuple(terms.values()), learner=_ANY_LEARNER)
+    if "steps" in options:
+        check_integer("steps", options["steps"], minimum=1)
+    choice = Choice(learner=_ANY_LEARNER).with_members((name, name) for name in names)
     not_options = {_OF_CALLS, *(place.path for place in AXES.values())}
     own = [key for key in choice.all_keys() if key not in not_options and not key.startswith("learner.")]
     keys = {key.rpartition(".")[2]: key for key in own}
@@ -337,20 +208,3 @@ def reptile(rate: float, *, steps: int = 5) -> MethodRecipe:
 
 def _order(first_order: bool) -> tuple[str, ...]:
     return ("first_order",) if first_order else ()
-
-
-def _completed(choice: Choice, settings: Settings) -> dict[str, Any]:
-    """All settings of the members, checked: those given, and the others' defaults.
-
-    Raises:
-      UserError: for an option that no member has, or a value that is out of range.
-    """
-    keys = choice.all_keys()
-    if unknown := sorted(settings.keys() - keys.keys()):
-        raise UserError(f"{unknown[0]} is not an option of what is chosen, which are {', '.join(keys)}.")
-    for key, value in settings.items():
-        if wanted := keys[key].option.fault(value, keys[key].kind):
-            raise UserError(f"{key.rpartition('.')[2]} must be {wanted}, received {value!r}.")
-    return {"learner.dtype_policy": keras.config.dtype_policy().name} | {
-        key: settings.get(key, described.default) for key, described in keys.items()
-    }
