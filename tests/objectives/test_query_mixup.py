@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -11,6 +13,7 @@ from cml_tf.objectives import QueryMixup
 from cml_tf.problems import Classification, Regression
 from cml_tf.training.meta_step import evaluate_losses
 from cml_tf.training.method import Method
+from cml_tf.training.task_mapping import can_be_vectorised
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
 
 KEY = tf.constant([3, 5], tf.int64)
@@ -81,3 +84,10 @@ def test_episodes_without_a_key_and_inputs_without_mixtures_are_refused():
     tokens = make_method(learner="embedding")
     with pytest.raises(UserError, match="mixed queries must be floats, received int32"):
         loss_of(QueryMixup(PROBLEM), tokens, make_episode("embedding"))
+
+
+def test_tasks_are_worked_on_one_by_one():
+    """What it draws has no batched form: TensorFlow would warn, and go through the tasks all the same."""
+    method = make_method()
+    assert can_be_vectorised(dataclasses.replace(method, terms=method.terms[:1]))
+    assert not can_be_vectorised(dataclasses.replace(method, terms=(*method.terms[:1], QueryMixup(PROBLEM))))
