@@ -30,10 +30,20 @@ class Examples(NamedTuple):
         `[tasks, examples]` (`[examples]` for one task).
       targets: classification: integer labels `[tasks, examples]` in `[0, ways)`, or soft labels
         `[tasks, examples, ways]` that are floats; regression: floats `[tasks, examples, outputs]`.
+      mask: booleans `[tasks, examples]`: which rows count, at least one a task; `()` means all. So that tasks of
+        different sizes stand in one meta-batch: the others are cut off before anything sees them.
     """
 
     inputs: Any
     targets: Any
+    mask: Any = ()
+
+    def counted(self) -> Examples:
+        """The examples of one task (no task axis) that count."""
+        if isinstance(self.mask, tuple):
+            return self
+        inputs, targets = tf.nest.map_structure(lambda leaf: tf.boolean_mask(leaf, self.mask), tuple(self[:2]))
+        return Examples(inputs, targets)
 
 
 class Episode(NamedTuple):
@@ -132,7 +142,9 @@ def validated(
 def _validate_examples(field: str, examples: Examples, problem: Problem, example_inputs: Any) -> Examples:
     if not isinstance(examples, Examples):
         raise ValueError(f"{field} must be cml_tf.Examples(inputs, targets), received {type(examples).__name__}.")
-    targets = _validate_targets(f"{field}.targets", array_of(examples.targets, f"{field}.targets"), problem)
+    targets = array_of(examples.targets, f"{field}.targets")
+    mask = _validate_mask(f"{field}.mask", examples.mask, targets.shape[:2])
+    targets = _validate_targets(f"{field}.targets", _repeated(targets, mask), problem)
     leading = targets.shape[:2]
     if field == "support" and 0 in leading:
         raise ValueError(f"support.targets must hold at least one task and one example, received shape {leading}.")
@@ -146,12 +158,36 @@ def _validate_examples(field: str, examples: Examples, problem: Problem, example
             )
         return as_float32(array, f"{field}.inputs") if array.dtype.kind == "f" else array
 
-    inputs = examples.inputs
+    inputs = tf.nest.map_structure(lambda leaf: _repeated(leaf, mask), examples.inputs)
     if example_inputs is not None:
         inputs = arrays_like(example_inputs, inputs, f"{field}.inputs", ("tasks", "examples"))
     if not tf.nest.flatten(inputs):
         raise ValueError(f"{field}.inputs must hold at least one tensor, received an empty structure.")
-    return Examples(tf.nest.map_structure(check, inputs), targets)
+    return Examples(tf.nest.map_structure(check, inputs), targets, mask)
+
+
+def _validate_mask(field: str, mask: Any, leading: tuple[int, ...]) -> Any:
+    if isinstance(mask, tuple) and not mask:
+        return mask
+    array = array_of(mask, field)
+    if array.dtype.kind != "b" or array.shape != leading:
+        raise ValueError(
+            f"{field} must be booleans [tasks, examples] = {list(leading)}, received dtype {array.dtype} and shape "
+            f"{list(array.shape)}."
+        )
+    if empty := np.flatnonzero(~array.any(1)).tolist():
+        raise ValueError(f"{field} must count at least one example a task, received none in tasks {empty[:5]}.")
+    return array
+
+
+def _repeated(values: Any, mask: Any) -> Any:
+    """An array with a task's first row that counts in the place of those that do not, which may hold anything."""
+    shape = getattr(values, "shape", ())
+    if isinstance(mask, tuple) or tuple(shape[:2]) != mask.shape:
+        return values
+    array = np.asarray(values)
+    first = array[np.arange(len(mask)), mask.argmax(1)]
+    return np.where(mask.reshape(*mask.shape, *[1] * (array.ndim - 2)), array, first[:, None])
 
 
 def _validate_targets(field: str, targets: np.ndarray, problem: Problem) -> np.ndarray:

@@ -29,7 +29,7 @@ from benchmarks.performance.building import build_episode, build_method, build_p
 from benchmarks.performance.node_building import graph_arrays, random_graph
 from benchmarks.performance.resident import resident
 from benchmarks.performance.work import Work, from_json
-from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.meta_gradient import meta_gradient
 from cml_tf.training.method import Method
 from export.graph.exportable import Exportable
 from export.graph.serving_module import ServingModule

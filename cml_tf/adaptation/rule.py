@@ -10,7 +10,8 @@ evaluator, readouts, model files and export ask for that, never for its type.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import keras
@@ -30,6 +31,22 @@ from cml_tf.learners.learner import Learner, Parameters, State
 from cml_tf.problems import Problem
 
 
+class Scheduled(NamedTuple):
+    """A number that changes while the outer loop trains.
+
+    Attributes:
+      at: gives it for an outer step, the first one being 0.
+      final: what it is after training: in validation, evaluation and export.
+    """
+
+    at: Callable[[int], float]
+    final: float
+
+
+Schedules = Mapping[str, Scheduled]
+"""Scheduled numbers by name."""
+
+
 class Initial(NamedTuple):
     """Everything meta-learned that adaptation starts from, as tensors, so that gradients can be taken.
 
@@ -37,11 +54,13 @@ class Initial(NamedTuple):
       parameters: the learner's initial parameters.
       state: the learner's initial state.
       meta: values of the rule's `meta_variables`.
+      scalars: values of the method's `schedules` at this outer step, by name.
     """
 
     parameters: Parameters
     state: State
     meta: tuple[tf.Tensor, ...]
+    scalars: dict[str, tf.Tensor] = {}
 
 
 class AdaptedTask(ABC):
@@ -95,6 +114,7 @@ class AdaptationRule(ABC):
       second_order: whether its meta-gradient needs second derivatives of the learner.
       vectorisable: whether all tasks of a meta-batch can be adapted to at once.
       answers_through_head: whether the outputs of its tasks are the head's, so that the head must fit the problem.
+      schedules: numbers that change with the outer step, which `adapt` finds in `initial.scalars`.
       meta_variables: what the rule meta-learns besides the learner (inner rates, for example), made by `build`.
     """
 
@@ -103,6 +123,7 @@ class AdaptationRule(ABC):
     second_order: bool = False
     vectorisable: bool = False
     answers_through_head: bool = False
+    schedules: Schedules = MappingProxyType({})
 
     def __init__(self) -> None:
         self.meta_variables: tuple[keras.Variable, ...] = ()
@@ -116,9 +137,10 @@ class AdaptationRule(ABC):
         """Makes `meta_variables`, once; called before anything else, and harmless when called again."""
 
     def initial(self, learner: Learner) -> Initial:
-        """The current values of the learner's and this rule's variables."""
+        """The current values of the learner's and this rule's variables, and scheduled numbers as after training."""
         parameters, state = learner.initial()
-        return Initial(parameters, state, tuple(tf.convert_to_tensor(variable) for variable in self.meta_variables))
+        meta = tuple(tf.convert_to_tensor(variable) for variable in self.meta_variables)
+        return Initial(parameters, state, meta, final_values(self.schedules))
 
     @abstractmethod
     def adapt(
@@ -216,6 +238,11 @@ class AdaptationRule(ABC):
     def from_config(cls, config: dict[str, Any]) -> AdaptationRule:
         """Makes the rule again."""
         return cls(**config)
+
+
+def final_values(schedules: Schedules) -> dict[str, tf.Tensor]:
+    """What scheduled numbers are after training, of the default floating point type."""
+    return {name: tf.constant(one.final, keras.config.floatx()) for name, one in schedules.items()}
 
 
 class Unadapted(AdaptedTask):

@@ -30,6 +30,7 @@ class SingleQueries(AdaptationRule):
         self.rule = rule
         self.steps = rule.steps
         self.answers_through_head = rule.answers_through_head
+        self.schedules = rule.schedules
         self.meta_variables = rule.meta_variables
 
     def build(self, learner: Learner) -> None:

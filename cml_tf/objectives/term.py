@@ -10,12 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 
-from cml_tf.adaptation.rule import AdaptedTask, Initial
+from cml_tf.adaptation.rule import AdaptedTask, Initial, Schedules
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner
@@ -92,6 +93,7 @@ class ObjectiveTerm(ABC):
       of_co_learner: whether it is a co-learner's share of the outer loss: what CML adds to MAML.
       reported: whether the term says anything about a model that is only looked at; others are left out of validation.
       vectorisable: whether it can be worked out for all tasks at once.
+      schedules: numbers that change with the outer step, which the term finds in `outcome.initial.scalars`.
     """
 
     layer: keras.Layer | None = None
@@ -99,6 +101,7 @@ class ObjectiveTerm(ABC):
     of_co_learner: bool = False
     reported: bool = True
     vectorisable: bool = True
+    schedules: Schedules = MappingProxyType({})
 
     def __init__(self, name: str, weight: Weight = 1.0, trained: bool = True) -> None:
         self.name = name

@@ -17,7 +17,7 @@ import tensorflow as tf
 from cml_tf.datasets.base import EpisodeSource
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
-from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 
 

@@ -1,4 +1,4 @@
-"""The meta-step: loss and gradient over a meta-batch. The only place where the two loops meet."""
+"""The meta-step: gradient, check, clipping and update of one meta-batch, compiled."""
 
 from __future__ import annotations
 
@@ -10,32 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation.gradients import ascent, dense_gradients
-from cml_tf.adaptation.rule import Initial
+from cml_tf.adaptation.gradients import ascent
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
-from cml_tf.learners.layers.derivative_order import outer_gradient
-from cml_tf.objectives.reducers import TaskGradients
 from cml_tf.training.keras_features import check_unused
+from cml_tf.training.meta_gradient import MetaGradient, meta_gradient
 from cml_tf.training.method import Method
-from cml_tf.training.schedule import Moment
-from cml_tf.training.task_mapping import can_be_vectorised, map_tasks
-
-
-class MetaGradient(NamedTuple):
-    """One meta-batch's outer loss and what follows from it.
-
-    Attributes:
-      loss: the outer loss, a scalar.
-      term_losses: `[tasks, terms]`.
-      metrics: by name, `[tasks]`.
-      gradients: by variable group, as `Method.trained_variables`.
-    """
-
-    loss: tf.Tensor
-    term_losses: tf.Tensor
-    metrics: dict[str, tf.Tensor]
-    gradients: dict[str, tuple[tf.Tensor, ...]]
+from cml_tf.training.schedule import Moment, Schedule
+from cml_tf.training.task_mapping import can_be_vectorised, is_masked
 
 
 class StepResult(NamedTuple):
@@ -52,92 +34,6 @@ class StepResult(NamedTuple):
     finite: tf.Tensor
 
 
-def evaluate_losses(method: Method, episode: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Losses `[tasks, terms]` and metrics by name, `[tasks]`, without gradients."""
-    initial, term_values = method.rule.initial(method.learner), method.term_values()
-    return map_tasks(lambda task: _losses(method, initial, term_values, task), episode)
-
-
-def meta_gradient(
-    method: Method, episode: Episode, weights: tf.Tensor, task_chunk: int = 0, vectorised: bool = False
-) -> MetaGradient:
-    """The outer loss, `reducer` of the tasks' `sum over terms of weight * loss`, and its gradient by variable group.
-
-    Each task's gradient is taken before the next task begins, so memory does not hold the activations of all tasks; the
-    reducer then says how much each task's gradient counts.
-
-    Args:
-      method: the choices on all axes.
-      episode: a meta-batch.
-      weights: of the terms, `[terms]`; a tensor, so that gamma may change without retracing.
-      task_chunk: how many tasks are worked on at a time, as in `map_tasks`.
-      vectorised: whether all are worked on at once, likewise.
-    """
-    trained = method.trained_variables()
-    trained.pop("reducer", None)
-    values = [variable.value for variables in trained.values() for variable in variables]
-
-    def one(task: Episode) -> tuple[tf.Tensor, tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor]]:
-        with outer_gradient(), tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(values)
-            initial, term_values = method.rule.initial(method.learner), method.term_values()
-            losses, metrics = _losses(method, initial, term_values, task)
-            loss = tf.reduce_sum(losses * tf.cast(weights, losses.dtype))
-        with outer_gradient():
-            gradients = dense_gradients(tape, loss, values)
-        _check_connected(trained, gradients)
-        return loss, losses, metrics, gradients
-
-    per_task, losses, metrics, gradients = map_tasks(one, episode, task_chunk, vectorised)
-    loss, shares, of_reducer = _reduced(method, per_task, _of_tasks(method, trained, gradients))
-    reduced = iter([tf.tensordot(tf.cast(shares, gradient.dtype), gradient, 1) for gradient in gradients])
-    by_group = {group: tuple(next(reduced) for _ in variables) for group, variables in trained.items()}
-    return MetaGradient(loss, losses, metrics, by_group | ({"reducer": of_reducer} if of_reducer else {}))
-
-
-def _of_tasks(method: Method, trained: Mapping[str, Sequence[Any]], gradients: Sequence[tf.Tensor]) -> TaskGradients:
-    """Gradients `[tasks, ...]` by group, those of the learner by its own two."""
-    flat = iter(gradients)
-    groups = {group: tuple(next(flat) for _ in variables) for group, variables in trained.items()}
-    of_learner = groups.pop("learner", ())
-    extractor = len(method.learner.variables.extractor)
-    return {"extractor": of_learner[:extractor], "head": of_learner[extractor:], **groups}
-
-
-def _reduced(
-    method: Method, per_task: tf.Tensor, gradients: TaskGradients
-) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-    """The outer loss, how much each task's gradient counts, and the gradient of the reducer's own variables."""
-    values = tuple(tf.convert_to_tensor(variable) for variable in method.reducer.variables)
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch([per_task, *values])
-        loss = method.reducer(per_task, gradients, values)
-    shares, *own = tape.gradient(loss, [per_task, *values], unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return loss, shares, tuple(own)
-
-
-def _losses(
-    method: Method, initial: Initial, term_values: Any, task: Episode
-) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    results = method.losses(initial, term_values, task)
-    metrics: dict[str, tf.Tensor] = {}
-    for term, result in zip(method.terms, results, strict=True):
-        if taken := sorted(metrics.keys() & result.metrics.keys()):
-            raise ValueError(f"term {term.name!r} reports {taken} as another term does: give it another prefix.")
-        metrics.update(result.metrics)
-    return tf.stack([result.loss for result in results]), metrics
-
-
-def _check_connected(trained: Mapping[str, Sequence[Any]], gradients: Sequence[Any]) -> None:
-    owned = [(group, variable) for group, variables in trained.items() for variable in variables]
-    for (group, variable), gradient in zip(owned, gradients, strict=True):
-        if gradient is None:
-            raise ValueError(
-                f"the outer loss does not depend on variable {variable.path!r} of group {group!r}: freeze it "
-                "(trainable = False before the learner is made), or let a term use it."
-            )
-
-
 def _check_number(name: str, value: Any, expected: str) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
         raise ValueError(f"{name} must be {expected}, received {value!r}.")
@@ -151,6 +47,7 @@ class Work:
       method: with the terms and the order of derivatives of this step.
       episode: the meta-batch.
       weights: of the method's terms, `[terms]`.
+      scalars: of its scheduled numbers, by name.
       gradient: of the outer loss.
       norms: global norms of the gradient's groups.
       finite: whether loss and gradient are.
@@ -159,6 +56,7 @@ class Work:
     method: Method
     episode: Episode
     weights: tf.Tensor
+    scalars: dict[str, tf.Tensor]
     gradient: MetaGradient | None = None
     norms: tuple[tf.Tensor, ...] = ()
     finite: tf.Tensor | None = None
@@ -217,6 +115,7 @@ class MetaStep:
                 "vectorised works for methods of dense layers with an unrolled inner loop, and with task_chunk 0; "
                 f"received task_chunk {task_chunk} and {'such a' if possible else 'another'} method: leave it to auto."
             )
+        self._asked_vectorised = bool(vectorised)
         self.vectorised = possible and not task_chunk if vectorised is None else vectorised
         distinct = {id(optimizers[group]): optimizers[group] for group in trained}
         self._groups_by_optimizer = [
@@ -244,11 +143,16 @@ class MetaStep:
           episode: the meta-batch.
           moment: of the outer step; that of step 0 under no schedule by default.
         """
-        weights, first_order = moment or Moment(tuple(term.weight_at(0) for term in self.method.terms))
-        terms = {term.name for term in self.method.counted(weights)}
-        counted = [(t.name, w) for t, w in zip(self.method.terms, weights, strict=True) if t.name in terms]
+        method = self.method
+        if self._asked_vectorised and is_masked(episode):
+            raise ValueError("vectorised must be None or False for episodes with a mask, received True.")
+        weights, first_order, scalars = moment or Schedule()(0, method.terms, method.schedules)
+        terms = {term.name for term in method.counted(weights)}
+        counted = [(t.name, w) for t, w in zip(method.terms, weights, strict=True) if t.name in terms]
         names, own = zip(*counted, strict=True)
-        return self._compiled(episode, tf.constant(own, keras.config.floatx()), first_order, names)
+        dtype = keras.config.floatx()
+        values = {name: tf.constant(value, dtype) for name, value in scalars.items()}
+        return self._compiled(episode, tf.constant(own, dtype), first_order, names, values)
 
     @property
     def optimizers(self) -> list[keras.optimizers.Optimizer]:
@@ -266,16 +170,23 @@ class MetaStep:
         """How often the step was traced: once for each order and choice of terms, as long as shapes stay the same."""
         return self._compiled.experimental_get_tracing_count()
 
-    def _step(self, episode: Episode, weights: tf.Tensor, first_order: bool, terms: tuple[str, ...]) -> StepResult:
+    def _step(
+        self,
+        episode: Episode,
+        weights: tf.Tensor,
+        first_order: bool,
+        terms: tuple[str, ...],
+        scalars: dict[str, tf.Tensor],
+    ) -> StepResult:
         method = self.method.with_terms(terms)
-        work = Work(method.of_first_order() if first_order else method, episode, weights)
+        work = Work(method.of_first_order() if first_order else method, episode, weights, scalars)
         for part in self.parts.values():
             work = part(work)
         assert work.gradient is not None
         return StepResult(work.gradient.term_losses, work.gradient.metrics, work.finite)
 
     def _gradient(self, work: Work) -> Work:
-        options = self.task_chunk, self.vectorised
+        options = self.task_chunk, self.vectorised, work.scalars
         gradient = meta_gradient(work.method, work.episode, work.weights, *options)
         if not self.sharpness:
             return replace(work, gradient=gradient)

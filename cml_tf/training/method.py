@@ -9,7 +9,7 @@ from typing import Self
 import keras
 import tensorflow as tf
 
-from cml_tf.adaptation.rule import AdaptationRule, Initial
+from cml_tf.adaptation.rule import AdaptationRule, Initial, Schedules, final_values
 from cml_tf.episodes import Episode
 from cml_tf.learners.learner import Learner
 from cml_tf.objectives.reducers import MeanOverTasks, TaskReducer
@@ -45,6 +45,9 @@ class Method:
             raise ValueError(f"a method needs objective terms of different names, received {names}.")
         if taken := sorted(_RESERVED & set(names)):
             raise ValueError(f"terms must not be named as the method's own variable groups are, received {taken}.")
+        scheduled = [*self.rule.schedules, *(name for term in self.terms for name in term.schedules)]
+        if len(set(scheduled)) != len(scheduled):
+            raise ValueError(f"scheduled numbers must have different names, received {sorted(scheduled)}.")
 
     @classmethod
     def of(
@@ -87,6 +90,21 @@ class Method:
         groups.update({term.name: term.variables for term in self.terms})
         groups.update({f"{term.name}/constants": term.constants for term in self.terms})
         return {name: variables for name, variables in groups.items() if variables}
+
+    @property
+    def schedules(self) -> Schedules:
+        """The scheduled numbers of the rule and the terms, by name."""
+        of_terms = {name: one for term in self.terms for name, one in term.schedules.items()}
+        return {**self.rule.schedules, **of_terms}
+
+    def initial(self, scalars: dict[str, tf.Tensor] | None = None) -> Initial:
+        """What adaptation starts from now.
+
+        Args:
+          scalars: values of the scheduled numbers by name; what they are after training by default.
+        """
+        values = final_values(self.schedules) if scalars is None else scalars
+        return self.rule.initial(self.learner)._replace(scalars=values)
 
     def of_first_order(self) -> Method:
         """This method with inner gradients, where there are any, as constants of the outer loop; all is shared."""

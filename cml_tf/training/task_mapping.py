@@ -31,15 +31,15 @@ def map_tasks(
       episode: a meta-batch; its context has no task axis and is handed on as it is.
       task_chunk: how many tasks may be in work at a time; memory grows with it. 0 chooses.
       vectorised: instead, all tasks at once, every operation with a task axis: quicker for small dense layers, and on
-        devices with more cores than one task can use.
+        devices with more cores than one task can use. Meta-batches with a mask are worked on task by task.
     """
     mapped = (episode.support, episode.query, episode.key)
 
     def one(parts: Any) -> Any:
         support, query, key = parts
-        return function(Episode(support, query, episode.context, key))
+        return function(Episode(support.counted(), query.counted(), episode.context, key))
 
-    if vectorised:
+    if vectorised and not is_masked(episode):
         # What has no batched form (in a rule or a loss of somebody's own) is done task by task.
         return tf.vectorized_map(one, mapped, fallback_to_while_loop=True)
     if tf.executing_eagerly():
@@ -55,6 +55,11 @@ def map_tasks(
         fn_output_signature=signature,
         parallel_iterations=task_chunk or tasks_at_a_time(specifications),
     )
+
+
+def is_masked(episode: Episode) -> bool:
+    """Whether tasks of a meta-batch may have different numbers of examples."""
+    return not all(isinstance(part.mask, tuple) for part in (episode.support, episode.query))
 
 
 def tasks_at_a_time(task: Any) -> int:

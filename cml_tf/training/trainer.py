@@ -237,7 +237,7 @@ class Trainer:
         episode = next(batches, None)
         if episode is None:
             raise ValueError(f"the iterable of episodes ended after {self.step} steps; more were asked for.")
-        moment = self.schedule(self.step, self.method.terms)
+        moment = self.schedule(self.step, self.method.terms, self.method.schedules)
         with told_in_one_line(f"step {self.step} cannot be made"):
             result = self.meta_step(episode, moment)
         metrics = {name: value.numpy() for name, value in result.metrics.items()}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation.rule import Initial
+from cml_tf.adaptation.rule import Initial, final_values
 from export.graph.buckets import bucket_signatures
 from export.graph.exportable import Exportable
 from export.graph.image_bytes import decode_images
@@ -83,7 +83,9 @@ class ServingModule(tf.Module):
     ) -> Tensors:
         # Read once, before the loop over tasks.
         values = [tf.convert_to_tensor(variable) for variable in self.served]
+        rule = self._model.rule
         initial: Initial = tf.nest.pack_sequence_as(self._model.variables, values)
+        initial = initial._replace(scalars=final_values(rule.schedules))
         graph = TaskGraph(self._model, initial, self.fingerprint)
         one_task = {
             DEFAULT: graph.adapt_and_predict,

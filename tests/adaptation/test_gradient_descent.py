@@ -9,7 +9,7 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, make_hypergradient
 from cml_tf.errors import UserError
 from cml_tf.learners import count_parameters
-from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import LEARNER_CASES, PROBLEM, TERMS, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import assert_same_gradients, gradients_of

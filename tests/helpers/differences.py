@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.episodes import Episode
-from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 
 STEP = 1e-5

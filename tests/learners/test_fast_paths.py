@@ -14,7 +14,7 @@ from cml_tf.learners.layers.derivative_order import differentiated_twice, inner_
 from cml_tf.learners.normalisation.fused import affine_relu, standardised_pool
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 from tests.helpers.few_shot import image_trainer
 from tests.helpers.precision import precision

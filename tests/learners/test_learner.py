@@ -10,7 +10,7 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, RematerialisedReverse, Reverse
 from cml_tf.learners import Learner, Parameters, TwoHeads, mlp
 from cml_tf.objectives import CoLearner, QueryLoss
-from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, make_method
 from tests.helpers.differences import assert_matches_central_differences

@@ -13,7 +13,8 @@ from cml_tf.learners import GraphConvolutions, gcn, mlp_co_learner, sgc
 from cml_tf.learners.layers.graph import AttributeMatching
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.training.meta_step import MetaStep, meta_gradient
+from cml_tf.training.meta_gradient import meta_gradient
+from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from tests.helpers.differences import assert_same_gradients
 from tests.helpers.models import randomise

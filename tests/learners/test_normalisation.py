@@ -18,7 +18,7 @@ from cml_tf.learners.learner import functional_call
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 from tests.helpers.differences import assert_matches_central_differences
 from tests.helpers.models import CONV_SHAPE, randomise, smooth_conv

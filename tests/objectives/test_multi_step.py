@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, KernelRidge, PerStepRates, make_hypergradient
 from cml_tf.objectives import QueryLoss, StepLoss, StepWeight, multi_step_terms
-from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
+from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from cml_tf.training.schedule import Schedule
 from cml_tf.training.trainer import Trainer

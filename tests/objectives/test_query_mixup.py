@@ -11,7 +11,7 @@ import tensorflow as tf
 from cml_tf.errors import UserError
 from cml_tf.objectives import QueryMixup
 from cml_tf.problems import Classification, Regression
-from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 from cml_tf.training.task_mapping import can_be_vectorised
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method

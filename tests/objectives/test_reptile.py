@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.objectives import QueryLoss, Reptile, TaskOutcome
-from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, RATE, make_episode
 from tests.helpers.differences import gradients_of

@@ -13,7 +13,8 @@ from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import mlp
 from cml_tf.objectives import CoLearner, QueryLoss, TaskReducer
 from cml_tf.problems import Classification, Regression
-from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
+from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
 from tests.helpers.differences import assert_same_gradients

@@ -16,7 +16,7 @@ from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import conv4, conv4_co_learner
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.meta_gradient import meta_gradient
 from cml_tf.training.method import Method
 
 NUMBERS = Path(__file__).resolve().parents[3] / "shared" / "data" / "reference_gradients" / "gradients.npz"

@@ -10,7 +10,7 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
-from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import LEARNER_CASES, PROBLEM, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import gradients_of

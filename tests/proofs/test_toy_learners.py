@@ -12,7 +12,7 @@ from cml_tf.episodes import Episode
 from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.models import randomise, smooth_co_learner

@@ -16,7 +16,7 @@ from cml_tf.learners import mlp
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Regression
 from cml_tf.training.evaluator import Evaluation, Evaluator, compare, confidence_interval, manifest_hash
-from cml_tf.training.meta_step import evaluate_losses
+from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 from tests.helpers.few_shot import image_pool, image_trainer, sinusoid_trainer
 

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from cml_tf.adaptation import make_hypergradient
 from cml_tf.episodes import Episode, Examples
-from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
+from cml_tf.training.meta_step import MetaStep
 from tests.helpers.contract_tables import UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import gradients_of
 from tests.helpers.few_shot import image_trainer
@@ -153,7 +154,7 @@ def test_an_unused_variable_is_named():
 
 def test_numpy_episodes_work_as_well():
     method, episode = make_method(), make_episode()
-    arrays = Episode(*(Examples(*map(np.asarray, part)) for part in (episode.support, episode.query)))
+    arrays = tf.nest.map_structure(np.asarray, episode)
     step = make_step(method)
     first = step(arrays)
     step(arrays)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cml_tf.adaptation import MetaSGD
-from cml_tf.training.meta_step import NonFiniteLoss, meta_gradient
+from cml_tf.training.meta_gradient import meta_gradient
+from cml_tf.training.meta_step import NonFiniteLoss
 from cml_tf.training.trainer import Validation
 from tests.helpers.few_shot import image_trainer, sinusoid_trainer, tiny_trainer, variable_values
 from tests.helpers.wave_training import InfiniteGradient, assert_same_values, meta_batches, waves

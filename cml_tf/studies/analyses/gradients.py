@@ -46,7 +46,7 @@ def outer_gradients(method: Method, weightings: Sequence[Sequence[float]], task:
       depend on has gradient zero.
     """
     with outer_gradient():
-        initial = method.rule.initial(method.learner)
+        initial = method.initial()
         extractor = list(initial.parameters.extractor)
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(extractor)

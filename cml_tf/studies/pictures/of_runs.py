@@ -68,7 +68,8 @@ def picture_of_episode(
       number: of the episode in its source.
       class_names: of the source's split, in the order of its class numbers.
     """
-    (support_images, support_labels), (query_images, query_labels), *_ = source.batch(number, 1)
+    episode = source.batch(number, 1)
+    support_images, support_labels, query_images, query_labels = *episode.support[:2], *episode.query[:2]
     classes = source.indices(number, 1)[0, :, 0]
     # Labels, not names: names are sorted first, and a model with permuted outputs is not the one that was evaluated.
     task = model.adapt(support_images[0].numpy(), support_labels[0].numpy())

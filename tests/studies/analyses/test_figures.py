@@ -20,7 +20,7 @@ from cml_tf.studies.analyses.gradients import query_gradient
 from cml_tf.studies.analyses.representations import linear_cka, representations
 from cml_tf.studies.analyses.runs import Run
 from cml_tf.training.evaluator import confidence_interval
-from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.meta_gradient import meta_gradient
 from tests.helpers.models import randomise
 from tests.helpers.random_graphs import random_features, untidy_edges
 from tests.helpers.seeded_episodes import one_task, tasks_of
