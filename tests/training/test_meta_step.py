@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import make_hypergradient
-from cml_tf.episodes import Episode, Examples
 from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.meta_step import MetaStep
 from tests.helpers.contract_tables import UPDATE_RULES, make_episode, make_method
