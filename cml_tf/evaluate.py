@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cml_tf.experiments.runs import RunError, evaluate_run
-from cml_tf.readouts.readouts import READOUTS
+from cml_tf.registry import members
 from cml_tf.system.command_line import run
 from cml_tf.training.evaluator import Evaluation, PairedDifference, compare
 
@@ -23,7 +23,7 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", require
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which classes to score on.")
 _EPISODES = flags.DEFINE_integer("episodes", None, "Episodes; the configuration's eval.episodes by default.", 2)
 _STEPS = flags.DEFINE_integer("steps", None, "Inner steps; the configuration's adaptation.eval_steps by default.", 0)
-_READOUT = flags.DEFINE_enum("readout", "learner", list(READOUTS), "Which head answers: CML, or a CML-dagger.")
+_READOUT = flags.DEFINE_string("readout", "learner", f"What answers: one of {', '.join(members('readout'))}.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
 _COMPARE = flags.DEFINE_string(
     "compare", None, "Another run, scored on the same episodes; gives the paired difference."

@@ -12,6 +12,8 @@ import tensorflow as tf
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import CONFIG, evaluation_method, load_run
 from cml_tf.models.few_shot_model import FewShotModel
+from cml_tf.readouts import through_head
+from cml_tf.registry import member
 from cml_tf.system.files import write_json, write_text
 from cml_tf.training.method import Method
 from export.card.markdown import card_markdown
@@ -32,8 +34,6 @@ from export.versions import new_version
 
 EXTRA = "assets.extra"
 WARM_UP, CARD, CARD_FOR_PEOPLE = "tf_serving_warmup_requests", "model_card.json", "model_card.md"
-# co_learner_theta_adapted adapts through one head and reads another: two heads would have to be served.
-READOUTS = ("learner", "co_learner")
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
       RunError, CheckpointError, DatasetError: if the run cannot be used.
     """
     options = options or Options()
-    if options.readout not in READOUTS:
-        raise ExportError(f"readout must be one of {', '.join(READOUTS)}, received {options.readout!r}.")
+    if not member("readout", options.readout).traits["through_head"]:
+        raise ExportError(f"readout must be one of {through_head()}, received {options.readout!r}.")
     if options.evaluate_episodes and options.evaluation:
         raise ExportError("give evaluate_episodes or evaluation, not both.")
     experiment = load_run(workdir, options.checkpoint)

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from absl import flags
 
+from cml_tf.readouts import through_head
 from cml_tf.system.command_line import run
-from export.exporter import READOUTS, Options, export_run
+from export.exporter import Options, export_run
 from export.graph.buckets import Service, read_buckets
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
@@ -21,7 +22,7 @@ _MODEL_DIR = flags.DEFINE_string(
 _VERSION = flags.DEFINE_integer("version", None, "Number of the version; one more than the newest by default.", 1)
 _STEPS = flags.DEFINE_integer("steps", None, "Inner steps; the configuration's adaptation.eval_steps by default.", 0)
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
-_READOUT = flags.DEFINE_enum("readout", "learner", list(READOUTS), "Which head answers: CML, or CML-dagger.")
+_READOUT = flags.DEFINE_string("readout", "learner", f"What answers: one of {through_head()}.")
 _EPISODES = flags.DEFINE_integer(
     "evaluate_episodes", 0, "Test episodes to score for the model card; 0 for none, else 2 or more.", 0
 )

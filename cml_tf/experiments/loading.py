@@ -8,7 +8,7 @@ from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import CONFIG, evaluation_method, load_run
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.models.model_files import read_model
-from cml_tf.readouts.readouts import read_through
+from cml_tf.readouts import read_through
 
 
 def load(path: str | Path, readout: str = "learner", checkpoint: str = "best") -> FewShotModel:
@@ -21,7 +21,7 @@ def load(path: str | Path, readout: str = "learner", checkpoint: str = "best") -
 
     Args:
       path: the directory.
-      readout: for a run: which head answers, see `cml_tf.readouts.readouts`.
+      readout: for a run: which head answers, see `cml_tf.readouts`.
       checkpoint: for a run: `best` or `latest`.
 
     Raises:

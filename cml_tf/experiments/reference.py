@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from cml_tf import readouts
 from cml_tf.experiments import settings as sections
 from cml_tf.experiments.variants import VARIANTS
 from cml_tf.registry import AXES, Choice, Member, Option, members, option_fields, type_name
@@ -20,6 +21,7 @@ _TITLES = {
     "objective": "Objectives",
     "reducer": "Task reducers",
 }
+_READOUTS = "## Readouts: `--readout` of evaluation and export\n"
 _HEAD = """# Configuration
 
 Made of what the members of the axes register; do not edit it: `python -m cml_tf.experiments.reference`.
@@ -32,7 +34,7 @@ then be set: `--config.adaptation.rate=0.1`. From Python it is the same: `cml_tf
 
 def configuration_reference() -> str:
     """The document."""
-    return "\n".join([_HEAD, *_of_axes(), *_of_sections(), *_of_variants()])
+    return "\n".join([_HEAD, *_of_axes(), *_of_readouts(), *_of_sections(), *_of_variants()])
 
 
 def _of_axes() -> Iterator[str]:
@@ -43,6 +45,14 @@ def _of_axes() -> Iterator[str]:
             yield f"**`{one.name}`**: {one.summary}\n"
             if rows := [*_rows(place.section, one.options, _beside(one))]:
                 yield _table(rows)
+
+
+def _of_readouts() -> Iterator[str]:
+    yield _READOUTS
+    # Not chosen by configurations, whose imports need not have registered them.
+    assert readouts.through_head()
+    for one in members("readout").values():
+        yield f"**`{one.name}`**: {one.summary}\n"
 
 
 def _beside(one: Member) -> Mapping[str, Member]:

@@ -24,7 +24,7 @@ from cml_tf.experiments.callbacks import Checkpoints, MetricsFile, StopOnInterru
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
 from cml_tf.experiments.settings import EXAMPLES
-from cml_tf.readouts.readouts import read_through
+from cml_tf.readouts import read_through
 from cml_tf.system.files import locked, parsed_json, write_json
 from cml_tf.system.machine import label, machine
 from cml_tf.training.checkpoints import CheckpointError, read_checkpoint
@@ -158,7 +158,7 @@ def evaluate_run(
       split: `train`, `validation` or `test`.
       episodes: how many; the configuration's by default.
       steps: inner steps; the configuration's `adaptation.eval_steps` by default.
-      readout: see `cml_tf.readouts.readouts`.
+      readout: see `cml_tf.readouts`.
       checkpoint: `best` or `latest`.
       single_queries: whether every query is predicted alone, as for a client who asks about one example.
       dataset: another dataset to score on (`cml_tf.experiments.runs`); that of the run when empty.

@@ -5,10 +5,9 @@ from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
 from cml_tf.models.learner_recipes import LearnerRecipe
 from cml_tf.models.method_recipes import MethodRecipe
 from cml_tf.models.score import Score
-from cml_tf.readouts.readouts import READOUTS, read_through
+from cml_tf.readouts import read_through
 
 __all__ = [
-    "READOUTS",
     "AdaptedModel",
     "FewShot",
     "FewShotModel",

@@ -22,7 +22,7 @@ from cml_tf.graphs import GraphContext
 from cml_tf.learners.learner import check_context, count_parameters
 from cml_tf.models.model_files import write_model
 from cml_tf.problems import Classification, Problem
-from cml_tf.readouts.readouts import read_through
+from cml_tf.readouts import read_through
 from cml_tf.training.answers import check_answers
 from cml_tf.training.method import Method
 from cml_tf.training.trainer import Trainer

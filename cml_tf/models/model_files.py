@@ -21,6 +21,7 @@ from cml_tf.learners.learner import Learner
 from cml_tf.learners.nodes import example_graph
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
+from cml_tf.readouts import through_head
 from cml_tf.system.files import parsed_json, write_json
 from cml_tf.training.checkpoints import CheckpointError, assign_values, named_values, read_checkpoint, write_checkpoint
 from cml_tf.training.method import Method
@@ -52,8 +53,8 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
     answer = method.terms[0]
     if not answer.answers_through_head:
         raise UserError(
-            "only models that answer through the head that adapted (readouts learner and co_learner) can be saved; "
-            f"this one answers through {type(answer).__name__}. Load its run instead."
+            f"only models that answer through the head that adapted (readouts {through_head()}) can be saved; this one "
+            f"answers through {type(answer).__name__}. Load its run instead."
         )
     serialise = keras.saving.serialize_keras_object
     description = {

@@ -7,6 +7,7 @@ own registers its members the same way (CONTRIBUTING.md), by being imported.
 
 from cml_tf.registry.choice import Choice, Key, faults_of
 from cml_tf.registry.members import (
+    AFTER_TRAINING,
     AXES,
     Axis,
     ConfigurationError,
@@ -23,6 +24,7 @@ from cml_tf.registry.members import (
 from cml_tf.registry.options import Option, option, option_fields, type_name
 
 __all__ = [
+    "AFTER_TRAINING",
     "AXES",
     "Axis",
     "Choice",

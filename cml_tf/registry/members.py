@@ -38,7 +38,7 @@ class Axis:
     @property
     def path(self) -> str:
         """The dotted key."""
-        return f"{self.section}.{self.key}"
+        return f"{self.section}.{self.key}" if self.section else self.key
 
 
 _OF_LEARNERS = {
@@ -88,7 +88,15 @@ AXES: Mapping[str, Axis] = MappingProxyType(
         "reducer": Axis("objective", "reducer"),
     }
 )
-"""By name. Of objectives several can be chosen; of every other axis one."""
+"""By name: what a configuration chooses. Of objectives several can be chosen; of every other axis one."""
+
+_OF_READOUTS = {
+    # Whether it is what the learner's head gives that adapted, so that models with it can be saved and exported.
+    "through_head": False,
+}
+AFTER_TRAINING: Mapping[str, Axis] = MappingProxyType({"readout": Axis("", "readout", _OF_READOUTS)})
+"""Axes of what is chosen when a trained model is used, by flags such as `--readout`, and not by configurations."""
+_ALL = {**AXES, **AFTER_TRAINING}
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ class Member:
     """One choice on an axis; made by `register`.
 
     Attributes:
-      axis: of `AXES`.
+      axis: of `AXES` or `AFTER_TRAINING`.
       name: what configurations call it, and the word that chooses it.
       options: a frozen dataclass, each field made by `option`.
       build: makes the member from its options and a `Given`. The first line of its docstring is the member's summary.
@@ -149,7 +157,7 @@ class Member:
 
     def chosen_options(self, settings: Settings) -> Any:
         """Its options, as a configuration has them."""
-        section = AXES[self.axis].section
+        section = _ALL[self.axis].section
         names = [one.name for one in dataclasses.fields(self.options)]
         found = {name: settings[key] for name in names if (key := f"{section}.{name}") in settings}
         return self.options(**{name: tuple(v) if isinstance(v, list) else v for name, v in found.items()})
@@ -159,7 +167,7 @@ class Member:
         return self.build(self.chosen_options(given.settings), given)
 
 
-_MEMBERS: dict[str, dict[str, Member]] = {axis: {} for axis in AXES}
+_MEMBERS: dict[str, dict[str, Member]] = {axis: {} for axis in _ALL}
 
 
 @dataclass(frozen=True)
@@ -184,8 +192,9 @@ def register(
       'update'
 
     Args:
-      axis: of `AXES`.
-      name: letters, digits and underscores; no other member, of whatever axis, may have it.
+      axis: of `AXES` or `AFTER_TRAINING`.
+      name: letters, digits and underscores; no other member that a configuration may choose can have it, nor another
+        one of the same axis.
       options: a frozen dataclass whose fields are made by `option`.
       faults: of `Member`.
       smoke: likewise.
@@ -195,10 +204,11 @@ def register(
       UserError: for an unknown axis or trait, a name that is taken or is no word, options that are none, or a builder
         without a docstring.
     """
-    if axis not in AXES:
-        raise UserError(f"axis must be one of {', '.join(AXES)}, received {axis!r}.")
-    if unknown := sorted(traits.keys() - AXES[axis].traits.keys()):
-        raise UserError(f"a {axis} has the traits {', '.join(AXES[axis].traits) or '(none)'}; received {unknown[0]!r}.")
+    if axis not in _ALL:
+        raise UserError(f"axis must be one of {', '.join(_ALL)}, received {axis!r}.")
+    known = _ALL[axis].traits
+    if unknown := sorted(traits.keys() - known.keys()):
+        raise UserError(f"a {axis} has the traits {', '.join(known) or '(none)'}; received {unknown[0]!r}.")
     if not name.isidentifier():
         raise UserError(f"a member's name must be letters, digits and underscores, received {name!r}.")
     fields = dataclasses.fields(options) if dataclasses.is_dataclass(options) else None
@@ -208,10 +218,11 @@ def register(
     def decorate(build: Callable[[Any, Given], Any]) -> Callable[[Any, Given], Any]:
         if not build.__doc__:
             raise UserError(f"the builder of {name!r} needs a docstring: its first line says what the member is.")
-        taken = next((other for other in _MEMBERS if name in _MEMBERS[other]), None)
+        rivals = AXES if axis in AXES else (axis,)
+        taken = next((other for other in rivals if name in _MEMBERS[other]), None)
         if taken is not None and not (taken == axis and _is_again(build, _MEMBERS[axis][name].build)):
             raise UserError(f"the name {name!r} is taken by a member of axis {taken!r}: choose another one.")
-        own = Member(axis, name, options, build, faults, smoke, {**AXES[axis].traits, **traits})
+        own = Member(axis, name, options, build, faults, smoke, {**known, **traits})
         # Sorted, since what is imported first differs from program to program.
         _MEMBERS[axis] = dict(sorted({**_MEMBERS[axis], name: own}.items()))
         return build
@@ -239,14 +250,14 @@ def member(axis: str, name: str) -> Member:
     known = members(axis)
     if name not in known:
         raise ConfigurationError(
-            f"{AXES[axis].path} must be one of {', '.join(known)}, received {name!r}. A member of your own must be "
+            f"{_ALL[axis].path} must be one of {', '.join(known)}, received {name!r}. A member of your own must be "
             "imported first (--plugins=your.module)."
         )
     return known[name]
 
 
 def axis_of(name: str) -> str | None:
-    """The axis that has a member of this name; None without."""
+    """The axis of configurations that has a member of this name; None without."""
     return next((axis for axis in AXES if name in members(axis)), None)
 
 

@@ -24,8 +24,7 @@ from ml_collections import ConfigDict
 from cml_tf.errors import UserError
 from cml_tf.experiments.arguments import experiment_name
 from cml_tf.experiments.configuration import ConfigurationError, check_config, flatten, load_config
-from cml_tf.readouts.readouts import READOUTS
-from cml_tf.registry import Choice
+from cml_tf.registry import Choice, members
 from cml_tf.system.files import parsed_json
 
 # Kind, kind of its items, and what the errors call it.
@@ -44,7 +43,7 @@ class FurtherEvaluation:
     """How a finished run is scored once more.
 
     Attributes:
-      readout: which head answers (`cml_tf.readouts.readouts`).
+      readout: which head answers (`cml_tf.readouts`).
       steps: inner steps; None for the configuration's.
     """
 
@@ -130,9 +129,9 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:
         raise SweepError(f"{path}: evaluation {name!r} takes readout and steps, received {asked!r}.") from None
-    if not isinstance(evaluation.readout, str) or evaluation.readout not in READOUTS:
+    if not isinstance(evaluation.readout, str) or evaluation.readout not in members("readout"):
         raise SweepError(
-            f"{path}: the readout of evaluation {name!r} must be one of {', '.join(READOUTS)}, received "
+            f"{path}: the readout of evaluation {name!r} must be one of {', '.join(members('readout'))}, received "
             f"{evaluation.readout!r}."
         )
     steps = evaluation.steps

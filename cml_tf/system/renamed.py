@@ -74,7 +74,7 @@ MODULES = {
     "cml_tf.machine": "cml_tf.system.machine",
     "cml_tf.meta_step": "cml_tf.training.meta_step",
     "cml_tf.method": "cml_tf.training.method",
-    "cml_tf.models.readouts": "cml_tf.readouts.readouts",
+    "cml_tf.models.readouts": "cml_tf.readouts",
     "cml_tf.models.task_context": "cml_tf.models.few_shot_model",
     "cml_tf.models.task_functions": "cml_tf.models.few_shot_model",
     "cml_tf.non_finite_loss": "cml_tf.training.meta_step",

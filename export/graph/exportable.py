@@ -15,6 +15,7 @@ from cml_tf.datasets.image_files import CHANNELS
 from cml_tf.episodes import Examples
 from cml_tf.learners.learner import Learner
 from cml_tf.problems import Classification, Problem
+from cml_tf.readouts import through_head
 from cml_tf.training.answers import check_answers
 from cml_tf.training.method import Method
 from export.errors import ExportError
@@ -32,7 +33,7 @@ class Limits(NamedTuple):
 
 @dataclass(frozen=True)
 class Exportable:
-    """A readout (see `cml_tf.readouts.readouts`) that can be served.
+    """A readout (see `cml_tf.readouts`) that can be served.
 
     Attributes:
       method: what adapts, how (its inner steps are frozen at export), and which head answers.
@@ -60,8 +61,8 @@ class Exportable:
         term = self.method.terms[0]
         if not term.answers_through_head:
             raise ExportError(
-                "only models that answer through the head that adapted (readouts learner and co_learner) can be "
-                f"exported; this one answers through {type(term).__name__}."
+                f"only models that answer through the head that adapted (readouts {through_head()}) can be exported; "
+                f"this one answers through {type(term).__name__}."
             )
         _ = self.form
         try:

@@ -12,7 +12,7 @@ from cml_tf.adaptation.gradients import ascent
 from cml_tf.experiments.loading import load
 from cml_tf.learners import Parameters
 from cml_tf.models.few_shot_model import FewShotModel
-from cml_tf.readouts.readouts import read_through
+from cml_tf.readouts import read_through
 from cml_tf.training.meta_step import MetaStep
 from tests.helpers.contract_tables import PROBLEM, RATE, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import assert_same_gradients, gradients_of

@@ -9,6 +9,7 @@ import pytest
 from cml_tf.errors import UserError
 from cml_tf.experiments.arguments import words_of
 from cml_tf.experiments.configuration import default_config
+from cml_tf.readouts import through_head
 from cml_tf.registry import (
     AXES,
     Choice,
@@ -50,7 +51,7 @@ class Rated:
 
 
 REFUSED = {
-    "axis must be one of learner, .*, received 'head'": lambda: register("head", "mine"),
+    "axis must be one of learner, .*readout, received 'head'": lambda: register("head", "mine"),
     r"a rule has the traits parts, .*; received 'speed'": lambda: register("rule", "mine", speed=3),
     "a member's name must be letters, .*received '5 steps'": lambda: register("rule", "5 steps"),
     "the options of 'mine' must be a dataclass whose fields": lambda: register("rule", "mine", Plain),
@@ -149,3 +150,13 @@ def test_objectives_ask_for_traits_and_not_for_names():
 def test_options_know_what_they_may_be(one, kind, sound, wrong):
     assert one.fault(sound, kind) is None
     assert all(one.fault(value, kind) for value in wrong)
+
+
+def test_a_readout_registers_apart_from_what_configurations_choose():
+    """It may be called like an objective, is no word of configuration files, and is found by its name."""
+    register("readout", "query_loss", through_head=True)(built)
+    assert axis_of("query_loss") == "objective" and "query_loss" in through_head()
+    with pytest.raises(UserError, match="the name 'co_learner' is taken by a member of axis 'readout'"):
+        register("readout", "co_learner")(built)
+    with pytest.raises(UserError, match=r"readout must be one of co_learner, .*, received 'nobody'"):
+        member("readout", "nobody")

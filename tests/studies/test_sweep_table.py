@@ -10,7 +10,7 @@ import pytest
 
 from cml_tf.experiments.arguments import experiment_name
 from cml_tf.experiments.configuration import load_config
-from cml_tf.readouts.readouts import READOUTS
+from cml_tf.registry import members
 from cml_tf.studies.paper import paper_figures, paper_tables
 from cml_tf.studies.scores import (
     CML,
@@ -236,7 +236,7 @@ def test_every_cell_has_a_configuration(setting, run):
     source = f"{ROOT}/configs/{data}.py:{','.join([*episodes, run.replace(':', ',')])}"
     assert experiment_name(source, load_config(source)) == f"{setting}_{run}".replace(":", "-")
     for reading in BY_RUN[setting, run].readings:
-        assert reading in ("", "co_learner_0_steps", "5_steps", "10_steps", *READOUTS)
+        assert reading in ("", "co_learner_0_steps", "5_steps", "10_steps", *members("readout"))
 
 
 def test_cells_are_there_once_and_percentages():

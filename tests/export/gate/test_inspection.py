@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.problems import Classification
-from cml_tf.readouts.readouts import read_through
+from cml_tf.readouts import read_through
 from export.errors import ExportError
 from export.gate.inspection import check_file, co_learner_names
 from export.graph.exportable import Exportable

@@ -11,7 +11,7 @@ from cml_tf.adaptation import SGD, MetaSGD, PerStepRates, anil, boil
 from cml_tf.learners import Learner, conv4, mlp
 from cml_tf.learners.nodes import gcn, sgc
 from cml_tf.problems import Classification, Regression
-from cml_tf.readouts.readouts import read_through
+from cml_tf.readouts import read_through
 from export.errors import ExportError
 from export.graph.exportable import Exportable
 from export.graph.specifications import answer_name, input_specifications, output_specifications, target_name
