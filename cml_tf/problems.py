@@ -133,7 +133,7 @@ def _check_outputs(outputs: tf.Tensor, targets: tf.Tensor, width: int, labels: b
     expected = leading.concatenate([width])
     if not (outputs.shape.is_compatible_with(expected) and (labels or targets.shape.is_compatible_with(expected))):
         raise ValueError(
-            f"outputs must be [examples, {width}] beside as many targets, received outputs {outputs.shape} and targets "
+            f"outputs must be [examples, {width}] with as many targets, received outputs {outputs.shape} and targets "
             f"{targets.shape}."
         )
 

@@ -86,7 +86,9 @@ def array_of(value: Any, field: str) -> np.ndarray:
     try:
         return np.asarray(value)
     except ValueError:
-        raise UserError(f"{field} must be an array with rows of one length, received {described(value)}.") from None
+        raise UserError(
+            f"{field} must be an array whose rows have the same length, received {described(value)}."
+        ) from None
 
 
 def numeric_array(value: Any, field: str) -> np.ndarray:
@@ -146,7 +148,7 @@ def check_finite(array: np.ndarray, field: str) -> None:
 def _whole_numbers(array: np.ndarray, dtype: tf.DType, field: str) -> np.ndarray:
     # Casting would cut fractions off and wrap large numbers round, and both would point to other rows of a table.
     if dtype.is_bool:
-        fits, wanted = array.dtype.kind == "b", "truth values"
+        fits, wanted = array.dtype.kind == "b", "booleans"
     else:
         fits, wanted = array.dtype.kind in "iu", f"whole numbers ({dtype.name})"
         fits = fits and (not array.size or bool(array.min() >= dtype.min and array.max() <= dtype.max))
@@ -185,11 +187,11 @@ def _remedy(shape: tuple[int, ...], expected: tuple[int, ...], leading: int) -> 
     """What to do about the shapes that are met most often."""
     own = shape[leading:]
     if len(expected) == 3 and own == (expected[2], *expected[:2]):
-        return ": put the channels last, np.moveaxis(inputs, -3, -1)"
+        return ": move the channels last with np.moveaxis(inputs, -3, -1)"
     if expected[-1:] == (1,) and own == expected[:-1]:
-        return ": add the axis of channels, inputs[..., np.newaxis]"
+        return ": add a channel axis with inputs[..., np.newaxis]"
     if shape == expected and leading == 1:
-        return ": add the axis of examples, inputs[np.newaxis]"
+        return ": add an example axis with inputs[np.newaxis]"
     return ""
 
 

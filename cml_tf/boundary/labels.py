@@ -39,14 +39,14 @@ def class_name(given: str | bytes) -> str:
     try:
         content = given if isinstance(given, bytes) else given.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
-        raise ClassNameError(f"names of classes must be Unicode text, received {given!r}; rename the class.") from error
+        raise ClassNameError(f"class names must be Unicode text, received {given!r}: rename the class.") from error
     text = content.decode("utf-8", "backslashreplace")
     name = unicodedata.normalize("NFC", text).strip().strip("\ufeff").strip()
     # NumPy's arrays of text forget a NUL at the end.
     if not name or "\0" in name or name in MISSING:
         raise ClassNameError(
-            f"names of classes must be text that does not stand for a missing value, received {text!r}; rename the "
-            "class, or leave out what has none."
+            f"class names must not be empty, contain NUL or mean a missing value, received {text!r}: rename the "
+            "class, or leave out examples without a class."
         )
     return name
 
@@ -67,8 +67,8 @@ def folder_classes(folders: Iterable[str]) -> dict[str, str]:
         name = class_name(os.fsencode(folder))
         if name in found:
             raise ClassNameError(
-                f"the folders {file_text(found[name])!a} and {file_text(folder)!a} have the same name, {name}, but for "
-                "how its accents are stored or for white space around it; put their files into one."
+                f"the folders {file_text(found[name])!a} and {file_text(folder)!a} both have the name {name} and "
+                "differ only in how accents are stored or in surrounding white space: merge them."
             )
         found[name] = folder
     return found
@@ -84,7 +84,9 @@ def class_labels(given: Any) -> list[str] | list[int]:
       ClassNameError: naming the label that is neither, such as None, NaN or 0.5.
     """
     if isinstance(given, (str, bytes, Mapping, Set)) or not hasattr(given, "__len__"):
-        raise ClassNameError(f"labels must be a list or an array, one an example, received {type(given).__name__}.")
+        raise ClassNameError(
+            f"labels must be a list or an array with one label per example, received {type(given).__name__}."
+        )
     given = given.numpy() if hasattr(given, "numpy") else given
     values: Sequence[Any] = given.tolist() if hasattr(given, "tolist") else list(given)
     labels = [_label(value, position) for position, value in enumerate(values)]
@@ -111,10 +113,10 @@ def _label(value: Any, position: int) -> str | int:
         try:
             return class_name(value)
         except ClassNameError as error:
-            raise ClassNameError(f"label {position} (from 0) is no class: {error}") from error
+            raise ClassNameError(f"label {position} (from 0) is not valid: {error}") from error
     raise ClassNameError(
         f"labels must be names or whole numbers, received {str(value)[:40]} ({type(value).__name__}) as label "
-        f"{position} (from 0); leave out examples without a label."
+        f"{position} (from 0): leave out examples without a label."
     )
 
 

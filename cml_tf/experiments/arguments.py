@@ -51,7 +51,7 @@ def words_of(examples: str) -> tuple[str, ...]:
     for _, one in axes:
         variant = VARIANTS.get(one.name)
         if _kind(one.name) != "other" or (variant is not None and one.name not in variant.chooses):
-            raise ConfigurationError(f"the member {one.name!r} has the name of another word: give it another name.")
+            raise ConfigurationError(f"the member {one.name!r} has the same name as another word: rename the member.")
     named = [one.name for axis, one in axes if axis != "learner" or examples in one.traits["reads"]]
     return tuple(dict.fromkeys([*named, *variants_of(examples)]))
 
@@ -78,7 +78,7 @@ def read_arguments(text: str, base: Choice, ways: int, shots: int) -> Arguments:
     if received := unknown[:1] or next(iter(surplus), []):
         counts = "Nshot" if regression else "Nway, Nshot"
         raise ConfigurationError(
-            f"the arguments of {base.dataset} are {' or '.join(METHODS)}, {counts}, and members and variants "
+            f"words for {base.dataset} must be {' or '.join(METHODS)}, {counts}, a member or a variant "
             f"({', '.join(known)}), each at most once; received {' and '.join(repr(word) for word in received)}."
         )
     method, way, shot = (next(iter(named[kind]), "") for kind in _ONCE)

@@ -84,13 +84,13 @@ def _check_keys(settings: Settings, keys: Mapping[str, Key], choice: Choice) -> 
     if surplus := sorted(settings.keys() - keys.keys()):
         chosen = ", ".join([*(one.name for one in choice.members().values()), *choice.terms])
         raise ConfigurationError(
-            f"{surplus[0]} is not an option of what is chosen ({chosen}). Members are chosen by the words of a "
-            "configuration file (configs/glyphs.py:resnet12,meta_sgd) or by "
+            f"{surplus[0]} is not an option of the chosen members ({chosen}). Choose members with the words of a "
+            "configuration file (configs/glyphs.py:resnet12,meta_sgd) or with "
             "cml_tf.experiments.configuration.default_config(Choice(...))."
         )
     if missing := sorted(keys.keys() - settings.keys()):
         raise ConfigurationError(
-            f"{missing[0]} is missing, an option of {keys[missing[0]].owner or 'every configuration'}: begin with "
+            f"the option {missing[0]} of {keys[missing[0]].owner or 'every configuration'} is missing: start from "
             "cml_tf.experiments.configuration.default_config(Choice(...))."
         )
 
@@ -117,7 +117,9 @@ def config_from_json(text: str) -> ConfigDict:
         config = default_config(Choice.of(loaded))
         known = dict(flatten(config.to_dict()))
         if unknown := sorted(loaded.keys() - known.keys() - may_be_nobodys):
-            raise UserError(f"the keys {', '.join(unknown)} are unknown; was it written by a later version?")
+            raise UserError(
+                f"unknown keys: {', '.join(unknown)}. Check whether a later version of cml_tf wrote the file."
+            )
         for key, value in ((key, value) for key, value in loaded.items() if key in known):
             section, _, name = key.rpartition(".")
             (config[section] if section else config)[name] = tuple(value) if isinstance(value, list) else value
@@ -143,7 +145,9 @@ def load_config(source: str) -> ConfigDict:
     path, _, arguments = config_source(source).partition(":")
     specification = importlib.util.spec_from_file_location(f"configuration_{Path(path).stem}", path)
     if not Path(path).is_file() or specification is None or specification.loader is None:
-        raise ConfigurationError(f"the configuration file {path} does not exist; paths are from the working directory.")
+        raise ConfigurationError(
+            f"the configuration file {path} does not exist: give its path relative to the working directory."
+        )
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     config = module.get_config(arguments) if hasattr(module, "get_config") else None

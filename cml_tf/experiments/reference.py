@@ -16,19 +16,19 @@ from cml_tf.registry import AXES, Choice, Member, Option, members, option_fields
 _TITLES = {
     "learner": "Learners",
     "rule": "Adaptation rules",
-    "update": "Update rules, of gradient descent",
-    "hypergradient": "Hypergradients, of gradient descent",
+    "update": "Update rules of gradient descent",
+    "hypergradient": "Hypergradients of gradient descent",
     "objective": "Objectives",
     "reducer": "Task reducers",
 }
 _READOUTS = "## Readouts: `--readout` of evaluation and export\n"
 _HEAD = """# Configuration
 
-Made of what the members of the axes register; do not edit it: `python -m cml_tf.experiments.reference`.
+Generated from the registered members; do not edit. Regenerate it with `python -m cml_tf.experiments.reference`.
 
 A configuration file takes words: `configs/omniglot.py:maml,5way,1shot,meta_sgd,smoke`. A word is `maml` or `cml`,
-`Nway`, `Nshot`, the name of a member below, or a variant. Each key of the members that are chosen, and no other, can
-then be set: `--config.adaptation.rate=0.1`. From Python it is the same: `cml_tf.method_of("meta_sgd", rate=0.1)`.
+`Nway`, `Nshot`, the name of a member below, or a variant. Only the keys of the chosen members can then be set:
+`--config.adaptation.rate=0.1`. The same works from Python: `cml_tf.method_of("meta_sgd", rate=0.1)`.
 """
 
 
@@ -61,7 +61,7 @@ def _beside(one: Member) -> Mapping[str, Member]:
 
 
 def _of_sections() -> Iterator[str]:
-    yield "## What every experiment has\n"
+    yield "## Options of every experiment\n"
     chosen = Choice(learner="conv4").members()
     rows = [*_rows("", sections.General, chosen)]
     rows += _rows("learner", sections.LearnerSection, chosen)

@@ -67,7 +67,7 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
         trainer.restore(values, metadata)
     finished = trainer.step >= config.train.steps or trainer.stopped
     if finished:
-        logging.getLogger(__name__).info("%s is finished after %d steps", workdir, trainer.step)
+        logging.getLogger(__name__).info("%s finished after %d steps", workdir, trainer.step)
     if finished and _holds(workdir, config):
         return experiment
     workdir.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
                 write_json(workdir / MACHINE, machine())
                 _fit(experiment, workdir, verbose)
     except BlockingIOError:
-        raise RunError(f"another process trains in {workdir}: wait for it, or choose another directory.") from None
+        raise RunError(f"another process is training in {workdir}: wait for it, or choose another directory.") from None
     return experiment
 
 
@@ -97,7 +97,9 @@ def _fit(experiment: Experiment, workdir: Path, verbose: int) -> None:
     finally:
         interrupt.release()
     if interrupt.requested and trainer.step < config.train.steps:
-        raise Interrupted(f"stopped after {trainer.step} of {config.train.steps} steps; the same command resumes.")
+        raise Interrupted(
+            f"stopped after {trainer.step} of {config.train.steps} steps. Run the same command again to resume."
+        )
 
 
 def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
@@ -114,7 +116,7 @@ def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
     workdir = Path(workdir)
     path = workdir / CONFIG
     if not path.is_file():
-        raise RunError(f"{workdir} holds no run: expected {CONFIG} in it. Train one with python -m cml_tf.train.")
+        raise RunError(f"{workdir} contains no run ({CONFIG} is missing). Train one with python -m cml_tf.train.")
     values, metadata, data = _read_checkpoint(workdir / CHECKPOINTS / f"{checkpoint}.npz")
     experiment = build_experiment(_read_config(workdir), data)
     experiment.trainer.restore(values, metadata)
@@ -135,7 +137,7 @@ def trained_on(workdir: Path) -> dict[str, Any] | None:
         label(described)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} must describe the machine of a run, received {error!r}: restore the file, or delete it."
+            f"{path} must describe the machine of a run, received {error!r}: restore or delete the file."
         ) from error
     return dict(described)
 
@@ -168,7 +170,7 @@ def evaluate_run(
       RunError, CheckpointError, DatasetError, ValueError: for whatever cannot be had as asked.
     """
     if root and not dataset:
-        raise RunError(f"root belongs to another dataset, which must be named too, received only root {root!r}.")
+        raise RunError(f"root is for another dataset, received root {root!r} without a dataset: name the dataset too.")
     experiment = load_run(workdir, checkpoint)
     method = evaluation_method(experiment, steps, readout)
     if single_queries:
@@ -219,7 +221,9 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
     path = workdir / CONFIG
     if not path.exists():
         if workdir.exists() and any(workdir.iterdir()):
-            raise RunError(f"{workdir} is not empty and holds no run ({CONFIG} is missing): choose another directory.")
+            raise RunError(
+                f"{workdir} is not empty and contains no run ({CONFIG} is missing): choose another directory."
+            )
         return
     old, new = (dict(flatten(config_to_json(c))) for c in (_read_config(workdir), config))
     keys = [*new, *(key for key in old if key not in new)]
@@ -228,21 +232,25 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
         changed.remove(MAY_GROW)
     if changed:
         told = ((key, *(repr(side[key]) if key in side else "none" for side in (old, new))) for key in changed)
-        differences = "; ".join(f"{key}: {there} there, {asked} asked" for key, there, asked in told)
+        differences = "; ".join(f"{key}: {there} in the run, {asked} requested" for key, there, asked in told)
         raise RunError(
-            f"{workdir} holds a run with another configuration ({differences}). Only {MAY_GROW} may change, and only "
-            f"grow (and {MAY_MOVE}, when the data were moved): choose another directory."
+            f"{workdir} contains a run with another configuration ({differences}). Choose another directory: in a run "
+            f"only {MAY_GROW} may increase, and {MAY_MOVE} may change when the data have moved."
         )
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Data]:
     if not path.exists() and path.with_name("latest.npz").exists():
-        raise CheckpointError(f"there is no {path} before the first validation: train on, or use --checkpoint=latest.")
+        raise CheckpointError(
+            f"{path} does not exist before the first validation: train longer, or use --checkpoint=latest."
+        )
     values, metadata = read_checkpoint(path)
     try:
         return values, metadata, Data.from_json(metadata["data"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is no run's checkpoint: it does not describe the data ({error}).") from error
+        raise CheckpointError(
+            f"{path} is not the checkpoint of a run: it does not describe the data ({error})."
+        ) from error
 
 
 def _check_data(here: Data, there: Data, path: Path) -> None:
@@ -272,7 +280,8 @@ def episodes_of(experiment: Experiment, name: str, root: str, split: str) -> Epi
     if name not in EXAMPLES or {EXAMPLES[own], EXAMPLES[name]} != {"images"}:
         images = ", ".join(dataset for dataset, examples in EXAMPLES.items() if examples == "images")
         raise DatasetError(
-            f"a run can be scored on another dataset where both have images ({images}); received {own!r} and {name!r}."
+            f"a run can only be scored on another dataset if both have images ({images}), received {own!r} and "
+            f"{name!r}."
         )
     _check_classes_are_new(own, name, split)
     height, width, channels = experiment.data.input_shape
@@ -284,8 +293,8 @@ def episodes_of(experiment: Experiment, name: str, root: str, split: str) -> Epi
     dataset = datasets.load(name, root, **options)
     if dataset.input_shape != experiment.data.input_shape:
         raise DatasetError(
-            f"{name} has images of shape {dataset.input_shape}, the run (on {own}) was trained on "
-            f"{experiment.data.input_shape}: evaluate it on a dataset of that shape."
+            f"images of {name} must have the shape {experiment.data.input_shape} that the run was trained on (with "
+            f"{own}), received {dataset.input_shape}: evaluate the run on a dataset of that shape."
         )
     settings = experiment.config.dataset
     return dataset.episodes(
@@ -305,8 +314,7 @@ def _check_classes_are_new(own: str, other: str, split: str) -> None:
     asked = class_splits(other).classes.get(split, ())
     if known := [name for name in asked if name in seen]:
         raise DatasetError(
-            f"the {split} classes of {other} must be new to a run on {own}, {len(known)} of {len(asked)} are among its "
-            f"training or validation classes ({', '.join(known[:3])}{', ...' if len(known) > 3 else ''}): the score "
-            "would be of classes that it was trained or chosen on. Score it on a benchmark of other pictures, or train "
-            f"on {other}."
+            f"the {split} classes of {other} must be new to a run on {own}, but {len(known)} of {len(asked)} are "
+            f"among its training or validation classes ({', '.join(known[:3])}{', ...' if len(known) > 3 else ''}). "
+            f"Score the run on a benchmark with other pictures, or train on {other}."
         )

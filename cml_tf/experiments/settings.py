@@ -30,32 +30,32 @@ _SEEDS = 2**32
 class General:
     """What belongs to no section."""
 
-    seed: int = option(0, "of initial weights and training episodes", least=0, below=_SEEDS)
+    seed: int = option(0, "seed of the initial weights and the training episodes", least=0, below=_SEEDS)
 
 
 @dataclass(frozen=True)
 class Numbers:
     """The section `dataset` of a regression."""
 
-    name: str = option("sinusoid", "of the dataset", choices=tuple(EXAMPLES))
-    root: str = option("", "folder with its files; empty for one that is made here or downloaded")
-    shots: int = option(5, "support examples a class (regression: a task)", least=1)
-    queries: int = option(15, "query examples a class, in training", least=1)
+    name: str = option("sinusoid", "name of the dataset", choices=tuple(EXAMPLES))
+    root: str = option("", "folder with the files of the dataset; empty if it is generated or downloaded")
+    shots: int = option(5, "support examples per class (regression: per task)", least=1)
+    queries: int = option(15, "query examples per class in training (regression: per task)", least=1)
 
 
 @dataclass(frozen=True)
 class Classes(Numbers):
     """The section `dataset` of a classification."""
 
-    ways: int = option(5, "classes a task", least=2)
+    ways: int = option(5, "classes per task", least=2)
 
 
 @dataclass(frozen=True)
 class ImageFolder(Classes):
     """The section `dataset` of a folder of images."""
 
-    image_size: tuple[int, ...] = option((84, 84), "height and width that images are brought to", least=1)
-    channels: int = option(3, "1 for grey images, 3 for coloured ones", least=1, most=3)
+    image_size: tuple[int, ...] = option((84, 84), "height and width to which images are resized", least=1)
+    channels: int = option(3, "1 for grey images, 3 for colour images", least=1, most=3)
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Nodes(Classes):
     """The section `dataset` of nodes of a graph."""
 
     classes: tuple[int, ...] = option(
-        (), "classes of training, validation and test; empty for the dataset's own", least=1, may_be_empty=True
+        (), "numbers of training, validation and test classes; empty for the dataset's own", least=1, may_be_empty=True
     )
-    class_seed: int = option(0, "which classes are whose", least=0)
-    normalise_features: bool = option(False, "whether each node's features are divided by their sum")
+    class_seed: int = option(0, "seed that assigns classes to training, validation and test", least=0)
+    normalise_features: bool = option(False, "divide each node's features by their sum")
 
 
 def dataset_options(name: str) -> type:
@@ -93,37 +93,37 @@ class Train:
     """The section `train`."""
 
     steps: int = option(1000, "outer steps", least=1)
-    meta_batch: int = option(4, "episodes an outer step", least=1)
-    task_chunk: int = option(0, "episodes in work at a time, which bounds the memory; 0 chooses", least=0)
+    meta_batch: int = option(4, "episodes per outer step", least=1)
+    task_chunk: int = option(0, "episodes processed at a time, to limit memory; 0 for automatic", least=0)
     vectorised: str = option(
         "auto",
-        "whether all episodes are worked on at once, every operation with a task axis",
+        "process all episodes at once, each operation with a task axis",
         choices=tuple(VECTORISED),
     )
-    jit_compile: bool = option(False, "whether XLA compiles the step: for GPUs, slower on CPUs")
-    sharpness: float = option(0.0, "radius within which the meta-gradient is taken at the worst point", least=0)
-    rate: float = option(1e-3, "the outer rate, Adam's", above=0)
-    epsilon: float = option(1e-7, "Adam's, which keeps a step finite where gradients vanish", above=0)
-    cosine_steps: int = option(
-        0, "steps over which the outer rate falls by half a cosine; 0 for a constant one", least=0
-    )
-    final_rate: float = option(1e-5, "what the outer rate falls to", least=0)
+    jit_compile: bool = option(False, "compile the step with XLA; for GPUs, slower on CPUs")
+    sharpness: float = option(0.0, "radius of sharpness-aware minimisation for the meta-gradient; 0 for none", least=0)
+    rate: float = option(1e-3, "learning rate of the outer loop (Adam)", above=0)
+    epsilon: float = option(1e-7, "epsilon of Adam in the outer loop", above=0)
+    cosine_steps: int = option(0, "steps of the cosine decay of the outer rate; 0 for a constant rate", least=0)
+    final_rate: float = option(1e-5, "outer rate at the end of the cosine decay", least=0)
     first_order_steps: int = option(
-        0, "outer steps before which the meta-gradient is of first order (MAML++)", least=0, only=_second_order
+        0, "outer steps at the start with a first-order meta-gradient (MAML++)", least=0, only=_second_order
     )
-    clip_norm: float = option(0.0, "largest global norm of a group's meta-gradient; 0 for none", least=0)
+    clip_norm: float = option(
+        0.0, "largest global norm of the meta-gradient of each variable group; 0 for no clipping", least=0
+    )
     validate_every: int = option(100, "outer steps between validations", least=1)
-    validation_episodes: int = option(100, "of each validation", least=2)
-    patience: int = option(0, "validations without a better score before training stops; 0 never stops early", least=0)
+    validation_episodes: int = option(100, "episodes of each validation", least=2)
+    patience: int = option(0, "validations without a better score after which training stops; 0 for never", least=0)
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """The section `eval`."""
 
-    episodes: int = option(600, "of an evaluation", least=2)
-    seed: int = option(0, "which episodes", least=0, below=_SEEDS)
-    queries: int = option(0, "query examples a class; 0 for as many as in training", least=0)
+    episodes: int = option(600, "episodes of an evaluation", least=2)
+    seed: int = option(0, "seed of the evaluation episodes", least=0, below=_SEEDS)
+    queries: int = option(0, "query examples per class in evaluation; 0 for as many as in training", least=0)
 
 
 def faults(settings: Settings) -> Iterator[str]:
@@ -131,7 +131,7 @@ def faults(settings: Settings) -> Iterator[str]:
     kind, learner = EXAMPLES[settings["dataset.name"]], member("learner", settings["learner.name"])
     if kind not in learner.traits["reads"]:
         yield (
-            f"learner.name must be of a learner that reads {kind} for dataset {settings['dataset.name']!r}, received "
+            f"learner.name must be a learner that reads {kind} for the dataset {settings['dataset.name']!r}, received "
             f"{learner.name!r}, which reads {' and '.join(learner.traits['reads'])}."
         )
     if (classes := settings.get("dataset.classes")) and len(classes) != 3:
@@ -141,7 +141,7 @@ def faults(settings: Settings) -> Iterator[str]:
     steps = settings["train.steps"]
     for key, most in (("train.first_order_steps", steps - 1), ("train.cosine_steps", steps)):
         if settings.get(key, 0) > most:
-            yield f"{key} must be at most {most} with train.steps {steps}, received {settings[key]}: set both."
+            yield f"{key} must be at most {most} with train.steps {steps}, received {settings[key]}: set both keys."
     if settings["train.cosine_steps"] and settings["train.final_rate"] > settings["train.rate"]:
         yield (
             f"train.final_rate must be at most train.rate ({settings['train.rate']!r}), received "

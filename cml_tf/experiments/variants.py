@@ -68,14 +68,14 @@ def set_options(config: ConfigDict, variants: Iterable[str]) -> None:
         for key, value in VARIANTS[name].sets(settings).items():
             if key not in settings:
                 raise ConfigurationError(
-                    f"variant {name!r} sets {key}, which no chosen member has: leave it out, or choose one that has it "
-                    "(cml for a co-learner's, conv4 for blocks)."
+                    f"the variant {name!r} sets {key}, which no chosen member has: leave it out, or choose a member "
+                    "that has this key (cml for co-learners, conv4 for blocks)."
                 )
             other, wanted = asked.get(key, (name, value))
             if wanted != value and other != "smoke":
                 raise ConfigurationError(
-                    f"variants {other!r} and {name!r} contradict each other: {key} cannot be both {wanted!r} and "
-                    f"{value!r}. Take one of them."
+                    f"the variants {other!r} and {name!r} cannot be combined: they set {key} to {wanted!r} and "
+                    f"{value!r}. Use only one of them."
                 )
             asked[key] = (name, value)
         config.update_from_flattened_dict(dict(VARIANTS[name].sets(settings)))
@@ -157,5 +157,5 @@ def chosen_by(words: Iterable[str], base: Choice) -> Choice:
     for word, name in asked:
         of_co_learner = axis_of(name) == "objective" and member("objective", name).traits["slot"] == "co_learner"
         if of_co_learner and not base.has_co_learner:
-            raise ConfigurationError(f"{word!r} is about the co-learner, and MAML has none: take it with cml.")
+            raise ConfigurationError(f"{word!r} changes the co-learner, which MAML does not have: use it with cml.")
     return base.with_members(asked)

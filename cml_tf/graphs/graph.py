@@ -110,8 +110,8 @@ def _check_features(features: Any) -> scipy.sparse.csr_matrix:
     unusable = int((~np.isfinite(matrix.data)).sum())
     if unusable:
         raise GraphError(
-            f"features must be finite, received {unusable} values that are NaN, infinite or too large for float32; "
-            "fill or remove them."
+            f"features must be finite, received {unusable} values that are NaN, infinite or too large for float32: "
+            "replace or remove them."
         )
     matrix.eliminate_zeros()
     return matrix
@@ -119,7 +119,9 @@ def _check_features(features: Any) -> scipy.sparse.csr_matrix:
 
 def _check_labels(labels: Any, nodes: int, class_names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
     if labels is None:
-        raise GraphError("labels must be integers [nodes], received none; episodes are drawn from labelled nodes.")
+        raise GraphError(
+            "labels must be integers [nodes], received none: label some nodes, from which episodes are drawn."
+        )
     given = as_whole(np.asarray(labels), missing=UNLABELLED)
     if given.dtype.kind not in "iu" or given.shape != (nodes,):
         raise GraphError(
@@ -129,13 +131,13 @@ def _check_labels(labels: Any, nodes: int, class_names: Sequence[str] | None) ->
     given = np.maximum(given.astype(np.int64), UNLABELLED)
     present = np.unique(given[given >= 0])
     if not present.size:
-        raise GraphError(f"labels must name the class of at least some nodes, all {nodes} are negative (no label).")
+        raise GraphError(f"labels must give the class of at least one node, but all {nodes} are negative (no label).")
     if class_names is None:
         numbered = np.where(given >= 0, np.searchsorted(present, given), UNLABELLED)
         return numbered, tuple(str(number) for number in present)
     names = tuple(str(name) for name in class_names)
     if len(set(names)) != len(names):
-        raise GraphError("class_names must all be different, received a name twice.")
+        raise GraphError("class_names must not contain duplicates: rename one of the classes.")
     if present[-1] >= len(names):
         raise GraphError(f"labels must be below {len(names)}, the number of class_names, received {present[-1]}.")
     return given, names
@@ -145,7 +147,7 @@ def _check_edges(edges: Any, nodes: int) -> np.ndarray:
     if scipy.sparse.issparse(edges):
         if edges.shape != (nodes, nodes):
             raise GraphError(
-                f"the adjacency must be [nodes, nodes] = [{nodes}, {nodes}], as many as the features have rows; "
+                f"the adjacency must be [nodes, nodes] = [{nodes}, {nodes}] to match the rows of the features, "
                 f"received {list(edges.shape)}."
             )
         entries = edges.tocoo()
@@ -161,7 +163,7 @@ def _check_edges(edges: Any, nodes: int) -> np.ndarray:
     if outside.any():
         raise GraphError(
             f"edges must join nodes in [0, {nodes}), received {int(outside.sum())} that do not, the first "
-            f"{given[outside][0].tolist()}; nodes are numbered from 0, and features need a row for each."
+            f"{given[outside][0].tolist()}; number nodes from 0 and give features a row for each."
         )
     return given.astype(np.int64)
 

@@ -56,11 +56,11 @@ class Choice:
         needed = ("dataset", "learner", "rule", "reducer")
         if absent := [named[axis] for axis in needed if not isinstance(values[axis], str)]:
             raise ConfigurationError(
-                f"{absent[0]} must be a name, received {settings.get(absent[0])!r}: begin with "
+                f"{absent[0]} must be a name, received {settings.get(absent[0])!r}: start from "
                 "cml_tf.experiments.configuration.default_config()."
             )
         if not isinstance(terms, (list, tuple)) or not terms or len(set(terms)) != len(terms):
-            raise ConfigurationError(f"objective.terms must be different names, received {terms!r}.")
+            raise ConfigurationError(f"objective.terms must be names without duplicates, received {terms!r}.")
         return cls(terms=tuple(terms), **values)  # type: ignore[arg-type]
 
     def members(self) -> dict[str, Member]:
@@ -89,8 +89,8 @@ class Choice:
         slots = [_slot(name) for name in self.terms]
         if slots.count("outer") != 1 or len(set(slots)) != len(slots):
             raise ConfigurationError(
-                "objective.terms must have exactly one of what can be the outer loss (such as query_loss), and one of "
-                f"a kind otherwise; received {', '.join(self.terms)}."
+                "objective.terms must contain exactly one outer loss (such as query_loss) and at most one term of "
+                f"every other kind, received {', '.join(self.terms)}."
             )
         return terms
 
@@ -116,7 +116,7 @@ class Choice:
             place = f"objective {_slot(name)}" if axis == "objective" else axis
             other, _, wanted = places.setdefault(place, (word, axis, name))
             if wanted != name:
-                raise ConfigurationError(f"{other!r} and {word!r} contradict each other: take one of them.")
+                raise ConfigurationError(f"{other!r} and {word!r} cannot be combined: use only one of them.")
             if axis == "objective":
                 terms[_slot(name)] = name
         axes = {axis: name for _, axis, name in places.values() if axis != "objective"}
@@ -134,8 +134,8 @@ class Choice:
             if axis in chosen:
                 keys[AXES[axis].path] = Key(str, Option(f"which {axis}"), chosen[axis].name, "")
                 _add(keys, chosen[axis], chosen)
-        keys[AXES["objective"].path] = Key(tuple[str, ...], Option("what the outer loss is the sum of"), self.terms, "")
-        keys[AXES["reducer"].path] = Key(str, Option("how the losses of tasks become one"), self.reducer, "")
+        keys[AXES["objective"].path] = Key(tuple[str, ...], Option("terms whose sum is the outer loss"), self.terms, "")
+        keys[AXES["reducer"].path] = Key(str, Option("how the losses of all tasks are combined"), self.reducer, "")
         for one in (*terms, chosen["reducer"]):
             _add(keys, one, chosen)
         return keys
@@ -149,7 +149,9 @@ def _add(keys: dict[str, Key], one: Member, chosen: dict[str, Member]) -> None:
     for name, kind, described, default in option_fields(one.options, chosen):
         key = f"{AXES[one.axis].section}.{name}"
         if key in keys:
-            raise ConfigurationError(f"{keys[key].owner} and {one.name} cannot go together: both have {key!r}.")
+            raise ConfigurationError(
+                f"{keys[key].owner} and {one.name} cannot be combined: both have the option {key!r}."
+            )
         keys[key] = Key(kind, described, default, one.name)
 
 

@@ -208,20 +208,22 @@ def register(
         raise UserError(f"axis must be one of {', '.join(_ALL)}, received {axis!r}.")
     known = _ALL[axis].traits
     if unknown := sorted(traits.keys() - known.keys()):
-        raise UserError(f"a {axis} has the traits {', '.join(known) or '(none)'}; received {unknown[0]!r}.")
+        raise UserError(f"traits of a {axis} must be among {', '.join(known) or '(none)'}, received {unknown[0]!r}.")
     if not name.isidentifier():
-        raise UserError(f"a member's name must be letters, digits and underscores, received {name!r}.")
+        raise UserError(f"a member's name must contain only letters, digits and underscores, received {name!r}.")
     fields = dataclasses.fields(options) if dataclasses.is_dataclass(options) else None
     if fields is None or any("option" not in one.metadata for one in fields):
-        raise UserError(f"the options of {name!r} must be a dataclass whose fields are made by cml_tf.registry.option.")
+        raise UserError(f"the options of {name!r} must be a dataclass with fields made by cml_tf.registry.option.")
 
     def decorate(build: Callable[[Any, Given], Any]) -> Callable[[Any, Given], Any]:
         if not build.__doc__:
-            raise UserError(f"the builder of {name!r} needs a docstring: its first line says what the member is.")
+            raise UserError(f"the builder of {name!r} has no docstring: describe the member in its first line.")
         rivals = AXES if axis in AXES else (axis,)
         taken = next((other for other in rivals if name in _MEMBERS[other]), None)
         if taken is not None and not (taken == axis and _is_again(build, _MEMBERS[axis][name].build)):
-            raise UserError(f"the name {name!r} is taken by a member of axis {taken!r}: choose another one.")
+            raise UserError(
+                f"the name {name!r} is already taken by a member of the axis {taken!r}: choose another name."
+            )
         own = Member(axis, name, options, build, faults, smoke, {**known, **traits})
         # Sorted, since what is imported first differs from program to program.
         _MEMBERS[axis] = dict(sorted({**_MEMBERS[axis], name: own}.items()))
@@ -250,8 +252,8 @@ def member(axis: str, name: str) -> Member:
     known = members(axis)
     if name not in known:
         raise ConfigurationError(
-            f"{_ALL[axis].path} must be one of {', '.join(known)}, received {name!r}. A member of your own must be "
-            "imported first (--plugins=your.module)."
+            f"{_ALL[axis].path} must be one of {', '.join(known)}, received {name!r}. To use a member of "
+            "your own, import it first (--plugins=your.module)."
         )
     return known[name]
 

@@ -39,8 +39,8 @@ class Option:
             return f"one of {', '.join(self.choices)}"
         if isinstance(value, (tuple, list)):
             if not value and not self.may_be_empty:
-                return "one number or more"
-            return next((f"{wanted}, each of them" for one in value if (wanted := self._bound(one))), None)
+                return "at least one number"
+            return next((f"{wanted} in every entry" for one in value if (wanted := self._bound(one))), None)
         return self._bound(value)
 
     def _bound(self, value: Any) -> str | None:

@@ -21,7 +21,7 @@ from cml_tf.system.renamed import config_source
 from cml_tf.system.standard_output import endure, output_fault
 
 PLUGINS = flags.DEFINE_list(
-    "plugins", [], "Modules of your own that register members of the axes (CONTRIBUTING.md), by commas; imported first."
+    "plugins", [], "Comma-separated modules of yours that register members (CONTRIBUTING.md); imported first."
 )
 
 
@@ -35,7 +35,7 @@ def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
 
     def guarded(arguments: list[str]) -> None:
         if surplus := arguments[1 + operands :]:
-            fail(f"unexpected argument {surplus[0]!r}; flags are written --name=value.")
+            fail(f"unexpected argument {surplus[0]!r}. Write flags as --name=value.")
         try:
             main(arguments)
         except UserError as error:
@@ -57,7 +57,10 @@ def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
         app.run(guarded, flags_parser=_parse)
     except SystemExit as end:
         if not end.code and (fault := output_fault()):
-            fail(f"the program is done, but its output could not be written ({fault.strerror}); send it elsewhere.")
+            fail(
+                f"the program finished, but its output could not be written ({fault.strerror}): redirect it to "
+                "another place."
+            )
         raise
 
 
@@ -92,7 +95,7 @@ def _import_plugins(arguments: Sequence[str]) -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            fail(f"--plugins must name modules that Python can import from here, received {name!r}: {error}.")
+            fail(f"--plugins must name modules that Python can import from this directory, received {name!r}: {error}.")
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:

@@ -9,25 +9,25 @@ import sys
 from pathlib import Path
 
 _REMEDIES = {
-    errno.EACCES: "Give this user the right to, or name another place",
-    errno.EPERM: "Give this user the right to, or name another place",
-    errno.EROFS: "Name another place",
-    errno.ENOSPC: "Make space, or name a place on another disk",
-    errno.EDQUOT: "Make space, or name a place on another disk",
-    errno.EFBIG: "Raise the limit, or name another place",
-    errno.EIO: "The disk or the network reported a fault: check it, or name another place",
-    errno.ESTALE: "The network file system has lost it: mount it again",
-    errno.ENAMETOOLONG: "Choose a shorter one",
-    errno.ENOTDIR: "A file stands where a folder was expected: name a folder, or move the file away",
-    errno.EISDIR: "A folder stands where a file was expected: name a file, or move the folder away",
-    errno.EEXIST: "Something stands there already: name another place, or move it away",
-    errno.ENOTEMPTY: "Something stands there already: name another place, or move it away",
-    errno.ENOENT: "Check the name",
-    errno.ELOOP: "Mend the links",
+    errno.EACCES: "Change its permissions, or choose another path",
+    errno.EPERM: "Change its permissions, or choose another path",
+    errno.EROFS: "Choose another path",
+    errno.ENOSPC: "Free some space, or choose a path on another disk",
+    errno.EDQUOT: "Free some space, or choose a path on another disk",
+    errno.EFBIG: "Raise the limit on file sizes (ulimit -f), or choose another path",
+    errno.EIO: "Check the disk or the network, or choose another path",
+    errno.ESTALE: "Mount the network file system again",
+    errno.ENAMETOOLONG: "Choose a shorter path",
+    errno.ENOTDIR: "A file is where a folder was expected: choose another path, or move the file",
+    errno.EISDIR: "A folder is where a file was expected: choose another path, or move the folder",
+    errno.EEXIST: "Choose another path, or move what is there",
+    errno.ENOTEMPTY: "Choose another path, or move what is there",
+    errno.ENOENT: "Check the path",
+    errno.ELOOP: "Correct the symbolic links",
     errno.EMFILE: "Raise the limit (ulimit -n)",
     errno.ENFILE: "Close other programs",
-    errno.ETXTBSY: "Wait until the other program ends",
-    errno.EBUSY: "Wait until the other program ends",
+    errno.ETXTBSY: "Wait until the other program has ended",
+    errno.EBUSY: "Wait until the other program has ended",
 }
 # They tell of a full or broken disk, whatever file it was, and come without its name from a write.
 _NAMELESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE)
@@ -54,7 +54,7 @@ def file_fault(error: BaseException) -> str | None:
     path = error.filename2 or error.filename
     if isinstance(path, int) or path is None:
         if "No usable temporary directory" in str(error):
-            return "no temporary file can be written. Let TMPDIR name a folder with space that this user may write to."
+            return "no temporary file can be written. Set TMPDIR to a writable folder with free space."
         return _line("a file", "written", error.errno) if error.errno in _NAMELESS else None
     name = os.fsdecode(path)
     if error.errno == errno.ENOENT and _is_installed(name):
@@ -73,7 +73,7 @@ def _tried(name: str, number: int) -> str:
         if not os.path.lexists(name):
             # Either it is to be made, or a folder above keeps it from being seen.
             parent = Path(name).parent
-            return "made" if os.access(parent, os.X_OK) or not parent.exists() else "reached"
+            return "created" if os.access(parent, os.X_OK) or not parent.exists() else "reached"
         return "written" if os.access(name, os.R_OK) else "read"
     return "used"
 

@@ -94,4 +94,4 @@ def parsed_json(text: str | bytes) -> Any:
     try:
         return json.loads(text)
     except RecursionError as error:
-        raise ValueError("its brackets are nested too deeply") from error
+        raise ValueError("its brackets are too deeply nested") from error

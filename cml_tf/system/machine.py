@@ -71,8 +71,8 @@ LIMIT = ("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 """Environment variable, and the value that keeps oneDNN from using AMX."""
 
 WOULD_DIE = (
-    "would end the process on this machine: its processor announces AMX and does not run it. Set "
-    f"{'='.join(LIMIT)} in the environment, which does without"
+    "would crash on this machine, whose processor announces AMX but cannot run it. Set "
+    f"{'='.join(LIMIT)} in the environment to avoid AMX"
 )
 """What to say of a computation in bfloat16 where `bfloat16_works` is false."""
 

@@ -119,7 +119,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         new = MODULES[spec.name]
-        warnings.warn(f"{spec.name} is {new} now; change the import.", DeprecationWarning, stacklevel=2)
+        warnings.warn(f"{spec.name} has been renamed {new}: change the import.", DeprecationWarning, stacklevel=2)
         module = importlib.import_module(new)
         # The machinery of imports writes into what it is given: a module of its own that hands on every name.
         return _Alias(spec.name, module)

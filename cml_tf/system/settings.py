@@ -71,7 +71,7 @@ def apply() -> None:
     for name in IGNORED:
         os.environ.pop(name, None)
     os.environ["KERAS_BACKEND"] = DEFAULTS["backend"]
-    told = f"cml_tf does not use these settings of Keras and TensorFlow: {'; '.join(unused)}." if unused else ""
+    told = f"cml_tf ignores these settings of Keras and TensorFlow: {'; '.join(unused)}." if unused else ""
     if not imported:
         sys.meta_path.insert(0, _FirstImport(told))
         return
@@ -136,9 +136,9 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
     except OSError as error:
         return {}, f"{path}, which cannot be read ({error.strerror})"
     except ValueError:
-        return {}, f"{path}, which is no JSON"
+        return {}, f"{path}, which is not JSON"
     if not isinstance(found, dict):
-        return {}, f"{path}, which holds no JSON object"
+        return {}, f"{path}, which is not a JSON object"
     settings = {name: found[name] for name in DEFAULTS if name in found}
     wrong = (
         settings.get("floatx", "float32") not in ("float16", "float32", "float64")
@@ -146,7 +146,7 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
         or settings.get("image_data_format", "channels_last") not in ("channels_last", "channels_first")
         or bool(settings.get("nnx_enabled"))
     )
-    return (settings, f"{path}, which Keras refuses") if wrong else (settings, "")
+    return (settings, f"{path}, which Keras rejects") if wrong else (settings, "")
 
 
 @contextlib.contextmanager
@@ -169,12 +169,14 @@ def _check_imported() -> None:
         import tensorflow as tf
     except (ImportError, ValueError) as error:
         if "keras.src.backend.config" in sys.modules:
-            raise ImportError(_LATE.format(f"Keras failed before with its backend: {error}")) from error
+            raise ImportError(
+                _LATE.format(f"Keras was imported first and could not load its backend: {error}")
+            ) from error
         raise
     if keras.backend.backend() != DEFAULTS["backend"]:
-        raise ImportError(_LATE.format(f"Keras was imported before with the backend {keras.backend.backend()}"))
+        raise ImportError(_LATE.format(f"Keras was imported first with the backend {keras.backend.backend()}"))
     if not tf.compat.v1.executing_eagerly_outside_functions():
-        raise ImportError(_LATE.format("TensorFlow was imported before with the behaviour of version 1"))
+        raise ImportError(_LATE.format("TensorFlow was imported first with the behaviour of version 1"))
 
 
 def import_regardless_of_backend() -> None:
@@ -191,6 +193,6 @@ def import_regardless_of_backend() -> None:
             os.environ["MPLBACKEND"] = backend
 
 
-_LATE = "cml_tf needs Keras on TensorFlow 2. {}. Start Python again and import cml_tf first."
+_LATE = "cml_tf needs Keras on TensorFlow 2. {}. Restart Python and import cml_tf first."
 
 apply()

@@ -23,9 +23,9 @@ def zeros(*shape):
 
 
 REFUSED = {
-    "channels first": (IMAGE, zeros(6, 1, 8, 8), r"shape \[8, 8, 1\], received .*\[6, 1, 8, 8\]: put the channels"),
-    "no channels": (IMAGE, zeros(6, 8, 8), r"received .*\[6, 8, 8\]: add the axis of channels"),
-    "one example": (IMAGE, zeros(8, 8, 1), r"received .*\[8, 8, 1\]: add the axis of examples"),
+    "channels first": (IMAGE, zeros(6, 1, 8, 8), r"shape \[8, 8, 1\], received .*\[6, 1, 8, 8\]: move the channels"),
+    "no channels": (IMAGE, zeros(6, 8, 8), r"received .*\[6, 8, 8\]: add a channel axis"),
+    "one example": (IMAGE, zeros(8, 8, 1), r"received .*\[8, 8, 1\]: add an example axis"),
     "another size": (IMAGE, zeros(6, 9, 8, 1), r"received .*\[6, 9, 8, 1\]\.$"),
     "one axis too many": (IMAGE, zeros(6, 8, 8, 1, 1), r"received .*\[6, 8, 8, 1, 1\]\.$"),
     "flat": (IMAGE, zeros(6, 64), r"received .*\[6, 64\]\.$"),
@@ -34,7 +34,7 @@ REFUSED = {
     "words": (IMAGE, np.full((6, 8, 8, 1), "a"), "must be numbers, received dtype <U1"),
     "two for one": (IMAGE, (zeros(6, 8, 8, 1),) * 2, r"received .*\[2, 6, 8, 8, 1\]"),
     "a dictionary for one": (IMAGE, {"x": zeros(6, 8, 8, 1)}, r"received {x: float64 \[6, 8, 8, 1\]}"),
-    "ragged": (IMAGE, [[1.0], [1.0, 2.0]], r"rows of one length, received \(float64 \[1\], float64 \[2\]\)"),
+    "ragged": (IMAGE, [[1.0], [1.0, 2.0]], r"rows have the same length, received \(float64 \[1\], float64 \[2\]\)"),
     "one for two": (PAIR, SIX, r"a tuple or list \(float64 \[examples, 4\], int32 .*received float64 \[6, 4\]"),
     "three for two": (PAIR, [SIX] * 3, "a tuple or list .*received"),
     "a hundred for two": (PAIR, [SIX] * 100, r"received \(.*, \.\.\.\)\.$"),
@@ -48,7 +48,7 @@ REFUSED = {
     "keys the wrong way round": (NAMED, {"left": THREE, "right": SIX}, r"inputs\['left'\] must be .*shape \[4\]"),
     "a list for a dictionary": (NAMED, [SIX, THREE], r"a dictionary .*received \(float64 \[6, 4\], float64"),
     "deep inside": (NESTED, [{"a": SIX}, (SIX, np.ones((6, 2), bool))], r"inputs\[1\]\[0\] must be .*shape \[3\]"),
-    "numbers for truth": (NESTED, [{"a": SIX}, (THREE, zeros(6, 2))], r"inputs\[1\]\[1\] must be truth values"),
+    "numbers for truth": (NESTED, [{"a": SIX}, (THREE, zeros(6, 2))], r"inputs\[1\]\[1\] must be booleans"),
     "not finite": (NAMED, {"left": SIX, "right": THREE * np.inf}, r"inputs\['right'\] must be finite, received 18"),
 }
 

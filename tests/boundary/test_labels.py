@@ -40,10 +40,10 @@ LABELS = {
 REFUSED = {
     "NaN": ([0.0, np.nan], "received nan .float. as label 1"),
     "NaN beside names": (["cat", np.nan], "received nan .float. as label 1"),
-    "NaN that NumPy made text": (np.array(["cat", np.nan]), "label 1 .from 0. is no class.*'nan'"),
+    "NaN that NumPy made text": (np.array(["cat", np.nan]), "label 1 .from 0. is not valid.*'nan'"),
     "None": (["cat", None], "received None .NoneType. as label 1"),
     "a hole": (np.ma.array([1, 2], mask=[False, True]), "received None"),
-    "empty": ([b"", "cat"], "label 0 .from 0. is no class.*received ''"),
+    "empty": ([b"", "cat"], "label 0 .from 0. is not valid.*received ''"),
     "a fraction": ([0.5, 1.0], "received 0.5"),
     "infinite": ([np.inf, 1.0], "received inf"),
     "NUL": (["a\0", "a"], "label 0"),
@@ -120,7 +120,7 @@ def test_a_split_file_may_spell_accents_otherwise(tmp_path):
 
 def test_two_spellings_of_one_class_are_told(tmp_path):
     _folders(tmp_path, COMPOSED.encode(), APART.encode())
-    with pytest.raises(ClientError, match="have the same name, café, but for how its accents are stored"):
+    with pytest.raises(ClientError, match="both have the name café and differ only in how accents are stored"):
         read_support(tmp_path)
     for split, spelling in {"train": COMPOSED, "validation": "b", "test": APART}.items():
         _folders(tmp_path / "splits" / split, spelling.encode())

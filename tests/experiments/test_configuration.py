@@ -96,7 +96,9 @@ def test_wrong_values_of_every_option_are_refused(key):
     choice, described = OPTIONS[key]
     assert described.option.text and described.option.fault(described.default, described.kind) is None
     for value in wrong_values(described):
-        with pytest.raises(ConfigurationError, match=rf"^{key} must be .*received|^objective.terms must be different"):
+        with pytest.raises(
+            ConfigurationError, match=rf"^{key} must be .*received|^objective.terms must be names without duplicates"
+        ):
             check_config(with_values(choice, **{key: value}))
 
 
@@ -114,11 +116,11 @@ STEPS = {"adaptation.steps": 5}
 MULTI_STEP = Choice(terms=("multi_step",))
 FIRST_ORDER = {"hypergradient": "first_order"}
 REFUSED = {
-    "learner.name must be of a learner that reads numbers for dataset 'sinusoid'": (Choice(learner="conv4"), {}),
-    "learner.name must be of a learner that reads images": (Choice("glyphs", learner="gcn"), {}),
-    "learner.name must be of a learner that reads nodes": (Choice("cora"), {}),
+    "learner.name must be a learner that reads numbers for the dataset 'sinusoid'": (Choice(learner="conv4"), {}),
+    "learner.name must be a learner that reads images": (Choice("glyphs", learner="gcn"), {}),
+    "learner.name must be a learner that reads nodes": (Choice("cora"), {}),
     "adaptation.update must be left out with 'kernel_ridge'": (Choice(rule="kernel_ridge", update="sgd"), {}),
-    "learner.extra_blocks is not an option of what is chosen": (PICTURES, {"learner.name": "mlp"}),
+    "learner.extra_blocks is not an option of the chosen members": (PICTURES, {"learner.name": "mlp"}),
     "dataset.ways must be 2 or more": (PICTURES, {"dataset.ways": 1}),
     "dataset.classes must be three numbers": (NODES, {"dataset.classes": (3, 4)}),
     "dataset.image_size must be height and width": (FOLDER, {"dataset.image_size": (84,)}),
@@ -154,8 +156,8 @@ REFUSED = {
         Choice(rule="kernel_ridge", terms=("multi_step",)),
         {},
     ),
-    "objective.terms must have exactly one of what can be the outer loss": (Choice(terms=("co_learner",)), {}),
-    "one of a kind otherwise; received query_loss, cl, co_learner": (
+    "objective.terms must contain exactly one outer loss": (Choice(terms=("co_learner",)), {}),
+    "one term of every other kind, received query_loss, cl, co_learner": (
         Choice(terms=("query_loss", "cl", "co_learner")),
         {},
     ),
@@ -206,7 +208,7 @@ def test_a_dictionary_of_ones_own_is_told_what_it_lacks():
     config = default_config()
     with config.unlocked():
         del config.adaptation["rate"]
-    with pytest.raises(ConfigurationError, match="adaptation.rate is missing, an option of sgd"):
+    with pytest.raises(ConfigurationError, match="the option adaptation.rate of sgd is missing"):
         check_config(config)
 
 
@@ -240,7 +242,7 @@ def test_what_is_no_configuration_is_refused(text):
         config_from_json(text)
     config = config_to_json(load("glyphs"))
     config["train"]["momentum"] = 0.9
-    with pytest.raises(ConfigurationError, match="the keys train.momentum are unknown"):
+    with pytest.raises(ConfigurationError, match="unknown keys: train.momentum"):
         config_from_json(json.dumps(config))
 
 

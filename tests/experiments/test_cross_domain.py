@@ -69,18 +69,20 @@ def test_other_pictures_of_ones_own(run, tmp_path):
 def test_another_shape_is_refused(run, tmp_path):
     write_zip(tmp_path / "images_background.zip", drawings({"Braille": 3, "Hebrew": 2}))
     write_zip(tmp_path / "images_evaluation.zip", drawings({"Tengwar": 3}))
-    with pytest.raises(DatasetError, match=r"omniglot has images of shape \(28, 28, 1\), the run .* \(8, 8, 3\)"):
+    with pytest.raises(
+        DatasetError, match=r"images of omniglot must have the shape \(8, 8, 3\) .* received \(28, 28, 1\)"
+    ):
         evaluate_run(run, dataset="omniglot", root=str(tmp_path))
 
 
 @pytest.mark.parametrize(
     ("own", "other", "split", "message"),
     [
-        ("cifar_fs", "fc100", "test", r"15 of 20 are .* \(beaver, bee, beetle, \.\.\.\): the score would be of"),
+        ("cifar_fs", "fc100", "test", r"15 of 20 are .* \(beaver, bee, beetle, \.\.\.\)\. Score the run on"),
         ("fc100", "cifar_fs", "test", "15 of 20 are"),
         ("mini_imagenet", "tiered_imagenet", "test", "15 of 160 are"),
         ("tiered_imagenet", "mini_imagenet", "test", "6 of 20 are"),
-        ("cifar_fs", "fc100", "train", r"49 of 60 are .* trained or chosen on\. Score it on a benchmark of other"),
+        ("cifar_fs", "fc100", "train", r"49 of 60 are .* Score the run on a benchmark with other"),
     ],
 )
 def test_classes_that_the_run_was_trained_on_are_refused(own, other, split, message):
@@ -113,12 +115,12 @@ def run_on(name):
 
 @pytest.mark.parametrize("name", ["sinusoid", "cora", "mnist"])
 def test_what_is_no_images_is_refused(run, name):
-    with pytest.raises(DatasetError, match=f"where both have images .* received 'image_folder' and '{name}'"):
+    with pytest.raises(DatasetError, match=f"if both have images .* received 'image_folder' and '{name}'"):
         evaluate_run(run, dataset=name)
 
 
 def test_a_regressor_and_a_root_alone_are_refused(finished):
     with pytest.raises(DatasetError, match="received 'sinusoid' and 'glyphs'"):
         evaluate_run(finished, dataset="glyphs")
-    with pytest.raises(RunError, match="must be named too"):
+    with pytest.raises(RunError, match="name the dataset too"):
         evaluate_run(finished, root="somewhere")

@@ -41,7 +41,7 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, data):
     # A Ctrl-C in the middle of the first epoch: it arrives after step 1 and is honoured after step 2.
     interrupted = train("tests.helpers.signalled_train", "SIGINT", "1")
     assert interrupted.code == 130
-    assert interrupted.messages == ["stopped after 2 of 8 steps; the same command resumes."]
+    assert interrupted.messages == ["stopped after 2 of 8 steps. Run the same command again to resume."]
     assert checkpoint(broken, "latest")[1]["step"] == 2
     assert not (broken / "metrics.jsonl").exists() and not (broken / "checkpoints" / "best.npz").exists()
 
@@ -84,6 +84,6 @@ def test_a_real_interrupt_from_outside(tmp_path):
         assert process.wait() == 130
     step = checkpoint(tmp_path / "run", "latest")[1]["step"]
     assert step >= 20
-    assert f"stopped after {step} of 100000000 steps; the same command resumes." in errors
+    assert f"stopped after {step} of 100000000 steps. Run the same command again to resume." in errors
     assert "Traceback" not in errors
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["steps"] == 100000000

@@ -96,7 +96,7 @@ def test_steps_may_grow(run, finished):
     assert metrics_lines(run)[:4] == lines
     assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 4, 6, 6]
     assert json.loads((run / "config.json").read_text())["train"]["steps"] == 6
-    with pytest.raises(RunError, match="train.steps: 6 there, 4 asked"):
+    with pytest.raises(RunError, match="train.steps: 6 in the run, 4 requested"):
         train_run(waves(), run, verbose=0)
 
 
@@ -116,7 +116,7 @@ CHANGES = {
 @pytest.mark.parametrize("key", CHANGES)
 def test_another_configuration_is_refused_and_nothing_written(run, key):
     before = snapshot(run)
-    with pytest.raises(RunError, match=rf"{key}: .* there, .* asked"):
+    with pytest.raises(RunError, match=rf"{key}: .* in the run, .* requested"):
         train_run(waves(**{key: CHANGES[key]}), run, verbose=0)
     assert snapshot(run) == before
 
@@ -125,7 +125,7 @@ def test_other_members_are_another_configuration(run):
     before = snapshot(run)
     for words, told in {
         "maml": "objective.terms: ",
-        "cml,first_order": "'reverse' there, 'first_order' asked;.* train.first_order_steps: 0 there, none asked",
+        "cml,first_order": "'reverse' in the run, 'first_order' requested;.* train.first_order_steps: 0 in the run, none",
     }.items():
         with pytest.raises(RunError, match=told):
             train_run(presets.sinusoid(f"{words},3shot,smoke"), run, verbose=0)
@@ -133,13 +133,13 @@ def test_other_members_are_another_configuration(run):
 
 
 def test_steps_may_not_grow_together_with_another_change(run):
-    with pytest.raises(RunError, match="train.rate: 0.001 there, 0.5 asked"):
+    with pytest.raises(RunError, match="train.rate: 0.001 in the run, 0.5 requested"):
         train_run(waves(**{"train.steps": 8, "train.rate": 0.5}), run, verbose=0)
 
 
 def test_a_foreign_directory_is_refused(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunError, match="is not empty and holds no run"):
+    with pytest.raises(RunError, match="is not empty and contains no run"):
         train_run(waves(), tmp_path, verbose=0)
     with pytest.raises(RunError, match="must be a directory, received a file"):
         train_run(waves(), tmp_path / "thesis.txt", verbose=0)
@@ -153,7 +153,7 @@ def test_bad_data_is_found_before_anything_is_written(tmp_path):
 
 
 def test_there_is_no_run(tmp_path):
-    with pytest.raises(RunError, match="holds no run"):
+    with pytest.raises(RunError, match="contains no run"):
         load_run(tmp_path)
 
 
@@ -181,7 +181,7 @@ def test_its_data_may_be_moved(tmp_path):
 
 def test_one_process_trains_in_a_directory(run):
     before = snapshot(run)
-    with locked(run), pytest.raises(RunError, match="another process trains in"):
+    with locked(run), pytest.raises(RunError, match="another process is training in"):
         train_run(waves(**{"train.steps": 6}), run, verbose=0)
     assert snapshot(run) == before
     train_run(waves(), run, verbose=0)

@@ -14,9 +14,9 @@ from cml_tf.registry import ConfigurationError
 from tests.helpers.small_configs import load
 
 OFFERED = {
-    "omniglot": "the arguments of omniglot are maml or cml, Nway, Nshot, and members and variants (",
-    "cora": "the arguments of cora are maml or cml, Nway, Nshot, and members and variants (",
-    "sinusoid": "the arguments of sinusoid are maml or cml, Nshot, and members and variants (",
+    "omniglot": "words for omniglot must be maml or cml, Nway, Nshot, a member or a variant (",
+    "cora": "words for cora must be maml or cml, Nway, Nshot, a member or a variant (",
+    "sinusoid": "words for sinusoid must be maml or cml, Nshot, a member or a variant (",
 }
 
 
@@ -137,14 +137,14 @@ def test_schedules_are_shares_of_the_few_steps_of_smoke_in_any_order():
 
 
 REFUSED = {
-    "anil,boil": "'anil' and 'boil' contradict each other",
-    "boil,smoke,anil": "'anil' and 'boil' contradict each other",
-    "random_noise,cl": "'random_noise' and 'cl' contradict each other",
-    "gamma_02,gamma_05": "'gamma_02' and 'gamma_05' contradict each other",
-    "maml_plus_plus,meta_sgd": "'maml_plus_plus' and 'meta_sgd' contradict each other",
-    "reptile,query_mixup": "'reptile' and 'query_mixup' contradict each other",
-    "first_order,reverse": "'first_order' and 'reverse' contradict each other",
-    "maml,random_noise": "'random_noise' is about the co-learner, and MAML has none: take it with cml",
+    "anil,boil": "'anil' and 'boil' cannot be combined",
+    "boil,smoke,anil": "'anil' and 'boil' cannot be combined",
+    "random_noise,cl": "'random_noise' and 'cl' cannot be combined",
+    "gamma_02,gamma_05": "'gamma_02' and 'gamma_05' cannot be combined",
+    "maml_plus_plus,meta_sgd": "'maml_plus_plus' and 'meta_sgd' cannot be combined",
+    "reptile,query_mixup": "'reptile' and 'query_mixup' cannot be combined",
+    "first_order,reverse": "'first_order' and 'reverse' cannot be combined",
+    "maml,random_noise": "'random_noise' changes the co-learner, which MAML does not have: use it with cml",
     "maml,gamma_02": "'gamma_02' sets objective.gamma, which no chosen member has",
     "maml,kernel_ridge,boil": "'boil' sets adaptation.partition, which no chosen member has",
     "maml,kernel_ridge,meta_sgd": "adaptation.update must be left out with 'kernel_ridge'",

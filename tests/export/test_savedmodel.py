@@ -17,5 +17,5 @@ def test_it_exports_and_says_what_is_wrong(wave_run, tmp_path):
     assert first.code == 0, first.err
     assert first.out.splitlines()[-1] == str(model_dir / "1")
     assert missing.code == 2
-    assert missing.messages[-1].startswith("error: ") and "holds no run" in missing.messages[-1]
+    assert missing.messages[-1].startswith("error: ") and "contains no run" in missing.messages[-1]
     assert [path.name for path in model_dir.iterdir()] == ["1"]

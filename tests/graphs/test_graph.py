@@ -88,7 +88,7 @@ def test_the_fingerprint_covers_everything():
         (EDGES, FEATURES, LABELS * 0.5, None, "received dtype float64"),
         (EDGES, FEATURES, np.eye(4, dtype=int), None, r"shape \[4, 4\]"),
         (EDGES, FEATURES, LABELS - 2, None, "all 4 are negative"),
-        (EDGES, FEATURES, LABELS, ["a", "a"], "all be different"),
+        (EDGES, FEATURES, LABELS, ["a", "a"], "must not contain duplicates"),
         (EDGES, FEATURES, LABELS, ["a"], "below 1, the number of class_names, received 1"),
     ],
 )

@@ -179,7 +179,7 @@ REFUSED_OF_A_FITTED = {
     "inner steps must be 0 or more": lambda model: model.evaluate(drawings(), steps=-1),
     r"first fit, arrays of shape \[16, 16, 1\]; received": lambda model: model.evaluate(cml_tf.datasets.load("glyphs")),
     "at most 3 classes apart": lambda model: model.adapt(pictures(4), ["a", "b", "c", "d"]),
-    "add the axis of channels": lambda model: model.adapt(pictures(6)[..., 0], NAMES),
+    "add a channel axis": lambda model: model.adapt(pictures(6)[..., 0], NAMES),
 }
 
 

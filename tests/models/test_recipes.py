@@ -96,7 +96,7 @@ REFUSED = {
     "a method is made of .*; received 'adam'": lambda: cml_tf.cml(0.1, update="adam"),
     "co_learner_blocks must be .*, received -1": lambda: cml_tf.cml(0.1, blocks=-1),
     "'first_order' with .*reptile": lambda: cml_tf.method_of("reptile", rate=0.1),
-    "'sgd' and 'meta_sgd' contradict each other": lambda: cml_tf.method_of("sgd", "meta_sgd"),
+    "'sgd' and 'meta_sgd' cannot be combined": lambda: cml_tf.method_of("sgd", "meta_sgd"),
     "method are bandwidth, ridge, scale; received 'rate'": lambda: cml_tf.method_of("kernel_ridge", rate=0.1),
     "learner.filters is not an option": lambda: cml_tf.models.LearnerRecipe("mlp", {"filters": 3}),
 }

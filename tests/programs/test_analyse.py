@@ -164,7 +164,7 @@ ERRORS = {
     "--workdirs={}/cml": "--output",
     "--workdirs={}/cml --output={}/file": "must be a directory",
     "--workdirs={}/cml --output={}/new --analyses=tsne": "'tsne'",
-    "--workdirs={}/cml,{}/nowhere --output={}/new": "holds no run",
+    "--workdirs={}/cml,{}/nowhere --output={}/new": "contains no run",
     "--workdirs={}/cml,{}/cml --output={}/new": "received seed 0 twice for 'cml'",
     "--workdirs={}/cml,{}/maml --names=one --output={}/new": "each run needs a name",
     "--workdirs={}/cml,{}/maml --names=one,one --output={}/new": "received seed 0 twice for 'one'",

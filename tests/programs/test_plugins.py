@@ -39,7 +39,7 @@ def test_a_member_from_outside_is_as_good_as_ours(tmp_path):
     assert (tmp_path / "runs/models/signs/1/saved_model.pb").is_file()
     without = run(evaluate.replace(" --plugins=sign_descent", ""), tmp_path)
     assert without.returncode == 2
-    assert "received 'sign_descent'. A member of your own must be imported first (--plugins=" in without.stderr
+    assert "received 'sign_descent'. To use a member of your own, import it first (--plugins=" in without.stderr
     saved = (
         "import sign_descent, cml_tf; cml_tf.load('runs/signs').save('saved'); model = cml_tf.load('saved');"
         "print(model.adapt([[0.0], [1.0]], [0.0, 1.0]).predict([[0.5]]).shape)"

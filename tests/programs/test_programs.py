@@ -75,7 +75,7 @@ TRAIN_ERRORS = {
     "--config={}/wrong_type.py": "ConfigDict",
     "--config={}/foreign_keys.py": "default_config()",
     "--config=configs/sinusoid.py:tiny": "'tiny'",
-    "--config=configs/cora.py:maml,cml": "error: the arguments of cora are maml or cml, N",
+    "--config=configs/cora.py:maml,cml": "error: words for cora must be maml or cml, N",
     "--config=configs/sinusoid.py:5way": "are maml or cml, Nshot, and",
     f"{GLYPHS} --config.dataset.ways=500": "ways must be at most",
     f"{GLYPHS} --config.dataset.shots=22": "shots + queries",
@@ -83,7 +83,7 @@ TRAIN_ERRORS = {
     f"{GLYPHS} --config.dataset.name=image_folder": "dataset.channels is missing",
     "--config=configs/image_folder.py:smoke": "root",
     "--config=configs/omniglot.py:smoke --config.dataset.root={}/nowhere": "nowhere",
-    "--workdir={}/foreign": "holds no run",
+    "--workdir={}/foreign": "contains no run",
     "--workdir={}/foreign/thesis.txt": "a directory",
     f"{WAVES.replace('cml', 'maml')} {' '.join(SMALL)} --workdir={{}}/cml": "objective.terms",
     f"{' '.join(SMALL)} --config.train.steps=1 --workdir={{}}/cml": "train.steps",
@@ -99,18 +99,18 @@ EVALUATE_ERRORS = {
     "--readout=phi": "phi",
     "--episodes=1": "episodes",
     "--steps=-1": "steps",
-    "--workdir={}/nowhere": "holds no run",
-    "--workdir={}/foreign": "holds no run",
+    "--workdir={}/nowhere": "contains no run",
+    "--workdir={}/foreign": "contains no run",
     "--workdir={}/damaged": "damaged",
     "--workdir={}/maml --readout=co_learner": "without a co-learner",
     "--workdir={}/maml --readout=co_learner_theta_adapted": "without a co-learner",
     "--compare={}/other_data": "the same episodes",
     "--compare={}/glyphs": "the same episodes",
-    "--compare={}/nowhere": "holds no run",
-    "--dataset=glyphs": "where both have images",
+    "--compare={}/nowhere": "contains no run",
+    "--dataset=glyphs": "if both have images",
     "--workdir={}/glyphs --dataset=mnist": "received 'glyphs' and 'mnist'",
     "--workdir={}/glyphs --dataset=cub --root={}/nowhere": "nowhere is none",
-    "--workdir={}/glyphs --root={}/nowhere": "must be named too",
+    "--workdir={}/glyphs --root={}/nowhere": "name the dataset too",
 }
 PREPARE_ERRORS = {
     "": "NAME must be one of aircraft, cars, ",
@@ -152,7 +152,7 @@ def test_real_processes(folder):
     before = snapshot(folder)
     finished = run_program(EVALUATE, f"--workdir={folder / 'foreign'}")
     (message,) = finished.messages
-    assert finished.code == 2 and message.startswith("error: ") and "holds no run" in message
+    assert finished.code == 2 and message.startswith("error: ") and "contains no run" in message
     finished = run_program(TRAIN, WAVES, *SMALL, f"--workdir={folder / 'cml'}")
     assert (finished.code, finished.out, finished.messages) == (0, "", [])
     assert snapshot(folder) == before, "a finished run was changed"

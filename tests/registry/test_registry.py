@@ -52,13 +52,13 @@ class Rated:
 
 REFUSED = {
     "axis must be one of learner, .*readout, received 'head'": lambda: register("head", "mine"),
-    r"a rule has the traits parts, .*; received 'speed'": lambda: register("rule", "mine", speed=3),
-    "a member's name must be letters, .*received '5 steps'": lambda: register("rule", "5 steps"),
-    "the options of 'mine' must be a dataclass whose fields": lambda: register("rule", "mine", Plain),
+    r"traits of a rule must be among parts, .*, received 'speed'": lambda: register("rule", "mine", speed=3),
+    "a member's name must contain only letters, .*received '5 steps'": lambda: register("rule", "5 steps"),
+    "the options of 'mine' must be a dataclass with fields": lambda: register("rule", "mine", Plain),
     "the options of 'mine' must be a dataclass": lambda: register("rule", "mine", dict),
-    "the builder of 'mine' needs a docstring": lambda: register("rule", "mine")(undocumented),
-    "the name 'sgd' is taken by a member of axis 'update'": lambda: register("update", "sgd")(built),
-    "the name 'mlp' is taken by a member of axis 'learner'": lambda: register("rule", "mlp")(built),
+    "the builder of 'mine' has no docstring": lambda: register("rule", "mine")(undocumented),
+    "the name 'sgd' is already taken by a member of the axis 'update'": lambda: register("update", "sgd")(built),
+    "the name 'mlp' is already taken by a member of the axis 'learner'": lambda: register("rule", "mlp")(built),
 }
 
 
@@ -80,7 +80,7 @@ def test_a_builder_of_the_same_name_from_another_module_is_another_one():
 
     register("update", "mine")(of("one"))
     register("update", "mine")(of("one"))
-    with pytest.raises(UserError, match="the name 'mine' is taken"):
+    with pytest.raises(UserError, match="the name 'mine' is already taken"):
         register("update", "mine")(of("another"))
     register("update", "mine")(of("__main__"))
 
@@ -96,13 +96,15 @@ def test_members_come_in_the_order_of_their_names_and_have_axes():
 @pytest.mark.parametrize("name", ["cml", "anil", "gamma_05"])
 def test_a_member_called_like_another_word_is_refused(name):
     register("update", name)(built)
-    with pytest.raises(ConfigurationError, match=f"the member '{name}' has the name of another word"):
+    with pytest.raises(ConfigurationError, match=f"the member '{name}' has the same name as another word"):
         words_of("images")
 
 
 def test_two_members_with_an_option_of_one_name_cannot_be_chosen_together():
     register("rule", "mine", Rated, parts=("update",))(built)
-    with pytest.raises(ConfigurationError, match="mine and sgd cannot go together: both have 'adaptation.rate'"):
+    with pytest.raises(
+        ConfigurationError, match="mine and sgd cannot be combined: both have the option 'adaptation.rate'"
+    ):
         default_config(Choice(rule="mine"))
 
 
@@ -114,7 +116,7 @@ def test_a_member_takes_the_place_of_the_one_of_its_axis_or_slot():
     assert changed.terms == ("reptile", "co_learner") and changed.has_co_learner
     assert choice.with_members([]) == choice and not Choice().has_co_learner
     for clash in (("x", "sgd"), ("x", "query_mixup")):
-        with pytest.raises(ConfigurationError, match="'[ab]' and 'x' contradict each other"):
+        with pytest.raises(ConfigurationError, match="'[ab]' and 'x' cannot be combined"):
             choice.with_members([*asked, clash])
 
 
@@ -156,7 +158,7 @@ def test_a_readout_registers_apart_from_what_configurations_choose():
     """It may be called like an objective, is no word of configuration files, and is found by its name."""
     register("readout", "query_loss", through_head=True)(built)
     assert axis_of("query_loss") == "objective" and "query_loss" in through_head()
-    with pytest.raises(UserError, match="the name 'co_learner' is taken by a member of axis 'readout'"):
+    with pytest.raises(UserError, match="the name 'co_learner' is already taken by a member of the axis 'readout'"):
         register("readout", "co_learner")(built)
     with pytest.raises(UserError, match=r"readout must be one of co_learner, .*, received 'nobody'"):
         member("readout", "nobody")

@@ -76,7 +76,7 @@ BAD_SPECS = {
     "seed_keys must have 'seed' among them": {"seeds": [0, 1], "seed_keys": ["eval.seed"]},
     "has the unknown key 'epochs'; its keys are configs, seeds": {"epochs": 3},
     "received sinusoid_5shot_cml-smoke-seed0 several times": {"configs": [SOURCE, SOURCE]},
-    "does not exist; paths are from": {"configs": ["configs/missing.py"]},
+    "does not exist: give its path relative to": {"configs": ["configs/missing.py"]},
     "takes readout and steps, received {'head': 1}": {"evaluations": {"a": {"head": 1}}},
     "takes readout and steps, received 3": {"evaluations": {"a": 3}},
     "evaluations must have a name, received ''": {"evaluations": {"": {"steps": 5}}},

@@ -21,14 +21,17 @@ def _caught(action):
 
 FAULTS = {
     "a name too long": (lambda folder: (folder / ("x" * 300)).mkdir(), "file name too long"),
-    "below a file": (lambda folder: (folder / "file" / "x").read_text(), "name a folder"),
-    "a folder for a file": (lambda folder: (folder / "folder").read_text(), "name a file"),
-    "a file for a folder": (lambda folder: (folder / "file").mkdir(), "Something stands there already"),
-    "nothing": (lambda folder: (folder / "nothing").read_text(), "Check the name"),
-    "a circle of links": (lambda folder: (folder / "circle").read_text(), "Mend the links"),
-    "TensorFlow: a full disk": (lambda _: tf.io.gfile.GFile("/dev/full", "w").write("x" * 10**6), "Make space"),
-    "TensorFlow: a folder": (lambda folder: tf.io.gfile.GFile(str(folder)).read(), "name a file"),
-    "TensorFlow: in a graph": (lambda folder: tf.io.read_file(str(folder / "nothing")), "Check the name"),
+    "below a file": (lambda folder: (folder / "file" / "x").read_text(), "A file is where a folder was expected"),
+    "a folder for a file": (lambda folder: (folder / "folder").read_text(), "A folder is where a file was expected"),
+    "a file for a folder": (lambda folder: (folder / "file").mkdir(), "Choose another path, or move what is there"),
+    "nothing": (lambda folder: (folder / "nothing").read_text(), "Check the path"),
+    "a circle of links": (lambda folder: (folder / "circle").read_text(), "Correct the symbolic links"),
+    "TensorFlow: a full disk": (lambda _: tf.io.gfile.GFile("/dev/full", "w").write("x" * 10**6), "Free some space"),
+    "TensorFlow: a folder": (
+        lambda folder: tf.io.gfile.GFile(str(folder)).read(),
+        "A folder is where a file was expected",
+    ),
+    "TensorFlow: in a graph": (lambda folder: tf.io.read_file(str(folder / "nothing")), "Check the path"),
 }
 
 
@@ -77,7 +80,8 @@ def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", full)
     error = _caught(lambda: write_text(tmp_path / "kept", "after"))
     assert file_fault(error) == (
-        f"{tmp_path / 'kept'} cannot be written: no space left on device. Make space, or name a place on another disk."
+        f"{tmp_path / 'kept'} cannot be written: no space left on device. Free some space, or choose a path on "
+        "another disk."
     )
     assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (tmp_path / "kept").read_text() == "before"
 
@@ -131,5 +135,5 @@ def test_output_that_cannot_be_printed_is_one_line(output, expected):
     done = _run(f'set -o pipefail; env -u PYTHONUNBUFFERED {sys.executable} -c "{program}" {output}')
     assert done.returncode == 2 and "Traceback" not in done.stderr, done
     assert done.stderr.strip().splitlines()[-1] == (
-        f"error: the program is done, but its output could not be written ({expected}); send it elsewhere."
+        f"error: the program finished, but its output could not be written ({expected}): redirect it to another place."
     )

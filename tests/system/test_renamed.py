@@ -14,7 +14,7 @@ from tests.helpers.documents import ROOT
 @pytest.mark.parametrize("old", MODULES)
 def test_a_module_is_found_under_its_old_name(monkeypatch, old):
     monkeypatch.delitem(sys.modules, old, raising=False)
-    with pytest.warns(DeprecationWarning, match=f"{old} is {MODULES[old]} now"):
+    with pytest.warns(DeprecationWarning, match=f"{old} has been renamed {MODULES[old]}"):
         found = importlib.import_module(old)
     public = {name: value for name, value in vars(importlib.import_module(MODULES[old])).items() if name[0] != "_"}
     assert public and all(getattr(found, name) is value for name, value in public.items())

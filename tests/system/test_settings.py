@@ -77,7 +77,7 @@ def test_variables_are_taken_out_of_the_environment_and_told(settings, monkeypat
 
 def test_another_backend_in_the_same_process_is_one_clear_error(settings, monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    with pytest.raises(ImportError, match="imported before with the backend jax. Start Python again and import cml_tf"):
+    with pytest.raises(ImportError, match="imported first with the backend jax. Restart Python and import cml_tf"):
         keras_settings.apply()
 
 
