@@ -93,7 +93,7 @@ def validate_episode(episode: Episode, problem: Problem, example_inputs: Any = N
     tasks = {name: np.shape(part.targets)[0] for name, part in (("support", support), ("query", query))}
     if tasks["support"] != tasks["query"]:
         raise ValueError(
-            f"support and query must hold the same number of tasks on axis 0, received {tasks['support']} and "
+            f"support and query must contain the same number of tasks on axis 0, received {tasks['support']} and "
             f"{tasks['query']}."
         )
     _check_same_example_shape(support, query)
@@ -147,7 +147,7 @@ def _validate_examples(field: str, examples: Examples, problem: Problem, example
     targets = _validate_targets(f"{field}.targets", _repeated(targets, mask), problem)
     leading = targets.shape[:2]
     if field == "support" and 0 in leading:
-        raise ValueError(f"support.targets must hold at least one task and one example, received shape {leading}.")
+        raise ValueError(f"support.targets must contain at least one task and one example, received shape {leading}.")
 
     def check(array):
         array = numeric_array(array, f"{field}.inputs")
@@ -162,7 +162,7 @@ def _validate_examples(field: str, examples: Examples, problem: Problem, example
     if example_inputs is not None:
         inputs = arrays_like(example_inputs, inputs, f"{field}.inputs", ("tasks", "examples"))
     if not tf.nest.flatten(inputs):
-        raise ValueError(f"{field}.inputs must hold at least one tensor, received an empty structure.")
+        raise ValueError(f"{field}.inputs must contain at least one tensor, received an empty structure.")
     return Examples(tf.nest.map_structure(check, inputs), targets, mask)
 
 

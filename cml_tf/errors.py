@@ -21,7 +21,7 @@ class DatasetError(UserError):
       ...     cml_tf.datasets.load("sinusoid", root="waves")
       ... except cml_tf.datasets.DatasetError as error:
       ...     print(error)
-      dataset 'sinusoid' reads no files: root must be empty, received 'waves'.
+      root must be empty for the dataset 'sinusoid', which reads no files, received 'waves'.
     """
 
 

@@ -59,8 +59,8 @@ FAULTS = {
         {"targets": np.tile([1.5, -0.5, 0.0], (2, 4, 1))},
         "be soft labels that are not negative",
     ),
-    "no examples": ("support", {"count": 0}, r"hold at least one task and one example, received shape \(2, 0\)"),
-    "no tasks": ("support", {"tasks": 0}, r"hold at least one task and one example, received shape \(0, 4\)"),
+    "no examples": ("support", {"count": 0}, r"contain at least one task and one example, received shape \(2, 0\)"),
+    "no tasks": ("support", {"tasks": 0}, r"contain at least one task and one example, received shape \(0, 4\)"),
     "too few inputs": ("support", {"inputs": np.zeros((2, 3, 5))}, r"start with .* = \[2, 4\].*shape \[2, 3, 5\]"),
     "no example axis": ("query", {"inputs": np.zeros(2)}, r"start with axes .*received shape \[2\]"),
     "inputs not finite": ("query", {"inputs": with_value(np.inf)}, "be finite, received 1 NaN or infinite"),
@@ -71,7 +71,7 @@ FAULTS = {
         {"inputs": np.zeros((2, 4, 1), complex)},
         "be numbers, received dtype complex128",
     ),
-    "inputs are nothing": ("support", {"inputs": ()}, "hold at least one tensor"),
+    "inputs are nothing": ("support", {"inputs": ()}, "contain at least one tensor"),
 }
 
 

@@ -165,7 +165,9 @@ class FewShotDataset(abc.ABC):
     def check_split(self, split: str) -> str:
         """Returns `split`, or raises `DatasetError` if there is none of that name."""
         if split not in self.splits:
-            raise DatasetError(f"dataset {self.name!r} has the splits {', '.join(self.splits)}, received {split!r}.")
+            raise DatasetError(
+                f"split of the dataset {self.name!r} must be one of {', '.join(self.splits)}, received {split!r}."
+            )
         return split
 
 

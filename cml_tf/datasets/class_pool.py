@@ -53,7 +53,7 @@ class ClassPool:
                 f"{list(self.images.shape)}."
             )
         if len(set(self.class_names)) != len(self.class_names):
-            raise DatasetError("class_names must all be different, received a name twice.")
+            raise DatasetError("class_names must not contain duplicates: rename one of the classes.")
         counts = np.asarray(self.counts)
         if counts.shape != (len(self.class_names),) or counts.sum() != len(self.images) or (counts < 1).any():
             raise DatasetError(
@@ -102,7 +102,7 @@ def _read_rows(images: np.memmap, rows: np.ndarray) -> np.ndarray:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
         for place, row in zip(found, rows, strict=True):
             if os.preadv(file.fileno(), [place.data], images.offset + int(row) * size) != size:
-                raise OSError(f"{images.filename} ended before image {row}; it was changed while in use.")
+                raise OSError(f"{images.filename} ended before image {row}: it was changed while in use.")
     return found
 
 
@@ -233,7 +233,9 @@ class ImageDataset(FewShotDataset):
 
     def __post_init__(self) -> None:
         if tuple(self.pools) != self.splits:
-            raise DatasetError(f"pools must be those of {', '.join(self.splits)}, received {', '.join(self.pools)}.")
+            raise DatasetError(
+                f"pools must be for the splits {', '.join(self.splits)}, received {', '.join(self.pools)}."
+            )
         shapes = {split: pool.images.shape[1:] for split, pool in self.pools.items()}
         if any(shape != self.input_shape for shape in shapes.values()):
             raise DatasetError(f"images of every split must have shape {self.input_shape}, received {shapes}.")
@@ -242,8 +244,8 @@ class ImageDataset(FewShotDataset):
             for name in pool.class_names:
                 if owner.setdefault(name, split) != split:
                     raise DatasetError(
-                        f"splits must be disjoint by class, but {name!r} is in {owner[name]} and in {split}; remove it "
-                        "from one."
+                        f"splits must be disjoint by class, but {name!r} is in {owner[name]} and in {split}: remove "
+                        "it from one of them."
                     )
 
     @classmethod
@@ -251,7 +253,7 @@ class ImageDataset(FewShotDataset):
         """A dataset over `pools`, one for each of `splits`: train, validation and test unless it is to test on only."""
         missing = [split for split in splits if split not in pools]
         if missing:
-            raise DatasetError(f"pools must hold {', '.join(splits)}; missing: {', '.join(missing)}.")
+            raise DatasetError(f"pools must contain {', '.join(splits)}; missing: {', '.join(missing)}.")
         shape = tuple(int(size) for size in pools[splits[0]].images.shape[1:])
         return cls(
             name=name,
@@ -268,7 +270,9 @@ class ImageDataset(FewShotDataset):
         Labels are int32 in [0, ways). See `FewShotDataset.episodes` for arguments and errors.
         """
         if ways is None:
-            raise DatasetError(f"{self.name} is classification: ways must be an integer of at least 2, received None.")
+            raise DatasetError(
+                f"ways must be an integer of at least 2 for {self.name} (classification), received None."
+            )
         pool = self.pools[self.check_split(split)]
         return ClassPoolSource(pool, split, ways=ways, shots=shots, queries=queries, seed=seed)
 
@@ -287,12 +291,12 @@ def _check_enough(
     class_names: Sequence[str], counts: np.ndarray, split: str, ways: int, shots: int, queries: int
 ) -> None:
     if ways > len(class_names):
-        raise DatasetError(f"ways must be at most {len(class_names)}, the classes of {split}, received {ways}.")
+        raise DatasetError(f"ways must be at most {len(class_names)}, the number of {split} classes, received {ways}.")
     smallest = int(np.argmin(counts))
     if shots + queries > counts[smallest]:
         raise DatasetError(
-            f"shots + queries must be at most {counts[smallest]}, the examples of class "
-            f"{class_names[smallest]!r} of {split}, received {shots} + {queries}."
+            f"shots + queries must be at most {counts[smallest]}, the number of examples of the class "
+            f"{class_names[smallest]!r} in {split}, received {shots} + {queries}."
         )
 
 

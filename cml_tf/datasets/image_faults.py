@@ -22,12 +22,12 @@ def image_fault(file: IO[bytes]) -> str | None:
     try:
         with Image.open(file) as image:
             if image.format not in _KINDS:
-                return f"it is a {image.format}, whatever its name says: save it as PNG"
+                return f"its format is {image.format}, whatever its name says: save it as PNG"
             if image.format == "BMP":
                 return _bmp_fault(file, image.mode)
             if _is_transparent(image):
                 return (
-                    "it has transparent pixels, in whose place hidden colours would show (often black): save it on a "
+                    "it has transparent pixels, which would show hidden colours (often black): save it on a "
                     "background, without transparency"
                 )
     except UNREADABLE:
@@ -42,7 +42,7 @@ def _bmp_fault(file: IO[bytes], mode: str) -> str | None:
     if mode == "P":
         return "it is a BMP with a palette, whose colours would be lost: save it as PNG"
     if header < 40 or compression or bits not in (8, 24):
-        return "it is a BMP of an unusual kind (24 bits a pixel and no compression are read): save it as PNG"
+        return "it is not a BMP with 24 bits per pixel and no compression: save it as PNG"
     return None
 
 

@@ -94,7 +94,7 @@ def _decode_all(
                 decode_one(tf.constant(item))
             except tf.errors.OpError as cause:
                 raise DatasetError(
-                    f"{name} cannot be read as a PNG, JPEG, BMP or GIF image with {channels} channels; save it as PNG "
+                    f"{name} cannot be read as a PNG, JPEG, BMP or GIF image with {channels} channels: save it as PNG "
                     f"or remove it. ({cause.message.splitlines()[0]})"
                 ) from error
         raise

@@ -50,10 +50,10 @@ def load_image_folder(root: str = "", image_size: Sequence[int] = (84, 84), chan
     if channels not in CHANNELS:
         raise DatasetError(f"channels must be 1 (grey) or 3 (colour), received {channels!r}.")
     if not root:
-        raise DatasetError("image_folder needs a root: the folder with your images; set dataset.root.")
+        raise DatasetError("the dataset image_folder needs the folder of your images: set dataset.root.")
     base = Path(root).expanduser()
     if not base.is_dir():
-        raise DatasetError(f"the image_folder root must be a folder, {base} is none; check dataset.root.")
+        raise DatasetError(f"the root of image_folder must be a folder, received {base}: check dataset.root.")
     folders = _by_split_file(base) if (base / SPLIT_FILE).exists() else _by_split_folder(base)
     _check_disjoint(folders)
     # All folders are looked through before the first image is decoded: decoding may take minutes.
@@ -65,7 +65,7 @@ def _by_split_folder(base: Path) -> dict[str, dict[str, Path]]:
     missing = [split for split in SPLITS if not (base / split).is_dir()]
     if missing:
         raise DatasetError(
-            f"{base} must hold the folders train, validation and test, or a {SPLIT_FILE}; missing: "
+            f"{base} must contain the folders train, validation and test, or a {SPLIT_FILE}; missing: "
             f"{', '.join(missing)}."
         )
     return {split: class_folders(base / split) for split in SPLITS}
@@ -77,10 +77,10 @@ def _by_split_file(base: Path) -> dict[str, dict[str, Path]]:
     named = {name for names in splits.values() for name in names}
     absent = sorted(named - set(present))
     if absent:
-        raise DatasetError(f"{base / SPLIT_FILE} names classes that have no folder in {base}: {', '.join(absent[:5])}.")
+        raise DatasetError(f"{base / SPLIT_FILE} lists classes without a folder in {base}: {', '.join(absent[:5])}.")
     unused = sorted(set(present) - named)
     if unused:
-        _LOG.warning("%s does not name %d folders, which are left out: %s", SPLIT_FILE, len(unused), unused[:5])
+        _LOG.warning("%s does not list %d folders; ignoring them: %s", SPLIT_FILE, len(unused), unused[:5])
     return {split: {name: present[name] for name in sorted(splits[split])} for split in SPLITS}
 
 
@@ -89,17 +89,17 @@ def _read_splits(path: Path) -> dict[str, list[str]]:
     try:
         splits = parsed_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} must hold {expected}, and cannot be read: {error}") from error
+        raise DatasetError(f"{path} must contain {expected}, but cannot be read: {error}") from error
     if not isinstance(splits, dict) or sorted(splits) != sorted(SPLITS):
         found = ", ".join(splits) if isinstance(splits, dict) else type(splits).__name__
-        raise DatasetError(f"{path} must hold {expected}, found {found or 'nothing'}.")
+        raise DatasetError(f"{path} must contain {expected}, found {found or 'nothing'}.")
     for split, names in splits.items():
         if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-            raise DatasetError(f"{path} must hold {expected}; {split!r} is not a list of at least one class name.")
+            raise DatasetError(f"{path} must contain {expected}; {split!r} is not a list of at least one class name.")
         names = splits[split] = [_split_name(path, name) for name in names]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise DatasetError(f"{path} names {', '.join(twice[:5])} twice in {split!r}; remove one.")
+            raise DatasetError(f"{path} lists {', '.join(twice[:5])} twice in {split!r}: remove the duplicate.")
     return splits
 
 
@@ -116,8 +116,8 @@ def _check_disjoint(folders: Mapping[str, Mapping[str, Path]]) -> None:
         for name in folders[split]:
             if name in owner:
                 raise DatasetError(
-                    f"splits must be disjoint by class, but {name!r} is in {owner[name]} and in {split}; remove it "
-                    "from one."
+                    f"splits must be disjoint by class, but {name!r} is in {owner[name]} and in {split}: remove "
+                    "it from one of them."
                 )
             owner[name] = split
 

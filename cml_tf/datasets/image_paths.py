@@ -31,9 +31,9 @@ def class_folders(path: Path) -> dict[str, Path]:
     visible = _visible(path)
     folders = [entry.name for entry in visible if entry.is_dir()]
     if not folders:
-        raise DatasetError(f"{path} must hold a folder for every class, found none.")
+        raise DatasetError(f"{path} must contain a folder for every class, found none.")
     if loose := [entry.name for entry in visible if entry.name.lower().endswith(SUFFIXES) and not entry.is_dir()]:
-        _LOG.warning("%s: images beside the folders of classes are left out: %s.", path, _first(loose))
+        _LOG.warning("%s: ignoring images outside the class folders: %s.", path, _first(loose))
     try:
         return {name: path / folder for name, folder in sorted(folder_classes(folders).items())}
     except ClassNameError as error:
@@ -49,10 +49,12 @@ def image_files(folder: Path) -> list[str]:
     files = files_below(Path(folder))
     images = sorted(path for path in files if path.lower().endswith(SUFFIXES))
     if not images:
-        raise DatasetError(f"{folder} must hold images ({', '.join(SUFFIXES)}), found none; fill or remove the folder.")
+        raise DatasetError(
+            f"{folder} must contain images ({', '.join(SUFFIXES)}), found none: add images or remove the folder."
+        )
     if others := sorted(set(files) - set(images)):
         names = [os.path.relpath(path, folder) for path in others]
-        _LOG.warning("%s: %d files are no %s and are left out: %s.", folder, len(others), _KINDS, _first(names))
+        _LOG.warning("%s: ignoring %d files that are not %s: %s.", folder, len(others), _KINDS, _first(names))
     return images
 
 
@@ -68,7 +70,7 @@ def files_below(folder: Path, above: tuple[str, ...] = ()) -> list[str]:
     """
     real = os.path.realpath(folder)
     if real in above:
-        raise DatasetError(f"{folder} is a link to a folder that it lies in: remove the link.")
+        raise DatasetError(f"{folder} is a link to a folder that contains it: remove the link.")
     files: list[str] = []
     for entry in _visible(folder):
         files += files_below(entry, (*above, real)) if entry.is_dir() else [str(entry)]
@@ -78,7 +80,7 @@ def files_below(folder: Path, above: tuple[str, ...] = ()) -> list[str]:
 def _visible(folder: Path) -> list[Path]:
     entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
     if lost := [entry for entry in entries if entry.is_symlink() and not entry.exists()]:
-        raise DatasetError(f"{lost[0]} is a link to what is not there: remove it, or bring its target back.")
+        raise DatasetError(f"{lost[0]} is a link to a missing file: remove the link, or restore the file.")
     return entries
 
 

@@ -24,9 +24,9 @@ from cml_tf.datasets.storage.cache import cache_directory
 from cml_tf.system.command_line import fail, run
 
 PREPARED = (*BENCHMARKS, OMNIGLOT)
-_ROOT = flags.DEFINE_string("root", "", "Folder with the published files, or with what was in them.")
+_ROOT = flags.DEFINE_string("root", "", "Folder with the published files, packed or unpacked.")
 _IMAGE_SIZE = flags.DEFINE_multi_integer(
-    "image_size", None, "Height and width to resize to; twice where they differ; the benchmark's own by default.", 1
+    "image_size", None, "Height and width in pixels; pass it twice if they differ; the benchmark's own by default.", 1
 )
 
 
@@ -59,13 +59,13 @@ def prepared(name: str, root: str = "", image_size: Sequence[int] | None = None)
     """
     if name == OMNIGLOT:
         if image_size is not None:
-            raise DatasetError(f"omniglot is made at {SIZE}x{SIZE} only: image_size must not be given.")
+            raise DatasetError(f"omniglot is always prepared at {SIZE}x{SIZE}: leave out --image_size.")
         return prepared_omniglot(root)
     pools = load_pools(name, root, image_size)
     if damaged := [split for split, pool in pools.items() if not is_undamaged(pool)]:
         raise DatasetError(
             f"the prepared images of {name} ({', '.join(damaged)}) are damaged: delete {folder_of(pools)} and run this "
-            "again."
+            "command again."
         )
     return pools
 
@@ -80,7 +80,7 @@ def summary(name: str, pools: Mapping[str, ClassPool]) -> Table:
     height, width, _ = next(iter(pools.values())).images.shape[1:]
     title = "Omniglot" if name == OMNIGLOT else BENCHMARKS[name].title
     table = Table(title=f"{title}, {height}x{width}")
-    for heading in ("split", "classes", "images", "a class", "SHA-256"):
+    for heading in ("split", "classes", "images", "per class", "SHA-256"):
         table.add_column(heading, justify="left" if heading in ("split", "SHA-256") else "right")
     for split, pool in pools.items():
         least, most = int(pool.counts.min()), int(pool.counts.max())

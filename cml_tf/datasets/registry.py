@@ -61,11 +61,11 @@ def load(name: str, root: str = "", **options: Any) -> FewShotDataset:
     loader = _LOADERS[name]
     taken = tuple(inspect.signature(loader).parameters)
     if root and "root" not in taken:
-        raise DatasetError(f"dataset {name!r} reads no files: root must be empty, received {root!r}.")
+        raise DatasetError(f"root must be empty for the dataset {name!r}, which reads no files, received {root!r}.")
     unknown = sorted(set(options) - set(taken))
     if unknown:
         known = ", ".join(option for option in taken if option != "root") or "none"
-        raise DatasetError(f"dataset {name!r} takes the options {known}; received {', '.join(unknown)}.")
+        raise DatasetError(f"the dataset {name!r} has no option {', '.join(unknown)} (its options: {known}).")
     return loader(**({"root": root} if "root" in taken else {}), **options)
 
 

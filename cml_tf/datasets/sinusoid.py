@@ -79,7 +79,7 @@ class SinusoidDataset(FewShotDataset):
     def episodes(self, split: str, *, ways: int | None = None, shots: int, queries: int, seed: int) -> SinusoidSource:
         """Episodes with inputs and targets float32 `[tasks, shots or queries, 1]`; see `FewShotDataset.episodes`."""
         if ways is not None:
-            raise DatasetError(f"sinusoid is regression and has no classes: ways must be None, received {ways!r}.")
+            raise DatasetError(f"ways must be None for sinusoid (regression), received {ways!r}.")
         return SinusoidSource(self.check_split(split), shots=shots, queries=queries, seed=seed)
 
     def class_names(self, split: str) -> tuple[str, ...]:

@@ -104,7 +104,7 @@ class FewShotModel:
         arrays = arrays_like(self.method.learner.example_inputs, inputs, "inputs", ("examples",))
         flat = tf.nest.flatten(arrays)
         if len({len(array) for array in flat}) > 1:
-            raise UserError(f"inputs must hold as many examples each, received {described(arrays)}.")
+            raise UserError(f"inputs must contain as many examples each, received {described(arrays)}.")
         for array in flat:
             self._check_range(array)
         return arrays

@@ -66,7 +66,7 @@ def scored(problem: Problem, outputs: Any, targets: tf.Tensor, prefix: str) -> T
       ValueError: for a query set that is known to be empty, which has no mean.
     """
     if targets.shape[0] == 0:
-        raise ValueError("the query set must hold at least one example, received none: the outer loss is its mean.")
+        raise ValueError("the query set must contain at least one example, received none: the outer loss is its mean.")
     loss = tf.reduce_mean(problem.losses(outputs, targets))
     return TermLoss(
         loss, {f"{prefix}loss": loss, f"{prefix}{problem.metric}": tf.reduce_mean(problem.scores(outputs, targets))}

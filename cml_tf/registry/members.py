@@ -208,7 +208,7 @@ def register(
         raise UserError(f"axis must be one of {', '.join(_ALL)}, received {axis!r}.")
     known = _ALL[axis].traits
     if unknown := sorted(traits.keys() - known.keys()):
-        raise UserError(f"traits of a {axis} must be among {', '.join(known) or '(none)'}, received {unknown[0]!r}.")
+        raise UserError(f"a {axis} has no trait {unknown[0]!r} (its traits: {', '.join(known) or 'none'}).")
     if not name.isidentifier():
         raise UserError(f"a member's name must contain only letters, digits and underscores, received {name!r}.")
     fields = dataclasses.fields(options) if dataclasses.is_dataclass(options) else None

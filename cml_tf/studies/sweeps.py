@@ -105,7 +105,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise SweepError(f"the sweep file {path} cannot be read: {error}.") from error
     if not isinstance(sweep, dict):
-        raise SweepError(f"{path} must hold a JSON object, received {sweep!r}.")
+        raise SweepError(f"{path} must contain a JSON object, received {sweep!r}.")
     if unknown := sorted(sweep.keys() - _KEYS.keys()):
         raise SweepError(f"{path} has the unknown key {unknown[0]!r}; its keys are {', '.join(_KEYS)}.")
     sweep = {**_OPTIONAL, **sweep}

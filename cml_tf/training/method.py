@@ -84,7 +84,7 @@ class Method:
         return {name: variables for name, variables in groups.items() if variables}
 
     def all_variables(self) -> dict[str, tuple[keras.Variable, ...]]:
-        """Everything a checkpoint must hold: trained variables, frozen ones, and terms that are never trained."""
+        """Everything a checkpoint must contain: trained variables, frozen ones, and terms that are never trained."""
         groups = dict(self.trained_variables())
         groups["learner_state"] = tuple(tf.nest.flatten(tuple(self.learner.state_variables)))
         groups.update({term.name: term.variables for term in self.terms})

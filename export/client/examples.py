@@ -55,13 +55,13 @@ def read_support(path: Path) -> ExampleSet:
     if path.suffix.lower() == _TABLE:
         nodes = _nodes(path)
         if nodes.targets is None:
-            raise ClientError(f"{path} must hold the label of every support node behind its number: node,label.")
+            raise ClientError(f"{path} must contain the label of every support node behind its number: node,label.")
         return nodes
     arrays = read_arrays(path, _SUPPORT, _EXPECTED)
     targets = arrays.get("support_labels", arrays.get("support_targets"))
     if "support_inputs" not in arrays or targets is None:
         raise ClientError(
-            f"{path} must hold support_inputs and support_labels (regression: support_targets), found "
+            f"{path} must contain support_inputs and support_labels (regression: support_targets), found "
             f"{', '.join(arrays) or 'none of them'}."
         )
     return _from_arrays(path, arrays["support_inputs"], targets, "support_labels" in arrays)
@@ -86,7 +86,7 @@ def read_queries(path: Path) -> ExampleSet:
         return _nodes(path)
     arrays = read_arrays(path, _QUERY, _EXPECTED)
     if "query_inputs" not in arrays:
-        raise ClientError(f"{path} must hold query_inputs.")
+        raise ClientError(f"{path} must contain query_inputs.")
     return _from_arrays(path, arrays["query_inputs"], arrays.get("query_labels"), True)
 
 
@@ -132,7 +132,7 @@ def _from_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray | None, cla
     if inputs.ndim == 0 or (targets is not None and (targets.ndim == 0 or len(targets) != len(inputs))):
         received = "no targets" if targets is None else f"targets {list(targets.shape)}"
         raise ClientError(
-            f"{path} must hold inputs [examples, ...] and as many targets, received inputs {list(inputs.shape)} and "
+            f"{path} must contain inputs [examples, ...] and as many targets, received inputs {list(inputs.shape)} and "
             f"{received}."
         )
     try:
@@ -164,8 +164,8 @@ def read_node_table(path: Path) -> tuple[np.ndarray, list[int | str | None] | No
         return nodes, None
     if missing:
         raise ClientError(
-            f"{path} must hold a label on every line or on none, found {len(lines) - len(missing)} of {len(lines)} and "
-            f"none on line {missing[0]}."
+            f"{path} must contain a label on every line or on none, found {len(lines) - len(missing)} of {len(lines)} "
+            f"and none on line {missing[0]}."
         )
     return nodes, labels
 

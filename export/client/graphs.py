@@ -51,7 +51,7 @@ def read_graph(path: Path) -> Graph:
     """
     arrays = read_arrays(path, ("features", "edges"), "an .npz file with the arrays features and edges")
     if len(arrays) < 2:
-        raise ClientError(f"{path} must hold features and edges, found {', '.join(arrays) or 'none of them'}.")
+        raise ClientError(f"{path} must contain features and edges, found {', '.join(arrays) or 'none of them'}.")
     return checked_graph(arrays["features"], arrays["edges"])
 
 

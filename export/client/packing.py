@@ -130,7 +130,7 @@ def check_request(interface: Interface, signature: str, inputs: Inputs) -> None:
             raise ClientError(f"{name} of {signature} must have the shape {_list(told)}, received {list(received)}.")
     tasks = {array.shape[0] for array in inputs.values()}
     if len(tasks) != 1 or tasks == {0}:
-        raise ClientError(f"a request must hold 1 or more tasks, as many of each input, received {sorted(tasks)}.")
+        raise ClientError(f"a request must contain 1 or more tasks, as many of each input, received {sorted(tasks)}.")
 
 
 def of_bucket(signature: str) -> bool:

@@ -42,7 +42,9 @@ def check_file(saved_model: Path, forbidden: Iterable[str], variables: int) -> N
     held = [name for name, _ in tf.train.list_variables(str(saved_model / "variables" / "variables"))]
     held = [name for name in held if name.endswith(".ATTRIBUTES/VARIABLE_VALUE")]
     if len(held) != variables:
-        raise ExportError(f"the export must hold {variables} variables, it holds {len(held)}: {', '.join(held[:8])}.")
+        raise ExportError(
+            f"the export must contain {variables} variables, it holds {len(held)}: {', '.join(held[:8])}."
+        )
 
 
 def co_learner_names(full: Method, model: Exportable) -> list[str]:

@@ -30,9 +30,11 @@ def checked_shapes(
     same = tf.reduce_all([tf.equal(count, tasks[0]) for count in tasks])
     checks = [
         tf.debugging.Assert(
-            same, ["all inputs must hold the same number of tasks on axis 0, received", *described], len(described) + 1
+            same,
+            ["all inputs must contain the same number of tasks on axis 0, received", *described],
+            len(described) + 1,
         ),
-        tf.debugging.Assert(tasks[0] > 0, ["a request must hold at least one task on axis 0, received none"]),
+        tf.debugging.Assert(tasks[0] > 0, ["a request must contain at least one task on axis 0, received none"]),
     ]
     with tf.control_dependencies(checks):
         return {name: tf.identity(tensor) for name, tensor in shaped.items()}

@@ -34,7 +34,7 @@ class ConfigFile:
             self._text = path.read_text("utf-8-sig")
             self.message = text_format.Parse(self._text, model_server_config_pb2.ModelServerConfig())
         except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-            raise RolloutError(f"{path} must hold a ModelServerConfig in text form: {error}") from error
+            raise RolloutError(f"{path} must contain a ModelServerConfig in text form: {error}") from error
         models = {config.name: config for config in self.message.model_config_list.config}
         if model not in models:
             raise RolloutError(f"--model must be one of those in {path}: {', '.join(models) or 'none'}; got {model}.")

@@ -47,7 +47,7 @@ def read_config(path: Path) -> dict[str, ModelConfig]:
     try:
         message = text_format.Parse(path.read_text("utf-8-sig"), model_server_config_pb2.ModelServerConfig())
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
-        raise invalid(f"{path} must hold a ModelServerConfig in text form: {error}") from error
+        raise invalid(f"{path} must contain a ModelServerConfig in text form: {error}") from error
     return from_message(message)
 
 

@@ -156,7 +156,7 @@ class RestApi:
     def _too_large(self) -> ServingError:
         return _TooLargeError(
             "RESOURCE_EXHAUSTED",
-            f"the body must hold at most {self._calls.largest} bytes, inflated too, and holds more. Send fewer "
+            f"the body must contain at most {self._calls.largest} bytes, inflated too, and holds more. Send fewer "
             "examples at a time, or start the server with a larger --max_message_bytes.",
         )
 

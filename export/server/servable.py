@@ -109,7 +109,7 @@ def _read_meta_graph(directory: Path) -> meta_graph_pb2.MetaGraphDef:
     for meta_graph in saved_model.meta_graphs:
         if set(meta_graph.meta_info_def.tags) == {_TAG}:
             return meta_graph
-    raise ServingError("NOT_FOUND", f"{path} must hold a graph with the tag {_TAG!r}, and holds none.")
+    raise ServingError("NOT_FOUND", f"{path} must contain a graph with the tag {_TAG!r}, and holds none.")
 
 
 def _in_bfloat16(meta_graph: meta_graph_pb2.MetaGraphDef) -> bool:

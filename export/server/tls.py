@@ -84,7 +84,7 @@ def from_config(path: Path) -> Tls:
     try:
         config = text_format.Parse(_read(path).decode("utf-8"), _ssl_config_class()())
     except (UnicodeDecodeError, text_format.ParseError) as error:
-        raise TlsError(f"{path} must hold an SSLConfig in text form: {error}") from error
+        raise TlsError(f"{path} must contain an SSLConfig in text form: {error}") from error
     values = {field: getattr(config, field) for field in ("server_cert", "server_key")}
     if config.client_verify:
         values["custom_ca"] = config.custom_ca

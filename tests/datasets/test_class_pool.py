@@ -81,11 +81,15 @@ def test_fingerprint_covers_content_and_settings_but_not_the_seed():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"ways": 7}, DatasetError, "at most 6, the classes of train, received 7"),
+        ({"ways": 7}, DatasetError, "at most 6, the number of train classes, received 7"),
         ({"ways": None}, DatasetError, "ways must be an integer"),
         ({"ways": 1}, ValueError, "ways must be an integer of at least 2"),
         ({"ways": 2.0}, ValueError, "ways must be an integer"),
-        ({"shots": 2, "queries": 3}, DatasetError, "at most 4, the examples of class 'train0' of train, received 2"),
+        (
+            {"shots": 2, "queries": 3},
+            DatasetError,
+            "at most 4, the number of examples of the class 'train0' in train, received 2",
+        ),
         ({"shots": 0}, ValueError, "shots must be an integer of at least 1"),
         ({"queries": 0}, ValueError, "queries must be an integer of at least 1"),
         ({"shots": True}, ValueError, "shots must be an integer"),
@@ -111,7 +115,7 @@ def test_positions_out_of_range_are_refused(start, count):
     [
         ("a", [2], np.zeros((2, 1, 1, 1)), "images must be uint8"),
         ("a", [2], np.zeros((2, 1, 1), np.uint8), "images must be uint8"),
-        ("aa", [1, 1], np.zeros((2, 1, 1, 1), np.uint8), "all be different"),
+        ("aa", [1, 1], np.zeros((2, 1, 1, 1), np.uint8), "must not contain duplicates"),
         ("ab", [1, 2], np.zeros((2, 1, 1, 1), np.uint8), "counts must give"),
         ("ab", [2, 0], np.zeros((2, 1, 1, 1), np.uint8), "counts must give"),
         ("z", [1], np.zeros((1, 3, 1, 1), np.uint8), "have shape"),

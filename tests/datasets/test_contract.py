@@ -152,7 +152,7 @@ def test_splits_have_no_class_in_common_and_unknown_ones_are_refused(dataset):
     classes = [set(dataset.class_names(split)) for split in dataset.splits]
     assert sum(map(len, classes)) == len(set.union(*classes))
     assert all(classes) or WAYS[dataset.name] is None
-    with pytest.raises(DatasetError, match=f"splits {', '.join(dataset.splits)}, received 'dev'"):
+    with pytest.raises(DatasetError, match=f"must be one of {', '.join(dataset.splits)}, received 'dev'"):
         make_source(dataset, "dev")
     with pytest.raises(DatasetError, match="received 'dev'"):
         dataset.class_names("dev")
@@ -162,15 +162,20 @@ def test_splits_have_no_class_in_common_and_unknown_ones_are_refused(dataset):
     ("name", "root", "options", "message"),
     [
         ("mnist", "", {}, f"dataset must be one of {', '.join(DATASETS)}, received 'mnist'"),
-        ("glyphs", "somewhere", {}, "'glyphs' reads no files: root must be empty, received 'somewhere'"),
-        ("sinusoid", "somewhere", {}, "'sinusoid' reads no files"),
-        ("glyphs", "", {"image_size": (3, 3)}, "takes the options none; received image_size"),
-        ("omniglot", "", {"channels": 1}, "takes the options none; received channels"),
-        ("cora", "", {"channels": 1}, "takes the options classes, class_seed, hops; received channels"),
-        ("image_folder", "", {}, "needs a root"),
-        ("image_folder", "nowhere", {}, "nowhere is none"),
+        (
+            "glyphs",
+            "somewhere",
+            {},
+            "root must be empty for the dataset 'glyphs', which reads no files, received 'somewhere'",
+        ),
+        ("sinusoid", "somewhere", {}, "root must be empty for the dataset 'sinusoid'"),
+        ("glyphs", "", {"image_size": (3, 3)}, r"has no option image_size \(its options: none\)"),
+        ("omniglot", "", {"channels": 1}, r"has no option channels \(its options: none\)"),
+        ("cora", "", {"channels": 1}, r"has no option channels \(its options: classes, class_seed, hops\)"),
+        ("image_folder", "", {}, "image_folder needs the folder of your images"),
+        ("image_folder", "nowhere", {}, "received .*nowhere: check"),
         ("omniglot", "nowhere", {}, "must be a folder"),
-        ("graph", "", {}, "graph needs a root"),
+        ("graph", "", {}, "graph needs the folder of your graph"),
         ("graph", "nowhere", {}, "must be a folder"),
     ],
 )

@@ -21,7 +21,8 @@ def decoded_in_its_size(content, channels=3):
 def test_faulty_files_are_named(tmp_path, name):
     path = tmp_path / "a.png"
     path.write_bytes(FAULTY[name])
-    with pytest.raises(DatasetError, match="a.png cannot be used: it (has transparent pixels|is a (BMP|WEBP|TIFF))"):
+    told = "a.png cannot be used: it( has transparent pixels| is (not )?a BMP|s format is (WEBP|TIFF))"
+    with pytest.raises(DatasetError, match=told):
         decode_files([str(path)], image_size=(4, 4), channels=3)
     with pytest.raises(DatasetError, match="it cannot be used"):
         decode_contents([FAULTY[name]], names=["it"], image_size=(4, 4), channels=3)
@@ -58,5 +59,5 @@ def test_what_is_no_image_is_left_to_the_decoder(content):
 
 @pytest.mark.parametrize("kind", ["BMP", "GIF"])
 def test_kinds_of_three_channels_are_refused_as_grey_and_say_so(kind):
-    with pytest.raises(DatasetError, match="it cannot be read as a .* image with 1 channels; save it as PNG"):
+    with pytest.raises(DatasetError, match="it cannot be read as a .* image with 1 channels: save it as PNG"):
         decode_contents([SOUND[kind]], names=["it"], image_size=(4, 4), channels=1)

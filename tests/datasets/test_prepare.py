@@ -40,7 +40,7 @@ def damage(pools) -> None:
 def test_damaged_arrays_are_found(miniature):
     pools = prepared("gtsrb", str(miniature("gtsrb")))
     damage(pools)
-    with pytest.raises(DatasetError, match=f"damaged: delete {folder_of(pools)} and run this again"):
+    with pytest.raises(DatasetError, match=f"damaged: delete {folder_of(pools)} and run this command again"):
         prepared("gtsrb")
 
 
@@ -75,9 +75,9 @@ def test_the_program(miniature):
     assert "classes: Triantafillou" in there.out and there.out.endswith(f"arrays: {folder_of(signs)}\n")
     for finished, message in (
         (missing, "mini_imagenet needs mini-imagenet.tar.gz"),
-        (nowhere, "the cub root must be a folder, /nowhere is none"),
-        (small, "was not prepared at 16x16"),
+        (nowhere, "the root of cub must be a folder, received /nowhere"),
+        (small, "is not prepared at 16x16"),
     ):
         assert finished.code == 2 and len(finished.messages) == 1
         assert finished.messages[0].startswith("error: ") and message in finished.messages[0]
-        assert "has to be downloaded by hand" in finished.out and "--root=FOLDER" in finished.out
+        assert "by hand:" in finished.out and "--root=FOLDER" in finished.out

@@ -49,7 +49,7 @@ def test_problem_and_fingerprint():
     assert source.problem == Regression(outputs=1)
     others = [make_source("test"), make_source(shots=6), make_source(queries=8)]
     assert len({source.fingerprint, *(other.fingerprint for other in others)}) == 4
-    with pytest.raises(DatasetError, match="ways must be None, received 5"):
+    with pytest.raises(DatasetError, match="ways must be None for sinusoid \(regression\), received 5"):
         make_source(ways=5)
 
 

@@ -54,7 +54,7 @@ def test_a_benchmark_is_made_at_the_runs_size(run, tmp_path, monkeypatch):
     assert source.fingerprint == expected.fingerprint
     np.testing.assert_array_equal(source.indices(0, 5), expected.indices(0, 5))
     assert source.batch(0, 1).support.inputs.shape == (1, 2, 8, 8, 3)
-    with pytest.raises(DatasetError, match="'gtsrb' has the splits test, received 'validation'"):
+    with pytest.raises(DatasetError, match="split of the dataset 'gtsrb' must be one of test, received 'validation'"):
         evaluate_run(run, "validation", dataset="gtsrb", root=str(tmp_path))
 
 

@@ -175,7 +175,7 @@ def test_what_is_refused(call, message):
 
 REFUSED_OF_A_FITTED = {
     "episodes must be an integer of at least 2": lambda model: model.evaluate(drawings(), episodes=1),
-    "has the splits train, validation, test, received 'tests'": lambda model: model.evaluate(drawings(), split="tests"),
+    "must be one of train, validation, test, received 'tests'": lambda model: model.evaluate(drawings(), split="tests"),
     "inner steps must be 0 or more": lambda model: model.evaluate(drawings(), steps=-1),
     r"first fit, arrays of shape \[16, 16, 1\]; received": lambda model: model.evaluate(cml_tf.datasets.load("glyphs")),
     "at most 3 classes apart": lambda model: model.adapt(pictures(4), ["a", "b", "c", "d"]),

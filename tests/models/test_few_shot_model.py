@@ -154,7 +154,7 @@ def test_several_inputs_in_any_sequence_or_by_name():
 TWO = ["a", "b"]
 BAD_TASKS = {
     "too many classes": (pictures(4), ["a", "b", "c", "d"], "at most 3 classes apart .* received 4: a, b, c, d"),
-    "no examples": (pictures(0), [], "support.targets must hold at least one"),
+    "no examples": (pictures(0), [], "support.targets must contain at least one"),
     "a label too few": (pictures(4), ["a", "b", "a"], r"\[tasks, examples\] = \[1, 3\]"),
     "channels first": (np.zeros((2, 1, 16, 16)), TWO, r"received .*\[2, 1, 16, 16\]: move the channels last"),
     "ragged targets": (pictures(2), [[1], [1, 2]], "targets must be an array whose rows have the same length"),

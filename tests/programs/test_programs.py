@@ -109,7 +109,7 @@ EVALUATE_ERRORS = {
     "--compare={}/nowhere": "contains no run",
     "--dataset=glyphs": "if both have images",
     "--workdir={}/glyphs --dataset=mnist": "received 'glyphs' and 'mnist'",
-    "--workdir={}/glyphs --dataset=cub --root={}/nowhere": "nowhere is none",
+    "--workdir={}/glyphs --dataset=cub --root={}/nowhere": "the root of cub must be a folder",
     "--workdir={}/glyphs --root={}/nowhere": "name the dataset too",
 }
 PREPARE_ERRORS = {

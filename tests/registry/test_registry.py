@@ -52,7 +52,7 @@ class Rated:
 
 REFUSED = {
     "axis must be one of learner, .*readout, received 'head'": lambda: register("head", "mine"),
-    r"traits of a rule must be among parts, .*, received 'speed'": lambda: register("rule", "mine", speed=3),
+    r"a rule has no trait 'speed' \(its traits: parts, ": lambda: register("rule", "mine", speed=3),
     "a member's name must contain only letters, .*received '5 steps'": lambda: register("rule", "5 steps"),
     "the options of 'mine' must be a dataclass with fields": lambda: register("rule", "mine", Plain),
     "the options of 'mine' must be a dataclass": lambda: register("rule", "mine", dict),

@@ -107,7 +107,7 @@ def test_episodes_that_do_not_fit_the_learner_are_refused(make, message):
 
 
 def test_episodes_without_queries_are_refused():
-    with pytest.raises(ValueError, match="the query set must hold at least one example, received none"):
+    with pytest.raises(ValueError, match="the query set must contain at least one example, received none"):
         image_trainer().fit([images_of(IMAGE_SHAPE, queries=0)], 1, verbose=0)
 
 

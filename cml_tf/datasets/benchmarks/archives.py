@@ -73,8 +73,8 @@ class Archive:
         found = digests(path)[kind]
         if found != expected:
             raise DatasetError(
-                f"{path} must have the published {kind.upper()} {expected}, received {found}; download it again. (To "
-                "use other files on purpose, unpack them into a folder and give that as root.)"
+                f"{path} must have the published {kind.upper()} {expected}, received {found}: download it again. "
+                "To use other files on purpose, unpack them into a folder and pass that folder as root."
             )
 
     def unpacked(self, folder: Path) -> dict[str, Any]:
@@ -100,10 +100,10 @@ class Archive:
             raise self._nothing(path)
 
     def _nothing(self, path: Path) -> DatasetError:
-        message = f"{path} must hold {self.name} or what was in it ({self.layout}), found nothing of that"
+        message = f"{path} must contain {self.name} or its unpacked files ({self.layout}), found neither"
         if other := self._renamed(path):
-            return DatasetError(f"{message}, but {other!r}: if that is the archive, rename it to {self.name}.")
-        return DatasetError(f"{message}; check dataset.root.")
+            return DatasetError(f"{message}, but found {other!r}: rename it to {self.name} if it is the archive.")
+        return DatasetError(f"{message}: check dataset.root.")
 
     def _renamed(self, folder: Path) -> str:
         """The file in a folder that most looks like the archive under another name, which browsers give; or ''."""
@@ -115,7 +115,7 @@ class Archive:
 
 IMAGENET = Archive(
     name="ILSVRC2012_img_train.tar",
-    url="https://image-net.org/challenges/LSVRC/2012/2012-downloads.php (an account and agreement to its terms)",
+    url="https://image-net.org/challenges/LSVRC/2012/2012-downloads.php (needs an account and agreement to its terms)",
     size="138 GB",
     checksum=("md5", "1d675b47d978889d74fa0da5fadfb00e"),
     pictures=wordnet_pictures,

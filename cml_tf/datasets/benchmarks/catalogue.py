@@ -82,7 +82,7 @@ def load_pools(name: str, root: str = "", image_size: Sequence[int] | None = Non
     if pools is not None:
         return pools
     if folder is not None and not folder.is_dir():
-        raise DatasetError(f"the {name} root must be a folder, {folder} is none; check dataset.root.")
+        raise DatasetError(f"the root of {name} must be a folder, received {folder}: check dataset.root.")
     if isinstance(source, PublishedSet):
         return stored.build(source.pictures(folder))
     return stored.build(source.verified(folder or _downloaded(name, source, stored.image_size)))
@@ -91,10 +91,10 @@ def load_pools(name: str, root: str = "", image_size: Sequence[int] | None = Non
 def _downloaded(name: str, source: Archive, image_size: tuple[int, int]) -> Path:
     height, width = image_size
     by_hand = (
-        f"{name} needs {source.name} ({source.size}) from {source.url}, since it was not prepared at {height}x{width}: "
-        "put it into a folder and give that as dataset.root (or run python -m cml_tf.datasets.prepare "
-        f"{name} --root=FOLDER{_size_flag(name, image_size)} once). What was prepared from unpacked files is found "
-        "with their folder as dataset.root."
+        f"{name} is not prepared at {height}x{width} and needs {source.name} ({source.size}) from {source.url}: "
+        "put it into a folder and set dataset.root to that folder (or run python -m cml_tf.datasets.prepare "
+        f"{name} --root=FOLDER{_size_flag(name, image_size)} once). If you prepared it from unpacked files, set "
+        "dataset.root to their folder."
     )
     if not source.direct:
         raise DatasetError(by_hand)
@@ -132,21 +132,21 @@ def instructions(name: str) -> str:
     command = f"python -m cml_tf.datasets.prepare {name}"
     if isinstance(source, PublishedSet):
         lines = [
-            f"{title} is made by TensorFlow Datasets ({source.builder}), which downloads what it can:",
+            f"TensorFlow Datasets ({source.builder}) downloads and builds {title}:",
             f"  {command}",
             *([source.note] if source.note else []),
-            "Where it cannot, put these files into one folder, as they are, and name it:",
+            "If the download fails, put these files into one folder, without unpacking them, and pass that folder:",
         ]
         for file in source.pinned():
             lines += [f"  {file.name} ({file.size:,} bytes, SHA-256 {file.sha256})", f"  from {file.url}"]
     else:
-        direct = [f"{title} is downloaded by", f"  {command}", "Where that cannot be:"]
+        direct = [f"This command downloads {title}:", f"  {command}", "If the download fails, do it by hand."]
         kind, checksum = source.checksum
         lines = [
             *(direct if source.direct else []),
-            f"{title} has to be downloaded by hand:",
+            f"Download {title} by hand:",
             f"  {source.name} ({source.size}, {kind.upper()} {checksum})",
             f"  from {source.url}",
-            "Put it into a folder, as it is or unpacked, and name that:",
+            "Put it into a folder, packed or unpacked, and pass that folder:",
         ]
     return "\n".join([*lines, f"  {command} --root=FOLDER"])

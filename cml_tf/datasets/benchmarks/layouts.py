@@ -84,7 +84,9 @@ def aircraft_pictures(path: Path) -> Iterator[Picture]:
             tables[found[1]] = member.read().decode("utf-8", "replace")
     wanted = ("images_variant_trainval", "images_variant_test", "images_box")
     if missing := [name for name in wanted if name not in tables]:
-        raise DatasetError(f"{path} must hold {', '.join(wanted)} (.txt), missing: {', '.join(missing)}; get it again.")
+        raise DatasetError(
+            f"{path} must contain {', '.join(wanted)} (.txt), missing: {', '.join(missing)}. Download it again."
+        )
     lines = [line.split(" ", 1) for name in wanted[:2] for line in tables[name].splitlines() if line.strip()]
     variants = {line[0]: line[-1].strip() for line in lines}
     boxes = dict(_aircraft_box(line, path) for line in tables["images_box"].splitlines() if line.strip())
@@ -92,7 +94,7 @@ def aircraft_pictures(path: Path) -> Iterator[Picture]:
         found = _AIRCRAFT.search(member.place)
         if found and found[1] in variants:
             if found[1] not in boxes:
-                raise DatasetError(f"{path}: images_box.txt has no line for {found[1]}; get it again.")
+                raise DatasetError(f"{path}: images_box.txt has no line for {found[1]}: download it again.")
             read = partial(_cut_pixels, member.read, boxes[found[1]], f"{path}: {member.place}")
             yield Picture(variants[found[1]], found[1], read)
 
@@ -134,7 +136,7 @@ def _opened(content: bytes, name: str) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content)).convert("RGB")
     except UNREADABLE as error:
-        raise DatasetError(f"{name} cannot be read as an image ({error}); get it again.") from error
+        raise DatasetError(f"{name} cannot be read as an image ({error}): download it again.") from error
 
 
 def _png(image: Image.Image) -> bytes:
@@ -149,8 +151,8 @@ def _aircraft_box(line: str, path: Path) -> tuple[str, tuple[int, int, int, int]
         number, left, top, right, bottom = line.split()
         return number, (int(left), int(top), int(right), int(bottom))
     except ValueError as error:
-        expected = "images_box.txt must hold a number and four edges a line"
-        raise DatasetError(f"{path}: {expected}, found {line!r}; get it again.") from error
+        expected = "every line of images_box.txt must contain a number and four edges"
+        raise DatasetError(f"{path}: {expected}, found {line!r}. Download it again.") from error
 
 
 def _pickled(member: Member, name: str) -> Iterator[Picture]:
@@ -164,8 +166,8 @@ def _pickled(member: Member, name: str) -> Iterator[Picture]:
             raise ValueError(f"images {images.dtype} {list(images.shape)}, {len(listed)} rows listed")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DatasetError(
-            f"{name} must hold image_data, uint8 [images, height, width, 3], and class_dict, each image in one class "
-            f"({error}); get it again."
+            f"{name} must contain image_data, uint8 [images, height, width, 3], and class_dict, each image in one "
+            f"class ({error}): download it again."
         ) from error
     for label, row in listed:
         yield Picture(label, f"{row:08d}", partial(_array_as_png, images, row))

@@ -81,11 +81,11 @@ class StoredImages:
             return {split: self._pool(split, index["splits"][split]) for split in self.classes}
         except PermissionError as error:
             raise DatasetError(
-                f"{error.filename} may not be read ({error.strerror}); have its owner allow it, or set CML_TF_CACHE to "
-                "a folder of your own."
+                f"{error.filename} cannot be read ({error.strerror}): ask its owner for permission, or set "
+                "CML_TF_CACHE to a folder of your own."
             ) from error
         except (OSError, ValueError, KeyError, TypeError) as error:
-            _LOG.warning("The stored images in %s cannot be read (%s); they are made anew.", self.folder, error)
+            _LOG.warning("Rebuilding the stored images in %s, which cannot be read (%s).", self.folder, error)
             return None
 
     def build(self, pictures: Callable[[], Iterator[Picture]]) -> dict[str, ClassPool]:
@@ -107,7 +107,7 @@ class StoredImages:
         except OSError as error:
             raise self._unwritable(error) from error
         if pools is None:
-            raise DatasetError(f"{self.folder} was written and cannot be read; set CML_TF_CACHE to another folder.")
+            raise DatasetError(f"{self.folder} was written but cannot be read: set CML_TF_CACHE to another folder.")
         return pools
 
     def _made(
@@ -141,12 +141,15 @@ class StoredImages:
         missing = [name for name, pictured in found.items() if not pictured]
         if missing:
             raise DatasetError(
-                f"{self.name} must have images of {len(found)} classes, {len(missing)} have none, for example "
-                f"{', '.join(missing[:3])}; the files are not complete."
+                f"{self.name} must have images of {len(found)} classes, but {len(missing)} have none, for example "
+                f"{', '.join(missing[:3])}: the files are incomplete. Download them again."
             )
         for name, pictured in found.items():
             if len(set(pictured)) != len(pictured):
-                raise DatasetError(f"{self.name} must have each image once, class {name!r} has one twice.")
+                raise DatasetError(
+                    f"{self.name} must contain each image once, but class {name!r} contains one twice: remove the "
+                    "duplicate."
+                )
         by_split = {split: {name: sorted(found[name]) for name in names} for split, names in self.classes.items()}
         counts = {split: sum(map(len, classes.values())) for split, classes in by_split.items()}
         for split, expected in self.expected.items():
@@ -154,8 +157,8 @@ class StoredImages:
             if count != expected:
                 part = f"split {split}" if split else "all splits together"
                 raise DatasetError(
-                    f"{self.name} must have {expected} images in {part}, found {count}; the files are not complete, or "
-                    "not those of the benchmark."
+                    f"{self.name} must have {expected} images in {part}, found {count}: the files are incomplete or "
+                    "not those of the benchmark. Download them again."
                 )
         return by_split
 
@@ -178,7 +181,10 @@ class StoredImages:
                 split, row = rows.pop((picture.class_name, picture.name))
                 arrays[split][row] = image
         if rows:
-            raise DatasetError(f"{self.name}: {len(rows)} images were listed and not read; were the files changed?")
+            raise DatasetError(
+                f"{self.name}: {len(rows)} images were listed but not read: check that no program is changing the "
+                "files, and try again."
+            )
         index: dict[str, Any] = {"name": self.name, "made_from": dict(self.key), "splits": {}}
         for split, classes in names.items():
             arrays[split].flush()
@@ -195,7 +201,7 @@ class StoredImages:
 
     def _unwritable(self, error: OSError) -> DatasetError:
         return DatasetError(
-            f"{self.folder.parent} cannot be written ({error.strerror}); set CML_TF_CACHE to a folder with room."
+            f"{self.folder.parent} cannot be written ({error.strerror}): set CML_TF_CACHE to a folder with free space."
         )
 
 

@@ -68,16 +68,18 @@ class PublishedSet:
         """
         if folder is not None and (missing := [name for name in self.files if not (folder / name).is_file()]):
             raise DatasetError(
-                f"{folder} must hold {', '.join(self.files)}; missing: {', '.join(missing)}. Download them from "
-                f"{', '.join(self.files[name] for name in missing)}; or set no root, and TensorFlow Datasets does it."
-                f"{self._noted}"
+                f"{folder} must contain {', '.join(self.files)}; missing: {', '.join(missing)}. Download them from "
+                f"{', '.join(self.files[name] for name in missing)}, or leave out the root to let TensorFlow Datasets "
+                f"do it.{self._noted}"
             )
         try:
             return partial(self._yield, self._prepared(folder))
         except DatasetError:
             raise
         except ImportError as error:
-            raise DatasetError(f"TensorFlow Datasets is not completely installed: pip install {error.name}.") from error
+            raise DatasetError(
+                f"TensorFlow Datasets is not completely installed: run pip install {error.name}."
+            ) from error
         except Exception as error:  # Whatever the downloading libraries raise, the remedy is the same.
             raise DatasetError(self._remedy(folder, error)) from error
 
@@ -133,11 +135,11 @@ class PublishedSet:
         cause = f"({type(error).__name__}: {' '.join(str(error).split())})"
         if folder is not None:
             return (
-                f"{self.builder} cannot be made from the files in {folder}; download {', '.join(self.files)} again "
+                f"{self.builder} cannot be built from the files in {folder}: download {', '.join(self.files)} again "
                 f"from {', '.join(self.files.values())}.{self._noted} {cause}"
             )
         return (
-            f"{self.builder} cannot be had from TensorFlow Datasets; go online, or set dataset.root to a folder with "
+            f"TensorFlow Datasets cannot download {self.builder}: go online, or set dataset.root to a folder with "
             f"{', '.join(self.files)}.{self._noted} {cause}"
         )
 
@@ -176,13 +178,13 @@ CARS = PublishedSet(
     },
     cut=True,
     note=(
-        "These addresses are not served any more: any copy of the files with these names, sizes and checksums will do. "
-        "TensorFlow Datasets asks for all four, although only the training pictures are used."
+        "These addresses no longer work; use any copy of the files with these names, sizes and checksums. "
+        "TensorFlow Datasets needs all four, although only the training pictures are used."
     ),
 )
 SVHN = PublishedSet(
     builder="svhn_cropped:3.1.0",
     parts=("test",),
     files={name: f"{_DIGITS}/{name}" for name in ("train_32x32.mat", "test_32x32.mat", "extra_32x32.mat")},
-    note="TensorFlow Datasets asks for all three files, although only the test part is used.",
+    note="TensorFlow Datasets needs all three files, although only the test part is used.",
 )

@@ -82,7 +82,7 @@ def read_graph_npz(path: Path) -> NodeGraph:
       DatasetError: if the file is missing, damaged, lacks a member, or what it holds is no graph.
     """
     if not path.is_file():
-        raise DatasetError(f"{path} must be an npz file of a graph, found no such file; check dataset.root.")
+        raise DatasetError(f"{path} does not exist: check dataset.root.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             adjacency, features = _matrix(archive, "adj"), _matrix(archive, "attr")
@@ -92,8 +92,8 @@ def read_graph_npz(path: Path) -> NodeGraph:
         raise DatasetError(f"{path}: {error}") from error
     except _DAMAGE as error:
         raise DatasetError(
-            f"{path} must hold adj_*, attr_* and labels as plain arrays, and cannot be read so "
-            f"({type(error).__name__}: {error}); get it again."
+            f"{path} must contain adj_*, attr_* and labels as plain arrays, but cannot be read "
+            f"({type(error).__name__}: {error}): download it again."
         ) from error
 
 

@@ -143,7 +143,9 @@ class NodeDataset(FewShotDataset):
         Labels are int32 in [0, ways), the context is `context`. See `FewShotDataset.episodes` for arguments and errors.
         """
         if ways is None:
-            raise DatasetError(f"{self.name} is classification: ways must be an integer of at least 2, received None.")
+            raise DatasetError(
+                f"ways must be an integer of at least 2 for {self.name} (classification), received None."
+            )
         return NodeSource(self, self.check_split(split), ways=ways, shots=shots, queries=queries, seed=seed)
 
     def class_numbers(self, split: str) -> tuple[int, ...]:
@@ -160,7 +162,7 @@ def _default_counts(present: int) -> tuple[int, ...]:
     if present - 2 * held_out < _FEWEST:
         raise DatasetError(
             f"the graph must have at least {3 * _FEWEST} classes with labelled nodes, {_FEWEST} each for training, "
-            f"validation and testing; found {present}."
+            f"validation and testing, found {present}."
         )
     return present - 2 * held_out, held_out, held_out
 
@@ -172,13 +174,13 @@ def _checked_counts(classes: Any, present: int) -> tuple[int, ...]:
         counts = ()
     if len(counts) != len(SPLITS):
         raise DatasetError(
-            f"classes must be the numbers of classes for train, validation and test, at least {_FEWEST} each; received "
+            f"classes must be the numbers of train, validation and test classes, at least {_FEWEST} each, received "
             f"{classes!r}."
         )
     if sum(counts) > present:
         raise DatasetError(
-            f"classes must add up to at most {present}, the classes of the graph that have labelled nodes; received "
-            f"{' + '.join(map(str, counts))}."
+            f"classes must add up to at most {present}, the number of classes with labelled nodes in the graph, "
+            f"received {' + '.join(map(str, counts))}."
         )
     return counts
 
@@ -197,7 +199,7 @@ class GraphSize(NamedTuple):
         if found != self:
             raise DatasetError(
                 f"{place} must have {self.nodes} nodes, {self.features} features and {self.classes} classes, found "
-                f"{found.nodes}, {found.features} and {found.classes}; get the published files, or load a graph of "
-                "your own as 'graph'."
+                f"{found.nodes}, {found.features} and {found.classes}: download the published files, or load a graph "
+                "of your own as 'graph'."
             )
         return graph

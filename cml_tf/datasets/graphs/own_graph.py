@@ -59,7 +59,7 @@ def load_own_graph(
       DatasetError: naming the file that is missing or malformed, and what was expected in it.
     """
     if not root:
-        raise DatasetError("graph needs a root: the folder with your graph; set dataset.root.")
+        raise DatasetError("the dataset graph needs the folder of your graph: set dataset.root.")
     return NodeDataset.from_graph(
         "graph",
         read_own_graph(Path(root).expanduser()),
@@ -77,13 +77,16 @@ def read_own_graph(folder: Path) -> NodeGraph:
       DatasetError: naming the file that is missing or malformed, and what was expected in it.
     """
     if not folder.is_dir():
-        raise DatasetError(f"the root of a graph must be a folder, {folder} is none; check dataset.root.")
+        raise DatasetError(f"the root of a graph must be a folder, received {folder}: check dataset.root.")
     whole = folder / "graph.npz"
     features, edges, labels, names = _read_npz(whole) if whole.is_file() else _read_tables(folder)
     try:
         if labels.dtype.kind == "U":
             if names is not None:
-                raise GraphError("class_names go with integer labels; the labels are names already, leave it out.")
+                raise GraphError(
+                    "class_names can only be combined with integer labels, but the labels are names already: leave "
+                    "out class_names."
+                )
             labels, names = _numbered(labels)
         return check_graph(edges, features, labels, names)
     except GraphError as error:
@@ -98,7 +101,7 @@ def _read_npz(path: Path) -> tuple[Any, Any, np.ndarray, Sequence[str] | None]:
             missing = [name for name in ("features", "edges", "labels") if name not in archive.files]
             if missing:
                 raise DatasetError(
-                    f"{path} must hold features, edges and labels; missing: {', '.join(missing)}, found: "
+                    f"{path} must contain features, edges and labels; missing: {', '.join(missing)}, found: "
                     f"{', '.join(archive.files) or 'nothing'}."
                 )
             names = None
@@ -109,7 +112,7 @@ def _read_npz(path: Path) -> tuple[Any, Any, np.ndarray, Sequence[str] | None]:
         raise
     except _DAMAGE as error:
         raise DatasetError(
-            f"{path} must be an npz file of plain arrays, and cannot be read so ({type(error).__name__}: {error})."
+            f"{path} must be an npz file of plain arrays, but cannot be read ({type(error).__name__}: {error})."
         ) from error
 
 
@@ -133,14 +136,14 @@ def _read_tables(folder: Path) -> tuple[Any, Any, np.ndarray, None]:
         missing.append("features.csv or features.npy")
     if missing:
         raise DatasetError(
-            f"{folder} must hold graph.npz, or edges.csv, features.csv (or features.npy) and labels.csv; missing: "
+            f"{folder} must contain graph.npz, or edges.csv, features.csv (or features.npy) and labels.csv; missing: "
             f"{', '.join(missing)}."
         )
     if table.is_file() and array.is_file():
-        raise DatasetError(f"{folder} must hold features.csv or features.npy, found both; remove one.")
+        raise DatasetError(f"{folder} must contain features.csv or features.npy, found both: remove one of them.")
     features = _read_array(array) if array.is_file() else read_numbers(table, "numbers", row_names=True)[0]
     if not len(features):
-        raise DatasetError(f"{table} must hold the features of one node a line, found none.")
+        raise DatasetError(f"{table} must contain the features of one node per line, found no line.")
     edges = _read_edges(folder / "edges.csv", len(features))
     return features, edges, _read_labels(folder / "labels.csv", len(features)), None
 
@@ -149,7 +152,7 @@ def _read_array(path: Path) -> np.ndarray:
     try:
         return np.atleast_1d(np.load(path, allow_pickle=False))
     except _DAMAGE as error:
-        raise DatasetError(f"{path} must be an array of numbers, and cannot be read so: {error}.") from error
+        raise DatasetError(f"{path} must be an array of numbers, but cannot be read: {error}.") from error
 
 
 def _read_edges(path: Path, nodes: int) -> np.ndarray:
@@ -157,14 +160,14 @@ def _read_edges(path: Path, nodes: int) -> np.ndarray:
     if not len(values):
         return np.zeros((0, 2), np.int64)
     if values.shape[1] != 2:
-        refuse(
-            path, lines[0], f"must hold two node numbers and nothing else (no weight), found {values.shape[1]} cells."
-        )
+        refuse(path, lines[0], f"must contain two node numbers and no weight, found {values.shape[1]} cells.")
     unfit = ((values != np.floor(values)) | (values < 0) | (values >= nodes)).any(axis=1)
     if unfit.any():
         row = int(unfit.argmax())
         received = ", ".join(f"{value:.15g}" for value in values[row])
-        refuse(path, lines[row], f"must hold two node numbers in [0, {nodes}), numbered from 0, received {received}.")
+        refuse(
+            path, lines[row], f"must contain two node numbers in [0, {nodes}), numbered from 0, received {received}."
+        )
     return values.astype(np.int64)
 
 
@@ -174,7 +177,10 @@ def _read_labels(path: Path, nodes: int) -> np.ndarray:
         # A quoted name may hold what would separate columns otherwise.
         if len(line.cells) > 1 or (line.cells and not line.quoted and set(line.cells[0]) & {";", "\t"}):
             refuse(
-                path, line.number, "must hold one label and no further columns, found a separator; quote it in names."
+                path,
+                line.number,
+                "must contain one label and no other columns, found a separator: put names that contain separators "
+                "in quotes.",
             )
     if label_header(lines):
         del lines[0]
@@ -183,8 +189,8 @@ def _read_labels(path: Path, nodes: int) -> np.ndarray:
     if len(lines) != nodes:
         last = lines[-1].number if lines else 0
         raise DatasetError(
-            f"{path} must hold one label for each of the {nodes} rows of the features (empty: no label), found "
-            f"{len(lines)} up to line {last}; remove surplus lines, such as a header or title."
+            f"{path} must contain one label for each of the {nodes} rows of the features (empty: no label), found "
+            f"{len(lines)} up to line {last}: remove surplus lines, such as a header or title."
         )
     return _as_array(labels_of(path, [(line.number, "".join(line.cells)) for line in lines]))
 

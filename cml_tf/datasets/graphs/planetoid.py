@@ -80,7 +80,7 @@ def read_planetoid(folder: Path, name: str) -> NodeGraph:
     """
     missing = [f"ind.{name}.{part}" for part in _PARTS if not (folder / f"ind.{name}.{part}").is_file()]
     if missing:
-        raise DatasetError(f"{folder} must hold the Planetoid files of {name}, missing: {', '.join(missing)}.")
+        raise DatasetError(f"{folder} must contain the Planetoid files of {name}, missing: {', '.join(missing)}.")
     paths = {part: folder / f"ind.{name}.{part}" for part in _PARTS}
     places = _test_nodes(paths["test.index"])
     features = [_matrix(paths[part]) for part in ("allx", "tx")]
@@ -88,11 +88,15 @@ def read_planetoid(folder: Path, name: str) -> NodeGraph:
     known = features[0].shape[0]
     sizes = (known, features[1].shape[0], features[1].shape[1])
     if sizes != (len(labels[0]), len(places), features[0].shape[1]) or len(labels[1]) != len(places):
-        raise DatasetError(f"{folder}: the files of {name} do not fit together; get all of them from one source.")
+        raise DatasetError(
+            f"{folder}: the files of {name} do not match each other: download all of them from the same source."
+        )
     nodes = max(known, int(places.max()) + 1)
     rows = np.concatenate([np.arange(known), places])
     if len(np.unique(rows)) != len(rows):
-        raise DatasetError(f"{paths['test.index']} must list other nodes than the {known} of allx, each once.")
+        raise DatasetError(
+            f"{paths['test.index']} must list each test node once, and none of the {known} nodes of allx."
+        )
     stacked = scipy.sparse.vstack(features).tocoo()
     ordered = scipy.sparse.csr_matrix((stacked.data, (rows[stacked.row], stacked.col)), shape=(nodes, stacked.shape[1]))
     ordered_labels = np.full(nodes, -1, np.int64)
@@ -114,7 +118,7 @@ def _graph(name: str, root: str) -> NodeGraph:
     graph = read_planetoid(folder, name)
     changed = [file for file in files if file_checksum(folder / file, "sha256") != CHECKSUMS[file]]
     if changed:
-        _LOG.warning("%s: %s differ from the published files; so may results.", folder, ", ".join(changed))
+        _LOG.warning("%s: %s differ from the published files, so results may differ too.", folder, ", ".join(changed))
     return SIZES[name].check(graph, f"{folder}, {name}")
 
 
@@ -122,10 +126,10 @@ def _test_nodes(path: Path) -> np.ndarray:
     try:
         nodes = np.array([int(line) for line in path.read_text(encoding="utf-8-sig").split()], np.int64)
     except (OSError, ValueError, OverflowError) as error:
-        raise DatasetError(f"{path} must hold one node number a line: {error}.") from error
+        raise DatasetError(f"{path} must contain one node number per line: {error}.") from error
     # A single absurd number must not become the size of the graph.
     if not nodes.size or nodes.min() < 0 or nodes.max() > 1_000_000_000:
-        raise DatasetError(f"{path} must hold at least one node number, in [0, 1e9].")
+        raise DatasetError(f"{path} must contain at least one node number, in [0, 1e9].")
     return nodes
 
 
@@ -139,7 +143,7 @@ def _matrix(path: Path) -> scipy.sparse.csr_matrix:
         matrix = scipy.sparse.csr_matrix(tuple(parts), shape=shape)
         matrix.check_format(full_check=True)
     except (LookupError, TypeError, ValueError) as error:
-        raise DatasetError(f"{path} must hold a CSR matrix of numbers ({error}); get it again.") from error
+        raise DatasetError(f"{path} must contain a CSR matrix of numbers ({error}): download it again.") from error
     return matrix
 
 
@@ -147,9 +151,9 @@ def _labels(path: Path) -> np.ndarray:
     try:
         one_hot = _numbers(load_pickle(path))
     except TypeError as error:
-        raise DatasetError(f"{path} must hold one-hot classes ({error}); get it again.") from error
+        raise DatasetError(f"{path} must contain one-hot classes ({error}): download it again.") from error
     if one_hot.ndim != 2 or not one_hot.size or not np.isin(one_hot, (0, 1)).all() or (one_hot.sum(axis=1) > 1).any():
-        raise DatasetError(f"{path} must hold one-hot classes [nodes, classes]; get it again.")
+        raise DatasetError(f"{path} must contain one-hot classes [nodes, classes]: download it again.")
     return np.where(one_hot.any(axis=1), one_hot.argmax(axis=1), -1)
 
 
@@ -160,7 +164,7 @@ def _edges(path: Path) -> np.ndarray:
         return np.array(pairs, np.int64).reshape(-1, 2)
     except (AttributeError, TypeError, ValueError, OverflowError) as error:
         raise DatasetError(
-            f"{path} must hold a dictionary of lists of node numbers ({error}); get it again."
+            f"{path} must contain a dictionary of lists of node numbers ({error}): download it again."
         ) from error
 
 

@@ -65,7 +65,7 @@ def read_lines(path: Path, separators: str = "\t;, ") -> Iterator[Line]:
             yield Line(begin + 1, stripped if stripped != [""] else [], '"' in raw[begin])
             begin = reader.line_num
     except csv.Error as error:
-        refuse(path, begin + 1, f"the quotes or cells cannot be understood ({error}); write one row a line.")
+        refuse(path, begin + 1, f"the quotes or cells cannot be parsed ({error}): write one row per line.")
 
 
 def read_numbers(path: Path, expected: str, *, row_names: bool = False) -> tuple[np.ndarray, list[int]]:
@@ -94,7 +94,7 @@ def read_numbers(path: Path, expected: str, *, row_names: bool = False) -> tuple
             _check_no_row_names(path, line, is_header)
         width = width or len(line.cells)
         if len(line.cells) != width:
-            refuse(path, line.number, f"must hold {width} cells, as the lines before, found {len(line.cells)}.")
+            refuse(path, line.number, f"must contain {width} cells like the lines before it, found {len(line.cells)}.")
         if not is_header:
             rows.append(_row(path, line, expected))
             places.append(line.number)
@@ -116,9 +116,9 @@ def labels_of(path: Path, lines: Sequence[tuple[int | str, str]]) -> list[int | 
     there = [(number, text) for number, text in lines if text.lower() not in _WORDS_FOR_NOTHING]
     names = [(number, text) for number, text in there if not _is_number(text)]
     if len(names) < len(there) and (infinite := [line for line in names if line[1].lower().lstrip("+-") in _INFINITE]):
-        refuse(path, infinite[0][0], f"must hold a whole number, received {infinite[0][1]!r}.")
+        refuse(path, infinite[0][0], f"must contain a whole number, received {infinite[0][1]!r}.")
     if names and any("." in text for _, text in there if _is_number(text)):
-        refuse(path, names[0][0], f"must hold a number, as other lines do, received {names[0][1][:40]!r}.")
+        refuse(path, names[0][0], f"must contain a number like the other lines, received {names[0][1][:40]!r}.")
     return [_name(path, *line) if names else _whole(path, *line) for line in lines]
 
 
@@ -143,7 +143,7 @@ def _decoded(path: Path) -> str:
     try:
         text = content.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
-        refuse(path, content[: error.start].count(b"\n") + 1, "must be UTF-8 text; save the table as CSV UTF-8.")
+        refuse(path, content[: error.start].count(b"\n") + 1, "must be UTF-8 text: save the table as CSV UTF-8.")
     if "\0" in text:
         refuse(path, text[: text.index("\0")].count("\n") + 1, "must be UTF-8 text, found a NUL character.")
     return text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
@@ -158,8 +158,8 @@ def _row(path: Path, line: Line, expected: str) -> np.ndarray:
             if np.isfinite(values).all():
                 return values
     wrong = next((cell for cell in line.cells if not _is_number(cell)), line.cells[0])
-    hint = "; write decimals with a point" if "," in wrong else ""
-    refuse(path, line.number, f"must hold {expected}, all of them finite, received {wrong[:40]!r}{hint}.")
+    hint = ": use a decimal point" if "," in wrong else ""
+    refuse(path, line.number, f"must contain {expected}, all of them finite, received {wrong[:40]!r}{hint}.")
 
 
 def _is_header(cells: list[str]) -> bool:
@@ -175,8 +175,8 @@ def _check_no_row_names(path: Path, first: Line, is_header: bool) -> None:
         refuse(
             path,
             first.number,
-            "seems to count columns or to name a column of node numbers; row n belongs to node n, so write the table "
-            "without them (pandas: index=False, header=False).",
+            "looks like column numbers or a header for node numbers: leave both out, since row n belongs to node n "
+            "(pandas: index=False, header=False).",
         )
 
 
@@ -189,7 +189,7 @@ def _whole(path: Path, place: int | str, text: str) -> int | None:
         return None
     value = int(text) if text.lstrip("+").isdigit() else float(text)
     if value != int(value) or value >= (2**63 if isinstance(value, int) else 2**53):
-        refuse(path, place, f"must hold a whole number or a name as label, received {text[:40]!r}.")
+        refuse(path, place, f"must contain a whole number or a name as label, received {text[:40]!r}.")
     return int(value)
 
 
@@ -198,9 +198,17 @@ def _name(path: Path, place: int | str, text: str) -> str | None:
     if text in ("", *MISSING) or (_is_number(text) and float(text) < 0):
         return None
     if text.lower() in _WORDS_FOR_NOTHING:
-        refuse(path, place, f"{text!r} may be a name or say that there is none; leave the cell empty, or rename it.")
+        refuse(
+            path,
+            place,
+            f"{text!r} may be a name or mean that there is no label: leave the cell empty, or rename the class.",
+        )
     if re.fullmatch(r"b(['\"]).*\1", text):
-        refuse(path, place, f"must hold a name, received {text[:40]!r}, which is how Python shows bytes; decode them.")
+        refuse(
+            path,
+            place,
+            f"must contain a name, received {text[:40]!r}, which is how Python prints bytes: decode the bytes first.",
+        )
     try:
         return class_name(text)
     except ClassNameError as error:

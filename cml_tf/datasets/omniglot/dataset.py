@@ -88,7 +88,7 @@ def load_omniglot(root: str = "") -> ImageDataset:
     train, validation = _hold_out(known, root, preferred=VALIDATION_ALPHABETS)
     test = tuple(alphabet for alphabet in unseen.alphabets if alphabet not in known)
     if not test:
-        raise DatasetError(f"{root} must hold test alphabets that the training part does not have, found none.")
+        raise DatasetError(f"{root} must contain test alphabets that are not in the training part, found none.")
     _LOG.info("omniglot: validation alphabets %s; test alphabets %s", ", ".join(validation), ", ".join(test))
     pools = {"train": rotated(background.of(train)), "validation": background.of(validation), "test": unseen.of(test)}
     return ImageDataset.from_pools("omniglot", pools)
@@ -120,7 +120,7 @@ def _hold_out(
     kept = tuple(alphabet for alphabet in alphabets if alphabet not in held)
     if not kept:
         raise DatasetError(
-            f"{root} must hold enough alphabets to keep some for validation and testing, found only "
+            f"{root} must contain enough alphabets to reserve some for validation and testing, found only "
             f"{', '.join(alphabets)}."
         )
     return kept, held
@@ -128,7 +128,7 @@ def _hold_out(
 
 def _from_root(root: Path) -> dict[str, Characters]:
     if not root.is_dir():
-        raise DatasetError(f"the omniglot root must be a folder, {root} is none; check dataset.root.")
+        raise DatasetError(f"the root of omniglot must be a folder, received {root}: check dataset.root.")
     for pair in PAIRS:
         found = [_either(root, name) for name in pair]
         present = [path for path in found if path is not None]
@@ -136,7 +136,10 @@ def _from_root(root: Path) -> dict[str, Characters]:
             return {name: _decoded(open_drawings(path)) for name, path in zip(pair, present, strict=True)}
         if present:
             missing = pair[found.index(None)]
-            raise DatasetError(f"{root} holds {present[0].name} but not {missing} or {missing}.zip; put it there too.")
+            raise DatasetError(
+                f"{root} must contain both parts, found {present[0].name} but not {missing} or {missing}.zip: put it "
+                "there too."
+            )
     return {root.name: _decoded(open_drawings(root))}
 
 
@@ -172,10 +175,10 @@ def _download(split: str) -> dict[str, np.ndarray]:
         examples = list(dataset.as_numpy_iterator())
         alphabets = builder.info.features["alphabet"]
     except ImportError as error:
-        raise DatasetError(f"TensorFlow Datasets is not completely installed: pip install {error.name}.") from error
+        raise DatasetError(f"TensorFlow Datasets is not completely installed: run pip install {error.name}.") from error
     except Exception as error:  # Whatever the downloading libraries raise, the remedy is the same.
         raise DatasetError(
-            "omniglot cannot be had from TensorFlow Datasets; go online, or set dataset.root to a folder with "
+            "TensorFlow Datasets cannot download omniglot: go online, or set dataset.root to a folder with "
             f"images_background.zip and images_evaluation.zip. ({type(error).__name__}: {' '.join(str(error).split())})"
         ) from error
     names = [
@@ -242,7 +245,7 @@ def _check_files(root: Path) -> None:
         path = root / file.name
         if path.stem in zipped and (found := digests(path)["sha256"]) != file.sha256:
             raise DatasetError(
-                f"{path} must have the published SHA-256 {file.sha256}, received {found}; download it again from "
+                f"{path} must have the published SHA-256 {file.sha256}, received {found}: download it again from "
                 f"{file.url}."
             )
 
@@ -254,10 +257,11 @@ def _check_numbers(name: str, characters: Characters) -> None:
     if len(characters.names) != expected:
         raise DatasetError(
             f"{name} must have {expected} characters with {expected * DRAWINGS} drawings, found "
-            f"{len(characters.names)} with {int(characters.counts.sum())}; the files are not complete."
+            f"{len(characters.names)} with {int(characters.counts.sum())}: the files are incomplete. Download them "
+            "again."
         )
     if (short := np.flatnonzero(characters.counts != DRAWINGS)).size:
         raise DatasetError(
             f"{name} must have {DRAWINGS} drawings of every character, found {characters.counts[short[0]]} of "
-            f"{characters.names[short[0]]}; the files are not complete."
+            f"{characters.names[short[0]]}: the files are incomplete. Download them again."
         )

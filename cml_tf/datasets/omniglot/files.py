@@ -55,7 +55,7 @@ def open_drawings(path: Path) -> DrawingSet:
     """
     drawings, read = _list_zip(path) if path.is_file() else _list_folder(path)
     if not drawings:
-        raise DatasetError(f"{path} must hold {_LAYOUT}, found no such file; check the folder.")
+        raise DatasetError(f"{path} must contain {_LAYOUT}, found no such file: check the folder.")
     return DrawingSet(path, tuple(sorted(drawings)), read)
 
 
@@ -66,24 +66,24 @@ def _list_zip(path: Path) -> tuple[list[Drawing], Callable[[tuple[Drawing, ...]]
             with zipfile.ZipFile(path) as archive:
                 return [archive.read(drawing.place) for drawing in drawings]
         except DAMAGE as error:
-            raise DatasetError(f"{path} is damaged ({error}); download it again.") from error
+            raise DatasetError(f"{path} is damaged ({error}): download it again.") from error
 
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except DAMAGE as error:
-        raise DatasetError(f"{path} is not a readable zip file ({error}); download it again.") from error
+        raise DatasetError(f"{path} is not a readable zip file ({error}): download it again.") from error
     drawings = []
     for member in members:
         parts = PurePosixPath(member.filename).parts
         if member.is_dir() or parts[0] == "__MACOSX" or not _is_drawing(parts[-1]):
             continue
         if len(parts) != 4 or ".." in parts:
-            raise DatasetError(f"{path} must hold top/{_LAYOUT}, found {member.filename!r}; download it again.")
+            raise DatasetError(f"{path} must contain top/{_LAYOUT}, found {member.filename!r}: download it again.")
         if member.file_size > _LARGEST_DRAWING:
             raise DatasetError(
                 f"{path}: drawings must have at most {_LARGEST_DRAWING} bytes, {member.filename!r} claims "
-                f"{member.file_size}; download it again."
+                f"{member.file_size}: download it again."
             )
         drawings.append(Drawing(f"{parts[1]}/{parts[2]}", member.filename, (member.file_size, member.CRC)))
     return drawings, read
@@ -94,13 +94,15 @@ def _list_folder(path: Path) -> tuple[list[Drawing], Callable[[tuple[Drawing, ..
         try:
             return [(path / drawing.place).read_bytes() for drawing in drawings]
         except OSError as error:
-            raise DatasetError(f"{error.filename} cannot be read ({error.strerror}); check the folder.") from error
+            raise DatasetError(f"{error.filename} cannot be read ({error.strerror}): check the folder.") from error
 
     drawings = []
     for file in (Path(file) for file in files_below(path) if file.lower().endswith(SUFFIXES)):
         place = file.relative_to(path)
         if len(place.parts) != 3 or not _is_drawing(file.name):
-            raise DatasetError(f"{path} must hold {_LAYOUT} and no other pictures, found {place}; move it away.")
+            raise DatasetError(
+                f"{path} must contain {_LAYOUT} and no other pictures, found {place}: move it elsewhere."
+            )
         status = file.stat()
         stamp = (status.st_size, status.st_mtime_ns)
         drawings.append(Drawing("/".join(place.parts[:2]), str(place), stamp))

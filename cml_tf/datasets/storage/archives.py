@@ -62,7 +62,7 @@ def members(path: Path, largest: int = LARGEST_IMAGE) -> Iterator[Member]:
         yield from _in_folder(path, largest)
         return
     if not path.is_file():
-        raise DatasetError(f"{path} must be a folder or an archive, there is none; check the root.")
+        raise DatasetError(f"{path} does not exist: check the root.")
     listed = _in_zip if path.suffix.lower() == ".zip" else _in_tar_file
     try:
         yield from listed(path, largest)
@@ -86,7 +86,7 @@ def files(path: Path) -> Iterator[File]:
         raise _fault(str(error.filename or path), error) from error
     except OSError as error:
         name = error.filename or path
-        raise DatasetError(f"{name} cannot be read ({error.strerror}); mend it or take it away.") from error
+        raise DatasetError(f"{name} cannot be read ({error.strerror}): repair it or move it elsewhere.") from error
 
 
 def digests(path: Path) -> dict[str, str]:
@@ -177,20 +177,20 @@ def _opened(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 def _wanted(name: str, path: Path) -> bool:
     parts = PurePosixPath(name).parts
     if name.startswith("/") or "\\" in name or ".." in parts:
-        raise DatasetError(f"{path} holds {name!r}, a name that leads out of it; download it again from its source.")
+        raise DatasetError(f"{path} contains {name!r}, a path outside the archive: download it again from its source.")
     return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
 
 
 def _guarded(read: Callable[[], bytes], name: str, size: int, largest: int) -> Callable[[], bytes]:
     def guarded() -> bytes:
         if size > largest:
-            raise DatasetError(f"{name} must have at most {largest} bytes, it claims {size}; get it again.")
+            raise DatasetError(f"{name} must have at most {largest} bytes, but claims {size}: download it again.")
         try:
             content = read()
         except DAMAGE as error:
             raise _fault(name, error) from error
         if len(content) != size:
-            raise DatasetError(f"{name} must have {size} bytes, received {len(content)}; get it again.")
+            raise DatasetError(f"{name} must have {size} bytes, received {len(content)}: download it again.")
         return content
 
     return guarded
@@ -198,6 +198,6 @@ def _guarded(read: Callable[[], bytes], name: str, size: int, largest: int) -> C
 
 def _fault(name: str, error: BaseException) -> DatasetError:
     if isinstance(error, PermissionError):
-        return DatasetError(f"{name} may not be read ({error.strerror}); change its permissions.")
+        return DatasetError(f"{name} cannot be read ({error.strerror}): change its permissions.")
     text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return DatasetError(f"{name} is damaged ({text}); get it again.")
+    return DatasetError(f"{name} is damaged ({text}): download it again.")

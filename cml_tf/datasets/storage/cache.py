@@ -66,12 +66,12 @@ def cached_arrays(
         try:
             return _read(path)
         except _DAMAGE as error:
-            _LOG.warning("The cached file %s cannot be read (%s); it is made anew.", path, error)
+            _LOG.warning("Rebuilding the cached file %s, which cannot be read (%s).", path, error)
     arrays = build()
     try:
         _write(path, arrays)
     except OSError as error:
-        _LOG.warning("The cache %s cannot be written (%s); the next run makes the data again.", path, error)
+        _LOG.warning("The cache %s cannot be written (%s), so the next run will rebuild the data.", path, error)
     return arrays
 
 

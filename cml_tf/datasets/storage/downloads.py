@@ -53,11 +53,11 @@ def download(url: str, checksum: Checksum, path: Path, largest: int = _LARGEST_F
     except requests.RequestException as error:
         cause = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise DatasetError(
-            f"{url} cannot be downloaded; go online, or set dataset.root to a folder that holds {path.name}. ({cause})"
+            f"{url} cannot be downloaded: go online, or set dataset.root to a folder that holds {path.name}. ({cause})"
         ) from error
     except OSError as error:
         raise DatasetError(
-            f"{path} cannot be written ({error.strerror}); set CML_TF_CACHE to a folder that can."
+            f"{path} cannot be written ({error.strerror}): set CML_TF_CACHE to a writable folder."
         ) from error
     return path
 
@@ -86,7 +86,7 @@ def _is_there(path: Path, checksum: Checksum) -> bool:
     kind, expected = checksum
     if file_checksum(path, kind) == expected:
         return True
-    _LOG.warning("%s has not the published checksum any more and is downloaded anew.", path)
+    _LOG.warning("Downloading %s again, since it no longer has the published checksum.", path)
     return False
 
 
@@ -104,12 +104,12 @@ def _arrived(url: str, checksum: Checksum, path: Path, largest: int) -> Path:
     try:
         pooch.retrieve(url, known, path.name, path.parent, downloader=fetch)
         if known is None and (found := file_checksum(path, kind)) != expected:
-            raise ValueError(f"{kind} of what arrived is {found}")
+            raise ValueError(f"the {kind} of the received file is {found}")
     except requests.RequestException:
         raise
     except ValueError as error:
         raise DatasetError(
-            f"{url} must have the published {kind} {expected}, received another file; try again later, or set "
+            f"{url} must have the published {kind} {expected}, received another file: try again later, or set "
             f"dataset.root to a folder that holds {path.name}. ({' '.join(str(error).split())})"
         ) from error
     return path
@@ -126,5 +126,5 @@ class _LimitedFile(io.FileIO):
         """Raises RequestException when more than that arrive."""
         self._left -= len(piece)
         if self._left < 0:
-            raise requests.RequestException("more bytes arrived than the file has")
+            raise requests.RequestException("received more bytes than the file has")
         return super().write(piece)

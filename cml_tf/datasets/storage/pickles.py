@@ -52,7 +52,7 @@ class _Restricted(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in ADMITTED:
             raise DatasetError(
-                f"it names {f'{module}.{name}'!r}, which such a file has no use for and which is not called"
+                f"it names {f'{module}.{name}'!r}, which such files do not need and which was not called"
             )
         return ADMITTED[module, name]
 
@@ -68,7 +68,7 @@ def load_pickle(path: Path) -> Any:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise DatasetError(f"{path} cannot be read ({error.strerror}); check the folder.") from error
+        raise DatasetError(f"{path} cannot be read ({error.strerror}): check the folder.") from error
     return load_pickle_content(content, str(path))
 
 
@@ -77,7 +77,7 @@ def load_pickle_content(content: bytes, name: str) -> Any:
     try:
         return _Restricted(io.BytesIO(content), encoding="latin1").load()
     except DatasetError as error:
-        raise DatasetError(f"{name} is refused: {error}; get the file from its source again.") from error
+        raise DatasetError(f"{name} is refused: {error}. Download the file from its source again.") from error
     except DAMAGE as error:
         # The text may quote the damaged bytes, line ends among them.
-        raise DatasetError(f"{name} is damaged ({type(error).__name__}: {str(error)!r}); get it again.") from error
+        raise DatasetError(f"{name} is damaged ({type(error).__name__}: {str(error)!r}): download it again.") from error

@@ -51,7 +51,7 @@ def read_curves(workdir: Path, run: str, metric: str) -> list[Curve]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{path} must hold one JSON object a line with step, split and {metric}; received {error!r}. "
+            f"{path} must contain one JSON object a line with step, split and {metric}; received {error!r}. "
             "Where training was cut short in its last line, going on with the same python -m cml_tf.train mends it; "
             "otherwise train in another directory."
         ) from error

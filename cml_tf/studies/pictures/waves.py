@@ -43,7 +43,7 @@ class RegressionPicture:
                 f"{list(np.shape(self.support_inputs))} and {list(np.shape(self.support_targets))}."
             )
         if not 1 <= len(self.predictions) <= len(_LINES):
-            raise ValueError(f"predictions must hold 1 to {len(_LINES)} curves, received {len(self.predictions)}.")
+            raise ValueError(f"predictions must contain 1 to {len(_LINES)} curves, received {len(self.predictions)}.")
         expected = np.shape(self.inputs)
         for name, values in (("truth", self.truth), *self.predictions.items()):
             if np.ndim(values) != 1 or np.shape(values) != expected:

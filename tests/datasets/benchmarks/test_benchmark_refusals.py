@@ -23,7 +23,7 @@ def test_files_by_another_checksum_are_refused(miniature):
 def test_without_a_root_and_a_network_the_error_says_what_to_do_by_hand(name, empty_cache, offline):
     """Those that ask for an account or agreement are not even tried."""
     direct = {"cub": "data.caltech.edu", "aircraft": "www.robots.ox.ac.uk", "gtsrb": "sid.erda.dk"}
-    cause = " .*cannot be downloaded; go online.*no route to host" if name in direct else " .* as dataset.root.$"
+    cause = " .*cannot be downloaded: go online.*no route to host" if name in direct else " .* as dataset.root.$"
     with pytest.raises(DatasetError, match=f"{name} needs .* put it into a folder .* dataset.root{cause}"):
         datasets.load(name)
     assert offline == [host for benchmark, host in direct.items() if benchmark == name]
@@ -32,9 +32,9 @@ def test_without_a_root_and_a_network_the_error_says_what_to_do_by_hand(name, em
 @pytest.mark.parametrize(
     ("root", "options", "message"),
     [
-        ("nowhere", {}, "the cub root must be a folder"),
-        (".", {}, r"must hold CUB_200_2011.tgz or what was in it \(001.Black_footed.*found nothing of that; check"),
-        ("", {"channels": 1}, "takes the options image_size; received channels"),
+        ("nowhere", {}, "the root of cub must be a folder"),
+        (".", {}, r"must contain CUB_200_2011.tgz or its unpacked files \(001.Black_footed.*found neither: check"),
+        ("", {"channels": 1}, r"has no option channels \(its options: image_size\)"),
         ("", {"image_size": 3}, "image_size must be"),
         ("", {"image_size": (0, 3)}, r"image_size must be \(height, width\), both positive"),
         ("", {"image_size": (2**62, 3)}, r"both positive and at most 4096, received \(4611686018427387904"),
@@ -49,7 +49,7 @@ def test_bad_requests(tmp_path, root, options, message, empty_cache):
 def test_training_on_a_set_to_test_on_is_refused(miniature):
     config = images("gtsrb", "maml,smoke")
     config.dataset.root = str(miniature("gtsrb"))
-    with pytest.raises(DatasetError, match="'gtsrb' has the splits test, received 'train'"):
+    with pytest.raises(DatasetError, match="split of the dataset 'gtsrb' must be one of test, received 'train'"):
         build_experiment(config)
 
 
@@ -58,7 +58,7 @@ def test_training_on_a_set_to_test_on_is_refused(miniature):
     [
         ("images_box", None, "missing: images_box"),
         ("images_variant_test", None, "missing: images_variant_test"),
-        ("images_box", b"0000000 1 2\n", "a number and four edges a line, found '0000000 1 2'"),
+        ("images_box", b"0000000 1 2\n", "a number and four edges, found '0000000 1 2'"),
         ("images_box", b"0000000 1 2 3 4\n", "has no line for 0000001"),
     ],
 )

@@ -98,7 +98,7 @@ def test_a_part_of_a_file_and_a_file_cut_short(monkeypatch):
     path = stored().folder / "train.npy"
     path.with_name("other").write_bytes(path.read_bytes()[:-1])
     path.with_name("other").replace(path)
-    with pytest.raises(OSError, match="ended before image 8; it was changed while in use"):
+    with pytest.raises(OSError, match="ended before image 8: it was changed while in use"):
         pool.gatherer()(tf.constant([0, 8], tf.int64))
 
 
@@ -116,7 +116,7 @@ def test_a_part_of_a_file_and_a_file_cut_short(monkeypatch):
 def test_what_is_not_whole_is_made_anew(change, caplog):
     good = stored().build(pictures)["train"].fingerprint
     change(stored().folder)
-    assert stored().read() is None and "made anew" in caplog.text
+    assert stored().read() is None and "Rebuilding" in caplog.text
     assert stored().build(pictures)["train"].fingerprint == good
 
 
@@ -151,7 +151,7 @@ def test_what_may_not_be_read_is_not_made_anew(monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(np, "load", refused)
-    with pytest.raises(DatasetError, match="train.npy may not be read .*Permission denied.*; have its owner allow it"):
+    with pytest.raises(DatasetError, match="train.npy cannot be read .*Permission denied.*: ask its owner"):
         stored().read()
 
 
@@ -171,7 +171,7 @@ def fewer_later(calls=iter((0, 5))):  # noqa: B008
         ({"expected": {"": 20}}, pictures, DatasetError, "20 images in all splits together, found 18"),
         ({}, lambda: [*pictures(), *pictures()], DatasetError, "class '.' has one twice"),
         ({}, lambda: pictures(d3=lambda: b"GIF8?"), DatasetError, "toy: d/03 cannot be read as a PNG"),
-        ({}, fewer_later, DatasetError, "images were listed and not read; were the files changed"),
+        ({}, fewer_later, DatasetError, "images were listed but not read: check that"),
         ({}, lambda: pictures(b2=interrupt), KeyboardInterrupt, None),
     ],
 )
@@ -184,7 +184,7 @@ def test_what_fails_leaves_nothing_behind(changes, listed, error, message):
 def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "file"))
-    with pytest.raises(DatasetError, match="set CML_TF_CACHE to a folder with room"):
+    with pytest.raises(DatasetError, match="set CML_TF_CACHE to a folder with free space"):
         stored().build(pictures)
 
 
@@ -193,6 +193,6 @@ def test_a_full_disk_is_said_before_anything_is_decoded(monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(DatasetError, match="No space left on device.*to a folder with room"):
+    with pytest.raises(DatasetError, match="No space left on device.*to a folder with free space"):
         stored().build(lambda: pictures(every=lambda: pytest.fail("it was read")))
     assert in_the_cache() == []

@@ -100,7 +100,7 @@ def test_damaged_and_missing_files_are_refused(miniature):
     folder = miniature("cifar_fs")
     path = folder / "cifar-100-binary.tar.gz"
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DatasetError, match="cannot be made from the files .* download cifar-100-binary.tar.gz again"):
+    with pytest.raises(DatasetError, match="cannot be built from the files .* download cifar-100-binary.tar.gz again"):
         datasets.load("cifar_fs", str(folder))
     path.unlink()
     with pytest.raises(DatasetError, match="missing: cifar-100-binary.tar.gz. Download them from https://www.cs.tor"):
@@ -108,7 +108,7 @@ def test_damaged_and_missing_files_are_refused(miniature):
 
 
 def test_files_that_are_not_served_any_more_are_refused_with_the_note(tmp_path, empty_cache):
-    with pytest.raises(DatasetError, match="missing: cars_train.tgz, .* not served any more: any copy of the files"):
+    with pytest.raises(DatasetError, match="missing: cars_train.tgz, .* no longer work; use any copy of the files"):
         datasets.load("cars", str(tmp_path))
 
 
@@ -116,7 +116,7 @@ def test_files_that_are_not_served_any_more_are_refused_with_the_note(tmp_path, 
 def test_damaged_files_of_the_cars_are_refused_with_the_note(tmp_path, empty_cache, monkeypatch):
     write_benchmark("cars", tmp_path, monkeypatch)
     (tmp_path / "car_devkit.tgz").write_bytes(b"other")
-    with pytest.raises(DatasetError, match="cannot be made from the files in .* any copy of the files"):
+    with pytest.raises(DatasetError, match="cannot be built from the files in .* any copy of the files"):
         datasets.load("cars", str(tmp_path))
 
 

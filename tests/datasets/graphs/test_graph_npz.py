@@ -39,11 +39,11 @@ def test_names_that_are_no_strings_are_not_read(path, names):
         ({"labels": None}, "adj_.*, attr_.* and labels as plain arrays.*labels"),
         ({"adj_shape": None}, "adj_shape"),
         ({"attr_data": np.array([object()])}, "Object arrays cannot be loaded"),
-        ({"adj_indices": np.full(20, 99)}, "cannot be read so"),
-        ({"attr_indices": np.full(len(bags_of_words(SIZE).indices), 99)}, "cannot be read so"),
-        ({"adj_indptr": np.array([0, 1])}, "cannot be read so"),
-        ({"adj_shape": np.array([np.inf, 20])}, "cannot be read so"),
-        ({"adj_shape": np.array([20, 20, 20])}, "cannot be read so"),
+        ({"adj_indices": np.full(20, 99)}, "but cannot be read"),
+        ({"attr_indices": np.full(len(bags_of_words(SIZE).indices), 99)}, "but cannot be read"),
+        ({"adj_indptr": np.array([0, 1])}, "but cannot be read"),
+        ({"adj_shape": np.array([np.inf, 20])}, "but cannot be read"),
+        ({"adj_shape": np.array([20, 20, 20])}, "but cannot be read"),
         ({"adj_shape": np.array([20, 21])}, r"\[20, 20\].* received \[20, 21\]"),
         ({"labels": np.arange(19)}, r"labels must be integers \[nodes\] = \[20\]"),
         ({"labels": np.arange(20), "class_names": NAMES}, "labels must be below 3"),
@@ -65,7 +65,7 @@ def test_damaged_and_missing_files_are_refused(path):
     damaged[len(whole) // 2] ^= 0xFF
     for content in (b"", b"text", whole[: len(whole) // 2], bytes(damaged)):
         path.write_bytes(content)
-        with pytest.raises(DatasetError, match="get it again"):
+        with pytest.raises(DatasetError, match="download it again"):
             read_graph_npz(path)
 
 

@@ -113,7 +113,7 @@ def test_hops_can_be_changed_afterwards():
     ("arguments", "message"),
     [
         ({"classes": (3, 2, 3)}, r"add up to at most 7, .* received 3 \+ 2 \+ 3"),
-        ({"classes": (5, 1, 1)}, r"at least 2 each; received \(5, 1, 1\)"),
+        ({"classes": (5, 1, 1)}, r"at least 2 each, received \(5, 1, 1\)"),
         ({"classes": (5, 2)}, r"received \(5, 2\)"),
         ({"classes": 7}, "received 7"),
         ({"class_seed": -1}, "class_seed must be an integer of at least 0"),

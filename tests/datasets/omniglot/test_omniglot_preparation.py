@@ -86,7 +86,7 @@ def test_the_numbers_and_the_two_files_are_the_published_ones():
 
 
 def test_another_size_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match="omniglot is made at 28x28 only: image_size must not be given"):
+    with pytest.raises(DatasetError, match="omniglot is always prepared at 28x28: leave out --image_size"):
         prepared("omniglot", str(tmp_path), (84, 84))
 
 

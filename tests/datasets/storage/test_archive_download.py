@@ -66,5 +66,5 @@ def test_a_second_one_waits_and_takes_what_the_first_downloaded(
 
 
 def test_the_instructions_offer_the_download_where_there_is_one():
-    assert "is downloaded by\n  python -m cml_tf.datasets.prepare cub\n" in instructions("cub")
-    assert "is downloaded by" not in instructions("mini_imagenet") + instructions("tiered_imagenet")
+    assert ":\n  python -m cml_tf.datasets.prepare cub\nIf the download fails" in instructions("cub")
+    assert "This command downloads" not in instructions("mini_imagenet") + instructions("tiered_imagenet")

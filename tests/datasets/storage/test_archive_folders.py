@@ -40,13 +40,13 @@ def test_an_archive_under_another_name_is_named(name, file, tmp_path):
     source = BENCHMARKS[name].source
     with pytest.raises(DatasetError) as caught:
         datasets.load(name, str(tmp_path))
-    assert f"must hold {source.name} or what was in it ({source.layout}), found nothing of that" in str(caught.value)
-    assert f"but {file!r}: if that is the archive, rename it to {source.name}." in str(caught.value)
+    assert f"must contain {source.name} or its unpacked files ({source.layout}), found neither" in str(caught.value)
+    assert f"but found {file!r}: rename it to {source.name} if it is the archive." in str(caught.value)
 
 
 def test_a_folder_with_the_name_of_the_archive_is_a_folder(tmp_path, monkeypatch):
     write_tree(tmp_path, {"images/1.jpg": b"", f"{SIGNS}/notes.txt": b""})
-    with pytest.raises(DatasetError, match=r"\(00014/00003_00029.ppm and so on\), found nothing of that; check"):
+    with pytest.raises(DatasetError, match=r"\(00014/00003_00029.ppm and so on\), found neither: check"):
         datasets.load("gtsrb", str(tmp_path))
     expect_counts("gtsrb", {}, monkeypatch)
     write_tree(tmp_path / SIGNS, benchmark_files.gtsrb())
@@ -72,7 +72,7 @@ def test_imagenet_that_was_unpacked_once_is_a_folder_of_tar_files(tmp_path, monk
     assert packed == other
     name = next(iter(pictures))
     (once / f"{name}.tar").write_bytes(b"damaged")
-    with pytest.raises(DatasetError, match=rf"{name}.tar is damaged \(ReadError.*; get it again"):
+    with pytest.raises(DatasetError, match=rf"{name}.tar is damaged \(ReadError.*: download it again"):
         datasets.load("tiered_imagenet", str(once), image_size=(4, 4))
 
 
@@ -101,7 +101,7 @@ def test_links_in_a_folder_are_followed_and_a_cycle_ends(tmp_path):
     assert list(places) == ["a/link.txt", "a/own.txt", "b/x.txt", "b/y.txt", "c/x.txt", "c/y.txt"]
     assert places["a/link.txt"] == b"x"
     (root / "round").symlink_to("round")
-    with pytest.raises(DatasetError, match="round cannot be read .*; mend it or take it away"):
+    with pytest.raises(DatasetError, match="round cannot be read .*; repair it or move it elsewhere"):
         list(members(root))
 
 
@@ -121,12 +121,12 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "scandir", scan)
     monkeypatch.setattr(Path, "open", opened)
-    with pytest.raises(DatasetError, match=r"Images.zip may not be read \(Permission denied\); change its permissions"):
+    with pytest.raises(DatasetError, match=r"Images.zip cannot be read \(Permission denied\); change its permissions"):
         datasets.load("gtsrb", str(tmp_path))
     (tmp_path / SIGNS).unlink()
-    with pytest.raises(DatasetError, match=r"/00000 may not be read \(Permission denied\); change its permissions"):
+    with pytest.raises(DatasetError, match=r"/00000 cannot be read \(Permission denied\); change its permissions"):
         datasets.load("gtsrb", str(tmp_path))
-    with pytest.raises(DatasetError, match="/00000 may not be read"):
+    with pytest.raises(DatasetError, match="/00000 cannot be read"):
         list(files(tmp_path))
 
 
@@ -134,5 +134,7 @@ def test_what_may_not_be_read_is_named(tmp_path, monkeypatch):
 def test_a_row_that_is_no_number_of_an_image_is_refused(row, tmp_path):
     content = pickle.dumps({"image_data": np.zeros((1, 4, 4, 3), np.uint8), "class_dict": {"n01532829": [row]}}, 2)
     write_tree(tmp_path, {"mini-imagenet-cache-train.pkl": content})
-    with pytest.raises(DatasetError, match=r"must hold image_data, uint8 .*, and class_dict, each image in one class"):
+    with pytest.raises(
+        DatasetError, match=r"must contain image_data, uint8 .*, and class_dict, each image in one class"
+    ):
         datasets.load("mini_imagenet", str(tmp_path))

@@ -40,7 +40,7 @@ def test_damage_anywhere_is_noticed_and_repaired(folder, caplog):
     load(builder)
     (path,) = folder.iterdir()
     good = path.read_bytes()
-    # The bits of one byte turned at places all over the file: whatever is read or made anew, the values are right.
+    # The bits of one byte turned at places all over the file: whatever is read or Rebuilding, the values are right.
     for i in range(3, len(good), 7):
         path.write_bytes(good[:i] + bytes([good[i] ^ 0xFF]) + good[i + 1 :])
         load(builder)
@@ -48,7 +48,7 @@ def test_damage_anywhere_is_noticed_and_repaired(folder, caplog):
         calls = builder.calls
         path.write_bytes(contents)
         caplog.clear()
-        assert load(builder) == calls + 1 and "made anew" in caplog.text
+        assert load(builder) == calls + 1 and "Rebuilding" in caplog.text
         assert path.read_bytes() == good
 
 

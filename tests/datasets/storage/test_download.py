@@ -39,11 +39,11 @@ def test_a_file_is_fetched_once_and_no_other_is_kept(server, place, checksum, ca
     assert place.stat().st_mode & 0o777 == 0o644
     place.write_bytes(CONTENT[:-3])
     assert download(f"{server.url}/file", checksum, place).read_bytes() == CONTENT
-    assert f"{place} has not the published checksum any more and is downloaded anew." in caplog.text
+    assert f"Downloading {place} again, since it no longer has the published checksum." in caplog.text
     place.unlink()
     server.files["file"] += b"more"
     with pytest.raises(
-        DatasetError, match="must have the published {} {}, received another file; try".format(*checksum)
+        DatasetError, match="must have the published {} {}, received another file: try".format(*checksum)
     ):
         download(f"{server.url}/file", checksum, place)
     assert left(place) == []
@@ -52,13 +52,13 @@ def test_a_file_is_fetched_once_and_no_other_is_kept(server, place, checksum, ca
 def test_more_than_the_limit_is_not_taken(server, place):
     assert download(f"{server.url}/file", SHA256, place, len(CONTENT)) == place
     place.unlink()
-    with pytest.raises(DatasetError, match="cannot be downloaded.*more bytes arrived"):
+    with pytest.raises(DatasetError, match="cannot be downloaded.*received more bytes"):
         download(f"{server.url}/file", SHA256, place, len(CONTENT) - 1)
     assert left(place) == []
 
 
 def test_what_cannot_be_fetched_or_written_says_what_to_do(server, place):
-    with pytest.raises(DatasetError, match="cannot be downloaded; go online, or set dataset.root .* file.*404"):
+    with pytest.raises(DatasetError, match="cannot be downloaded: go online, or set dataset.root .* file.*404"):
         download(f"{server.url}/absent", SHA256, place)
     with pytest.raises(DatasetError, match="set CML_TF_CACHE"):
         (cache_directory() / "in the way").write_text("a file")

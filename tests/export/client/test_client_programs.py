@@ -134,7 +134,7 @@ _GRAPH = "--graph={files}/graph.npz"
 MISTAKES = [
     ([PREDICT, "--query=x"], "either --adapted=TASK.npz or --support=DIR"),
     ([PREDICT, "--query=x", "--adapted=missing.npz"], "x must be a folder of images, an image"),
-    ([*_ADAPT, "--model=m", "--support={files}/flat"], "must hold a folder for every class"),
+    ([*_ADAPT, "--model=m", "--support={files}/flat"], "must contain a folder for every class"),
     ([*_ADAPT, "--model=m", "--support={files}/waves.txt"], "must be a folder of images"),
     ([*_ADAPT, _IMAGES], "name of a model is needed"),
     ([*_ADAPT, "--model=m", "--address=here", _IMAGES], "address must be like"),

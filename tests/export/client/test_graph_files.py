@@ -19,9 +19,9 @@ HOSTILE = "_$\\frac{1}{0}$\x1b<b>"
     [
         ("node1,label\n1,a\n", "line 1, must be a node number"),
         ("1.5,a\n", "line 1, must be a node number"),
-        ("1,a\n2,0;5\n3,'b\n4,b'c'\n", "line 4: must hold a name"),
+        ("1,a\n2,0;5\n3,'b\n4,b'c'\n", "line 4: must contain a name"),
         ("1,a\n\n5,NA\n", "line 3: 'NA' may be a name"),
-        ("1,0.5\n", "line 1: must hold a whole number or a name"),
+        ("1,0.5\n", "line 1: must contain a whole number or a name"),
         ("1,a\n\n2,b,c\n", "line 3, must be a node number"),
         ("1,a\n-2,b\n", "line 2"),
         ("1_0,a\n", "line 1"),
@@ -61,7 +61,7 @@ def test_tables_of_all_forms(tmp_path):
 @pytest.mark.parametrize(
     "features, edges, message",
     [
-        (np.ones((3, 2)), None, "must hold features and edges, found features"),
+        (np.ones((3, 2)), None, "must contain features and edges, found features"),
         (np.ones((3, 2)), [[0, 3]], r"edges must join nodes in \[0, 3\)"),
         (np.ones((3, 2)), [[0.5, 2.0]], "edges must be whole numbers"),
         (np.array([{}], object), [[0, 0]], "allow_pickle"),

@@ -98,9 +98,9 @@ def test_a_missing_or_damaged_metrics_file_is_named(tmp_path, content):
     folder.mkdir()
     if content is not None:
         (folder / "metrics.jsonl").write_text(content)
-    with pytest.raises(RunError, match=r"metrics\.jsonl must hold"):
+    with pytest.raises(RunError, match=r"metrics\.jsonl must contain"):
         read_curves(folder, "CML", "accuracy")
-    with pytest.raises(RunError, match=r"cora_2way_1shot_maml-seed0/metrics\.jsonl must hold"):
+    with pytest.raises(RunError, match=r"cora_2way_1shot_maml-seed0/metrics\.jsonl must contain"):
         draw_setting(SETTING, settings(RUNS)[SETTING], tmp_path, tmp_path)
 
 
