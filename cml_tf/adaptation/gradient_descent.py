@@ -122,7 +122,9 @@ class GradientDescent(AdaptationRule):
           UserError: if the number of steps is a tensor.
         """
         if not isinstance(self.steps, int):
-            raise UserError("a number of inner steps that is a tensor cannot be saved: choose one by with_steps.")
+            raise UserError(
+                "a rule whose number of inner steps is a tensor cannot be saved: set a number with with_steps."
+            )
         # Of the hypergradient only the order counts once there is no training any more: by it layers are refused.
         return {
             "problem": problem_to_json(self.problem),
@@ -275,9 +277,9 @@ def _gradients(tape: tf.GradientTape, loss: tf.Tensor, watched: Any) -> Any:
     gradients = dense_gradients(tape, loss, flat)
     missing = [position for position, gradient in enumerate(gradients) if gradient is None]
     if missing:
-        shapes = ", ".join(f"number {position} of shape {flat[position].shape}" for position in missing)
+        shapes = ", ".join(f"tensor {position} of shape {flat[position].shape}" for position in missing)
         raise ValueError(
-            f"the support loss does not depend on these adapted tensors: {shapes}. Freeze the layers that the forward "
+            f"the support loss does not depend on these adapted tensors: {shapes}. Freeze layers that the forward "
             "pass does not use (trainable = False), or remove them."
         )
     return tf.nest.pack_sequence_as(watched, gradients)
@@ -297,8 +299,10 @@ class GradientDescentOptions:
 
     steps: int = option(1, "inner steps in training", least=0)
     eval_steps: int = option(1, "inner steps in validation and evaluation", least=0)
-    partition: str = option("all", "what adapts: all, the head (anil) or the body (boil)", choices=tuple(PARTITIONS))
-    sharpness: float = option(0.0, "radius within which inner gradients are taken at the worst point", least=0)
+    partition: str = option(
+        "all", "which part adapts: all, only the head (anil) or only the body (boil)", choices=tuple(PARTITIONS)
+    )
+    sharpness: float = option(0.0, "radius of sharpness-aware minimisation in the inner loop; 0 for none", least=0)
 
 
 def _adapts(settings: Settings) -> frozenset[str]:

@@ -69,7 +69,7 @@ class KernelRidge(AdaptationRule):
         if self.meta_variables:
             return
         if learner.second_head is not None:
-            raise UserError("kernel ridge corrects one head, received a learner with two: leave the second head out.")
+            raise UserError("kernel ridge corrects one head, received a learner with two: remove the second head.")
         width = self.bandwidth or feature_width(learner) ** 0.5
         start = {"bandwidth": width, "ridge": self.ridge, "scale": self.scale}
         self.meta_variables = tuple(
@@ -181,10 +181,10 @@ class KernelRidgeOptions:
     """Options of `KernelRidge`."""
 
     bandwidth: float = option(
-        0.0, "what the kernel's width starts from; 0 for the root of the features' number", least=0
+        0.0, "initial width of the kernel; 0 for the square root of the number of features", least=0
     )
-    ridge: float = option(0.1, "what the penalty starts from", above=0)
-    scale: float = option(1.0, "what the factor of the outputs starts from", above=0)
+    ridge: float = option(0.1, "initial penalty", above=0)
+    scale: float = option(1.0, "initial factor of the outputs", above=0)
 
 
 @register("rule", "kernel_ridge", KernelRidgeOptions)

@@ -97,7 +97,7 @@ class AdaptedTask(ABC):
         Raises:
           UserError: if the rule does not pack its tasks.
         """
-        raise UserError(f"{type(self).__name__} cannot be packed: its rule keeps no state of a task. Predict at once.")
+        raise UserError(f"{type(self).__name__} cannot be packed, since its rule has no task state: predict directly.")
 
     def pack(self) -> tf.Tensor:
         """The tensors and the threaded state as one flat float32 vector."""
@@ -180,7 +180,7 @@ class AdaptationRule(ABC):
         self, learner: Learner, initial: Initial, tensors: Sequence[tf.Tensor], state: State, context: Any
     ) -> AdaptedTask:
         """The task that has these tensors; the inverse of `AdaptedTask.tensors` for rules with a `state_spec`."""
-        raise UserError(f"{type(self).__name__} keeps no state of a task, so none can be restored.")
+        raise UserError(f"{type(self).__name__} has no task state, so none can be restored.")
 
     def packed_spec(self, learner: Learner) -> Specification | None:
         """What a packed task holds, the learner's threaded state included; None if it cannot be packed."""
@@ -195,7 +195,7 @@ class AdaptationRule(ABC):
         """
         specification = self.packed_spec(learner)
         if specification is None:
-            raise UserError(f"{type(self).__name__} keeps no state of a task, so none can be restored.")
+            raise UserError(f"{type(self).__name__} has no task state, so none can be restored.")
         tensors = unpack(packed, specification)
         own = len(tensors) - len(threaded_specification(learner))
         state = with_threaded(learner, initial.state, tensors[own:])
@@ -207,7 +207,7 @@ class AdaptationRule(ABC):
         Raises:
           UserError: if the rule does not take steps.
         """
-        raise UserError(f"{type(self).__name__} takes no inner steps, received {steps}: leave the number out.")
+        raise UserError(f"{type(self).__name__} takes no inner steps, received {steps}: leave out steps.")
 
     def of_first_order(self) -> AdaptationRule:
         """This rule with inner gradients as constants of the outer loop; itself where there are none."""
@@ -222,9 +222,7 @@ class AdaptationRule(ABC):
         Raises:
           UserError: if the rule does not adapt the extractor through the head.
         """
-        raise UserError(
-            f"{type(self).__name__} does not adapt the features through a head: choose the readout 'learner'."
-        )
+        raise UserError(f"{type(self).__name__} does not adapt the features through a head: use the readout 'learner'.")
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this rule again, as JSON; needed to save a model.
@@ -232,7 +230,10 @@ class AdaptationRule(ABC):
         Raises:
           UserError: if the rule does not say.
         """
-        raise UserError(f"{type(self).__name__} defines no get_config, so it cannot be saved: define it, or load runs.")
+        raise UserError(
+            f"{type(self).__name__} does not define get_config, so it cannot be saved: define get_config, or load the "
+            "run instead."
+        )
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdaptationRule:

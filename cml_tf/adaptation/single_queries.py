@@ -26,7 +26,10 @@ class SingleQueries(AdaptationRule):
     def __init__(self, rule: AdaptationRule) -> None:
         super().__init__()
         if rule.uses_query_inputs:
-            raise ValueError(f"{type(rule).__name__} adapts to its queries, so they cannot be predicted one at a time.")
+            raise ValueError(
+                f"{type(rule).__name__} adapts to the queries, so they cannot be predicted one at a time: leave out "
+                "single queries."
+            )
         self.rule = rule
         self.steps = rule.steps
         self.answers_through_head = rule.answers_through_head

@@ -46,7 +46,7 @@ class SoftKMeans(AdaptationRule):
     def __init__(self, problem: Problem, refinements: int = 1, scale: float = 1.0) -> None:
         super().__init__()
         if not hasattr(problem, "ways"):
-            raise UserError(f"soft k-means tells classes apart, received {problem}: choose another rule.")
+            raise UserError(f"soft k-means needs classification, received {problem}: choose another rule.")
         if not isinstance(refinements, int) or refinements < 0:
             raise UserError(f"refinements must be a whole number of 0 or more, received {refinements!r}.")
         if not 0 < scale < np.inf:
@@ -63,7 +63,7 @@ class SoftKMeans(AdaptationRule):
         """
         if learner.variables.head:
             raise UserError(
-                "soft k-means answers without the weights of a head, received a learner whose head has some: give it "
+                "soft k-means needs a head without weights, received a learner whose head has weights: use "
                 "keras.layers.Identity() as its head."
             )
         if not self.meta_variables:
@@ -154,8 +154,8 @@ def _closeness(features: tf.Tensor, means: tf.Tensor, counts: tf.Tensor, scale: 
 class SoftKMeansOptions:
     """Options of `SoftKMeans`."""
 
-    refinements: int = option(1, "how often the queries refine the class means", least=0)
-    scale: float = option(1.0, "what the factor of squared distances starts from", above=0)
+    refinements: int = option(1, "number of times the queries refine the class means", least=0)
+    scale: float = option(1.0, "initial factor of the squared distances", above=0)
 
 
 def _faults(settings: Settings) -> list[str]:

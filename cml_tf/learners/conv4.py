@@ -113,8 +113,8 @@ def check_image_shape(learner: str, input_shape: tuple[int, ...]) -> None:
     input_shape = as_input_shape(input_shape)
     if len(input_shape) != 3 or min(input_shape[:2]) < 16:
         raise ValueError(
-            f"{learner} needs images of shape (height, width, channels) of at least 16x16, received "
-            f"{input_shape}: four 2x2 pools leave nothing of a smaller one."
+            f"input_shape of {learner} must be (height, width, channels) of at least 16x16, because of its four 2x2 "
+            f"pools, received {input_shape}."
         )
 
 
@@ -127,7 +127,7 @@ def conv_blocks(
       ValueError: if `count` is negative.
     """
     if count < 0:
-        raise ValueError(f"a {owner} has 0 blocks or more, received {count}.")
+        raise ValueError(f"the number of blocks of a {owner} must be 0 or more, received {count}.")
     return [layer for _ in range(count) for layer in conv_block(filters, normalisation, 1, steps, initialisation)]
 
 
@@ -145,16 +145,16 @@ def conv_block(
 class ConvolutionalOptions:
     """Options of convolutional learners."""
 
-    filters: int = option(64, "channels of every block (`resnet12`: of the first one)", least=1)
-    normalisation: str = option("batch_transductive", "where normalisation takes its statistics from", choices=MODES)
-    initialisation: str = option("fan_in_uniform", "what kernels and biases begin with", choices=INITIALISATIONS)
+    filters: int = option(64, "channels of each block (`resnet12`: of the first block)", least=1)
+    normalisation: str = option("batch_transductive", "source of the statistics for normalisation", choices=MODES)
+    initialisation: str = option("fan_in_uniform", "initialisation of kernels and biases", choices=INITIALISATIONS)
 
 
 @dataclass(frozen=True)
 class Conv4Options(ConvolutionalOptions):
     """Options of `conv4`."""
 
-    extra_blocks: int = option(0, "unpooled blocks after block 4 (More-MAML has 3)", least=0)
+    extra_blocks: int = option(0, "blocks without a pool after block 4 (More-MAML has 3)", least=0)
     head_blocks: int = option(0, "blocks of the head before its pool (the paper's Table 7 has 2)", least=0)
 
 

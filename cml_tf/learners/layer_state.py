@@ -22,7 +22,7 @@ from cml_tf.learners.hidden_state import hidden_attribute, is_foreign, traced_ca
 
 _WITH_MOMENTS = (keras.layers.LayerNormalization, keras.layers.GroupNormalization)
 _RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
-_TO_BE_TRACKED = "make it with self.add_weight (trainable=False for a constant), so that it is adapted and saved"
+_TO_BE_TRACKED = "create it with self.add_weight (trainable=False for a constant), so that it is adapted and saved"
 
 
 def check_layer_state(layer: keras.Layer, inputs: Any, **arguments: Any) -> None:
@@ -56,18 +56,18 @@ def refuse_change(layer: keras.Layer, changed: frozenset[int]) -> None:
     for part in parts:
         if _ids(_own_state(part)) & changed:
             raise ValueError(
-                f"{_named(part)} keeps running state, which would leak between tasks: use "
+                f"{_named(part)} has running state, which would leak between tasks: use "
                 "cml_tf.learners.Normalisation instead, set trainable = False on it before the learner is made, or "
                 "declare threads_state = True on its class if its state belongs to one task."
             )
         if _ids(part.metrics_variables) & _own_variables(part) & changed:
-            raise ValueError(f"{_named(part)} updates a metric in its call, which would be lost: leave it out.")
+            raise ValueError(f"{_named(part)} updates a metric in its call, which would be lost: remove the metric.")
         if _ids(part.trainable_weights) & _own_variables(part) & changed:
-            raise ValueError(f"{_named(part)} assigns weights in its call, which would be lost: leave that out.")
+            raise ValueError(f"{_named(part)} assigns weights in its call, which would be lost: remove the assignment.")
     owners = [part for part in parts if changed & _own_variables(part)]
     drawing = _named(owners[0]) if owners else _suspects(layer, parts)
     raise ValueError(
-        f"{drawing} draws random numbers, which adaptation does not support: remove it (a rate of 0 is fine)."
+        f"{drawing} draws random numbers, which adaptation does not support: remove the layer, or set its rate to 0."
     )
 
 
@@ -93,7 +93,7 @@ def check_second_derivatives(layer: keras.Layer) -> None:
         if isinstance(part, _WITH_MOMENTS) or (isinstance(part, keras.layers.BatchNormalization) and threads):
             raise ValueError(
                 f"layer {part.name!r} ({type(part).__name__}) has a wrong second derivative in TensorFlow, which would "
-                "ruin an exact meta-gradient: use cml_tf.learners.Normalisation or keras.layers.RMSNormalization "
+                "make an exact meta-gradient wrong: use cml_tf.learners.Normalisation or keras.layers.RMSNormalization "
                 "instead, or the hypergradient first_order."
             )
 
@@ -120,8 +120,8 @@ def state_follows_parameters(*layers: keras.Layer) -> bool:
     counting = [part for part in parts if part not in following]
     if following and counting:
         raise ValueError(
-            f"layer {counting[0].name!r} counts inner steps, and the state of {following[0].name!r} asks for a pass "
-            "over the support set that is none: a learner has layers of one of these kinds only."
+            f"layer {counting[0].name!r} counts inner steps, but the state of {following[0].name!r} needs a pass "
+            "over the support set that does not count as a step: use layers of only one of these kinds."
         )
     return bool(following)
 
@@ -142,15 +142,15 @@ def _all_layers(layer: keras.Layer) -> list[keras.Layer]:
 def _check_attributes(part: keras.Layer, tracked: Collection[int]) -> None:
     if getattr(part, "stateful", False) and isinstance(part, _RECURRENT):
         raise ValueError(
-            f"{_named(part)} goes on from where its last call ended, which would leak between tasks: make it with "
-            "stateful=False."
+            f"{_named(part)} continues from the state of its last call, which would leak between tasks: create it "
+            "with stateful=False."
         )
     found = hidden_attribute(part, tracked)
     if found is not None:
         path, kind = found
-        remedy = "look values up before episodes are made" if kind == "a lookup table" else _TO_BE_TRACKED
+        remedy = "look up the values before making episodes" if kind == "a lookup table" else _TO_BE_TRACKED
         raise ValueError(
-            f"{_named(part)} keeps {kind} in {path!r}, which would be neither adapted nor saved, or leak between "
+            f"{_named(part)} has {kind} in {path!r}, which would be neither adapted nor saved, or would leak between "
             f"tasks: {remedy}."
         )
 
@@ -163,18 +163,18 @@ def _check_call(layer: keras.Layer, parts: list[keras.Layer], call: Any) -> None
     suspects = _suspects(layer, parts)
     if seen.captured:
         raise ValueError(
-            f"{suspects} uses {', '.join(seen.captured[:3])}, which it does not own: {_TO_BE_TRACKED}; keep layers "
-            "that it calls in attributes."
+            f"{suspects} uses {', '.join(seen.captured[:3])}, which it does not own: {_TO_BE_TRACKED}, and "
+            "store layers that it calls in attributes."
         )
     if any("PyFunc" in operation for operation in seen.drew):
         raise ValueError(
-            f"{suspects} runs Python inside the graph (tf.numpy_function, tf.py_function), which could keep or draw "
-            "anything, and which no server can run: use TensorFlow's operations."
+            f"{suspects} runs Python inside the graph (tf.numpy_function, tf.py_function), which could have hidden "
+            "state, and which no server can run: use TensorFlow operations."
         )
     if seen.drew:
         raise ValueError(
             f"{suspects} draws random numbers ({', '.join(seen.drew[:3])}), which adaptation does not support: "
-            "remove that, or take them from the inputs."
+            "remove them, or pass the numbers as inputs."
         )
 
 

@@ -111,7 +111,7 @@ class Learner:
         for part, layer in (("extractor", extractor), ("head", head)):
             if not isinstance(layer, keras.Layer):
                 kind = layer.__name__ if isinstance(layer, type) else type(layer).__name__
-                raise ValueError(f"the {part} must be a Keras layer or model, made already, received {kind}.")
+                raise ValueError(f"the {part} must be an instance of a Keras layer or model, received {kind}.")
         self.example_inputs = _example_inputs(input_shape, example_inputs)
         self.context = context
         self.head_takes_targets = "targets" in inspect.signature(head.call).parameters
@@ -129,9 +129,9 @@ class Learner:
     def _check_variables(self) -> None:
         everything = tf.nest.flatten((tuple(self.variables), tuple(self.state_variables)))
         if len({id(variable) for variable in everything}) != len(everything):
-            raise ValueError("extractor and head share a variable; each variable must belong to one of them.")
+            raise ValueError("extractor and head must not share a variable: assign each variable to one of them.")
         if not tf.nest.flatten(tuple(self.variables)):
-            raise ValueError("the learner has no trainable variable: every layer is frozen or has no weights.")
+            raise ValueError("the learner must have a trainable variable, but every layer is frozen or has no weights.")
 
     @property
     def second_head(self) -> keras.Layer | None:
@@ -251,7 +251,7 @@ def called(role: str, layer: keras.Layer, inputs: Any, **arguments: Any) -> Any:
         return layer(inputs, **arguments)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         raise ValueError(
-            f"the {role} {layer.name!r} cannot take inputs {described(inputs)}: {one_line(error)}"
+            f"the {role} {layer.name!r} cannot process inputs {described(inputs)}: {one_line(error)}"
         ) from error
 
 
@@ -277,7 +277,7 @@ def check_context(learner: Learner, context: Any) -> None:
     if isinstance(context, GraphContext) if graph else needed == given:
         return
     told = f"a context of type {type(expected).__name__}" if needed else "no context"
-    remedy = ": give context=cml_tf.graphs.graph_context(graph, hops)" if graph else ""
+    remedy = ": pass context=cml_tf.graphs.graph_context(graph, hops)" if graph else ""
     raise ValueError(f"this model takes {told}, received {type(context).__name__}{remedy}.")
 
 
@@ -305,14 +305,16 @@ def as_input_shape(given: Any) -> tuple[int, ...]:
 
 def _example_inputs(input_shape: tuple[int, ...] | None, example_inputs: Any) -> Any:
     if (input_shape is None) == (example_inputs is None):
-        raise ValueError("Learner needs exactly one of input_shape and example_inputs to build its layers.")
+        raise ValueError(
+            "exactly one of input_shape and example_inputs must be passed: Learner builds its layers with it."
+        )
     if example_inputs is None:
         return np.zeros((2, *as_input_shape(input_shape)), keras.config.floatx())
     leaves = tf.nest.flatten(example_inputs)
     arrays = [numeric_array(leaf, "example_inputs") for leaf in leaves]
     if not leaves or not all(hasattr(leaf, "shape") and array.size for leaf, array in zip(leaves, arrays, strict=True)):
         raise ValueError(
-            "example_inputs must be arrays [examples, ...] of at least one example, received "
+            "example_inputs must be arrays [examples, ...] with at least one example, received "
             f"{described(example_inputs)}."
         )
     return example_inputs

@@ -37,7 +37,7 @@ def mlp(
       ValueError: without a hidden layer, for an input shape that is none, or for an unknown initialisation.
     """
     if not hidden:
-        raise ValueError("mlp needs at least one hidden layer, received none.")
+        raise ValueError("hidden must contain at least one width, received none.")
     shape = as_input_shape(input_shape)
     flatten = [keras.layers.Flatten()] if len(shape) != 1 else []
     layers = [*flatten, *(linear(width, initialisation, activation) for width in hidden)]
@@ -65,8 +65,8 @@ class MlpOptions:
     """Options of `mlp`."""
 
     hidden: tuple[int, ...] = option((40, 40), "widths of the hidden layers", least=1)
-    activation: str = option("relu", "of the hidden layers, any that Keras knows by name")
-    initialisation: str = option("glorot_uniform", "what kernels and biases begin with", choices=INITIALISATIONS)
+    activation: str = option("relu", "activation of the hidden layers, by its name in Keras")
+    initialisation: str = option("glorot_uniform", "initialisation of kernels and biases", choices=INITIALISATIONS)
 
 
 def _co_learner(options: MlpOptions, given: Given, blocks: int, adapted: bool) -> keras.Layer:
@@ -77,7 +77,7 @@ def _faults(settings: Settings) -> list[str]:
     name = settings["learner.activation"]
     if callable(getattr(keras.activations, name, None)):
         return []
-    return [f"learner.activation must be the name of an activation of Keras, received {name!r}."]
+    return [f"learner.activation must be the name of a Keras activation, received {name!r}."]
 
 
 @register("learner", "mlp", MlpOptions, reads=("numbers", "images"), co_learner=_co_learner, faults=_faults)

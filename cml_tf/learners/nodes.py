@@ -90,7 +90,7 @@ def _learner(extractor: keras.Layer, outputs: int | None, features: int, head: s
         raise ValueError(f"the head of a node learner must be one of {', '.join(HEADS)}, received {head!r}.")
     if head == "prototypes" and initialisation == "zero_head":
         raise ValueError(
-            "the initialisation of a learner with prototypes must not be zero_head, since they have no weights."
+            "initialisation must not be zero_head with prototypes, which have no weights: choose another one."
         )
     if outputs is None:
         layer: keras.Layer = keras.layers.Identity(name="head")
@@ -113,9 +113,9 @@ def example_graph(features: int) -> GraphContext:
 class NodeOptions:
     """Options that learners of nodes have in common."""
 
-    head: str = option("linear", "a linear layer, or distances to the prototypes of the support set", choices=HEADS)
-    attribute_matching: bool = option(False, "whether attributes are matched first (AMM-GNN)")
-    initialisation: str = option("glorot_uniform", "what kernels and biases begin with", choices=INITIALISATIONS)
+    head: str = option("linear", "linear layer, or distances to the prototypes of the support set", choices=HEADS)
+    attribute_matching: bool = option(False, "match attributes first (AMM-GNN)")
+    initialisation: str = option("glorot_uniform", "initialisation of kernels and biases", choices=INITIALISATIONS)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class SgcOptions(NodeOptions):
     """Options of `sgc`."""
 
     hidden: int = option(16, "width of the linear layer", least=1)
-    hops: int = option(2, "how far features are propagated", least=0)
+    hops: int = option(2, "number of edges over which features are propagated", least=0)
 
 
 def _faults(settings: Settings) -> list[str]:
@@ -142,7 +142,7 @@ def _faults(settings: Settings) -> list[str]:
         if (partition := settings.get("adaptation.partition", "all")) != "all":
             faults.append(f"adaptation.partition must be 'all' {without} to adapt, received {partition!r}.")
     if settings.get("train.jit_compile"):
-        faults.append("train.jit_compile must be False for learners of nodes: XLA has no sparse products.")
+        faults.append("train.jit_compile must be False for learners that read nodes, since XLA has no sparse products.")
     return faults
 
 

@@ -210,15 +210,15 @@ class FewShot:
         """Raises UserError unless the dataset is of this model's kind and, once it is built, has examples like it."""
         if not isinstance(dataset, FewShotDataset):
             raise UserError(
-                f"dataset must be what cml_tf.datasets.load(name) gives, received {type(dataset).__name__}."
+                f"dataset must be the result of cml_tf.datasets.load(name), received {type(dataset).__name__}."
             )
         if (dataset.problem_kind == "regression") != (self.ways is None):
-            remedy = "leave ways away" if self.ways else "say FewShot(..., ways=5)"
+            remedy = "leave out ways" if self.ways else "use FewShot(..., ways=5)"
             raise UserError(f"ways must fit {dataset.name!r}, which is {dataset.problem_kind}: {remedy}.")
         if self._trainer is not None and _kind(dataset) != self._examples:
             raise UserError(
-                f"dataset must have examples like those of the first fit, {self._examples}; received {dataset.name!r}, "
-                f"{_kind(dataset)}."
+                f"dataset must have the same kind of examples as in the first fit, {self._examples}, received "
+                f"{dataset.name!r} with {_kind(dataset)}."
             )
 
     def _episodes(self, dataset: FewShotDataset, split: str, seed: int) -> EpisodeSource:
@@ -236,7 +236,7 @@ class FewShot:
 
 def _kind(dataset: FewShotDataset) -> str:
     if isinstance(dataset, NodeDataset):
-        return f"nodes of {dataset.graph.features.shape[1]} features"
+        return f"nodes with {dataset.graph.features.shape[1]} features"
     return f"arrays of shape {list(dataset.input_shape)}"
 
 
@@ -250,9 +250,9 @@ def _check_recipes(learner: Any, method: Any) -> None:
             continue
         remedy = ""
         if isinstance(value, keras.Layer):
-            remedy = ": put it into cml_tf.Learner(extractor, head, input_shape=(28, 28, 1))"
+            remedy = ": wrap it in cml_tf.Learner(extractor, head, input_shape=(28, 28, 1))"
         elif callable(value):
-            remedy = ": call it"
+            remedy = ": call it with ()"
         received = getattr(value, "__name__", type(value).__name__)
         raise UserError(f"the {name} must be {told}, received {received}{remedy}.")
 

@@ -104,7 +104,7 @@ class FewShotModel:
         arrays = arrays_like(self.method.learner.example_inputs, inputs, "inputs", ("examples",))
         flat = tf.nest.flatten(arrays)
         if len({len(array) for array in flat}) > 1:
-            raise UserError(f"inputs must contain as many examples each, received {described(arrays)}.")
+            raise UserError(f"all inputs must have the same number of examples, received {described(arrays)}.")
         for array in flat:
             self._check_range(array)
         return arrays
@@ -161,8 +161,8 @@ class FewShotModel:
         names, labels = numbered(class_labels(given))
         if len(names) > self.problem.ways:
             raise UserError(
-                f"the model tells at most {self.problem.ways} classes apart (its ways), received {len(names)}: "
-                f"{', '.join(names[:8])}. Train one with more ways."
+                f"the model has {self.problem.ways} ways and needs at most as many classes, received {len(names)}: "
+                f"{', '.join(names[:8])}. Leave some out, or train a model with more ways."
             )
         return names, labels
 
@@ -235,7 +235,7 @@ class AdaptedModel:
           ValueError: for a regression model.
         """
         if not self.class_names:
-            raise UserError("a regression model has no classes: use predict.")
+            raise UserError("a regression model has no classes: call predict instead.")
         return [self.class_names[column] for column in self.predict(inputs).argmax(-1)]
 
     def packed(self) -> np.ndarray:
@@ -246,7 +246,7 @@ class AdaptedModel:
         """
         if self._packed is None:
             rule = type(self._functions.method.rule).__name__
-            raise UserError(f"{rule} keeps no state of a task between questions: ask predict instead.")
+            raise UserError(f"{rule} has no task state: call predict instead.")
         return self._packed.numpy()
 
 
@@ -298,6 +298,6 @@ def check_numbers(inputs: Any, context: Any) -> None:
     outside = (numbers < 0) | (numbers >= nodes)
     if outside.any():
         raise UserError(
-            f"inputs must be node numbers in [0, {nodes}), as the graph of this context has, received "
+            f"inputs must be node numbers in [0, {nodes}), the nodes of the graph in this context, received "
             f"{numbers[outside][0]}."
         )

@@ -53,7 +53,7 @@ class LearnerRecipe:
         """Raises UserError unless the learner reads examples as the dataset has them."""
         of_nodes = isinstance(dataset, NodeDataset)
         if of_nodes != ("nodes" in member("learner", self.name).traits["reads"]):
-            told = "nodes of a graph: take cml_tf.gcn() or cml_tf.sgc()" if of_nodes else "no nodes of a graph"
+            told = "nodes of a graph: use cml_tf.gcn() or cml_tf.sgc()" if of_nodes else "not nodes of a graph"
             raise UserError(f"{self.name} cannot read the examples of {dataset.name!r}, which are {told}.")
 
     def co_learner(self, problem: Problem, blocks: int) -> keras.Layer:
@@ -144,7 +144,7 @@ def completed(choice: Choice, settings: Settings) -> dict[str, Any]:
     """
     keys = choice.all_keys()
     if unknown := sorted(settings.keys() - keys.keys()):
-        raise UserError(f"{unknown[0]} is not an option of what is chosen, which are {', '.join(keys)}.")
+        raise UserError(f"the chosen members have no option {unknown[0]} (their options: {', '.join(keys)}).")
     for key, value in settings.items():
         if wanted := keys[key].option.fault(value, keys[key].kind):
             raise UserError(f"{key.rpartition('.')[2]} must be {wanted}, received {value!r}.")

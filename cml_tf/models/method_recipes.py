@@ -66,8 +66,8 @@ class MethodRecipe:
             choice, own, built = replace(self.choice, learner="mlp"), {}, learner
             if make is None and self.choice.has_co_learner:
                 raise UserError(
-                    "a learner of your own needs a co-learner of your own: give cml_tf.cml(rate, co_learner=make), "
-                    "where make(outputs) is a Keras layer that reads the learner's features."
+                    "a learner of your own needs a co-learner of your own: pass cml_tf.cml(rate, co_learner=make), "
+                    "where make(outputs) returns a Keras layer that reads the learner's features."
                 )
         settings = {**completed(choice, {**self.settings, **own}), "dataset.name": dataset.name}
         if hasattr(problem, "ways"):
@@ -101,7 +101,7 @@ def method_of(*names: str, co_learner: Callable[[int], keras.Layer] | None = Non
     for name in names:
         if axis_of(name) in (None, "learner"):
             known = ", ".join(one for axis in AXES if axis != "learner" for one in members(axis))
-            raise UserError(f"a method is made of {known}; received {name!r}.")
+            raise UserError(f"the parts of a method must be among {known}, received {name!r}.")
     if "steps" in options:
         check_integer("steps", options["steps"], minimum=1)
     choice = Choice(learner=_ANY_LEARNER).with_members((name, name) for name in names)
@@ -109,7 +109,7 @@ def method_of(*names: str, co_learner: Callable[[int], keras.Layer] | None = Non
     own = [key for key in choice.all_keys() if key not in not_options and not key.startswith("learner.")]
     keys = {key.rpartition(".")[2]: key for key in own}
     if unknown := sorted(options.keys() - keys.keys()):
-        raise UserError(f"the options of this method are {', '.join(keys)}; received {unknown[0]!r}.")
+        raise UserError(f"this method has no option {unknown[0]!r} (its options: {', '.join(keys)}).")
     return MethodRecipe(choice, {keys[name]: value for name, value in options.items()}, co_learner)
 
 

@@ -42,13 +42,13 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
     inputs, features = learner.example_inputs, _node_features(learner)
     if not hasattr(inputs, "shape"):
         raise UserError(
-            f"only learners with one input tensor can be saved, received inputs of type {type(inputs).__name__}: keep "
-            "a checkpoint of its variables."
+            f"only learners with one input tensor can be saved, received inputs of type {type(inputs).__name__}: save "
+            "a checkpoint of its variables instead."
         )
     if features is None and tf.nest.flatten(learner.context):
         raise UserError(
-            "only learners without a context, or with a graph of this project, can be saved, received a context of "
-            f"type {type(learner.context).__name__}: keep a checkpoint of its variables."
+            "only learners without a context, or with a cml_tf graph, can be saved, received a context of "
+            f"type {type(learner.context).__name__}: save a checkpoint of its variables instead."
         )
     answer = method.terms[0]
     if not answer.answers_through_head:
@@ -81,7 +81,7 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
     try:
         content = (path / MODEL).read_bytes()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise CheckpointError(f"{path} holds neither a run nor a saved model.") from error
+        raise CheckpointError(f"{path} contains neither a run nor a saved model: check the path.") from error
     try:
         description = parsed_json(content)
         if description["format"] not in (1, FORMAT):
@@ -89,7 +89,7 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
         method, problem = _rebuild(description)
         value_range = _range(description["value_range"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path / MODEL} cannot be rebuilt: {one_line(error)}") from error
+        raise CheckpointError(f"{path / MODEL} cannot be loaded: {one_line(error)}") from error
     values, _ = read_checkpoint(path / VARIABLES)
     assign_values(_groups(method), values)
     settle_constants(method.learner.extractor, method.learner.head)

@@ -58,8 +58,8 @@ class CoLearner(ObjectiveTerm):
         check_layer_state(self.layer, learner.example_features)
         if any(threaded_variables(self.layer)):
             raise ValueError(
-                "a co-learner never sees a support set, so its layers cannot keep state of one: use normalisation mode "
-                "batch_transductive in it."
+                "a co-learner never sees a support set, so its layers cannot have state from one: use the "
+                "normalisation mode batch_transductive in it."
             )
         self.variables = tuple(self.layer.trainable_variables)
         self.constants = tuple(self.layer.non_trainable_weights)
@@ -90,7 +90,7 @@ class AdaptedCoLearnerOptions:
 class CoLearnerOptions(AdaptedCoLearnerOptions):
     """Options of co-learners."""
 
-    co_learners: int = option(1, "how many co-learners there are, each with this weight", least=1)
+    co_learners: int = option(1, "number of co-learners, each with the weight gamma", least=1)
 
 
 def _terms(options: CoLearnerOptions, given: Given, trained: bool) -> list[ObjectiveTerm]:
@@ -110,19 +110,19 @@ def _terms(options: CoLearnerOptions, given: Given, trained: bool) -> list[Objec
 def _faults(settings: Settings) -> list[str]:
     learner, rule = member("learner", settings["learner.name"]), member("rule", settings["adaptation.rule"])
     if learner.traits["co_learner"] is None:
-        return [f"objective.terms must not have a co-learner with {learner.name}, which has none: take maml."]
+        return [f"objective.terms must not contain a co-learner with {learner.name}, which has none: use maml."]
     if "extractor" in rule.traits["adapts"](settings):
         return []
     adapted = settings.get("adaptation.partition", rule.name)
     return [
-        "objective.terms must not have a co-learner where features do not adapt: they tell it nothing of the support "
-        f"set's labels, so it could only guess. Take maml, or cl where the head adapts; received {adapted!r}."
+        "objective.terms must not contain a co-learner if the features do not adapt, since it could only guess, "
+        f"received {adapted!r}: use maml, or cl if the head adapts."
     ]
 
 
 @register("objective", "co_learner", CoLearnerOptions, slot="co_learner", faults=_faults)
 def _co_learner(options: CoLearnerOptions, given: Given) -> list[ObjectiveTerm]:
-    """A second head on the adapted query features, trained by the outer loop alone (CML, arXiv 2406.04639)."""
+    """A second head on the adapted query features, trained only by the outer loop (CML, arXiv 2406.04639)."""
     return _terms(options, given, trained=True)
 
 
@@ -140,13 +140,13 @@ def _two_heads(options: AdaptedCoLearnerOptions, given: Given, learner: Learner)
 def _adapted_faults(settings: Settings) -> list[str]:
     if "update" not in member("rule", settings["adaptation.rule"]).traits["parts"]:
         return [
-            "adaptation.rule must be one of inner steps (gradient_descent) with cl, received "
+            "adaptation.rule must be a rule with inner steps (gradient_descent) with cl, received "
             f"{settings['adaptation.rule']!r}."
         ]
     if "reptile" in settings["objective.terms"]:
-        return ["objective.terms must not have both cl and reptile, which reads no second head."]
+        return ["objective.terms must not contain both cl and reptile, which has no second head."]
     if settings.get("learner.head") == "prototypes":
-        return ["learner.head must be 'linear' with cl: prototypes cannot be one of two heads."]
+        return ["learner.head must be 'linear' with cl, since prototypes cannot be one of two heads."]
     return []
 
 

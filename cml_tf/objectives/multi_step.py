@@ -45,11 +45,12 @@ class StepLoss(ObjectiveTerm):
         iterates = outcome.adapted.path
         if iterates is None:
             raise ValueError(
-                "the loss after an inner step needs a rule that leaves a path of steps, received one without."
+                "the loss after an inner step needs a rule that records its inner steps, received a rule that does not."
             )
         if self.step >= len(iterates) - 1:
             raise ValueError(
-                f"the loss after step {self.step} needs more inner steps than that, received {len(iterates) - 1}."
+                f"the loss after step {self.step} needs more than {self.step} inner steps, received "
+                f"{len(iterates) - 1}."
             )
         _, outputs = iterates[self.step].predict(outcome.query.inputs)
         losses = self.problem.losses(tf.nest.flatten(outputs)[0], outcome.query.targets)
@@ -95,7 +96,7 @@ def multi_step_terms(problem: Problem, steps: int, until: int) -> list[Objective
 class MultiStepOptions:
     """Options of the multi-step loss."""
 
-    multi_step_until: int = option(1000, "outer step from which only the last inner step counts", least=1)
+    multi_step_until: int = option(1000, "outer step after which only the last inner step counts", least=1)
 
 
 def _faults(settings: Settings) -> list[str]:
@@ -103,24 +104,24 @@ def _faults(settings: Settings) -> list[str]:
     pathless = not member("rule", rule).traits["path"]
     if pathless or (hypergradient and not member("hypergradient", hypergradient).traits["path"]):
         return [
-            "objective.terms must not have 'multi_step' with a rule that leaves no path of inner steps, received "
+            "objective.terms must not contain 'multi_step' with a rule that does not record its inner steps, received "
             f"{rule} and {hypergradient}."
         ]
     if settings["adaptation.steps"] < 2:
         return [
-            "adaptation.steps must be at least 2 with multi_step, which weighs early steps against the last one, "
+            "adaptation.steps must be at least 2 with multi_step, which weighs early steps against the last, "
             f"received {settings['adaptation.steps']!r}."
         ]
     until, steps = settings["objective.multi_step_until"], settings.get("train.steps", math.inf)
     if until >= steps:
         return [
-            f"objective.multi_step_until must be below train.steps ({steps}), so that the last inner step comes to "
-            f"count alone; received {until}: set both."
+            f"objective.multi_step_until must be below train.steps ({steps}), so that only the last inner step "
+            f"counts at the end, received {until}: set both keys."
         ]
     return []
 
 
 @register("objective", "multi_step", MultiStepOptions, slot="outer", faults=_faults, smoke={"multi_step_until": 1})
 def _multi_step(options: MultiStepOptions, given: Given) -> list[ObjectiveTerm]:
-    """Query losses after every inner step, whose weight moves to the last one (MAML++, arXiv 1810.09502)."""
+    """Query losses after every inner step, with the weight moving to the last step (MAML++, arXiv 1810.09502)."""
     return multi_step_terms(given.problem, given.steps, options.multi_step_until)

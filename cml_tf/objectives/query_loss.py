@@ -55,7 +55,9 @@ class QueryLoss(ObjectiveTerm):
         """
         outputs = tf.nest.flatten(forward[1])
         if self.head >= len(outputs):
-            raise ValueError(f"head {self.head} is to be read, counted from 0; the learner has {len(outputs)}.")
+            raise ValueError(
+                f"head must be below {len(outputs)}, the number of heads of the learner, received {self.head}."
+            )
         return outputs[self.head]
 
 

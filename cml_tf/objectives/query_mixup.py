@@ -48,7 +48,7 @@ class QueryMixup(ObjectiveTerm):
     ) -> None:
         super().__init__(name, weight)
         if not concentration > 0:
-            raise UserError(f"the concentration must be positive, received {concentration!r}: 0.5 is usual.")
+            raise UserError(f"the concentration must be positive, received {concentration!r}: use 0.5, for example.")
         self.problem = problem
         self.concentration = concentration
 
@@ -80,7 +80,7 @@ class QueryMixup(ObjectiveTerm):
 def _mixed(values: tf.Tensor, shares: tf.Tensor, partners: tf.Tensor) -> tf.Tensor:
     if not values.dtype.is_floating:
         raise UserError(
-            f"mixed queries must be floats, received {values.dtype.name}: numbers of nodes or words have no mixture."
+            f"mixed queries must be floats, received {values.dtype.name}: node or word numbers cannot be mixed."
         )
     own = tf.reshape(tf.cast(shares, values.dtype), [-1, *[1] * (values.shape.rank - 1)])
     return own * values + (1 - own) * tf.gather(values, partners)
@@ -90,13 +90,13 @@ def _mixed(values: tf.Tensor, shares: tf.Tensor, partners: tf.Tensor) -> tf.Tens
 class QueryMixupOptions:
     """Options of query mixup."""
 
-    mixup_share: float = option(1.0, "share of the loss on mixtures, the rest is the query loss'", above=0, most=1)
-    mixup_concentration: float = option(0.5, "of the Beta distribution of the shares", above=0)
+    mixup_share: float = option(1.0, "share of the loss on mixtures; the rest goes to the query loss", above=0, most=1)
+    mixup_concentration: float = option(0.5, "concentration of the Beta distribution of mixing shares", above=0)
 
 
 def _faults(settings: Settings) -> list[str]:
     if "nodes" in member("learner", settings["learner.name"]).traits["reads"]:
-        return ["objective.terms must not have 'query_mixup' on nodes of a graph, which have no mixture."]
+        return ["objective.terms must not contain 'query_mixup' on nodes of a graph, which cannot be mixed."]
     return []
 
 

@@ -48,22 +48,22 @@ def _faults(settings: Settings) -> list[str]:
     rule, update = settings["adaptation.rule"], settings.get("adaptation.update")
     if update is None:
         return [
-            "adaptation.rule must be one of inner steps (gradient_descent) with reptile, since it follows adapted "
-            f"parameters; received {rule!r}."
+            "adaptation.rule must be a rule with inner steps (gradient_descent) with reptile, which follows adapted "
+            f"parameters, received {rule!r}."
         ]
     if member("rule", rule).traits["adapts"](settings) != {"extractor", "head"}:
         return [
-            "adaptation.partition must be 'all' with reptile, since what is not adapted would never be trained; "
+            "adaptation.partition must be 'all' with reptile, since other parameters would never be trained, "
             f"received {settings.get('adaptation.partition')!r}."
         ]
     if member("update", update).traits["learned"]:
         return [
-            "adaptation.update must be one without variables of its own (sgd) with reptile, since the distance that "
-            f"adaptation went has no gradient for them; received {update!r}."
+            "adaptation.update must be a rule without variables (sgd) with reptile, whose distance has no gradient for "
+            f"them, received {update!r}."
         ]
     if member("hypergradient", settings["hypergradient.name"]).traits["second_order"]:
         return [
-            "hypergradient.name must be 'first_order' with reptile, since it takes no derivative of the inner loop; "
+            "hypergradient.name must be 'first_order' with reptile, which does not differentiate the inner loop, "
             f"received {settings['hypergradient.name']!r}."
         ]
     return []
@@ -71,5 +71,5 @@ def _faults(settings: Settings) -> list[str]:
 
 @register("objective", "reptile", slot="outer", faults=_faults)
 def _reptile(options: object, given: Given) -> list[ObjectiveTerm]:
-    """The distance that adaptation went, instead of the query loss (arXiv 1803.02999)."""
+    """The distance covered by adaptation, instead of the query loss (arXiv 1803.02999)."""
     return [QueryLoss(given.problem, differentiated=False), Reptile()]

@@ -63,8 +63,8 @@ class TaskOutcome:
         """
         if not tf.is_tensor(self.key):
             raise UserError(
-                "the episodes must have a key, from which this objective draws numbers: give cml_tf.Episode(..., "
-                "key=numbers) with two whole numbers a task, [tasks, 2]."
+                "episodes must have a key, from which this objective draws random numbers: pass cml_tf.Episode(..., "
+                "key=numbers) with two integers per task, [tasks, 2]."
             )
         return tf.random.fold_in(self.key, salt, alg="philox")
 
@@ -132,4 +132,4 @@ class ObjectiveTerm(ABC):
         Raises:
           NotImplementedError: if the term does not score outputs.
         """
-        raise NotImplementedError(f"{type(self).__name__} scores no outputs, so it cannot answer queries.")
+        raise NotImplementedError(f"{type(self).__name__} does not score outputs, so it cannot answer queries.")

@@ -39,7 +39,9 @@ def check_answers(method: Method, problem: Problem) -> None:
     for owner in (method.rule, *method.terms):
         own = getattr(owner, "problem", problem)
         if isinstance(own, (Classification, Regression)) and own != problem:
-            raise ValueError(f"{type(owner).__name__} must be of {problem} as the rest is, received one of {own}.")
+            raise ValueError(
+                f"{type(owner).__name__} must be for {problem} like the rest of the method, received {own}."
+            )
     if not method.rule.answers_through_head:
         return
     generator = np.random.default_rng(0)
@@ -57,16 +59,16 @@ def _check_shape(part: str, answer: Any, problem: Problem) -> None:
     axes = ["examples", *shape[1:]] if shape[:1] == [_EXAMPLES] else shape
     flatter = "" if len(axes) == 2 else "pool or flatten, and "
     raise ValueError(
-        f"the {part} must give [examples, {problem.outputs}] for {problem}, received [{', '.join(map(str, axes))}]: "
-        f"{flatter}end it in a layer of {problem.outputs} units."
+        f"the {part} must output [examples, {problem.outputs}] for {problem}, received [{', '.join(map(str, axes))}]: "
+        f"{flatter}end it with a layer of {problem.outputs} units."
     )
 
 
 def _check_logits(part: str, values: np.ndarray) -> None:
     if (values >= -_ROUNDING).all() and (values <= 1 + _ROUNDING).all():
         raise ValueError(
-            f"the {part} gives values from 0 to 1 whatever its weights are (softmax, sigmoid); classification takes "
-            "logits, of which it makes probabilities itself: end it without that activation."
+            f"the {part} must output logits for classification, received values that are always from 0 to 1 (softmax, "
+            "sigmoid): remove that activation."
         )
 
 

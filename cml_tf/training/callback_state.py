@@ -41,35 +41,35 @@ def check_callbacks(
       optimizers: the distinct ones of the training.
     """
     if isinstance(callbacks, keras.callbacks.Callback | keras.callbacks.CallbackList):
-        raise ValueError(f"callbacks must be a list of Keras callbacks, received one {type(callbacks).__name__}.")
+        raise ValueError(f"callbacks must be a list of Keras callbacks, received a single {type(callbacks).__name__}.")
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.Callback) or isinstance(callback, keras.callbacks.CallbackList):
             raise ValueError(f"callbacks must be Keras callbacks, received {type(callback).__name__}.")
         if isinstance(callback, _HALF_A_STATE):
             raise ValueError(
-                f"{type(callback).__name__} is not supported: it would keep the weights without the step and without "
-                "what adaptation learned. Train with cml_tf.train, which resumes exactly, keep Trainer.state(), or "
-                "save cml_tf.FewShotModel.of(trainer) in a callback of your own."
+                f"{type(callback).__name__} is not supported, since it would save the weights without the step and "
+                "without the variables of adaptation. Train with cml_tf.train, which resumes exactly, save "
+                "Trainer.state(), or save cml_tf.FewShotModel.of(trainer) in a callback of your own."
             )
         if isinstance(callback, keras.callbacks.SwapEMAWeights):
             _check_swap(callback, optimizers)
         if isinstance(callback, _SETS_RATES) and isinstance(optimizers[0]._learning_rate, _SCHEDULE):
             raise ValueError(
                 f"{type(callback).__name__} sets the learning rate, which {optimizers[0].name} takes from a schedule: "
-                "leave one of them out."
+                "use only one of them."
             )
         if getattr(callback, "restore_best_weights", False):
             raise ValueError(
-                f"{type(callback).__name__}(restore_best_weights=True) is not supported: its weights would not survive "
-                "an interruption. The best checkpoint of the run holds them."
+                f"{type(callback).__name__}(restore_best_weights=True) is not supported, since its weights would not "
+                "survive an interruption. Use the best checkpoint of the run instead."
             )
 
 
 def _check_swap(callback: keras.callbacks.Callback, optimizers: Sequence[keras.optimizers.Optimizer]) -> None:
     if callback.swap_on_epoch:
         raise ValueError(
-            "SwapEMAWeights(swap_on_epoch=True) is not supported: checkpoints would hold the averages in the place of "
-            "the weights. Leave swap_on_epoch out: validation then sees the averages."
+            "SwapEMAWeights(swap_on_epoch=True) is not supported, since checkpoints would contain averages instead of "
+            "weights. Leave out swap_on_epoch: validation then sees the averages."
         )
     if len(optimizers) > 1 or not optimizers[0].use_ema:
         raise ValueError(
@@ -185,7 +185,7 @@ class MetaTraining(keras.Model):
     def save(self, *arguments: Any, **keywords: Any) -> None:
         """Refuses: what it would write could be neither called nor loaded."""
         raise ValueError(
-            "callbacks cannot save this model, which only carries state: save cml_tf.FewShotModel.of(trainer)."
+            "callbacks cannot save this model, which only carries state: save cml_tf.FewShotModel.of(trainer) instead."
         )
 
 

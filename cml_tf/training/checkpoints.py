@@ -53,8 +53,8 @@ def assign_values(groups: Mapping[str, Sequence[keras.Variable]], values: Mappin
     if set(variables) != set(values):
         missing, surplus = sorted(set(variables) - set(values)), sorted(set(values) - set(variables))
         raise CheckpointError(
-            f"the checkpoint belongs to another model: it lacks {missing[:3] or 'nothing'} and has "
-            f"{surplus[:3] or 'nothing'} beyond this model's variables."
+            f"the checkpoint belongs to another model: it lacks {missing[:3] or 'no variable'} and has "
+            f"{surplus[:3] or 'no variable'} that this model does not have."
         )
     for name, variable in variables.items():
         if tuple(variable.shape) != values[name].shape:
@@ -85,17 +85,17 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         with np.load(path, allow_pickle=False) as archive:
             values = {name: archive[name] for name in archive.files}
         if not all(isinstance(value, np.ndarray) for value in values.values()):
-            raise ValueError("it holds something else than arrays")
+            raise ValueError("it contains something other than arrays")
         metadata = json.loads(values.pop(METADATA).tobytes().decode())
         if not isinstance(metadata, dict):
             raise ValueError(f"its metadata must be a JSON object, received {type(metadata).__name__}")
     except FileNotFoundError as error:
-        raise CheckpointError(f"there is no checkpoint {path}.") from error
+        raise CheckpointError(f"the checkpoint {path} does not exist.") from error
     except PermissionError as error:
-        raise CheckpointError(f"the checkpoint {path} may not be read: {error.strerror}.") from error
+        raise CheckpointError(f"the checkpoint {path} cannot be read: {error.strerror}.") from error
     except _DAMAGE as error:
         raise CheckpointError(
-            f"the checkpoint {path} is damaged or not one ({error}): remove it or restore it from a copy."
+            f"the checkpoint {path} is damaged or not a checkpoint ({error}): remove it or restore it from a copy."
         ) from error
     return values, metadata
 

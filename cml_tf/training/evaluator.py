@@ -104,7 +104,7 @@ class Evaluator:
             if count >= episodes:
                 break
         if count < episodes:
-            raise ValueError(f"{episodes} episodes were asked for, the iterable ended after {count}.")
+            raise ValueError(f"{episodes} episodes were requested, but the iterable ended after {count}.")
         return {name: np.concatenate(values)[:episodes] for name, values in collected.items()}
 
     def evaluate(self, source: EpisodeSource, episodes: int, seed: int, meta_batch: int = 4) -> Evaluation:
@@ -122,15 +122,15 @@ class Evaluator:
         """
         for problem in self._problems:
             if problem != source.problem:
-                raise ValueError(f"episodes must be of {problem}, received a source of {source.problem}.")
+                raise ValueError(f"episodes must be for {problem}, received episodes for {source.problem}.")
         if episodes < 2:
-            raise ValueError(f"an evaluation needs at least 2 episodes for an interval, received {episodes}.")
+            raise ValueError(f"episodes must be at least 2 for a confidence interval, received {episodes}.")
         metrics = self.metrics(source.batches(0, meta_batch), episodes)
         diverged = np.flatnonzero(~np.isfinite(metrics[self.metric]))
         if diverged.size:
             raise Diverged(
                 f"{self.metric} is not finite in {diverged.size} of {episodes} episodes (the first is {diverged[0]}): "
-                "adaptation diverged there. Take fewer inner steps, or a lower inner rate in training."
+                "adaptation diverged there. Use fewer inner steps, or train with a lower inner rate."
             )
         averages = {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
         return Evaluation(self.metric, metrics[self.metric], seed, manifest_hash(source, episodes), averages)
@@ -151,7 +151,7 @@ def compare(first: Evaluation, second: Evaluation) -> PairedDifference:
     """
     if (first.manifest_hash, first.metric) != (second.manifest_hash, second.metric):
         raise ValueError(
-            "a paired comparison needs the same episodes and metric; received manifests "
+            "a paired comparison needs the same episodes and metric, received manifests "
             f"{first.manifest_hash[:12]} and {second.manifest_hash[:12]}, metrics {first.metric} and {second.metric}. "
             "Compare runs with the same dataset, ways, shots and queries."
         )

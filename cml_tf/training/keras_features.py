@@ -45,12 +45,12 @@ def _optimizer(given: Any) -> keras.optimizers.Optimizer:
         raise ValueError(f"optimizer must be a Keras optimiser or its name, received {type(given).__name__}.")
     if isinstance(given, keras.optimizers.LossScaleOptimizer) or given.loss_scale_factor is not None:
         raise ValueError(
-            f"optimizer {given.name!r} scales the loss, which is for float16: give the optimiser without loss scaling, "
+            f"optimizer {given.name!r} scales the loss, which is for float16: pass the optimiser without loss scaling, "
             "and train in float32 or mixed_bfloat16."
         )
     if isinstance(given, keras.optimizers.MultiOptimizer):
         raise ValueError(
-            f"optimizer {given.name!r} delegates to others: give a mapping from variable groups to optimisers instead."
+            f"optimizer {given.name!r} delegates to others: pass a mapping from variable groups to optimisers instead."
         )
     return given
 
@@ -58,7 +58,7 @@ def _optimizer(given: Any) -> keras.optimizers.Optimizer:
 def check_unused(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
     """Raises ValueError for an optimiser that was built for other variables."""
     if optimizer.built and {id(v) for v in variables} - {id(v) for v in optimizer._trainable_variables}:
-        raise ValueError(f"optimizer {optimizer.name!r} was used with other variables: make a new one.")
+        raise ValueError(f"optimizer {optimizer.name!r} was already used with other variables: create a new optimiser.")
 
 
 def check_method(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
@@ -69,7 +69,9 @@ def check_method(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
       terms: built; those with a `layer` (co-learners) are looked at too.
     """
     if tf.distribute.has_strategy():
-        raise ValueError("training runs on one device: make the trainer outside of a tf.distribute strategy's scope.")
+        raise ValueError(
+            "training runs on one device: create the trainer outside the scope of a tf.distribute strategy."
+        )
     for part, adapted in _parts(learner, terms):
         for layer in part._flatten_layers():
             _check_layer(layer)
@@ -90,8 +92,8 @@ def check_trainable(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
         ):
             if variables:
                 raise ValueError(
-                    f"variable {variables[0].path!r} was {changed} after the learner was made, which it would not see: "
-                    "set trainable first, and make learner and trainer then."
+                    f"variable {variables[0].path!r} was {changed} after the learner was created, which the learner "
+                    "would not see: set trainable first, then create the learner and the trainer."
                 )
 
 
@@ -107,26 +109,26 @@ def _parts(learner: Learner, terms: Sequence[ObjectiveTerm]) -> Iterator[tuple[k
 def _check_layer(layer: keras.Layer) -> None:
     name = f"layer {layer.name!r} ({type(layer).__name__})"
     if layer.compute_dtype == "float16":
-        raise ValueError(f"{name} computes in float16, whose gradients vanish: use float32 or mixed_bfloat16.")
+        raise ValueError(f"{name} computes in float16, where gradients vanish: use float32 or mixed_bfloat16.")
     if layer.dtype_policy.quantization_mode is not None:
-        raise ValueError(f"{name} is quantised, and has no weights to adapt: use it before it is quantised.")
+        raise ValueError(f"{name} is quantised and has no weights to adapt: use it before quantisation.")
     if layer._metrics:
-        raise ValueError(f"{name} keeps the metric {layer._metrics[0].name!r}, which would stay empty: remove it.")
+        raise ValueError(f"{name} has the metric {layer._metrics[0].name!r}, which would stay empty: remove it.")
 
 
 def _check_variable(variable: keras.Variable, adapted: bool) -> None:
     if variable.regularizer is not None:
         raise ValueError(
-            f"variable {variable.path!r} has a regulariser, which meta-training does not add to any loss: remove it, "
-            "and give the optimiser weight_decay."
+            f"variable {variable.path!r} has a regulariser, which meta-training would ignore: remove it, "
+            "and set weight_decay on the optimiser."
         )
     if adapted and variable.constraint is not None:
         raise ValueError(
-            f"variable {variable.path!r} has a constraint, which the inner loop would leave: remove it, or compute the "
-            "weight from a free one inside the layer."
+            f"variable {variable.path!r} has a constraint, which the inner loop would violate: remove it, or compute "
+            "the weight from an unconstrained one inside the layer."
         )
     if getattr(variable, "overwrite_with_gradient", False):
-        raise ValueError(f"variable {variable.path!r} takes its gradient for its value: leave float8 training out.")
+        raise ValueError(f"variable {variable.path!r} uses its gradient as its value: turn off float8 training.")
 
 
 def _check_calls(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
@@ -149,6 +151,6 @@ def _check_call(layer: keras.Layer, inputs: Any, **arguments: Any) -> Any:
         owner = owners[0] if owners else layer
         raise ValueError(
             f"layer {owner.name!r} ({type(owner).__name__}) adds a loss of its own (add_loss or activity_regularizer), "
-            "which meta-training does not add to any loss: remove it, and write an objective term instead."
+            "which meta-training would ignore: remove it, and write an objective term instead."
         )
     return outputs

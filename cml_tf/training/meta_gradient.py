@@ -109,7 +109,7 @@ def _losses(
     metrics: dict[str, tf.Tensor] = {}
     for term, result in zip(method.terms, results, strict=True):
         if taken := sorted(metrics.keys() & result.metrics.keys()):
-            raise ValueError(f"term {term.name!r} reports {taken} as another term does: give it another prefix.")
+            raise ValueError(f"the term {term.name!r} reports {taken} like another term: give it another prefix.")
         metrics.update(result.metrics)
     return tf.stack([result.loss for result in results]), metrics
 
@@ -120,5 +120,5 @@ def _check_connected(trained: Mapping[str, Sequence[Any]], gradients: Sequence[A
         if gradient is None:
             raise ValueError(
                 f"the outer loss does not depend on variable {variable.path!r} of group {group!r}: freeze it "
-                "(trainable = False before the learner is made), or let a term use it."
+                "(trainable = False before the learner is created), or use it in a term."
             )

@@ -99,9 +99,9 @@ class MetaStep:
     ) -> None:
         trained = method.trained_variables()
         if set(optimizers) != set(trained):
-            raise ValueError(f"optimizers must be given for {sorted(trained)}, received {sorted(optimizers)}.")
+            raise ValueError(f"optimizers must have the keys {sorted(trained)}, received {sorted(optimizers)}.")
         _check_number("clip_norm", clip_norm, "0 (none) or positive")
-        _check_number("task_chunk", task_chunk, "0 (chosen) or positive")
+        _check_number("task_chunk", task_chunk, "0 (automatic) or positive")
         _check_number("sharpness", sharpness, "0 (none) or a positive radius")
         if not isinstance(jit_compile, bool):
             raise ValueError(f"jit_compile must be True or False, received {jit_compile!r}.")
@@ -112,8 +112,8 @@ class MetaStep:
         possible = can_be_vectorised(method)
         if vectorised and (task_chunk or not possible):
             raise ValueError(
-                "vectorised works for methods of dense layers with an unrolled inner loop, and with task_chunk 0; "
-                f"received task_chunk {task_chunk} and {'such a' if possible else 'another'} method: leave it to auto."
+                "vectorised needs a method of dense layers with an unrolled inner loop and task_chunk 0, received "
+                f"{'such a' if possible else 'another'} method and task_chunk {task_chunk}: leave vectorised at auto."
             )
         self._asked_vectorised = bool(vectorised)
         self.vectorised = possible and not task_chunk if vectorised is None else vectorised
@@ -254,8 +254,8 @@ class NonFiniteLoss(UserError, ArithmeticError):
             what = f"a loss that is not finite in {where}"
         else:
             last = first + len(losses) - 1
-            what = f"a gradient that is not finite, though all losses are, in episodes {first} to {last}"
+            what = f"a gradient that is not finite, although all losses are, in episodes {first} to {last}"
         return cls(
-            f"step {step} has {what} (terms {list(names)}). The update was not made. Lower the inner or outer rate, or "
-            "set a gradient clipping norm."
+            f"step {step} has {what} (terms {list(names)}). The update was skipped. Lower the inner or outer rate, or "
+            "set clip_norm."
         )

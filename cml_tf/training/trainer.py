@@ -105,8 +105,8 @@ class Trainer:
         self.method = Method.of(learner, rule, terms, reducer)
         if self.schedule.first_order_steps and not rule.second_order:
             raise UserError(
-                f"first_order_steps must be 0 for {rule.name}, whose meta-gradient has no second derivatives to leave "
-                f"out; received {self.schedule.first_order_steps}."
+                f"first_order_steps must be 0 for {rule.name}, whose meta-gradient has no second derivatives, received "
+                f"{self.schedule.first_order_steps}."
             )
         self.problem = problem
         check_answers(self.method, problem)
@@ -166,13 +166,13 @@ class Trainer:
             )
         if validation is not None and not hasattr(validation.source, "batches"):
             raise ValueError(
-                "the source of a validation must be what a dataset's episodes(...) gives, received "
+                "the source of a validation must be the result of dataset.episodes(...), received "
                 f"{type(validation.source).__name__}."
             )
         callbacks, lines = callbacks or (), 1 if verbose == "auto" else int(verbose)
         for source in (episodes, validation.source if validation else None):
             if isinstance(source, EpisodeSource) and source.problem != self.problem:
-                raise ValueError(f"episodes must be of {self.problem}, received a source of {source.problem}.")
+                raise ValueError(f"episodes must be for {self.problem}, received episodes for {source.problem}.")
         check_callbacks(callbacks, self.meta_step.optimizers)
         settle_modes(callbacks)
         check_trainable(self.method.learner, self.method.terms)
@@ -236,9 +236,9 @@ class Trainer:
     def _one_step(self, batches: Iterator[Episode]) -> int:
         episode = next(batches, None)
         if episode is None:
-            raise ValueError(f"the iterable of episodes ended after {self.step} steps; more were asked for.")
+            raise ValueError(f"the iterable of episodes ended after {self.step} steps, but more were requested.")
         moment = self.schedule(self.step, self.method.terms, self.method.schedules)
-        with told_in_one_line(f"step {self.step} cannot be made"):
+        with told_in_one_line(f"step {self.step} failed"):
             result = self.meta_step(episode, moment)
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
         if not result.finite:
@@ -289,7 +289,7 @@ class Trainer:
         """
         missing = {"step", "stopped", "means", "callbacks"} - set(metadata)
         if missing:
-            raise CheckpointError(f"this checkpoint is not a trainer's: it lacks {', '.join(sorted(missing))}.")
+            raise CheckpointError(f"this checkpoint is not from a trainer: it lacks {', '.join(sorted(missing))}.")
         groups = {**self.method.all_variables(), **self._optimizer_variables()}
         assign_values(groups, values)
         settle_constants(self.method.learner.extractor, self.method.learner.head)

@@ -202,5 +202,5 @@ def test_a_number_of_steps_from_numpy_is_one_and_a_tensor_cannot_be_saved():
     rule = make_method(steps=np.int64(2)).rule
     assert type(rule.steps) is int and type(rule.with_steps(np.int32(3)).steps) is int
     assert rule.get_config()["steps"] == 2 and rule.vectorisable
-    with pytest.raises(UserError, match="a tensor cannot be saved: choose one by with_steps"):
+    with pytest.raises(UserError, match="a tensor cannot be saved: set a number with with_steps"):
         rule.with_steps(tf.constant(1)).get_config()

@@ -93,7 +93,7 @@ def test_python_examples_of_the_readme_run(tour):
     for split in ("train", "validation", "test"):
         write_classes(directory / "photos" / split, [f"{split}-{name}" for name in ("cat", "dog")])
     printed = run_python(README, directory)
-    assert "co_learner (phi)" in printed and "keeps running state" in printed
+    assert "co_learner (phi)" in printed and "has running state" in printed
     assert (directory / "saved_model/model.json").is_file()
 
 

@@ -125,8 +125,8 @@ REFUSED = {
     "dataset.classes must be three numbers": (NODES, {"dataset.classes": (3, 4)}),
     "dataset.image_size must be height and width": (FOLDER, {"dataset.image_size": (84,)}),
     "dataset.image_size must be at least 16x16": (FOLDER, {"dataset.image_size": (8, 30)}),
-    "train.jit_compile must be False for learners of nodes": (NODES, {"train.jit_compile": True}),
-    "learner.activation must be the name of an activation": (WAVES, {"learner.activation": "fast"}),
+    "train.jit_compile must be False for learners that read nodes": (NODES, {"train.jit_compile": True}),
+    "learner.activation must be the name of a Keras activation": (WAVES, {"learner.activation": "fast"}),
     "adaptation.partition must be 'all' with learner.head 'prototypes'": (
         NODES,
         {"learner.head": "prototypes", "adaptation.partition": "anil"},
@@ -152,7 +152,7 @@ REFUSED = {
         MULTI_STEP,
         {**STEPS, "objective.multi_step_until": 4500, "train.steps": 2000},
     ),
-    "objective.terms must not have 'multi_step' with a rule that leaves no path": (
+    "objective.terms must not contain 'multi_step' with a rule that does not record its": (
         Choice(rule="kernel_ridge", terms=("multi_step",)),
         {},
     ),
@@ -161,30 +161,30 @@ REFUSED = {
         Choice(terms=("query_loss", "cl", "co_learner")),
         {},
     ),
-    "objective.terms must not have a co-learner where features do not adapt.*received 'anil'": (
+    "objective.terms must not contain a co-learner if the features do not adapt.*received 'anil'": (
         FOLDER,
         {"adaptation.partition": "anil"},
     ),
-    "objective.terms must not have a co-learner where features do not adapt.*received 'kernel_ridge'": (
+    "objective.terms must not contain a co-learner if the features do not adapt.*received 'kernel_ridge'": (
         Choice(rule="kernel_ridge", terms=("query_loss", "co_learner")),
         {},
     ),
-    "objective.terms must not have both cl and reptile": (Choice(terms=("reptile", "cl"), **FIRST_ORDER), {}),
-    "adaptation.rule must be one of inner steps .* with cl": (
+    "objective.terms must not contain both cl and reptile": (Choice(terms=("reptile", "cl"), **FIRST_ORDER), {}),
+    "adaptation.rule must be a rule with inner steps .* with cl": (
         Choice(rule="kernel_ridge", terms=("query_loss", "cl")),
         {},
     ),
-    "objective.terms must not have 'query_mixup' on nodes": (Choice("graph", "gcn", terms=("query_mixup",)), {}),
+    "objective.terms must not contain 'query_mixup' on nodes": (Choice("graph", "gcn", terms=("query_mixup",)), {}),
     "hypergradient.name must be 'first_order' with reptile": (Choice(terms=("reptile",)), {}),
     "adaptation.partition must be 'all' with reptile": (
         Choice(terms=("reptile",), **FIRST_ORDER),
         {"adaptation.partition": "anil"},
     ),
-    "adaptation.update must be one without variables of its own .sgd. with reptile": (
+    "adaptation.update must be a rule without variables .sgd. with reptile": (
         Choice(terms=("reptile",), update="meta_sgd", **FIRST_ORDER),
         {},
     ),
-    "adaptation.rule must be one of inner steps .* with reptile": (
+    "adaptation.rule must be a rule with inner steps .* with reptile": (
         Choice(rule="kernel_ridge", terms=("reptile",)),
         {},
     ),

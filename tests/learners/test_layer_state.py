@@ -135,35 +135,35 @@ def test_chance_in_heads_and_preprocessing_is_refused():
         learner(K.Dense(4), head=[K.Dropout(0.1)])
     with pytest.raises(ValueError, match=r"\(RandomRotation\) draws random numbers"):
         learner(K.RandomRotation(0.1), IMAGE)
-    with pytest.raises(ValueError, match=r"\(BatchNormalization\) keeps running state"):
+    with pytest.raises(ValueError, match=r"\(BatchNormalization\) has running state"):
         learner(K.Dense(4), head=[K.BatchNormalization()])
 
 
 KEPT = {
     "BatchNormalization": (
         K.BatchNormalization,
-        r"\(BatchN.* keeps running state.*Normalisation instead.*trainable = False",
+        r"\(BatchN.* has running state.*Normalisation instead.*trainable = False",
     ),
-    "deep inside": (lambda: Nested(K.BatchNormalization()), r"\(BatchNormalization\) keeps running state"),
-    "SpectralNormalization": (lambda: K.SpectralNormalization(K.Dense(4)), "keeps running state|draws random numbers"),
-    "an attribute": (lambda: Holding(tf.Variable(1.0)), r"keeps a tf.Variable in 'content'"),
+    "deep inside": (lambda: Nested(K.BatchNormalization()), r"\(BatchNormalization\) has running state"),
+    "SpectralNormalization": (lambda: K.SpectralNormalization(K.Dense(4)), "has running state|draws random numbers"),
+    "an attribute": (lambda: Holding(tf.Variable(1.0)), r"has a tf.Variable in 'content'"),
     "a dictionary": (lambda: Holding({"a": {"b": tf.Variable(1.0)}}), "'content.a.b'"),
     "an object": (lambda: Holding(Box((0, tf.Variable(1.0)))), r"'content.content\[1\]'"),
     "a module": (lambda: Holding(module()), "'content.variable'"),
     "Keras' variable in an object": (lambda: Holding(Box(keras.Variable(1.0))), "a keras.Variable that Keras does not"),
-    "a lookup table": (lambda: Holding(table()), "keeps a lookup table in 'content'.*before episodes are made"),
-    "Keras' lookup": (lambda: K.IntegerLookup(vocabulary=[1, 2]), r"\(IntegerLookup\) keeps a lookup table"),
-    "a generator": (lambda: Holding(tf.random.Generator.from_seed(0)), "keeps a tf.random.Generator"),
-    "a closure": (lambda: times(tf.Variable(1.0)), r"\(Lambda\) keeps a tf.Variable in 'function.variable'"),
+    "a lookup table": (lambda: Holding(table()), "has a lookup table in 'content'.*before making episodes"),
+    "Keras' lookup": (lambda: K.IntegerLookup(vocabulary=[1, 2]), r"\(IntegerLookup\) has a lookup table"),
+    "a generator": (lambda: Holding(tf.random.Generator.from_seed(0)), "has a tf.random.Generator"),
+    "a closure": (lambda: times(tf.Variable(1.0)), r"\(Lambda\) has a tf.Variable in 'function.variable'"),
     "an activation": (lambda: K.Dense(2, activation=times(tf.Variable(1.0)).function), "in 'activation.variable'"),
     "a global": (lambda: Doing(lambda self, x, _: x * SHARED), r"\(Doing\) uses shared:0, which it does not own"),
     "Keras' global": (lambda: Doing(lambda self, x, _: x * SHARED_BY_KERAS), "uses shared_by_keras:0"),
     "a hidden layer": (lambda: Doing(lambda self, x, _: self.box.content(x), box=Box(K.Dense(2))), "uses .*kernel"),
-    "stateful": (lambda: K.LSTM(2, stateful=True), r"'lstm\w*' \(LSTM\) goes on from .*stateful=False"),
-    "stateful inside": (lambda: K.Bidirectional(K.GRU(2, stateful=True)), "goes on from where"),
-    "a running mean": (lambda: Doing(lambda self, x, _: x - self.state.assign(2.0)), r"\(Doing\) keeps running state"),
-    "a frozen one": (lambda: with_set(Doing(counts_when_asked), trainable=False), "keeps running state"),
-    "one when asked only": (lambda: Doing(counts_when_asked), "keeps running state"),
+    "stateful": (lambda: K.LSTM(2, stateful=True), r"'lstm\w*' \(LSTM\) continues from .*stateful=False"),
+    "stateful inside": (lambda: K.Bidirectional(K.GRU(2, stateful=True)), "continues from the state"),
+    "a running mean": (lambda: Doing(lambda self, x, _: x - self.state.assign(2.0)), r"\(Doing\) has running state"),
+    "a frozen one": (lambda: with_set(Doing(counts_when_asked), trainable=False), "has running state"),
+    "one when asked only": (lambda: Doing(counts_when_asked), "has running state"),
     "weights": (lambda: Doing(lambda self, x, _: x * self.weight.assign(2.0)), "assigns weights in its call"),
     "a metric": (lambda: Doing(measures, mean=keras.metrics.Mean()), "updates a metric in its call"),
     "Python": (
@@ -210,7 +210,7 @@ def test_a_rate_that_is_raised_afterwards_is_refused_before_it_acts():
 
 
 def test_co_learners_are_looked_at_too():
-    for layer, message in ((K.Dropout(0.5), "draws random"), (Holding(tf.Variable(1.0)), "keeps a tf.Variable")):
+    for layer, message in ((K.Dropout(0.5), "draws random"), (Holding(tf.Variable(1.0)), "has a tf.Variable")):
         term = CoLearner(keras.Sequential([layer, K.Dense(3)]), Classification(3))
         with pytest.raises(ValueError, match=message):
             term.build(learner(K.Dense(2)))

@@ -45,9 +45,12 @@ def built(**arguments):
 
 NOT_ONE_EXAMPLE = r"exactly one of input_shape and example_inputs"
 REFUSED = {
-    "a shared variable": (shared, r"extractor and head share a variable"),
-    "everything frozen": (lambda: learner(frozen(K.Dense(4)), frozen(K.Dense(3))), "no trainable variable: every"),
-    "no weights at all": (lambda: learner(K.ReLU(), K.Flatten()), r"no trainable variable"),
+    "a shared variable": (shared, r"extractor and head must not share a variable"),
+    "everything frozen": (
+        lambda: learner(frozen(K.Dense(4)), frozen(K.Dense(3))),
+        "must have a trainable variable, but every",
+    ),
+    "no weights at all": (lambda: learner(K.ReLU(), K.Flatten()), r"must have a trainable variable"),
     "no input shape": (lambda: Learner(body(), K.Dense(3)), NOT_ONE_EXAMPLE),
     "input shape and example": (built(input_shape=(4,), example_inputs=np.zeros((2, 4))), NOT_ONE_EXAMPLE),
     "unknown size": (built(input_shape=(None, 2)), r"input_shape must be .* positive whole numbers, received \(N"),
@@ -56,7 +59,7 @@ REFUSED = {
     "a list of numbers": (built(example_inputs=[[1.0, 2.0]]), r"must be arrays .*received float64 \[1, 2\]"),
     "words": (built(example_inputs=np.array(["a", "b"])), "example_inputs must be numbers, received dtype <U1"),
     "empty structure": (built(example_inputs={}), r"must be arrays .*received {}"),
-    "wrong rank": (built(input_shape=(8,)), r"the extractor 'conv2d.*cannot take inputs float32 \[2, 8\]: "),
+    "wrong rank": (built(input_shape=(8,)), r"the extractor 'conv2d.*cannot process inputs float32 \[2, 8\]: "),
 }
 
 

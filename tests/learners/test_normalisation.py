@@ -168,13 +168,15 @@ def test_a_saved_model_and_a_packed_task_keep_the_step(tmp_path):
 
 def test_layers_that_count_and_layers_whose_state_needs_a_pass_do_not_go_together():
     extractor = keras.Sequential([Normalisation("support", name="of_support"), Normalisation("per_step", name="steps")])
-    with pytest.raises(ValueError, match="'steps' counts inner steps, and the state of 'of_support' asks for a pass"):
+    with pytest.raises(ValueError, match="'steps' counts inner steps, but the state of 'of_support' needs a pass"):
         Learner(extractor, keras.layers.Dense(2), input_shape=(3,))
 
 
 @pytest.mark.parametrize(("mode", "steps"), [("per_step", 0), ("batch_transductive", 2), ("support", 2)])
 def test_numbers_of_steps_that_a_mode_has_not_are_refused(mode, steps):
-    with pytest.raises(ValueError, match=f"steps must be 1, or more in mode per_step, received {steps} in mode {mode}"):
+    with pytest.raises(
+        ValueError, match=f"steps must be 1 .or more in mode per_step., received {steps} in mode {mode}"
+    ):
         Normalisation(mode, steps=steps)
 
 

@@ -41,7 +41,7 @@ def test_soft_labels_weigh_the_examples_and_a_class_without_any_is_at_the_origin
     soft = head(FEATURES, training=True, targets=tf.one_hot(LABELS, 4))
     np.testing.assert_allclose(soft, hard, rtol=1e-6)
     np.testing.assert_array_equal(head.prototypes.numpy()[3], np.zeros(4))
-    with pytest.raises(ValueError, match="targets must be given with training"):
+    with pytest.raises(ValueError, match="targets must be passed in training"):
         Prototypes(3)(FEATURES, training=True)
 
 

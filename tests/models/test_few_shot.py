@@ -129,9 +129,9 @@ def test_waves_have_no_ways(images):
     model.fit(waves, steps=1, **SILENT)
     score = str(model.evaluate(waves, episodes=2))
     assert score.startswith("mse ") and "3-shot" in score
-    with pytest.raises(UserError, match="ways must fit 'sinusoid', which is regression: leave ways away"):
+    with pytest.raises(UserError, match="ways must fit 'sinusoid', which is regression: leave out ways"):
         small().fit(waves)
-    with pytest.raises(UserError, match="which is classification: say FewShot"):
+    with pytest.raises(UserError, match="which is classification: use FewShot"):
         model.fit(images)
 
 
@@ -157,12 +157,12 @@ REFUSED = {
     "one way": (lambda: small(ways=1), "ways must be an integer of at least 2"),
     "many ways": (lambda: small(ways=7).fit(drawings()), "ways must be at most 6"),
     "many shots": (lambda: small(shots=9).fit(drawings()), r"shots \+ queries must be at most 5"),
-    "a folder": (lambda: small().fit("photos"), r"what cml_tf.datasets.load\(name\) gives, received str"),
+    "a folder": (lambda: small().fit("photos"), r"the result of cml_tf.datasets.load\(name\), received str"),
     "no steps": (lambda: small().fit(drawings(), steps=0), "steps must be an integer of at least 1"),
     "a mode": (lambda: small(cml_tf.conv4(normalisation="none")).fit(drawings()), "normalisation must be one of"),
     "no nodes": (lambda: small(cml_tf.gcn()).fit(drawings()), "gcn cannot read the examples of 'drawings'"),
-    "no co-learner": (lambda: small(linear(3)).fit(drawings()), r"give cml_tf.cml\(rate, co_learner=make\)"),
-    "another head": (lambda: small(linear(4), cml_tf.maml(1.0)).fit(drawings()), r"must give \[examples, 3\]"),
+    "no co-learner": (lambda: small(linear(3)).fit(drawings()), r"pass cml_tf.cml\(rate, co_learner=make\)"),
+    "another head": (lambda: small(linear(4), cml_tf.maml(1.0)).fit(drawings()), r"must output \[examples, 3\]"),
 }
 
 
@@ -178,7 +178,7 @@ REFUSED_OF_A_FITTED = {
     "must be one of train, validation, test, received 'tests'": lambda model: model.evaluate(drawings(), split="tests"),
     "inner steps must be 0 or more": lambda model: model.evaluate(drawings(), steps=-1),
     r"first fit, arrays of shape \[16, 16, 1\]; received": lambda model: model.evaluate(cml_tf.datasets.load("glyphs")),
-    "at most 3 classes apart": lambda model: model.adapt(pictures(4), ["a", "b", "c", "d"]),
+    "has 3 ways and needs at most": lambda model: model.adapt(pictures(4), ["a", "b", "c", "d"]),
     "add a channel axis": lambda model: model.adapt(pictures(6)[..., 0], NAMES),
 }
 

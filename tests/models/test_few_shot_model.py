@@ -153,7 +153,7 @@ def test_several_inputs_in_any_sequence_or_by_name():
 # Of inputs, here is only what the task makes of them: their structures are those of tests/boundary/test_arrays.py.
 TWO = ["a", "b"]
 BAD_TASKS = {
-    "too many classes": (pictures(4), ["a", "b", "c", "d"], "at most 3 classes apart .* received 4: a, b, c, d"),
+    "too many classes": (pictures(4), ["a", "b", "c", "d"], "has 3 ways .* received 4: a, b, c, d"),
     "no examples": (pictures(0), [], "support.targets must contain at least one"),
     "a label too few": (pictures(4), ["a", "b", "a"], r"\[tasks, examples\] = \[1, 3\]"),
     "channels first": (np.zeros((2, 1, 16, 16)), TWO, r"received .*\[2, 1, 16, 16\]: move the channels last"),

@@ -53,7 +53,7 @@ def test_any_whole_numbers_are_nodes(model, context):
         ([1.0, 2.5], "whole numbers .int32., received float64 from 1.0 to 2.5"),
         ([True, False], "whole numbers .int32., received bool"),
         ([1, 2**32 + 1], "received int64 from 1 to 4294967297"),
-        ([1, 30], r"node numbers in \[0, 30\), as the graph of this context has, received 30"),
+        ([1, 30], r"node numbers in \[0, 30\), the nodes of the graph in this context, received 30"),
         ([-1, 2], r"received -1"),
         ([[1], [2]], r"shape \[\], received"),
     ],

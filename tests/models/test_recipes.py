@@ -91,13 +91,15 @@ def test_a_method_s_numbers_are_checked(name):
 
 REFUSED = {
     "gamma must be .*, received -1.0": lambda: cml_tf.cml(0.1, gamma=-1.0),
-    "where features do not adapt: .*received 'anil'": lambda: cml_tf.cml(0.1, partition="anil"),
+    "if the features do not adapt, .*received 'anil'": lambda: cml_tf.cml(0.1, partition="anil"),
     "partition must be one of all, anil, boil": lambda: cml_tf.cml(0.1, partition="half"),
-    "a method is made of .*; received 'adam'": lambda: cml_tf.cml(0.1, update="adam"),
+    "the parts of a method must be among .*, received 'adam'": lambda: cml_tf.cml(0.1, update="adam"),
     "co_learner_blocks must be .*, received -1": lambda: cml_tf.cml(0.1, blocks=-1),
     "'first_order' with .*reptile": lambda: cml_tf.method_of("reptile", rate=0.1),
     "'sgd' and 'meta_sgd' cannot be combined": lambda: cml_tf.method_of("sgd", "meta_sgd"),
-    "method are bandwidth, ridge, scale; received 'rate'": lambda: cml_tf.method_of("kernel_ridge", rate=0.1),
+    "method has no option 'rate' .its options: bandwidth, ridge, scale": lambda: cml_tf.method_of(
+        "kernel_ridge", rate=0.1
+    ),
     "learner.filters is not an option": lambda: cml_tf.models.LearnerRecipe("mlp", {"filters": 3}),
 }
 

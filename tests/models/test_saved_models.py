@@ -195,7 +195,7 @@ def test_models_of_format_1_load(saved):
 
 def test_nothing_to_load(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(CheckpointError, match="holds neither a run nor a saved model"):
+        with pytest.raises(CheckpointError, match="contains neither a run nor a saved model"):
             cml_tf.load(path)
 
 

@@ -67,7 +67,7 @@ def test_weights_of_nothing_are_refused(arguments):
 
 def test_a_step_that_is_not_made_is_refused():
     rule = GradientDescent(PROBLEM, SGD(RATE), 2)
-    with pytest.raises(ValueError, match="the loss after step 2 needs more inner steps than that, received 2"):
+    with pytest.raises(ValueError, match="the loss after step 2 needs more than 2 inner steps, received 2"):
         evaluate_losses(Method.of(smooth_mlp(), rule, [QueryLoss(PROBLEM), StepLoss(PROBLEM, 2)]), make_episode())
 
 
@@ -179,7 +179,9 @@ def test_more_steps_than_rates_go_on_with_the_last_rate(float64):
         np.testing.assert_allclose(left, right, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((0.0, 1), "rate must be positive"), ((0.1, 0), "at least 1 step")])
+@pytest.mark.parametrize(
+    ("arguments", "message"), [((0.0, 1), "rate must be positive"), ((0.1, 0), "steps must be at least 1")]
+)
 def test_rates_for_nothing_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         PerStepRates(*arguments)

@@ -52,7 +52,7 @@ def test_two_terms_of_one_metric_name_are_refused():
     terms = [QueryLoss(PROBLEM), CoLearner(keras.layers.Dense(3), PROBLEM, name="a")]
     terms.append(CoLearner(keras.layers.Dense(3), PROBLEM, name="b"))
     method = Method.of(mlp(3, MLP_SHAPE), GradientDescent(PROBLEM, SGD(0.1)), terms)
-    with pytest.raises(ValueError, match=r"term 'b' reports \['co_accuracy', 'co_loss'\] as another term does"):
+    with pytest.raises(ValueError, match=r"term 'b' reports \['co_accuracy', 'co_loss'\] like another term"):
         evaluate_losses(method, make_episode())
 
 
@@ -68,7 +68,7 @@ def test_building_twice_keeps_the_variables():
     ("layer", "message"),
     [
         (lambda: keras.layers.Dropout(0.5), "draws random numbers"),
-        (keras.layers.BatchNormalization, "keeps running state"),
+        (keras.layers.BatchNormalization, "has running state"),
     ],
 )
 def test_a_co_learner_with_state_is_refused(layer, message):

@@ -67,9 +67,9 @@ def test_a_rule_that_adapts_to_the_queries_packs_nothing_and_has_no_steps():
     method, task = ridge_method(), one_task(regression_episode(), 0)
     adapted = method.outcome(method.rule.initial(method.learner), task).adapted
     assert adapted.path is None and method.rule.packed_spec(method.learner) is None
-    with pytest.raises(UserError, match="RidgePredictor cannot be packed: its rule keeps no state"):
+    with pytest.raises(UserError, match="RidgePredictor cannot be packed, since its rule has no task state"):
         adapted.pack()
-    with pytest.raises(UserError, match="RidgeRegression takes no inner steps, received 3: leave the number out"):
+    with pytest.raises(UserError, match="RidgeRegression takes no inner steps, received 3: leave out steps"):
         method.rule.with_steps(3)
 
 

@@ -132,9 +132,9 @@ def test_objectives_ask_for_traits_and_not_for_names():
     register("learner", "graphs", reads=("nodes",))(built)
     reptile = {"terms": ("reptile",), "hypergradient": "first_order"}
     assert not faults(update="plain", **reptile)
-    assert "without variables of its own" in faults(update="learning", **reptile)[0]
+    assert "must be a rule without variables" in faults(update="learning", **reptile)[0]
     assert "nodes of a graph" in faults(learner="graphs", terms=("query_mixup",))[0]
-    assert "which has none: take maml" in faults(learner="graphs", terms=("query_loss", "co_learner"))[0]
+    assert "which has none: use maml" in faults(learner="graphs", terms=("query_loss", "co_learner"))[0]
 
 
 @pytest.mark.parametrize(

@@ -117,16 +117,19 @@ def test_other_heads_are_taken():
         check_answers(method(head, NUMBERS), NUMBERS)
 
 
-IN_UNIT = "gives values from 0 to 1"
+IN_UNIT = "must output logits"
 REFUSED = {
     **{
         name: (lambda head=head: method(head()), rf"the head '\w+'.* {IN_UNIT}") for name, head in PROBABILITIES.items()
     },
     "no weights": (lambda: method(K.Activation("linear", name="x"), extractor=dense()), f"the head 'x' {IN_UNIT}"),
-    "co-learner": (lambda: with_co_learner(dense("sigmoid")), f"the term 'co_learner' {IN_UNIT}.*end it without"),
+    "co-learner": (
+        lambda: with_co_learner(dense("sigmoid")),
+        f"the term 'co_learner' {IN_UNIT}.*remove that activation",
+    ),
     "narrow": (
         lambda: method(K.Dense(1)),
-        r"\[examples, 3\] for .*ways=3\), received \[examples, 1\]: end it in .* 3 units",
+        r"\[examples, 3\] for .*ways=3\), received \[examples, 1\]: end it with .* 3 units",
     ),
     "second head": (lambda: method(TwoHeads(K.Dense(3), K.Dense(4))), r"output 1 must .*received \[examples, 4\]"),
     "a map": (lambda: method(K.Reshape((2, 2))), r"received \[examples, 2, 2\]: pool or flatten, and end it"),
@@ -136,10 +139,13 @@ REFUSED = {
     "reads labels": (lambda: method(Nearest(5, labels=True)), r"the head 'nearest\w*' must .*received \[examples, 5\]"),
     "co-learner's width": (
         lambda: with_co_learner(K.Dense(4)),
-        r"term 'co_learner' must give \[examples, 3\].* \[examples, 4\]",
+        r"term 'co_learner' must output \[examples, 3\].* \[examples, 4\]",
     ),
     "co-learner's map": (lambda: with_co_learner(sequence(K.Reshape((3, 1)))), r"received \[examples, 3, 1\]: pool or"),
-    "impossible": (lambda: with_co_learner(K.Conv2D(3, 3)), r"the co-learner 'conv2d.*' cannot take inputs float32 \["),
+    "impossible": (
+        lambda: with_co_learner(K.Conv2D(3, 3)),
+        r"the co-learner 'conv2d.*' cannot process inputs float32 \[",
+    ),
     "no such head": (
         lambda: method(K.Dense(3), terms=[QueryLoss(THREE, head=1, name="second", prefix="second_")]),
         "the term 'second' cannot answer .*head 1 is to be read.*the learner has 1",
@@ -199,5 +205,5 @@ def test_all_parts_are_of_one_problem(part):
     rule = GradientDescent(four if part == "rule" else THREE, SGD(0.1))
     terms = [QueryLoss(four if part == "term" else THREE)]
     terms += [CoLearner(K.Dense(3), four)] if part == "co-learner" else []
-    with pytest.raises(ValueError, match=r"must be of Classification\(ways=3\) as the rest is, .*ways=4"):
+    with pytest.raises(ValueError, match=r"must be for Classification\(ways=3\) like the rest of the method, .*ways=4"):
         Trainer(learner(K.Dense(3)), rule, terms, THREE)

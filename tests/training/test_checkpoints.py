@@ -129,16 +129,16 @@ FOREIGN_FILES = {
 def test_foreign_files_are_refused(tmp_path, content):
     path = tmp_path / "latest.npz"
     path.write_bytes(content())
-    with pytest.raises(CheckpointError, match="damaged or not one"):
+    with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
         read_checkpoint(path)
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
     path = tmp_path / "latest.npz"
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*latest\.npz"):
+    with pytest.raises(CheckpointError, match=r"the checkpoint .*latest\.npz does not exist"):
         read_checkpoint(path)
     path.mkdir()
-    with pytest.raises(CheckpointError, match="damaged or not one"):
+    with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
         read_checkpoint(path)
 
 

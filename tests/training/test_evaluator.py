@@ -118,9 +118,9 @@ def test_other_episodes_or_metrics_are_not_compared(changes):
 
 
 def test_too_few_episodes_are_an_error(regressor):
-    with pytest.raises(ValueError, match="at least 2 episodes"):
+    with pytest.raises(ValueError, match="episodes must be at least 2"):
         regressor.evaluate(sinusoids(), 1, 0)
-    with pytest.raises(ValueError, match="5 episodes were asked for, the iterable ended after 4"):
+    with pytest.raises(ValueError, match="5 episodes were requested, but the iterable ended after 4"):
         regressor.metrics([sinusoids().batch(0, 4)], 5)
 
 
@@ -138,7 +138,9 @@ def test_compiled_once_for_one_meta_batch(regressor):
 
 
 def test_episodes_that_do_not_fit_are_refused(regressor):
-    with pytest.raises(ValueError, match=r"episodes must be of Regression\(outputs=1\), received a source of Classif"):
+    with pytest.raises(
+        ValueError, match=r"episodes must be for Regression\(outputs=1\), received episodes for Classif"
+    ):
         regressor.evaluate(images(), 4, 0)
     problem = Regression(1)
     wide = Method.of(mlp(1, (2,), hidden=(4,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])

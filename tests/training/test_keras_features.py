@@ -54,8 +54,8 @@ LAYERS = {
     "ActivityRegularization": (lambda: K.ActivityRegularization(0.1), r"\(ActivityRegularization\) adds a loss"),
     "add_loss": (AddsLoss, r"\(AddsLoss\) adds a loss of its own \(add_loss"),
     "add_loss in training": (lambda: AddsLoss(True), r"\(AddsLoss\) adds a loss of its own"),
-    "a metric": (KeepsMetric, "keeps the metric 'size', which would stay empty"),
-    "float16": (lambda: K.Dense(4, dtype="mixed_float16"), "computes in float16, whose gradients vanish"),
+    "a metric": (KeepsMetric, "has the metric 'size', which would stay empty"),
+    "float16": (lambda: K.Dense(4, dtype="mixed_float16"), "computes in float16, where gradients vanish"),
 }
 PLACES = {
     "extractor": trainer_of,
@@ -74,7 +74,7 @@ def test_what_a_layer_would_add_is_refused_by_name(name, place):
 
 
 def test_a_constraint_is_refused_where_the_inner_loop_would_leave_it_and_kept_on_co_learners():
-    with pytest.raises(ValueError, match="has a constraint, which the inner loop would leave"):
+    with pytest.raises(ValueError, match="has a constraint, which the inner loop would violate"):
         trainer_of(K.Dense(4, kernel_constraint="non_neg"))
     trainer = trainer_of(co_learner=K.Dense(1, kernel_constraint="non_neg"), optimizer=keras.optimizers.SGD(1e-3))
     kernel = trainer.method.terms[1].layer.kernel
@@ -94,12 +94,12 @@ OPTIMIZERS = {
     "LossScaleOptimizer": (lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD()), "scales the loss"),
     "MultiOptimizer": (
         lambda: keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD())),
-        "delegates to others: give a mapping",
+        "delegates to others: pass a mapping",
     ),
-    "used before": (used_optimizer, "was used with other variables: make a new one"),
+    "used before": (used_optimizer, "was already used with other variables: create a new optimiser"),
     "an unknown name": (lambda: "adamantium", "must be a Keras optimiser or its name, received 'adamantium'"),
     "a class": (lambda: keras.optimizers.Adam, "must be a Keras optimiser or its name, received type"),
-    "a missing group": (lambda: {}, r"must be given for \['learner'\], received \[\]"),
+    "a missing group": (lambda: {}, r"must have the keys \['learner'\], received \[\]"),
     "inside a mapping": (lambda: {"learner": keras.optimizers.SGD(loss_scale_factor=2.0)}, "scales the loss"),
 }
 
@@ -199,7 +199,7 @@ class OwnCheckpoint(keras.callbacks.ModelCheckpoint):
 CALLBACKS = {
     "BackupAndRestore": (
         lambda path: keras.callbacks.BackupAndRestore(path),
-        "BackupAndRestore is not supported: it would keep the weights without",
+        "BackupAndRestore is not supported, since it would save the weights without",
     ),
     "ModelCheckpoint": (
         lambda path: keras.callbacks.ModelCheckpoint(path + "/x.keras"),
@@ -212,7 +212,7 @@ CALLBACKS = {
     ),
     "SwapEMAWeights on epochs": (
         lambda path: keras.callbacks.SwapEMAWeights(swap_on_epoch=True),
-        "checkpoints would hold the averages",
+        "checkpoints would contain averages",
     ),
     "SwapEMAWeights without averages": (
         lambda path: keras.callbacks.SwapEMAWeights(),
@@ -290,7 +290,7 @@ def test_weights_that_callbacks_read_hold_what_adaptation_learned():
         ({"steps": 1, "validation": waves}, r"validation must be cml_tf.Validation\(source, .* received function"),
         (
             {"steps": 1, "callbacks": keras.callbacks.CSVLogger("x.csv")},
-            "must be a list of Keras callbacks, received one CSVLogger",
+            "must be a list of Keras callbacks, received a single CSVLogger",
         ),
     ],
 )

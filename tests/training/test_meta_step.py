@@ -88,7 +88,7 @@ def test_a_finite_loss_with_an_infinite_gradient_changes_nothing():
 
 def test_optimisers_must_cover_the_groups():
     method = make_method("meta_sgd")
-    with pytest.raises(ValueError, match=r"must be given for \['adaptation', 'co_learner', 'learner'\]"):
+    with pytest.raises(ValueError, match=r"must have the keys \['adaptation', 'co_learner', 'learner'\]"):
         MetaStep(method, {"learner": keras.optimizers.SGD(0.1)})
     with pytest.raises(ValueError, match="clip_norm must be 0"):
         make_step(method, clip_norm=-1.0)

@@ -19,8 +19,8 @@ def co_learner(name="co_learner"):
 @pytest.mark.parametrize(
     ("terms", "message"),
     [
-        (lambda: [], "terms of different names, received"),
-        (lambda: [QueryLoss(PROBLEM), QueryLoss(PROBLEM)], "terms of different names, received"),
+        (lambda: [], "terms must have different names, received"),
+        (lambda: [QueryLoss(PROBLEM), QueryLoss(PROBLEM)], "terms must have different names, received"),
         # These would replace that group in a checkpoint.
         *(
             (lambda name=name: [QueryLoss(PROBLEM), co_learner(name)], rf"received \['{name}'\]")

@@ -95,7 +95,7 @@ def test_dense_layers_are_vectorised_unless_memory_is_to_be_bounded(make, task_c
     method, _ = make()
     assert step_of(method, task_chunk=task_chunk).vectorised is expected
     if not expected:
-        with pytest.raises(ValueError, match="vectorised works for methods of dense layers"):
+        with pytest.raises(ValueError, match="vectorised needs a method of dense layers"):
             step_of(method, task_chunk=task_chunk, vectorised=True)
     with pytest.raises(ValueError, match="task_chunk must be 0"):
         step_of(method, task_chunk=-1)

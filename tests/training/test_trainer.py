@@ -63,7 +63,7 @@ def test_state_of_something_else_is_refused():
     with pytest.raises(ValueError, match="belongs to another model"):
         image_trainer().restore(values, metadata)
     for name in metadata:
-        with pytest.raises(ValueError, match=f"not a trainer's: it lacks {name}"):
+        with pytest.raises(ValueError, match=f"not from a trainer: it lacks {name}"):
             trainer.restore(values, {key: value for key, value in metadata.items() if key != name})
     assert trainer.step == 0
 
@@ -84,7 +84,7 @@ def test_optimisers_go_by_group():
         np.testing.assert_allclose((after[name] - before[name])[moved], -0.02 * np.sign(gradient)[moved], rtol=0.01)
     assert_same_values(group_of(after, "adaptation"), group_of(before, "adaptation"))
     assert {name.split("/")[0] for name in after if "optimizer" in name} == {f"optimizer_{i}" for i in range(3)}
-    with pytest.raises(ValueError, match=r"optimizers must be given for \['co_learner', 'learner'\]"):
+    with pytest.raises(ValueError, match=r"optimizers must have the keys \['co_learner', 'learner'\]"):
         sinusoid_trainer(optimizer={"learner": sgd})
 
 

@@ -99,5 +99,5 @@ def _chosen(tensors: Sequence[tf.Tensor], wanted: Sequence[bool]) -> list[tf.Ten
 
 @register("hypergradient", "reverse_rematerialised")
 def _rematerialised(options: object, given: Given) -> RematerialisedReverse:
-    """Exact, with each inner step made again backwards: memory does not grow with the steps."""
+    """Exact, recomputing each inner step on the way back: memory does not grow with the steps."""
     return RematerialisedReverse()

@@ -31,7 +31,7 @@ class Partition(UpdateRule):
     def __init__(self, extractor: UpdateRule | None = None, head: UpdateRule | None = None) -> None:
         super().__init__()
         if extractor is not None and extractor is head:
-            raise ValueError("a partition needs a rule object of its own for each group, received one object twice.")
+            raise ValueError("a partition must have a separate rule object for each group, received one object twice.")
         self.extractor = extractor
         self.head = head
 

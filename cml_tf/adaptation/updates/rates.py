@@ -109,7 +109,7 @@ class PerStepRates(UpdateRule):
     def __init__(self, rate: float, steps: int) -> None:
         super().__init__()
         if steps < 1:
-            raise ValueError(f"rates are needed for at least 1 step, received {steps}.")
+            raise ValueError(f"steps must be at least 1, received {steps}.")
         self.rate = check_rate(rate)
         self.steps = steps
 
@@ -141,7 +141,7 @@ class PerStepRates(UpdateRule):
 class RateOptions:
     """Options of update rules with an inner rate."""
 
-    rate: float = option(0.01, "the inner rate (alpha), or what learned ones start from", above=0)
+    rate: float = option(0.01, "inner rate (alpha), or the initial value of learned rates", above=0)
 
 
 @register("update", "sgd", RateOptions)

@@ -84,7 +84,9 @@ class UpdateRule(ABC):
         Raises:
           NotImplementedError: if the rule does not say.
         """
-        raise NotImplementedError(f"{type(self).__name__} defines no get_config, so it cannot be saved.")
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define get_config, so it cannot be saved: define get_config."
+        )
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> UpdateRule:

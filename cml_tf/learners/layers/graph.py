@@ -37,7 +37,7 @@ class _NodeLayer(keras.layers.Layer):
     ) -> None:
         super().__init__(**{"autocast": False, **kwargs})
         if features < 1:
-            raise ValueError(f"nodes must have at least one feature, received {features}.")
+            raise ValueError(f"features must be at least 1, received {features}.")
         self.features = features
         self.initialisation = initialisation
         self.matching = AttributeMatching(features, dtype=self.dtype_policy) if matching else None
@@ -116,7 +116,7 @@ class GraphConvolutions(_NodeLayer):
     ) -> None:
         super().__init__(features, matching, initialisation, **kwargs)
         if not hidden or min(hidden) < 1:
-            raise ValueError(f"hidden must be at least one positive width, received {tuple(hidden)}.")
+            raise ValueError(f"hidden must contain at least one positive width, received {tuple(hidden)}.")
         self.hidden = tuple(hidden)
         self._add_layers(self.hidden)
 

@@ -62,7 +62,9 @@ class Prototypes(keras.layers.Layer):
         """
         if training:
             if targets is None:
-                raise ValueError("prototypes are class means of a support set: targets must be given with training.")
+                raise ValueError(
+                    "targets must be passed in training, since prototypes are class means of a support set."
+                )
             prototypes = self._class_means(features, targets)
             self.prototypes.assign(prototypes)
         else:

@@ -65,9 +65,9 @@ class Normalisation(keras.layers.Layer):
         if mode not in MODES:
             raise ValueError(f"normalisation mode must be one of {', '.join(MODES)}, received {mode!r}.")
         if pool < 1:
-            raise ValueError(f"the pool's edge must be at least 1 (no pooling), received {pool}.")
+            raise ValueError(f"pool must be at least 1 (no pooling), received {pool}.")
         if steps < 1 or (steps > 1 and mode != "per_step"):
-            raise ValueError(f"steps must be 1, or more in mode per_step, received {steps} in mode {mode}.")
+            raise ValueError(f"steps must be 1 (or more in mode per_step), received {steps} in mode {mode}.")
         self.mode = mode
         self.epsilon = epsilon
         self.relu = relu
