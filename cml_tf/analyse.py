@@ -27,15 +27,19 @@ from cml_tf.system.files import write_json, write_text
 from cml_tf.system.stages import Stages
 
 _NAMES = [analysis.name for analysis in ANALYSES]
-_WORKDIRS = flags.DEFINE_list("workdirs", None, "Directories of the runs, separated by commas.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "Directory that gets tables, pictures and index.json.", required=True)
+_WORKDIRS = flags.DEFINE_list("workdirs", None, "Comma-separated directories of runs.", required=True)
+_OUTPUT = flags.DEFINE_string("output", None, "Directory for the tables, pictures and index.json.", required=True)
 _LABELS = flags.DEFINE_list(
-    "names", [], "What the figures call the runs, by default their directories' names; seeds of one method share one."
+    "names",
+    [],
+    "Names of the runs in figures, the same for all seeds of a method; the names of the directories by default.",
 )
-_EPISODES = flags.DEFINE_integer("episodes", None, "Test episodes; the first run's eval.episodes by default.", 2)
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+_EPISODES = flags.DEFINE_integer(
+    "episodes", None, "Number of test episodes; eval.episodes of the first run by default.", 2
+)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Checkpoint to analyse.")
 _ANALYSES = flags.DEFINE_list(
-    "analyses", [], f"Which of {', '.join(_NAMES)}; all that are defined for a run by default."
+    "analyses", [], f"Comma-separated analyses among {', '.join(_NAMES)}; all that fit the runs by default."
 )
 
 
@@ -43,7 +47,7 @@ def main(arguments: list[str]) -> None:
     """Makes what was asked for."""
     del arguments
     if unknown := [name for name in _ANALYSES.value if name not in _NAMES]:
-        fail(f"--analyses must be of {', '.join(_NAMES)}, received {unknown[0]!r}.")
+        fail(f"--analyses must be among {', '.join(_NAMES)}, received {unknown[0]!r}.")
     output = Path(_OUTPUT.value)
     if output.exists() and not output.is_dir():
         fail(f"--output must be a directory, received the file {output}.")
@@ -55,7 +59,7 @@ def main(arguments: list[str]) -> None:
     console = Console()
     for one in runs:
         asked = one.experiment.config.train.steps
-        reached = f"as after {one.experiment.trainer.step} of {asked} outer steps"
+        reached = f"checkpoint after {one.experiment.trainer.step} of {asked} outer steps"
         console.print(f"{one.name}, seed {one.seed}: {reached}", markup=False)
     stages = Stages(console, len(wanted))
     index: dict[str, Any] = {
@@ -90,14 +94,14 @@ def _check_wanted(runs: Sequence[Run], wanted: Sequence[Analysis]) -> None:
         faults = {one.name: analysis.fault(one) for one in runs}
         if all(faults.values()):
             reasons = "; ".join(f"{name}: {fault}" for name, fault in faults.items())
-            raise RunError(f"{analysis.name} is not defined for any of the runs ({reasons}).")
+            raise RunError(f"{analysis.name} does not fit any of the runs ({reasons}).")
 
 
 def _entry(analysis: Analysis, runs: Sequence[Run], episodes: int, output: Path, console: Console) -> dict[str, Any]:
     """Makes one analysis of the runs that it is defined for, and says which are left out and why."""
     left_out = {one.name: fault for one in runs if (fault := analysis.fault(one))}
     for name, fault in left_out.items():
-        console.print(f"     left out {name}: {fault}", style="yellow", markup=False)
+        console.print(f"     skipped {name}: {fault}", style="yellow", markup=False)
     fitting = [one for one in runs if one.name not in left_out]
     entry: dict[str, Any] = {"name": analysis.name, "figure": analysis.paper, "left_out": left_out, "files": {}}
     if not fitting:

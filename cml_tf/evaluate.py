@@ -20,21 +20,25 @@ from cml_tf.system.command_line import run
 from cml_tf.training.evaluator import Evaluation, PairedDifference, compare
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
-_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Which classes to score on.")
-_EPISODES = flags.DEFINE_integer("episodes", None, "Episodes; the configuration's eval.episodes by default.", 2)
-_STEPS = flags.DEFINE_integer("steps", None, "Inner steps; the configuration's adaptation.eval_steps by default.", 0)
+_SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Split of classes to score on.")
+_EPISODES = flags.DEFINE_integer(
+    "episodes", None, "Number of episodes; eval.episodes of the configuration by default.", 2
+)
+_STEPS = flags.DEFINE_integer("steps", None, "Inner steps; adaptation.eval_steps of the configuration by default.", 0)
 _READOUT = flags.DEFINE_string("readout", "learner", f"What answers: one of {', '.join(members('readout'))}.")
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Checkpoint to score.")
 _COMPARE = flags.DEFINE_string(
-    "compare", None, "Another run, scored on the same episodes; gives the paired difference."
+    "compare", None, "Directory of another run to score on the same episodes, for the paired difference."
 )
 _SINGLE_QUERIES = flags.DEFINE_bool(
-    "single_queries", False, "Predict every query alone, as for a client who asks about one example."
+    "single_queries", False, "Predict each query alone, as for a client that sends one example."
 )
 _DATASET = flags.DEFINE_string(
-    "dataset", "", "Another dataset of images to score on, with the ways and shots of the run; the run's by default."
+    "dataset",
+    "",
+    "Another image dataset to score on, with the ways and shots of the run; the dataset of the run by default.",
 )
-_ROOT = flags.DEFINE_string("root", "", "Folder with the files of that other dataset.")
+_ROOT = flags.DEFINE_string("root", "", "Folder with the files of --dataset.")
 
 
 def main(arguments: list[str]) -> None:

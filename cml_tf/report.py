@@ -23,23 +23,25 @@ from cml_tf.studies.tables import bases_table, budget, diverged_table, machines_
 from cml_tf.system.command_line import fail, run
 
 REPORT = "report.html"
-_RESULTS = flags.DEFINE_multi_string("results", None, "File that cml_tf.sweep wrote; may be repeated.", required=True)
+_RESULTS = flags.DEFINE_multi_string(
+    "results", None, "File of results from cml_tf.sweep; may be repeated.", required=True
+)
 _AGAINST = flags.DEFINE_string(
-    "against", MAML.name, "What the methods are compared with, as the tables call it: 'CML:random_noise'."
+    "against", MAML.name, "Method to compare with, by its name in the tables: 'CML:random_noise'."
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the page and its pictures.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the sweep's runs, for curves and episodes.")
-_ANALYSES = flags.DEFINE_string("analyses", None, "Directory that cml_tf.analyse wrote.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory with the runs of the sweep, for curves and episodes.")
+_ANALYSES = flags.DEFINE_string("analyses", None, "Output directory of cml_tf.analyse.")
 
 
 def main(arguments: list[str]) -> None:
     """Prints the tables and writes the page."""
     del arguments
     if not _OUTPUT.value and (_WORKDIR.value or _ANALYSES.value):
-        fail("--workdir and --analyses are for the page: say with --output where it goes.")
+        fail("--workdir and --analyses need a page: pass --output=FOLDER for it.")
     for folder in filter(None, (_WORKDIR.value, _ANALYSES.value)):
         if not Path(folder).is_dir():
-            fail(f"there is no directory {folder}.")
+            fail(f"the directory {folder} does not exist: check its path.")
     try:
         results = _read([Path(path) for path in _RESULTS.value])
         found, without_score = settings(results), diverged(results)
@@ -52,9 +54,9 @@ def main(arguments: list[str]) -> None:
         if bases.rows:
             print(f"## With and without CML\n\n{markdown(bases)}\n")
         if without_score:
-            print(f"## Diverged: not in the means above\n\n{markdown(diverged_table(without_score))}\n")
+            print(f"## Diverged: excluded from the means above\n\n{markdown(diverged_table(without_score))}\n")
         trained_on = machines(results)
-        print(f"## Trained on\n\n{markdown(machines_table(trained_on))}\n")
+        print(f"## Training machines\n\n{markdown(machines_table(trained_on))}\n")
         if _OUTPUT.value:
             output = Path(_OUTPUT.value)
             pictures, analyses = _pictures(found, output)
@@ -69,13 +71,13 @@ def _read(paths: list[Path]) -> list[dict[str, Any]]:
     results: dict[str, dict[str, Any]] = {}
     for path in paths:
         if not path.is_file():
-            fail(f"there is no file {path}: python -m cml_tf.sweep writes one.")
+            fail(f"the file {path} does not exist: write it with python -m cml_tf.sweep.")
         further = read_results(path)
         if repeated := sorted(results.keys() & further.keys()):
-            fail(f"{path} has a run that another file has too: {repeated[0]}. Their results cannot stand in one table.")
+            fail(f"the run {repeated[0]} is in {path} and in another file: report these files separately.")
         results |= further
     if not results:
-        fail(f"there are no results in {', '.join(map(str, paths))}.")
+        fail(f"no results found in {', '.join(map(str, paths))}: run python -m cml_tf.sweep first.")
     return list(results.values())
 
 

@@ -35,12 +35,12 @@ from cml_tf.system.command_line import PLUGINS, fail, run
 from cml_tf.system.files import locked
 from cml_tf.training.evaluator import Diverged, Evaluation
 
-_SPEC = flags.DEFINE_string("spec", None, "File of the sweep, JSON (cml_tf.studies.sweeps).", required=True)
-_WORKDIR = flags.DEFINE_string("workdir", None, "Directory that gets one directory a run.", required=True)
-_RESULTS = flags.DEFINE_string("results", None, "File that gets one JSON line a run.", required=True)
-_PROCESSES = flags.DEFINE_integer("processes", 1, "Runs at a time.", 1)
+_SPEC = flags.DEFINE_string("spec", None, "JSON file that describes the sweep (cml_tf.studies.sweeps).", required=True)
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory for the runs, each in its own subdirectory.", required=True)
+_RESULTS = flags.DEFINE_string("results", None, "File for the results, one JSON line per run.", required=True)
+_PROCESSES = flags.DEFINE_integer("processes", 1, "Number of runs at a time.", 1)
 _ROOT = flags.DEFINE_string("root", "", "Folder with the files of the dataset (dataset.root of every run).")
-_RUN = flags.DEFINE_string("run", "", "Only this run, in this process; prints its result as one JSON line.")
+_RUN = flags.DEFINE_string("run", "", "Name of a single run to do in this process; prints its result as one JSON line.")
 
 
 def main(arguments: list[str]) -> None:
@@ -50,14 +50,14 @@ def main(arguments: list[str]) -> None:
         runs = {r.name: r for r in read_sweep(Path(_SPEC.value), {"dataset.root": _ROOT.value} if _ROOT.value else {})}
         if _RUN.value:
             if _RUN.value not in runs:
-                fail(f"the sweep has no run {_RUN.value!r}.")
+                fail(f"the sweep has no run {_RUN.value!r}: check --run.")
             end_with_parent()
             print(json.dumps(_train_and_score(runs[_RUN.value])))
             return
         with locked(Path(_RESULTS.value)):
             _run_all(runs)
     except BlockingIOError:
-        fail(f"another sweep writes {_RESULTS.value}: wait for its end, or give this one a file of its own.")
+        fail(f"another sweep is writing {_RESULTS.value}: wait until it ends, or choose another file with --results.")
 
 
 def _run_all(runs: dict[str, SweepRun]) -> None:
@@ -66,12 +66,12 @@ def _run_all(runs: dict[str, SweepRun]) -> None:
         if name in results and (changed := changed_keys(results[name], found)):
             fail(
                 f"{_RESULTS.value} has results of another configuration for {name}, which differs in "
-                f"{', '.join(changed)}: take another file."
+                f"{', '.join(changed)}: choose another file with --results."
             )
     # A run whose sweep got another evaluation since is not trained again where its directory is still there.
     left = [name for name, found in runs.items() if not is_done(results.get(name), found)]
     if failed := _work_off(left, results):
-        raise RunError(f"{len(failed)} of {len(left)} runs failed, the first: {failed[0].rstrip('.')}.")
+        raise RunError(f"{len(failed)} of {len(left)} runs failed, first {failed[0].rstrip('.')}.")
 
 
 def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _scored(evaluation: Evaluation) -> dict[str, Any]:
 def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]:
     """Runs what is left, writes every result as it comes; returns what failed, with the reason."""
     console, failed = Console(), []
-    console.print(f"{len(results)} results are there, {len(names)} runs to do.")
+    console.print(f"{len(results)} results found, {len(names)} runs left.")
     with closing(run_side_by_side({name: _command(name) for name in names}, _PROCESSES.value)) as ended:
         for number, (name, process) in enumerate(ended, 1):
             if process.returncode:

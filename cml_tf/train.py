@@ -17,13 +17,13 @@ _CONFIG = config_flags.DEFINE_config_file(
     "config",
     None,
     "Configuration file, with words after a colon: configs/cora.py:maml,5shot. Words are maml or cml, Nway, Nshot, "
-    f"those of --plugins, and as far as they fit the data {_WORDS} (docs/CONFIGURATION.md).",
+    f"members from --plugins, and, if they fit the data, {_WORDS} (docs/CONFIGURATION.md).",
     lock_config=True,
 )
 _WORKDIR = flags.DEFINE_string(
-    "workdir", None, "Directory of the run; made if missing, resumed if it holds this run.", required=True
+    "workdir", None, "Directory of the run; created if missing, resumed if it contains this run.", required=True
 )
-_VERBOSE = flags.DEFINE_integer("verbose", 1, "0 silent, 1 progress bar, 2 one line an epoch.", 0, 2)
+_VERBOSE = flags.DEFINE_integer("verbose", 1, "0 for silent, 1 for a progress bar, 2 for one line per epoch.", 0, 2)
 
 
 def main(arguments: list[str]) -> None:

@@ -47,7 +47,10 @@ class Picture:
 
     def __post_init__(self) -> None:
         if not self.file or Path(self.file).name != self.file:
-            raise ValueError(f"a picture must lie beside the page: expected a bare file name, received {self.file!r}.")
+            raise ValueError(
+                f"the file of a picture must be a name without a folder, received {self.file!r}: put pictures next to "
+                "the page."
+            )
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,6 @@ def write_page(page: Page, path: Path) -> None:
         for picture in section.pictures:
             if not (path.parent / picture.file).is_file():
                 raise FileNotFoundError(
-                    f"the page shows {picture.file}, which is not in {path.parent}; write it first."
+                    f"the page shows {picture.file}, which is not in {path.parent}: write the picture first."
                 )
     write_text(path, render_page(page))

@@ -73,7 +73,7 @@ class _Children:
         """Runs one to its end."""
         with self._lock:
             if self._stopping:
-                raise RuntimeError("no process is started any more.")
+                raise RuntimeError("no more processes are started.")
             # In a session of its own it does not get the terminal's Ctrl-C: a second signal would not let it save.
             child = subprocess.Popen(
                 command,

@@ -19,26 +19,27 @@ from cml_tf.studies.tables import bases_table, budget, diverged_table, machines_
 from cml_tf.system.files import write_bytes
 
 _MEANING = (
-    "± is the half-width of the 95 % interval over seeds. Differences are taken episode by episode, on the same "
-    "episodes; the last column is their interval over all episodes of all seeds, which says how well these very runs "
-    "are told apart, not the methods. Accuracies are in %; of the mean squared error less is better."
+    "± is the half-width of the 95 % interval over seeds. Differences are paired: both methods are scored on the same "
+    "episodes. The last column is the interval of the difference over all episodes of all seeds; it compares these "
+    "particular runs, not the methods. Accuracies are in %; a lower mean squared error is better."
 )
 _BASELINE = (
-    "Every method beside {name}, scored in the same way where {name} was (so ten inner steps stand beside ten); "
-    "cml_tf.report --against compares with another one. In square brackets: another reading of the same run, another "
-    "head or number of inner steps."
+    "Every method is compared with {name}, scored in the same way where possible (ten inner steps with ten). Use "
+    "cml_tf.report --against to compare with another method. Square brackets mark another reading of the same run, "
+    "with another head or number of inner steps."
 )
-_DIVERGED = "Adaptation diverged in these evaluations. The means and intervals above are of the other seeds only."
+_DIVERGED = "Adaptation diverged in these evaluations. The means and intervals above exclude them."
 _MACHINES = (
-    "On one machine a training repeats bit for bit. On another, rounding differs and grows with the steps, in the "
-    "end to as much as another seed makes: methods that were trained on different machines differ by that, too."
+    "On the same machine, training is repeatable bit for bit. On another machine, rounding differs and the "
+    "difference grows with the steps, finally to that between two seeds. Methods that were trained on different "
+    "machines differ by that much too."
 )
 _PAPER = (
-    "Cells of the paper's tables and its Figure 2, and what the runs on this page gave: with the configuration file of "
-    "that cell, or the same method, ways and shots on other data (which says so). Two figures can only be compared "
-    "where data and budget are the same: the paper trains image classifiers for 30,000 outer steps. Its ± is over 3 "
-    "runs. CML-dagger has two readings: co_learner is the paper's equation 9, co_learner_theta_adapted the authors' "
-    "code. Figures 3 and 4 are pictures without numbers: cml_tf.analyse draws them of runs."
+    "Cells of the paper's tables and its Figure 2, and the results of the runs on this page: with the configuration "
+    "file of that cell, or with the same method, ways and shots on other data (as marked). Two figures can only be "
+    "compared if data and budget are the same: the paper trains image classifiers for 30,000 outer steps. Its ± is "
+    "over 3 runs. CML-dagger has two readings: co_learner is the paper's equation 9, co_learner_theta_adapted is the "
+    "authors' code. Figures 3 and 4 are pictures without numbers: cml_tf.analyse draws them for runs."
 )
 
 
@@ -76,12 +77,12 @@ def sweep_page(
     if without_score:
         sections.append(Section("Diverged", (_DIVERGED,), diverged_table(without_score)))
     if trained_on:
-        sections.append(Section("Trained on", (_MACHINES,), machines_table(trained_on)))
+        sections.append(Section("Training machines", (_MACHINES,), machines_table(trained_on)))
     if analyses:
         sections.append(Section("Analyses", pictures=tuple(analyses)))
     measured, rest = paper_tables(found)
-    folded = (f"{count_of(len(rest.rows), 'cell')} of which nothing like it was run here", rest)
-    sections.append(Section("What the paper says", (_PAPER,), measured, folded=folded))
+    folded = (f"{count_of(len(rest.rows), 'cell')} without a comparable run here", rest)
+    sections.append(Section("Results in the paper", (_PAPER,), measured, folded=folded))
     count = len({run["run"] for methods in found.values() for runs in methods.values() for run in runs.values()})
     lead = f"{count_of(count, 'run')} in {count_of(len(found), 'setting')}. {_MEANING}"
     return Page("Results of the sweep", lead, _tiles(found), tuple(sections))
@@ -119,7 +120,7 @@ def copy_analyses(directory: Path, output: Path) -> list[Picture]:
         contents = [(directory / picture.file).read_bytes() for picture in pictures]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{directory / INDEX} must list analyses with title, caption and files beside it, received "
+            f"{directory / INDEX} must list analyses with title, caption and files next to it, received "
             f"{error!r}. Run python -m cml_tf.analyse --output={directory} again."
         ) from error
     for picture, content in zip(pictures, contents, strict=True):

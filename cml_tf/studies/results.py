@@ -36,17 +36,17 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise SweepError(f"{path} must be a file of results that can be read, received {error!r}.") from error
+        raise SweepError(f"the file of results {path} cannot be read: {error!r}.") from error
     for number, line in enumerate(lines, 1):
         try:
             result = _checked(parsed_json(line))
         except ValueError as error:
             raise SweepError(
-                f"{path}, line {number} must be the JSON object of a run ({error}): restore the file, or delete the "
-                "line and run it again."
+                f"{path}, line {number}, must be the JSON object of a run ({error}): restore the file, or delete the "
+                "line and repeat the run."
             ) from error
         if result["run"] in results:
-            raise SweepError(f"{path}, line {number}: {result['run']} is there twice; delete the line that is wrong.")
+            raise SweepError(f"{path}, line {number}: {result['run']} appears twice: delete the wrong line.")
         results[result["run"]] = result
     return results
 
@@ -96,17 +96,17 @@ def _checked(result: Any) -> dict[str, Any]:
         try:
             label(result["machine"])
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError("it has no sound machine") from error
+            raise ValueError("its machine is missing or invalid") from error
     checked: dict[str, Any] = result
     return checked
 
 
 def _check_fields(what: str, value: Any, fields: dict[str, Any]) -> None:
     if not isinstance(value, dict):
-        raise ValueError(f"{what} is no object")
+        raise ValueError(f"{what} must be an object")
     if wrong := [field for field, kind in fields.items() if not isinstance(value.get(field), kind)]:
-        raise ValueError(f"{what} has no sound {', '.join(wrong)}")
+        raise ValueError(f"{what} has missing or invalid fields: {', '.join(wrong)}")
     scores = value["scores"]
     finite = all(isinstance(score, int | float) and math.isfinite(score) for score in (value["mean"], *scores))
     if not finite or len(scores) < 2 or len(scores) != value["episodes"]:
-        raise ValueError(f"{what} must have a finite mean, and as many finite scores as episodes, at least two")
+        raise ValueError(f"{what} must have a finite mean and one finite score per episode, at least two")

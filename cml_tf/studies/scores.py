@@ -159,15 +159,15 @@ def _trained(result: Mapping[str, Any]) -> tuple[str, ScoredMethod]:
     named = _RUN_NAME.fullmatch(result["run"])
     if named is None:
         raise ValueError(
-            "a table needs runs of maml or cml (SETTING_maml-VARIANTS-seedN, as a sweep of the files in configs/ names "
-            f"them), received {result['run']!r} of {result['source']}."
+            "runs in a table must be named SETTING_maml-VARIANTS-seedN or SETTING_cml-VARIANTS-seedN, as in a sweep of "
+            f"configs/, received {result['run']!r} of {result['source']}."
         )
     setting, kind, variants = named.groups()
     co_learner = result["config"].get("objective", {}).get("co_learner")
     if co_learner is not None and (co_learner == "none") != (kind == "maml"):
         raise ValueError(
             f"{result['run']} is of {result['source']} and was trained with objective.co_learner {co_learner!r}: "
-            "sweep the method that is meant."
+            "run the sweep again with the intended method."
         )
     return setting, ScoredMethod(kind, variants.removeprefix("-").replace("-", ","))
 
@@ -182,8 +182,8 @@ def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     ]
     if changed:
         raise ValueError(
-            f"{first['run']} and {other['run']} are seeds of one method and differ in {', '.join(sorted(changed))}: "
-            "they cannot stand in one row, give their results apart."
+            f"{first['run']} and {other['run']} are seeds of one method but differ in {', '.join(sorted(changed))}: "
+            "report their results separately."
         )
 
 
@@ -223,7 +223,7 @@ def method_named(found: Mapping[str, Setting], name: str) -> ScoredMethod:
     """
     names = {method.name: method for methods in found.values() for method in methods}
     if name not in names:
-        raise ValueError(f"the method to compare with must be one of {', '.join(names)}; received {name!r}.")
+        raise ValueError(f"the method to compare with must be one of {', '.join(names)}, received {name!r}.")
     return names[name]
 
 
@@ -237,7 +237,7 @@ def paired(runs: Runs, others: Runs) -> Paired | None:
     for seed in sorted(runs.keys() & others.keys()):
         left, right = runs[seed], others[seed]
         if left["manifest_hash"] != right["manifest_hash"]:
-            raise ValueError(f"{left['run']} and {right['run']} were scored on different episodes.")
+            raise ValueError(f"{left['run']} and {right['run']} must be scored on the same episodes to be compared.")
         differences.append(scale(left) * (np.asarray(left["scores"]) - np.asarray(right["scores"])))
     if not differences:
         return None

@@ -31,9 +31,9 @@ from cml_tf.system.files import parsed_json
 _KEYS = {
     "configs": (list, str, "a list of at least one configuration file"),
     "seeds": (list, int, "a list of at least one integer"),
-    "seed_keys": (list, str, "a list of keys of the configuration"),
-    "overrides": (dict, str, "an object with values by key of the configuration"),
-    "evaluations": (dict, str, "an object with evaluations by name"),
+    "seed_keys": (list, str, "a list of configuration keys"),
+    "overrides": (dict, str, "an object of values by configuration key"),
+    "evaluations": (dict, str, "an object of evaluations by name"),
 }
 _OPTIONAL = {"seed_keys": ["seed", "eval.seed"], "overrides": {}, "evaluations": {}}
 
@@ -95,7 +95,7 @@ def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[Swee
     ]
     names = [run.name for run in runs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
-        raise SweepError(f"{path}: each run must be there once, received {repeated[0]} several times.")
+        raise SweepError(f"{path}: each run must appear once, received {repeated[0]} several times.")
     return runs
 
 
@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(sweep, dict):
         raise SweepError(f"{path} must contain a JSON object, received {sweep!r}.")
     if unknown := sorted(sweep.keys() - _KEYS.keys()):
-        raise SweepError(f"{path} has the unknown key {unknown[0]!r}; its keys are {', '.join(_KEYS)}.")
+        raise SweepError(f"{path} must only have the keys {', '.join(_KEYS)}, received {unknown[0]!r}.")
     sweep = {**_OPTIONAL, **sweep}
     for key, (kind, item, meaning) in _KEYS.items():
         value = sweep.get(key)
@@ -116,19 +116,19 @@ def _read(path: Path) -> dict[str, Any]:
             raise SweepError(f"{path}: {key} must be {meaning}, received {value!r}.")
     if len(sweep["seeds"]) > 1 and "seed" not in sweep["seed_keys"]:
         raise SweepError(
-            f"{path}: seed_keys must have 'seed' among them, or all runs of a configuration would be one and the same "
-            f"training, received {sweep['seed_keys']}."
+            f"{path}: seed_keys must contain 'seed', or all runs of a configuration would be the same training, "
+            f"received {sweep['seed_keys']}."
         )
     return sweep
 
 
 def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
     if not name:
-        raise SweepError(f"{path}: each of evaluations must have a name, received '' for {asked!r}.")
+        raise SweepError(f"{path}: each evaluation must have a name, received '' for {asked!r}.")
     try:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:
-        raise SweepError(f"{path}: evaluation {name!r} takes readout and steps, received {asked!r}.") from None
+        raise SweepError(f"{path}: evaluation {name!r} must only have readout and steps, received {asked!r}.") from None
     if not isinstance(evaluation.readout, str) or evaluation.readout not in members("readout"):
         raise SweepError(
             f"{path}: the readout of evaluation {name!r} must be one of {', '.join(members('readout'))}, received "

@@ -44,7 +44,7 @@ def methods_table(methods: Setting, against: ScoredMethod = MAML, without_score:
         if runs is others:
             difference = ("", "")
         else:
-            difference = _paired(paired(runs, others), len(runs)) if others else (f"no {against.name} here", "")
+            difference = _paired(paired(runs, others), len(runs)) if others else (f"no run of {against.name}", "")
         rows.append((method.name, seeds, over_seeds(runs).text(), *difference))
     columns = ("method", "seeds", _metric(methods), f"minus {against.name}, {_DIFFERENCE[0]}", _DIFFERENCE[1])
     return Table(columns, tuple(rows))
@@ -73,13 +73,13 @@ def bases_table(found: Mapping[str, Setting]) -> Table:
 def diverged_table(evaluations: Sequence[Diverged]) -> Table:
     """A row for each evaluation without a score: means above are without it."""
     rows = [(one.run, one.method.evaluation, one.reason) for one in evaluations]
-    return Table(("run", "evaluation", "no score, since"), tuple(rows))
+    return Table(("run", "evaluation", "reason"), tuple(rows))
 
 
 def machines_table(runs_of: Mapping[str, Sequence[str]]) -> Table:
     """A row for each machine that trained some of the runs (`sweep_scores.machines`)."""
     rows = [(machine, str(len(runs)), ", ".join(dict.fromkeys(runs))) for machine, runs in runs_of.items()]
-    return Table(("machine", "runs", "of"), tuple(rows))
+    return Table(("machine", "runs", "methods"), tuple(rows))
 
 
 def markdown(table: Table) -> str:

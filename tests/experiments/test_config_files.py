@@ -28,7 +28,7 @@ CELLS = {
     **dict.fromkeys(("amazon_computer", "citeseer", "cora", "graph"), {"2way,1shot", "2way,5shot"}),
     "sinusoid": {"5shot", "10shot", "20shot"},
 }
-# What the paper says (4.1 to 4.3, A.1, A.2), and for drawings the inner rate, where it says nothing.
+# Results in the paper (4.1 to 4.3, A.1, A.2), and for drawings the inner rate, where it says nothing.
 PLAIN = {
     **{"adaptation.rule": "gradient_descent", "adaptation.update": "sgd", "adaptation.partition": "all"},
     **{"hypergradient.name": "reverse", "train.rate": 1e-3},

@@ -190,7 +190,7 @@ def test_rates_for_nothing_are_refused(arguments, message):
 def test_a_schedule_of_orders_is_refused_where_there_is_none():
     learner, loss = smooth_mlp(), QueryLoss(PROBLEM)
     for rule in (KernelRidge(PROBLEM), GradientDescent(PROBLEM, SGD(RATE), 1, make_hypergradient("first_order"))):
-        with pytest.raises(ValueError, match="first_order_steps must be 0 for .*; received 3"):
+        with pytest.raises(ValueError, match="first_order_steps must be 0 for .*, received 3"):
             Trainer(learner, rule, [loss], PROBLEM, schedule=Schedule(3))
 
 

@@ -20,7 +20,7 @@ WAVES = "--config=configs/sinusoid.py:cml,5shot,smoke"
 SMALL = ["--config.learner.hidden=(6,4)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
 SCHEDULE = ["--config.train.first_order_steps=1", "--config.train.cosine_steps=2"]
 # What is not defined for two runs.
-NO_CO_LEARNER, REPTILE = "it has no co-learner", "Reptile's outer step is no gradient"
+NO_CO_LEARNER, REPTILE = "it has no co-learner", "Reptile's outer step is not the gradient"
 
 
 class Output(NamedTuple):
@@ -103,7 +103,7 @@ def test_what_is_not_defined_is_left_out_and_said(outputs):
     entries = {entry["name"]: entry for entry in outputs["waves"].index["analyses"]}
     left_out = entries["gradient_cosine"]["left_out"]
     assert left_out["maml"] == NO_CO_LEARNER and left_out["reptile"].startswith(REPTILE) and len(left_out) == 2
-    assert set(entries["query_features_tsne"]["left_out"].values()) == {"regression has no classes to tell apart"}
+    assert set(entries["query_features_tsne"]["left_out"].values()) == {"regression has no classes"}
     assert entries["query_features_tsne"]["files"] == {}
     assert entries["accuracy_curves"]["files"]["csv"] == "error_curves.csv"
     assert f"left out maml: {NO_CO_LEARNER}" in outputs["waves"].finished.out
@@ -173,7 +173,7 @@ ERRORS = {
     "--workdirs={}/cml,{}/other_data --output={}/new": "the same test episodes",
     "--workdirs={}/maml --output={}/new --analyses=gradient_cosine": NO_CO_LEARNER,
     "--workdirs={}/cml,{}/maml --output={}/new --analyses=query_features_tsne": (
-        "not defined for any of the runs (cml: regression has no classes"
+        "does not fit any of the runs (cml: regression has no classes"
     ),
 }
 

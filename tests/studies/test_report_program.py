@@ -10,12 +10,15 @@ from tests.helpers.sweep_results import RESULTS
 
 MISTAKES = {
     "missing": (["--results={}/none.jsonl"], "there is no file"),
-    "empty": (["--results={}/empty.jsonl"], "there are no results in"),
+    "empty": (["--results={}/empty.jsonl"], "no results found in"),
     "damaged": (["--results={}/damaged.jsonl"], "line 1 must be the JSON object of a run"),
-    "twice": (["--results={}/good.jsonl", "--results={}/good.jsonl"], "has a run that another file has too"),
+    "twice": (["--results={}/good.jsonl", "--results={}/good.jsonl"], "and in another file: report these"),
     "against_none": (["--results={}/good.jsonl", "--against=SGD"], "must be one of MAML, CML; received 'SGD'"),
-    "no_output": (["--results={}/good.jsonl", "--workdir={}"], "say with --output where it goes"),
-    "no_workdir": (["--results={}/good.jsonl", "--output={}/page", "--workdir={}/none"], "there is no directory"),
+    "no_output": (["--results={}/good.jsonl", "--workdir={}"], "pass --output=FOLDER"),
+    "no_workdir": (
+        ["--results={}/good.jsonl", "--output={}/page", "--workdir={}/none"],
+        "does not exist: check its path",
+    ),
 }
 
 
@@ -39,10 +42,10 @@ def test_tables_are_printed_and_the_page_is_written(finished):
     lines = ends["good"].out.splitlines()
     assert lines[0] == "## cora_2way_1shot" and lines[4].startswith("| MAML | 3 | 56.67 ±")
     assert any(line.startswith("| cora_2way_1shot | maml | 3 |") for line in lines)
-    assert "What the paper says" in (folder / "page/report.html").read_text()
+    assert "Results in the paper" in (folder / "page/report.html").read_text()
     lines = ends["against"].out.splitlines()
     assert "minus CML, ± over seeds" in lines[2] and lines[5].startswith("| CML | 3 |") and lines[5].endswith("|  |  |")
-    assert "Every method beside CML, scored" in (folder / "beside/report.html").read_text()
+    assert "Every method is compared with CML, scored" in (folder / "beside/report.html").read_text()
 
 
 @pytest.mark.parametrize("name", MISTAKES)

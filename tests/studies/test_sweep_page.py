@@ -68,7 +68,7 @@ def test_texts_are_shown_and_not_obeyed():
 
 def test_pictures_lie_beside_the_page(tmp_path):
     for file in ("../a.png", "sub/a.png", ""):
-        with pytest.raises(ValueError, match="bare file name"):
+        with pytest.raises(ValueError, match="a name without a folder"):
             _page(file=file)
     with pytest.raises(FileNotFoundError, match="a.png"):
         write_page(_page(), tmp_path / "report.html")
@@ -101,7 +101,7 @@ def test_the_page_has_every_part():
         FOUND, {SETTING: [picture]}, analyses, without_score=diverged, trained_on={"Fast 9000": ["cora_cml"]}
     )
     headings = [section.heading for section in page.sections]
-    expected = [SETTING, "With and without CML", "Diverged", "Trained on", "Analyses", "What the paper says"]
+    expected = [SETTING, "With and without CML", "Diverged", "Training machines", "Analyses", "Results in the paper"]
     assert headings == expected
     assert page.sections[0].pictures == (picture,)
     assert page.tiles[0].value.startswith("+8.33 ±") and SETTING in page.tiles[0].label
@@ -113,7 +113,7 @@ def test_the_page_has_every_part():
 
 def test_parts_without_content_are_left_out():
     page = sweep_page(settings([result("maml", 0, (0.5, 0.5))]), {})
-    assert [section.heading for section in page.sections] == [SETTING, "What the paper says"] and not page.tiles
+    assert [section.heading for section in page.sections] == [SETTING, "Results in the paper"] and not page.tiles
 
 
 def test_pictures_of_analyses_are_copied(tmp_path):
@@ -136,7 +136,7 @@ def test_pictures_of_analyses_are_copied(tmp_path):
         json.dumps({"analyses": [ENTRY]}),
         json.dumps({"analyses": [{**ENTRY, "files": {"png": "../cosine.png"}}]}),
     ],
-    ids=["no index", "no JSON", "no object", "no files", "picture missing", "picture elsewhere"],
+    ids=["no index", "no JSON", "must be an object", "no files", "picture missing", "picture elsewhere"],
 )
 def test_damaged_analyses_are_refused(tmp_path, index):
     (tmp_path / "analyses").mkdir()

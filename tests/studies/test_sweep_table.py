@@ -101,7 +101,7 @@ def test_every_method_stands_beside_plain_maml_or_another_one():
     ]
     table = methods_table(found[SETTING], method_named(found, "CML:random_noise [co_learner]"))
     assert [row[3] for row in table.rows] == ["+45.00 ± 0.00", "+70.00 ± 0.00", "+30.00 ± 0.00", ""]
-    with pytest.raises(ValueError, match=r"one of CML, CML \[co_learner\], .*; received 'MAML'"):
+    with pytest.raises(ValueError, match=r"one of CML, CML \[co_learner\], .*, received 'MAML'"):
         method_named(found, "MAML")
 
 
@@ -139,9 +139,11 @@ def test_what_a_row_says_of_few_seeds(runs, row, expected):
 
 
 def test_other_episodes_and_runs_of_no_method_are_refused():
-    with pytest.raises(ValueError, match="scored on different episodes"):
+    with pytest.raises(ValueError, match="must be scored on the same episodes"):
         table_of(RESULTS[:3], [result("cml", 0, (0.5, 0.5), manifest="others")])
-    with pytest.raises(ValueError, match=r"needs runs of maml or cml .* received 'other-seed0' of configs/cora\.py"):
+    with pytest.raises(
+        ValueError, match=r"must be named SETTING_maml-VARIANTS-seedN .* received 'other-seed0' of configs/cora\.py"
+    ):
         settings([{**RESULTS[0], "run": "other-seed0"}])
 
 
@@ -199,7 +201,7 @@ def test_seeds_of_one_method_must_have_one_configuration(key):
 @pytest.mark.parametrize("method, co_learner", [("cml", "none"), ("maml", "cooperative")])
 def test_a_file_that_was_changed_into_the_other_method_is_refused(method, co_learner):
     config = {"objective": {"co_learner": co_learner}}
-    with pytest.raises(ValueError, match="sweep the method that is meant"):
+    with pytest.raises(ValueError, match="run the sweep again with the intended method"):
         settings([result(method, 0, (0.4, 0.4), config=config)])
 
 

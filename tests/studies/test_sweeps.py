@@ -72,14 +72,14 @@ BAD_SPECS = {
     "configs must be a list of at least one configuration file, received 'a.py'": {"configs": "a.py"},
     "configs must be a list of at least one configuration file, received \\[1\\]": {"configs": [1]},
     "seeds must be a list of at least one integer": {"seeds": [0, "1"]},
-    "seed_keys must be a list of keys": {"seed_keys": [None]},
-    "seed_keys must have 'seed' among them": {"seeds": [0, 1], "seed_keys": ["eval.seed"]},
-    "has the unknown key 'epochs'; its keys are configs, seeds": {"epochs": 3},
+    "seed_keys must be a list of configuration keys": {"seed_keys": [None]},
+    "seed_keys must contain 'seed'": {"seeds": [0, 1], "seed_keys": ["eval.seed"]},
+    "must only have the keys configs, seeds": {"epochs": 3},
     "received sinusoid_5shot_cml-smoke-seed0 several times": {"configs": [SOURCE, SOURCE]},
     "does not exist: give its path relative to": {"configs": ["configs/missing.py"]},
-    "takes readout and steps, received {'head': 1}": {"evaluations": {"a": {"head": 1}}},
-    "takes readout and steps, received 3": {"evaluations": {"a": 3}},
-    "evaluations must have a name, received ''": {"evaluations": {"": {"steps": 5}}},
+    "must only have readout and steps, received {'head': 1}": {"evaluations": {"a": {"head": 1}}},
+    "must only have readout and steps, received 3": {"evaluations": {"a": 3}},
+    "each evaluation must have a name, received ''": {"evaluations": {"": {"steps": 5}}},
     "readout of evaluation 'a' must be one of .* received 'phi'": {"evaluations": {"a": {"readout": "phi"}}},
     "readout of evaluation 'a' must be one of .* received \\['phi'\\]": {"evaluations": {"a": {"readout": ["phi"]}}},
     "steps of evaluation 'a' must be 0 or more": {"evaluations": {"a": {"steps": -1}}},
@@ -153,22 +153,22 @@ def test_two_sweeps_do_not_write_one_file(tmp_path):
         (finished,) = run_programs([["cml_tf.sweep", *flags]])
     assert finished.code == 2 and not (tmp_path / "runs").exists()
     assert finished.messages == [
-        f"error: another sweep writes {results}: wait for its end, or give this one a file of its own."
+        f"error: another sweep is writing {results}: wait until it ends, or choose another file with --results."
     ]
 
 
 # What is written in place of the second line: a text, or changes to the first.
 DAMAGED = {
     "Expecting": '{"run"',
-    "it is no object": "[1]",
-    "it has no sound source, seed, steps, config": '{"run": "a"}',
-    "it has no sound mean": {"mean": "0.5"},
+    "it must be an object": "[1]",
+    "it has missing or invalid fields: source, seed, steps, config": '{"run": "a"}',
+    "it has missing or invalid fields: mean": {"mean": "0.5"},
     "it must have a finite mean": {"mean": float("nan")},
-    "as many finite scores as episodes": {"scores": [0.5]},
-    "finite scores as episodes, at least two": {"scores": ["x", 0.5]},
-    "it has no sound machine": {"machine": {"processor": "Z80"}},
-    "evaluation 'a' has no sound metric": {"evaluations": {"a": {}}},
-    "evaluation 'a' is no object": {"evaluations": {"a": 3}},
+    "one finite score per episode": {"scores": [0.5]},
+    "finite score per episode, at least two": {"scores": ["x", 0.5]},
+    "its machine is missing or invalid": {"machine": {"processor": "Z80"}},
+    "evaluation 'a' has missing or invalid fields: metric": {"evaluations": {"a": {}}},
+    "evaluation 'a' must be an object": {"evaluations": {"a": 3}},
     "is there twice": {},
 }
 
@@ -185,7 +185,7 @@ def test_a_damaged_line_is_named(tmp_path, message, second):
 @pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.write_bytes(b"\xff\xfe{}")])
 def test_what_is_no_file_of_results_is_named(tmp_path, make):
     make(tmp_path / "r.jsonl")
-    with pytest.raises(SweepError, match=r"r\.jsonl must be a file of results that can be read"):
+    with pytest.raises(SweepError, match=r"the file of results .*r\.jsonl cannot be read"):
         read_results(tmp_path / "r.jsonl")
 
 
@@ -213,13 +213,13 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     assert before["manifest_hash"] == result["manifest_hash"] and before["scores"] != result["scores"]
     write_results(tmp_path / "r.jsonl", {result["run"]: result})
     done = run_program("cml_tf.sweep", *flags, "--processes=2")
-    assert done.code == 0 and "1 results are there, 3 runs to do" in done.out
+    assert done.code == 0 and "1 results found, 3 runs left" in done.out
     assert len(read_results(tmp_path / "r.jsonl")) == 4
     again = run_program("cml_tf.sweep", *flags)
-    assert again.code == 0 and "4 results are there, 0 runs to do" in again.out
+    assert again.code == 0 and "4 results found, 0 runs left" in again.out
     spec(path, configs=configs, seeds=[0], evaluations={**evaluations, "dagger": {"readout": "co_learner"}})
     further = run_program("cml_tf.sweep", *flags)
-    assert further.code == 0 and "4 results are there, 1 runs to do" in further.out
+    assert further.code == 0 and "4 results found, 1 runs left" in further.out
     again = read_results(tmp_path / "r.jsonl")["sinusoid_5shot_cml-smoke-seed0"]
     assert set(again["evaluations"]) == {"before", "dagger"} and again["scores"] == result["scores"]
     assert again["train_seconds"] >= result["train_seconds"], "it was scored again, not trained"

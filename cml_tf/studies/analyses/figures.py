@@ -83,7 +83,7 @@ def accuracy_curves(runs: Sequence[Run], episodes: int) -> Made:
     try:
         means = mean_curves([curve for _, curve in curves])
     except ValueError as error:
-        raise RunError(f"{error} Give runs that were validated after the same steps.") from error
+        raise RunError(f"{error} Choose runs that were validated after the same steps.") from error
     figure = draw_learning_curves(means, metric, chance)
     return Made(name, f"{title} while training", caption, rows, figure)
 
@@ -98,13 +98,15 @@ def gradient_cosine(runs: Sequence[Run], episodes: int) -> Made:
         "Gradients of the learner's and of the co-learner's query loss with respect to the initial extractor, through "
         f"the inner loop; {_means(runs)}."
     )
-    return Made("gradient_cosine", "Do learner and co-learner pull the same way?", caption, rows, figure)
+    return Made(
+        "gradient_cosine", "Do the learner and the co-learner pull in the same direction?", caption, rows, figure
+    )
 
 
 def gradient_cosine_fault(run: Run) -> str:
     """Why the two gradients do not exist, if so."""
     if "reptile" in run.experiment.config.objective.terms:
-        return "Reptile's outer step is no gradient of a query loss through the inner loop"
+        return "Reptile's outer step is not the gradient of a query loss through the inner loop"
     return "" if any(is_co_term(term) for term in run.method.terms) else "it has no co-learner"
 
 
@@ -127,7 +129,7 @@ def linear_cka_of_adaptation(runs: Sequence[Run], episodes: int) -> Made:
     rows = with_all_seeds(row for run in runs for row in cka_rows(run, episodes))
     figure = draw_layer_intervals(_intervals(rows), _colours(runs), "linear CKA, before and after adaptation")
     caption = (
-        "1: adaptation left the layer's representation of the query set as it was, up to rotation and scale; "
+        "1 means that adaptation did not change the layer's representation of the query set, up to rotation and scale; "
         f"{_means(runs)}."
     )
     return Made("linear_cka", "How much adaptation changes representations", caption, rows, figure)
@@ -143,9 +145,9 @@ def query_features_tsne(runs: Sequence[Run], episodes: int) -> Made:
         for plane in planes
         for i, ((x, y), label) in enumerate(zip(plane.points, plane.labels, strict=True))
     ]
-    caption = "The queries of the first test episode; every panel is a t-SNE of its own, so positions do not compare."
+    caption = "The queries of the first test episode. Each panel is a separate t-SNE, so positions cannot be compared."
     if _several_seeds(runs):
-        caption += " One seed of each."
+        caption += " One seed of each method is shown."
     return Made("query_features_tsne", "Query features in a plane", caption, rows, draw_query_features(planes, names))
 
 
@@ -204,9 +206,9 @@ def _last_layer(runs: Sequence[Run]) -> str:
 def tsne_fault(run: Run) -> str:
     """Why there is no plane of classes, if so."""
     if isinstance(run.experiment.problem, Regression):
-        return "regression has no classes to tell apart"
+        return "regression has no classes"
     queries = run.source.batch(0, 1).query.targets.shape[1]
-    return "" if queries >= FEWEST else f"an episode has {queries} queries, t-SNE needs {FEWEST}"
+    return "" if queries >= FEWEST else f"an episode has {queries} queries, but t-SNE needs {FEWEST}"
 
 
 ANALYSES = (
@@ -249,7 +251,7 @@ def draw_query_features(planes: Sequence[FeaturePlane], class_names: Sequence[st
       ValueError: without planes.
     """
     if not planes:
-        raise ValueError("expected at least one plane of features, received none.")
+        raise ValueError("planes must contain at least one plane of features, received none.")
     runs = list(dict.fromkeys(plane.run for plane in planes))
     places = list(dict.fromkeys(plane.place for plane in planes))
     # Keys of their own: two classes of one name are two classes.

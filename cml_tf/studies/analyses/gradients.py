@@ -147,7 +147,9 @@ def parameter_layers(learner: Learner) -> tuple[LayerParameters, ...]:
     """
     position = {id(variable): place for place, variable in enumerate(learner.variables.extractor)}
     if not position:
-        raise ValueError("the extractor has no trainable parameter, so there is no layer to look at.")
+        raise ValueError(
+            "the extractor has no trainable parameter, so no layer can be analysed: choose other analyses."
+        )
     counts: Counter[str] = Counter()
     layers = []
     for kind, owner, variables in _owned(learner.extractor):

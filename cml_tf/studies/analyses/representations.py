@@ -86,7 +86,7 @@ def plane_of(features: np.ndarray, seed: int = 0) -> np.ndarray:
     """
     flat = np.asarray(features, np.float64).reshape(len(features), -1)
     if len(flat) < FEWEST:
-        raise ValueError(f"a plane of features needs at least {FEWEST} examples, received {len(flat)}.")
+        raise ValueError(f"examples must be at least {FEWEST} for a plane of features, received {len(flat)}.")
     if (flat == flat[0]).all():
         return np.zeros((len(flat), 2), np.float32)
     if flat.shape[1] < 2:
@@ -115,7 +115,7 @@ def linear_cka(left: np.ndarray, right: np.ndarray) -> float:
     """
     if len(left) != len(right) or len(left) < 2:
         raise ValueError(
-            f"both representations must be of the same two examples or more, received {len(left)} and {len(right)}."
+            f"both representations must be of the same examples, at least two, received {len(left)} and {len(right)}."
         )
     centred = [_centred(array) for array in (left, right)]
     if any(_is_constant(array, original) for array, original in zip(centred, (left, right), strict=True)):

@@ -106,8 +106,8 @@ class Run:
                 of_task = tf.nest.map_structure(lambda array, i=i: array[i], results)
                 if not all(np.isfinite(array).all() for array in tf.nest.flatten(of_task)):
                     raise RunError(
-                        f"{self.name}: a result of test episode {len(kept)} is not finite, adaptation diverged there. "
-                        "Take a lower inner rate in training."
+                        f"{self.name}: a result of test episode {len(kept)} is not finite, since adaptation diverged. "
+                        "Train with a lower inner rate."
                     )
                 kept.append(finish(of_task))
             if len(kept) == episodes:
@@ -130,7 +130,8 @@ def open_runs(workdirs: Sequence[Path], names: Sequence[str] = (), checkpoint: s
     names = tuple(names) or tuple(path.resolve().name for path in workdirs)
     if not workdirs or len(names) != len(workdirs):
         raise RunError(
-            f"each run needs a name, received the names {list(names)} for {len(workdirs)} directories: give --names."
+            f"each run needs a name, received the names {list(names)} for {len(workdirs)} directories: pass one name "
+            "per directory with --names."
         )
     colour_of = colours(names)
     runs = [
@@ -140,8 +141,8 @@ def open_runs(workdirs: Sequence[Path], names: Sequence[str] = (), checkpoint: s
     for run in runs:
         if (other := seen.setdefault((run.name, run.seed), run.workdir)) is not run.workdir:
             raise RunError(
-                f"runs of one name are seeds of one method, received seed {run.seed} twice for {run.name!r} ({other} "
-                f"and {run.workdir}): give each method a name of its own by --names."
+                f"runs with the same name must be seeds of one method, received seed {run.seed} twice for "
+                f"{run.name!r} ({other} and {run.workdir}): give each method its own name with --names."
             )
     return runs
 
@@ -162,7 +163,7 @@ def manifests(runs: Sequence[Run], episodes: int) -> list[str]:
     for name, received in others:
         if received != expected:
             raise RunError(
-                f"runs are analysed on the same test episodes; {first!r} and {name!r} have different ones. Give "
+                f"runs must have the same test episodes, but {first!r} and {name!r} have different ones. Choose "
                 "runs with the same dataset, ways, shots, queries and eval.seed, and the same seeds of each method."
             )
     return hashes
@@ -191,7 +192,7 @@ def path_of(rule: AdaptationRule, method: Method, task: Episode) -> Sequence[Ada
     path = rule.adapt(method.learner, rule.initial(method.learner), task.support, task.context).path
     if path is None:
         raise UserError(
-            f"{type(rule).__name__} takes no inner steps that could be looked at one by one: choose other analyses "
+            f"{type(rule).__name__} takes no inner steps that could be analysed: choose other analyses "
             "(--analyses) or another run."
         )
     return path

@@ -41,8 +41,8 @@ class Curve:
         steps, values = np.shape(self.steps), np.shape(self.values)
         if len(steps) != 1 or steps != values or steps[0] == 0:
             raise ValueError(
-                f"steps and values of run {self.run!r} must have one shape [points] with at least one point, received "
-                f"{list(steps)} and {list(values)}."
+                f"steps and values of run {self.run!r} must have the same shape [points] with at least one point, "
+                f"received {list(steps)} and {list(values)}."
             )
 
 
@@ -62,7 +62,7 @@ def _mean_curve(curves: Sequence[Curve]) -> Curve:
     run, split = curves[0].run, curves[0].split
     steps = functools.reduce(np.intersect1d, [curve.steps for curve in curves])
     if not len(steps):
-        raise ValueError(f"the {split} curves of {run!r} have no step in common, so they have no mean.")
+        raise ValueError(f"the {split} curves of {run!r} have no step in common, so they cannot be averaged.")
     values = [curve.values[np.isin(curve.steps, steps)] for curve in curves]
     return Curve(run, split, steps, np.mean(values, axis=0))
 
@@ -80,7 +80,7 @@ def draw_learning_curves(curves: Sequence[Curve], metric: str, chance: float | N
     """
     if not curves or metric not in _AXES:
         raise ValueError(
-            f"expected at least one curve and one of the metrics {', '.join(_AXES)}, received {len(curves)} curves and "
+            f"curves must not be empty and metric must be one of {', '.join(_AXES)}, received {len(curves)} curves and "
             f"{metric!r}."
         )
     label, scale = _AXES[metric]

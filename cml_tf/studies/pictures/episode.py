@@ -17,7 +17,7 @@ _IMAGE, _ACROSS, _DOWN = 0.86, 1.0, 1.14
 _NAME_COLUMN, _GAP, _HEADER, _MARGIN = 0.85, 0.3, 0.68, 0.1
 _SHORT_NAME, _LONGEST_NAME = 4, 12
 # Words above the queries, and what they need in inches on one line and on two.
-_ABOVE_QUERIES = ("queries; below each the class", "it was taken for, and how sure")
+_ABOVE_QUERIES = ("queries, each with the predicted", "class and its probability")
 _ONE_LINE, _TWO_LINES = 4.2, 2.2
 
 
@@ -126,7 +126,7 @@ class _Sheet:
     def write_header(self, picture: EpisodePicture, shown: int, first_query: float) -> None:
         """The score, and a word above each part."""
         right, total = int((picture.predicted == picture.query_labels).sum()), len(picture.query_labels)
-        rest = "" if shown == total else f"; {shown} of them are shown"
+        rest = "" if shown == total else f"; {shown} of them shown"
         score = f"{right} of {total} queries right ({100.0 * picture.accuracy:.0f} %){rest}"
         self.write(_MARGIN, 0.25, score, fontsize=11.0, fontweight="bold")
         lines = " " if self._width - first_query - _MARGIN >= _ONE_LINE else "\n"

@@ -72,7 +72,7 @@ def draw_comparison(scores: Sequence[Interval], difference: Interval, unit: str,
       ValueError: without scores.
     """
     if not scores:
-        raise ValueError("expected at least one score to compare, received none.")
+        raise ValueError("scores must contain at least one score, received none.")
     with house_style():
         figure = new_figure(8.0, 1.5 + 0.45 * len(scores))
         left, right = figure.subplots(1, 2, width_ratios=[1.15, 1.0])
@@ -154,7 +154,7 @@ def draw_layer_intervals(
       ValueError: without intervals.
     """
     if not intervals:
-        raise ValueError("expected at least one interval to draw, received none.")
+        raise ValueError("intervals must contain at least one interval, received none.")
     layers = _in_order(intervals)
     runs = [run for run in colour_of if any(interval.run == run for interval in intervals)]
     places = np.linspace(-_SPREAD / 2, _SPREAD / 2, len(runs)) if len(runs) > 1 else np.zeros(1)

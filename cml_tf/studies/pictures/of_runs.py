@@ -51,9 +51,9 @@ def read_curves(workdir: Path, run: str, metric: str) -> list[Curve]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{path} must contain one JSON object a line with step, split and {metric}; received {error!r}. "
-            "Where training was cut short in its last line, going on with the same python -m cml_tf.train mends it; "
-            "otherwise train in another directory."
+            f"{path} must contain one JSON object per line with step, split and {metric}, received {error!r}. "
+            "If only the last line is cut off, run the same python -m cml_tf.train again to repair it; otherwise train "
+            "in another directory."
         ) from error
 
 
@@ -133,8 +133,8 @@ def draw_setting(setting: str, methods: Setting, workdir: Path, output: Path) ->
     file = f"{setting}_curves.png"
     write_png(draw_learning_curves(mean_curves(curves), metric), output / file)
     names = ", ".join(method.name for method in chosen)
-    rest = f"; {len(there) - len(chosen)} more methods are not drawn" if len(there) > len(chosen) else ""
-    caption = f"On validation episodes, mean over seeds: {names}{rest}."
+    rest = f"; {len(there) - len(chosen)} more methods are not shown" if len(there) > len(chosen) else ""
+    caption = f"Mean over seeds on validation episodes: {names}{rest}."
     asked = [method for method in (MAML, CML) if method in there] or chosen[:1]
     shown = [picture for method in asked for picture in _episode(setting, there[method], workdir, output)]
     return [Picture(file, f"Learning curves of {names}.", caption), *shown]
@@ -170,4 +170,4 @@ def _episode(setting: str, runs: Runs, workdir: Path, output: Path) -> list[Pict
     else:
         return []
     write_png(figure, output / file)
-    return [Picture(file, f"{what}.", f"{what}. Not picked: what comes first in the test split.")]
+    return [Picture(file, f"{what}.", f"{what}. Not selected: it is the first in the test split.")]

@@ -39,7 +39,7 @@ class RegressionPicture:
     def __post_init__(self) -> None:
         if np.shape(self.support_inputs) != np.shape(self.support_targets) or np.ndim(self.support_inputs) != 1:
             raise ValueError(
-                "support_inputs and support_targets must have one shape [support], received "
+                "support_inputs and support_targets must have the same shape [support], received "
                 f"{list(np.shape(self.support_inputs))} and {list(np.shape(self.support_targets))}."
             )
         if not 1 <= len(self.predictions) <= len(_LINES):
@@ -62,7 +62,9 @@ def draw_regression(pictures: Sequence[RegressionPicture]) -> Figure:
     """
     steps = [sorted(picture.predictions) for picture in pictures]
     if not steps or any(other != steps[0] for other in steps):
-        raise ValueError(f"pictures must be given, all with the same numbers of inner steps, received {steps}.")
+        raise ValueError(
+            f"pictures must not be empty and must all have the same numbers of inner steps, received {steps}."
+        )
     with house_style():
         figure = new_figure(3.6 * len(pictures), 4.2)
         panels = figure.subplots(1, len(pictures), sharex=True, sharey=True, squeeze=False)[0]

@@ -166,10 +166,10 @@ def fewer_later(calls=iter((0, 5))):  # noqa: B008
 @pytest.mark.parametrize(
     ("changes", "listed", "error", "message"),
     [
-        ({"classes": {"train": ("a", "z")}}, pictures, DatasetError, "of 2 classes, 1 have none, for example z"),
+        ({"classes": {"train": ("a", "z")}}, pictures, DatasetError, "of 2 classes, but 1 have none, for example z"),
         ({"expected": {"train": 10}}, pictures, DatasetError, "toy must have 10 images in split train, found 9"),
         ({"expected": {"": 20}}, pictures, DatasetError, "20 images in all splits together, found 18"),
-        ({}, lambda: [*pictures(), *pictures()], DatasetError, "class '.' has one twice"),
+        ({}, lambda: [*pictures(), *pictures()], DatasetError, "class '.' contains one twice"),
         ({}, lambda: pictures(d3=lambda: b"GIF8?"), DatasetError, "toy: d/03 cannot be read as a PNG"),
         ({}, fewer_later, DatasetError, "images were listed but not read: check that"),
         ({}, lambda: pictures(b2=interrupt), KeyboardInterrupt, None),

@@ -57,7 +57,7 @@ def test_malformed_files_are_refused(path, members, message):
 
 
 def test_damaged_and_missing_files_are_refused(path):
-    with pytest.raises(DatasetError, match="found no such file"):
+    with pytest.raises(DatasetError, match="graph.npz does not exist"):
         read_graph_npz(path)
     write_npz_graph(path, SIZE)
     whole = path.read_bytes()

@@ -129,5 +129,7 @@ def test_impossible_requests_are_refused(arguments, message):
 def test_a_class_with_too_few_labelled_nodes_is_named():
     labels = np.where((GRAPH.labels == 2) & (np.arange(140) > 20), -1, GRAPH.labels)
     graph = check_graph(GRAPH.adjacency, GRAPH.features, labels, [f"kind {number}" for number in range(7)])
-    with pytest.raises(DatasetError, match=r"at most 3, the examples of class 'kind 2' of train, received 1 \+ 3"):
+    with pytest.raises(
+        DatasetError, match=r"at most 3, the number of examples of the class 'kind 2' in train, received 1 \+ 3"
+    ):
         make_source("train", graph=graph)

@@ -102,7 +102,7 @@ def test_faults_say_why():
         return gradient_cosine_fault(run_of(presets.sinusoid(f"{variants},3shot,smoke")))
 
     assert fault("maml") == "it has no co-learner"
-    assert "Reptile's outer step is no gradient" in fault("cml,reptile")
+    assert "Reptile's outer step is not the gradient" in fault("cml,reptile")
     assert fault("cml") == fault("cml,random_noise") == fault("cl") == ""
 
 

@@ -125,7 +125,7 @@ def test_linear_cka_of_maps_of_half_precision_and_of_nothing():
     assert np.isnan(linear_cka(left, np.full((EXAMPLES, 3), 0.1)))
     assert np.isnan(linear_cka(np.zeros((EXAMPLES, 3)), left))
     for one, other in ((3, 4), (1, 1)):
-        with pytest.raises(ValueError, match=f"two examples or more, received {one} and {other}"):
+        with pytest.raises(ValueError, match=f"at least two, received {one} and {other}"):
             linear_cka(np.ones((one, 2)), np.ones((other, 2)))
 
 

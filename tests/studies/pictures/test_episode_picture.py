@@ -35,7 +35,7 @@ def _queries(figure):
 def test_no_words_reach_beyond_the_edge_and_nothing_overlaps(queries):
     figure = draw_episode(_picture(queries))
     renderer = figure.canvas.get_renderer()
-    assert any("queries; below each" in text.get_text() for text in figure.texts)
+    assert any("queries, each with the predicted" in text.get_text() for text in figure.texts)
     boxes = [text.get_window_extent(renderer) for text in figure.texts]
     for text, box in zip(figure.texts, boxes, strict=True):
         assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height, text.get_text()
@@ -84,7 +84,7 @@ def test_the_heading_counts_all_queries_and_says_when_not_all_are_drawn():
 
     assert heading(draw_episode(_picture())) == "5 of 6 queries right (83 %)"
     figure = draw_episode(_picture(), shots_shown=1, queries_shown=2)
-    assert heading(figure) == "5 of 6 queries right (83 %); 4 of them are shown"
+    assert heading(figure) == "5 of 6 queries right (83 %); 4 of them shown"
     assert len(figure.axes) == 2 * (1 + 2)
 
 

@@ -48,8 +48,8 @@ def test_an_interval_knows_whether_it_contains_zero_and_its_text():
     [
         (lambda: Interval("d", 0.0, -0.1), "0 or more"),
         (lambda: Interval("d", 0.0, math.nan), "0 or more"),
-        (lambda: draw_comparison([], Interval("d", 0.0, 1.0), "", ""), "at least one score"),
-        (lambda: draw_layer_intervals([], _COLOURS, "norm"), "at least one interval"),
+        (lambda: draw_comparison([], Interval("d", 0.0, 1.0), "", ""), "scores must contain at least one score"),
+        (lambda: draw_layer_intervals([], _COLOURS, "norm"), "intervals must contain at least one interval"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused(draw, message):

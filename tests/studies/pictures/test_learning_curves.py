@@ -63,7 +63,7 @@ def test_errors_start_at_zero_and_keep_their_scale():
         (lambda: draw_learning_curves([], "accuracy"), "accuracy, mse"),
         (lambda: draw_learning_curves(_CURVES, "f1"), "accuracy, mse"),
         (lambda: Curve("CML", "test", np.ones(1), np.ones(1)), "split must be one of train, validation"),
-        (lambda: Curve("CML", "train", np.ones(2), np.ones(1)), "one shape"),
+        (lambda: Curve("CML", "train", np.ones(2), np.ones(1)), "the same shape"),
         (lambda: Curve("CML", "train", np.ones(0), np.ones(0)), "at least one point"),
     ],
 )

@@ -58,7 +58,7 @@ def test_words_neither_meet_nor_leave_the_figure():
             lambda: draw_regression([_PICTURE, replace(_PICTURE, predictions={0: _INPUTS})]),
             "same numbers of inner steps",
         ),
-        (lambda: replace(_PICTURE, support_targets=np.zeros(3)), "one shape"),
+        (lambda: replace(_PICTURE, support_targets=np.zeros(3)), "the same shape"),
         (lambda: replace(_PICTURE, truth=np.zeros(3)), r"truth must have shape \[11\], received \[3\]"),
         (lambda: replace(_PICTURE, predictions={1: np.zeros((11, 1))}), r"1 must have shape \[11\], received \[11, 1"),
         (lambda: replace(_PICTURE, predictions={}), "1 to 4 curves, received 0"),
