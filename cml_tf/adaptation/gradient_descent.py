@@ -24,7 +24,7 @@ from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.layers.derivative_order import inner_gradient
 from cml_tf.learners.learner import Forward, Learner, Parameters, State
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
-from cml_tf.registry import Given, Settings, option, register
+from cml_tf.registry import Given, Settings, option, register, setting, variant
 
 
 @keras.saving.register_keras_serializable("cml_tf")
@@ -321,3 +321,18 @@ def _gradient_descent(options: GradientDescentOptions, given: Given) -> Gradient
     """Steps of an update rule on the support loss: MAML's inner loop (arXiv 1703.03400)."""
     update = PARTITIONS[options.partition][1](given.parts["update"])
     return GradientDescent(given.problem, update, options.steps, given.parts["hypergradient"], options.sharpness)
+
+
+FIVE_STEPS = {"adaptation.steps": 5, "adaptation.eval_steps": 5}
+"""What several variants set."""
+
+variant("anil")(setting("Only the head adapts (arXiv 1909.09157).", adaptation__partition="anil"))
+variant("boil")(setting("Only the body adapts (arXiv 2008.08882).", adaptation__partition="boil"))
+
+
+@variant("sharp_maml")
+def _sharp_maml(settings: Settings) -> dict[str, Any]:
+    """Five steps, and gradients of both loops at the worst point within 0.0005 (arXiv 2206.03996)."""
+    # What the authors' code is called with for miniImageNet: five steps at 0.1, one radius for both loops.
+    rate = {"adaptation.rate": 0.1} if settings.get("adaptation.rate", 1.0) > 0.1 else {}
+    return {**FIVE_STEPS, **rate, "adaptation.sharpness": 0.0005, "train.sharpness": 0.0005}

@@ -31,6 +31,8 @@ _LOADERS: dict[str, Callable[..., FewShotDataset]] = {
 }
 
 DATASETS = tuple(_LOADERS)
+# They take other rates than photographs.
+DRAWINGS = ("glyphs", "omniglot")
 
 
 def load(name: str, root: str = "", **options: Any) -> FewShotDataset:

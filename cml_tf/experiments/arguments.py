@@ -14,8 +14,8 @@ from ml_collections import ConfigDict
 
 from cml_tf.experiments.configuration import flatten
 from cml_tf.experiments.settings import EXAMPLES
-from cml_tf.experiments.variants import VARIANTS, chosen_by, variants_of
-from cml_tf.registry import AXES, Choice, ConfigurationError, members
+from cml_tf.experiments.variants import chosen_by, variants_of
+from cml_tf.registry import AXES, Choice, ConfigurationError, members, variants
 
 METHODS = {"maml": ("query_loss",), "cml": ("query_loss", "co_learner")}
 """By the word: the objectives."""
@@ -49,7 +49,7 @@ def words_of(examples: str) -> tuple[str, ...]:
     """
     axes = [(axis, one) for axis in AXES for one in members(axis).values()]
     for _, one in axes:
-        variant = VARIANTS.get(one.name)
+        variant = variants().get(one.name)
         if _kind(one.name) != "other" or (variant is not None and one.name not in variant.chooses):
             raise ConfigurationError(f"the member {one.name!r} has the same name as another word: rename the member.")
     named = [one.name for axis, one in axes if axis != "learner" or examples in one.traits["reads"]]
@@ -87,7 +87,7 @@ def read_arguments(text: str, base: Choice, ways: int, shots: int) -> Arguments:
         choice=chosen_by(named["other"], with_terms),
         ways=int(way.removesuffix("way") or ways),
         shots=int(shot.removesuffix("shot") or shots),
-        variants=tuple(word for word in named["other"] if word in VARIANTS),
+        variants=tuple(word for word in named["other"] if word in variants()),
     )
 
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from cml_tf.datasets.registry import DRAWINGS
 from cml_tf.experiments.arguments import read_arguments
 from cml_tf.experiments.configuration import default_config, flatten
 from cml_tf.experiments.settings import EXAMPLES
-from cml_tf.experiments.variants import DRAWINGS, set_options
+from cml_tf.experiments.variants import set_options
 from cml_tf.registry import Choice
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import cml_tf.experiments.variants  # noqa: F401 (registers the general ones)
 from cml_tf import readouts
 from cml_tf.experiments import settings as sections
-from cml_tf.experiments.variants import VARIANTS
-from cml_tf.registry import AXES, Choice, Member, Option, members, option_fields, type_name
+from cml_tf.registry import AXES, Choice, Member, Option, members, option_fields, type_name, variants
 
 _TITLES = {
     "learner": "Learners",
@@ -75,7 +75,8 @@ def _of_sections() -> Iterator[str]:
 
 def _of_variants() -> Iterator[str]:
     yield "## Variants\n"
-    yield ", ".join(f"`{name}`" for name in VARIANTS) + ": see `cml_tf/experiments/variants.py`.\n"
+    lines = [f"| `{name}` | {one.only or 'all'} | {one.summary} |" for name, one in variants().items()]
+    yield "\n".join(["| word | examples | meaning |", "|---|---|---|", *lines, ""])
 
 
 def _rows(section: str, options: type, chosen: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:

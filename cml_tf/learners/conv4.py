@@ -11,7 +11,7 @@ from cml_tf.learners.layers.convolution import Convolution
 from cml_tf.learners.layers.initialisation import INITIALISATIONS, kernel_initializer, linear
 from cml_tf.learners.learner import Learner, as_input_shape
 from cml_tf.learners.normalisation.layer import MODES, Normalisation
-from cml_tf.registry import Given, Settings, option, register
+from cml_tf.registry import Given, Settings, option, register, setting, variant
 
 
 def conv4(
@@ -208,3 +208,11 @@ def co_learner_arguments(options: ConvolutionalOptions, given: Given, adapted: b
 def _conv4(options: Conv4Options, given: Given) -> Learner:
     """Four convolution blocks and a linear head (paper, 4.2); images of at least 16x16."""
     return conv4(given.outputs, given.input_shape, steps=normalised_steps(options, given), **vars(options))
+
+
+variant("more_maml", only="images")(setting("Three more blocks (the paper's More-MAML).", learner__extra_blocks=3))
+variant("head_blocks_2", only="images")(
+    setting("As many blocks in the head as in the co-learner (paper, table 7).", learner__head_blocks=2)
+)
+for _name in INITIALISATIONS:
+    variant(_name)(setting(f"Initial weights {_name!r}.", learner__initialisation=_name))

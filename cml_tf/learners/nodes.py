@@ -16,7 +16,7 @@ from cml_tf.learners.layers.heads import Prototypes
 from cml_tf.learners.layers.initialisation import INITIALISATIONS, linear
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.mlp import mlp_co_learner
-from cml_tf.registry import Given, Settings, option, register
+from cml_tf.registry import Given, Settings, option, register, setting, variant
 
 HEADS = ("linear", "prototypes")
 
@@ -177,3 +177,8 @@ def _gcn(options: GcnOptions, given: Given) -> Learner:
 def _sgc(options: SgcOptions, given: Given) -> Learner:
     """A linear layer on features that are propagated once, and a head: Meta-GNN's learner (arXiv 1905.09718)."""
     return sgc(given.outputs, given.node_features, **vars(options))
+
+
+variant("meta_gnn", chooses=("sgc",), only="nodes")(setting("Meta-GNN's learner (arXiv 1905.09718)."))
+variant("g_meta", only="nodes")(setting("Prototypes in the place of a head, as G-Meta.", learner__head="prototypes"))
+variant("amm_gnn", only="nodes")(setting("AMM-GNN's attribute matching.", learner__attribute_matching=True))

@@ -15,7 +15,7 @@ from cml_tf.learners.learner import Learner, called, functional_call
 from cml_tf.objectives.query_loss import QueryLoss, scored
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem
-from cml_tf.registry import Given, Member, Settings, member, option, register
+from cml_tf.registry import Given, Member, Settings, member, option, register, setting, variant
 
 
 class CoLearner(ObjectiveTerm):
@@ -154,3 +154,13 @@ def _adapted_faults(settings: Settings) -> list[str]:
 def _adapted(options: AdaptedCoLearnerOptions, given: Given) -> list[ObjectiveTerm]:
     """A co-learner that the inner loop adapts too, as a second head of the learner: the paper's contrast CL."""
     return [QueryLoss(given.problem, head=1, name="second_head", weight=options.gamma, prefix="co_")]
+
+
+for _gamma in (0.2, 0.5, 0.8):
+    variant(f"gamma_{round(10 * _gamma):02d}")(
+        setting(f"Weight {_gamma} of the co-learner (paper, table 5).", objective__gamma=_gamma)
+    )
+for _blocks in range(5):
+    variant(f"co_blocks_{_blocks}", only="images")(
+        setting(f"{_blocks} blocks in the co-learner (paper, table 8).", objective__co_learner_blocks=_blocks)
+    )

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import tensorflow as tf
 
+from cml_tf.adaptation.gradient_descent import FIVE_STEPS
+from cml_tf.datasets.registry import DRAWINGS
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem
-from cml_tf.registry import Given, Settings, member, option, register
+from cml_tf.registry import Given, Settings, member, option, register, variant
 
 # What an early step's weight does not fall below while weights move, as a share of its first value (the authors' code).
 _LEAST = 0.03
@@ -125,3 +128,17 @@ def _faults(settings: Settings) -> list[str]:
 def _multi_step(options: MultiStepOptions, given: Given) -> list[ObjectiveTerm]:
     """Query losses after every inner step, with the weight moving to the last step (MAML++, arXiv 1810.09502)."""
     return multi_step_terms(given.problem, given.steps, options.multi_step_until)
+
+
+@variant("maml_plus_plus", chooses=("multi_step", "per_step_rates"))
+def _maml_plus_plus(settings: Settings) -> dict[str, Any]:
+    """MAML++ whole: five steps with rates and normalisation of their own, first order at first (arXiv 1810.09502)."""
+    changes: dict[str, Any] = {"learner.normalisation": "per_step"} if "learner.normalisation" in settings else {}
+    # The authors' initial rates: for drawings, and for photographs.
+    rate = 0.1 if settings["dataset.name"] in DRAWINGS else min(settings.get("adaptation.rate", 0.01), 0.01)
+    steps = settings["train.steps"]
+    # Shares of the training as in the paper's 100 epochs: 15 of them, 50, and all.
+    if "train.first_order_steps" in settings:
+        changes["train.first_order_steps"] = steps // 2
+    changes |= {"objective.multi_step_until": max(1, round(0.15 * steps)), "train.cosine_steps": steps}
+    return {**changes, **FIVE_STEPS, "adaptation.rate": rate, "train.final_rate": 1e-5}

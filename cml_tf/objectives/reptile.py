@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from cml_tf.adaptation.gradient_descent import FIVE_STEPS
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
-from cml_tf.registry import Given, Settings, member, register
+from cml_tf.registry import Given, Settings, member, register, variant
 
 
 class Reptile(ObjectiveTerm):
@@ -73,3 +74,9 @@ def _faults(settings: Settings) -> list[str]:
 def _reptile(options: object, given: Given) -> list[ObjectiveTerm]:
     """The distance covered by adaptation, instead of the query loss (arXiv 1803.02999)."""
     return [QueryLoss(given.problem, differentiated=False), Reptile()]
+
+
+@variant("reptile", chooses=("reptile", "first_order"))
+def _five_steps(settings: Settings) -> dict[str, int]:
+    """Five first-order steps; with one, Reptile would be training on all tasks at once."""
+    return FIVE_STEPS

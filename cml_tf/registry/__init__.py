@@ -22,6 +22,7 @@ from cml_tf.registry.members import (
     register,
 )
 from cml_tf.registry.options import Option, option, option_fields, type_name
+from cml_tf.registry.variants import Variant, setting, variant, variants
 
 __all__ = [
     "AFTER_TRAINING",
@@ -35,6 +36,7 @@ __all__ = [
     "NoOptions",
     "Option",
     "Settings",
+    "Variant",
     "axis_of",
     "faults_of",
     "import_members",
@@ -43,5 +45,8 @@ __all__ = [
     "option",
     "option_fields",
     "register",
+    "setting",
     "type_name",
+    "variant",
+    "variants",
 ]

@@ -17,8 +17,7 @@ from ml_collections import ConfigDict, config_flags
 
 from cml_tf.experiments.configuration import check_config, keys_of
 from cml_tf.experiments.reference import configuration_reference
-from cml_tf.experiments.variants import VARIANTS
-from cml_tf.registry import AXES, Choice, members
+from cml_tf.registry import AXES, Choice, members, variants
 from tests.helpers.documents import ROOT, SERVER, blocks, run_python, run_shell
 from tests.helpers.drawn_images import write_classes
 
@@ -151,7 +150,7 @@ def test_methods_table_names_variants_that_exist_and_all_of_them():
     named = {name for part in words for name in part.split(",")}
     chosen = {name for axis in AXES for name in members(axis)}
     # Of members those are left out that hold without a word.
-    assert VARIANTS.keys() - {"smoke"} <= named <= VARIANTS.keys() | chosen | {"maml", "cml"}
+    assert variants().keys() - {"smoke"} <= named <= variants().keys() | chosen | {"maml", "cml"}
     keys = keys_of(Choice("glyphs", "conv4", terms=("query_loss", "co_learner")))
     assert {key for row in rows for key in re.findall(r"--config\.([a-z_.]+)=", row[1])} <= keys.keys()
 

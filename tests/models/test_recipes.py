@@ -100,7 +100,7 @@ REFUSED = {
     "method has no option 'rate' .its options: bandwidth, ridge, scale": lambda: cml_tf.method_of(
         "kernel_ridge", rate=0.1
     ),
-    "learner.filters is not an option": lambda: cml_tf.models.LearnerRecipe("mlp", {"filters": 3}),
+    "have no option learner.filters": lambda: cml_tf.models.LearnerRecipe("mlp", {"filters": 3}),
 }
 
 

@@ -21,8 +21,12 @@ from cml_tf.registry import (
     members,
     option,
     register,
+    setting,
+    variant,
+    variants,
 )
 from cml_tf.registry.members import _MEMBERS
+from cml_tf.registry.variants import _VARIANTS
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +166,27 @@ def test_a_readout_registers_apart_from_what_configurations_choose():
         register("readout", "co_learner")(built)
     with pytest.raises(UserError, match=r"readout must be one of co_learner, .*, received 'nobody'"):
         member("readout", "nobody")
+
+
+VARIANTS_REFUSED = {
+    "name must contain only letters, .*received 'two words'": lambda: variant("two words")(setting("Text.")),
+    "the variant 'mine' has no docstring": lambda: variant("mine")(lambda settings: {}),
+    "the name 'anil' is already taken by another variant": lambda: variant("anil")(setting("Another one.")),
+}
+
+
+@pytest.mark.parametrize("message", VARIANTS_REFUSED)
+def test_what_cannot_be_a_variant_is_refused(message):
+    before = dict(variants())
+    with pytest.raises(UserError, match=message):
+        VARIANTS_REFUSED[message]()
+    assert dict(variants()) == before
+
+
+def test_a_variant_of_ones_own_is_a_word():
+    try:
+        variant("mine", chooses=("meta_sgd",), only="images")(setting("Mine.", adaptation__steps=3))
+        assert "mine" in words_of("images") and "mine" not in words_of("numbers")
+        assert variants()["mine"].sets({}) == {"adaptation.steps": 3} and next(iter(variants())) == "smoke"
+    finally:
+        _VARIANTS.pop("mine", None)
