@@ -2,6 +2,7 @@
 
 from cml_tf.adaptation.adapted_learner import AdaptedLearner
 from cml_tf.adaptation.gradient_descent import GradientDescent
+from cml_tf.adaptation.head_rule import HeadRule, HeadTask
 from cml_tf.adaptation.hypergradients import (
     FirstOrder,
     Hypergradient,
@@ -14,7 +15,7 @@ from cml_tf.adaptation.hypergradients import (
     make_hypergradient,
 )
 from cml_tf.adaptation.kernel_ridge import KernelRidge
-from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
+from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial, Scheduled
 from cml_tf.adaptation.soft_k_means import SoftKMeans
 from cml_tf.adaptation.updates import SGD, MetaSGD, Partition, PerStepRates, RuleState, UpdateRule, anil, boil
 from cml_tf.registry import import_members
@@ -26,6 +27,8 @@ __all__ = [
     "AdaptedTask",
     "FirstOrder",
     "GradientDescent",
+    "HeadRule",
+    "HeadTask",
     "Hypergradient",
     "Initial",
     "InnerLoop",
@@ -38,6 +41,7 @@ __all__ = [
     "RematerialisedReverse",
     "Reverse",
     "RuleState",
+    "Scheduled",
     "SoftKMeans",
     "Solution",
     "UpdateRule",

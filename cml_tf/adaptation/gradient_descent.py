@@ -84,6 +84,7 @@ class GradientDescent(AdaptationRule):
         if self.second_order:
             check_second_derivatives(learner.extractor)
             check_second_derivatives(learner.head)
+        self.update_rule.check(learner)
         self.update_rule.build(learner.variables)
         self.meta_variables = self.update_rule.meta_variables
 
@@ -166,10 +167,11 @@ class GradientDescent(AdaptationRule):
         start = Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta))
         moved = self.update_rule.moved
         solution = self.hypergradient.solve(
-            InnerLoop(step, field, moved, start, initial.meta, support, context, self.steps)
+            InnerLoop(step, field, moved, start, initial.meta, support, context, self._all_steps())
         )
         adapted = predictor(solution.final)
         if (iterates := solution.path) is not None:
+            iterates = (iterates[0], *iterates[1 + self.update_rule.leading_steps :])
             adapted.make_path = lambda: [*map(predictor, iterates[:-1]), adapted]
         return adapted
 
@@ -193,10 +195,18 @@ class GradientDescent(AdaptationRule):
         forward = task.learner.call(task.parameters, task.state, support.inputs, task.context, True, support.targets)
         return self._loss(forward.outputs, support.targets)
 
+    def _all_steps(self) -> int | tf.Tensor:
+        """The counted steps, and those before them."""
+        steps, leading = self.steps, self.update_rule.leading_steps
+        assert steps is not None
+        if isinstance(steps, int):
+            return steps + leading if steps else 0
+        return tf.where(steps > 0, steps + leading, 0) if leading else steps
+
     def _predictor(
         self, learner: Learner, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any
     ) -> AdaptedLearner:
-        parameters = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
+        parameters = self.update_rule.before_prediction(iterate.parameters, iterate.rule_state, meta)
         state = iterate.state
         if learner.state_follows_parameters:
             # The state that a step leaves behind belongs to the parameters before its update; one more pass over the
@@ -247,6 +257,9 @@ class GradientDescent(AdaptationRule):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(tf.nest.flatten(watched))
             seen = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
+            if self.update_rule.at_seen:
+                watched = (self.update_rule.moved(seen), iterate.rule_state.adapted)
+                tape.watch(tf.nest.flatten(watched))
             with inner_gradient(second_order):
                 forward: Forward = learner.call(seen, iterate.state, support.inputs, context, True, support.targets)
             loss = self._loss(forward.outputs, support.targets)

@@ -19,6 +19,7 @@ from cml_tf.episodes import Episode, validated
 from cml_tf.errors import UserError
 from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner, check_context
+from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.reducers import TaskReducer
 from cml_tf.objectives.term import ObjectiveTerm
 from cml_tf.problems import Problem
@@ -246,12 +247,14 @@ class Trainer:
             raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names)
         self._means.update(metrics)
         self.step += 1
-        return len(next(iter(metrics.values())))
+        return len(result.term_losses)
 
     def _validate(self, validation: Validation) -> dict[str, float]:
         if validation.steps not in self._evaluators:
             rule = self.method.rule if validation.steps is None else self.method.rule.with_steps(validation.steps)
             terms = [term for term in self.method.terms if term.reported]
+            # A method without any is judged by what MAML lowers.
+            terms = terms or [QueryLoss(self.problem, differentiated=False)]
             method = Method.of(self.method.learner, rule, terms, self.method.reducer)
             self._evaluators[validation.steps] = Evaluator(method, self.problem.metric)
         metrics = self._evaluators[validation.steps].metrics(self._validation_batches, validation.episodes)

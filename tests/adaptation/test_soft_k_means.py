@@ -86,5 +86,5 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(UserError, match="a head without weights"):
         Method.of(mlp(3, (2,)), SoftKMeans(CLASSES), [QueryLoss(CLASSES)])
     made, task = method(), one_task(classification_episode(), 0)
-    with pytest.raises(UserError, match="keeps no state of a task"):
+    with pytest.raises(UserError, match="no task state"):
         made.outcome(made.rule.initial(made.learner), task).adapted.pack()

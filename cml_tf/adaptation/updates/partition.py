@@ -12,7 +12,8 @@ import keras
 import tensorflow as tf
 
 from cml_tf.adaptation.updates.update_rule import Gradients, RuleState, UpdateRule
-from cml_tf.learners.learner import Parameters
+from cml_tf.errors import UserError
+from cml_tf.learners.learner import Learner, Parameters
 
 NOTHING = Parameters((), ())
 
@@ -40,6 +41,27 @@ class Partition(UpdateRule):
         groups = {"extractor": self.extractor, "head": self.head}
         return {group: rule for group, rule in groups.items() if rule is not None}
 
+    @property
+    def at_seen(self) -> bool:  # type: ignore[override]
+        """Whether a group's rule asks for it; to those that leave their parameters as they are both are the same."""
+        return any(rule.at_seen for rule in self._rules.values())
+
+    @property
+    def leading_steps(self) -> int:  # type: ignore[override]
+        """Those of the groups' rules."""
+        return max((rule.leading_steps for rule in self._rules.values()), default=0)
+
+    def check(self, learner: Learner) -> None:
+        """Asks each group's rule, and whether all of them can go together.
+
+        Raises:
+          UserError: if one of them cannot, or they make different numbers of leading steps.
+        """
+        for rule in self._rules.values():
+            rule.check(learner)
+        if len({rule.leading_steps for rule in self._rules.values()}) > 1:
+            raise UserError("the rules of a partition must make equally many leading steps: choose other rules.")
+
     def build(self, parameters: Parameters) -> None:
         """Builds each group's rule on its group."""
         for group, rule in self._rules.items():
@@ -62,8 +84,17 @@ class Partition(UpdateRule):
 
     def before_step(self, parameters: Parameters, state: RuleState, meta: tuple[tf.Tensor, ...]) -> Parameters:
         """Every group through its rule; frozen groups as they are."""
+        return self._through_rules("before_step", parameters, state, meta)
+
+    def before_prediction(self, parameters: Parameters, state: RuleState, meta: tuple[tf.Tensor, ...]) -> Parameters:
+        """Every group through its rule; frozen groups as they are."""
+        return self._through_rules("before_prediction", parameters, state, meta)
+
+    def _through_rules(
+        self, hook: str, parameters: Parameters, state: RuleState, meta: tuple[tf.Tensor, ...]
+    ) -> Parameters:
         for position, (group, rule, own) in enumerate(self._with_meta(meta)):
-            seen = rule.before_step(_only(parameters, group), _part(state, position), own)
+            seen = getattr(rule, hook)(_only(parameters, group), _part(state, position), own)
             parameters = parameters._replace(**{group: getattr(seen, group)})
         return parameters
 
@@ -142,6 +173,20 @@ class FrozenHead(UpdateRule):
         self.head_shapes = tuple(map(tuple, head_shapes))
         self.meta_variables = rule.meta_variables
 
+    @property
+    def at_seen(self) -> bool:  # type: ignore[override]
+        """As the rule."""
+        return self.rule.at_seen
+
+    @property
+    def leading_steps(self) -> int:  # type: ignore[override]
+        """As the rule."""
+        return self.rule.leading_steps
+
+    def check(self, learner: Learner) -> None:
+        """Asks the rule."""
+        self.rule.check(learner)
+
     def build(self, parameters: Parameters) -> None:
         """Builds the rule as for the original learner, if that has not been done."""
         self.rule.build(Parameters(parameters.extractor, tuple(tf.zeros(shape) for shape in self.head_shapes)))
@@ -162,6 +207,10 @@ class FrozenHead(UpdateRule):
     def before_step(self, parameters: Parameters, state: RuleState, meta: tuple[tf.Tensor, ...]) -> Parameters:
         """The rule's extractor with the present head."""
         return self.rule.before_step(self._padded(parameters), state, meta)._replace(head=parameters.head)
+
+    def before_prediction(self, parameters: Parameters, state: RuleState, meta: tuple[tf.Tensor, ...]) -> Parameters:
+        """The rule's extractor with the present head."""
+        return self.rule.before_prediction(self._padded(parameters), state, meta)._replace(head=parameters.head)
 
     def update(
         self, gradients: Gradients, state: RuleState, parameters: Parameters, meta: tuple[tf.Tensor, ...]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
-from cml_tf.learners.learner import Parameters
+from cml_tf.learners.learner import Learner, Parameters
 
 
 class RuleState(NamedTuple):
@@ -28,17 +28,32 @@ class RuleState(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """Gradients of the support loss: for the parameters that the rule moves, and for `RuleState.adapted`."""
+    """Gradients of the support loss: for the parameters that the rule moves, and for `RuleState.adapted`.
+
+    Those of the parameters are taken where they stand, or where `before_step` put them (`UpdateRule.at_seen`).
+    """
 
     parameters: Parameters
     adapted: Any
 
 
 class UpdateRule(ABC):
-    """Gradients in, updates out. `parameters` may hold one group only, when the rule stands in a partition."""
+    """Gradients in, updates out. `parameters` may hold one group only, when the rule stands in a partition.
+
+    Attributes:
+      at_seen: whether the gradients of parameters are those with respect to what `before_step` makes of them.
+      leading_steps: how many steps the rule makes before the first one that is counted (one that moves context vectors
+        alone, for example); none where no step is asked for.
+    """
+
+    at_seen: bool = False
+    leading_steps: int = 0
 
     def __init__(self) -> None:
         self.meta_variables: tuple[keras.Variable, ...] = ()
+
+    def check(self, learner: Learner) -> None:
+        """Raises UserError for a learner that the rule cannot move; called before `build`."""
 
     def build(self, parameters: Parameters) -> None:
         """Makes `meta_variables` for the learner's variables, once; harmless when called again."""
@@ -59,8 +74,12 @@ class UpdateRule(ABC):
         return RuleState()
 
     def before_step(self, parameters: Parameters, state: RuleState, meta: tuple[tf.Tensor, ...]) -> Parameters:
-        """The parameters that the next forward pass uses: each step's, and after the last step the prediction's."""
+        """The parameters that the next step's forward pass uses."""
         return parameters
+
+    def before_prediction(self, parameters: Parameters, state: RuleState, meta: tuple[tf.Tensor, ...]) -> Parameters:
+        """The parameters that predict after the last step: by default as a next step would use them."""
+        return self.before_step(parameters, state, meta)
 
     @abstractmethod
     def update(
