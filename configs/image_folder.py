@@ -1,4 +1,4 @@
-"""Images of your own: a folder with a subfolder for each class (docs/DATASETS.md).
+"""Images of your own: a folder with a subfolder for each class (docs/OWN_DATA.md).
 
 python -m cml_tf.train --config=configs/image_folder.py:cml,5way,1shot --config.dataset.root=photos --workdir=runs/mine
 

@@ -10,7 +10,7 @@ or one root and a file that says which class belongs where:
 
 Files end in .png, .jpg, .jpeg, .jpe, .jfif, .bmp or .gif (first frame), in capitals or not; those in subfolders of a
 class belong to it. Links are followed. Hidden files and folders are passed over, other files too, with a warning that
-names them. docs/DATASETS.md says how pictures are seen: turned as their EXIF orientation asks, without transparency.
+names them. docs/OWN_DATA.md says how pictures are seen: turned as their EXIF orientation asks, without transparency.
 Images of different sizes are all resized to `image_size`, without regard to their aspect ratio, and PNG and JPEG are
 converted to `channels` (GIF and BMP must have 3). With a split file, folders that it does not name are passed over,
 with a warning. All images are decoded at once and kept in memory as bytes: height x width x channels each.

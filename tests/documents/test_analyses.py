@@ -5,9 +5,9 @@ import re
 import pytest
 
 from cml_tf.studies.analyses.figures import ANALYSES
-from tests.helpers.documents import ROOT, blocks, run_python, run_shell
+from tests.helpers.documents import ROOT, blocks, read, run_document
 
-DOCUMENT = (ROOT / "docs/ANALYSES.md").read_text(encoding="utf-8")
+DOCUMENT = read("docs/ANALYSES.md")
 
 
 def first_cells(heading: str) -> list[str]:
@@ -31,13 +31,8 @@ def test_analyses_and_flags_are_those_of_the_program():
 @pytest.mark.slow
 @pytest.mark.long
 def test_examples_run(tmp_path):
-    (shell,) = (block.text for block in blocks(DOCUMENT, "sh") if block.runs)
-    run_shell(shell.replace(",runs/", f",{tmp_path}/runs/"), tmp_path)
+    printed = run_document(DOCUMENT, tmp_path).printed
     made = {path.name for path in (tmp_path / "runs/waves").iterdir()}
     files = {f"{name}.{kind}" for name in ("gradient_cosine", "linear_cka") for kind in ("csv", "png", "svg")}
     assert made == files | {"index.json"}
-
-
-@pytest.mark.slow
-def test_python_examples_run(tmp_path):
-    assert run_python(DOCUMENT, tmp_path).strip() == "1.0"
+    assert printed.strip() == "1.0"

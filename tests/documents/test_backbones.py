@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.helpers.documents import ROOT, run_python
+from tests.helpers.documents import read, run_document
 
-BACKBONES = (ROOT / "docs/BACKBONES.md").read_text(encoding="utf-8")
+BACKBONES = read("docs/BACKBONES.md")
 CHECKS = """
 ```python
 import tensorflow as tf
@@ -31,7 +31,7 @@ print(head)
 @pytest.mark.slow
 @pytest.mark.long
 def test_a_backbone_of_keras_is_trained_saved_and_served(tmp_path):
-    printed = run_python(BACKBONES + CHECKS, tmp_path)
+    printed = run_document(BACKBONES + CHECKS, tmp_path).printed
     version = tmp_path / "models/backbone/1"
     card = json.loads((version / "assets.extra/model_card.json").read_text())
     assert card["adaptation"]["partition"] == "anil"

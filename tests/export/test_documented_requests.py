@@ -1,4 +1,4 @@
-"""Every request to a server that README.md and docs/SERVING.md show is answered as it stands.
+"""Every request to a server that README.md and the pages in docs/ show is answered as it stands.
 
 Blocks that name the server's address are run whole. Only what differs here is put into their place: the address, the
 name of the model, the Python, and for the pictures of the quickstart others under the same paths.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -16,23 +15,16 @@ import numpy as np
 import pytest
 
 from tests.export.served import node_request
+from tests.helpers.documents import PAGES, blocks, read
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.programs import ROOT
 
-_BLOCK = re.compile(r"^```(?:sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def _blocks() -> list[tuple[str, str]]:
-    found = []
-    for name in ("README.md", "docs/SERVING.md"):
-        document = (ROOT / name).read_text(encoding="utf-8")
-        for match in _BLOCK.finditer(document):
-            if re.search(r"127\.0\.0\.1:850[01]", match[1]):
-                found.append((f"{name}:{document[: match.start()].count(chr(10)) + 1}", match[1]))
-    return found
-
-
-BLOCKS = dict(_blocks())
+BLOCKS = {
+    f"{page}:{block.line}": block.text
+    for page in PAGES
+    for block in blocks(read(page), "sh", "python")
+    if block.runs and block.asks_server
+}
 
 
 @pytest.fixture(scope="module")

@@ -50,14 +50,16 @@ def run_program(module: str, *arguments: str) -> Finished:
     return run_python("-m", module, *arguments)
 
 
-def run_programs(calls: Sequence[Sequence[str]]) -> list[Finished]:
+def run_programs(calls: Sequence[Sequence[str]], directory: Path = ROOT) -> list[Finished]:
     """Runs many `[module, *arguments]`, each in a process of its own that need not import TensorFlow anew.
 
-    The processes are forked, one after the other, from one that has imported it and done nothing with it.
+    The processes are forked, one after the other, from one that has imported it and done nothing with it. They run in
+    `directory`.
     """
     command = [sys.executable, "-m", "tests.helpers.forked_programs"]
+    given = {**environment(), "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        command, cwd=ROOT, env=environment(), input=json.dumps(calls), capture_output=True, text=True, check=False
+        command, cwd=directory, env=given, input=json.dumps(calls), capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise RuntimeError(f"the forking process failed:\n{done.stderr}")
