@@ -11,6 +11,8 @@ import ast
 import json
 import re
 import shlex
+from pathlib import Path
+from typing import Any
 
 import pytest
 from absl import flags
@@ -38,6 +40,11 @@ def tour(tmp_path_factory):
     return directory, dict(run_document(read("README.md"), directory).commands)
 
 
+def metrics(run: Path) -> list[dict[str, Any]]:
+    """The lines of a run's `metrics.jsonl`."""
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", OTHERS)
 def test_a_page_runs_after_the_readme(page, tour):
@@ -45,6 +52,9 @@ def test_a_page_runs_after_the_readme(page, tour):
     ran = run_document(read(page), directory)
     if page == "docs/NOTEBOOK.md":
         assert "co_learner (phi)" in ran.printed and (directory / "saved_model/model.json").is_file()
+    if page == "docs/TRAINING.md":
+        # Trained for 4 steps by the README, then resumed and trained on to 6.
+        assert [line["step"] for line in metrics(directory / "runs/tour_cml")] == [2, 2, 4, 4, 6, 6]
     if page == "docs/OWN_MODEL.md":
         assert "keeps running state" in ran.printed
     if page == "docs/EVALUATION.md":
@@ -88,9 +98,19 @@ def test_runs_hold_the_files_that_are_listed(tour):
     assert names == kept
     for name in (*names[:-1], "checkpoints/best.npz"):
         assert (run / name).exists(), name
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 2, 4, 4]
-    assert {"loss", "accuracy", "tasks_per_second"} <= set(lines[0])
+    assert [line["step"] for line in metrics(run)] == [2, 2, 4, 4]
+    assert {"loss", "accuracy", "tasks_per_second"} <= set(metrics(run)[0])
+    assert {"co_loss", "co_accuracy"} <= set(metrics(tour[0] / "runs/tour_cml")[0])
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_example_hides_in_another_language(page):
+    """Blocks of text may hold templates of commands, with words to be replaced, and no commands."""
+    opened = re.findall(r"^ *```(\S*)$", read(page), re.MULTILINE)[::2]
+    assert set(opened) <= {"python", "sh", "text"}
+    for block in blocks(read(page), "text"):
+        for command in block.commands:
+            assert "python -m" not in command or "METHOD" in command or "SEED" in command, command
 
 
 def not_run(page: str) -> list[Block]:
