@@ -56,7 +56,7 @@ def test_a_page_runs_after_the_readme(page, tour):
         # Trained for 4 steps by the README, then resumed and trained on to 6.
         assert [line["step"] for line in metrics(directory / "runs/tour_cml")] == [2, 2, 4, 4, 6, 6]
     if page == "docs/OWN_MODEL.md":
-        assert "keeps running state" in ran.printed
+        assert "has running state" in ran.printed
     if page == "docs/EVALUATION.md":
         keys = {key for _, done in ran.commands for key in done.last_json}
         told = {key for row in table(read(page), "key") for key in row[0].split(", ")}
