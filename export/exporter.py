@@ -79,7 +79,7 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
     if not member("readout", options.readout).traits["through_head"]:
         raise ExportError(f"readout must be one of {through_head()}, received {options.readout!r}.")
     if options.evaluate_episodes and options.evaluation:
-        raise ExportError("give evaluate_episodes or evaluation, not both.")
+        raise ExportError("evaluate_episodes and evaluation cannot be combined: use only one of them.")
     experiment = load_run(workdir, options.checkpoint)
     try:
         model = exportable(experiment, options)
@@ -126,12 +126,13 @@ def export_model(
     on_nodes = bool(tf.nest.flatten(model.method.learner.context))
     if on_nodes != (normalise_features is not None):
         raise ExportError(
-            "normalise_features must be told of a model on nodes, and of no other: whether in training the features of "
-            f"each node were divided by their sum; received {normalise_features}."
+            "normalise_features must be True or False for a model on nodes and None for any other model, received "
+            f"{normalise_features}: pass True if the features of each node were divided by their sum in training."
         )
     if model.value_range is None and not on_nodes:
         raise ExportError(
-            "a served model refuses inputs out of range: make it with FewShotModel.of(trainer, (lowest, highest))."
+            "the model must have an input range to be exported: create it with FewShotModel.of(trainer, (lowest, "
+            "highest))."
         )
     method = model.method
     if steps is not None:

@@ -17,29 +17,39 @@ from export.graph.buckets import Service, read_buckets
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
 _MODEL_DIR = flags.DEFINE_string(
-    "model_dir", None, "Directory of the model, which a server is pointed at; its versions are inside.", required=True
+    "model_dir", None, "Directory of the model, with one subdirectory per version; servers read it.", required=True
 )
-_VERSION = flags.DEFINE_integer("version", None, "Number of the version; one more than the newest by default.", 1)
-_STEPS = flags.DEFINE_integer("steps", None, "Inner steps; the configuration's adaptation.eval_steps by default.", 0)
-_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Which checkpoint.")
+_VERSION = flags.DEFINE_integer("version", None, "Number of the version; the newest plus 1 by default.", 1)
+_STEPS = flags.DEFINE_integer("steps", None, "Inner steps; adaptation.eval_steps of the configuration by default.", 0)
+_CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Checkpoint to export.")
 _READOUT = flags.DEFINE_string("readout", "learner", f"What answers: one of {through_head()}.")
 _EPISODES = flags.DEFINE_integer(
-    "evaluate_episodes", 0, "Test episodes to score for the model card; 0 for none, else 2 or more.", 0
+    "evaluate_episodes", 0, "Number of test episodes to score for the model card; 0 for none, otherwise 2 or more.", 0
 )
 _EVALUATION = flags.DEFINE_string(
-    "evaluation", None, "Instead: a file with what python -m cml_tf.evaluate printed for this run."
+    "evaluation",
+    None,
+    "File with the output of python -m cml_tf.evaluate for this run, instead of --evaluate_episodes.",
 )
 _BATCHING = flags.DEFINE_bool(
-    "batching", False, "For servers that join requests: shape buckets, which clients pad to, and batching parameters."
+    "batching", False, "Write batching parameters and shape buckets, for servers that batch requests."
 )
 _BUCKETS = flags.DEFINE_list(
-    "buckets", [], "With --batching: SUPPORT_QUERIES of one task, such as 25_75,5_75; those of training by default."
+    "buckets",
+    [],
+    "Shape buckets for --batching, as SUPPORT_QUERIES of one task: 25_75,5_75; the shapes of training by default.",
 )
 _MOST_SUPPORT = flags.DEFINE_integer(
-    "most_support", None, "Support examples a task may have, more get status 4; as many as 2**20 values by default.", 1
+    "most_support",
+    None,
+    "Largest number of support examples in a task; a larger task gets status 4; 2**20 values by default.",
+    1,
 )
 _MOST_QUERIES = flags.DEFINE_integer(
-    "most_queries", None, "Likewise of queries; any number where answers do not depend on the other queries.", 1
+    "most_queries",
+    None,
+    "Largest number of queries in a task; no limit if answers do not depend on the other queries.",
+    1,
 )
 
 

@@ -16,19 +16,19 @@ NODE_OUT_OF_RANGE = 6
 
 # For people who read a model card or an error of the client: what happened, and what to do.
 MEANINGS = {
-    OK: "The task was adapted to and its queries were answered.",
-    DIVERGED: "Adaptation gave values that are not finite; the prediction is the unadapted model's. Check that the "
-    "inputs are in the value range of this card, or export fewer inner steps.",
+    OK: "The model adapted to the task and answered its queries.",
+    DIVERGED: "Adaptation diverged to values that are not finite; the prediction is that of the unadapted model. Check "
+    "that the inputs are in the value range of this card, or export fewer inner steps.",
     LABEL_OUT_OF_RANGE: "A support label is not in [0, ways). Number the classes of each task from 0.",
-    NON_FINITE_INPUT: "An input is NaN or infinite, or the bytes of an image cannot be decoded or hold more than 25 "
-    "million pixels. Mend that example.",
-    SIZE: "The support set or the graph is empty, inputs and targets differ in number, or a size is not within "
-    "what was sent, or more than this model allows. Send 1 or more support examples, each with its target, and no more "
-    "than the model card says (export with --most_support or --most_queries for more).",
-    STATE_OF_ANOTHER_MODEL: "The adapted state was made by another model or version, or by a task that had failed. "
+    NON_FINITE_INPUT: "An input is NaN or infinite, or the bytes of an image cannot be decoded or have more than "
+    "25 million pixels. Correct or remove that example.",
+    SIZE: "The support set or the graph is empty, inputs and targets differ in number, or a size is larger than what "
+    "was sent or than this model allows. Send at least 1 support example, each with its target, and no more examples "
+    "than the model card allows (export with --most_support or --most_queries for more).",
+    STATE_OF_ANOTHER_MODEL: "The adapted state is from another model or version, or from a task that failed. "
     "Call adapt again on this version.",
-    NODE_OUT_OF_RANGE: "An edge, a support node or a query node is not in [0, nodes). Nodes are numbered from 0, and "
-    "each needs its row of node_features.",
+    NODE_OUT_OF_RANGE: "An edge, a support node or a query node is not in [0, nodes). Number nodes from 0, and "
+    "send one row of node_features for each.",
 }
 
 # Where several faults meet, the first of these is told.

@@ -29,20 +29,20 @@ def why_no_version(model_dir: Path) -> str:
     """What stands in a place without a version, what a version is called and what to do, in one line."""
     example = f"{model_dir / '1'}"
     if not model_dir.exists():
-        found, remedy = "there is no such directory", "Make it, or name another"
+        found, remedy = "it does not exist", "Create it, or choose another directory"
     elif not model_dir.is_dir():
-        found, remedy = "it is a file", "Name the directory of the model"
+        found, remedy = "it is a file", "Use the directory of the model"
     elif (model_dir / _SAVED_MODEL).exists():
-        found, remedy = f"it holds {_SAVED_MODEL}, so it is a version itself", f"Name {model_dir.parent}"
+        found, remedy = f"it contains {_SAVED_MODEL}, so it is a version itself", f"Use {model_dir.parent}"
         if not (model_dir.name.isascii() and model_dir.name.isdigit()):
-            remedy = f"Move its content to {example}"
+            remedy = f"Move its contents to {example}"
     else:
         others = sorted(path.name for path in model_dir.iterdir() if path.is_dir() and not path.name.startswith("."))
         shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
-        found, remedy = (f"it holds {shown}", "Rename them") if others else ("it is empty", "Put one there")
+        found, remedy = (f"it contains {shown}", "Rename them") if others else ("it is empty", "Put a version there")
     return (
-        f"no version is in {model_dir}: {found}. A version is a directory named by a number with {_SAVED_MODEL} in it, "
-        f"such as {example}. {remedy}."
+        f"{model_dir} contains no version: {found}. A version is a directory with a number as its name that contains "
+        f"{_SAVED_MODEL}, such as {example}. {remedy}."
     )
 
 
@@ -100,8 +100,8 @@ def _check_version(model_dir: Path, version: int) -> None:
         raise ExportError(f"version must be an integer from 1 to {_LARGEST}, received {version}.")
     if version in (existing := existing_versions(model_dir)):
         raise ExportError(
-            f"version {version} exists ({existing[version]}); a server would not notice that it changed. Leave out "
-            "--version for the next one, or remove it first."
+            f"version {version} exists ({existing[version]}), and servers would not notice that it changed. Leave out "
+            "--version to use the next number, or remove the version first."
         )
 
 

@@ -79,7 +79,7 @@ def _draw(page: Page, pad: str, strokes: list[Stroke], bent: Callable[[float, fl
     canvas: Locator = page.get_by_role("group", name=pad).locator("canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    assert box is not None, "a canvas that is in view has a place."
+    assert box is not None, "a visible canvas has a position."
     for stroke in strokes:
         places = [bent(x, y) for x, y in stroke]
         places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in places]
@@ -92,14 +92,14 @@ def _draw(page: Page, pad: str, strokes: list[Stroke], bent: Callable[[float, fl
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Takes the pictures of the playground.")
+    parser = argparse.ArgumentParser(description="Take the pictures of the playground.")
     parser.add_argument("--rest", required=True, help="scheme, host and port of a server that runs with --playground")
     parser.add_argument("--model", required=True, help="its name on the server")
     parser.add_argument("--output", required=True, type=Path, help="directory of the picture")
     options = parser.parse_args(arguments)
     chromium = shutil.which("chromium")
     if chromium is None:
-        print("error: there is no chromium on PATH; install it (Debian: apt-get install chromium).", file=sys.stderr)
+        print("error: chromium is not on PATH: install it (Debian: apt-get install chromium).", file=sys.stderr)
         return 2
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium)

@@ -135,7 +135,8 @@ def read_evaluation(path: Path, metric: str, readout: str) -> dict[str, Any]:
             raise ValueError("its figures must be finite")
     except (OSError, ValueError, TypeError, IndexError) as error:
         raise ExportError(
-            f"{path} must contain what python -m cml_tf.evaluate printed, with a JSON object in its last line: {error}."
+            f"{path} must contain the output of python -m cml_tf.evaluate, with a JSON object in its last line: "
+            f"{error}."
         ) from error
     scored = (value["metric"], value.get("readout", readout))
     if scored != (metric, readout):

@@ -15,8 +15,10 @@ from export.client.connection_flags import client
 from export.client.examples import read_support
 from export.client.graph_flags import graph_of_flags, sent
 
-_SUPPORT = flags.DEFINE_string("support", None, "One folder of images a class, an .npz, or a .csv.", required=True)
-_OUTPUT = flags.DEFINE_string("output", None, "File that gets the adapted task (.npz).", required=True)
+_SUPPORT = flags.DEFINE_string(
+    "support", None, "Folder with one subfolder of images per class, an .npz, or a .csv.", required=True
+)
+_OUTPUT = flags.DEFINE_string("output", None, "File for the adapted task (.npz).", required=True)
 
 
 def main(arguments: list[str]) -> None:

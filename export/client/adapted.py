@@ -63,7 +63,7 @@ class Adapted:
         except ClassNameError as error:
             raise ClientError(str(error)) from error
         if len(set(names)) < len(names):
-            raise ClientError(f"class names must be distinct, received {', '.join(names)[:200]}.")
+            raise ClientError(f"class names must not contain duplicates, received {', '.join(names)[:200]}.")
         object.__setattr__(self, "class_names", names)
 
     def save(self, path: str | Path) -> None:
@@ -87,18 +87,18 @@ class Adapted:
         Raises:
           ClientError: if the file is none, is damaged, or holds something else.
         """
-        arrays = read_arrays(Path(path), tuple(_KINDS), "a file that the client's adapt wrote")
+        arrays = read_arrays(Path(path), tuple(_KINDS), "a file that export.client.adapt wrote")
         missing = [name for name in _KINDS if name not in arrays]
         if missing:
-            raise ClientError(f"{path} must be a file that the client's adapt wrote, and lacks {', '.join(missing)}.")
+            raise ClientError(f"{path} must be a file that export.client.adapt wrote, but lacks {', '.join(missing)}.")
         wrong = [name for name, kind in _KINDS.items() if arrays[name].dtype.kind != kind]
         flat = all(arrays[name].ndim == (name in ("class_names", "adapted_state")) for name in _KINDS)
         if wrong or not flat or arrays["format"] != _FORMAT:
-            raise ClientError(f"{path} is not of format {_FORMAT} of this client: adapt again.")
+            raise ClientError(f"{path} must have the format {_FORMAT} of this client: adapt again.")
         names = tuple(map(str, arrays["class_names"])) if arrays["classification"] else None
         sound = int(arrays["version"]) >= 0 and abs(int(arrays["model_fingerprint"])) < 2**31
         if not sound or (names is not None and len(names) < 2):
-            raise ClientError(f"{path} holds values that this client never writes: adapt again.")
+            raise ClientError(f"{path} contains values that this client never writes: adapt again.")
         try:
             return cls(
                 str(arrays["model"]),

@@ -45,7 +45,7 @@ class Answer:
           TypeError: for a regression, which has no classes.
         """
         if self.class_names is None:
-            raise TypeError("a regression has no classes: look at values.")
+            raise TypeError("a regression has no classes: use values instead.")
         return tuple(self.class_names[column] for column in self.values.argmax(axis=1))
 
 

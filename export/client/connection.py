@@ -48,7 +48,7 @@ def connect(address: str, model: str, settings: Settings) -> Connection:
       ClientError: if the address is none.
     """
     if not model:
-        raise ClientError("the name of a model is needed; the server's start line tells it.")
+        raise ClientError("the name of the model must be passed: use a name that the server prints when it starts.")
     parts = _parts(address)
     if parts.scheme in ("grpc", "grpcs"):
         # TensorFlow's protocol buffers load TensorFlow; REST does without.

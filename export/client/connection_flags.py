@@ -10,23 +10,35 @@ from export.client.few_shot_client import FewShotClient
 from export.client.interface import PADDINGS, Settings
 
 _ADDRESS = flags.DEFINE_string(
-    "address", "grpc://127.0.0.1:8500", "grpc://HOST:PORT or http://HOST:PORT; grpcs and https for TLS."
+    "address", "grpc://127.0.0.1:8500", "grpc://HOST:PORT or http://HOST:PORT; use grpcs or https for TLS."
 )
 _MODEL = flags.DEFINE_string("model", None, "Name of the model on the server.")
-_VERSION = flags.DEFINE_integer("version", None, "Version that answers; the newest by default.", 1)
-_LABEL = flags.DEFINE_string("version_label", None, "Instead: a label, such as stable.")
-_TIMEOUT = flags.DEFINE_float("timeout_seconds", 30.0, "That an attempt may take; over gRPC all of them together.")
-_ATTEMPTS = flags.DEFINE_integer("attempts", 4, "At most, while the server is unreachable or busy.", 1, 5)
-_AUTHORITY = flags.DEFINE_string("ca_certificate", None, "PEM file of who vouches for the server.")
-_CERTIFICATE = flags.DEFINE_string("certificate", None, "PEM file of the client, for servers that ask for one.")
-_KEY = flags.DEFINE_string("key", None, "PEM file of its private key.")
+_VERSION = flags.DEFINE_integer("version", None, "Version of the model; the newest by default.", 1)
+_LABEL = flags.DEFINE_string("version_label", None, "Label of a version, such as stable, instead of --version.")
+_TIMEOUT = flags.DEFINE_float(
+    "timeout_seconds", 30.0, "Longest time for one attempt; over gRPC, for all attempts together."
+)
+_ATTEMPTS = flags.DEFINE_integer(
+    "attempts", 4, "Largest number of attempts while the server is unreachable or busy.", 1, 5
+)
+_AUTHORITY = flags.DEFINE_string(
+    "ca_certificate", None, "PEM file of the authority that signed the certificate of the server."
+)
+_CERTIFICATE = flags.DEFINE_string(
+    "certificate", None, "PEM file of the certificate of the client, for servers that require one."
+)
+_KEY = flags.DEFINE_string("key", None, "PEM file of the private key of --certificate.")
 _PADDING = flags.DEFINE_enum(
-    "padding", "auto", list(PADDINGS), "Pad to the shape buckets of the model: if it has some, or always, or never."
+    "padding", "auto", list(PADDINGS), "Pad to the shape buckets of the model: if it has any (auto), always or never."
 )
 _SPLIT = flags.DEFINE_bool(
-    "split_queries", False, "Ask more queries than a bucket holds in parts; the model card must say that none matters."
+    "split_queries",
+    False,
+    "Send more queries than a bucket allows in parts; only if the model card says that queries are independent.",
 )
-_TASKS = flags.DEFINE_integer("tasks_per_request", 16, "At most; a server that joins requests refuses more.", 1)
+_TASKS = flags.DEFINE_integer(
+    "tasks_per_request", 16, "Largest number of tasks per request; servers that batch requests refuse more.", 1
+)
 
 
 def client(model: str | None = None) -> FewShotClient:

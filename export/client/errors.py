@@ -9,22 +9,22 @@ from export.status import MEANINGS, OK
 
 # By the names of gRPC's codes; REST's are translated into them.
 _REMEDIES = {
-    "CANCELLED": "The server was stopped while it worked; ask again.",
+    "CANCELLED": "The server was stopped while it worked: try again.",
     "DEADLINE_EXCEEDED": "Allow more time (--timeout_seconds), or send fewer examples at a time.",
-    "INVALID_ARGUMENT": "Is the model an export of this project, and the request for this version of it?",
-    "NOT_FOUND": "Check the model's name and version against what the server's status page lists.",
-    "RESOURCE_EXHAUSTED": "The server is busy or the message is too large for it: ask later, or send fewer examples.",
-    "UNAVAILABLE": "Check the address, and that the server runs and speaks this protocol at this port.",
-    "UNIMPLEMENTED": "The port speaks another protocol, or the server has no such call.",
+    "INVALID_ARGUMENT": "Check that the model is an export of cml_tf and that the request fits its version.",
+    "NOT_FOUND": "Check the name and the version of the model on the status page of the server.",
+    "RESOURCE_EXHAUSTED": "The server is busy or the message is too large: try again later, or send fewer examples.",
+    "UNAVAILABLE": "Check the address, and that the server is running and uses this protocol at this port.",
+    "UNIMPLEMENTED": "Check the port: it uses another protocol, or the server does not have this call.",
 }
 # What TensorFlow Serving says when it could not join requests.
 OTHER_SHAPES = "have different shapes and padding is turned off"
 _REMEDIES_BY_MESSAGE = {
-    OTHER_SHAPES: "The server joined it with a request of another size: export the model with --batching and pad to "
+    OTHER_SHAPES: "The server batched it with a request of another size: export the model with --batching and pad to "
     "its shape buckets, or serve it without --enable_batching.",
     "is larger than maximum input batch size": "Send fewer tasks at a time (--tasks_per_request).",
 }
-_OTHERWISE = "The log of the server may say more."
+_OTHERWISE = "See the log of the server."
 
 
 class ClientError(UserError):
@@ -85,5 +85,5 @@ class TaskError(ClientError):
             f"status {status} {of_task.format(task)}({MEANINGS.get(status, 'unknown to this client')})"
             for task, status in faulty.items()
         )
-        super().__init__("the server could not do the task: " + " ".join(told))
+        super().__init__("the server could not process the task: " + " ".join(told))
         self.statuses = tuple(statuses)

@@ -55,7 +55,7 @@ def read_support(path: Path) -> ExampleSet:
     if path.suffix.lower() == _TABLE:
         nodes = _nodes(path)
         if nodes.targets is None:
-            raise ClientError(f"{path} must contain the label of every support node behind its number: node,label.")
+            raise ClientError(f"every line of {path} must contain a support node and its label: node,label.")
         return nodes
     arrays = read_arrays(path, _SUPPORT, _EXPECTED)
     targets = arrays.get("support_labels", arrays.get("support_targets"))
@@ -132,8 +132,8 @@ def _from_arrays(path: Path, inputs: np.ndarray, targets: np.ndarray | None, cla
     if inputs.ndim == 0 or (targets is not None and (targets.ndim == 0 or len(targets) != len(inputs))):
         received = "no targets" if targets is None else f"targets {list(targets.shape)}"
         raise ClientError(
-            f"{path} must contain inputs [examples, ...] and as many targets, received inputs {list(inputs.shape)} and "
-            f"{received}."
+            f"{path} must contain inputs [examples, ...] and the same number of targets, received inputs "
+            f"{list(inputs.shape)} and {received}."
         )
     try:
         plain = None if targets is None else class_labels(targets) if classes else targets.tolist()
@@ -181,7 +181,7 @@ def _node(path: Path, line: Line) -> int:
     # Digits alone: int() would also take 1_000 and other scripts' digits.
     if len(line.cells) > 2 or not (whole.isascii() and whole.isdigit() and len(whole) < 12):
         raise ClientError(
-            f"{path}, line {line.number}, must be a node number and its label if it is known, in one or two columns, "
-            f"received {','.join(line.cells)[:60]!r}."
+            f"{path}, line {line.number}, must be a node number, optionally followed by its label, in one or two "
+            f"columns, received {','.join(line.cells)[:60]!r}."
         )
     return int(whole)

@@ -136,8 +136,7 @@ class FewShotClient:
         interface = self._interface(self._choice)
         if not interface.adapts_first:
             raise ClientError(
-                f"{self.model} adapts to the queries too, so it cannot adapt before it knows them: call "
-                "adapt_and_predict with both."
+                f"{self.model} adapts to the queries too, so it needs them to adapt: call adapt_and_predict with both."
             )
         targets, names = as_targets(support_targets, interface, count(support_inputs))
         checked = as_graph(graph, interface)
@@ -163,12 +162,15 @@ class FewShotClient:
           graph: for models on nodes, that of the queries; it need not be the one that was adapted on.
         """
         if adapted.model != self.model:
-            raise ClientError(f"the task was adapted by the model {adapted.model}, not by {self.model}: ask that one.")
+            raise ClientError(
+                f"the task was adapted by the model {adapted.model}, but this client uses {self.model}: use a client "
+                f"for {adapted.model}."
+            )
         choice = Choice(adapted.version)
         if self._choice.version not in (None, adapted.version) or self._choice.label is not None:
             raise ClientError(
-                f"the task was adapted by version {adapted.version}, which alone can answer, and this client asks "
-                f"{self._choice}: leave the version and the label away, or adapt again."
+                f"the task was adapted by version {adapted.version}, which alone can answer, but this client uses "
+                f"{self._choice}: leave out the version and the label, or adapt again."
             )
         try:
             interface = self._interface(choice)
@@ -190,7 +192,7 @@ class FewShotClient:
             raise RequestError(
                 error.code,
                 error.message,
-                f"The task was adapted by version {adapted.version} of {adapted.model}, which is not served any more: "
+                f"The task was adapted by version {adapted.version} of {adapted.model}, which is no longer served: "
                 "adapt again.",
             ) from error
         return _answer(outputs, interface, adapted.class_names)
@@ -238,8 +240,8 @@ def _check_fits(adapted: Adapted, interface: Interface) -> None:
     if (classes is not None) != interface.classification or (classes or 0) > interface.outputs:
         told = f"{interface.outputs} classes" if interface.classification else "no classes"
         raise ClientError(
-            f"the task was adapted with {'no' if classes is None else classes} classes, and version "
-            f"{interface.version} of {adapted.model} tells {told} apart: adapt again."
+            f"the task was adapted with {'no' if classes is None else classes} classes, but version "
+            f"{interface.version} of {adapted.model} has {told}: adapt again."
         )
 
 

@@ -12,11 +12,13 @@ from export.client.errors import ClientError
 from export.client.examples import ExampleSet
 from export.client.graphs import Graph, around, checked_nodes, read_graph
 
-_GRAPH = flags.DEFINE_string("graph", None, "For models on nodes: .npz with features and edges; examples are .csv.")
+_GRAPH = flags.DEFINE_string(
+    "graph", None, ".npz with features and edges, for models on nodes; examples are then .csv."
+)
 _NEIGHBOURHOOD = flags.DEFINE_integer(
     "neighbourhood",
     None,
-    "Send no more of the graph than lies within so many edges of the nodes in question; all of it by default.",
+    "Send only the part of the graph within this number of edges from the nodes; the whole graph by default.",
     0,
 )
 
@@ -30,7 +32,7 @@ def graph_of_flags() -> Graph | None:
     if _GRAPH.value is not None:
         return read_graph(Path(_GRAPH.value))
     if _NEIGHBOURHOOD.value is not None:
-        raise ClientError("--neighbourhood is a part of a graph: give --graph=FILE.npz with it.")
+        raise ClientError("--neighbourhood needs a graph: pass --graph=FILE.npz.")
     return None
 
 

@@ -72,7 +72,7 @@ def write_graph_picture(
 def check_picture(path: Path) -> None:
     """Raises ClientError unless the path ends with one of `SUFFIXES`."""
     if path.suffix.lower() not in SUFFIXES:
-        raise ClientError(f"a picture must be a file that ends with {' or '.join(SUFFIXES)}, received {path}.")
+        raise ClientError(f"the file of a picture must end with {' or '.join(SUFFIXES)}, received {path}.")
 
 
 def _drawn_part(graph: Graph, nodes: np.ndarray) -> Part:
@@ -81,7 +81,7 @@ def _drawn_part(graph: Graph, nodes: np.ndarray) -> Part:
     if part is None:
         raise ClientError(
             f"a picture shows at most {_MOST_NODES} nodes, received {len(np.unique(nodes))} support and query nodes: "
-            "ask about fewer at a time."
+            "send fewer at a time."
         )
     return part
 
@@ -112,7 +112,7 @@ def _draw_support(axes: Axes, places: np.ndarray, class_names: tuple[str, ...], 
     column = {name: position for position, name in enumerate(class_names)}
     unknown = sorted({str(target) for target in support.targets} - set(column))
     if unknown:
-        raise ClientError(f"the support nodes must have the classes that were adapted to, received {unknown[0]} too.")
+        raise ClientError(f"the support nodes must have the classes of the adapted task, received {unknown[0]}.")
     colours = [_COLOURS[column[str(target)] % len(_COLOURS)] for target in support.targets]
     axes.scatter(places[:, 0], places[:, 1], s=130, c=colours, edgecolors=_INK, linewidths=2.0, zorder=4)
 

@@ -70,7 +70,7 @@ def checked_graph(features: Any, edges: Any) -> Graph:
         features = features.astype(np.float32)
     unusable = int((~np.isfinite(features.data if sparse else features)).sum())
     if unusable:
-        raise ClientError(f"features must be finite, received {unusable} values that are not: fill or remove them.")
+        raise ClientError(f"features must be finite, received {unusable} values that are not: replace or remove them.")
     edges = as_whole(np.asarray(edges))
     if not edges.size:
         edges = np.zeros((0, 2), np.int32)
@@ -80,7 +80,7 @@ def checked_graph(features: Any, edges: Any) -> Graph:
     if outside.any():
         raise ClientError(
             f"edges must join nodes in [0, {shape[0]}), received {int(outside.sum())} that do not, the first "
-            f"{edges[outside][0].tolist()}: nodes are numbered from 0, and each has a row of features."
+            f"{edges[outside][0].tolist()}: number nodes from 0 and give features a row for each."
         )
     return Graph(features, edges.astype(np.int32))
 
@@ -99,7 +99,7 @@ def checked_nodes(nodes: Any, graph: Graph) -> np.ndarray:
     count = graph.features.shape[0]
     outside = (array < 0) | (array >= count)
     if outside.any():
-        raise ClientError(f"nodes must be numbers in [0, {count}), as the graph has, received {array[outside][0]}.")
+        raise ClientError(f"nodes must be in [0, {count}), the nodes of the graph, received {array[outside][0]}.")
     return array.astype(np.int32)
 
 
@@ -115,10 +115,10 @@ def as_graph(graph: Any, interface: Interface) -> Graph | None:
     """
     if interface.node_features is None:
         if graph is not None:
-            raise ClientError("this model takes arrays and no graph: leave the graph out, or ask another model.")
+            raise ClientError("this model takes arrays and no graph: leave out the graph, or use another model.")
         return None
     if graph is None:
-        raise ClientError("this model classifies nodes of a graph: give the graph, as (features, edges).")
+        raise ClientError("this model classifies nodes of a graph: pass the graph as (features, edges).")
     try:
         features, edges = graph
     except (TypeError, ValueError) as error:

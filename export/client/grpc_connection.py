@@ -53,7 +53,9 @@ class GrpcConnection:
         response = self._call(self._stub.GetModelMetadata, request)
         signatures = get_model_metadata_pb2.SignatureDefMap()
         if not response.metadata["signature_def"].Unpack(signatures):
-            raise ClientError("the server's metadata hold no signatures; is it TensorFlow Serving?")
+            raise ClientError(
+                "the metadata of the server contain no signatures: check that it is TensorFlow Serving or export.serve."
+            )
         document = json_format.MessageToDict(signatures, preserving_proto_field_name=True)
         return read_interface(response.model_spec.version.value, document.get("signature_def", {}))
 

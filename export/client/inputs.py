@@ -48,7 +48,9 @@ def count(examples: Any) -> int:
     try:
         return len(examples)
     except TypeError as error:
-        raise ClientError(f"an array or a list was expected, received a single {type(examples).__name__}.") from error
+        raise ClientError(
+            f"examples must be an array or a list, received a single {type(examples).__name__}."
+        ) from error
 
 
 def as_files(examples: Any, interface: Interface) -> np.ndarray:
@@ -84,7 +86,7 @@ def as_targets(targets: Any, interface: Interface, examples: int) -> tuple[np.nd
     """
     received = count(targets)
     if received != examples or examples == 0:
-        raise ClientError(f"every support example needs one target: received {examples} and {received}.")
+        raise ClientError(f"each support example must have one target, received {examples} and {received}.")
     if not interface.classification:
         return _numbers(targets, interface.outputs), None
     try:
@@ -93,8 +95,8 @@ def as_targets(targets: Any, interface: Interface, examples: int) -> tuple[np.nd
         raise ClientError(str(error)) from error
     if not 2 <= len(names) <= interface.outputs:
         raise ClientError(
-            f"the model tells 2 to {interface.outputs} classes apart, received {len(names)}: {', '.join(names[:10])}. "
-            "Leave some out, or export a model of more ways."
+            f"classes must be 2 to {interface.outputs} for this model, received {len(names)}: {', '.join(names[:10])}. "
+            "Send that many, or export a model with more ways."
         )
     return labels[None], names
 
@@ -114,7 +116,9 @@ def _numbers(targets: Any, outputs: int) -> np.ndarray:
 def _check_takes_files(interface: Interface) -> None:
     if not interface.takes_files:
         shape = ", ".join(map(str, interface.input_shape))
-        raise ClientError(f"this model takes no image files but arrays [examples, {shape}], for instance from an .npz.")
+        raise ClientError(
+            f"this model takes arrays [examples, {shape}] instead of image files: pass an .npz, for example."
+        )
 
 
 def decoded(files: Any, input_shape: tuple[int, ...]) -> np.ndarray:
@@ -128,8 +132,8 @@ def decoded(files: Any, input_shape: tuple[int, ...]) -> np.ndarray:
         from cml_tf.datasets.image_files import decode_contents, scale
     except ModuleNotFoundError as error:
         raise ClientError(
-            "image files that are not asked in one request are decoded here, by TensorFlow, which is not installed: "
-            "use adapt_and_predict, whose files the server decodes, or give arrays."
+            "image files outside adapt_and_predict are decoded by the client, which needs TensorFlow: install it, "
+            "use adapt_and_predict, whose files the server decodes, or pass arrays."
         ) from error
     height, width, channels = input_shape
     names = [f"file {position}" for position in range(len(files))]
@@ -155,7 +159,7 @@ def read_arrays(path: Path, names: Sequence[str], expected: str) -> dict[str, np
         # NumPy itself would take anything that is no zip file for a pickle, and recommend to load it.
         if not zipfile.is_zipfile(path):
             with path.open("rb"):
-                raise ClientError(f"{path} must be {expected}; it is no .npz file, or only a part of one.")
+                raise ClientError(f"{path} must be {expected}, but is not a complete .npz file.")
         with np.load(path, allow_pickle=False) as file:
             return {name: file[name] for name in names if name in file}
     except _DAMAGED as error:

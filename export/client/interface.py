@@ -100,8 +100,8 @@ def read_interface(version: int, signatures: Mapping[str, Any]) -> Interface:
     except (KeyError, IndexError, TypeError, ValueError) as error:
         found = ", ".join(sorted(signatures)) or "none"
         raise ClientError(
-            "the model must be one that python -m export.savedmodel made, with a signature serving_default that adapts "
-            f"and predicts; this one has {found}. Ask for another model."
+            "the model must be an export of python -m export.savedmodel, with a signature serving_default that adapts "
+            f"and predicts, received signatures {found}: use another model."
         ) from error
 
 
@@ -153,10 +153,10 @@ class Settings:
         if self.tasks_per_request < 1:
             raise ClientError(f"tasks_per_request must be 1 or more, received {self.tasks_per_request}.")
         if (self.certificate is None) != (self.key is None):
-            raise ClientError("certificate and key belong together: give both or neither.")
+            raise ClientError("certificate and key must be passed together: pass both or neither.")
         for path in (self.ca_certificate, self.certificate, self.key):
             if path is not None and not path.is_file():
-                raise ClientError(f"{path} must be a PEM file, and is no file.")
+                raise ClientError(f"{path} must be a PEM file, but is not a file: check the path.")
         if self.ca_certificate is not None or self.certificate is not None:
             self._check_certificates()
 
@@ -168,7 +168,7 @@ class Settings:
                 context.load_cert_chain(self.certificate, self.key, password=lambda: "")
         except (OSError, ValueError) as error:
             given = ", ".join(str(path) for path in (self.ca_certificate, self.certificate, self.key) if path)
-            raise ClientError(f"{given} must be PEM files, certificate and key of one another: {error}.") from error
+            raise ClientError(f"{given} must be PEM files of a certificate and its key: {error}.") from error
 
 
 @dataclass(frozen=True)
@@ -180,9 +180,9 @@ class Choice:
 
     def __post_init__(self) -> None:
         if self.version is not None and self.label is not None:
-            raise ClientError("choose a version or a label, not both.")
+            raise ClientError("version and label cannot be combined: use only one of them.")
         if self.version is not None and not 0 <= self.version < 2**63:
-            raise ClientError(f"a version is a number from 0 to 2**63 - 1, received {self.version}.")
+            raise ClientError(f"version must be from 0 to 2**63 - 1, received {self.version}.")
 
     def __str__(self) -> str:
         return f"the label {self.label}" if self.label is not None else f"version {self.version}"

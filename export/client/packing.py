@@ -23,7 +23,7 @@ _PADDED = {
     ADAPT: "adapt_padded",
     PREDICT: "predict_padded",
 }
-_REMEDY = "export the model with --buckets that hold them, or set padding to never if the server does not join requests"
+_REMEDY = "export the model with larger --buckets, or set padding to never if the server does not batch requests"
 
 _FIXED = re.compile(rf"({'|'.join(_PADDED.values())})(_[0-9]+){{1,2}}")
 
@@ -84,12 +84,12 @@ def pieces(interface: Interface, settings: Settings, signature: str, inputs: Inp
     if not buckets:
         if settings.padding == "always" and interface.node_features is not None:
             raise ClientError(
-                "requests to a model on nodes cannot be joined, so it has no shape buckets: serve it without batching, "
-                "and set padding to auto."
+                "requests to a model on nodes cannot be batched, so it has no shape buckets: serve it without "
+                "batching, and set padding to auto."
             )
         if settings.padding == "always":
             raise ClientError(
-                "the model has no shape buckets to pad requests to: export it with --batching, or set padding to auto."
+                "the model has no shape buckets for padding: export it with --batching, or set padding to auto."
             )
         return [Piece(signature, inputs, query_count)]
     bucket = _smallest(buckets, support_count, query_count, settings.split_queries)
@@ -119,7 +119,9 @@ def check_request(interface: Interface, signature: str, inputs: Inputs) -> None:
     """Raises ClientError for a request that could only fail, and with it those that a server joins it with."""
     shapes = interface.shapes.get(signature, {})
     if shapes and shapes.keys() != inputs.keys():
-        raise ClientError(f"{signature} takes {', '.join(sorted(shapes))}, received {', '.join(sorted(inputs))}.")
+        raise ClientError(
+            f"inputs of {signature} must be {', '.join(sorted(shapes))}, received {', '.join(sorted(inputs))}."
+        )
     for name, wanted in shapes.items():
         received = inputs[name].shape
         equal = len(received) == len(wanted) and all(
@@ -130,7 +132,10 @@ def check_request(interface: Interface, signature: str, inputs: Inputs) -> None:
             raise ClientError(f"{name} of {signature} must have the shape {_list(told)}, received {list(received)}.")
     tasks = {array.shape[0] for array in inputs.values()}
     if len(tasks) != 1 or tasks == {0}:
-        raise ClientError(f"a request must contain 1 or more tasks, as many of each input, received {sorted(tasks)}.")
+        raise ClientError(
+            "a request must contain at least 1 task and the same number of tasks in each input, received "
+            f"{sorted(tasks)}."
+        )
 
 
 def of_bucket(signature: str) -> bool:
@@ -154,8 +159,8 @@ def _smallest(buckets: Sequence[_Bucket], support: int, query: int, split: bool)
     if not of_support:
         most = max(bucket.support for bucket in buckets)
         raise ClientError(
-            f"the largest shape bucket of the model holds {most} support examples, received {support}: send fewer, "
-            f"{_REMEDY}."
+            f"support examples must be at most {most}, the largest shape bucket of the model, received {support}: "
+            f"send fewer, {_REMEDY}."
         )
     fitting = [bucket for bucket in of_support if bucket.query >= query]
     if fitting:
@@ -163,7 +168,7 @@ def _smallest(buckets: Sequence[_Bucket], support: int, query: int, split: bool)
     most = max(bucket.query for bucket in of_support)
     if not split:
         raise ClientError(
-            f"the largest shape bucket of the model holds {most} queries, received {query}: send fewer at a time, set "
+            f"queries must be at most {most}, the largest shape bucket of the model, received {query}: send fewer, set "
             "split_queries if the model card says that a prediction does not depend on the other queries, or "
             f"{_REMEDY}."
         )

@@ -27,17 +27,21 @@ from export.client.graphs import Graph
 
 _QUERY = flags.DEFINE_string("query", None, "An image, a folder of images, an .npz, or a .csv of nodes.", required=True)
 _ADAPTED = flags.DEFINE_string("adapted", None, "File that export.client.adapt wrote.")
-_SUPPORT = flags.DEFINE_string("support", None, "Instead: one folder of images a class, an .npz, or a .csv.")
-_FORMAT = flags.DEFINE_enum("output_format", "table", ["table", "json", "html"], "html: a page with the images.")
-_PICTURE = flags.DEFINE_string("picture", None, "File for a picture of the answer on the graph, .png or .svg.")
-_OUTPUT = flags.DEFINE_string("output", None, "File for the answer; the standard output by default.")
+_SUPPORT = flags.DEFINE_string(
+    "support", None, "Folder with one subfolder of images per class, an .npz, or a .csv, instead of --adapted."
+)
+_FORMAT = flags.DEFINE_enum(
+    "output_format", "table", ["table", "json", "html"], "Format of the answer; html is a page with the images."
+)
+_PICTURE = flags.DEFINE_string("picture", None, "File (.png or .svg) for a picture of the answer on the graph.")
+_OUTPUT = flags.DEFINE_string("output", None, "File for the answer; standard output by default.")
 
 
 def main(arguments: list[str]) -> None:
     """Asks and shows the answer."""
     del arguments
     if (_ADAPTED.value is None) == (_SUPPORT.value is None):
-        fail("tell what the task is: either --adapted=TASK.npz or --support=DIR.")
+        fail("exactly one of --adapted and --support must be passed: use --adapted=TASK.npz or --support=DIR.")
     queries = read_queries(Path(_QUERY.value))
     support = read_support(Path(_SUPPORT.value)) if _SUPPORT.value else None
     graph = graph_of_flags()
@@ -65,7 +69,7 @@ def _check_picture(graph: Graph | None) -> None:
     from export.client.graph_picture import check_picture
 
     if graph is None:
-        raise ClientError("--picture draws a graph: give --graph=FILE.npz with it.")
+        raise ClientError("--picture needs a graph: pass --graph=FILE.npz.")
     check_picture(Path(str(_PICTURE.value)))
 
 

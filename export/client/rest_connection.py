@@ -60,7 +60,9 @@ class RestConnection:
             version = int(document["model_spec"]["version"])
             signatures = document["metadata"]["signature_def"]["signature_def"]
         except (KeyError, TypeError, ValueError) as error:
-            raise ClientError("the server's metadata hold no signatures; is it TensorFlow Serving?") from error
+            raise ClientError(
+                "the metadata of the server contain no signatures: check that it is TensorFlow Serving or export.serve."
+            ) from error
         return read_interface(version, signatures)
 
     def predict(
@@ -73,8 +75,8 @@ class RestConnection:
             return {name: np.asarray(outputs[name], dtype) for name, dtype in dtypes.items()}
         except (KeyError, TypeError, ValueError) as error:
             raise ClientError(
-                f"the server's answer lacks what the metadata promise of {signature} ({error}); was the model changed "
-                "meanwhile? Ask again."
+                f"the answer of the server does not fit its metadata of {signature} ({error}): try again, since the "
+                "model may have changed meanwhile."
             ) from error
 
     def close(self) -> None:
@@ -103,7 +105,7 @@ class RestConnection:
         try:
             return response.json()
         except ValueError as error:
-            raise RequestError("UNIMPLEMENTED", f"{address} answers with something that is no JSON") from error
+            raise RequestError("UNIMPLEMENTED", f"{address} answered with something other than JSON") from error
 
 
 def column_body(signature: str, inputs: Mapping[str, np.ndarray]) -> bytes:

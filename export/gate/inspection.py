@@ -32,10 +32,12 @@ def check_file(saved_model: Path, forbidden: Iterable[str], variables: int) -> N
     index = (saved_model / "variables" / "variables.index").read_bytes()
     for name in forbidden:
         if name.encode() in content or name.encode() in index:
-            raise ExportError(f"the export must not hold the co-learner, but its name {name!r} occurs in the file.")
+            raise ExportError(f"the export must not contain the co-learner, but its name {name!r} occurs in the file.")
     for owner, node in _nodes(content):
         if node.op in _PYTHON_OPERATIONS:
-            raise ExportError(f"{owner} runs Python ({node.op} {node.name!r}), which a server cannot.")
+            raise ExportError(
+                f"{owner} runs Python ({node.op} {node.name!r}), which servers cannot run: use TensorFlow operations."
+            )
         if node.attr[_COMPILED].b:
             raise ExportError(f"{owner} is compiled by XLA, which TensorFlow Serving refuses: remove jit_compile.")
     # The checkpoint holds its own object graph beside the variables.
@@ -43,7 +45,7 @@ def check_file(saved_model: Path, forbidden: Iterable[str], variables: int) -> N
     held = [name for name in held if name.endswith(".ATTRIBUTES/VARIABLE_VALUE")]
     if len(held) != variables:
         raise ExportError(
-            f"the export must contain {variables} variables, it holds {len(held)}: {', '.join(held[:8])}."
+            f"the export must contain {variables} variables, received {len(held)}: {', '.join(held[:8])}."
         )
 
 

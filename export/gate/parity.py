@@ -56,13 +56,13 @@ def check_parity(
     if report["differences"]:
         shown = "; ".join(report["differences"][:3])
         raise ExportError(
-            f"the export does not answer as the library does ({len(report['differences'])} differences): {shown}. "
-            "Nothing was published."
+            f"the answers of the export differ from those of the library ({len(report['differences'])} differences): "
+            f"{shown}. Nothing was published."
         )
     if report["compared"] != wanted:
         raise ExportError(
-            f"the parity gate must compare {wanted} answers, it compared {report['compared']}: the warm-up file does "
-            "not hold the requests that were written. Nothing was published."
+            f"the parity gate must compare {wanted} answers, but compared {report['compared']}: the warm-up file does "
+            "not contain the requests that were written. Nothing was published."
         )
     return wanted
 
@@ -90,7 +90,7 @@ def _run_worker(arguments: list[str]) -> dict:
             timeout=_SECONDS,
         )
     except subprocess.TimeoutExpired as error:
-        raise ExportError(f"replaying the requests took more than {_SECONDS} s. Nothing was published.") from error
+        raise ExportError(f"replaying the requests took longer than {_SECONDS} s. Nothing was published.") from error
     if done.returncode:
         reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
         last = " ".join(done.stderr.strip().splitlines()[-3:])

@@ -86,7 +86,7 @@ def read_buckets(written: Iterable[str]) -> tuple[Bucket, ...]:
     matches = {text: _WRITTEN.fullmatch(text) for text in written}
     wrong = [text for text, match in matches.items() if match is None]
     if wrong:
-        raise ExportError(f"write a bucket as SUPPORT_QUERIES, both 1 or more, such as 25_75; received {wrong[0]!r}.")
+        raise ExportError(f"a bucket must be SUPPORT_QUERIES, both at least 1, such as 25_75, received {wrong[0]!r}.")
     return tuple(Bucket(int(match[1]), int(match[2])) for match in matches.values() if match)
 
 
@@ -95,7 +95,7 @@ def check_buckets(buckets: Sequence[Bucket]) -> None:
     for bucket in buckets:
         if min(bucket) < 1 or list(buckets).count(bucket) > 1:
             raise ExportError(
-                f"buckets must differ and hold 1 or more support examples and queries, received {tuple(bucket)}."
+                f"buckets must be different, with at least 1 support example and query each, received {tuple(bucket)}."
             )
 
 
@@ -117,7 +117,7 @@ class Service:
 
     def __post_init__(self) -> None:
         if self.buckets and not self.batching:
-            raise ExportError("buckets are for servers that join requests: ask for batching too, or leave them out.")
+            raise ExportError("buckets need batching: pass batching too, or leave out buckets.")
         check_buckets(self.buckets)
 
     def with_buckets(self, model: Exportable, trained: Sequence[Bucket]) -> Exportable:
@@ -128,7 +128,7 @@ class Service:
         """
         if self.batching and model.form.context:
             raise ExportError(
-                "requests to a model on nodes cannot be joined, since each brings a graph of its own size: export it "
+                "requests to a model on nodes cannot be batched, since their graphs differ in size: export it "
                 "without batching."
             )
         return dataclasses.replace(model, buckets=(self.buckets or tuple(trained)) if self.batching else ())
@@ -164,5 +164,5 @@ def _limit(name: str, given: int | None, needed: int, model: Exportable) -> int:
     if given is None:
         return max(_TIMES_TRAINED * needed, _VALUES // max(1, math.prod(model.input_shape)))
     if given < needed:
-        raise ExportError(f"{name} must be {needed} or more, which training or a bucket has; received {given}.")
+        raise ExportError(f"{name} must be at least {needed}, the number in training or in a bucket, received {given}.")
     return given

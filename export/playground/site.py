@@ -71,7 +71,7 @@ class Site:
             return _redirection(address("", self._only))
         name = path.removeprefix(PATH) or "index.html"
         if name not in _FILES:
-            return Response(f"the playground has no file {name!r}; it starts at {PATH}.\n", 404, _headers("text/plain"))
+            return Response(f"the playground has no file {name!r}: start at {PATH}.\n", 404, _headers("text/plain"))
         return Response(self._contents[name], headers={**_headers(_FILES[name]), **_policy(query)})
 
 

@@ -18,18 +18,20 @@ from export.quickstart.serving import export_and_serve
 from export.quickstart.training import train_and_report
 
 _WORKDIR = flags.DEFINE_string(
-    "workdir", "runs/quickstart", "Gets the runs maml, cml and sinusoid, the report and the models."
+    "workdir", "runs/quickstart", "Directory for the runs maml, cml and sinusoid, the report and the models."
 )
 _STEPS = flags.DEFINE_integer(
-    "steps", IMAGE_OVERRIDES["train.steps"], "Meta-steps of each glyph run; a later start may ask for more.", 1
+    "steps", IMAGE_OVERRIDES["train.steps"], "Meta-steps of each glyph run; you can start again with more.", 1
 )
 _WAVE_STEPS = flags.DEFINE_integer(
     "sinusoid_steps", WAVE_OVERRIDES["train.steps"], "Meta-steps of the sinusoid run.", 1
 )
-_EPISODES = flags.DEFINE_integer("episodes", 600, "Test episodes of each evaluation.", 2)
-_VERBOSE = flags.DEFINE_integer("verbose", 1, "0 no progress bars, 1 progress bars, 2 one line an epoch.", 0, 2)
-_REST_PORT = flags.DEFINE_integer("rest_port", 0, "Of the server; 0 for any free one.", 0, 65535)
-_KEEP = flags.DEFINE_bool("keep_serving", None, "Whether to serve until Ctrl-C; by default at a terminal only.")
+_EPISODES = flags.DEFINE_integer("episodes", 600, "Number of test episodes of each evaluation.", 2)
+_VERBOSE = flags.DEFINE_integer(
+    "verbose", 1, "0 for no progress bars, 1 for progress bars, 2 for one line per epoch.", 0, 2
+)
+_REST_PORT = flags.DEFINE_integer("rest_port", 0, "REST port of the server; 0 for any free port.", 0, 65535)
+_KEEP = flags.DEFINE_bool("keep_serving", None, "Serve until Ctrl-C; by default only at a terminal.")
 
 
 def main(arguments: list[str]) -> None:

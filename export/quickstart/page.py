@@ -71,18 +71,18 @@ def reading(difference: PairedDifference) -> str:
     if interval.contains_zero:
         verdict = (
             f"The interval of the difference, {extent}, contains zero: these {difference.episodes} episodes do not "
-            "tell which of the two runs is better."
+            "show which of the two runs is better."
         )
     else:
         better, worse = ("CML", "MAML") if interval.mean > 0 else ("MAML", "CML")
         verdict = (
-            f"The interval of the difference, {extent}, does not contain zero: on classes like these, this {better} "
+            f"The interval of the difference, {extent}, does not contain zero: on such classes, this {better} "
             f"run is better than this {worse} run."
         )
     return verdict + (
         " The interval is over test episodes only. Each method was trained once, from one seed and for a small budget; "
-        "another seed or a longer training can move the difference by more than the interval, so this is no verdict on "
-        "the methods."
+        "another seed or longer training can change the difference by more than the interval, so this does not compare "
+        "the methods in general."
     )
 
 
@@ -91,11 +91,11 @@ def quickstart_page(results: QuickstartResults) -> Page:
     config = results.cml.config
     ways, shots = config.dataset.ways, config.dataset.shots
     return Page(
-        title=f"Quickstart: CML beside MAML, {ways}-way {shots}-shot",
+        title=f"Quickstart: CML and MAML, {ways}-way {shots}-shot",
         lead=(
-            f"Two models learned to learn letters: shown {count_of(shots, 'example')} of each of {ways} letters of "
-            "scripts they have never seen, they tell these letters apart. Both had the same data, the same initial "
-            "learner and the same number of meta-steps; CML had a co-learner beside it while it was trained."
+            f"Two models learned to learn letters: given {count_of(shots, 'example')} of each of {ways} letters from "
+            "scripts they have never seen, they can distinguish these letters. Both had the same data, the same "
+            "initial learner and the same number of meta-steps; CML also had a co-learner during training."
         ),
         tiles=_tiles(results),
         sections=(
@@ -104,9 +104,9 @@ def quickstart_page(results: QuickstartResults) -> Page:
             _curves(),
             _episode(results),
             _sinusoid(results),
-            Section("Do it again", ("From the root of the checkout:",), commands=results.reproduce),
-            Section("What to type next", commands=results.next_commands),
-            Section("Made with", table=Table(("what", "version"), tuple(results.versions.items()))),
+            Section("Run it again", ("From the root of the checkout:",), commands=results.reproduce),
+            Section("Next commands", commands=results.next_commands),
+            Section("Versions", table=Table(("what", "version"), tuple(results.versions.items()))),
         ),
     )
 
@@ -128,11 +128,11 @@ def _result(results: QuickstartResults) -> Section:
     ]
     rows.append(("CML − MAML, paired", f"{points(results.difference).text('+')} points", "", ""))
     return Section(
-        "What they score on unseen scripts",
+        "Scores on unseen scripts",
         (
-            f"Mean accuracy over {results.difference.episodes} test episodes with its 95 % interval. Both runs met the "
-            "same episodes, so the difference is taken episode by episode. The co-learner is thrown away after "
-            "training: both models answer with the same number of parameters.",
+            f"Mean accuracy over {results.difference.episodes} test episodes with its 95 % interval. Both runs were "
+            "scored on the same episodes, so the difference is paired. The co-learner is discarded after training: "
+            "both models answer with the same number of parameters.",
             reading(results.difference),
         ),
         Table(("run", "accuracy, 95 % interval", "parameters served", "parameters trained"), tuple(rows)),
@@ -141,8 +141,8 @@ def _result(results: QuickstartResults) -> Section:
                 COMPARISON,
                 f"MAML {percent(results.maml.evaluation).text()} %, CML {percent(results.cml.evaluation).text()} %, "
                 f"paired difference {points(results.difference).text('+')} percentage points.",
-                "Left the accuracy of each run, right their paired difference beside zero. Bars are 95 % intervals "
-                "over episodes.",
+                "Left: the accuracy of each run. Right: their paired difference, with zero marked. Bars are 95 % "
+                "intervals over episodes.",
             ),
         ),
     )
@@ -151,7 +151,10 @@ def _result(results: QuickstartResults) -> Section:
 def _training(results: QuickstartResults) -> Section:
     config, counts = results.cml.config, results.class_counts
     settings = (
-        ("data", "letters of the DejaVu faces, 28 × 28 pixels; a class is a letter, an example is a face, a bit bent"),
+        (
+            "data",
+            "letters in DejaVu fonts, 28 × 28 pixels; each class is a letter, each example a slightly distorted font",
+        ),
         ("training classes", f"{counts['train']} Latin and Cyrillic letters"),
         ("validation classes", f"{counts['validation']} Greek letters"),
         ("test classes", f"{counts['test']} Armenian and Georgian letters"),
@@ -169,17 +172,17 @@ def _training(results: QuickstartResults) -> Section:
         ("seeds", f"{config.seed} for training, {config.eval.seed} for test episodes"),
     )
     note = (
-        "The settings are the paper's where it gives any; the normalisation, the budget, the outer rate and the number "
-        "of queries in training are not: the first judges each query by itself, as a server is asked; the others "
-        "are what a few minutes on two cores allow. The configurations in configs/ train longer."
+        "The settings are the paper's where it states them, except for the normalisation, the budget, the outer rate "
+        "and the number of queries in training. The normalisation treats each query by itself, as in a request to a "
+        "server; the others fit a few minutes on two cores. The configurations in configs/ train longer."
     )
     return Section("What was trained", (note,), Table(("setting", "value"), settings))
 
 
 def _curves() -> Section:
     caption = (
-        "Accuracy after adaptation, over the course of training. Dashed: training episodes, the mean since the last "
-        "point. Solid: validation episodes, letters of a script that is not trained on."
+        "Accuracy after adaptation during training. Dashed: training episodes, the mean since the last "
+        "point. Solid: validation episodes, with letters of a script that is not in training."
     )
     return Section(
         "How they learned",
@@ -191,15 +194,15 @@ def _episode(results: QuickstartResults) -> Section:
     shots = results.cml.config.dataset.shots
     letters = ", ".join(results.letters)
     paragraph = (
-        f"The first test episode, not a chosen one. Each model saw {count_of(shots, 'support example')} of each letter "
-        f"({letters}), adapted, and was asked which letter each query is. ✓ and a solid frame mark a right answer, ✗ "
-        "and a dashed frame a wrong one."
+        f"The first test episode, not a selected one. Each model saw {count_of(shots, 'support example')} of each "
+        f"letter ({letters}), adapted, and predicted the letter of each query. ✓ and a solid frame mark a right "
+        "answer, ✗ and a dashed frame a wrong one."
     )
     pictures = tuple(
         Picture(file, f"Support examples, queries and the answers of {name}, right and wrong ones marked.", name)
         for file, name in ((EPISODE_CML, "CML"), (EPISODE_MAML, "MAML"))
     )
-    return Section("One episode, seen by both", (paragraph,), pictures=pictures)
+    return Section("One episode, answered by both", (paragraph,), pictures=pictures)
 
 
 def _sinusoid(results: QuickstartResults) -> Section:
@@ -210,10 +213,10 @@ def _sinusoid(results: QuickstartResults) -> Section:
     return Section(
         "The same idea on curves",
         (
-            f"CML on few-shot regression: each task is a sine wave of its own amplitude and phase, shown at "
+            f"CML on few-shot regression: each task is a sine wave with its own amplitude and phase, given at "
             f"{count_of(config.dataset.shots, 'point')}. Trained for {config.train.steps} meta-steps with "
             f"{count_of(config.adaptation.steps, 'inner step')} at rate {config.adaptation.rate:g}; other numbers of "
-            "steps are tried at evaluation only.",
+            "steps are only used in evaluation.",
         ),
         Table(("inner steps", f"mean squared error over {episodes} test episodes, 95 % interval"), rows),
         (
@@ -234,5 +237,5 @@ def _episode_words(config: ConfigDict, queries: int) -> str:
 
 def _normalisation_words(config: ConfigDict) -> str:
     if config.learner.normalisation == "support":
-        return "by statistics of the support set, so that no answer depends on other queries"
-    return "by statistics of the batch at hand (the paper's), so that answers depend on the other queries"
+        return "with statistics of the support set, so that no answer depends on other queries"
+    return "with statistics of the batch (as in the paper), so that answers depend on the other queries"

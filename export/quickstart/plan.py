@@ -89,11 +89,11 @@ class Plan:
         return (
             Command("Look at the report:", f"{interpreter()} -m webbrowser {shlex.quote(page)}"),
             Command(
-                "Compare the two again, with five inner steps on each test episode:",
+                "Compare both again, with five inner steps on each test episode:",
                 _program("cml_tf.evaluate", workdir=cml, compare=maml, steps=5),
             ),
             Command(
-                "Train longer (Ctrl-C saves, the same command goes on):",
+                "Train longer (Ctrl-C saves; the same command continues):",
                 _program(
                     "cml_tf.train",
                     config=self._config_file(CML),

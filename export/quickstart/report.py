@@ -68,7 +68,7 @@ def versions() -> dict[str, str]:
     try:
         own = metadata.version("cml_tf")
     except metadata.PackageNotFoundError:
-        own = "run from a checkout, not installed"
+        own = "not installed, run from a checkout"
     return {
         "cml_tf": own,
         "Python": platform.python_version(),
@@ -100,7 +100,7 @@ def _draw_episodes(plan: Plan, experiment: Experiment) -> tuple[str, ...]:
 def _draw_waves(plan: Plan) -> None:
     source = load_run(plan.run_directory(SINUSOID)).episodes("test")
     if not isinstance(source, SinusoidSource):
-        raise TypeError(f"expected waves to draw, received {type(source).__name__}.")
+        raise TypeError(f"the source must be of waves, received {type(source).__name__}.")
     pictures = pictures_of_waves(load(plan.run_directory(SINUSOID)), source, _WAVES_SHOWN, WAVE_STEPS)
     write_png(draw_regression(pictures), plan.workdir / words.SINUSOID)
 

@@ -49,7 +49,7 @@ def export_and_serve(workdir: Path, console: Console, rest_port: int, keep_servi
       ServerFailed, ClientError: if the models cannot be served and asked.
     """
     stages = Stages(console, 3)
-    with stages.stage("Exporting the two CML models, each with its adaptation inside"):
+    with stages.stage("Exporting both CML models with their adaptation"):
         for name, model in _MODELS.items():
             console.print(f"     {_exported(workdir / name, workdir / MODELS / model)}", highlight=False, markup=False)
     config = workdir / MODELS / "models.config"
@@ -67,7 +67,7 @@ def export_and_serve(workdir: Path, console: Console, rest_port: int, keep_servi
             _conclude(console, workdir, config, server, keep_serving)
             if keep_serving and (code := server.process.wait()):
                 told = log.read_text(encoding="utf-8", errors="replace")
-                raise ServerFailed(f"the server ended by itself ({code}): {told[-2000:]}")
+                raise ServerFailed(f"the server ended unexpectedly ({code}): {told[-2000:]}")
 
 
 def _exported(run: Path, model_dir: Path) -> Path:
@@ -101,7 +101,7 @@ def _adapt(workdir: Path, server: ServerProcess, console: Console) -> None:
     write_text(workdir / SHEET, contact_sheet(answer, queries, support))
     share = accuracy(answer, queries)
     assert share is not None
-    told = f"{len(support.names)} images given, {share:.0%} of {len(queries.names)} others told apart"
+    told = f"{len(support.names)} images given, {share:.0%} of {len(queries.names)} others classified correctly"
     console.print(
         f"     {', '.join(sorted(names))}: {told}; see {workdir / SHEET}", highlight=False, markup=False, soft_wrap=True
     )
@@ -114,12 +114,12 @@ def _conclude(console: Console, workdir: Path, config: Path, server: ServerProce
         ["-m", "export.client.predict", f"--adapted={letters / TASK}", f"--query={letters / QUERIES}"]
         + ([f"--address=grpc://{server.grpc}"] if serving else [])
     )
-    lines = [f"\n  # Ask with what the server has learned from {letters / SUPPORT}:", f"  {python} {ask}"]
+    lines = [f"\n  # Send queries with what the server has learned from {letters / SUPPORT}:", f"  {python} {ask}"]
     if serving:
         pages = [f"  {address(server.rest, model)}" for model in _MODELS.values()]
-        lines = ["\nServing until Ctrl-C. Play with the models at", *pages, *lines]
+        lines = ["\nServing until Ctrl-C. Try the models at", *pages, *lines]
     else:
-        lines = ["\n  # Serve the models, with a page to play with them at the address that it prints:"] + [
+        lines = ["\n  # Serve the models, with a page to try them at the address that the server prints:"] + [
             f"  {python} {serve}",
             *lines,
         ]

@@ -36,7 +36,7 @@ def train_and_report(plan: Plan, console: Console, verbose: int) -> None:
     check_workdir(plan)
     started = time.perf_counter()
     stages = Stages(console, 6)
-    with stages.stage("Drawing the letters (kept for later runs)"):
+    with stages.stage("Drawing the letters (reused in later runs)"):
         datasets.load("glyphs")
     for name, what in (
         (MAML, "Training MAML on Latin and Cyrillic letters"),
@@ -67,7 +67,7 @@ def check_workdir(plan: Plan) -> None:
     if not workdir.is_dir():
         raise RunError(f"--workdir must be a directory, received the file {workdir}.")
     if any(workdir.iterdir()) and not plan.run_directory(MAML).is_dir():
-        raise RunError(f"{workdir} is not empty and holds no quickstart: choose another --workdir.")
+        raise RunError(f"{workdir} is not empty and contains no quickstart: choose another --workdir.")
 
 
 def _evaluate(plan: Plan, name: str, steps: int | None = None) -> Evaluation:
@@ -91,7 +91,7 @@ def _conclude(console: Console, plan: Plan, results: QuickstartResults, seconds:
     console.print(table)
     console.print(reading(results.difference), highlight=False)
     console.print(
-        f"\nReport: [bold]{escape(str(plan.workdir / REPORT))}[/bold], after {duration(seconds)}. What to type next:"
+        f"\nReport: [bold]{escape(str(plan.workdir / REPORT))}[/bold], after {duration(seconds)}. Next commands:"
     )
     for command in plan.next_commands():
         # Commands are to be copied: neither wrapped nor coloured nor taken for markup.

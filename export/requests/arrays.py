@@ -40,13 +40,13 @@ class ArrayForm:
         inputs = learner.example_inputs
         if not hasattr(inputs, "shape"):
             raise ExportError(
-                f"only learners with one input tensor can be exported; received inputs of type {type(inputs).__name__}."
+                f"only learners with one input tensor can be exported, received inputs of type {type(inputs).__name__}."
             )
         # bfloat16 is not of NumPy's kind of floats.
         if np.dtype(inputs.dtype.name).kind != "f" and "float" not in inputs.dtype.name:
             raise ExportError(
-                f"served inputs are float32; this learner takes {inputs.dtype.name}: build it with input_shape, on "
-                "floats, and cast them in its first layer (an Embedding does)."
+                f"served inputs must be float32, received a learner for {inputs.dtype.name}: build it with "
+                "input_shape, on floats, and cast them in its first layer (an Embedding does)."
             )
         return cls(tuple(inputs.shape[1:]), value_range)
 

@@ -55,9 +55,9 @@ class GraphForm:
         numbers = hasattr(inputs, "shape") and len(inputs.shape) == 1 and "int" in inputs.dtype.name
         if not (isinstance(learner.context, GraphContext) and told and numbers):
             raise ExportError(
-                "of learners with a context only those on nodes of a graph can be exported: inputs int32 [nodes], "
-                "context GraphContext, and an extractor with the whole numbers `features` (of a node) and `hops` (of "
-                f"their propagation); received a context of type {type(learner.context).__name__} and the extractor "
+                "learners with a context can only be exported if they read nodes of a graph (inputs int32 [nodes], "
+                "context GraphContext, and an extractor with the integers `features` of a node and `hops` of "
+                f"propagation), received a context of type {type(learner.context).__name__} and the extractor "
                 f"{type(extractor).__name__}."
             )
         return cls(extractor.features, extractor.hops, normalise_features)

@@ -18,28 +18,32 @@ from export.rollout.config_file import ConfigFile
 from export.rollout.running_server import RunningServer
 from export.rollout.steps import Rollout
 
-_ADDRESS = flags.DEFINE_list("address", ["127.0.0.1:8500"], "gRPC address; of several replicas, with commas between.")
-_CONFIG = flags.DEFINE_string("model_config_file", None, "The file that the servers serve.", required=True)
+_ADDRESS = flags.DEFINE_list(
+    "address", ["127.0.0.1:8500"], "gRPC address, or comma-separated addresses of several replicas."
+)
+_CONFIG = flags.DEFINE_string("model_config_file", None, "Model configuration file of the servers.", required=True)
 _MODEL = flags.DEFINE_string("model", None, "Name of the model in that file.", required=True)
-_VERSION = flags.DEFINE_integer("version", None, "That the label shall point to.", 0)
-_BACK = flags.DEFINE_bool("back", False, "Instead: to the version that it pointed to before.")
-_LABEL = flags.DEFINE_string("label", "stable", "That is moved.")
-_UNLOAD = flags.DEFINE_bool("unload_old", False, "Whether the version before is unloaded; --back cannot find it then.")
-_DEADLINE = flags.DEFINE_float("deadline_seconds", 300.0, "That loading may take.", 1.0)
-_CA = flags.DEFINE_string("tls_ca", None, "PEM file of the servers' authority; encrypts.")
-_CERTIFICATE = flags.DEFINE_string("tls_certificate", None, "PEM file, where servers ask clients for one.")
-_KEY = flags.DEFINE_string("tls_key", None, "PEM file with its key.")
+_VERSION = flags.DEFINE_integer("version", None, "Version to which the label will point.", 0)
+_BACK = flags.DEFINE_bool("back", False, "Move the label back to its previous version, instead of --version.")
+_LABEL = flags.DEFINE_string("label", "stable", "Label to move.")
+_UNLOAD = flags.DEFINE_bool("unload_old", False, "Unload the previous version; --back is then not possible.")
+_DEADLINE = flags.DEFINE_float("deadline_seconds", 300.0, "Longest time for loading.", 1.0)
+_CA = flags.DEFINE_string("tls_ca", None, "PEM file of the authority of the servers; turns on TLS.")
+_CERTIFICATE = flags.DEFINE_string(
+    "tls_certificate", None, "PEM file of the client certificate, for servers that require one."
+)
+_KEY = flags.DEFINE_string("tls_key", None, "PEM file with the private key of --tls_certificate.")
 
 
 def main(arguments: list[str]) -> None:
     """Moves a label."""
     del arguments
     if (_VERSION.value is None) != _BACK.value:
-        fail("tell where to: either --version=N or --back.")
+        fail("exactly one of --version and --back must be passed: use --version=N or --back.")
     if not re.fullmatch(r"[A-Za-z0-9_]+", _LABEL.value):
-        fail(f"--label must be letters, digits and underscores, received {_LABEL.value!r}.")
+        fail(f"--label must contain only letters, digits and underscores, received {_LABEL.value!r}.")
     if _BACK.value and _UNLOAD.value:
-        fail("--back keeps both versions; leave out --unload_old.")
+        fail("--back and --unload_old cannot be combined: leave out --unload_old.")
     _move()
 
 
@@ -58,10 +62,10 @@ def _move() -> None:
 
 def _credentials() -> grpc.ChannelCredentials | None:
     if (_CERTIFICATE.value is None) != (_KEY.value is None):
-        fail("--tls_certificate and --tls_key must be given together.")
+        fail("--tls_certificate and --tls_key must be passed together.")
     if _CA.value is None:
         if _CERTIFICATE.value is not None:
-            fail("--tls_ca must be given to encrypt.")
+            fail("--tls_ca must be passed with --tls_certificate.")
         return None
     return grpc.ssl_channel_credentials(_content(_CA.value), _content(_KEY.value), _content(_CERTIFICATE.value))
 

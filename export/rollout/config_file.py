@@ -37,11 +37,11 @@ class ConfigFile:
             raise RolloutError(f"{path} must contain a ModelServerConfig in text form: {error}") from error
         models = {config.name: config for config in self.message.model_config_list.config}
         if model not in models:
-            raise RolloutError(f"--model must be one of those in {path}: {', '.join(models) or 'none'}; got {model}.")
+            raise RolloutError(f"--model must be one of {', '.join(models) or 'none'} from {path}, received {model}.")
         if without := [name for name, config in models.items() if not (config.model_platform or config.model_type)]:
             raise RolloutError(
-                f'{path} must say model_platform: "tensorflow" of {", ".join(without)}: servers refuse to reload a '
-                "configuration without."
+                f'{path} must set model_platform: "tensorflow" for {", ".join(without)}: servers refuse to reload a '
+                "configuration without it."
             )
         self._model = models[model]
 

@@ -69,7 +69,7 @@ class RunningServer:
         except grpc.RpcError as error:
             if error.code() == grpc.StatusCode.NOT_FOUND:
                 return {}
-            raise self._failed("does not tell its versions", error) from error
+            raise self._failed("does not report its versions", error) from error
         return {
             entry.version: VersionStatus(entry.state, entry.status.error_message if entry.status.error_code else "")
             for entry in answer.model_version_status

@@ -55,8 +55,8 @@ class Rollout:
         """
         if self._previous not in self._config.labels:
             raise RolloutError(
-                f"there is no label {self._previous} in the configuration, so nothing says what {self._label} pointed "
-                "to before; give that version with --version."
+                f"the configuration has no label {self._previous}, so the previous version of {self._label} is "
+                "unknown: pass it with --version."
             )
         self.to(self._config.labels[self._previous])
 
@@ -76,7 +76,7 @@ class Rollout:
         loaded = self._wanted(before)
         try:
             self._apply(loaded | {version}, labels)
-            self._tell(f"loading version {version} of {self._model} beside {_listed(loaded - {version})}")
+            self._tell(f"loading version {version} of {self._model} next to {_listed(loaded - {version})}")
             for server in self._servers:
                 self._wait(server, version, before[server].get(version))
             self._tell(f"version {version} is AVAILABLE")
@@ -86,9 +86,9 @@ class Rollout:
         except BaseException as error:
             self._restore(error)
             raise
-        self._tell(f"label {self._label} points to version {version}" + (f", before to {old}" if old else ""))
+        self._tell(f"label {self._label} points to version {version}" + (f" (before: {old})" if old else ""))
         if unloaded := (loaded | {version}) - kept:
-            self._tell(f"unloaded {_listed(unloaded)}; loaded are {_listed(kept)}")
+            self._tell(f"unloaded {_listed(unloaded)}, loaded {_listed(kept)}")
 
     def _wanted(self, before: dict[RunningServer, dict[int, VersionStatus]]) -> set[int]:
         """The versions that are served now, by number: a policy would choose others once a new one is there."""
@@ -128,7 +128,7 @@ class Rollout:
             # An error from before may be mended by now; only a new one says that waiting is of no use.
             fresh = status is not None and status.state == END and bool(status.error) and status != before
             if fresh or time.monotonic() > end:
-                missing = f"was not found: its directory must be named {version} and stand where the server looks."
+                missing = f"was not found: name its directory {version} and put it where the server looks for versions."
                 reason = f"is {status}" if status else missing
                 raise RolloutError(f"version {version} of {self._model} did not load on {server.address}: it {reason}")
             time.sleep(_BETWEEN_LOOKS)
@@ -145,8 +145,8 @@ class Rollout:
             try:
                 server.reload(self._config.message, self._seconds)
             except RolloutError as second:
-                raise RolloutError(f"{error} Going back failed too: {second}") from error
-        self._tell("went back: file and servers are as before")
+                raise RolloutError(f"{error} Restoring the previous state failed too: {second}") from error
+        self._tell("restored the file and the servers to their previous state")
 
 
 def _listed(versions: set[int]) -> str:

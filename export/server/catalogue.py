@@ -106,7 +106,7 @@ class Catalogue:
                 return why_no_version(model.base_path)
             if model.specific and not model.specific & on_disk.keys():
                 listed = ", ".join(map(str, sorted(on_disk)))
-                return f"no version that the configuration names is in {model.base_path}: it holds {listed}."
+                return f"{model.base_path} has none of the versions in the configuration: it contains {listed}."
         known = self.table.versions.get(model.name, {})
         passed_over = [
             f"version {number} ({' '.join(version.error.message.split())})"
@@ -114,7 +114,7 @@ class Catalogue:
             if version.error is not None and number in on_disk and served and number > min(served)
         ]
         answering = ", ".join(map(str, sorted(served)))
-        return f"version {answering} is served; passed over: {'; '.join(passed_over)}." if passed_over else ""
+        return f"version {answering} is served; skipped: {'; '.join(passed_over)}." if passed_over else ""
 
     def _tell(self, model: str, remark: str) -> None:
         """Says it once: the disk is looked at every second."""

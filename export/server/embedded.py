@@ -155,8 +155,8 @@ def _bind_grpc(server: grpc.aio.Server, options: Options) -> int:
         logging.debug("%s", error)
     if not port:
         raise OSError(
-            f"gRPC port {options.grpc_port} of {options.host} cannot be opened: is another server there? "
-            "Choose another --grpc_port."
+            f"gRPC port {options.grpc_port} of {options.host} cannot be opened, perhaps because another server uses "
+            "it. Choose another --grpc_port."
         )
     return port
 
@@ -199,7 +199,7 @@ async def _until_stopped(stopping: asyncio.Event, *tasks: asyncio.Task[None]) ->
     done, _ = await asyncio.wait([stop, *tasks], return_when=asyncio.FIRST_COMPLETED)
     for task in done - {stop}:
         task.result()
-        raise RuntimeError("a part of the server ended by itself.")
+        raise RuntimeError("a part of the server ended unexpectedly.")
 
 
 async def _poll(catalogue: Catalogue, options: Options) -> None:
@@ -217,7 +217,7 @@ async def _poll(catalogue: Catalogue, options: Options) -> None:
         except (ServingError, OSError) as error:
             fault = " ".join((file_fault(error) or str(error)).split())
             if fault != told:
-                logging.error("what was served is served on: %s", fault)
+                logging.error("keeping the current models and versions: %s", fault)
             told = fault
         else:
             told = ""

@@ -142,7 +142,7 @@ class Health(health.aio.HealthServicer):
 
 
 async def _refuse_examples() -> NoReturn:
-    raise ServingError("UNIMPLEMENTED", "this server has no calls for tf.Example; send Predict.")
+    raise ServingError("UNIMPLEMENTED", "this server has no calls for tf.Example: send Predict.")
 
 
 def _check_has_spec(request: Any) -> None:
@@ -207,7 +207,7 @@ def _refusing(answer: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, An
         if isinstance(request, _Unreadable):
             await context.abort(
                 grpc.StatusCode.INTERNAL,
-                f"the message cannot be parsed: {request.reason}. Was it cut off, or made for another method?",
+                f"the message cannot be parsed: {request.reason}. Check that it is complete and made for this method.",
             )
         return await answer(request, context)
 

@@ -59,7 +59,7 @@ def from_message(message: model_server_config_pb2.ModelServerConfig) -> dict[str
     """
     models: dict[str, ModelConfig] = {}
     if message.WhichOneof("config") == "custom_model_config":
-        raise invalid("custom_model_config is not supported; write model_config_list.")
+        raise invalid("custom_model_config is not supported: use model_config_list.")
     for config in message.model_config_list.config:
         if config.name in models:
             raise invalid(f"Illegal to list model {config.name} multiple times in config list")
@@ -106,7 +106,7 @@ def _model(config: model_server_config_pb2.ModelConfig) -> ModelConfig:
     if kind == "specific":
         specific = frozenset(policy.specific.versions)
         if not specific:
-            raise invalid(f"the policy of model {config.name} must name one version or more, received none.")
+            raise invalid(f"the policy of model {config.name} must list at least one version, received none.")
     elif kind != "all":
         newest = policy.latest.num_versions or 1
     return ModelConfig(config.name, Path(config.base_path), newest, specific, dict(config.version_labels))

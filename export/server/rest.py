@@ -156,7 +156,7 @@ class RestApi:
     def _too_large(self) -> ServingError:
         return _TooLargeError(
             "RESOURCE_EXHAUSTED",
-            f"the body must contain at most {self._calls.largest} bytes, inflated too, and holds more. Send fewer "
+            f"the body must have at most {self._calls.largest} bytes, also uncompressed, but has more. Send fewer "
             "examples at a time, or start the server with a larger --max_message_bytes.",
         )
 
@@ -173,7 +173,7 @@ class _TooLargeError(ServingError):
 
 async def _refuse_examples(request: Request, spec: model_pb2.ModelSpec) -> Response:
     raise ServingError(
-        "UNIMPLEMENTED", f"this server has no classify and regress for tf.Example; send {spec.name}:predict."
+        "UNIMPLEMENTED", f"this server has no classify and regress for tf.Example: send {spec.name}:predict."
     )
 
 

@@ -55,7 +55,7 @@ class Servable:
             except ValueError as error:
                 # Among them: variables that are not there.
                 self._session.close()
-                raise ServingError("NOT_FOUND", f"the SavedModel in {directory} is not whole: {error}") from error
+                raise ServingError("NOT_FOUND", f"the SavedModel in {directory} is incomplete: {error}") from error
 
     def run(self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Iterable[str], timeout: float) -> Arrays:
         """Runs a signature.
@@ -109,7 +109,7 @@ def _read_meta_graph(directory: Path) -> meta_graph_pb2.MetaGraphDef:
     for meta_graph in saved_model.meta_graphs:
         if set(meta_graph.meta_info_def.tags) == {_TAG}:
             return meta_graph
-    raise ServingError("NOT_FOUND", f"{path} must contain a graph with the tag {_TAG!r}, and holds none.")
+    raise ServingError("NOT_FOUND", f"{path} must contain a graph with the tag {_TAG!r}, received none.")
 
 
 def _in_bfloat16(meta_graph: meta_graph_pb2.MetaGraphDef) -> bool:

@@ -50,8 +50,8 @@ def run_tensorflow_serving(given: flags.FlagValues, models: Iterable[ModelConfig
     binary = shutil.which(BINARY)
     if binary is None:
         raise EngineError(
-            f"--engine=tfserving needs {BINARY} on PATH, and it is not there. Install it, or serve with "
-            f"--engine=embedded, or paste this where Docker is: {docker_command(given, list(models))}"
+            f"--engine=tfserving needs {BINARY} on PATH, where it was not found. Install it, use "
+            f"--engine=embedded, or run this command with Docker: {docker_command(given, list(models))}"
         )
     os.execv(binary, [binary, *arguments])
 
@@ -106,22 +106,23 @@ def _refuse_unknown(given: flags.FlagValues) -> None:
     unknown = [f"--{name}" for name in _UNKNOWN_THERE if given[name].present]
     if unknown:
         raise EngineError(
-            f"TensorFlow Serving has no {', '.join(unknown)}: leave it out, or serve with --engine=embedded"
-            + ("; for encryption give --ssl_config_file." if any("tls" in name for name in unknown) else ".")
+            f"TensorFlow Serving has no {', '.join(unknown)}: leave it out, or use --engine=embedded"
+            + ("; for encryption pass --ssl_config_file." if any("tls" in name for name in unknown) else ".")
         )
     if given.host != EVERY_ADDRESS:
         raise EngineError(
-            f"TensorFlow Serving listens on every address of the machine, not on {given.host} alone: say "
-            f"--host={EVERY_ADDRESS} if that is meant, or serve with --engine=embedded."
+            f"TensorFlow Serving listens on every address of the machine, not only on {given.host}: pass "
+            f"--host={EVERY_ADDRESS} if you want that, or use --engine=embedded."
         )
     if not given.grpc_port or not given.rest_port:
-        raise EngineError("TensorFlow Serving cannot choose a free port: give --grpc_port and --rest_port above 0.")
+        raise EngineError("TensorFlow Serving cannot choose a free port: pass --grpc_port and --rest_port above 0.")
     if given.poll_seconds < 1 or given.poll_seconds != int(given.poll_seconds):
         raise EngineError(
-            f"TensorFlow Serving counts --poll_seconds in whole seconds from 1 on, received {given.poll_seconds}."
+            "--poll_seconds must be a whole number of at least 1 for TensorFlow Serving, received "
+            f"{given.poll_seconds}."
         )
     if given.metrics_path not in ("", given["metrics_path"].default):
         raise EngineError(
             f"TensorFlow Serving reads --metrics_path from a file: leave it at {given['metrics_path'].default}, or "
-            "run the binary itself with your own --monitoring_config_file."
+            "run its binary with your own --monitoring_config_file."
         )

@@ -55,7 +55,7 @@ class Tls:
             try:
                 context.load_verify_locations(cadata=self.client_ca.decode("ascii"))
             except (ssl.SSLError, ValueError) as error:
-                raise TlsError(f"the clients' authority must be a PEM certificate: {_reason(error)}") from error
+                raise TlsError(f"the authority of the clients must be a PEM certificate: {_reason(error)}") from error
             context.verify_mode = ssl.CERT_REQUIRED
         return context
 
@@ -90,7 +90,7 @@ def from_config(path: Path) -> Tls:
         values["custom_ca"] = config.custom_ca
     missing = [field for field, value in values.items() if not value]
     if missing:
-        raise TlsError(f"{path} must give {' and '.join(missing)} as PEM text, received nothing for it.")
+        raise TlsError(f"{path} must contain {' and '.join(missing)} as PEM text, but it is missing.")
     contents = {field: value.encode() for field, value in values.items()}
     return Tls(contents["server_cert"], contents["server_key"], contents.get("custom_ca"))
 
@@ -124,7 +124,7 @@ def _path(content: bytes, stack: ExitStack) -> str:
 
 
 def _refuse_passphrase() -> str:
-    raise ValueError("the key has a passphrase; remove it, a server cannot type.")
+    raise ValueError("the key has a passphrase: remove it, since the server cannot enter it.")
 
 
 def _reason(error: Exception) -> str:

@@ -40,7 +40,7 @@ class Workers:
         if self._present >= self._concurrent + self._queued:
             raise ServingError(
                 "RESOURCE_EXHAUSTED",
-                f"the server answers {self._concurrent} requests at once and lets {self._queued} wait, and is full. "
+                f"the server is full: {self._concurrent} requests are running and {self._queued} are waiting. "
                 "Try again later, or start it with larger --max_concurrent_requests and --max_queued_requests.",
             )
         end = time.monotonic() + timeout

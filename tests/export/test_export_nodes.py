@@ -82,7 +82,7 @@ def test_cml_dagger_is_exported_too(node_run):
 
 
 def test_a_model_from_python_must_say_how_its_features_were_made(node_run, tmp_path):
-    with pytest.raises(ExportError, match="normalise_features must be told of a model on nodes"):
+    with pytest.raises(ExportError, match="normalise_features must be True or False for a model on nodes"):
         export_model(load(node_run), tmp_path / "papers", shots=2, queries=3)
     assert not (tmp_path / "papers").exists()
 

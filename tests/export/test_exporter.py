@@ -121,8 +121,8 @@ REFUSED = [
     (Options(version=0), "version must be an integer"),
     ({"shots": 0}, f"{WHOLE}0 and 1"),
     ({"shots": 1.5}, f"{WHOLE}1.5 and 1"),
-    ({"value_range": None}, r"make it with FewShotModel\.of\(trainer, \(lowest, highest\)\)"),
-    ({"normalise_features": True}, "must be told of a model on nodes, and of no other"),
+    ({"value_range": None}, r"create it with FewShotModel\.of\(trainer, \(lowest, highest\)\)"),
+    ({"normalise_features": True}, "must be True or False for a model on nodes and None"),
 ]
 
 

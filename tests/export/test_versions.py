@@ -43,15 +43,15 @@ def test_a_place_without_a_version_is_described(tmp_path):
     for name in ("model/3/saved_model.pb", "export/saved_model.pb", "file"):
         (tmp_path / name).touch()
     for name, expected in {
-        "nothing": "there is no such directory",
+        "nothing": "it does not exist",
         "file": "it is a file",
         "empty": "it is empty",
-        "named": "it holds latest, v1",
-        "model/3": f"it is a version itself.* Name {tmp_path}/model[.]$",
-        "export": f"it is a version itself.* Move its content to {tmp_path}/export/1[.]$",
+        "named": "it contains latest, v1",
+        "model/3": f"it is a version itself.* Use {tmp_path}/model[.]$",
+        "export": f"it is a version itself.* Move its contents to {tmp_path}/export/1[.]$",
     }.items():
         told = why_no_version(tmp_path / name)
-        assert re.search(expected, told) and "A version is a directory named by a number" in told, told
+        assert re.search(expected, told) and "A version is a directory with a number" in told, told
 
 
 def test_until_the_end_nothing_stands_under_a_number(tmp_path):

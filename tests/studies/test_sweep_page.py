@@ -136,7 +136,7 @@ def test_pictures_of_analyses_are_copied(tmp_path):
         json.dumps({"analyses": [ENTRY]}),
         json.dumps({"analyses": [{**ENTRY, "files": {"png": "../cosine.png"}}]}),
     ],
-    ids=["no index", "no JSON", "must be an object", "no files", "picture missing", "picture elsewhere"],
+    ids=["no index", "no JSON", "no object", "no files", "picture missing", "picture elsewhere"],
 )
 def test_damaged_analyses_are_refused(tmp_path, index):
     (tmp_path / "analyses").mkdir()

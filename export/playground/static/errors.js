@@ -5,27 +5,27 @@ export class PlaygroundError extends Error {}
 
 // The statuses of export/status.py, as they concern somebody at this page.
 export const STATUS = {
-  1: "Adaptation diverged: it gave values that are not finite. Remove unusual examples, or export fewer inner steps.",
-  2: "A class number was outside of the model's classes. Use no more classes than the model has.",
-  3: "An input was not a finite number. Remove the example that was added last.",
-  4: "There was no example, or examples and their classes differed in number. Add an example.",
-  5: "The server has another version of the model by now. Adapt again.",
-  6: "A node of the graph is not there. The playground sends no graphs: ask with python -m export.client.predict.",
+  1: "Adaptation diverged to values that are not finite. Remove unusual examples, or export fewer inner steps.",
+  2: "A class number is not among the classes of the model. Use fewer classes.",
+  3: "An input is not a finite number. Remove the last example.",
+  4: "There is no example, or examples and classes differ in number. Add an example.",
+  5: "The server now has another version of the model. Adapt again.",
+  6: "A node is not in the graph. The playground sends no graphs: use python -m export.client.predict.",
 };
 
 const HINTS = {
-  400: "The model and this page do not fit together.",
+  400: "The model does not fit this page. Check that it is an export of cml_tf.",
   404: "Check the name of the model, and that a version of it is loaded.",
   413: "Use fewer examples, or start the server with a larger --max_message_bytes.",
   429: "The server is busy. Wait a moment and try again.",
-  501: "This server cannot do that; it must offer TensorFlow Serving's REST API.",
+  501: "This server cannot do that: it must offer TensorFlow Serving's REST API.",
   503: "The server is starting or stopping. Try again in a moment.",
   504: "The server took too long. Use fewer examples, or start it with a larger --timeout_seconds.",
 };
 
 /** The error for an HTTP status and the server's own words. */
 export function httpError(status, message) {
-  const hint = HINTS[status] ?? "Look into the server's log.";
+  const hint = HINTS[status] ?? "See the log of the server.";
   return new PlaygroundError(`The server answered ${status}: ${message || "no reason given"}. ${hint}`);
 }
 
@@ -41,5 +41,5 @@ export function checkStatus(statuses) {
 export function show(element, error) {
   if (error.name === "AbortError") return;
   if (!(error instanceof PlaygroundError)) console.error(error);
-  element.textContent = error instanceof PlaygroundError ? error.message : `The page has a defect: ${error}`;
+  element.textContent = error instanceof PlaygroundError ? error.message : `The page has a bug: ${error}`;
 }

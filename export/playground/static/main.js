@@ -21,8 +21,8 @@ async function start(parameters) {
   const [server, model] = ["server", "model"].map((name) => (parameters.get(name) ?? "").trim());
   document.getElementById("server").value = server;
   document.getElementById("model").value = model;
-  if (!model) throw new PlaygroundError("Which model? Give its name as the server has it, and connect.");
-  progress.textContent = "Asking the server what the model is …";
+  if (!model) throw new PlaygroundError("No model chosen. Enter the name of the model on the server, and connect.");
+  progress.textContent = "Asking the server about the model …";
   const rest = new Rest(origin(server), model);
   const description = describe(await rest.metadata());
   progress.textContent = `Connected to ${model} on ${rest.server || location.host}.`;

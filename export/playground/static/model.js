@@ -12,7 +12,7 @@ export function describe(metadata) {
   const missing = ["adapt", "predict"].filter((name) => !(name in signatures));
   if (missing.length) {
     throw new PlaygroundError(
-      `This model has no signature ${missing.join(" and ")}: it is no export of cml_tf (python -m export.savedmodel).`,
+      `This model has no signature ${missing.join(" and ")}: it is not an export of cml_tf (python -m export.savedmodel).`,
     );
   }
   if (!("support_inputs" in signatures.adapt.inputs)) {

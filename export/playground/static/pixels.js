@@ -26,7 +26,7 @@ export async function readImage(file) {
   try {
     bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", imageOrientation: "from-image" });
   } catch {
-    throw new PlaygroundError(`${file.name} is no image that this browser can read. Use PNG or JPEG.`);
+    throw new PlaygroundError(`${file.name} is not an image that this browser can read. Use PNG or JPEG.`);
   }
   if (bitmap.width * bitmap.height > LARGEST) {
     throw new PlaygroundError(`${file.name} has more than 25 million pixels. Make it smaller first.`);

@@ -51,7 +51,7 @@ export class Regression {
     const range = (axis) => ["from", "to"].map((end) => number(this.numbers[`${axis}-${end}`], `${axis} ${end}`));
     const ranges = { x: range("x"), y: range("y") };
     for (const [axis, [low, high]] of Object.entries(ranges)) {
-      if (low >= high) throw new PlaygroundError(`The axis ${axis} must go up: from ${low} to ${high} it does not.`);
+      if (low >= high) throw new PlaygroundError(`The axis ${axis} must end above its start, received ${low} to ${high}.`);
     }
     return ranges;
   }
@@ -66,7 +66,7 @@ export class Regression {
       for (const [index, axis] of ["x", "y"].entries()) {
         const [low, high] = this.plot.ranges[axis];
         if (point[index] < low || point[index] > high) {
-          throw new PlaygroundError(`${axis} must be from ${low} to ${high}, received ${point[index]}. Or widen the axes.`);
+          throw new PlaygroundError(`${axis} must be from ${low} to ${high}, received ${point[index]}. Change the point, or widen the axes.`);
         }
       }
     }
@@ -105,7 +105,7 @@ export class Regression {
   #wave() {
     const { x, y } = this.plot.ranges;
     const largest = Math.min(5, y[1], -y[0]);
-    if (largest <= 0) throw new PlaygroundError("The axis y must reach from below to above 0 for a wave around 0.");
+    if (largest <= 0) throw new PlaygroundError("The axis y must start below 0 and end above 0 for a wave around 0.");
     const amplitude = largest * (0.4 + 0.6 * Math.random());
     const phase = Math.PI * Math.random();
     return Array.from({ length: WAVE_POINTS }, () => {

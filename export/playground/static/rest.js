@@ -42,7 +42,7 @@ export class Rest {
     try {
       document = JSON.parse(text);
     } catch {
-      if (response.ok) throw new PlaygroundError("The server's answer is no JSON: is it TensorFlow Serving's REST port?");
+      if (response.ok) throw new PlaygroundError("The answer of the server is not JSON. Check that this is TensorFlow Serving's REST port.");
     }
     if (!response.ok) throw httpError(response.status, document?.error ?? response.statusText);
     return document;
@@ -50,8 +50,8 @@ export class Rest {
 
   #unreachable() {
     return this.server
-      ? `The server ${this.server} cannot be reached. Check that it runs, and that it allows other origins ` +
+      ? `The server ${this.server} cannot be reached. Check that it is running, and that it allows other origins ` +
           "(--cors here, --rest_api_enable_cors_support for TensorFlow Serving)."
-      : "The server cannot be reached. Check that it still runs, then try again.";
+      : "The server cannot be reached. Check that it is still running, then try again.";
   }
 }

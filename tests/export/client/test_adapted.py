@@ -34,12 +34,12 @@ def test_what_was_saved_is_loaded_with_names_in_one_spelling(tmp_path):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"format": 2}, "not of format 1"),
-        ({"adapted_state": np.ones((1, 2), np.float32)}, "not of format 1"),
-        ({"adapted_state": np.array(["a"])}, "not of format 1"),
-        ({"model": 7}, "not of format 1"),
-        ({"adapted_state": np.array([{}], object)}, "must be a file that the client's adapt wrote"),
-        ({"version": None}, "must be a file that the client's adapt wrote"),
+        ({"format": 2}, "must have the format 1"),
+        ({"adapted_state": np.ones((1, 2), np.float32)}, "must have the format 1"),
+        ({"adapted_state": np.array(["a"])}, "must have the format 1"),
+        ({"model": 7}, "must have the format 1"),
+        ({"adapted_state": np.array([{}], object)}, "must be a file that export.client.adapt wrote"),
+        ({"version": None}, "must be a file that export.client.adapt wrote"),
         ({"class_names": np.array([], str)}, "never writes: adapt again"),
         ({"model_fingerprint": 2**40}, "never writes: adapt again"),
         ({"version": -3}, "never writes: adapt again"),
@@ -69,7 +69,7 @@ def test_files_of_another_kind_are_not_offered_for_unpickling(tmp_path):
     (tmp_path / "text.npz").write_text("hello")
     for read in (Adapted.load, read_support, read_queries):
         for name in ("array.npy", "text.npz"):
-            with pytest.raises(ClientError, match=r"is no \.npz file") as caught:
+            with pytest.raises(ClientError, match=r"is not a complete \.npz file") as caught:
                 read(tmp_path / name)
             assert "pickle" not in str(caught.value)
 

@@ -66,14 +66,14 @@ def test_addresses_choices_and_settings_that_are_none(tmp_path):
     bad, nothing = tmp_path / "bad.pem", tmp_path / "nothing.pem"
     clients = [
         *(((address, "m"), {}, "the address must be like grpc://") for address in ADDRESSES),
-        (("http://h", "m"), {"version": 1, "version_label": "stable"}, "a version or a label"),
+        (("http://h", "m"), {"version": 1, "version_label": "stable"}, "version and label cannot be combined"),
         (("http://h", ""), {}, "name of a model"),
-        *((("http://h", "m"), {"version": version}, "a version is a number") for version in (-1, 2**63)),
+        *((("http://h", "m"), {"version": version}, "version must be from 0") for version in (-1, 2**63)),
     ]
     settings = [
         *(({"timeout": timeout}, "timeout must be a positive number") for timeout in (0, float("inf"))),
         *(({"attempts": attempts}, "attempts must be from 1 to 5") for attempts in (0, 6)),
-        ({"certificate": "x"}, "certificate and key belong together"),
+        ({"certificate": "x"}, "certificate and key must be passed together"),
         ({"ca_certificate": nothing}, r"nothing\.pem must be a PEM file"),
         ({"ca_certificate": bad}, r"bad\.pem must be PEM files"),
         ({"certificate": bad, "key": bad}, r"bad\.pem must be PEM files"),

@@ -138,14 +138,14 @@ MISTAKES = [
     ([*_ADAPT, "--model=m", "--support={files}/waves.txt"], "must be a folder of images"),
     ([*_ADAPT, _IMAGES], "name of a model is needed"),
     ([*_ADAPT, "--model=m", "--address=here", _IMAGES], "address must be like"),
-    ([*_ADAPT, "--model=nobody", "{rest}", _IMAGES], "Check the model's name"),
+    ([*_ADAPT, "--model=nobody", "{rest}", _IMAGES], "Check the name"),
     ([*_ADAPT, "--model=m", "--timeout_seconds=0", _IMAGES], "timeout must be a positive"),
-    ([*_NODES, _SOME], "give the graph"),
-    ([*_NODES, _SOME, "--picture={files}/a.png"], "--picture draws a graph"),
-    ([*_NODES, _SOME, "--neighbourhood=1"], "--neighbourhood is a part"),
-    ([*_NODES, "--support={files}/unknown.csv", _GRAPH], "label of every support node"),
+    ([*_NODES, _SOME], "pass the graph"),
+    ([*_NODES, _SOME, "--picture={files}/a.png"], "--picture needs a graph"),
+    ([*_NODES, _SOME, "--neighbourhood=1"], "--neighbourhood needs a graph"),
+    ([*_NODES, "--support={files}/unknown.csv", _GRAPH], "must contain a support node and its label"),
     ([*_NODES, _SOME, _GRAPH, "--picture={files}/a.pdf"], "ends with .png or .svg"),
-    ([*_NODES, _SOME, "--graph={files}/support.csv"], "is no .npz file"),
+    ([*_NODES, _SOME, "--graph={files}/support.csv"], "is not a complete .npz file"),
 ]
 
 

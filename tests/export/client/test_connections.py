@@ -14,7 +14,7 @@ from export.client.interface import Choice
 from tests.export.client.failing_servers import failing_grpc, failing_http
 
 # An empty list of signatures: what a server that answers gives here.
-ANSWERED = "with a signature serving_default that adapts and predicts; this one has none"
+ANSWERED = "with a signature serving_default that adapts and predicts, received signatures none"
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ def test_a_picture_is_the_same_every_time_and_shows_the_neighbourhood(tmp_path):
 def test_what_cannot_be_drawn_is_refused(tmp_path):
     for queries, support, message in (
         (range(301), None, "at most 300 nodes, received 301"),
-        ([0], _examples([1], ["c"]), "must have the classes that were adapted to, received c"),
+        ([0], _examples([1], ["c"]), "must have the classes of the adapted task, received c"),
         ([], None, "at least one query"),
     ):
         answer = Answer(np.tile(np.float32([[1, 0]]), (len(queries), 1)), ("a", "b"))

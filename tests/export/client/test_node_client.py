@@ -35,7 +35,7 @@ def test_classes_have_names_and_the_librarys_probabilities(ask, nodes):
         assert list(answer.classes) == expected.classify(query)
     np.testing.assert_allclose(adapted.state, expected.packed(), **CLOSE)
     assert client.predict(adapted, [], graph).values.shape == (0, 2)
-    with pytest.raises(ClientError, match="by another model or version"):
+    with pytest.raises(ClientError, match="from another model or version"):
         client.predict(dataclasses.replace(adapted, fingerprint=adapted.fingerprint ^ 1), query, graph)
 
 

@@ -69,7 +69,7 @@ def test_arrays(server, tmp_path):
 def test_image_files_and_folders_and_what_files_apart_need(server, pictures):
     found = run(_WITHOUT + _PICTURES, f"http://127.0.0.1:{server.rest_port}", "images", str(pictures))
     assert found.splitlines()[:2] == ["(1, 2)", "(2, 2)"]
-    assert "which is not installed: use adapt_and_predict" in found
+    assert "needs TensorFlow: install it, use adapt_and_predict" in found
 
 
 def test_its_programs(server, pictures):

@@ -29,7 +29,7 @@ def _write(directory, body, name="weight", **options):
 
 def test_a_sound_file_passes_and_a_variable_too_many_is_found(images):
     check_file(images.directory, ["co_learner"], len(images.model.named_variables))
-    with pytest.raises(ExportError, match="must contain 3 variables, it holds"):
+    with pytest.raises(ExportError, match="must contain 3 variables, received"):
         check_file(images.directory, [], 3)
 
 

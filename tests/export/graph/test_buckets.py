@@ -54,7 +54,7 @@ def test_flags_name_buckets_and_other_words_are_refused():
     assert read_buckets(["25_75", "5_1"]) == (Bucket(25, 75), Bucket(5, 1))
     assert read_buckets([]) == ()
     for written in ("25", "25x75", "0_5", "5_-1", "", "5_1_2", " 5_1"):
-        with pytest.raises(ExportError, match="write a bucket as SUPPORT_QUERIES"):
+        with pytest.raises(ExportError, match="a bucket must be SUPPORT_QUERIES"):
             read_buckets(["5_1", written])
 
 

@@ -233,5 +233,5 @@ def test_what_cannot_be_served_is_refused():
     with pytest.raises(ExportError, match="answers through CoLearner"):
         _dagger("co_learner_theta_adapted")
     learner = Learner(_Shifted(), keras.layers.Dense(WAYS), input_shape=(3,), context=tf.zeros([3]))
-    with pytest.raises(ExportError, match="only those on nodes of a graph can be exported.* extractor _Shifted"):
+    with pytest.raises(ExportError, match="can only be exported if they read nodes of a graph.* extractor _Shifted"):
         exportable(learner, Classification(WAYS), SGD(0.1), 1)

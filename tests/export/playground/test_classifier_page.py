@@ -150,7 +150,7 @@ def test_white_ink_on_black(playground, page):
     adapt(page)
     plain, _ = ask(page, SHAPES["V"])
     with page.expect_request("**/*:predict") as caught:
-        page.get_by_label("The model knows white ink on black").check()
+        page.get_by_label("The model was trained on white ink on black").check()
     inverted = pixels(caught.value.post_data_json["inputs"], "query_inputs")
     assert inverted[0, 0, 0, 0] == 0
     np.testing.assert_allclose(1 - inverted, pixels(plain["inputs"], "query_inputs"), atol=1.01 / 255)
@@ -167,7 +167,7 @@ def test_what_is_missing_or_no_image_is_said(playground, page):
     page.get_by_text("Adapt to some examples first.").wait_for()
     upload = page.get_by_label("Upload images of Class 1")
     upload.set_input_files([{"name": "words.txt", "mimeType": "text/plain", "buffer": b"words"}])
-    page.get_by_text("words.txt is no image that this browser can read.").wait_for()
+    page.get_by_text("words.txt is not an image that this browser can read.").wait_for()
 
 
 @slow
@@ -194,10 +194,10 @@ def test_only_the_last_query_counts(playground, page):
 
 FAILURES = [
     ({"status": 429, "body": '{"error": "too many"}'}, "The server answered 429: too many. The server is busy."),
-    ({"status": 502, "body": "<html>"}, "The server answered 502: Bad Gateway. Look into the server's log."),
-    ({"status": 200, "body": "<html>"}, "The server's answer is no JSON"),
+    ({"status": 502, "body": "<html>"}, "The server answered 502: Bad Gateway. See the log of the server."),
+    ({"status": 200, "body": "<html>"}, "The answer of the server is not JSON"),
     ({"status": 200, "body": '{"outputs": {"status": [1]}}'}, "Adaptation diverged"),
-    (None, "The server cannot be reached. Check that it still runs"),
+    (None, "The server cannot be reached. Check that it is still running"),
 ]
 
 
@@ -229,7 +229,7 @@ def test_a_state_of_another_version(playground, page):
 
     page.route("**/*:predict", other_version)
     draw(page, "queries", SHAPES["L"])
-    page.get_by_text("The server has another version of the model by now. Adapt again.").wait_for()
+    page.get_by_text("The server now has another version of the model. Adapt again.").wait_for()
     assert set(shown(page).values()) == {0}
 
 

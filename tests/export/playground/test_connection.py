@@ -32,7 +32,9 @@ def test_another_server_that_does_not(playground, page):
     """The playground's own server allows no other origin; `localhost` is another one than 127.0.0.1."""
     server = f"http://localhost:{playground.rest_port}"
     page.goto(f"http://127.0.0.1:{playground.rest_port}/playground/?model=images&server={server}")
-    page.get_by_text(f"The server {server} cannot be reached. Check that it runs, and that it allows other").wait_for()
+    page.get_by_text(
+        f"The server {server} cannot be reached. Check that it is running, and that it allows other"
+    ).wait_for()
     page.console_errors.clear()
 
 
@@ -46,7 +48,7 @@ def test_the_policy_holds_back_requests_to_servers_that_the_address_does_not_nam
 
 def test_the_form_helps_out(playground, page):
     for query, words in (
-        ("?model=", "Which model?"),
+        ("?model=", "No model chosen."),
         ("?model=nope", "The server answered 404: Servable not found"),
         ("?model=images&server=ftp://x", "The server must be like http://host:8501, received ftp://x."),
     ):
@@ -63,7 +65,7 @@ def test_models_that_the_playground_cannot_show(playground, page):
     page.goto(f"http://127.0.0.1:{playground.rest_port}/playground/?model=images")
     channels = "signatures.adapt.inputs.support_inputs.tensor_shape.dim[4].size = '2'"
     for edit, words in (
-        ("delete signatures.adapt", "This model has no signature adapt: it is no export of cml_tf"),
+        ("delete signatures.adapt", "This model has no signature adapt: it is not an export of cml_tf"),
         (channels, "This model classifies examples of shape [16, 16, 2]."),
         ("delete signatures.adapt.inputs.support_inputs", "This model classifies nodes of a graph: ask it with"),
     ):

@@ -77,7 +77,7 @@ def test_axes(playground, page):
         page.get_by_label("y to", exact=True).fill(value)
         page.get_by_label("y to", exact=True).blur()
         if alerts:
-            page.get_by_role("alert").get_by_text("The axis y must go up").wait_for()
+            page.get_by_role("alert").get_by_text("The axis y must end above its start").wait_for()
     _add(page, "9", "1")
     page.get_by_text("Adapted to 1 point.").wait_for()
     assert page.get_by_role("alert").get_by_text("must").count() == 0

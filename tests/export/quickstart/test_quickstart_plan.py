@@ -79,7 +79,7 @@ def test_a_foreign_directory_or_file_is_refused(tmp_path):
     check_workdir(Plan(tmp_path / "new"))
     check_workdir(Plan(tmp_path))
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(RunError, match="not empty and holds no quickstart"):
+    with pytest.raises(RunError, match="not empty and contains no quickstart"):
         check_workdir(Plan(tmp_path))
     with pytest.raises(RunError, match="must be a directory"):
         check_workdir(Plan(tmp_path / "thesis.txt"))

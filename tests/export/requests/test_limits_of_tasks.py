@@ -100,13 +100,13 @@ def test_default_limits_fit_training_and_the_size_of_an_example():
 
 TRAINED = [Bucket(25, 75)]
 CONTRADICTIONS = [
-    (lambda: Service(buckets=(Bucket(5, 5),)), "ask for batching too"),
-    (lambda: Service(True, (Bucket(0, 5),)), r"1 or more support examples and queries, received \(0, 5\)"),
-    (lambda: Service(True, (Bucket(5, 5), Bucket(5, 5))), "buckets must differ"),
-    (lambda: Service(True).with_buckets(node_model(), []), "model on nodes cannot be joined"),
+    (lambda: Service(buckets=(Bucket(5, 5),)), "pass batching too"),
+    (lambda: Service(True, (Bucket(0, 5),)), r"at least 1 support example and query each, received \(0, 5\)"),
+    (lambda: Service(True, (Bucket(5, 5), Bucket(5, 5))), "buckets must be different"),
+    (lambda: Service(True).with_buckets(node_model(), []), "model on nodes cannot be batched"),
     (
         lambda: Service(most_support=24).with_limits(wave_model(), TRAINED, True),
-        "most_support must be 25 or more, which training or a bucket has; received 24",
+        "most_support must be at least 25, the number in training or in a bucket, received 24",
     ),
     (lambda: Service(most_queries=1).with_limits(wave_model(), TRAINED, True), "most_queries must be 75"),
 ]

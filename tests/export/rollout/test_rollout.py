@@ -96,7 +96,7 @@ def test_a_label_moves_and_comes_back(server, path):
     assert lines == [
         "loading version 2 of halver beside 1",
         "version 2 is AVAILABLE",
-        "label stable points to version 2, before to 1",
+        "label stable points to version 2 (before: 1)",
     ]
     assert _answers(server) == [2.0, 1.0]
     assert _file(path) == ({1, 2}, {"stable": 2, "stable_previous": 1})
@@ -116,7 +116,7 @@ def test_only_the_version_before_stays_loaded(server, path):
     _rollout(server, path).to(2)
     lines = []
     _rollout(server, path, lines).to(3)
-    assert lines[-1] == "unloaded 1; loaded are 2, 3"
+    assert lines[-1] == "unloaded 1, loaded 2, 3"
     server.wait_for_state("halver", 1, "END")
     assert _file(path) == ({2, 3}, {"stable": 3, "stable_previous": 2})
 
@@ -128,7 +128,7 @@ def test_the_old_version_is_unloaded_on_request_unless_another_label_points_to_i
     _rollout(server, path, label="canary").to(2, unload_old=True)
     server.wait_for_state("halver", 1, "END")
     assert _file(path) == ({2}, {"canary": 2, "stable": 2})
-    with pytest.raises(RolloutError, match="no label stable_previous .* give that version with --version"):
+    with pytest.raises(RolloutError, match="no label stable_previous, .* pass it with --version"):
         _rollout(server, path).back()
 
 
@@ -144,7 +144,7 @@ def test_a_version_that_does_not_load_changes_nothing(server, path, version, mes
     text, lines = path.read_text(), []
     with pytest.raises(RolloutError, match=message):
         _rollout(server, path, lines, seconds=1.0).to(version)
-    assert lines[-1] == "went back: file and servers are as before"
+    assert lines[-1] == "restored the file and the servers to their previous state"
     assert (path.read_text(), _answers(server), _available(server)) == (text, [1.0], {1})
     _rollout(server, path).to(2)
     assert _answers(server) == [2.0, 1.0]
@@ -152,13 +152,15 @@ def test_a_version_that_does_not_load_changes_nothing(server, path, version, mes
 
 def test_servers_that_refuse_or_are_not_there_change_nothing(server, halver, path):
     text = path.read_text()
-    with pytest.raises(RolloutError, match="127.0.0.1:1 does not tell its versions: UNAVAILABLE"):
+    with pytest.raises(RolloutError, match="127.0.0.1:1 does not report its versions: UNAVAILABLE"):
         _rollout(server, path, more=["127.0.0.1:1"]).to(2)
     assert (path.read_text(), _answers(server)) == (text, [1.0])
     # A label on a version that the server does not have: the reload is refused as a whole.
     text = _config(halver, "specific { versions: 1 }", 'version_labels { key: "canary" value: 7 }')
     path.write_text(text)
-    with pytest.raises(RolloutError, match="refuses the configuration: FAILED_PRECONDITION.*Going back failed too"):
+    with pytest.raises(
+        RolloutError, match="refuses the configuration: FAILED_PRECONDITION.*Restoring the previous state failed too"
+    ):
         _rollout(server, path).to(2)
     assert (path.read_text(), _answers(server)) == (text, [1.0])
 
@@ -171,10 +173,10 @@ def test_a_restart_serves_the_same(server, path, tmp_path):
 
 
 _MISTAKES = [
-    ([], "either --version=N or --back"),
-    (["--version=1", "--back"], "either --version=N or --back"),
-    (["--version=1", "--label=no-dash"], "--label must be letters"),
-    (["--version=1", "--model=nobody"], "must be one of those in"),
+    ([], "use --version=N or --back"),
+    (["--version=1", "--back"], "use --version=N or --back"),
+    (["--version=1", "--label=no-dash"], "--label must contain only letters"),
+    (["--version=1", "--model=nobody"], "--model must be one of"),
 ]
 
 
@@ -183,7 +185,7 @@ def test_the_program_moves_the_label_and_tells_mistakes_in_one_line(server, path
     moving = [*common, f"--address={server.grpc_address}", "--version=3"]
     moved, *failed = run_programs([moving, *([*common, *flags] for flags, _ in _MISTAKES)])
     assert (moved.code, moved.messages) == (0, [])
-    assert moved.out.splitlines()[-1] == "label stable points to version 3, before to 1"
+    assert moved.out.splitlines()[-1] == "label stable points to version 3 (before: 1)"
     assert _answers(server) == [3.0, 1.0]
     for (_, message), finished in zip(_MISTAKES, failed, strict=True):
         assert (finished.code, len(finished.messages)) == (2, 1), finished

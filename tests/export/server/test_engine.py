@@ -21,10 +21,10 @@ _REFUSED = {
     "--max_concurrent_requests=2": "has no --max_concurrent_requests",
     "--max_queued_requests=2": "has no --max_queued_requests",
     "--grace_seconds=30": "has no --grace_seconds",
-    "--tls_key=x": "has no --tls_key: leave it out, or serve with --engine=embedded; for encryption",
-    "--host=127.0.0.1": "listens on every address of the machine, not on 127.0.0.1 alone",
+    "--tls_key=x": "has no --tls_key: leave it out, or use --engine=embedded; for encryption",
+    "--host=127.0.0.1": "listens on every address of the machine, not only on 127.0.0.1",
     "--rest_port=0": "cannot choose a free port",
-    "--poll_seconds=1.5": "whole seconds",
+    "--poll_seconds=1.5": "must be a whole number of at least 1",
     "--metrics_path=/metrics": "reads --metrics_path from a file",
 }
 _DIRECTORY = ["--model_dir=waves", _OPEN, "--grpc_port=9000", "--rest_port=9001", "--timeout_seconds=2.5", "--cors"]
@@ -116,4 +116,4 @@ def test_the_binary_on_path_takes_over_the_process(tmp_path):
 
 def test_without_the_binary_there_is_a_command_to_paste(answers):
     assert "needs tensorflow_model_server on PATH" in answers[-1]
-    assert "paste this where Docker is: docker run --rm -p 127.0.0.1:" in answers[-1]
+    assert "run this command with Docker: docker run --rm -p 127.0.0.1:" in answers[-1]

@@ -149,10 +149,10 @@ def test_the_start_passes_over_what_is_not_whole_and_says_so(tmp_path):
             write_halver(places[name] / "1", 1.0)
             server.wait_for_state(name, 1, "AVAILABLE")
     log = (tmp_path / "log").read_text().splitlines()
-    (said,) = [line for line in log if "passed over" in line]
-    assert "halver: version 1 is served; passed over: version 2 (" in said and "version 3 (" in said
-    for name, why in (("gone", "there is no such directory"), ("empty", "it is empty")):
-        said = [line for line in log if f"{name}: no version is in" in line]
+    (said,) = [line for line in log if "skipped: " in line]
+    assert "halver: version 1 is served; skipped: version 2 (" in said and "version 3 (" in said
+    for name, why in (("gone", "it does not exist"), ("empty", "it is empty")):
+        said = [line for line in log if f"{name} contains no version" in line]
         # Once, and once more if it was looked at between the making of the directory and its first version.
         assert len(said) in (1, 2) and why in said[0] and "such as" in said[0], said
 

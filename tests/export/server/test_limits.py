@@ -54,7 +54,7 @@ def test_full_out_of_time_and_draining(model_dir, tmp_path):
         over_rest = pool.submit(_until_let_in, server, wait(awaited))
         over_grpc = pool.submit(_until_let_in_over_grpc, server, awaited)
         refused = _until_full(server)
-        assert refused[0] == 429 and "answers 2 requests at once" in refused[1]["error"]
+        assert refused[0] == 429 and "2 requests are running" in refused[1]["error"]
         with pytest.raises(grpc.RpcError) as caught:
             server.predict("halver", x=np.float32([1]))
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

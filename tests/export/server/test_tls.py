@@ -143,7 +143,7 @@ def test_what_a_config_gives(certificates, tmp_path):
         ("server.key", "server.key", None, "must be PEM files that belong together"),
         ("server.pem", "names", None, "must be PEM files that belong together"),
         ("server.pem", "locked.key", None, "has a passphrase"),
-        ("server.pem", "server.key", "names", "authority must be a PEM certificate"),
+        ("server.pem", "server.key", "names", "must be a PEM certificate"),
     ],
 )
 def test_files_that_cannot_be_used(certificates, certificate, key, client_ca, message):
