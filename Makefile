@@ -1,12 +1,12 @@
 # Needs Python 3.11 to 3.13, git and make; all else is installed into .venv from the lock files, once.
-#   make quickstart   meta-train CML and MAML on real images, compare them, write runs/quickstart/report.html, serve
-#   make test         what every change must pass: lint, types, the fast tests
-#   make test-slow    the tests marked slow, but for the long ones (minutes each)
+#   make quickstart   train CML and MAML on real images, compare them, write runs/quickstart/report.html, serve
+#   make test         lint, types and the fast tests, which every change must pass
+#   make test-slow    the tests marked slow, except the long ones (minutes each)
 #   make test-all     lint, types, every test
 #   make soak         three minutes of load on the embedded server, every answer checked (SOAK="--seconds=30" ...)
-#   make benchmark    speed and memory of the meta-step beside PyTorch's, 25 minutes (BENCHMARK="--only=28x28_1_step" ...)
+#   make benchmark    speed and memory of the meta-step compared with PyTorch, 25 minutes (BENCHMARK="--only=28x28_1_step" ...)
 #   make format       rewrite the sources to the house format
-#   make lock         resolve the lock files anew, keeping versions that still fit (UPGRADE=--upgrade: newest ones)
+#   make lock         resolve the lock files again, keeping versions that still fit (UPGRADE=--upgrade: the newest)
 #   make clean        remove .venv, caches and build products; runs/ stays
 # WORKERS=N runs the tests in N processes (3 keep two cores busy; each takes up to 3 GB, with what it starts).
 # PYTHON=/path/to/python chooses the Python that .venv is made with.

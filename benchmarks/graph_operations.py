@@ -89,14 +89,16 @@ class _Body:
             called = {key: value.func.name for key, value in node.attr.items() if value.func.name}
             if node.op in _LOOPS:
                 if trips is None:
-                    raise ValueError(f"how often loop {node.name!r} goes round is not known: it cannot be counted.")
+                    raise ValueError(
+                        f"the number of iterations of the loop {node.name!r} is unknown, so it cannot be counted."
+                    )
                 total = total.plus(_body(library[called["body"]]).count(library, None), trips)
             elif node.op in _CALLS:
                 # Of two branches, the one that does more.
                 bodies = [_body(library[called[key]]) for key in _CALLS[node.op]]
                 total = total.plus(max(body.count(library, trips) for body in bodies))
             elif called or any(value.list.func for value in node.attr.values()):
-                raise ValueError(f"{node.op} is no call that can be counted, received {node.name!r}.")
+                raise ValueError(f"{node.op} is not a call that can be counted, received {node.name!r}.")
             else:
                 total = total.plus(Operations(self._convolution(node), self._matrix_product(node), self._kernel(node)))
         return total

@@ -1,7 +1,7 @@
 """Where the time of a meta-step goes: `python -m benchmarks.profile [--size=84 --channels=3 --steps=1 --by=op|layer]`.
 
-Times are summed over threads, so their sum may exceed the step's own time. A fused operation counts for the layer of
-the operation that it was made of first. Prints a table, and one JSON object as the last line.
+Times are summed over threads, so their sum may exceed the time of the step. A fused operation counts for the layer of
+its first original operation. Prints a table, and one JSON object as the last line.
 """
 
 from __future__ import annotations
@@ -21,20 +21,22 @@ from cml_tf.registry import members
 from cml_tf.system.command_line import run
 from cml_tf.system.files import write_json
 
-_SIZE = flags.DEFINE_integer("size", 84, "Edge of an image.", 16)
-_CHANNELS = flags.DEFINE_integer("channels", 3, "Of an image.", 1)
-_FILTERS = flags.DEFINE_integer("filters", 64, "Of each block.", 1)
+_SIZE = flags.DEFINE_integer("size", 84, "Height and width of images.", 16)
+_CHANNELS = flags.DEFINE_integer("channels", 3, "Channels of images.", 1)
+_FILTERS = flags.DEFINE_integer("filters", 64, "Filters of each block.", 1)
 _STEPS = flags.DEFINE_integer("steps", 1, "Inner steps.", 0)
-_TASKS = flags.DEFINE_integer("tasks", 4, "In the meta-batch.", 1)
-_CHUNK = flags.DEFINE_integer("task_chunk", 0, "Tasks in work at a time; 0 chooses.", 0)
+_TASKS = flags.DEFINE_integer("tasks", 4, "Tasks in the meta-batch.", 1)
+_CHUNK = flags.DEFINE_integer("task_chunk", 0, "Tasks processed at a time; 0 for automatic.", 0)
 _HYPERGRADIENT = flags.DEFINE_enum(
-    "hypergradient", "reverse", list(members("hypergradient")), "How the meta-gradient is taken."
+    "hypergradient", "reverse", list(members("hypergradient")), "Method for the meta-gradient."
 )
-_POLICY = flags.DEFINE_enum("dtype_policy", "float32", ["float32", "mixed_bfloat16"], "Of the layers.")
-_PLAIN = flags.DEFINE_bool("plain", False, "The plain layers of benchmarks.peers.plain instead of ours.")
-_BY = flags.DEFINE_enum("by", "op", ["op", "layer"], "What the table's rows are; the JSON object has both.")
+_POLICY = flags.DEFINE_enum("dtype_policy", "float32", ["float32", "mixed_bfloat16"], "Dtype policy of the layers.")
+_PLAIN = flags.DEFINE_bool("plain", False, "Use the plain layers of benchmarks.peers.plain.")
+_BY = flags.DEFINE_enum(
+    "by", "op", ["op", "layer"], "Rows of the table: operations or layers; the JSON object has both."
+)
 _RUNS = flags.DEFINE_integer("runs", 3, "Steps to average over.", 1)
-_ROWS = flags.DEFINE_integer("rows", 25, "Of the table.", 1)
+_ROWS = flags.DEFINE_integer("rows", 25, "Number of rows in the table.", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
 
 

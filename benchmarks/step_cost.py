@@ -2,8 +2,8 @@
 
 The step of every configuration is traced, its operations are counted, and the hours of the whole run follow from two
 rates: how many operations the device does in a second, and how long it takes to start one of its kernels. Those are
-assumptions: nothing is run. Validation is not counted, nor can configurations of nodes be: sparse products have no
-shapes to count by. Random episodes of the right shapes stand for the dataset.
+assumptions: nothing is run. Validation is not counted. Configurations of nodes cannot be counted, since sparse products
+have no static shapes. Random episodes of the right shapes replace the dataset.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from cml_tf.experiments.configuration import load_config
 from cml_tf.system.command_line import fail, run
 
 _CONFIGS = flags.DEFINE_multi_string("config", None, "Configuration file, with arguments after a colon.", required=True)
-_TFLOPS = flags.DEFINE_float("tflops", 10.0, "Operations that the device does in a second, in 10^12.", 1e-3)
-_START = flags.DEFINE_float("microseconds", 10.0, "What the device takes to start a kernel.", 0.0)
+_TFLOPS = flags.DEFINE_float("tflops", 10.0, "Operations per second of the device, in 10^12.", 1e-3)
+_START = flags.DEFINE_float("microseconds", 10.0, "Time of the device to start a kernel.", 0.0)
 
 
 def main(arguments: list[str]) -> None:

@@ -1,9 +1,9 @@
 """The paper's analyses of trained runs: `python -m cml_tf.analyse --workdirs=DIR,DIR --output=DIR`.
 
 Accuracy curves, the cosine similarity of the learner's and the co-learner's gradients, gradient norms, linear CKA and
-t-SNE of query features (Figures 3 and 4), on the first test episodes, which are the same for all methods. Runs that
-`--names` calls alike are seeds of one method: figures have their mean with its interval over seeds. `output` gets a CSV
-table and a picture (PNG and SVG) each, and index.json, which says what there is. See docs/ANALYSES.md.
+t-SNE of query features (Figures 3 and 4), on the first test episodes, which are the same for all methods. Runs with
+the same name in `--names` are seeds of one method: figures show their mean with its interval over seeds. Writes a CSV
+table and a picture (PNG and SVG) of each analysis, and index.json, which lists them. See docs/ANALYSES.md.
 """
 
 from __future__ import annotations

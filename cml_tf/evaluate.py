@@ -1,7 +1,7 @@
 """Scores a run: `python -m cml_tf.evaluate --workdir=DIR [--episodes=600 --steps=S --readout=... --compare=OTHER]`.
 
-With --dataset=NAME [--root=DIR] the run is scored on another dataset than it was trained on. Prints a table, and one
-JSON object as the last line.
+With --dataset=NAME [--root=DIR] the run is scored on another dataset. Prints a table, and one JSON object as the last
+line.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Tables of sweeps: `python -m cml_tf.report --results=FILE.jsonl [--results=...] [--output=FOLDER]`.
 
-Prints Markdown: every method beside plain MAML (or beside `--against`) in each setting, every base method with and
-without CML, and the machines that trained the runs. With `--output` it writes `report.html` and its pictures too: the
-tables, learning curves and an episode of each setting (`--workdir`, the directory that the sweep had), the analyses
-(`--analyses`, the directory that `cml_tf.analyse` wrote), and the paper's figures beside those measured.
+Prints Markdown: every method compared with plain MAML (or with `--against`) in each setting, every base method with
+and without CML, and the machines that trained the runs. With `--output` it also writes `report.html` and its pictures:
+the tables, learning curves and an episode of each setting (with `--workdir`, the directory of the sweep's runs), the
+analyses (with `--analyses`, the output of `cml_tf.analyse`), and the paper's figures next to the measured ones.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Runs a sweep: `python -m cml_tf.sweep --spec=FILE.json --workdir=DIR --results=FILE.jsonl [--processes=2]`.
 
-Every run trains and is scored on the test split in a process of its own. The results' file gets a line a run as it
-finishes; the same command goes on where it stopped, and does nothing when all is done. When the file of the sweep got
-further evaluations since, or others under the same names, finished runs are scored again, and trained again only if
-their directory is gone. A line's `train_seconds` are those of one start of the run, without what that one resumed;
-`machine` is where the last such start was.
+Each run is trained and scored on the test split in its own process, and adds one line to the file of results when it
+finishes. The same command continues an interrupted sweep, and does nothing if the sweep is complete. If you add or
+change evaluations in the file of the sweep, finished runs are scored again, and trained again only if their directory
+is missing. `train_seconds` in a line count only the last start of the run, without the part that it resumed; `machine`
+is the machine of that start.
 """
 
 from __future__ import annotations

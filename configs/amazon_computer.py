@@ -4,8 +4,8 @@ python -m cml_tf.train --config=configs/amazon_computer.py:cml,2way,1shot --work
 
 Arguments: maml or cml, Nway, Nshot, members and variants (docs/CONFIGURATION.md); default `cml,2way,1shot`.
 
-Settings, after Tan et al. 2022 (arXiv 2212.05606): GCN 16-16, 20 inner steps at 0.05, gamma 0.2, one episode an outer
-step, 10 queries a class, at most 10,000 outer steps, patience 10 of validations every 10, Adam at 0.001.
+Settings, after Tan et al. 2022 (arXiv 2212.05606): GCN 16-16, 20 inner steps at 0.05, gamma 0.2, one episode per outer
+step, 10 queries per class, at most 10,000 outer steps, patience 10 of validations every 10, Adam at 0.001.
 Paper, accuracy in %, base -> with CML, 2-way 1-shot; 5-shot:
 G-Meta (variant `g_meta`) 70.57 -> 72.26; 85.96 -> 87.10, AMM-GNN (`amm_gnn`) 74.29 -> 78.91; 80.10 -> 86.68.
 Here: not run.

@@ -4,7 +4,7 @@ python -m cml_tf.train --config=configs/cifar_fs.py:cml,5way,1shot --workdir=run
 
 Arguments: maml or cml, Nway, Nshot, members and variants (docs/CONFIGURATION.md); default `cml,5way,1shot`.
 
-Settings: conv4 with 64 filters, one inner step at 0.5, gamma 1, meta-batch 4, 15 queries a class, 30,000 outer steps,
+Settings: conv4 with 64 filters, one inner step at 0.5, gamma 1, meta-batch 4, 15 queries per class, 30,000 outer steps,
 Adam at 0.001.
 Paper, accuracy in %, 5-way 1-shot / 5-shot: MAML 56.55 / 70.10, CML 57.67 / 73.87;
 with ResNet-12 (variant `resnet12`, the paper does not describe the network): MAML 61.86 / 73.32, CML 62.11 / 78.31.

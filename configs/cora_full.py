@@ -4,8 +4,8 @@ python -m cml_tf.train --config=configs/cora_full.py:cml,5way,1shot --workdir=ru
 
 Arguments: maml or cml, Nway, Nshot, members and variants (docs/CONFIGURATION.md); default `cml,5way,1shot`.
 
-Settings, after Tan et al. 2022 (arXiv 2212.05606): GCN 16-16, 20 inner steps at 0.05, gamma 0.2, one episode an outer
-step, 10 queries a class, at most 10,000 outer steps, patience 10 of validations every 10, Adam at 0.001.
+Settings, after Tan et al. 2022 (arXiv 2212.05606): GCN 16-16, 20 inner steps at 0.05, gamma 0.2, one episode per outer
+step, 10 queries per class, at most 10,000 outer steps, patience 10 of validations every 10, Adam at 0.001.
 Paper, accuracy in %, base -> with CML, 5-way 1-shot; 5-shot:
 G-Meta (variant `g_meta`) 60.44 -> 60.49; 75.84 -> 76.02, AMM-GNN (`amm_gnn`) 58.77 -> 63.27; 75.61 -> 76.19.
 Here: not run.

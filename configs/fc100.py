@@ -4,7 +4,7 @@ python -m cml_tf.train --config=configs/fc100.py:cml,5way,1shot --workdir=runs/f
 
 Arguments: maml or cml, Nway, Nshot, members and variants (docs/CONFIGURATION.md); default `cml,5way,1shot`.
 
-Settings: conv4 with 64 filters, one inner step at 0.5, gamma 1, meta-batch 4, 15 queries a class, 30,000 outer steps,
+Settings: conv4 with 64 filters, one inner step at 0.5, gamma 1, meta-batch 4, 15 queries per class, 30,000 outer steps,
 Adam at 0.001.
 Paper, accuracy in %, 5-way 1-shot / 5-shot: MAML 36.07 / 48.03, CML 36.90 / 51.06;
 with ResNet-12 (variant `resnet12`, the paper does not describe the network): MAML 36.61 / 47.48, CML 37.56 / 51.51.

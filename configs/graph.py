@@ -4,12 +4,12 @@ python -m cml_tf.train --config=configs/graph.py:cml,2way,1shot --config.dataset
 
 Arguments: maml or cml, Nway, Nshot, members and variants (docs/CONFIGURATION.md); default `cml,2way,1shot`.
 
-Settings, after Tan et al. 2022 (arXiv 2212.05606): GCN 16-16, 20 inner steps at 0.05, gamma 0.2, one episode an outer
-step, 10 queries a class, at most 10,000 outer steps, patience 10 of validations every 10, Adam at 0.001. How many
-classes each split gets is config.dataset.classes.
+Settings, after Tan et al. 2022 (arXiv 2212.05606): GCN 16-16, 20 inner steps at 0.05, gamma 0.2, one episode per outer
+step, 10 queries per class, at most 10,000 outer steps, patience 10 of validations every 10, Adam at 0.001. Set the
+numbers of classes of the splits with config.dataset.classes.
 Paper: no figure.
-Here: not run, it is your graph.
-Time: as of Cora, minutes a run on two CPU cores.
+Here: not run, since this is your graph.
+Time: minutes per run on two CPU cores, as for Cora.
 """
 
 from ml_collections import ConfigDict

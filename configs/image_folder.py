@@ -4,11 +4,11 @@ python -m cml_tf.train --config=configs/image_folder.py:cml,5way,1shot --config.
 
 Arguments: maml or cml, Nway, Nshot, members and variants (docs/CONFIGURATION.md); default `cml,5way,1shot`.
 
-Settings, those of miniImageNet: conv4 with 64 filters, one inner step at 0.5, gamma 1, meta-batch 4, 15 queries a
-class, 30,000 outer steps, Adam at 0.001; images of 84x84x3, or as config.dataset.image_size and channels say.
+Settings, as for miniImageNet: conv4 with 64 filters, one inner step at 0.5, gamma 1, meta-batch 4, 15 queries per
+class, 30,000 outer steps, Adam at 0.001; images of 84x84x3, or config.dataset.image_size and config.dataset.channels.
 Paper: no figure.
-Here: not run, they are your images.
-Time: as of miniImageNet at 84x84, 21 hours on two CPU cores; smaller images take less.
+Here: not run, since these are your images.
+Time: 21 hours on two CPU cores at 84x84, as for miniImageNet; less for smaller images.
 """
 
 from ml_collections import ConfigDict

@@ -6,10 +6,10 @@ Arguments: maml or cml, Nshot, members and variants (docs/CONFIGURATION.md); def
 
 Settings: 1-40-40-1, one inner step at 0.01, gamma 0.2, meta-batch 4, 15,000 outer steps, Adam at 0.001; as many queries
 as shots in training, 100 in tests.
-Paper: a picture, no number.
+Paper: a picture without numbers.
 Here, mean squared error of 5, 10 and 20 shots, 5 seeds (docs/PAPER_RESULTS.md):
 MAML 0.818 ± 0.070, 0.494 ± 0.031, 0.289 ± 0.028; CML 0.845 ± 0.064, 0.502 ± 0.049, 0.296 ± 0.006.
-Time: a minute and more on a CPU.
+Time: more than a minute on a CPU.
 """
 
 from ml_collections import ConfigDict

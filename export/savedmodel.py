@@ -1,6 +1,6 @@
 """Exports a run: `python -m export.savedmodel --workdir=DIR --model_dir=MODELS/NAME [--version=N --steps=S ...]`.
 
-The SavedModel holds the adaptation itself, so TensorFlow Serving learns from the request. Prints the directory of the
+The SavedModel contains the adaptation, so TensorFlow Serving learns from each request. Prints the directory of the
 new version as the last line.
 """
 

@@ -1,7 +1,7 @@
 """Serves exports: `python -m export.serve --model_dir=MODELS/NAME [--grpc_port --rest_port --host=127.0.0.1 ...]`.
 
-Speaks TensorFlow Serving's gRPC and REST for what this project exports. Once it answers it prints one line with the
-addresses. Ends at SIGTERM or Ctrl-C, after the requests in flight.
+Offers TensorFlow Serving's gRPC and REST APIs for exports of this project. Prints one line with the addresses when it
+is ready. Stops at SIGTERM or Ctrl-C, after answering the running requests.
 """
 
 from __future__ import annotations

@@ -21,4 +21,4 @@ for candidate in $candidates; do
     fi
 done
 fail "no 64-bit Python 3.11, 3.12 or 3.13 with its venv module (Debian, Ubuntu: python3-venv) among: $candidates;\
- install one, or name it: make PYTHON=/path/to/python"
+ install one, or pass its path: make PYTHON=/path/to/python"

@@ -14,7 +14,7 @@ python=$(sh tools/find_python.sh)
 if [ -e "$marker" ]; then
     other=$(cat "$marker")
     if [ -n "$other" ] && kill -0 "$other" 2>/dev/null; then
-        echo "error: process $other is installing into .venv; wait for it (if it is no such thing, remove $marker)." >&2
+        echo "error: process $other is installing into .venv: wait for it, or remove $marker if the process is something else." >&2
         exit 1
     fi
     rm -rf .venv

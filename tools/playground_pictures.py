@@ -2,8 +2,8 @@
 
     python -m tools.playground_pictures --rest=http://127.0.0.1:8501 --model=letters --output=docs/images
 
-The server has to run with --playground. What the model is decides whether `playground_classifier.png` or
-`playground_regression.png` is written. Needs chromium on PATH.
+Start the server with --playground. Writes `playground_classifier.png` or `playground_regression.png`, depending on the
+model. Needs chromium on PATH.
 """
 
 from __future__ import annotations

@@ -254,7 +254,7 @@ def main(build: BuildModel = build_model) -> None:
                 Step(arguments.work, arguments.backward, arrays, build).write(Path(argument) / "peer.npz")
             answer = {"written": argument}
         else:
-            raise ValueError(f"a peer answers step, memory and read, received {line!r}.")
+            raise ValueError(f"a request to a peer must be step, memory or read, received {line!r}.")
         print(json.dumps(answer), flush=True)
 
 

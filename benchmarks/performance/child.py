@@ -139,7 +139,7 @@ def answer_requests(make: Callable[[], StepOfOurs | ExportedCall], imported: flo
             contestant()
             _say({"written": argument})
         else:
-            raise ValueError(f"a contestant answers step, memory and write, received {line!r}.")
+            raise ValueError(f"a request to a contestant must be step, memory or write, received {line!r}.")
 
 
 def _say(answer: dict) -> None:

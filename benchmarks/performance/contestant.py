@@ -74,7 +74,7 @@ class Contestant:
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
-            raise ContestantError(f"{self.name} must answer with one JSON object a line, received {line[:200]!r}.")
+            raise ContestantError(f"{self.name} must answer with one JSON object per line, received {line[:200]!r}.")
         return answer
 
 
@@ -132,7 +132,7 @@ def peer(work: Work, backward: str) -> Contestant:
       ContestantError: if its environment has not been made.
     """
     if not PEER_PYTHON.is_file():
-        raise ContestantError("the peer has no environment: `make benchmark` makes build/peer-venv.")
+        raise ContestantError("the peer has no environment: run `make benchmark`, which creates build/peer-venv.")
     module = "benchmarks.peers.torch_nodes" if work.nodes else "benchmarks.peers.torch_cml"
     command = [str(PEER_PYTHON), "-m", module, to_json(work), f"--backward={backward}"]
     return Contestant(f"PyTorch, {backward}", command)

@@ -57,7 +57,7 @@ def check_equal(ours: Contestant, *peers: Contestant) -> float:
             if difference > TOLERANCE:
                 raise UnequalError(
                     f"{peer.name}: {name} differs from ours by {difference:.1e} of its largest entry, more than "
-                    f"{TOLERANCE:.0e}; what computes something else is not timed."
+                    f"{TOLERANCE:.0e}: computations that differ are not timed."
                 )
             largest = max(largest, difference)
     return largest

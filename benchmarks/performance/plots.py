@@ -12,7 +12,7 @@ from benchmarks.performance.results import COMMITTED, read_result
 from cml_tf.studies.pictures.style import colours, house_style, new_figure, write_png
 from cml_tf.system.command_line import fail, run
 
-_PICTURE = flags.DEFINE_string("drawing", "docs/images/scaling.png", "File to draw to, PNG.")
+_PICTURE = flags.DEFINE_string("drawing", "docs/images/scaling.png", "PNG file of the drawing.")
 # By name of the figure that has the series in its details.
 _TASKS, _STEPS = "time a task, 32 beside 4 tasks", "time a step, 20 beside 5 steps"
 _CHUNKED = "memory, 32 beside 4 tasks, task_chunk 4"
@@ -25,7 +25,10 @@ def main(arguments: list[str]) -> None:
     result = read_result(COMMITTED)
     series = details(result) if result else {}
     if set(series) != {_TASKS, _STEPS, _CHUNKED}:
-        fail(f"{COMMITTED} has no row `scaling`: measure it with --only=scaling --output={COMMITTED}.")
+        fail(
+            f"{COMMITTED} has no row `scaling`: measure it with python -m benchmarks.performance.run --only=scaling "
+            f"--output={COMMITTED}."
+        )
     with house_style():
         figure = new_figure(8, 5)
         (seconds_by_tasks, seconds_by_steps), (memory_by_tasks, memory_by_steps) = figure.subplots(2, 2)

@@ -21,9 +21,9 @@ from cml_tf.system.files import write_json
 from cml_tf.training.evaluator import Evaluation, Evaluator, compare
 
 _STEPS = flags.DEFINE_integer("steps", 2000, "Outer steps of each training.", 1)
-_SEEDS = flags.DEFINE_integer("seeds", 3, "Trainings of each kind.", 1)
-_EPISODES = flags.DEFINE_integer("episodes", 600, "Test episodes.", 2)
-_FILTERS = flags.DEFINE_integer("filters", 64, "Of each block.", 1)
+_SEEDS = flags.DEFINE_integer("seeds", 3, "Number of trainings with each policy.", 1)
+_EPISODES = flags.DEFINE_integer("episodes", 600, "Number of test episodes.", 2)
+_FILTERS = flags.DEFINE_integer("filters", 64, "Filters of each block.", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
 POLICIES = ("float32", "mixed_bfloat16")
 

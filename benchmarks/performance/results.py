@@ -86,6 +86,6 @@ def table(new: dict[str, Any], old: dict[str, Any] | None) -> Table:
 def comparison(new: dict[str, Any], old: dict[str, Any] | None) -> str:
     """What "then" was."""
     if old is None:
-        return "There is no committed result to compare with."
+        return "There is no committed result for comparison."
     odd = differences(old["machine"], new["machine"])
-    return f"Another machine than the committed result's: {'; '.join(odd)}." if odd else "then: the committed result."
+    return f"The committed result is from another machine: {'; '.join(odd)}." if odd else "then: the committed result."

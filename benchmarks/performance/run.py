@@ -1,10 +1,10 @@
 """The speed and memory of the meta-step: `python -m benchmarks.performance.run [--only=ROW ...] [--output=FILE]`.
 
-Every contestant is a process of its own; they take turns, one working while the others idle, so ratios are of one run
-on one machine. `make benchmark` makes the peer's environment first. Prints a table with targets and with the figures of
-the committed result (`benchmarks/performance/results.json`); `--output` writes the JSON object after every row, with
-the rows that were not measured again taken over from the committed result of the same machine. A row that fails is
-reported and the others go on; the exit code is 2 then.
+Each contestant has its own process; they take turns, so ratios are of one run on one machine. Use `make benchmark`,
+which first creates the environment of the peer. Prints a table with targets and with the figures of the committed
+result (`benchmarks/performance/results.json`). `--output` writes the JSON object after every row; rows that were not measured
+again are copied from the committed result of the same machine. A row that fails is reported, the others continue, and
+the exit code is 2.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ ROWS: dict[str, Row] = {
     ],
     "nodes_large_sgc": lambda row: propagated_once(row, LARGE_GRAPH, rounds=5),
 }
-_ONLY = flags.DEFINE_multi_enum("only", [], list(ROWS), "A row to measure, instead of all; may be repeated.")
+_ONLY = flags.DEFINE_multi_enum("only", [], list(ROWS), "Row to measure, instead of all; may be repeated.")
 _OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
 
 

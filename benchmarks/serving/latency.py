@@ -1,4 +1,4 @@
-"""What a call through the server costs beside the same call in process: `python -m benchmarks.serving.latency`.
+"""Cost of a call through the server compared with the same call in process: `python -m benchmarks.serving.latency`.
 
 5 ways, 5 shots, 28x28, 64 filters, 75 queries, five inner steps. The calls take turns in one run, so whatever the
 machine does meanwhile happens to all of them. Prints a table, and one JSON object as the last line. With
@@ -20,8 +20,8 @@ from benchmarks.serving.server_process import serving
 from cml_tf.system.command_line import run
 from cml_tf.system.files import write_json
 
-_CALLS = flags.DEFINE_integer("calls", 50, "Of each kind.", 3)
-_FILTERS = flags.DEFINE_integer("filters", 64, "Of each block of the conv net.", 1)
+_CALLS = flags.DEFINE_integer("calls", 50, "Number of calls of each kind.", 3)
+_FILTERS = flags.DEFINE_integer("filters", 64, "Filters of each block of the conv net.", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
 
 

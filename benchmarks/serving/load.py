@@ -111,5 +111,5 @@ def _one(client: Client, protocol: str, question: Question, expected: Arrays) ->
     seconds = time.perf_counter() - start
     wrong = differences(answer, expected)
     if wrong:
-        return f"{where}: {', '.join(wrong)} differ from the answer to the same question alone"
+        return f"{where}: {', '.join(wrong)} differ from the answer to the same request alone"
     return Answered(protocol, f"{question.model}: {question.kind}", seconds, question.tasks)

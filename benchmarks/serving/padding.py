@@ -1,8 +1,8 @@
 """What padding to a shape bucket costs: `python -m benchmarks.serving.padding [--calls=15 --filters=64]`.
 
-5 ways, 28x28, five inner steps. Tasks of several sizes are asked in their own size and padded as the client pads them,
-in turns in one process, so whatever the machine does meanwhile happens to both. Prints a line a size: milliseconds at
-the median, bytes of the request over gRPC, and the largest difference between the answers.
+5 ways, 28x28, five inner steps. Tasks of several sizes are sent in their own size and padded like the client does, in
+turns in one process, so that both meet the same load of the machine. Prints one line per size: the median in
+milliseconds, the bytes of the request over gRPC, and the largest difference between the answers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from export.client.packing import WHOLE, pieces
 from export.graph.buckets import Service
 from export.server.servable import Servable
 
-_CALLS = flags.DEFINE_integer("calls", 15, "Of each kind.", 3)
-_FILTERS = flags.DEFINE_integer("filters", 64, "Of each block.", 1)
+_CALLS = flags.DEFINE_integer("calls", 15, "Number of calls of each kind.", 3)
+_FILTERS = flags.DEFINE_integer("filters", 64, "Filters of each block.", 1)
 # Numbers of support examples and of queries; the buckets are 25 + 75, 5 + 5 and 5 + 1.
 _SIZES = ((5, 1), (5, 5), (3, 2), (5, 20), (10, 75), (15, 40), (25, 5), (25, 75))
 _WARM_UP, _SECONDS = 2, 120.0

@@ -1,7 +1,7 @@
 """Load for minutes: `python -m benchmarks.serving.soak [--seconds=180 --clients=16 --output=FILE]`.
 
-Starts the embedded server with a regression and a classifier of full size. Half of the clients speak gRPC, half REST.
-They ask for every signature in many shapes, and every answer must be, bit for bit, the one that the same question got
+Starts the embedded server with a regression and a classifier of full size. Half of the clients use gRPC, half REST.
+They call every signature in many shapes, and each answer must equal, bit for bit, the answer to the same request
 alone. Prints a table, and one JSON object as the last line. Exits with 1 on any error, or if the server's memory grows.
 """
 
@@ -23,9 +23,9 @@ from benchmarks.serving.server_process import serving
 from cml_tf.system.command_line import run
 from cml_tf.system.files import write_json
 
-_SECONDS = flags.DEFINE_float("seconds", 180.0, "How long.", 1.0)
-_CLIENTS = flags.DEFINE_integer("clients", 16, "That ask at once.", 1, 256)
-_FILTERS = flags.DEFINE_integer("filters", 64, "Of each block of the classifier.", 1)
+_SECONDS = flags.DEFINE_float("seconds", 180.0, "Duration of the load.", 1.0)
+_CLIENTS = flags.DEFINE_integer("clients", 16, "Number of concurrent clients.", 1, 256)
+_FILTERS = flags.DEFINE_integer("filters", 64, "Filters of each block of the classifier.", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
 _QUESTIONS = 60
 

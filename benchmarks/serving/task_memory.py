@@ -20,9 +20,9 @@ from cml_tf.system.command_line import run
 from export.graph.buckets import Service
 from export.server.servable import Servable
 
-_FILTERS = flags.DEFINE_integer("filters", 64, "Of each block.", 1)
+_FILTERS = flags.DEFINE_integer("filters", 64, "Filters of each block.", 1)
 _SIZES = flags.DEFINE_list("sizes", ["25_75", "1337_75", "4000_75", "25_4000"], "SUPPORT_QUERIES of the tasks.")
-_VERSION = flags.DEFINE_string("version", None, "For its own use: the version that one process asks.")
+_VERSION = flags.DEFINE_string("version", None, "Internal: the version that one process calls.")
 _SECONDS = 600.0
 _KINDS = {
     "without limits, batch_transductive": (None, "batch_transductive"),

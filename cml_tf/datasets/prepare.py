@@ -1,9 +1,8 @@
 """Prepares an image benchmark, or Omniglot: `python -m cml_tf.datasets.prepare NAME [--root=DIR] [--image_size=84]`.
 
-Decodes all images once into arrays under the cache folder (CML_TF_CACHE, else ~/.cache/cml_tf) and prints what they
-are. Where files are missing it says which ones to download from where; it downloads by itself what asks for neither an
-account nor agreement to terms. Prepared images are read again and compared with the checksum that was written down with
-them.
+Decodes all images once into arrays in the cache folder (CML_TF_CACHE, or ~/.cache/cml_tf) and prints a summary.
+Downloads files that need neither an account nor agreement to terms; for other missing files it prints which ones to
+download and from where. Images that are already prepared are compared with their stored checksums.
 """
 
 from __future__ import annotations

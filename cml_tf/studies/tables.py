@@ -142,7 +142,7 @@ def _episodes(number: int) -> str:
 
 
 def _a_class(flat: Mapping[str, Any]) -> str:
-    return "" if flat["dataset.name"] == "sinusoid" else " a class"
+    return "" if flat["dataset.name"] == "sinusoid" else " per class"
 
 
 def _seeds(number: int) -> str:

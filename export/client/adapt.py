@@ -1,7 +1,7 @@
 """Adapts once: `python -m export.client.adapt --model=NAME --support=DIR|FILE.npz --output=TASK.npz [--address ...]`.
 
-The file holds what the server learned from the support examples; `python -m export.client.predict --adapted=TASK.npz`
-asks with it, any number of times. For models on nodes: `--graph=FILE.npz --support=LABELS.csv`.
+The file contains what the server learned from the support examples. Use it any number of times with
+`python -m export.client.predict --adapted=TASK.npz`. For models on nodes: `--graph=FILE.npz --support=LABELS.csv`.
 """
 
 from __future__ import annotations

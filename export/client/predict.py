@@ -1,10 +1,10 @@
-"""Asks: `python -m export.client.predict --adapted=TASK.npz --query=DIR|FILE [--address --output_format=FORMAT]`.
+"""Predicts: `python -m export.client.predict --adapted=TASK.npz --query=DIR|FILE [--address --output_format=FORMAT]`.
 
-With `--support=DIR|FILE.npz --model=NAME` in the place of `--adapted` it adapts and predicts in one request. The answer
-goes to the standard output, or to `--output`.
+With `--support=DIR|FILE.npz --model=NAME` instead of `--adapted` it adapts and predicts in one request. The answer is
+written to standard output, or to `--output`.
 
 For models on nodes of a graph: `--graph=GRAPH.npz --support=LABELS.csv --query=NODES.csv [--picture=FILE.png|svg]`;
-a line of a .csv file is `node,label`, in queries also `node` alone.
+each line of a .csv file is `node,label`, or only `node` in queries.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """From nothing to a served model in minutes: `python -m export.quickstart --workdir=runs/quickstart [--steps=N ...]`.
 
 Trains MAML and CML on letters and CML on sine waves, writes `report.html`, exports and serves both CML models, and
-adapts one of them through the server to letters of a script that it never saw. Finished parts are not done again.
+adapts one of them through the server to letters of a script that it has never seen. Finished parts are not repeated.
 """
 
 from __future__ import annotations

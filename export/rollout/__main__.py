@@ -1,7 +1,8 @@
 """Moves a label: `python -m export.rollout --address=HOST:8500 --model_config_file=FILE --model=NAME --version=N`.
 
-Loads the version beside the one that the label points to, waits until it answers, moves the label. `--back` moves it to
-the version before. The file is the one that the servers were started with; a restart then serves the same.
+Loads the new version next to the one that the label points to, waits until it answers, and moves the label. `--back`
+moves it to the previous version. FILE is the model configuration file of the servers; it is updated, so that a restart
+serves the same versions.
 """
 
 from __future__ import annotations

@@ -81,10 +81,10 @@ def test_loops_count_once_a_trip():
 @pytest.mark.parametrize(
     ("function", "specifications", "trips", "message"),
     [
-        (mapped, (LEFT, RIGHT), None, "how often loop .* is not known"),
-        (loops_in_loops, (LEFT,), 3, "how often loop"),
+        (mapped, (LEFT, RIGHT), None, "the number of iterations of the loop .* is unknown"),
+        (loops_in_loops, (LEFT,), 3, "the number of iterations of the loop"),
         (tf.matmul, (tf.TensorSpec((None, 5)), tf.TensorSpec((5, 6))), None, r"must be static .* received \[-1, 6\]"),
-        (switched, (LEFT,), None, "is no call that can be counted"),
+        (switched, (LEFT,), None, "is not a call that can be counted"),
     ],
 )
 def test_what_cannot_be_counted_is_refused(function, specifications, trips, message):

@@ -37,7 +37,7 @@ def test_a_run_is_set_beside_the_committed_one(tmp_path):
 
 def test_another_machine_is_named():
     told = comparison(result(OTHER, figures(3.0)), result(MACHINE, figures(3.0)))
-    assert told == "Another machine than the committed result's: cores: 2 then, 4 now."
+    assert told == "The committed result is from another machine: cores: 2 then, 4 now."
 
 
 def test_without_a_committed_result(tmp_path):

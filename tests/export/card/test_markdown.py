@@ -46,7 +46,7 @@ def test_the_lines_of_a_card():
     lines = card_markdown(card()).splitlines()
     assert lines[0] == "# signs" and lines[2].startswith("Few-shot 5-way classification: the model adapts inside")
     for line in (
-        "| data | not told: trained from Python, 1 shots, 15 queries a class in training |",
+        "| data | not recorded: trained from Python, 1 shots, 15 queries per class in training |",
         "| parameters served | 112,345 |",
         "| left behind: co_learner | 1,600 |",
         "- Examples of shape [28, 28, 1], float32, values from 0 to 1.",
