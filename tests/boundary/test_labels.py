@@ -21,37 +21,36 @@ from tests.helpers.small_tasks import pictures
 
 COMPOSED, APART = "caf\u00e9", "cafe\u0301"
 MODEL = Interface(1, (1,), 5, True, False, {})
-LABELS = {
-    "a tensor": (tf.constant(["cat", "dog"]), ("cat", "dog")),
-    "tensors": ([tf.constant("cat"), tf.constant("dog")], ("cat", "dog")),
-    "bytes": ([b"cat", b"dog"], ("cat", "dog")),
-    "an array of bytes": (np.array(["cat", "dog"], "S"), ("cat", "dog")),
-    "objects": (np.array([b"cat", "dog"], object), ("cat", "dog")),
-    "numpy scalars": ([np.bytes_(b"cat"), np.str_("dog")], ("cat", "dog")),
-    "accents": ([APART, COMPOSED.encode()], (COMPOSED, COMPOSED)),
-    "blanks and a mark": (["\ufeffcat", " cat\n"], ("cat", "cat")),
-    "case": (["Cat", "cat"], ("Cat", "cat")),
-    "bytes that are no UTF-8": ([b"caf\xe9", os.fsdecode(b"caf\xe8")], ("caf\\xe9", "caf\\xe8")),
-    "floats": (np.array([0.0, 10.0], np.float32), (0, 10)),
-    "integers": ([np.int8(3), 2], (3, 2)),
-    "truth": ([True, False], ("True", "False")),
-    "mixed": ([1, "cat"], ("1", "cat")),
-}
-REFUSED = {
-    "NaN": ([0.0, np.nan], "received nan .float. as label 1"),
-    "NaN beside names": (["cat", np.nan], "received nan .float. as label 1"),
-    "NaN that NumPy made text": (np.array(["cat", np.nan]), "label 1 .from 0. is not valid.*'nan'"),
-    "None": (["cat", None], "received None .NoneType. as label 1"),
-    "a hole": (np.ma.array([1, 2], mask=[False, True]), "received None"),
-    "empty": ([b"", "cat"], "label 0 .from 0. is not valid.*received ''"),
-    "a fraction": ([0.5, 1.0], "received 0.5"),
-    "infinite": ([np.inf, 1.0], "received inf"),
-    "NUL": (["a\0", "a"], "label 0"),
-    "half a character": (["\ud800", "a"], "must be Unicode text"),
-    "one text": ("cat", "must be a list or an array"),
-    "a set": ({"cat"}, "must be a list or an array"),
-    "lists": ([["cat"], ["dog"]], "received"),
-}
+LABELS = [
+    (tf.constant(["cat", "dog"]), ("cat", "dog")),
+    ([tf.constant("cat"), tf.constant("dog")], ("cat", "dog")),
+    (np.array(["cat", "dog"], "S"), ("cat", "dog")),
+    (np.array([b"cat", "dog"], object), ("cat", "dog")),
+    ([np.bytes_(b"cat"), np.str_("dog")], ("cat", "dog")),
+    ([APART, COMPOSED.encode()], (COMPOSED, COMPOSED)),
+    (["\ufeffcat", " cat\n"], ("cat", "cat")),
+    (["Cat", "cat"], ("Cat", "cat")),
+    ([b"caf\xe9", os.fsdecode(b"caf\xe8")], ("caf\\xe9", "caf\\xe8")),
+    (np.array([0.0, 10.0], np.float32), (0, 10)),
+    ([np.int8(3), 2], (3, 2)),
+    ([True, False], ("True", "False")),
+    ([1, "cat"], ("1", "cat")),
+]
+REFUSED = [
+    ([0.0, np.nan], "nan .float. as label 1"),
+    (["cat", np.nan], "nan .float. as label 1"),
+    (np.array(["cat", np.nan]), "label 1 .*'nan'"),
+    (["cat", None], "None .NoneType. as label 1"),
+    (np.ma.array([1, 2], mask=[False, True]), "None"),
+    ([b"", "cat"], "label 0 .*''"),
+    ([0.5, 1.0], "0.5"),
+    ([np.inf, 1.0], "inf"),
+    (["a\0", "a"], "label 0"),
+    (["\ud800", "a"], "Unicode"),
+    ("cat", "a list or an array"),
+    ({"cat"}, "a list or an array"),
+    ([["cat"], ["dog"]], "received"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def classifier():
     return FewShotModel.of(image_trainer(ways=3), (0.0, 1.0))
 
 
-@pytest.mark.parametrize(("given", "expected"), LABELS.values(), ids=LABELS)
+@pytest.mark.parametrize(("given", "expected"), LABELS)
 def test_labels_have_one_spelling(given, expected):
     assert tuple(class_labels(given)) == expected
     names, numbers = numbered(class_labels(given))
@@ -67,24 +66,20 @@ def test_labels_have_one_spelling(given, expected):
     assert names == (("0", "10") if expected == (0, 10) else tuple(sorted(set(map(str, expected)))))
 
 
-@pytest.mark.parametrize(("given", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("given", "message"), REFUSED)
 def test_what_is_no_label_is_refused(given, message):
     with pytest.raises(ClassNameError, match=message) as caught:
         class_labels(given)
     assert len(str(caught.value)) < 300 and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("given", [LABELS["a tensor"][0], ["cat", "dog"], [b"dog", b"cat"], [APART.encode(), "dog"]])
-def test_model_and_client_agree(classifier, given):
-    expected = numbered(class_labels(given))[0]
-    assert classifier.adapt(pictures(2), given).class_names == expected == as_targets(given, MODEL, 2)[1]
-    with pytest.raises(ValueError, match="received None"):
-        classifier.adapt(pictures(2), ["cat", None])
-    with pytest.raises(ClientError, match="received None"):
-        as_targets(["cat", None], MODEL, 2)
-
-
-def test_adapted_tasks_keep_the_spelling(tmp_path):
+def test_model_client_and_adapted_tasks_agree(classifier, tmp_path):
+    for given in (LABELS[0][0], [b"dog", b"cat"], [APART.encode(), "dog"]):
+        expected = numbered(class_labels(given))[0]
+        assert classifier.adapt(pictures(2), given).class_names == expected == as_targets(given, MODEL, 2)[1]
+    for refused in (lambda bad: classifier.adapt(pictures(2), bad), lambda bad: as_targets(bad, MODEL, 2)):
+        with pytest.raises((ValueError, ClientError), match="None"):
+            refused(["cat", None])
     Adapted("m", 1, (APART, "b"), np.zeros(1, np.float32), 1).save(tmp_path / "task.npz")
     assert Adapted.load(tmp_path / "task.npz").class_names == (COMPOSED, "b")
 
@@ -120,11 +115,11 @@ def test_a_split_file_may_spell_accents_otherwise(tmp_path):
 
 def test_two_spellings_of_one_class_are_told(tmp_path):
     _folders(tmp_path, COMPOSED.encode(), APART.encode())
-    with pytest.raises(ClientError, match="both have the name café and differ only in how accents are stored"):
+    with pytest.raises(ClientError, match="café.*accents"):
         read_support(tmp_path)
     for split, spelling in {"train": COMPOSED, "validation": "b", "test": APART}.items():
         _folders(tmp_path / "splits" / split, spelling.encode())
-    with pytest.raises(DatasetError, match="disjoint by class, but 'café' is in train and in test"):
+    with pytest.raises(DatasetError, match="'café' is in train and in test"):
         load(tmp_path / "splits")
 
 

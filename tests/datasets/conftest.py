@@ -4,7 +4,6 @@ import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
@@ -43,11 +42,10 @@ def offline(monkeypatch):
 def miniature(tmp_path, monkeypatch, empty_cache):
     """Writes the miniature of a benchmark into a folder of its own, and gives that."""
 
-    def write(name: str) -> Path:
-        folder = tmp_path / name
-        folder.mkdir(exist_ok=True)
-        write_benchmark(name, folder, monkeypatch)
-        return folder
+    def write(name):
+        (tmp_path / name).mkdir(exist_ok=True)
+        write_benchmark(name, tmp_path / name, monkeypatch)
+        return tmp_path / name
 
     return write
 
@@ -57,7 +55,7 @@ def no_decoding(monkeypatch):
     """Within it, a module that decodes raises an AssertionError."""
 
     @contextlib.contextmanager
-    def forbid(module: str):
+    def forbid(module):
         def decode(*_, **__):
             raise AssertionError("decoded again")
 
@@ -96,11 +94,15 @@ def server():
 
 
 @pytest.fixture
-def both_at_the_lock(monkeypatch):
-    """Waits until two have come to a module's lock; also the paths that were locked."""
+def twice_at_the_lock(monkeypatch):
+    """Calls a function in two threads; both results. `wait` returns once both have come to the module's lock."""
+    both, entered = threading.Event(), []
 
-    def observe(module):
-        real, entered, both = module.locked, [], threading.Event()
+    def wait():
+        assert both.wait(60), "nobody waited: the other one went ahead"
+
+    def call(module, function):
+        real = module.locked
 
         @contextlib.contextmanager
         def observed(path, wait=False):
@@ -110,17 +112,9 @@ def both_at_the_lock(monkeypatch):
             with real(path, wait):
                 yield
 
-        def wait():
-            assert both.wait(60), "nobody waited: the other one went ahead"
-
         monkeypatch.setattr(module, "locked", observed)
-        return wait, entered
+        with ThreadPoolExecutor(2) as pool:
+            return list(pool.map(lambda _: function(), range(2)))
 
-    return observe
-
-
-@pytest.fixture
-def twice():
-    """Calls a function in two threads and gives both results."""
-    with ThreadPoolExecutor(2) as pool:
-        yield lambda function: list(pool.map(lambda _: function(), range(2)))
+    call.wait, call.entered = wait, entered
+    return call

@@ -59,18 +59,12 @@ def test_pictures_are_black_ink_on_white_paper_and_in_one_class_only(glyphs):
             assert owners.setdefault(image.tobytes(), name) == name
 
 
-def test_samples_of_a_class_differ_and_are_a_function_of_the_letter(glyphs):
+def test_samples_of_a_class_differ_follow_from_the_letter_and_are_drawn_once(glyphs, monkeypatch):
     pool = glyphs.pools["train"]
     number = pool.class_names.index("g")
     held = pool.images[number * 24 : (number + 1) * 24]
     assert len({image.tobytes() for image in held}) == 24
     np.testing.assert_array_equal(samples(draw("g", load_faces()), VARIATIONS, seed=ord("g"))[..., None], held)
-
-
-def test_the_second_load_is_from_the_cache_and_equal(glyphs, monkeypatch):
-    def build():
-        pytest.fail("The glyphs were rendered again.")
-
-    monkeypatch.setattr("cml_tf.datasets.glyphs._build", build)
+    monkeypatch.setattr("cml_tf.datasets.glyphs._build", lambda: pytest.fail("rendered again"))
     again = datasets.load("glyphs").pools
     assert [pool.fingerprint for pool in again.values()] == [pool.fingerprint for pool in glyphs.pools.values()]

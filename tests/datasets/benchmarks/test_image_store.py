@@ -3,13 +3,13 @@
 import errno
 import json
 import os
-import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cml_tf.datasets import ClassPool, DatasetError, ImageDataset, class_pool
+from cml_tf.datasets.benchmarks import store
 from cml_tf.datasets.benchmarks.store import Picture, StoredImages, is_undamaged
 from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE, cache_directory
 from tests.helpers.drawn_images import encoded, pixels
@@ -38,7 +38,7 @@ def in_the_cache():
     return [path for path in cache_directory().glob("*") if path.suffix != ".lock"]
 
 
-def test_images_are_sorted_by_class_and_mapped():
+def test_images_are_sorted_by_class_mapped_and_kept_apart_by_key_size_and_classes():
     pools = stored().build(pictures)
     assert {split: pool.class_names for split, pool in pools.items()} == CLASSES
     for pool in pools.values():
@@ -49,24 +49,16 @@ def test_images_are_sorted_by_class_and_mapped():
         # What was written down is what a pool in memory finds out.
         in_memory = ClassPool(pool.class_names, pool.counts, np.array(pool.images))
         assert in_memory.fingerprint == pool.fingerprint and is_undamaged(pool)
-    again = stored().read()
-    assert [pool.fingerprint for pool in again.values()] == [pool.fingerprint for pool in pools.values()]
-    folder = stored().folder
+    folder, index = stored().folder, json.loads((stored().folder / "index.json").read_text())
     assert sorted(path.name for path in folder.iterdir()) == ["index.json", "test.npy", "train.npy"]
-    index = json.loads((folder / "index.json").read_text())
     assert index["made_from"] == {"made": "here"} and index["splits"]["train"]["counts"] == [4, 5]
     status = (folder / "train.npy").stat()
     assert status.st_blocks * 512 >= status.st_size and folder.stat().st_mode & 0o777 == 0o755
-
-
-@pytest.mark.parametrize(
-    "changes", [{"key": {"made": "there"}}, {"image_size": (5, 5)}, {"classes": {"train": ("a",), "test": ("c",)}}]
-)
-def test_other_keys_sizes_and_classes_are_kept_apart(changes):
-    stored().build(pictures)
-    assert stored(**changes).read() is None
-    assert stored(**changes).build(pictures)["train"].images.shape[1:3] == changes.get("image_size", (10, 12))
-    assert len(in_the_cache()) == 2
+    classes = {"train": ("a",), "test": ("c",)}
+    for number, changes in enumerate(({"key": {"made": "there"}}, {"image_size": (5, 5)}, {"classes": classes})):
+        assert stored(**changes).read() is None
+        assert stored(**changes).build(pictures)["train"].images.shape[1:3] == changes.get("image_size", (10, 12))
+        assert len(in_the_cache()) == number + 2
 
 
 def test_episodes_from_the_file_are_those_from_memory(monkeypatch):
@@ -88,17 +80,12 @@ def test_episodes_from_the_file_are_those_from_memory(monkeypatch):
     for left, right in (*streams, (mapped.batch(0, 9), resident.batch(0, 9))):
         tf.nest.map_structure(np.testing.assert_array_equal, left, right)
     assert mapped.batches(5, 4).element_spec == resident.batches(5, 4).element_spec
-
-
-def test_a_part_of_a_file_and_a_file_cut_short(monkeypatch):
-    monkeypatch.setattr(class_pool, "RESIDENT_BYTES", 0)
-    pool = stored().build(pictures)["train"]
     part = ClassPool(("b",), pool.counts[1:], pool.images[4:])
     np.testing.assert_array_equal(part.gatherer()(tf.constant([2, 0], tf.int64)), pool.images[[6, 4]])
     path = stored().folder / "train.npy"
     path.with_name("other").write_bytes(path.read_bytes()[:-1])
     path.with_name("other").replace(path)
-    with pytest.raises(OSError, match="ended before image 8: it was changed while in use"):
+    with pytest.raises(OSError, match="ended before image 8"):
         pool.gatherer()(tf.constant([0, 8], tf.int64))
 
 
@@ -106,7 +93,6 @@ def test_a_part_of_a_file_and_a_file_cut_short(monkeypatch):
     "change",
     [
         lambda folder: (folder / "index.json").write_text("{"),
-        lambda folder: (folder / "index.json").unlink(),
         lambda folder: (folder / "train.npy").write_bytes((folder / "train.npy").read_bytes()[:-1]),
         lambda folder: np.save(folder / "train.npy", np.zeros((9, 3, 3, 3), np.uint8)),
         lambda folder: np.save(folder / "train.npy", np.array([{}], object)),
@@ -120,39 +106,17 @@ def test_what_is_not_whole_is_made_anew(change, caplog):
     assert stored().build(pictures)["train"].fingerprint == good
 
 
-def test_who_comes_while_another_builds_waits_and_takes_what_that_makes():
-    looked, listed, calls, built = threading.Event(), [], [], []
-
-    def second():
-        calls.append(1)
-        looked.set()
-        yield from pictures()
+def test_who_comes_while_another_builds_waits_and_takes_what_that_makes(twice_at_the_lock):
+    decoded = []
 
     def first():
-        # Listed first, then decoded: by then this is the one that builds.
-        if listed:
-            waiting.start()
-            assert looked.wait(60)
-        listed.append(1)
-        yield from pictures()
+        twice_at_the_lock.wait()
+        decoded.append(1)
+        return encoded(pixels(ord("a") * 100))
 
-    waiting = threading.Thread(target=lambda: built.append(stored().build(second)))
-    pools = stored().build(first)
-    waiting.join()
-    assert len(calls) == 1, "it listed the pictures, and decoded none"
-    assert built[0]["train"].fingerprint == pools["train"].fingerprint and is_undamaged(pools["train"])
+    one, other = twice_at_the_lock(store, lambda: stored().build(lambda: pictures(a0=first)))
+    assert decoded == [1] and one["train"].fingerprint == other["train"].fingerprint and is_undamaged(one["train"])
     assert in_the_cache() == [stored().folder]
-
-
-def test_what_may_not_be_read_is_not_made_anew(monkeypatch):
-    stored().build(pictures)
-
-    def refused(path, *_, **__):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(np, "load", refused)
-    with pytest.raises(DatasetError, match="train.npy cannot be read .*Permission denied.*: ask its owner"):
-        stored().read()
 
 
 def interrupt():
@@ -166,12 +130,12 @@ def fewer_later(calls=iter((0, 5))):  # noqa: B008
 @pytest.mark.parametrize(
     ("changes", "listed", "error", "message"),
     [
-        ({"classes": {"train": ("a", "z")}}, pictures, DatasetError, "of 2 classes, but 1 have none, for example z"),
-        ({"expected": {"train": 10}}, pictures, DatasetError, "toy must have 10 images in split train, found 9"),
-        ({"expected": {"": 20}}, pictures, DatasetError, "20 images in all splits together, found 18"),
-        ({}, lambda: [*pictures(), *pictures()], DatasetError, "class '.' contains one twice"),
-        ({}, lambda: pictures(d3=lambda: b"GIF8?"), DatasetError, "toy: d/03 cannot be read as a PNG"),
-        ({}, fewer_later, DatasetError, "images were listed but not read: check that"),
+        ({"classes": {"train": ("a", "z")}}, pictures, DatasetError, "2 classes, 1 .* z"),
+        ({"expected": {"train": 10}}, pictures, DatasetError, "10 images in split train, found 9"),
+        ({"expected": {"": 20}}, pictures, DatasetError, "20 images in all .*found 18"),
+        ({}, lambda: [*pictures(), *pictures()], DatasetError, "class '.' .*twice"),
+        ({}, lambda: pictures(d3=lambda: b"GIF8?"), DatasetError, "toy: d/03 cannot be read"),
+        ({}, fewer_later, DatasetError, "listed and not read"),
         ({}, lambda: pictures(b2=interrupt), KeyboardInterrupt, None),
     ],
 )
@@ -181,18 +145,24 @@ def test_what_fails_leaves_nothing_behind(changes, listed, error, message):
     assert in_the_cache() == [] and stored().read() is None
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path, monkeypatch):
+def failing(number):
+    def call(*arguments, **_):
+        raise OSError(number, os.strerror(number), str(arguments[0]))
+
+    return call
+
+
+def test_what_may_not_be_read_or_written_is_said_and_decodes_nothing(tmp_path, monkeypatch):
+    unread = lambda: pictures(every=lambda: pytest.fail("it was read"))  # noqa: E731
+    with monkeypatch.context() as patch, pytest.raises(DatasetError, match="No space left on device.*folder with room"):
+        patch.setattr(os, "posix_fallocate", failing(errno.ENOSPC))
+        stored().build(unread)
+    assert in_the_cache() == []
+    stored().build(pictures)
+    with monkeypatch.context() as patch, pytest.raises(DatasetError, match="train.npy .*Permission denied"):
+        patch.setattr(np, "load", failing(errno.EACCES))
+        stored().read()
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, str(tmp_path / "file"))
-    with pytest.raises(DatasetError, match="set CML_TF_CACHE to a folder with free space"):
-        stored().build(pictures)
-
-
-def test_a_full_disk_is_said_before_anything_is_decoded(monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(DatasetError, match="No space left on device.*to a folder with free space"):
-        stored().build(lambda: pictures(every=lambda: pytest.fail("it was read")))
-    assert in_the_cache() == []
+    with pytest.raises(DatasetError, match="CML_TF_CACHE"):
+        stored().build(unread)

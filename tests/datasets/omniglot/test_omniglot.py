@@ -1,5 +1,6 @@
 import io
 import logging
+import struct
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,10 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
 
 from cml_tf import datasets
+from cml_tf.datasets import DatasetError
 from cml_tf.datasets.image_files import decode_and_resize
+from tests.helpers.benchmark_files import zip_bytes
 from tests.helpers.drawn_images import drawings, write_tree, write_zip
 from tests.helpers.small_omniglot import BACKGROUND, EVALUATION, write_pair
 
@@ -36,30 +38,28 @@ def assert_is_the_miniature(dataset):
 @pytest.mark.parametrize(
     "pair", [("images_background", "images_evaluation"), ("images_background_small1", "images_background_small2")]
 )
-def test_original_zip_files(tmp_path, pair):
-    write_pair(tmp_path, pair)
-    dataset = datasets.load("omniglot", str(tmp_path))
+def test_zip_files_with_hidden_and_foreign_files_in_them_and_folders(tmp_path, pair):
+    for name in ("packed", "unpacked"):
+        (tmp_path / name).mkdir()
+    write_pair(tmp_path / "packed", pair)
+    with zipfile.ZipFile(tmp_path / "packed" / f"{pair[1]}.zip", "a") as archive:
+        for name in ("__MACOSX/x/Greek/character01/._01.png", "x/Greek/character01/.hidden.png", "x/README.txt"):
+            archive.writestr(name, b"")
+    dataset = datasets.load("omniglot", str(tmp_path / "packed"))
     assert_is_the_miniature(dataset)
     # Pixels are those of the one preprocessing function.
     pool = dataset.pools["test"]
     position = pool.class_names.index("Tagalog/character02")
     contents = drawings(EVALUATION)["Tagalog/character02/01.png"]
     np.testing.assert_array_equal(pool.images[2 * position + 1], decode_and_resize(contents, (28, 28), 1))
-
-
-def test_folders_are_the_same_as_zip_files(tmp_path):
-    write_pair(tmp_path / "unpacked", write=write_tree, suffix="")
-    (tmp_path / "packed").mkdir()
-    write_pair(tmp_path / "packed")
+    write_pair(tmp_path / "unpacked", pair, write=write_tree, suffix="")
     assert fingerprints(tmp_path / "unpacked") == fingerprints(tmp_path / "packed")
 
 
 def test_folder_of_alphabets_holds_out_the_last_ones(tmp_path):
     write_tree(tmp_path, drawings({letter: 2 for letter in "ABCDEFGHIJK"}))
     dataset = datasets.load("omniglot", str(tmp_path))
-    assert names(dataset, "test") == set("JK")
-    assert names(dataset, "validation") == {"I"}
-    assert names(dataset, "train") == set("ABCDEFGH")
+    assert [names(dataset, split) for split in dataset.splits] == [set("ABCDEFGH"), {"I"}, set("JK")]
 
 
 def test_training_classes_are_turned_and_others_are_not(tmp_path):
@@ -84,15 +84,6 @@ def test_the_second_load_decodes_nothing_and_changed_files_are_read_again(tmp_pa
         with pytest.raises(AssertionError, match="decoded again"):
             datasets.load("omniglot", str(tmp_path))
     assert "Tifinagh" in names(datasets.load("omniglot", str(tmp_path)), "test")
-
-
-def test_hidden_and_foreign_files_are_passed_over(tmp_path):
-    write_pair(tmp_path)
-    hidden = "__MACOSX/images_evaluation/Greek/character01/._01.png", "images_evaluation/Greek/character01/.hidden.png"
-    with zipfile.ZipFile(tmp_path / "images_evaluation.zip", "a") as archive:
-        for name in (*hidden, "images_evaluation/README.txt"):
-            archive.writestr(name, b"")
-    assert_is_the_miniature(datasets.load("omniglot", str(tmp_path)))
 
 
 def test_without_root_tensorflow_datasets_gives_the_drawings(empty_cache, monkeypatch):
@@ -131,13 +122,81 @@ def test_the_real_small_sets(caplog):
     assert [len(dataset.class_names(split)) for split in dataset.splits] == [(136 - 22) * 4, 22, 106]
     assert all((pool.counts == 20).all() for pool in dataset.pools.values())
     assert "Early_Aramaic" in caplog.text
-    with zipfile.ZipFile(SHARED / "images_background_small2.zip") as archive:
-        member = "images_background_small2/Tagalog/character03/"
-        files = sorted(name for name in archive.namelist() if name.startswith(member) and name.endswith(".png"))
-        first = archive.read(files[0])
-    assert Image.open(io.BytesIO(first)).size == (105, 105)
-    pool = dataset.pools["test"]
-    position = pool.class_names.index("Tagalog/character03")
-    np.testing.assert_array_equal(pool.images[20 * position], decode_and_resize(first, (28, 28), 1))
     # Thin black strokes on white.
-    assert 200 < pool.images.mean() < 250
+    assert 200 < dataset.pools["test"].images.mean() < 250
+
+
+def edited(change, root):
+    """The miniature with a second file whose bytes were changed."""
+    write_pair(root)
+    path = root / "images_evaluation.zip"
+    path.write_bytes(change(path.read_bytes()))
+
+
+def damaged_member(content):
+    start = content.index(b"IDAT")
+    return content[: start + 8] + b"\0\0\0\0" + content[start + 12 :]
+
+
+def damaged_directory(content):
+    """The first entry of the central directory points beyond the end of the file."""
+    place = content.index(b"PK\x01\x02") + 42
+    return content[:place] + struct.pack("<I", 1 << 30) + content[place + 4 :]
+
+
+def added(name, size=0):
+    def change(content):
+        buffer = io.BytesIO(content)
+        with zipfile.ZipFile(buffer, "a", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr(name, bytes(size))
+        return buffer.getvalue()
+
+    return change
+
+
+def damaged_stream(content, name="images_evaluation/Greek/character01/99.png"):
+    """What follows the local header and the name begins with a block of a type that there is not."""
+    content = bytearray(added(name, 1000)(content))
+    content[content.index(name.encode()) + len(name)] = 0xFF
+    return bytes(content)
+
+
+def replaced(files):
+    return lambda content: zip_bytes({f"images_evaluation/{name}": file for name, file in files.items()})
+
+
+BAD_FILES = {
+    "is not a readable zip file": lambda content: b"hello",
+    "is damaged .*invalid block type": damaged_stream,
+    "is damaged": damaged_member,
+    "download it again": damaged_directory,
+    "character02/01.png cannot be read": replaced({**drawings(EVALUATION), "Tagalog/character02/01.png": b"x"}),
+    "test alphabets": replaced(drawings({"Greek": 3})),
+    "found '../../Greek/escaped.png'": added("../../Greek/escaped.png"),
+    "found 'images_evaluation/flat.png'": added("images_evaluation/flat.png"),
+    "1048576 .*bomb.png' claims 1048577": added("images_evaluation/Greek/character01/bomb.png", 2**20 + 1),
+}
+PICTURE = drawings({"Greek": 1})["Greek/character01/00.png"]
+BAD_FOLDERS = {
+    "found no such file": {},
+    "enough alphabets": drawings({"Greek": 3, "Latin": 3}),
+    "found Greek/loose.png": {**drawings({"Greek": 3}), "Greek/loose.png": PICTURE},
+    "found Greek/character01/more/1.png": {**drawings({"Greek": 3}), "Greek/character01/more/1.png": PICTURE},
+    "found Greek/character01/1.jpg": {**drawings({"Greek": 3}), "Greek/character01/1.jpg": PICTURE},
+    "images_background but not images_evaluation": {"images_background/Greek/character01/1.png": PICTURE},
+    "gone.png is a link to what is not there": {**drawings({"Greek": 3}), "Greek/character01/gone.png": None},
+}
+
+
+@pytest.mark.parametrize("message", {**BAD_FILES, **BAD_FOLDERS})
+def test_bad_files_are_named(tmp_path, empty_cache, message):
+    if message in BAD_FILES:
+        edited(BAD_FILES[message], tmp_path)
+    for name, content in BAD_FOLDERS.get(message, {}).items():
+        if content is None:
+            (tmp_path / name).symlink_to("nowhere.png")
+        else:
+            write_tree(tmp_path, {name: content})
+    with pytest.raises(DatasetError, match=message) as caught:
+        datasets.load("omniglot", str(tmp_path))
+    assert "\n" not in str(caught.value)

@@ -1,11 +1,15 @@
+"""Files from a server on loopback: checked, kept once, by one process at a time."""
+
+import dataclasses
 import hashlib
 
 import pytest
 
 from cml_tf import datasets
 from cml_tf.datasets import DatasetError
+from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.graphs import graph_npz, planetoid
-from cml_tf.datasets.storage import downloads as download_module
+from cml_tf.datasets.storage import downloads
 from cml_tf.datasets.storage.cache import cache_directory
 from cml_tf.datasets.storage.downloads import check_online, download
 from tests.helpers.graph_files import write_npz_graph, write_planetoid
@@ -17,6 +21,7 @@ CHECKSUMS = [
     ("md5", hashlib.md5(CONTENT).hexdigest()),
     ("git_blob", "c462f47d71db67a1c8cbf93ecd2d1214541f8fe9"),  # As `git hash-object` says.
 ]
+SIGNS = "GTSRB_Final_Training_Images.zip"
 
 
 @pytest.fixture
@@ -26,52 +31,57 @@ def place(empty_cache, server):
     return cache_directory() / "folder" / "file"
 
 
-def left(place):
+@pytest.fixture
+def signs(miniature, server, monkeypatch):
+    """A folder with the miniature of GTSRB, which the server has too."""
+    folder = miniature("gtsrb")
+    server.files[SIGNS] = (folder / SIGNS).read_bytes()
+    benchmark = BENCHMARKS["gtsrb"]
+    # An address that does not end in the file's name, as that of CUB does not.
+    source = dataclasses.replace(benchmark.source, url=f"{server.url}/files/{SIGNS}?download=1")
+    monkeypatch.setitem(BENCHMARKS, "gtsrb", dataclasses.replace(benchmark, source=source))
+    return folder
+
+
+def left():
     """What is in the cache but for locks, which stay."""
-    return [path for path in place.parent.parent.rglob("*") if path.is_file() and path.suffix != ".lock"]
+    return [path.name for path in cache_directory().rglob("*") if path.is_file() and path.suffix != ".lock"]
 
 
 @pytest.mark.parametrize("checksum", CHECKSUMS)
-def test_a_file_is_fetched_once_and_no_other_is_kept(server, place, checksum, caplog):
-    for _ in range(2):
-        assert download(f"{server.url}/file", checksum, place).read_bytes() == CONTENT
-    assert server.asked == ["file"] and left(place) == [place]
+def test_a_file_is_fetched_once_and_no_other_is_kept(server, place, checksum, caplog, monkeypatch):
+    url = f"{server.url}/file"
+    assert download(url, checksum, place).read_bytes() == CONTENT
+    with monkeypatch.context() as patch:
+        patch.setattr(downloads, "locked", None)  # What is there is used where nothing can be written.
+        assert download(url, checksum, place).read_bytes() == CONTENT
+    assert server.asked == ["file"] and left() == ["file"]
     assert place.stat().st_mode & 0o777 == 0o644
     place.write_bytes(CONTENT[:-3])
-    assert download(f"{server.url}/file", checksum, place).read_bytes() == CONTENT
-    assert f"Downloading {place} again, since it no longer has the published checksum." in caplog.text
+    assert download(url, checksum, place).read_bytes() == CONTENT
+    assert f"{place} has not the published checksum" in caplog.text
     place.unlink()
     server.files["file"] += b"more"
-    with pytest.raises(
-        DatasetError, match="must have the published {} {}, received another file: try".format(*checksum)
-    ):
-        download(f"{server.url}/file", checksum, place)
-    assert left(place) == []
+    with pytest.raises(DatasetError, match="published {} {}, received another file".format(*checksum)):
+        download(url, checksum, place)
+    assert left() == []
 
 
-def test_more_than_the_limit_is_not_taken(server, place):
+def test_what_cannot_be_fetched_or_written_says_what_to_do_and_leaves_nothing(server, place):
     assert download(f"{server.url}/file", SHA256, place, len(CONTENT)) == place
     place.unlink()
-    with pytest.raises(DatasetError, match="cannot be downloaded.*received more bytes"):
-        download(f"{server.url}/file", SHA256, place, len(CONTENT) - 1)
-    assert left(place) == []
+    (cache_directory() / "in the way").write_text("a file")
+    for file, there, size, message in (
+        ("file", place, len(CONTENT) - 1, "more bytes arrived"),
+        ("absent", place, 100, "dataset.root .*404"),
+        ("file", cache_directory() / "in the way" / "file", 100, "CML_TF_CACHE"),
+    ):
+        with pytest.raises(DatasetError, match=message):
+            download(f"{server.url}/{file}", SHA256, there, size)
+        assert left() == ["in the way"]
 
 
-def test_what_cannot_be_fetched_or_written_says_what_to_do(server, place):
-    with pytest.raises(DatasetError, match="cannot be downloaded: go online, or set dataset.root .* file.*404"):
-        download(f"{server.url}/absent", SHA256, place)
-    with pytest.raises(DatasetError, match="set CML_TF_CACHE"):
-        (cache_directory() / "in the way").write_text("a file")
-        download(f"{server.url}/file", SHA256, cache_directory() / "in the way" / "file")
-
-
-def test_a_file_is_used_where_nothing_can_be_written(server, place, monkeypatch):
-    download(f"{server.url}/file", SHA256, place)
-    monkeypatch.setattr(download_module, "locked", None)
-    assert download(f"{server.url}/file", SHA256, place) == place
-
-
-def test_cora_is_downloaded_into_the_cache(server, tmp_path, monkeypatch, empty_cache):
+def test_graphs_are_downloaded_and_checked(server, tmp_path, monkeypatch, empty_cache):
     write_planetoid(tmp_path, "cora", planetoid.SIZES["cora"])
     server.files = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in server.files.items()}
@@ -80,10 +90,6 @@ def test_cora_is_downloaded_into_the_cache(server, tmp_path, monkeypatch, empty_
     fingerprints = {datasets.load("cora").graph.fingerprint for _ in range(2)}
     assert fingerprints == {datasets.load("cora", str(tmp_path)).graph.fingerprint}
     assert sorted(server.asked) == sorted(server.files)
-    assert len(list(cache_directory().glob("planetoid-*/ind.cora.*"))) == 6
-
-
-def test_amazon_computer_is_downloaded_and_checked_by_its_git_identifier(server, tmp_path, monkeypatch, empty_cache):
     name = graph_npz.AMAZON_COMPUTER
     write_npz_graph(tmp_path / name, graph_npz.SIZES[name])
     content = server.files[name] = (tmp_path / name).read_bytes()
@@ -100,9 +106,31 @@ def test_no_answer_is_noticed_unless_a_proxy_stands_in_between(monkeypatch):
         assert address == ("example.test", 443) and timeout <= 10
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(download_module.socket, "create_connection", refused)
-    monkeypatch.setattr(download_module, "getproxies", dict)
+    monkeypatch.setattr(downloads.socket, "create_connection", refused)
+    monkeypatch.setattr(downloads, "getproxies", dict)
     with pytest.raises(OSError):
         check_online("example.test")
-    monkeypatch.setattr(download_module, "getproxies", lambda: {"https": "proxy"})
+    monkeypatch.setattr(downloads, "getproxies", lambda: {"https": "proxy"})
     check_online("example.test")
+
+
+def test_without_a_root_an_archive_is_downloaded_once_and_no_other_kept(server, signs):
+    def prints(root="", **options):
+        return [pool.fingerprint for pool in datasets.load("gtsrb", root, **options).pools.values()]
+
+    assert prints() == prints()
+    # Another size is made of the archive that is there now.
+    assert prints(image_size=(8, 8)) == prints(str(signs), image_size=(8, 8))
+    assert server.asked == [SIGNS] and SIGNS in left()
+    (cache_directory() / "downloads" / SIGNS).unlink()
+    server.files[SIGNS] += b"\0"
+    with pytest.raises(DatasetError, match="gtsrb needs .* dataset.root.* published md5"):
+        datasets.load("gtsrb", image_size=(9, 9))
+    assert SIGNS not in left() and not list(cache_directory().glob(".download-*"))
+
+
+def test_a_second_one_waits_and_takes_what_the_first_downloaded(server, place, monkeypatch, twice_at_the_lock):
+    arrived = downloads._arrived
+    monkeypatch.setattr(downloads, "_arrived", lambda *given: (twice_at_the_lock.wait(), arrived(*given))[1])
+    assert twice_at_the_lock(downloads, lambda: download(f"{server.url}/file", SHA256, place)) == [place] * 2
+    assert server.asked == ["file"]
