@@ -1,25 +1,22 @@
-"""Files are whole or absent: an interrupted writer leaves the old file and nothing else."""
+"""Files are whole or absent, and what the system refuses is one line that names the file; defects keep a traceback."""
 
+import errno
 import json
+import os
 import stat
+import subprocess
+import sys
 
 import pytest
+import tensorflow as tf
 
+from cml_tf.system.file_faults import file_fault
 from cml_tf.system.files import atomic_file, write_json, write_text
+from tests.helpers.programs import ROOT, environment, run_programs
 
 
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_writes_a_new_file_and_its_folders(tmp_path):
-    path = tmp_path / "a" / "b" / "file.bin"
-    with atomic_file(path) as file:
-        file.write(b"content")
-        assert not path.exists(), "the file appeared before it was whole"
-    assert path.read_bytes() == b"content"
-    assert names(path.parent) == ["file.bin"]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
@@ -30,20 +27,110 @@ def test_a_failing_block_leaves_what_was_there_before(tmp_path, error, before):
     with pytest.raises(error), atomic_file(tmp_path / "file.bin") as file:
         file.write(b"new, but cut sho")
         raise error
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert contents(tmp_path) == before
 
 
-def test_replaces_a_file_whole(tmp_path):
-    for text in ("a long first version", "short, ä"):
-        write_text(tmp_path / "file.txt", text)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file.txt": "short, ä".encode()}
-
-
-def test_json_that_cannot_be_written_leaves_the_old_one(tmp_path):
-    path = tmp_path / "file.json"
+def test_files_are_new_with_their_folders_or_replaced_whole(tmp_path):
+    path = tmp_path / "a" / "b" / "file"
+    with atomic_file(path) as file:
+        file.write(b"a long first version")
+        assert not path.exists(), "the file appeared before it was whole"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    write_text(path, "short, ä")
+    assert contents(path.parent) == {"file": "short, ä".encode()}
     write_json(path, {"b": [1, 2.5], "a": None})
     assert path.read_text().index('"a"') < path.read_text().index('"b"')
     with pytest.raises(TypeError):
         write_json(path, {"a": object()})
-    assert json.loads(path.read_text()) == {"a": None, "b": [1, 2.5]}
-    assert names(tmp_path) == ["file.json"]
+    assert json.loads(path.read_text()) == {"a": None, "b": [1, 2.5]} and list(contents(path.parent)) == ["file"]
+
+
+FAULTS = [
+    (lambda folder: (folder / ("x" * 300)).mkdir(), "file name too long"),
+    (lambda folder: (folder / "file" / "x").read_text(), "name a folder"),
+    (lambda folder: (folder / "folder").read_text(), "name a file"),
+    (lambda folder: (folder / "file").mkdir(), "stands there already"),
+    (lambda folder: (folder / "nothing").read_text(), "Check the name"),
+    (lambda folder: (folder / "circle").read_text(), "Mend the links"),
+    (lambda _: tf.io.gfile.GFile("/dev/full", "w").write("x" * 10**6), "Make space"),
+    (lambda folder: tf.io.gfile.GFile(str(folder)).read(), "name a file"),
+    (lambda folder: tf.io.read_file(str(folder / "nothing")), "Check the name"),
+]
+
+
+@pytest.mark.parametrize(("action", "expected"), FAULTS)
+def test_faults_of_files_say_which_and_what_to_do(action, expected, tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "circle").symlink_to("circle")
+    with pytest.raises((OSError, tf.errors.OpError)) as caught:
+        action(tmp_path)
+    told = file_fault(caught.value)
+    assert expected in told and "\n" not in told and told.startswith(("/dev/full cannot be", f"{tmp_path}"))
+
+
+def test_faults_that_a_test_cannot_cause_and_defects_which_are_none(tmp_path):
+    for number in (errno.EACCES, errno.EROFS, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EMFILE):
+        told = file_fault(OSError(number, os.strerror(number), str(tmp_path / "x")))
+        assert told.startswith(f"{tmp_path / 'x'} cannot be ") and os.strerror(number).lower() in told
+    for error in (
+        ValueError("no fault of a file"),
+        OSError("no number"),
+        OSError(errno.EBADF, "Bad file descriptor"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory"),
+        FileNotFoundError(errno.ENOENT, "No such file or directory", str(ROOT / "cml_tf/system/lost")),
+        tf.errors.InvalidArgumentError(None, None, "shapes must be equal; they are not"),
+    ):
+        assert file_fault(error) is None
+
+
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    write_text(tmp_path / "kept", "before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError) as caught:
+        write_text(tmp_path / "kept", "after")
+    assert file_fault(caught.value).startswith(f"{tmp_path / 'kept'} cannot be written: no space left on device.")
+    assert contents(tmp_path) == {"kept": b"before"}
+
+
+WAVES = "--config=configs/sinusoid.py:5shot,smoke"
+SMALL = ["--config.learner.hidden=(4,)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
+PROGRAMS = [
+    ["cml_tf.train", WAVES, *SMALL, "--workdir={}/file/run"],
+    ["cml_tf.train", WAVES, *SMALL, "--workdir={}/" + "x" * 300],
+    ["cml_tf.evaluate", "--workdir={}/file/run"],
+    ["cml_tf.report", "--results={}/folder"],
+    ["export.savedmodel", "--workdir={}/file/run", "--model_dir={}/model"],
+    ["export.serve", "--model_dir={}/file/model"],
+    ["export.serve", "--model_config_file={}/folder"],
+    ["export.client.predict", "--adapted={}/folder", "--query={}/file", "--model=m"],
+    ["export.client.adapt", "--support={}/file/x", "--output={}/task.npz", "--model=m"],
+    ["export.rollout", "--model_config_file={}/folder", "--model=m", "--version=1"],
+]
+
+
+def test_programs_end_with_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    calls = [[word.replace("{}", str(tmp_path)) for word in words] for words in PROGRAMS]
+    for call, finished in zip(calls, run_programs(calls), strict=True):
+        assert finished.code == 2 and len(finished.messages) == 1, (call, finished)
+        assert finished.messages[0].startswith("error: ") and str(tmp_path) in finished.messages[0], (call, finished)
+
+
+def run_shell(command):
+    return subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def test_a_write_that_fails_in_the_middle_is_one_line(tmp_path):
+    """The limit of some KiB lets the small files through and stops the checkpoint, as a full disk does."""
+    words = " ".join(f"'{word}'" for word in (WAVES, *SMALL, f"--workdir={tmp_path / 'run'}"))
+    done = run_shell(f"ulimit -f 4; exec {sys.executable} -m cml_tf.train {words}")
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done
+    assert done.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path / 'run'}/checkpoints/"), done
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*")), "something half-written is left"

@@ -18,51 +18,44 @@ fault = output_fault()
 print("fault:", fault and fault.strerror, file=sys.stderr)
 assert "tensorflow" not in sys.modules
 """
-COMMAND = [sys.executable, "-c", PROGRAM]
+DONE = "from cml_tf.system.command_line import run; run(lambda _: print('done'))"
 
 
-def _run(command=COMMAND, stdout=subprocess.PIPE, **environment):
+def run(program, redirection="", **more):
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    given = {**plain, "PYTHONPATH": str(ROOT), **environment}
-    return subprocess.run(command, cwd=ROOT, env=given, stdout=stdout, stderr=subprocess.PIPE, check=False)
+    command = ["bash", "-c", f'set -o pipefail; "$0" "$@" {redirection}', sys.executable, "-c", program]
+    given = {**plain, "PYTHONPATH": str(ROOT), **more}
+    return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, check=False)
 
 
-@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
-    ("encoding", "shown"),
+    ("encoding", "unbuffered", "shown"),
     [
-        ("ascii", rb"\xb1 \u7f8a \udcff"),
-        ("latin-1", b"\xb1 \\u7f8a \\udcff"),
-        ("ascii:strict", rb"\xb1 \u7f8a \udcff"),
-        ("utf-8", "± 羊 \\udcff".encode()),
+        ("ascii", "", rb"\xb1 \u7f8a \udcff"),
+        ("latin-1", "1", b"\xb1 \\u7f8a \\udcff"),
+        ("ascii:strict", "1", rb"\xb1 \u7f8a \udcff"),
+        ("utf-8", "", "± 羊 \\udcff".encode()),
     ],
 )
-def test_what_an_encoding_lacks_is_written_otherwise(encoding, shown, unbuffered):
-    done = _run(PYTHONIOENCODING=encoding, PYTHONUNBUFFERED=unbuffered)
+def test_what_an_encoding_lacks_is_written_otherwise(encoding, unbuffered, shown):
+    done = run(PROGRAM, PYTHONIOENCODING=encoding, PYTHONUNBUFFERED=unbuffered)
     assert (done.returncode, done.stdout.splitlines()) == (0, [shown, b'{"mean": 1}']), done.stderr
     assert done.stderr.splitlines() == [b"fault: None"]
 
 
-def _shell(redirection):
-    return _run(["bash", "-c", f'"$0" "$@" {redirection}', *COMMAND])
+@pytest.mark.parametrize(
+    ("redirection", "told"),
+    [(">/dev/full", b"fault: No space left on device"), (">&-", b"fault: None"), ("| true", b"fault: Broken pipe")],
+)
+def test_a_full_closed_or_broken_output_stops_nothing(redirection, told):
+    done = run(PROGRAM, redirection)
+    assert done.returncode == 0 and done.stdout == b"" and told in done.stderr
+    assert b'{"mean": 1}' in done.stderr or redirection == "| true", "what was to be shown is on the standard error"
 
 
-def test_a_full_disk_sends_the_output_to_the_standard_error():
-    done = _shell(">/dev/full")
-    assert done.returncode == 0
-    assert b'{"mean": 1}' in done.stderr and b"fault: No space left on device" in done.stderr
-
-
-def test_a_closed_output_is_the_standard_error():
-    done = _shell(">&-")
-    assert (done.returncode, done.stdout) == (0, b"")
-    assert b'{"mean": 1}' in done.stderr and b"fault: None" in done.stderr
-    assert _shell(">&- 2>&-").returncode == 0
-
-
-def test_a_reader_who_has_gone_stops_nothing():
-    reading, writing = os.pipe()
-    os.close(reading)
-    with os.fdopen(writing, "wb") as pipe:
-        done = _run(stdout=pipe)
-    assert (done.returncode, done.stderr) == (0, b"fault: Broken pipe\n")
+@pytest.mark.parametrize(("redirection", "cause"), [(">/dev/full", b"No space left"), ("| true", b"Broken pipe")])
+def test_a_program_whose_output_was_lost_says_so_in_one_line(redirection, cause):
+    done = run(DONE, redirection)
+    assert done.returncode == 2 and b"Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith(b"error:"))
+    assert cause in line
