@@ -81,20 +81,15 @@ def test_a_program_that_nobody_watches_begins_and_one_whose_parent_is_gone_does_
         end_with_parent()
 
 
-def test_those_that_run_are_ended_when_the_loop_is_left(tmp_path):
+def test_each_is_told_of_with_what_it_printed_and_those_that_run_are_ended_when_the_loop_is_left(tmp_path):
     os.mkfifo(tmp_path / "begun")
     waits = [sys.executable, "-c", WAITS, str(tmp_path / "begun"), str(tmp_path / "ended")]
-    with closing(run_side_by_side({"waits": waits, "quick": [sys.executable, "-c", ""]}, 2)) as ended:
-        assert next(ended)[0] == "quick" and (tmp_path / "begun").read_text() == "running"
+    quick = [sys.executable, "-c", "print('done'); raise SystemExit(3)"]
+    with closing(run_side_by_side({"waits": waits, "quick": quick}, 2)) as ended:
+        name, end = next(ended)
+        assert (name, end.returncode, end.stdout) == ("quick", 3, "done\n")
+        assert (tmp_path / "begun").read_text() == "running"
     assert (tmp_path / "ended").read_text() == "stopped"
-
-
-def test_each_is_told_of_with_what_it_printed():
-    programs = {str(code): [sys.executable, "-c", f"print({code}); raise SystemExit({code})"] for code in (0, 1, 3)}
-    ended = dict(run_side_by_side(programs, 2))
-    assert {(name, end.returncode, end.stdout) for name, end in ended.items()} == {
-        (str(code), code, f"{code}\n") for code in (0, 1, 3)
-    }
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,11 +24,10 @@ from cml_tf.studies.scores import (
 )
 from cml_tf.studies.tables import NOT_RUN, bases_table, budget, diverged_table, machines_table, markdown, methods_table
 from cml_tf.training.evaluator import confidence_interval
+from tests.helpers.programs import ROOT
 from tests.helpers.sweep_results import CML_SCORES, MAML_SCORES, RESULTS, SETTING, result
 
-
-def pairs(rows):
-    return [(row[0], row[3]) for row in rows]
+HALF, MORE, LESS = (0.5, 0.5), (0.6, 0.6), (0.4, 0.4)
 
 
 def runs_of(method, *scores, variant="", **arguments):
@@ -58,8 +56,7 @@ def test_scores_have_an_interval_over_seeds_and_differences_are_paired_by_episod
 
 
 def test_each_base_stands_with_and_without_cml():
-    only_without = runs_of("maml", (0.5, 0.5), (0.5, 0.5), variant="anil")
-    rows = bases_table(settings([*RESULTS, *only_without])).rows
+    rows = bases_table(settings([*RESULTS, *runs_of("maml", HALF, HALF, variant="anil")])).rows
     assert [row[:3] for row in rows] == [(SETTING, "maml", "3")]
     assert rows[0][3].startswith("56.67 ±") and rows[0][5].startswith("+8.33 ±")
     assert bases_table(settings(RESULTS[:5])).rows[0][2] == "3 and 2"
@@ -77,10 +74,10 @@ def test_machines_name_the_runs_that_they_trained():
 
 
 def test_every_method_stands_beside_plain_maml_or_another_one():
-    maml = runs_of("maml", (0.5, 0.5), (0.5, 0.5), evaluations=scores_of(**{"5_steps": 0.6}))
+    maml = runs_of("maml", HALF, HALF, evaluations=scores_of(**{"5_steps": 0.6}))
     cml = runs_of("cml", (0.6, 0.7), (0.6, 0.7), evaluations=scores_of(co_learner=0.9, **{"5_steps": 0.7}))
-    anil = runs_of("maml", (0.4, 0.4), (0.4, 0.4), variant="anil")
-    assert pairs(table_of(anil, cml, maml).rows) == [
+    anil = runs_of("maml", LESS, LESS, variant="anil")
+    assert [(row[0], row[3]) for row in table_of(anil, cml, maml).rows] == [
         ("MAML", ""),
         ("MAML [5_steps]", ""),
         ("CML", "+15.00 ± 0.00"),
@@ -90,80 +87,76 @@ def test_every_method_stands_beside_plain_maml_or_another_one():
     ]
     cml = runs_of("cml", (0.6, 0.7), (0.6, 0.7), evaluations=scores_of(co_learner=0.9))
     noise = {"variant": "random_noise", "evaluations": scores_of(co_learner=0.2)}
-    found = settings([*cml, *runs_of("cml", (0.5, 0.5), (0.5, 0.5), **noise)])
-    table = methods_table(found[SETTING], method_named(found, "CML:random_noise"))
-    assert table.columns[3] == "minus CML:random_noise, ± over seeds"
-    assert pairs(table.rows) == [
-        ("CML", "+15.00 ± 0.00"),
-        ("CML [co_learner]", "+70.00 ± 0.00"),
-        ("CML:random_noise", ""),
-        ("CML:random_noise [co_learner]", ""),
-    ]
-    table = methods_table(found[SETTING], method_named(found, "CML:random_noise [co_learner]"))
-    assert [row[3] for row in table.rows] == ["+45.00 ± 0.00", "+70.00 ± 0.00", "+30.00 ± 0.00", ""]
-    with pytest.raises(ValueError, match=r"one of CML, CML \[co_learner\], .*, received 'MAML'"):
+    found = settings([*cml, *runs_of("cml", HALF, HALF, **noise)])
+    for against, differences in (
+        ("CML:random_noise", ["+15.00 ± 0.00", "+70.00 ± 0.00", "", ""]),
+        ("CML:random_noise [co_learner]", ["+45.00 ± 0.00", "+70.00 ± 0.00", "+30.00 ± 0.00", ""]),
+    ):
+        table = methods_table(found[SETTING], method_named(found, against))
+        assert table.columns[3] == f"minus {against}, ± over seeds" and [row[3] for row in table.rows] == differences
+    with pytest.raises(ValueError, match=r"CML, CML \[co_learner\], .*; received 'MAML'"):
         method_named(found, "MAML")
 
 
 def test_readings_are_ordered_by_their_numbers():
     order = ["0_steps", "5_steps", "10_steps", "co_learner", "co_learner_0_steps"]
-    (run,) = runs_of("cml", (0.4, 0.4), evaluations=scores_of(**dict.fromkeys(sorted(order), 0.4)))
+    (run,) = runs_of("cml", LESS, evaluations=scores_of(**dict.fromkeys(sorted(order), 0.4)))
     assert [method.evaluation for method in settings([run])[SETTING]] == ["", *order]
 
 
-HALF, MORE = (0.5, 0.5), (0.6, 0.6)
-FEW = {
-    "one seed": (
+# The runs, a row of their table, and what it says.
+FEW = [
+    (
         (runs_of("maml", HALF), runs_of("cml", MORE)),
         1,
         ("1", "60.00 (one seed)", "+10.00 (one seed)", "± 0.00"),
     ),
-    "fewer seeds": (
+    (
         (runs_of("maml", HALF, HALF), runs_of("cml", MORE, MORE, MORE)),
         1,
         ("3", "60.00 ± 0.00", "+10.00 ± 0.00 (2 seeds)", "± 0.00"),
     ),
-    "no MAML": ((runs_of("cml", MORE, variant="smoke"),), 0, ("1", "60.00 (one seed)", "no MAML here", "")),
-    "no seed in common": (
-        (RESULTS[:3], [result("cml", 7, HALF)]),
-        1,
-        ("1", "50.00 (one seed)", "no seed in common", ""),
-    ),
-    "regression": ((runs_of("maml", (1.5, 2.5), (1.5, 2.5), metric="mse"),), 0, ("2", "2.000 ± 0.000", "", "")),
-}
+    ((runs_of("cml", MORE, variant="smoke"),), 0, ("1", "60.00 (one seed)", "no MAML here", "")),
+    ((RESULTS[:3], [result("cml", 7, HALF)]), 1, ("1", "50.00 (one seed)", "no seed in common", "")),
+    ((runs_of("maml", (1.5, 2.5), (1.5, 2.5), metric="mse"),), 0, ("2", "2.000 ± 0.000", "", "")),
+]
 
 
-@pytest.mark.parametrize("runs, row, expected", FEW.values(), ids=FEW)
+@pytest.mark.parametrize("runs, row, expected", FEW)
 def test_what_a_row_says_of_few_seeds(runs, row, expected):
     assert table_of(*runs).rows[row][1:] == expected
 
 
-def test_other_episodes_and_runs_of_no_method_are_refused():
-    with pytest.raises(ValueError, match="must be scored on the same episodes"):
-        table_of(RESULTS[:3], [result("cml", 0, (0.5, 0.5), manifest="others")])
-    with pytest.raises(
-        ValueError, match=r"must be named SETTING_maml-VARIANTS-seedN .* received 'other-seed0' of configs/cora\.py"
-    ):
-        settings([{**RESULTS[0], "run": "other-seed0"}])
+def other_method(method, co_learner):
+    return [result(method, 0, LESS, config={"objective": {"co_learner": co_learner}})]
 
 
-@pytest.mark.parametrize("variant", ["more_maml", "sharp_maml,fan_in_uniform", "boil"])
-def test_variants_that_end_as_methods_do_are_variants(variant):
-    (methods,) = settings([result("maml", 0, (0.4, 0.4), variant)]).values()
-    assert [method.name for method in methods] == [f"MAML:{variant}"]
+@pytest.mark.parametrize(
+    "runs, message",
+    [
+        ([*RESULTS[:3], result("cml", 0, HALF, manifest="others")], "different episodes"),
+        ([{**RESULTS[0], "run": "other-seed0"}], r"'other-seed0' of configs/cora\.py"),
+        # A file that was changed into the other method.
+        (other_method("cml", "none"), "sweep the method that is meant"),
+        (other_method("maml", "cooperative"), "sweep the method that is meant"),
+    ],
+)
+def test_runs_that_cannot_be_compared_are_refused(runs, message):
+    with pytest.raises(ValueError, match=message):
+        table_of(runs)
 
 
-def test_lines_of_files_that_had_the_setting_in_their_names_stand_with_others():
-    older = {**RESULTS[0], "source": f"configs/{SETTING}_maml.py"}
-    tables = [methods_table(settings(runs)[SETTING]) for runs in ([older, *RESULTS[1:]], RESULTS)]
-    assert tables[0] == tables[1]
-    assert machines([older, *RESULTS[1:]]) == machines(RESULTS)
-
-
-def test_the_markdown_is_a_table():
+def test_names_of_variants_and_of_before_and_of_tables():
+    for variant in ("more_maml", "sharp_maml,fan_in_uniform", "boil"):
+        (methods,) = settings([result("maml", 0, LESS, variant)]).values()
+        assert [method.name for method in methods] == [f"MAML:{variant}"]
+    older = [{**RESULTS[0], "source": f"configs/{SETTING}_maml.py"}, *RESULTS[1:]]
+    assert table_of(older) == table_of(RESULTS) and machines(older) == machines(RESULTS)
     lines = markdown(methods_table({ScoredMethod("maml", "a|b"): {0: RESULTS[0]}})).splitlines()
     assert len({line.count("|") for line in lines}) == 1 and lines[1] == "|---|---|---|---|---|"
     assert lines[2].startswith("| MAML:a&#124;b | 1 |")
+    (row,) = table_of(runs_of("maml", (1.0, 1.0), (3e25, 3e25), metric="mse")).rows
+    assert row[2].startswith("1.50e+25 ± ") and row[2].endswith("e+26")
 
 
 def test_an_evaluation_that_diverged_is_in_no_mean_and_is_named():
@@ -188,21 +181,14 @@ def test_seeds_of_one_method_must_have_one_configuration(key):
         part, name = key.split(".")
         return {"seed": seed, "eval": {"seed": seed}, "dataset": {"class_seed": seed}, part: {name: value}}
 
-    alike = [result("maml", seed, (0.4, 0.4), config=config(seed, 100)) for seed in (0, 1)]
+    alike = [result("maml", seed, LESS, config=config(seed, 100)) for seed in (0, 1)]
     assert len(settings(alike)[SETTING][MAML]) == 2
     # Written before there was another key: its default is what was done.
     older = {**alike[1], "config": {**alike[1]["config"], "learner": {"new": 1}}}
     assert len(settings([alike[0], older])[SETTING][MAML]) == 2
-    other = result("maml", 2, (0.4, 0.4), config=config(2, 200))
+    other = result("maml", 2, LESS, config=config(2, 200))
     with pytest.raises(ValueError, match=rf"seed0 and .*seed2 are .* differ in {key} \(100 and 200\)"):
         settings([*alike, other])
-
-
-@pytest.mark.parametrize("method, co_learner", [("cml", "none"), ("maml", "cooperative")])
-def test_a_file_that_was_changed_into_the_other_method_is_refused(method, co_learner):
-    config = {"objective": {"co_learner": co_learner}}
-    with pytest.raises(ValueError, match="run the sweep again with the intended method"):
-        settings([result(method, 0, (0.4, 0.4), config=config)])
 
 
 def test_the_budget_is_told_and_who_has_another():
@@ -211,24 +197,14 @@ def test_the_budget_is_told_and_who_has_another():
         data = {"name": "omniglot", "queries": queries}
         return {"train": train, "dataset": data, "eval": {"episodes": 600, "queries": 0}}
 
-    runs = [result("maml", seed, (0.4, 0.4), config=config(15000)) for seed in (0, 1)]
-    runs += [result("cml", seed, (0.4, 0.4), config=config(15000)) for seed in (0, 1)]
-    usual = (
-        "Trained for 15,000 outer steps of 4 episodes, scored on the first 600 episodes with 15 queries a class of the "
-        "test split, seeds 0, 1."
-    )
-    assert budget(settings(runs)[SETTING]) == usual
-    runs.append(result("maml", 0, (0.4, 0.4), "anil", config=config(300)))
+    runs = [result(method, seed, LESS, config=config(15000)) for method in ("maml", "cml") for seed in (0, 1)]
+    usual = budget(settings(runs)[SETTING])
+    assert all(word in usual for word in ("15,000 outer", "4 episodes", "600 episodes", "15 queries", "test", "0, 1"))
+    runs.append(result("maml", 0, LESS, "anil", config=config(300)))
     assert budget(settings(runs)[SETTING]).startswith(f"{usual} MAML:anil: Trained for 300 outer steps")
     assert budget(settings(RESULTS)[SETTING]) == ""
 
 
-def test_errors_beyond_all_measure_stay_readable():
-    (row,) = table_of(runs_of("maml", (1.0, 1.0), (3e25, 3e25), metric="mse")).rows
-    assert row[2].startswith("1.50e+25 ± ") and row[2].endswith("e+26")
-
-
-ROOT = Path(__file__).resolve().parents[2]
 BY_RUN = {(figure.setting, figure.run): figure for figure in paper_figures()}
 
 

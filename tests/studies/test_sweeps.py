@@ -61,56 +61,46 @@ def test_every_committed_result_is_some_sweeps():
         assert path.stem in by_hand or read_results(path).keys() <= names
 
 
-def test_a_run_is_one_however_its_arguments_are_written(tmp_path):
-    for alike in (["configs/cora.py", "configs/cora.py:1shot,cml"], ["configs/cora.py:maml,anil"] * 2):
-        with pytest.raises(SweepError, match=r"received cora_2way_1shot_\w+(-anil)?-seed0 several times"):
-            read_sweep(spec(tmp_path / "s.json", configs=alike))
+NO_CONFIG = "from ml_collections import ConfigDict\nget_config = lambda arguments: ConfigDict({'rate': 0.1})\n"
+REFUSED = [
+    ({"configs": []}, r"configs .*received \[\]"),
+    ({"configs": "a.py"}, "configs .*received 'a.py'"),
+    ({"configs": [1]}, r"configs .*received \[1\]"),
+    ({"seeds": [0, "1"]}, "seeds must be a list"),
+    ({"seed_keys": [None]}, "seed_keys must be a list"),
+    ({"seed_keys": ["eval.seed"]}, "seed_keys must have 'seed'"),
+    ({"epochs": 3}, "key 'epochs'; its keys are configs, seeds"),
+    ({"configs": [SOURCE, SOURCE]}, "received sinusoid_5shot_cml-smoke-seed0 several times"),
+    # A run is one however its arguments are written.
+    (
+        {"configs": ["configs/cora.py", "configs/cora.py:1shot,cml"]},
+        r"cora_2way_1shot_\w+-seed0 several times",
+    ),
+    ({"configs": ["configs/missing.py"]}, "does not exist"),
+    ({"configs": ["{}/mine.py"]}, "mine.py"),
+    ({"evaluations": {"a": {"head": 1}}}, "readout and steps, received {'head': 1}"),
+    ({"evaluations": {"": {"steps": 5}}}, "evaluations .*received ''"),
+    ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
+    ({"evaluations": {"a": {"steps": -1}}}, "steps of evaluation 'a'"),
+    ({"overrides": {"train.epochs": 3}}, "epochs"),
+    ({"overrides": {"train.steps": 0}}, "train.steps"),
+    ({"overrides": {"train.steps": "many"}}, "steps"),
+    ("[1]", r"received \[1\]"),
+    ("{", "cannot be read"),
+]
 
 
-BAD_SPECS = {
-    "configs must be a list of at least one configuration file, received \\[\\]": {"configs": []},
-    "configs must be a list of at least one configuration file, received 'a.py'": {"configs": "a.py"},
-    "configs must be a list of at least one configuration file, received \\[1\\]": {"configs": [1]},
-    "seeds must be a list of at least one integer": {"seeds": [0, "1"]},
-    "seed_keys must be a list of configuration keys": {"seed_keys": [None]},
-    "seed_keys must contain 'seed'": {"seeds": [0, 1], "seed_keys": ["eval.seed"]},
-    "must only have the keys configs, seeds": {"epochs": 3},
-    "received sinusoid_5shot_cml-smoke-seed0 several times": {"configs": [SOURCE, SOURCE]},
-    "does not exist: give its path relative to": {"configs": ["configs/missing.py"]},
-    "must only have readout and steps, received {'head': 1}": {"evaluations": {"a": {"head": 1}}},
-    "must only have readout and steps, received 3": {"evaluations": {"a": 3}},
-    "each evaluation must have a name, received ''": {"evaluations": {"": {"steps": 5}}},
-    "readout of evaluation 'a' must be one of .* received 'phi'": {"evaluations": {"a": {"readout": "phi"}}},
-    "readout of evaluation 'a' must be one of .* received \\['phi'\\]": {"evaluations": {"a": {"readout": ["phi"]}}},
-    "steps of evaluation 'a' must be 0 or more": {"evaluations": {"a": {"steps": -1}}},
-}
-
-
-@pytest.mark.parametrize("message", BAD_SPECS)
-def test_specs_that_cannot_be_run_are_refused(tmp_path, message):
+@pytest.mark.parametrize(("contents", "message"), REFUSED)
+def test_specs_that_cannot_be_run_are_refused(tmp_path, contents, message):
+    (tmp_path / "mine.py").write_text(NO_CONFIG)
+    path = tmp_path / "s.json"
+    if isinstance(contents, str):
+        path.write_text(contents)
+    else:
+        spec(path, **contents)
+        path.write_text(path.read_text().replace("{}", str(tmp_path)))
     with pytest.raises((SweepError, ConfigurationError), match=message):
-        read_sweep(spec(tmp_path / "s.json", **BAD_SPECS[message]))
-
-
-@pytest.mark.parametrize("overrides", [{"train.epochs": 3}, {"train.steps": 0}, {"train.steps": "many"}])
-def test_overrides_that_cannot_be_are_refused(tmp_path, overrides):
-    with pytest.raises(ConfigurationError):
-        read_sweep(spec(tmp_path / "s.json", overrides=overrides))
-
-
-def test_files_that_are_no_specs_or_configurations_are_refused(tmp_path):
-    for text in ("", "[1]", "{"):
-        (tmp_path / "s.json").write_text(text)
-        with pytest.raises(SweepError):
-            read_sweep(tmp_path / "s.json")
-    lines = (
-        "from ml_collections import ConfigDict",
-        "def get_config(arguments):",
-        "    return ConfigDict({'rate': 0.1})",
-    )
-    (tmp_path / "mine.py").write_text("\n".join(lines))
-    with pytest.raises(ConfigurationError):
-        read_sweep(spec(tmp_path / "s.json", configs=[str(tmp_path / "mine.py")]))
+        read_sweep(path)
 
 
 def scored(**more):
@@ -123,7 +113,7 @@ def line(run, **more):
     return json.loads(json.dumps(scored(**{**own, **more})))
 
 
-def test_results_survive_their_file_and_know_their_configuration(tmp_path):
+def test_a_run_is_done_when_its_configuration_and_all_evaluations_are_those_that_are_asked_for_now(tmp_path):
     first, second = read_sweep(spec(tmp_path / "s.json"))
     write_results(tmp_path / "r.jsonl", {first.name: line(first)})
     result = read_results(tmp_path / "r.jsonl")[first.name]
@@ -132,17 +122,16 @@ def test_results_survive_their_file_and_know_their_configuration(tmp_path):
     del result["config"]["train"]["epsilon"]
     assert not changed_keys(result, first), "written on another machine, before there was that key"
 
-
-def test_a_run_is_done_when_all_evaluations_were_made_as_they_are_asked_for_now(tmp_path):
     def asked(**evaluations):
         return read_sweep(spec(tmp_path / "s.json", seeds=[0], evaluations=evaluations))[0]
 
-    result = line(asked(), evaluations={"before": scored(asked={"readout": "learner", "steps": 0})})
+    before = {"readout": "learner", "steps": 0}
+    result = line(asked(), evaluations={"before": scored(asked=before)})
     assert not is_done(None, asked())
     assert is_done(result, asked()) and is_done(result, asked(before={"steps": 0}))
     assert not is_done(result, asked(before={"steps": 1}))
     assert not is_done(result, asked(before={"steps": 0}, after={"steps": 1}))
-    result["evaluations"]["before"] = {"asked": {"readout": "learner", "steps": 0}, "diverged": "all is infinite"}
+    result["evaluations"]["before"] = {"asked": before, "diverged": "all is infinite"}
     assert is_done(result, asked(before={"steps": 0})), "it would diverge again"
 
 
@@ -160,33 +149,30 @@ def test_two_sweeps_do_not_write_one_file(tmp_path):
 # What is written in place of the second line: a text, or changes to the first.
 DAMAGED = {
     "Expecting": '{"run"',
-    "it must be an object": "[1]",
-    "it has missing or invalid fields: source, seed, steps, config": '{"run": "a"}',
-    "it has missing or invalid fields: mean": {"mean": "0.5"},
-    "it must have a finite mean": {"mean": float("nan")},
-    "one finite score per episode": {"scores": [0.5]},
-    "finite score per episode, at least two": {"scores": ["x", 0.5]},
-    "its machine is missing or invalid": {"machine": {"processor": "Z80"}},
-    "evaluation 'a' has missing or invalid fields: metric": {"evaluations": {"a": {}}},
-    "evaluation 'a' must be an object": {"evaluations": {"a": 3}},
-    "is there twice": {},
+    "no object": "[1]",
+    "no sound source, seed, steps, config": '{"run": "a"}',
+    "no sound mean": {"mean": "0.5"},
+    "finite mean": {"mean": float("nan")},
+    "as episodes": {"scores": [0.5]},
+    "at least two": {"scores": ["x", 0.5]},
+    "no sound machine": {"machine": {"processor": "Z80"}},
+    "evaluation 'a' has no sound metric": {"evaluations": {"a": {}}},
+    "evaluation 'a' is no object": {"evaluations": {"a": 3}},
+    "twice": {},
 }
 
 
-@pytest.mark.parametrize(("message", "second"), DAMAGED.items())
-def test_a_damaged_line_is_named(tmp_path, message, second):
-    good = line(read_sweep(spec(tmp_path / "s.json"))[0])
-    lines = [json.dumps(good), second if isinstance(second, str) else json.dumps({**good, **second})]
-    (tmp_path / "r.jsonl").write_text("\n".join(lines))
-    with pytest.raises(SweepError, match=f"line 2.*{message}"):
-        read_results(tmp_path / "r.jsonl")
-
-
-@pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.write_bytes(b"\xff\xfe{}")])
-def test_what_is_no_file_of_results_is_named(tmp_path, make):
-    make(tmp_path / "r.jsonl")
-    with pytest.raises(SweepError, match=r"the file of results .*r\.jsonl cannot be read"):
-        read_results(tmp_path / "r.jsonl")
+def test_damaged_lines_and_what_is_no_file_of_results_are_named(tmp_path):
+    good, path = line(read_sweep(spec(tmp_path / "s.json"))[0]), tmp_path / "r.jsonl"
+    for message, second in DAMAGED.items():
+        lines = [json.dumps(good), second if isinstance(second, str) else json.dumps({**good, **second})]
+        path.write_text("\n".join(lines))
+        with pytest.raises(SweepError, match=f"line 2.*{message}"):
+            read_results(path)
+    path.write_bytes(b"\xff\xfe{}")
+    for no_file in (path, tmp_path):
+        with pytest.raises(SweepError, match="results that can be read"):
+            read_results(no_file)
 
 
 @pytest.mark.slow

