@@ -34,15 +34,12 @@ def entries(lock: str) -> list[str]:
     return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
 
 
-@pytest.mark.parametrize("lock", LOCKS)
-def test_lock_pins_every_line_exactly_for_the_one_platform_and_names_no_index(lock):
-    for line in entries(lock):
-        assert re.fullmatch(r"[a-z0-9._-]+==[^\s;*]+ ; .*", line), line
-        assert "sys_platform == 'linux'" in line and "platform_machine == 'x86_64'" in line, line
-    assert re.findall(r"://|^\s*-", (ROOT / lock).read_text(), flags=re.MULTILINE) == []
-
-
-def test_locks_hold_all_that_the_project_declares():
+def test_locks_hold_all_that_is_declared_exactly_for_the_one_platform_and_name_no_index():
+    for lock in LOCKS:
+        for line in entries(lock):
+            assert re.fullmatch(r"[a-z0-9._-]+==[^\s;*]+ ; .*", line), line
+            assert "sys_platform == 'linux'" in line and "platform_machine == 'x86_64'" in line, line
+        assert re.findall(r"://|^\s*-", (ROOT / lock).read_text(), flags=re.MULTILINE) == []
     runtime, development = (declared_names(entries(lock)) for lock in LOCKS)
     assert declared_names(PROJECT["project"]["dependencies"]) <= runtime
     assert declared_names(PROJECT["project"]["optional-dependencies"]["dev"]) <= development
@@ -101,75 +98,69 @@ def project(tmp_path):
     return tmp_path
 
 
+def script(path: Path, body: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
 def fake_python(directory: Path, venv: str) -> str:
     """A Python that passes the check of versions and runs `venv` when asked for an environment."""
-    program = directory / "python-of-the-test"
-    program.write_text(f'#!/bin/sh\n[ "$1" = -m ] || exit 0\n{venv}\n')
-    program.chmod(0o755)
+    program = script(directory / "python-of-the-test", f'[ "$1" = -m ] || exit 0\n{venv}')
     return f"PYTHON={program}"
 
 
-def run_make(directory: Path, *arguments: str) -> subprocess.CompletedProcess:
+def installing(directory: Path, pip: str) -> str:
+    """One that makes a .venv whose Python runs `pip` whatever it is asked."""
+    venv = f"mkdir -p .venv/bin\nprintf '#!/bin/sh\\n{pip}\\n' >.venv/bin/python\nchmod +x .venv/bin/python"
+    return fake_python(directory, venv)
+
+
+def made(directory: Path, *arguments: str, target: str = "runtime") -> subprocess.CompletedProcess:
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "PYTHON"))}
-    return subprocess.run(["make", *arguments], cwd=directory, env=environment, capture_output=True, text=True)
+    command = ["make", *arguments, f".venv/.installed-{target}"]
+    return subprocess.run(command, cwd=directory, env=environment, capture_output=True, text=True)
 
 
-def fake_environment(pip: str) -> str:
-    """Shell that makes a .venv whose Python runs `pip` whatever it is asked."""
-    return f"mkdir -p .venv/bin\nprintf '#!/bin/sh\\n{pip}\\n' >.venv/bin/python\nchmod +x .venv/bin/python"
-
-
-def test_unsuitable_python_is_one_line_that_says_what_to_do(project):
-    result = run_make(project, "PYTHON=/bin/false", ".venv/.installed-runtime")
+def test_unsuitable_pythons_and_platforms_are_told_before_anything_is_made(project):
+    """On a foreign platform the markers of the lock would exclude every package, and pip would call that a success."""
+    result = made(project, "PYTHON=/bin/false")
     (message,) = [line for line in result.stderr.splitlines() if not line.startswith("make")]
-    assert result.returncode != 0
-    assert message.startswith("error: no 64-bit Python 3.11, 3.12 or 3.13") and "make PYTHON=" in message
-    assert not (project / ".venv").exists()
-
-
-def test_foreign_platform_is_refused_before_anything_is_made(project):
-    """There, the markers of the lock would exclude every package, and pip would call that a success."""
-    (project / "bin").mkdir()
-    (project / "bin/uname").write_text('#!/bin/sh\n[ "$1" = -s ] && echo Darwin || echo arm64\n')
-    (project / "bin/uname").chmod(0o755)
-    result = run_make(project, f"PATH={project}/bin:{os.environ['PATH']}", ".venv/.installed-runtime")
+    assert result.returncode != 0 and message.startswith("error: ") and "make PYTHON=" in message
+    assert "3.11, 3.12 or 3.13" in message
+    script(project / "bin/uname", '[ "$1" = -s ] && echo Darwin || echo arm64')
+    result = made(project, f"PATH={project}/bin:{os.environ['PATH']}")
     assert "error: cml_tf needs Linux on x86_64; this machine is Darwin arm64." in result.stderr
     assert result.returncode != 0 and not (project / ".venv").exists()
 
 
 def test_second_run_installs_nothing_and_a_changed_lock_does(project):
-    python = fake_python(project, fake_environment("echo ran >>runs-of-pip"))
-    for expected in (1, 1):
-        assert run_make(project, python, ".venv/.installed-dev").returncode == 0
-        assert len((project / "runs-of-pip").read_text().splitlines()) == expected
+    python, runs = installing(project, "echo ran >>runs-of-pip"), project / "runs-of-pip"
     # The development lock holds the runtime lock, so there is nothing left to do for it.
-    assert run_make(project, python, ".venv/.installed-runtime").returncode == 0
-    assert len((project / "runs-of-pip").read_text().splitlines()) == 1
+    for target in ("dev", "dev", "runtime"):
+        assert made(project, python, target=target).returncode == 0
+        assert runs.read_text().splitlines() == ["ran"]
     later = (project / ".venv/.installed-dev").stat().st_mtime_ns + 10**9
     os.utime(project / "requirements.txt", ns=(later, later))
-    assert run_make(project, python, ".venv/.installed-dev").returncode == 0
-    assert len((project / "runs-of-pip").read_text().splitlines()) == 2
+    assert made(project, python, target="dev").returncode == 0
+    assert len(runs.read_text().splitlines()) == 2
 
 
-def test_installation_that_failed_or_was_killed_is_not_taken_for_done(project):
-    left_over = project / ".venv/left-over"
-    made_by_half = fake_python(project, "mkdir -p .venv/bin; touch .venv/left-over; exit 1")
-    assert run_make(project, made_by_half, ".venv/.installed-runtime").returncode != 0
-    failing = fake_python(project, fake_environment("exit 1"))
-    assert run_make(project, failing, ".venv/.installed-runtime").returncode != 0
-    assert not left_over.exists() and not (project / ".venv/.installed-runtime").exists()
+def test_installation_that_failed_or_was_killed_is_not_taken_for_done_and_one_under_way_waited_for(project):
+    left_over, installed = project / ".venv/left-over", project / ".venv/.installed-runtime"
+    half = fake_python(project, "mkdir -p .venv/bin; touch .venv/left-over; exit 1")
+    assert made(project, half).returncode != 0
+    assert made(project, installing(project, "exit 1")).returncode != 0
+    assert not left_over.exists() and not installed.exists()
     # A marker with no living process behind it: what pip left there is not to be trusted.
     (project / ".venv/.installing").write_text("")
     left_over.touch()
-    sound = fake_python(project, fake_environment("exit 0"))
-    assert run_make(project, sound, ".venv/.installed-runtime").returncode == 0
-    assert not left_over.exists() and (project / ".venv/.installed-runtime").exists()
-
-
-def test_second_installation_waits_for_the_one_under_way(project):
-    (project / ".venv").mkdir()
+    assert made(project, installing(project, "exit 0")).returncode == 0
+    assert not left_over.exists() and installed.exists()
+    installed.unlink()
     (project / ".venv/.installing").write_text(str(os.getpid()))
-    result = run_make(project, fake_python(project, "exit 1"), ".venv/.installed-runtime")
+    result = made(project, fake_python(project, "exit 1"))
     assert f"error: process {os.getpid()} is installing into .venv" in result.stderr
     assert result.returncode != 0 and (project / ".venv/.installing").exists()
 
