@@ -22,11 +22,9 @@ from tests.helpers.small_tasks import pictures
 COMPOSED, APART = "caf\u00e9", "cafe\u0301"
 MODEL = Interface(1, (1,), 5, True, False, {})
 LABELS = [
-    (tf.constant(["cat", "dog"]), ("cat", "dog")),
     ([tf.constant("cat"), tf.constant("dog")], ("cat", "dog")),
     (np.array(["cat", "dog"], "S"), ("cat", "dog")),
     (np.array([b"cat", "dog"], object), ("cat", "dog")),
-    ([np.bytes_(b"cat"), np.str_("dog")], ("cat", "dog")),
     ([APART, COMPOSED.encode()], (COMPOSED, COMPOSED)),
     (["\ufeffcat", " cat\n"], ("cat", "cat")),
     (["Cat", "cat"], ("Cat", "cat")),
@@ -37,7 +35,6 @@ LABELS = [
     ([1, "cat"], ("1", "cat")),
 ]
 REFUSED = [
-    ([0.0, np.nan], "nan .float. as label 1"),
     (["cat", np.nan], "nan .float. as label 1"),
     (np.array(["cat", np.nan]), "label 1 .*'nan'"),
     (["cat", None], "None .NoneType. as label 1"),
@@ -48,7 +45,6 @@ REFUSED = [
     (["a\0", "a"], "label 0"),
     (["\ud800", "a"], "Unicode"),
     ("cat", "a list or an array"),
-    ({"cat"}, "a list or an array"),
     ([["cat"], ["dog"]], "received"),
 ]
 
@@ -74,7 +70,7 @@ def test_what_is_no_label_is_refused(given, message):
 
 
 def test_model_client_and_adapted_tasks_agree(classifier, tmp_path):
-    for given in (LABELS[0][0], [b"dog", b"cat"], [APART.encode(), "dog"]):
+    for given in (tf.constant(["cat", "dog"]), [b"dog", b"cat"], [APART.encode(), "dog"]):
         expected = numbered(class_labels(given))[0]
         assert classifier.adapt(pictures(2), given).class_names == expected == as_targets(given, MODEL, 2)[1]
     for refused in (lambda bad: classifier.adapt(pictures(2), bad), lambda bad: as_targets(bad, MODEL, 2)):
@@ -95,14 +91,19 @@ def load(root):
     return datasets.load("image_folder", root=str(root), image_size=(4, 4))
 
 
-def test_folders_that_are_no_utf_8_are_classes(tmp_path):
+def test_folders_that_are_no_utf_8_are_classes_and_two_spellings_of_one_are_told(tmp_path):
     for split in ("train", "validation", "test"):
-        _folders(tmp_path / split, split.encode() + b"\xe8", split.encode() + b"\xe9", split.encode() + APART.encode())
+        _folders(tmp_path / split, split.encode() + b"\xe8", split.encode() + APART.encode())
     names = load(tmp_path).class_names("test")
-    assert names == ("test\\xe8", "test\\xe9", f"test{COMPOSED}")
     support = read_support(tmp_path / "test")
-    assert tuple(support.targets) == names
+    assert names == tuple(support.targets) == ("test\\xe8", f"test{COMPOSED}")
     assert support.names[0] == "test\\xe8/\\xe9.png"
+    _folders(tmp_path / "test", b"test" + COMPOSED.encode())
+    with pytest.raises(ClientError, match=f"test{COMPOSED}.*accents"):
+        read_support(tmp_path / "test")
+    _folders(tmp_path / "train", b"test\xe8")
+    with pytest.raises(DatasetError, match=r"'test\\xe8' is in train and in test"):
+        load(tmp_path)
 
 
 def test_a_split_file_may_spell_accents_otherwise(tmp_path):
@@ -111,16 +112,6 @@ def test_a_split_file_may_spell_accents_otherwise(tmp_path):
     (tmp_path / "splits.json").write_text("\ufeff" + json.dumps(splits), encoding="utf-8")
     dataset = load(tmp_path)
     assert [dataset.class_names(split) for split in dataset.splits] == [(COMPOSED,), ("b",), ("c\\xe9",)]
-
-
-def test_two_spellings_of_one_class_are_told(tmp_path):
-    _folders(tmp_path, COMPOSED.encode(), APART.encode())
-    with pytest.raises(ClientError, match="café.*accents"):
-        read_support(tmp_path)
-    for split, spelling in {"train": COMPOSED, "validation": "b", "test": APART}.items():
-        _folders(tmp_path / "splits" / split, spelling.encode())
-    with pytest.raises(DatasetError, match="'café' is in train and in test"):
-        load(tmp_path / "splits")
 
 
 def test_names_of_files_are_shown_as_their_bytes():

@@ -16,10 +16,8 @@ SUMMARY = {"metric", "mean", "ci95", "episodes", "seed", "manifest_hash"}
 FILES = {
     "foreign/thesis.txt": "years of work",
     "wrong_type.py": "def get_config():\n    return {'seed': 0}\n",
-    "foreign_keys.py": "from ml_collections import ConfigDict\nget_config = lambda: ConfigDict({'rate': 0.1})\n",
     "broken.py": "def get_config(:\n",
     "raising.py": "import a_module_that_nobody_has\n",
-    "empty.py": "",
 }
 
 
@@ -53,24 +51,18 @@ TRAIN_ERRORS = {
     "--verbose=9": "verbose",
     "--config.train.stepz=5": "stepz",
     "--config.train.steps=many": "steps",
-    "--config.train=5": "train",
     "--config.train.rate=nan": "train.rate",
-    "--config.dataset.name=mnist": "'mnist'",
     "--workdir=": "--workdir",
     "--config=": "--config",
     "--config=configs/nothing.py": "nothing.py",
     "--config={}/broken.py": "broken.py",
     "--config={}/raising.py": "a_module_that_nobody_has",
-    "--config={}/empty.py": "get_config",
     "--config={}/wrong_type.py": "ConfigDict",
-    "--config={}/foreign_keys.py": "default_config()",
     "--config=configs/sinusoid.py:tiny": "'tiny'",
-    "--config=configs/sinusoid.py:5way": "maml or cml, Nshot, and",
     f"{GLYPHS} --config.dataset.ways=500": "ways",
     f"{GLYPHS} --config.dataset.root=/nowhere": "/nowhere",
     "--config=configs/image_folder.py:smoke": "root",
     "--workdir={}/foreign": "holds no run",
-    "--workdir={}/foreign/thesis.txt": "a directory",
     f"{WAVES.replace('cml', 'maml')} {' '.join(SMALL)} --workdir={{}}/cml": "objective.terms",
     f"{' '.join(SMALL)} --config.train.steps=1 --workdir={{}}/cml": "train.steps",
     f"{' '.join(SMALL)} --config.train.steps=3 --workdir={{}}/damaged": "damaged",
@@ -79,19 +71,15 @@ TRAIN_ERRORS = {
 # The same for the run cml.
 EVALUATE_ERRORS = {
     "--workdir=": "--workdir",
-    "--shots=3": "shots",
     "test": "'test'",
-    "--split=tset": "tset",
     "--readout=phi": "phi",
     "--episodes=1": "episodes",
     "--steps=-1": "steps",
     "--workdir={}/nowhere": "holds no run",
-    "--workdir={}/damaged": "damaged",
     "--workdir={}/maml --readout=co_learner_theta_adapted": "without a co-learner",
     "--compare={}/other_data": "the same episodes",
     "--compare={}/nowhere": "holds no run",
     "--dataset=glyphs": "where both have images",
-    "--workdir={}/glyphs --dataset=mnist": "'glyphs' and 'mnist'",
     "--workdir={}/glyphs --dataset=cub --root={}/nowhere": "nowhere is none",
     "--workdir={}/glyphs --root={}/nowhere": "must be named too",
 }
@@ -99,7 +87,6 @@ PREPARE_ERRORS = {
     "": "aircraft, cars, ",
     "mnist": "received 'mnist'",
     "cub cars": "unexpected argument 'cars'",
-    "cub --shots=3": "shots",
 }
 ERRORS = {
     TRAIN: ({"--config=": WAVES, "--workdir=": "--workdir={}/new"}, TRAIN_ERRORS),

@@ -66,7 +66,6 @@ def test_pictures_lie_beside_the_page(tmp_path):
             page_of(file=file)
     with pytest.raises(FileNotFoundError, match="a.png"):
         write_page(page_of(), tmp_path / "report.html")
-    assert not list(tmp_path.iterdir())
     (tmp_path / "a.png").touch()
     write_page(page_of("größer"), tmp_path / "report.html")
     assert "größer" in (tmp_path / "report.html").read_text(encoding="utf-8")

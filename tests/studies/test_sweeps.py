@@ -25,17 +25,16 @@ def in_the_project(monkeypatch):
     monkeypatch.chdir(ROOT)
 
 
-def test_runs_are_configurations_times_seeds_and_overrides_are_in_no_name(tmp_path):
-    runs = read_sweep(spec(tmp_path / "s.json", overrides={"train.steps": 2, "learner.hidden": [4]}))
-    assert [run.name for run in runs] == ["sinusoid_5shot_cml-smoke-seed0", "sinusoid_5shot_cml-smoke-seed1"]
-    second = runs[1].config
-    assert (second.seed, second.eval.seed, second.train.steps, second.learner.hidden) == (1, 1, 2, (4,))
-
-
-def test_evaluations_of_a_co_learner_are_for_runs_that_have_one(tmp_path):
+def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_can(tmp_path):
     asked = {"dagger": {"readout": "co_learner"}, "before": {"steps": 0}}
-    path = spec(tmp_path / "s.json", configs=[SOURCE, SOURCE.replace("cml", "maml")], evaluations=asked)
-    cml, _, maml, _ = read_sweep(path)
+    overrides = {"train.steps": 2, "learner.hidden": [4]}
+    configs = [SOURCE, SOURCE.replace("cml", "maml")]
+    cml, second, maml, _ = read_sweep(
+        spec(tmp_path / "s.json", configs=configs, evaluations=asked, overrides=overrides)
+    )
+    assert [run.name for run in (cml, second)] == [f"sinusoid_5shot_cml-smoke-seed{seed}" for seed in (0, 1)]
+    config = second.config
+    assert (config.seed, config.eval.seed, config.train.steps, config.learner.hidden) == (1, 1, 2, (4,))
     assert cml.evaluations == {"dagger": FurtherEvaluation("co_learner"), "before": FurtherEvaluation(steps=0)}
     assert list(maml.evaluations) == ["before"]
 
@@ -45,16 +44,13 @@ SHIPPED = sorted(path.stem for path in (ROOT / "configs" / "sweeps").glob("*.jso
 TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omniglot_small"}
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_sweep_finds_its_committed_results_as_done(name):
-    results = read_results(ROOT / f"docs/results/{TOGETHER.get(name, name)}.jsonl")
-    runs = read_sweep(ROOT / f"configs/sweeps/{name}.json")
-    assert [run.name for run in runs if not is_done(results.get(run.name), run)] == []
-    assert {run.name: changed for run in runs if (changed := changed_keys(results[run.name], run))} == {}
-
-
-def test_every_committed_result_is_some_sweeps():
-    names = {run.name for name in SHIPPED for run in read_sweep(ROOT / f"configs/sweeps/{name}.json")}
+def test_shipped_sweeps_find_their_committed_results_as_done_and_every_result_is_some_sweeps():
+    names = set()
+    for name in SHIPPED:
+        results = read_results(ROOT / f"docs/results/{TOGETHER.get(name, name)}.jsonl")
+        for run in read_sweep(ROOT / f"configs/sweeps/{name}.json"):
+            assert is_done(results.get(run.name), run) and not changed_keys(results[run.name], run), run.name
+            names.add(run.name)
     # Trained by hand: there is no sweep of these.
     by_hand = ("omniglot_small_again",)
     for path in (ROOT / "docs/results").glob("*.jsonl"):
@@ -64,10 +60,8 @@ def test_every_committed_result_is_some_sweeps():
 NO_CONFIG = "from ml_collections import ConfigDict\nget_config = lambda arguments: ConfigDict({'rate': 0.1})\n"
 REFUSED = [
     ({"configs": []}, r"configs .*received \[\]"),
-    ({"configs": "a.py"}, "configs .*received 'a.py'"),
     ({"configs": [1]}, r"configs .*received \[1\]"),
     ({"seeds": [0, "1"]}, "seeds must be a list"),
-    ({"seed_keys": [None]}, "seed_keys must be a list"),
     ({"seed_keys": ["eval.seed"]}, "seed_keys must have 'seed'"),
     ({"epochs": 3}, "key 'epochs'; its keys are configs, seeds"),
     ({"configs": [SOURCE, SOURCE]}, "received sinusoid_5shot_cml-smoke-seed0 several times"),
@@ -84,8 +78,6 @@ REFUSED = [
     ({"evaluations": {"a": {"steps": -1}}}, "steps of evaluation 'a'"),
     ({"overrides": {"train.epochs": 3}}, "epochs"),
     ({"overrides": {"train.steps": 0}}, "train.steps"),
-    ({"overrides": {"train.steps": "many"}}, "steps"),
-    ("[1]", r"received \[1\]"),
     ("{", "cannot be read"),
 ]
 
@@ -189,32 +181,32 @@ def test_an_evaluation_that_diverges_is_a_result_of_a_run_that_does_not(tmp_path
 @pytest.mark.slow
 @pytest.mark.long
 def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
-    configs, evaluations = [SOURCE, SOURCE.replace("cml", "maml")], {"before": {"steps": 0}}
-    path = spec(tmp_path / "s.json", configs=configs, evaluations=evaluations)
-    flags = [f"--spec={path}", f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'r.jsonl'}"]
-    first = run_program("cml_tf.sweep", *flags, "--run=sinusoid_5shot_cml-smoke-seed0")
-    result = first.last_json
+    def swept(*more, **changes):
+        spec(tmp_path / "s.json", configs=[SOURCE, SOURCE.replace("cml", "maml")], **changes)
+        flags = [f"--spec={tmp_path}/s.json", f"--workdir={tmp_path}/runs", f"--results={tmp_path}/r.jsonl"]
+        return run_program("cml_tf.sweep", *flags, *more)
+
+    before, name = {"before": {"steps": 0}}, "sinusoid_5shot_cml-smoke-seed0"
+    result = swept(f"--run={name}", evaluations=before).last_json
     assert result["config"]["seed"] == 0 and len(result["scores"]) == result["episodes"] == 4
-    before = result["evaluations"]["before"]
-    assert before["manifest_hash"] == result["manifest_hash"] and before["scores"] != result["scores"]
+    scored = result["evaluations"]["before"]
+    assert scored["manifest_hash"] == result["manifest_hash"] and scored["scores"] != result["scores"]
     write_results(tmp_path / "r.jsonl", {result["run"]: result})
-    done = run_program("cml_tf.sweep", *flags, "--processes=2")
-    assert done.code == 0 and "1 results found, 3 runs left" in done.out
-    assert len(read_results(tmp_path / "r.jsonl")) == 4
-    again = run_program("cml_tf.sweep", *flags)
-    assert again.code == 0 and "4 results found, 0 runs left" in again.out
-    spec(path, configs=configs, seeds=[0], evaluations={**evaluations, "dagger": {"readout": "co_learner"}})
-    further = run_program("cml_tf.sweep", *flags)
-    assert further.code == 0 and "4 results found, 1 runs left" in further.out
-    again = read_results(tmp_path / "r.jsonl")["sinusoid_5shot_cml-smoke-seed0"]
+    for changes, told in (
+        ({"evaluations": before}, "1 results are there, 3 runs to do"),
+        ({"evaluations": before}, "4 results are there, 0 runs to do"),
+        ({"evaluations": {**before, "dagger": {"readout": "co_learner"}}, "seeds": [0]}, "there, 1 runs to do"),
+    ):
+        done = swept("--processes=2", **changes)
+        assert done.code == 0 and told in done.out, done
+    again = read_results(tmp_path / "r.jsonl")[name]
     assert set(again["evaluations"]) == {"before", "dagger"} and again["scores"] == result["scores"]
     assert again["train_seconds"] >= result["train_seconds"], "it was scored again, not trained"
-    shown = [f"--results={tmp_path / 'r.jsonl'}", f"--workdir={tmp_path / 'runs'}", f"--output={tmp_path / 'page'}"]
+    shown = [f"--results={tmp_path}/r.jsonl", f"--workdir={tmp_path}/runs", f"--output={tmp_path}/page"]
     report = run_program("cml_tf.report", *shown)
     assert report.code == 0 and "| sinusoid_5shot | smoke | 2 |" in report.out, report.err
     page = (tmp_path / "page/report.html").read_text()
     for picture in ("sinusoid_5shot_curves.png", "sinusoid_5shot_maml-smoke-seed0_episode.png"):
         assert picture in page and (tmp_path / "page" / picture).stat().st_size > 10_000
-    spec(path, configs=configs, evaluations=evaluations, overrides={"train.rate": 0.5})
-    refused = run_program("cml_tf.sweep", *flags)
+    refused = swept(evaluations=before, overrides={"train.rate": 0.5})
     assert refused.code == 2 and "seed0, which differs in train.rate" in refused.err

@@ -96,7 +96,6 @@ def test_episodes_from_the_file_are_those_from_memory(monkeypatch):
         lambda folder: (folder / "train.npy").write_bytes((folder / "train.npy").read_bytes()[:-1]),
         lambda folder: np.save(folder / "train.npy", np.zeros((9, 3, 3, 3), np.uint8)),
         lambda folder: np.save(folder / "train.npy", np.array([{}], object)),
-        lambda folder: np.save(folder / "train.npy", np.zeros((8, 10, 12, 3), np.uint8)),
     ],
 )
 def test_what_is_not_whole_is_made_anew(change, caplog):

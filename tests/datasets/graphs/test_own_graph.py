@@ -42,21 +42,16 @@ def test_one_file_and_three_tables_say_the_same(tmp_path):
 
 
 LABELS = {
-    "integers": ("5\n-1\n\n7\n", (5, -1, -1, 7)),
     "integers, a mark and blanks": ("\ufeff5\r\n-3\r\n\r\n 7\r\n", (5, -1, -1, 7)),
-    "0.0 for 0": ("0.0\n-1.0\n1.0\n1.0\n", (0, -1, 1, 1)),
     "of numpy.savetxt": ("# label\n0.00e+00\n-1.00e+00\n1.00e+00\n1.00e+00\n", (0, -1, 1, 1)),
     "of pandas": ("label\n0\n\n1\nNaN\n", (0, -1, 1, -1)),
-    "of pandas, without a name": ("0\n0.0\nnan\n1.0\n1.0\n", (0, -1, 1, 1)),
     "words for nothing": ("0\nNone\n1\nN/A\n", (0, -1, 1, -1)),
-    "an empty last line": ("0\n0\n1\n1\n\n\n", (0, 0, 1, 1)),
     "a header and names": ("Class\nred\n\nblue\nred\n", ("red", "", "blue", "red")),
     "nan among names": ("red\nnan\nblue\nred\n", ("red", "", "blue", "red")),
     "-1 among names": ("red\n-1\nblue\nred\n", ("red", "", "blue", "red")),
     "a mark, quotes and blanks": ('\ufeff"red"\r\n\r\n blue \r\nred\t\r\n', ("red", "", "blue", "red")),
     "quoted separators": ('"a;b"\n"a,b"\n"a\tb"\n"a;b"\n', ("a;b", "a,b", "a\tb", "a;b")),
     "two ways to write an accent": ("caf\u00e9\n\ncafe\u0301\ncafe\n", ("caf\u00e9", "", "caf\u00e9", "cafe")),
-    "case": ("cat\nCat\ncat\nCat\n", ("cat", "Cat", "cat", "Cat")),
 }
 
 
@@ -69,7 +64,6 @@ def test_labels_of_all_forms(tmp_path, text, expected):
 
 
 EDGES_TEXTS = {
-    "a header": "source,target\n0,1\n1,2\n",
     "a header, quoted": '"from node";"to node"\r\n"0";"1"\r\n"1";"2"\r\n',
     "comments and tabs": "# FromNodeId\tToNodeId\n0\t1\n1\t2\n",
     "blanks": "0   1 \n 1 2\n\n",
@@ -86,52 +80,42 @@ def test_edges_of_all_forms(tmp_path, text):
         assert np.argwhere(read_own_graph(tmp_path).adjacency.toarray()).tolist() == [[0, 1], [1, 0], [1, 2], [2, 1]]
 
 
-ARRAYS = {
-    "floats": (np.array([0.0, np.nan, 1, -1]), (0, -1, 1, -1)),
-    "bytes": (np.array([b"red", b"", b"blue", b"red"]), (1, -1, 0, 1)),
-    "numbers as text": (np.array(["0.0", "nan", "1.0", "-1.0"]), (0, -1, 1, -1)),
-    "nan as text": (np.array(["red", "nan", "blue", "red"]), (1, -1, 0, 1)),
-    "accents": (np.array(["e\u0301", "", "\u00e9", "e"]), (1, -1, 1, 0)),
-}
+ARRAYS = [
+    ({"labels": np.array([0.0, np.nan, 1, -1])}, (0, -1, 1, -1), ("0", "1")),
+    ({"labels": np.array([b"red", b"", b"blue", b"red"])}, (1, -1, 0, 1), ("blue", "red")),
+    ({"labels": np.array(["0.0", "nan", "1.0", "-1.0"])}, (0, -1, 1, -1), ("0", "1")),
+    ({"labels": np.array(["e\u0301", "", "\u00e9", "e"])}, (1, -1, 1, 0), ("e", "\u00e9")),
+    (
+        {"class_names": np.array([b"a", "caf\u00e9".encode(), b"caf\xe9"])},
+        (0, 1, -1, 0),
+        ("a", "caf\u00e9", "caf\\xe9"),
+    ),
+]
 
 
-@pytest.mark.parametrize(("labels", "expected"), ARRAYS.values(), ids=ARRAYS)
-def test_label_arrays_of_all_forms(tmp_path, labels, expected):
-    write_npz(tmp_path, labels=labels, edges=EDGES.astype(float))
-    assert tuple(read_own_graph(tmp_path).labels) == expected
-
-
-def test_integer_labels_keep_their_names_which_may_be_bytes(tmp_path):
-    for names in (["a", "b", "c"], [b"a", "caf\u00e9".encode(), b"caf\xe9"]):
-        write_npz(tmp_path, class_names=np.array(names))
-        graph = read_own_graph(tmp_path)
-        assert graph.class_names == (tuple("abc") if names[1] == "b" else ("a", "caf\u00e9", "caf\\xe9"))
-        assert graph.labels.tolist() == [0, 1, -1, 0]
+@pytest.mark.parametrize(("members", "labels", "names"), ARRAYS)
+def test_label_arrays_of_all_forms(tmp_path, members, labels, names):
+    write_npz(tmp_path, **members, edges=EDGES.astype(float))
+    graph = read_own_graph(tmp_path)
+    assert (tuple(graph.labels), graph.class_names) == (labels, names)
 
 
 def test_the_registry_hands_the_options_on(tmp_path):
-    count = 24
-    tables = {"edges": "{0},{1}", "features": "{0},{2}", "labels": "class {3}"}
-    rows = [(node, (node + 1) % count, -node * node, node % 8) for node in range(count)]
-    texts = {f"{name}_csv": "\n".join(line.format(*row) for row in rows) for name, line in tables.items()}
-    write_tables(tmp_path, **texts)
+    nodes = np.arange(24)
+    ring = np.stack([nodes, (nodes + 1) % 24], axis=1)
+    write_npz(tmp_path, features=np.stack([nodes, -nodes * nodes], axis=1), edges=ring, labels=nodes % 8)
     options = {"classes": (3, 3, 2), "class_seed": 5, "hops": 0, "normalise_features": False}
     dataset = datasets.load("graph", str(tmp_path), **options)
     assert [len(dataset.class_names(split)) for split in dataset.splits] == [3, 3, 2]
     np.testing.assert_array_equal(dataset.context.features.values.numpy()[-2:], [23, -(23**2)])
     source = dataset.episodes("test", ways=2, shots=1, queries=2, seed=0)
     assert set(source.batch(0, 20).support.inputs.numpy().ravel() % 8) == set(dataset.class_numbers("test"))
-    with pytest.raises(
-        DatasetError, match="shots . queries must be at most 3, the number of examples of the class 'class"
-    ):
-        dataset.episodes("test", ways=2, shots=1, queries=3, seed=0)
 
 
 REFUSED_TABLES = {
     "edges": [
         ("0.5,1\n", r"line 1: .*\[0, 4\).*received 0\.5, 1"),
         ("source,target,weight\n0,1,1\n", "line 2: .* found 3"),
-        ("0,1\n0\n", "line 2: must hold 2 cells"),
         ("0,1\n\n0,9\n", r"line 3: .* \[0, 4\), .*received 0, 9"),
         ("nan,nan\n0,1\n", "line 1: .* received 'nan'"),
         ("0,1_0\n", "line 1: .* received '1_0'"),
@@ -140,10 +124,8 @@ REFUSED_TABLES = {
         (None, r"missing: features\.csv or features\.npy"),
         ("1,0\n1\n", "line 2: must hold 2 cells"),
         ("1,0\n1,x\n", "line 2: .* received 'x'"),
-        ("1,0\n1,\n", "line 2: .* received ''"),
         ("1;0,5\n", "line 1: .* received '0,5'; .*point"),
         ("1,nan\n" * 4, "line 1: .* finite, received 'nan'"),
-        ("inf,inf\n" * 4, "line 1: .* finite, received 'inf'"),
         (",0,1\n0,1,0\n1,0,2\n", "line 1: seems to count columns"),
         ("node,a\n0,1\n1,0\n", "line 1: .* node numbers"),
         ("", "found none"),
@@ -151,9 +133,7 @@ REFUSED_TABLES = {
     "labels": [
         (None, r"missing: labels\.csv"),
         ("Farbe\nred\n\nblue\nred\n", "each of the 4 rows .* found 5 up to line 5"),
-        ("0\n1\n", "each of the 4 rows .* found 2 up to line 2"),
         ("node,label\n0,red\n", "line 1: .*no further columns"),
-        ("red\n0;red\n", "line 2: .*no further columns"),
         ("0\n0\n1\ninf\n", "line 4: .*received 'inf'"),
         ("-1\n-1\nnan\n-1\n", "at least some nodes"),
         ("0\n0.5\n1\n1\n", r"line 2: .* received '0\.5'"),
@@ -161,10 +141,8 @@ REFUSED_TABLES = {
         ("0.0\nred\n1.0\n1.0\n", "line 2: must hold a number"),
         ("red\nNA\nred\nblue\n", "line 2: 'NA' may be a name"),
         ("b'red'\nred\nred\nblue\n", "line 1: .* bytes"),
-        ('"Weird Al" Yankovic\nred\nred\nblue\n', "line 1: the quotes"),
         ('red\n"blue\nred\nblue\n', "line 2: the quotes"),
         ("red\nbl\0ue\nred\nblue\n", "line 2: .* NUL"),
-        ("\n\n\n\n", "all 4 are negative"),
     ],
 }
 
@@ -198,7 +176,6 @@ def tables(**files):
         (npz(labels=None), "missing: labels, found: features, edges"),
         (npz(labels=NAMES.astype(object)), "plain arrays"),
         (npz(labels=np.array([0, 1, 0.5, 1])), "labels .* received dtype float64"),
-        (npz(labels=np.array(["red", "NA", "red", "red"])), r"graph\.npz, label 1 \(from 0\): 'NA'"),
         (npz(edges=np.array([[0, 1.5]])), "edges .* received dtype float64"),
         (npz(class_names=np.array(["a", ""])), "label 1 .from 0. is no class"),
         (npz(labels=NAMES, class_names=NAMES[:1]), "names already"),
@@ -206,7 +183,6 @@ def tables(**files):
         (npz(features=FEATURES.astype(str)), "features must be numbers"),
         (tables(features_npy="text"), "found both"),
         (tables(features_npy="text", features_csv=None), r"features\.npy must be an array"),
-        (tables(features_csv="a,b\n1,0\n", edges_csv=""), "each of the 1 rows"),
         (an_array_under_the_name_of_an_archive, "plain arrays"),
     ],
 )

@@ -45,11 +45,11 @@ def test_nodes_come_in_the_order_of_their_numbers(folder, npz):
     assert graph.class_names == tuple("abcd")
 
 
-@pytest.mark.parametrize("names", [None, NAMES.astype(object), NAMES[np.newaxis], np.arange(4)])
-def test_names_that_are_no_strings_are_not_read(npz, names):
+def test_names_that_are_no_strings_are_not_read(npz):
     nodes = np.array([{"any": "object"}] * 50, object)
-    write_npz_graph(npz, SIZE, class_names=names, node_names=nodes)
-    assert read_graph_npz(npz).class_names == tuple("0123")
+    for names in (None, NAMES.astype(object), NAMES[np.newaxis], np.arange(4)):
+        write_npz_graph(npz, SIZE, class_names=names, node_names=nodes)
+        assert read_graph_npz(npz).class_names == tuple("0123")
 
 
 def test_nodes_that_are_not_listed_or_without_a_class_are_unlabelled(tmp_path):
@@ -71,19 +71,13 @@ OUT_OF_RANGE.indices[3] = 2**30
 @pytest.mark.parametrize(
     ("part", "value", "message"),
     [
-        ("allx", np.eye(40, 9), "allx .*CSR"),
         ("allx", OUT_OF_RANGE, "allx .*CSR"),
         ("allx", scipy.sparse.csr_matrix(np.eye(40, 8)), "do not fit together"),
         ("allx", scipy.sparse.csr_matrix(np.full((40, 9), np.nan)), "finite, received 360 values"),
-        ("tx", scipy.sparse.csr_matrix(np.eye(9)), "do not fit together"),
         ("ally", np.ones((40, 4)), "ally .*one-hot"),
-        ("ally", np.arange(40), "ally .*one-hot"),
-        ("ally", [[1, 0]], "ally .*one-hot"),
         ("ally", np.eye(39, 4), "do not fit together"),
-        ("graph", [[1], [0]], "graph .*dictionary"),
         ("graph", {0: ["a"]}, "graph .*dictionary"),
         ("graph", {0: [1, 50]}, r"\[0, 50\), received 1"),
-        ("test.index", "", "at least one node number"),
         ("test.index", "a\nb", "one node number a line"),
         ("test.index", "-1", "at least one node number"),
         ("test.index", f"{10**12}", "at least one node number"),
@@ -106,13 +100,10 @@ def test_malformed_contents_of_planetoid_are_refused(folder, part, value, messag
     ("members", "message"),
     [
         ({"labels": None}, "plain arrays.*labels"),
-        ({"adj_shape": None}, "adj_shape"),
         ({"attr_data": np.array([object()])}, "Object arrays"),
-        ({"adj_indices": np.full(50, 99)}, "cannot be read so"),
         ({"attr_indices": np.full(len(bags_of_words(SIZE).indices), 99)}, "cannot be read so"),
         ({"adj_shape": np.array([np.inf, 50])}, "cannot be read so"),
         ({"adj_shape": np.array([50, 51])}, r"\[50, 50\].* received \[50, 51\]"),
-        ({"labels": np.arange(49)}, r"\[nodes\] = \[50\]"),
         ({"labels": np.arange(50), "class_names": NAMES}, "below 4"),
     ],
 )

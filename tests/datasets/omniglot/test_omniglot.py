@@ -62,24 +62,17 @@ def test_folder_of_alphabets_holds_out_the_last_ones(tmp_path):
     assert [names(dataset, split) for split in dataset.splits] == [set("ABCDEFGH"), {"I"}, set("JK")]
 
 
-def test_training_classes_are_turned_and_others_are_not(tmp_path):
+def test_training_classes_are_turned_others_are_not_and_changed_files_are_read_again(tmp_path, no_decoding):
     write_pair(tmp_path)
     dataset = datasets.load("omniglot", str(tmp_path))
     pool = dataset.pools["train"]
     images = {name: pool.images[2 * number : 2 * number + 2] for number, name in enumerate(pool.class_names)}
     for turns in range(4):
         upright, turned = images["Korean/character01/rot000"], images[f"Korean/character01/rot{90 * turns:03d}"]
-        for before, after in zip(upright, turned, strict=True):
-            np.testing.assert_array_equal(np.rot90(before, turns), after)
-    for split in ("validation", "test"):
-        assert not any("rot" in name for name in dataset.class_names(split))
-
-
-def test_the_second_load_decodes_nothing_and_changed_files_are_read_again(tmp_path, no_decoding):
-    write_pair(tmp_path)
-    first = fingerprints(tmp_path)
+        np.testing.assert_array_equal(np.rot90(upright, turns, (1, 2)), turned)
+    assert not any("rot" in name for split in ("validation", "test") for name in dataset.class_names(split))
     with no_decoding("omniglot.dataset"):
-        assert fingerprints(tmp_path) == first
+        assert fingerprints(tmp_path) == [pool.fingerprint for pool in dataset.pools.values()]
         write_zip(tmp_path / "images_evaluation.zip", drawings({**EVALUATION, "Tifinagh": 2}))
         with pytest.raises(AssertionError, match="decoded again"):
             datasets.load("omniglot", str(tmp_path))
@@ -154,20 +147,12 @@ def added(name, size=0):
     return change
 
 
-def damaged_stream(content, name="images_evaluation/Greek/character01/99.png"):
-    """What follows the local header and the name begins with a block of a type that there is not."""
-    content = bytearray(added(name, 1000)(content))
-    content[content.index(name.encode()) + len(name)] = 0xFF
-    return bytes(content)
-
-
 def replaced(files):
     return lambda content: zip_bytes({f"images_evaluation/{name}": file for name, file in files.items()})
 
 
 BAD_FILES = {
     "is not a readable zip file": lambda content: b"hello",
-    "is damaged .*invalid block type": damaged_stream,
     "is damaged": damaged_member,
     "download it again": damaged_directory,
     "character02/01.png cannot be read": replaced({**drawings(EVALUATION), "Tagalog/character02/01.png": b"x"}),
@@ -181,7 +166,6 @@ BAD_FOLDERS = {
     "found no such file": {},
     "enough alphabets": drawings({"Greek": 3, "Latin": 3}),
     "found Greek/loose.png": {**drawings({"Greek": 3}), "Greek/loose.png": PICTURE},
-    "found Greek/character01/more/1.png": {**drawings({"Greek": 3}), "Greek/character01/more/1.png": PICTURE},
     "found Greek/character01/1.jpg": {**drawings({"Greek": 3}), "Greek/character01/1.jpg": PICTURE},
     "images_background but not images_evaluation": {"images_background/Greek/character01/1.png": PICTURE},
     "gone.png is a link to what is not there": {**drawings({"Greek": 3}), "Greek/character01/gone.png": None},

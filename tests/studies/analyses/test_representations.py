@@ -11,7 +11,7 @@ from cml_tf.learners import Learner, conv4
 from cml_tf.problems import Classification
 from cml_tf.studies.analyses.figures import FeaturePlane, draw_query_features
 from cml_tf.studies.analyses.representations import FEWEST, linear_cka, plane_of, representations
-from tests.helpers.models import MLP_SHAPE, randomise, smooth_mlp, two_headed
+from tests.helpers.models import MLP_SHAPE, smooth_mlp, two_headed
 from tests.helpers.nodes import WAYS, node_episode, random_gcn, random_sgc
 from tests.helpers.seeded_episodes import classification_episode, one_task
 
@@ -28,10 +28,14 @@ def test_perceptrons_by_hand_before_and_after_adaptation(float64):
         one = np.tanh(task.query.inputs @ first + first_bias)
         two = np.tanh(one @ second + second_bias)
         kernel, bias = place.parameters.head
+        expected = {"dense 1": one, "dense 2": two, "head": two @ kernel + bias}
         found = representations(place, task.query.inputs)
-        assert list(found) == ["dense 1", "dense 2", "head"]
-        for received, expected in zip(found.values(), (one, two, two @ kernel + bias), strict=True):
-            np.testing.assert_allclose(received, expected, rtol=1e-12)
+        assert list(found) == list(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name], value, rtol=1e-12)
+    place = path_of(two_headed(smooth_mlp()), task)[-1]
+    first, _ = place.predict(task.query.inputs)[1]
+    np.testing.assert_allclose(representations(place, task.query.inputs)["head"], first, rtol=1e-12)
 
 
 @pytest.mark.parametrize("normalisation", ["batch_transductive", "support"])
@@ -58,23 +62,15 @@ def test_learners_of_nodes(float64, make):
     features, outputs = after.predict(task.query.inputs)
     np.testing.assert_allclose(layers[-1], features, rtol=1e-12)
     np.testing.assert_allclose(head, outputs, rtol=1e-12)
-    if len(layers) > 1:
-        # What the first of two layers hands on is that of a network of this layer alone, then ReLU.
-        shallow = learner.extractor._layer(0, task.query.inputs, task.context)
-        assert layers[0].shape == shallow.shape and np.min(layers[0]) == 0.0
+    assert len(layers) == 1 or np.min(layers[0]) == 0.0, "the first of two hands on what its ReLU lets through"
 
 
-def test_the_first_of_two_heads_is_read_and_other_extractors_show_their_output_alone(float64):
+def test_other_extractors_show_their_output_alone(float64):
     task = one_task(classification_episode(shape=MLP_SHAPE), 0)
-    place = path_of(two_headed(smooth_mlp()), task)[-1]
-    first, _ = place.predict(task.query.inputs)[1]
-    np.testing.assert_allclose(representations(place, task.query.inputs)["head"], first, rtol=1e-12)
     inputs = keras.Input(MLP_SHAPE)
     hidden = keras.layers.Dense(3, activation="tanh")(inputs)
     extractor = keras.Model(inputs, keras.layers.Add()([hidden, keras.layers.Dense(3)(hidden)]))
-    learner = Learner(extractor, keras.layers.Dense(3), input_shape=MLP_SHAPE)
-    randomise(learner, 0)
-    place = path_of(learner, task)[-1]
+    place = path_of(Learner(extractor, keras.layers.Dense(3), input_shape=MLP_SHAPE), task)[-1]
     found = representations(place, task.query.inputs)
     assert list(found) == ["features", "head"]
     np.testing.assert_allclose(found["features"], place.predict(task.query.inputs)[0], rtol=1e-6)
@@ -162,13 +158,6 @@ def test_every_plane_has_its_panel_with_all_queries_by_class():
     for number, axes in enumerate(figure.axes):
         for label, collection in enumerate(axes.collections):
             np.testing.assert_array_equal(collection.get_offsets(), (POINTS + number)[label == LABELS])
-        assert len({tuple(collection.get_facecolor()[0]) for collection in axes.collections}) == 3
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", r"\$c\$"]
-    for letters in (3, 30):
-        figure = draw_query_features(PLANES, [f"{number}".ljust(letters, "m") for number in range(3)])
-        figure.draw_without_rendering()
-        assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1, "the legend stays in the picture"
     with pytest.raises(ValueError, match=r"\[4, 2\], received \[3, 2\]"):
         FeaturePlane("CML", "after", POINTS[:3], LABELS)
-    with pytest.raises(ValueError, match="at least one plane"):
-        draw_query_features([], ["a"])
