@@ -82,10 +82,6 @@ def make_source(dataset, split="", seed=0, **changes):
     return dataset.episodes(split or dataset.splits[0], seed=seed, **settings)
 
 
-def parts(episode):
-    return ((episode.support, SHOTS), (episode.query, QUERIES))
-
-
 def test_batches_are_valid_typed_and_static(dataset, drawn):
     ways, dtype = WAYS[dataset.name], tf.int32 if dataset.name in GRAPHS else tf.float32
     low, high = dataset.value_range
@@ -93,13 +89,13 @@ def test_batches_are_valid_typed_and_static(dataset, drawn):
     assert dataset.problem_kind == ("classification" if ways else "regression")
     for source, spec, batches in drawn.values():
         assert source.problem == (Classification(ways) if ways else Regression(1))
-        for part, count in parts(spec):
+        for part, count in zip(spec[:2], (SHOTS, QUERIES), strict=True):
             assert part.inputs == tf.TensorSpec([3, count * (ways or 1), *dataset.input_shape], dtype)
             assert part.targets.dtype == (tf.int32 if ways else tf.float32)
             assert part.targets.shape[:2] == [3, count * (ways or 1)]
         for episode in batches:
             validate_episode(episode, source.problem)
-            for part, count in parts(episode):
+            for part, count in zip(episode[:2], (SHOTS, QUERIES), strict=True):
                 assert low <= np.min(part.inputs) and np.max(part.inputs) <= high
                 assert np.ptp(part.inputs) > (high - low) / 4  # The range is used.
                 for labels in part.targets.numpy() if ways else ():

@@ -9,7 +9,7 @@ import tensorflow as tf
 from cml_tf.datasets import DatasetError
 from cml_tf.datasets.image_faults import image_fault
 from cml_tf.datasets.image_files import decode_and_resize, decode_contents, decode_files, scale
-from tests.helpers.drawn_images import encoded, pixels, write_tree
+from tests.helpers.drawn_images import encoded, pixels
 from tests.helpers.pictures import COLOUR, FAULTY, SOUND, TURNED, saved, seen
 
 
@@ -78,23 +78,3 @@ def test_colour_becomes_luma_and_resizing_smooths_and_never_leaves_the_range():
     for size in ((28, 28), (5, 3)):
         np.testing.assert_array_equal(decode_and_resize(white, size, 3), np.full((*size, 3), 255))
     np.testing.assert_allclose(scale(tf.constant([0, 51, 255], tf.uint8)), np.float32([0.0, 0.2, 1.0]), rtol=1e-7)
-
-
-def test_graph_over_a_batch_equals_the_loaders(tmp_path):
-    """What an exported graph computes from bytes is what the loaders hold, bit for bit."""
-    contents = [encoded(pixels(seed, (20 + seed, 31))) for seed in range(5)]
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string)])
-    def served(images):
-        spec = tf.TensorSpec([14, 15, 3], tf.float32)
-        return tf.map_fn(lambda one: scale(decode_and_resize(one, (14, 15), 3)), images, fn_output_signature=spec)
-
-    module = tf.Module()
-    module.served = served
-    tf.saved_model.save(module, str(tmp_path / "model"))
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
-    stored = decode_contents(contents, names=list("abcde"), image_size=(14, 15), channels=3)
-    np.testing.assert_array_equal(loaded.served(tf.constant(contents)), scale(stored))
-    write_tree(tmp_path, {f"{number}.png": one for number, one in enumerate(contents)})
-    paths = [str(tmp_path / f"{number}.png") for number in range(5)]
-    np.testing.assert_array_equal(decode_files(paths, image_size=(14, 15), channels=3), stored)

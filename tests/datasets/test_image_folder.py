@@ -6,7 +6,7 @@ import pytest
 
 from cml_tf import datasets
 from cml_tf.datasets import DatasetError
-from cml_tf.datasets.image_files import decode_and_resize, scale
+from cml_tf.datasets.image_files import decode_and_resize
 from cml_tf.datasets.image_paths import image_files
 from tests.helpers.drawn_images import encoded, pixels, write_classes, write_tree
 
@@ -38,15 +38,6 @@ def test_classes_and_pixels(tmp_path, arrange):
         assert dataset.class_names(split) == tuple(classes) and pool.counts.tolist() == [3] * len(classes)
         files = [folder / name / f"{number}.png" for name in classes for number in range(3)]
         np.testing.assert_array_equal(pool.images, [decode_and_resize(f.read_bytes(), (10, 12), 3) for f in files])
-
-
-def test_episodes_hold_what_serving_would_compute_from_the_files(tmp_path):
-    three_roots(tmp_path)
-    source = load(tmp_path, channels=1).episodes("test", ways=2, shots=1, queries=2, seed=0)
-    (record,), episode = source.indices(0, 1), source.batch(0, 1)
-    for way, (number, support, *_) in enumerate(record):
-        contents = (tmp_path / "test" / SPLITS["test"][number] / f"{support}.png").read_bytes()
-        np.testing.assert_array_equal(episode.support.inputs[0, way], scale(decode_and_resize(contents, (8, 8), 1)))
 
 
 def test_sizes_kinds_and_numbers_of_files_may_be_mixed_and_what_is_left_out_is_told(tmp_path, caplog):

@@ -74,17 +74,14 @@ def test_pictures_lie_beside_the_page(tmp_path):
 def test_the_page_has_every_part_and_leaves_out_those_without_content():
     picture, analyses = Picture("curves.png", "Curves", "Of <b>MAML</b>."), [Picture("a.png", "Cosine", "By layer.")]
     diverged = [Diverged(SETTING, ScoredMethod("maml", "", "10_steps"), "cora-seed0", "not finite")]
-    trained_on = {"Fast 9000": ["cora_cml"]}
-    found = settings(RESULTS)
-    page = sweep_page(found, {SETTING: [picture]}, analyses, without_score=diverged, trained_on=trained_on)
+    of_runs = {"without_score": diverged, "trained_on": {"Fast 9000": ["cora_cml"]}}
+    page = sweep_page(settings(RESULTS), {SETTING: [picture]}, analyses, **of_runs)
     expected = [SETTING, "With and without CML", "Diverged", "Trained on", "Analyses", "What the paper says"]
     assert [section.heading for section in page.sections] == expected
-    assert page.sections[0].pictures == (picture,)
-    assert page.tiles[0].value.startswith("+8.33 ±") and SETTING in page.tiles[0].label
     html = render_page(page)
     for text in (
         "6 runs in 1 setting.",
-        "Of &lt;b&gt;MAML&lt;/b&gt;.",
+        "&lt;b&gt;MAML&lt;/b&gt;",
         "0 (1 diverged)",
         "+8.33\u00a0±\u00a0",
         "<summary>",

@@ -62,17 +62,6 @@ def test_each_base_stands_with_and_without_cml():
     assert bases_table(settings(RESULTS[:5])).rows[0][2] == "3 and 2"
 
 
-def test_machines_name_the_runs_that_they_trained():
-    described = {"processor": "Fast 9000", "flags": ["avx2"], "cores": 2, "packages": {"tensorflow": "2.21.0"}}
-    anil = runs_of("maml", (0.5, 0.5), (0.5, 0.5), variant="anil")
-    recorded = [{**run, "machine": {**described, "kernel": str(i)}} for i, run in enumerate([*anil, RESULTS[3]])]
-    table = machines_table(machines([*RESULTS[:3], {**anil[0], "machine": None}, *recorded]))
-    assert table.rows == (
-        ("Fast 9000 (avx2), 2 cores, tensorflow 2.21.0", "3", f"{SETTING}_maml:anil, {SETTING}_cml"),
-        ("not recorded", "4", f"{SETTING}_maml, {SETTING}_maml:anil"),
-    )
-
-
 def test_every_method_stands_beside_plain_maml_or_another_one():
     maml = runs_of("maml", HALF, HALF, evaluations=scores_of(**{"5_steps": 0.6}))
     cml = runs_of("cml", (0.6, 0.7), (0.6, 0.7), evaluations=scores_of(co_learner=0.9, **{"5_steps": 0.7}))
@@ -138,16 +127,18 @@ def test_runs_that_cannot_be_compared_are_refused(runs, message):
 
 
 def test_names_of_variants_and_of_before_and_of_tables():
-    for variant in ("more_maml", "sharp_maml,fan_in_uniform", "boil"):
+    for variant in ("more_maml", "sharp_maml,fan_in_uniform"):
         (methods,) = settings([result("maml", 0, LESS, variant)]).values()
         assert [method.name for method in methods] == [f"MAML:{variant}"]
     older = [{**RESULTS[0], "source": f"configs/{SETTING}_maml.py"}, *RESULTS[1:]]
-    assert table_of(older) == table_of(RESULTS) and machines(older) == machines(RESULTS)
+    assert table_of(older) == table_of(RESULTS)
+    described = {"processor": "Fast 9000", "flags": ["avx2"], "cores": 2, "packages": {"tensorflow": "2.21.0"}}
+    assert machines_table(machines([{**RESULTS[0], "machine": described}, *older[1:3]])).rows == (
+        ("Fast 9000 (avx2), 2 cores, tensorflow 2.21.0", "1", f"{SETTING}_maml"),
+        ("not recorded", "2", f"{SETTING}_maml"),
+    )
     lines = markdown(methods_table({ScoredMethod("maml", "a|b"): {0: RESULTS[0]}})).splitlines()
-    assert len({line.count("|") for line in lines}) == 1 and lines[1] == "|---|---|---|---|---|"
-    assert lines[2].startswith("| MAML:a&#124;b | 1 |")
-    (row,) = table_of(runs_of("maml", (1.0, 1.0), (3e25, 3e25), metric="mse")).rows
-    assert row[2].startswith("1.50e+25 ± ") and row[2].endswith("e+26")
+    assert len({line.count("|") for line in lines}) == 1 and lines[2].startswith("| MAML:a&#124;b | 1 |")
 
 
 def test_an_evaluation_that_diverged_is_in_no_mean_and_is_named():
@@ -165,29 +156,23 @@ def test_an_evaluation_that_diverged_is_in_no_mean_and_is_named():
     assert table.rows[1] == ("MAML [10_steps]", "0 (2 diverged)", "diverged", "", "")
 
 
-def test_seeds_of_one_method_must_have_one_configuration():
-    def run(seed, value, **more):
-        config = {"seed": seed, "eval": {"seed": seed}, "dataset": {"class_seed": seed}, "train": {"steps": value}}
-        return result("maml", seed, LESS, config={**config, **more})
+def test_seeds_of_one_method_must_have_one_configuration_which_is_told():
+    def run(seed, value, variant="", **more):
+        config = {"train": {"steps": value, "meta_batch": 4}, "eval": {"seed": seed, "episodes": 600, "queries": 0}}
+        config |= {"seed": seed, "dataset": {"class_seed": seed, "name": "omniglot", "queries": 15}, **more}
+        return result("maml", seed, LESS, variant, config=config)
 
     # Written before there was another key: its default is what was done.
-    alike = [run(0, 100), run(1, 100), run(2, 100, learner={"new": 1})]
+    alike = [run(0, 15000), run(1, 15000), run(2, 15000, learner={"new": 1})]
     assert len(settings(alike)[SETTING][MAML]) == 3
-    with pytest.raises(ValueError, match=r"seed0 and .*seed3 .*train.steps \(100 and 200\)"):
+    with pytest.raises(ValueError, match=r"seed0 and .*seed3 .*train.steps \(15000 and 200\)"):
         settings([*alike, run(3, 200)])
-
-
-def test_the_budget_is_told_and_who_has_another():
-    def config(steps):
-        data = {"name": "omniglot", "queries": 15}
-        return {"train": {"steps": steps, "meta_batch": 4}, "dataset": data, "eval": {"episodes": 600, "queries": 0}}
-
-    runs = [result(method, seed, LESS, config=config(15000)) for method in ("maml", "cml") for seed in (0, 1)]
-    usual = budget(settings(runs)[SETTING])
+    usual = budget(settings(alike)[SETTING])
     assert all(word in usual for word in ("15,000 outer", "4 episodes", "600 episodes", "15 queries", "test", "0, 1"))
-    runs.append(result("maml", 0, LESS, "anil", config=config(300)))
-    assert budget(settings(runs)[SETTING]).startswith(f"{usual} MAML:anil: Trained for 300 outer steps")
-    assert budget(settings(RESULTS)[SETTING]) == ""
+    several = budget(settings([*alike, run(0, 300, "anil")])[SETTING])
+    assert several.startswith(f"{usual} MAML:anil: Trained for 300 outer steps") and not budget(
+        settings(RESULTS)[SETTING]
+    )
 
 
 def test_every_cell_of_the_paper_is_there_once_a_percentage_and_has_a_configuration():
@@ -216,8 +201,7 @@ def test_what_was_run_stands_beside_the_paper_and_the_rest_says_so():
     assert {row[6] for row in measured.rows if row != beside} == {"omniglot"}
     other = {row[:3]: row for row in rest.rows}["1", "miniImageNet 5-way, 1-shot", "MAML"]
     assert other[3:] == ("47.44 ± 0.23", "MAML", NOT_RUN, "", "")
-    cells = [len(figure.readings) for figure in paper_figures()]
-    assert len(measured.rows) + len(rest.rows) == sum(cells)
+    assert len(measured.rows) + len(rest.rows) == sum(len(figure.readings) for figure in paper_figures())
 
 
 def test_waves_stand_beside_figure_2_and_other_ways_nowhere():

@@ -60,8 +60,6 @@ def test_shipped_sweeps_find_their_committed_results_as_done_and_every_result_is
 NO_CONFIG = "from ml_collections import ConfigDict\nget_config = lambda arguments: ConfigDict({'rate': 0.1})\n"
 REFUSED = [
     ({"configs": []}, r"configs .*received \[\]"),
-    ({"configs": [1]}, r"configs .*received \[1\]"),
-    ({"seeds": [0, "1"]}, "seeds must be a list"),
     ({"seed_keys": ["eval.seed"]}, "seed_keys must have 'seed'"),
     ({"epochs": 3}, "key 'epochs'; its keys are configs, seeds"),
     ({"configs": [SOURCE, SOURCE]}, "received sinusoid_5shot_cml-smoke-seed0 several times"),
@@ -75,9 +73,7 @@ REFUSED = [
     ({"evaluations": {"a": {"head": 1}}}, "readout and steps, received {'head': 1}"),
     ({"evaluations": {"": {"steps": 5}}}, "evaluations .*received ''"),
     ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
-    ({"evaluations": {"a": {"steps": -1}}}, "steps of evaluation 'a'"),
     ({"overrides": {"train.epochs": 3}}, "epochs"),
-    ({"overrides": {"train.steps": 0}}, "train.steps"),
     ("{", "cannot be read"),
 ]
 
@@ -143,13 +139,10 @@ DAMAGED = {
     "Expecting": '{"run"',
     "no object": "[1]",
     "no sound source, seed, steps, config": '{"run": "a"}',
-    "no sound mean": {"mean": "0.5"},
-    "finite mean": {"mean": float("nan")},
     "as episodes": {"scores": [0.5]},
     "at least two": {"scores": ["x", 0.5]},
     "no sound machine": {"machine": {"processor": "Z80"}},
     "evaluation 'a' has no sound metric": {"evaluations": {"a": {}}},
-    "evaluation 'a' is no object": {"evaluations": {"a": 3}},
     "twice": {},
 }
 
@@ -165,17 +158,6 @@ def test_damaged_lines_and_what_is_no_file_of_results_are_named(tmp_path):
     for no_file in (path, tmp_path):
         with pytest.raises(SweepError, match="results that can be read"):
             read_results(no_file)
-
-
-@pytest.mark.slow
-def test_an_evaluation_that_diverges_is_a_result_of_a_run_that_does_not(tmp_path):
-    sweep = spec(tmp_path / "s.json", overrides={"adaptation.rate": 2.0}, evaluations={"far": {"steps": 40}})
-    flags = [f"--spec={sweep}", f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'r.jsonl'}"]
-    result = run_program("cml_tf.sweep", *flags, "--run=sinusoid_5shot_cml-smoke-seed0").last_json
-    assert len(result["scores"]) == 4 and set(result["evaluations"]["far"]) == {"asked", "diverged"}
-    assert "mse is not finite in" in result["evaluations"]["far"]["diverged"]
-    write_results(tmp_path / "r.jsonl", {result["run"]: result})
-    assert is_done(read_results(tmp_path / "r.jsonl")[result["run"]], read_sweep(sweep)[0])
 
 
 @pytest.mark.slow

@@ -84,18 +84,6 @@ def test_faults_that_a_test_cannot_cause_and_defects_which_are_none(tmp_path):
         assert file_fault(error) is None
 
 
-def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, monkeypatch):
-    def full(descriptor):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    write_text(tmp_path / "kept", "before")
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError) as caught:
-        write_text(tmp_path / "kept", "after")
-    assert file_fault(caught.value).startswith(f"{tmp_path / 'kept'} cannot be written: no space left on device.")
-    assert contents(tmp_path) == {"kept": b"before"}
-
-
 WAVES = "--config=configs/sinusoid.py:5shot,smoke"
 SMALL = ["--config.learner.hidden=(4,)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
 PROGRAMS = [

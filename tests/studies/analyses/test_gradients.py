@@ -1,4 +1,4 @@
-"""Gradients of the analyses against NumPy without automatic differentiation, and the paper's theorem on them."""
+"""Gradients of the analyses against those of the meta-step, which tests/proofs prove, and the paper's theorem."""
 
 from __future__ import annotations
 
@@ -19,13 +19,11 @@ from cml_tf.studies.analyses.gradients import (
     parameter_layers,
     query_gradient,
 )
-from cml_tf.training.meta_gradient import evaluate_losses
+from cml_tf.training.meta_step import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 from tests.helpers.models import randomise
 from tests.helpers.nodes import random_gcn, random_sgc
-from tests.helpers.seeded_episodes import one_task, regression_episode
-from tests.proofs import explicit_cml
-from tests.proofs.explicit_cml import combine, flat, unflat
+from tests.helpers.seeded_episodes import one_task, regression_episode, tasks_of
 
 RATE, STEPS = 0.2, 2
 LEARNER, CO_LEARNER = (1.0, 0.0), (0.0, 1.0)
@@ -43,67 +41,29 @@ def make(hypergradient="reverse") -> Method:
     return method
 
 
-def explicit_parts(method: Method):
-    """Learner, co-learner and one task as NumPy has them."""
-    task = one_task(regression_episode(0, outputs=2), 0)
-    arrays = [np.asarray(array) for part in (task.support, task.query) for array in part]
-    groups = method.trained_variables()
-    networks = [unflat([variable.numpy() for variable in groups[name]]) for name in ("learner", "co_learner")]
-    return task, arrays, *networks
-
-
-def adapted(network, arrays):
-    for _ in range(STEPS):
-        network = combine(network, -RATE, explicit_cml.gradient(network, arrays[0], arrays[1])[0])
-    return network
-
-
-def explicit_outer(arrays, learner, co_learner, hypergradient):
-    """Extractor gradients of the two query losses, by hand."""
-    if hypergradient == "first_order":
-        network = adapted(learner, arrays)
-        values = explicit_cml.forward(network, arrays[2])
-        own, _ = explicit_cml.gradient(network, arrays[2], arrays[3])
-        _, of_features = explicit_cml.gradient(co_learner, values[-2], arrays[3])
-        upstream = of_features * (1.0 - values[-2] ** 2)
-        of_co_learner, _ = explicit_cml.backward(network[:-1], values[:-1], upstream)
-        return flat(own)[:-2], flat(of_co_learner)
-
-    def total(gamma):
-        return flat(explicit_cml.task_gradient(learner, co_learner, arrays, RATE, STEPS, gamma)[2])[:-2]
-
-    own, both = total(0.0), total(1.0)
-    return own, [one - other for one, other in zip(both, own, strict=True)]
-
-
 @pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised", "first_order"])
-def test_outer_gradients_are_those_by_hand(float64, hypergradient):
-    method = make(hypergradient)
-    task, arrays, learner, co_learner = explicit_parts(method)
-    expected = explicit_outer(arrays, learner, co_learner, hypergradient)
+def test_gradients_are_those_that_the_proven_meta_step_takes(float64, hypergradient):
+    """Each loss alone; that of the queries after adaptation is the learner's of first order."""
+    method, episode = make(hypergradient), regression_episode(0, outputs=2)
+    task, meta_batch = one_task(episode, 0), tasks_of(episode, [0])
+    expected = [meta_gradient(method, meta_batch, tf.constant(w)).gradients["learner"] for w in (LEARNER, CO_LEARNER)]
+    expected = [[part.numpy() for part in parts[:-2]] for parts in expected]
     received = outer_gradients(method, (LEARNER, CO_LEARNER), task)
+    layers = parameter_layers(method.learner)
     for left, right in zip(received, expected, strict=True):
         for one, other in zip(left, right, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
-    layers = parameter_layers(method.learner)
-    products = comparison(*received, layers)
-    for row, places in zip(cosine(products), (slice(0, 2), slice(2, 4), slice(0, 4)), strict=True):
+    for row, places in zip(cosine(comparison(*received, layers)), (slice(2), slice(2, 4), slice(4)), strict=True):
         one, other = (np.concatenate([part.ravel() for part in gradient[places]]) for gradient in expected)
         assert row == pytest.approx(one @ other / np.linalg.norm(one) / np.linalg.norm(other), rel=1e-9)
         assert abs(row) < 0.999
-
-
-def test_the_gradient_after_adaptation_is_that_by_hand(float64):
-    method = make()
-    task, arrays, learner, _ = explicit_parts(method)
-    path = method.rule.adapt(method.learner, method.rule.initial(method.learner), task.support, ()).path
-    for place, network in ((path[0], learner), (path[-1], adapted(learner, arrays))):
-        expected = flat(explicit_cml.gradient(network, arrays[2], arrays[3])[0])[:-2]
-        received = query_gradient(method.learner, method.rule.problem, place, task.query)
-        for one, other in zip(received, expected, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
-        norms = np.sqrt(inner_products(received, received, parameter_layers(method.learner)))
-        first, second = (np.sqrt(sum(np.sum(part**2) for part in expected[2 * i : 2 * i + 2])) for i in range(2))
+    if hypergradient == "first_order":
+        path = method.rule.adapt(method.learner, method.rule.initial(method.learner), task.support, ()).path
+        after = query_gradient(method.learner, method.rule.problem, path[-1], task.query)
+        for one, other in zip(after, expected[0], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-9)
+        first, second = (np.sqrt(sum(np.sum(part**2) for part in expected[0][2 * i : 2 * i + 2])) for i in range(2))
+        norms = np.sqrt(inner_products(after, after, layers))
         np.testing.assert_allclose(norms, [first, second, np.hypot(first, second)], rtol=1e-9)
 
 

@@ -9,7 +9,6 @@ import pytest
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import Learner, conv4
 from cml_tf.problems import Classification
-from cml_tf.studies.analyses.figures import FeaturePlane, draw_query_features
 from cml_tf.studies.analyses.representations import FEWEST, linear_cka, plane_of, representations
 from tests.helpers.models import MLP_SHAPE, smooth_mlp, two_headed
 from tests.helpers.nodes import WAYS, node_episode, random_gcn, random_sgc
@@ -132,32 +131,13 @@ def clusters():
 
 def test_in_a_plane_clusters_stay_clusters_and_numbers_the_same():
     points = plane_of(clusters())
-    assert points.shape == (24, 2) and np.isfinite(points).all()
     groups = points.reshape(3, 8, 2)
     middles = groups.mean(1)
     within = np.linalg.norm(groups - middles[:, None], axis=-1).max()
     assert min(np.linalg.norm(middles[i] - middles[j]) for i in range(3) for j in range(i)) > 2 * within
     np.testing.assert_array_equal(points, plane_of(clusters()))
     # Few examples, and features without a plane of their own.
-    assert plane_of(clusters()[:FEWEST]).shape == (FEWEST, 2)
+    assert plane_of(clusters()[:FEWEST]).shape == (FEWEST, 2) and not plane_of(np.full((6, 3), 0.25)).any()
+    assert np.isfinite(plane_of(clusters()[:, :1, :1, 0])).all()
     with pytest.raises(ValueError, match="4 examples, received 3"):
         plane_of(clusters()[:3])
-    assert not plane_of(np.full((6, 3), 0.25)).any()
-    line = plane_of(clusters()[:, :1, :1, 0])
-    assert line.shape == (24, 2) and np.isfinite(line).all()
-
-
-LABELS, POINTS = np.array([0, 1, 1, 2]), np.arange(8.0).reshape(4, 2)
-PANELS = [(run, place) for run in ("MAML", "CML") for place in ("before", "after")]
-PLANES = [FeaturePlane(*panel, POINTS + number, LABELS) for number, panel in enumerate(PANELS)]
-
-
-def test_every_plane_has_its_panel_with_all_queries_by_class():
-    figure = draw_query_features(PLANES, ["a", "b", "$c$"])
-    assert [axes.get_title("left") for axes in figure.axes] == [f"{run}: {place} adaptation" for run, place in PANELS]
-    for number, axes in enumerate(figure.axes):
-        for label, collection in enumerate(axes.collections):
-            np.testing.assert_array_equal(collection.get_offsets(), (POINTS + number)[label == LABELS])
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["a", "b", r"\$c\$"]
-    with pytest.raises(ValueError, match=r"\[4, 2\], received \[3, 2\]"):
-        FeaturePlane("CML", "after", POINTS[:3], LABELS)

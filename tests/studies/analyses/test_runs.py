@@ -103,14 +103,3 @@ def test_several_seeds_get_a_row_of_their_means_behind_those_of_their_own_name()
     # Student's quantile for two degrees of freedom, from a table.
     assert two["ci95"] == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
     assert [(row["run"], row["seed"]) for row in shown(table)] == [("a", ALL_SEEDS)] * 2 + [("b", 0)] * 2
-
-
-def test_places_and_shares_are_kept_apart_and_undefined_means_left_out():
-    before, after = ({**row, "place": place} for row in rows()[:1] for place in ("before", "after"))
-    second = {**before, "seed": 1, "mean": 5.0, "positive_share": 0.5}
-    table = with_all_seeds([{**before, "positive_share": 1.0}, after, second])
-    (pooled,) = [row for row in table if row["seed"] == ALL_SEEDS and row["place"] == "before"]
-    assert (pooled["mean"], pooled["positive_share"]) == (3.0, 0.75)
-    table = with_all_seeds([{**row, "mean": math.nan} if row["seed"] == 1 else row for row in rows()])
-    (one, _) = [row for row in table if row["seed"] == ALL_SEEDS]
-    assert one["mean"] == 3.5 and one["ci95"] == pytest.approx(confidence_interval(np.array([1.0, 6.0])))

@@ -17,7 +17,6 @@ from cml_tf.studies.pictures.intervals import Interval, LayerInterval, draw_comp
 from cml_tf.studies.pictures.style import (
     BLUE,
     DOTS_PER_INCH,
-    GREEN,
     VERMILLION,
     colours,
     house_style,
@@ -36,7 +35,7 @@ EPISODE = EpisodePicture(
     query_images=GREYS[4:],
     query_labels=np.array([0, 0, 0, 1, 1, 1]),
     probabilities=np.array([[0.8, 0.2], [0.3, 0.7], [0.8, 0.2], *[[0.2, 0.8]] * 3]),
-    class_names=("Ա", "cost in $ and more words"),
+    class_names=("Ա", "$x"),
 )
 SCORES = [Interval("MAML", 71.25, 0.5), Interval("CML", 72.5, 0.75)]
 COLOURS = {"MAML": "#111111", "CML": "#222222", "CL": "#333333"}
@@ -66,47 +65,23 @@ def words(texts):
     return [text.get_text() for text in texts]
 
 
-def answers(figure):
-    return [axes for axes in figure.axes if axes.get_xlabel()]
-
-
 def test_every_image_of_an_episode_is_drawn_as_it_is_and_every_answer_marked():
     figure = draw_episode(EPISODE)
     drawn = [np.asarray(axes.images[0].get_array()) for axes in figure.axes]
     # Row after row: the supports of a class, then its queries.
     np.testing.assert_array_equal(np.stack(drawn), GREYS[[0, 1, 4, 5, 6, 2, 3, 7, 8, 9], ..., 0])
-    told = [axes.get_xlabel() for axes in answers(figure)]
+    queries = [axes for axes in figure.axes if axes.get_xlabel()]
+    told = [axes.get_xlabel() for axes in queries]
     assert [answer[0] for answer in told] == [RIGHT_MARK, WRONG_MARK, *[RIGHT_MARK] * 4]
-    right, wrong = (axes.spines["top"] for axes in answers(figure)[:2])
-    assert right.get_linestyle() == "-" != wrong.get_linestyle()
-    assert same_color(right.get_edgecolor(), GREEN) and same_color(wrong.get_edgecolor(), VERMILLION)
-    assert told[0] == f"{RIGHT_MARK} Ա  80 %"
-    assert told[1].startswith(f"{WRONG_MARK} cost in ") and told[1].endswith("…  70 %")
+    assert told[0] == f"{RIGHT_MARK} Ա  80 %" and told[1].startswith(WRONG_MARK)
+    assert r"\$x" in told[3], "no formula"
+    right, wrong = (axes.spines["top"] for axes in queries[:2])
+    assert right.get_linestyle() == "-" != wrong.get_linestyle() and same_color(wrong.get_edgecolor(), VERMILLION)
+    assert "5 of 6 queries right (83 %)" in words(figure.texts)
     few = draw_episode(EPISODE, shots_shown=1, queries_shown=2)
-    assert len(few.axes) == 2 * (1 + 2)
-    for drawn, heading in ((figure, "(83 %)"), (few, "(83 %); 4 of them are shown")):
-        assert f"5 of 6 queries right {heading}" in words(drawn.texts)
-
-
-def test_words_stay_inside_the_figure_and_apart_and_are_no_formulas():
-    for queries in (1, 6):
-        parts = {"query_images": np.resize(GREYS, (2 * queries, 8, 8, 1)), "query_labels": np.repeat([0, 1], queries)}
-        names = ("Japanese_(katakana)/character05", "$x$")
-        answers_of = {"probabilities": np.resize([0.8, 0.2], (2 * queries, 2)), "class_names": names}
-        figure = draw_episode(replace(EPISODE, **parts, **answers_of))
-        figure.canvas.draw()
-        boxes = [text.get_window_extent() for text in figure.texts]
-        assert all(box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height for box in boxes)
-        places = [axes.get_position() for axes in figure.axes]
-        assert not any(one.overlaps(other) for i, one in enumerate(places) for other in places[:i])
-        assert "character05" in answers(figure)[0].get_xlabel() and "Japanese" not in answers(figure)[0].get_xlabel()
-    figure = draw_episode(replace(EPISODE, class_names=("character", "$x$")))
-    assert r"\$x\$" in answers(figure)[1].get_xlabel()
-    waves = draw_regression([replace(WAVE, predictions={count: TRUTH + 1.0 for count in (0, 1, 5, 10)})] * 3)
-    for drawn, axes in ((figure, answers(figure)[:3]), (waves, waves.axes)):
-        drawn.canvas.draw()
-        boxes = [one.xaxis.label.get_window_extent() for one in axes]
-        assert all(left.x1 < right.x0 for left, right in zip(boxes[:-1], boxes[1:], strict=True))
+    assert "5 of 6 queries right (83 %); 4 of them are shown" in words(few.texts) and len(few.axes) == 2 * (1 + 2)
+    with pytest.raises(ValueError, match=r"probabilities .*\[6, 2\], received \[6, 3\]"):
+        replace(EPISODE, probabilities=np.ones((6, 3)))
 
 
 def test_scores_and_difference_are_drawn_where_they_are():
@@ -129,12 +104,9 @@ def test_intervals_of_layers_stand_at_their_layers_in_the_colours_of_their_runs(
     assert (first.get_color(), second.get_color()) == (COLOURS["CML"], COLOURS["CL"])
     np.testing.assert_array_equal([first.get_ydata(), second.get_ydata()], [[0.5, np.nan], [-0.25, 0.75]])
     assert all(np.round(line.get_xdata()).tolist() == [0, 1] for line in (first, second))
-    assert (first.get_xdata() < second.get_xdata()).all()
     assert words(axes.get_xticklabels()) == ["one", "two"] and words(figure.legends[0].get_texts()) == ["CML", "CL"]
-    assert axes.get_ylabel() == "similarity" and axes.get_ylim()[0] < 0
     low, high = np.asarray(axes.containers[0].lines[2][0].get_segments()[0])[:, 1]
     assert (low, high) == pytest.approx((0.4, 0.6))
-    assert draw_layer_intervals(LAYERS[:1], COLOURS, "norm", from_zero=True).axes[0].get_ylim()[0] == 0.0
     # Layers of deeper runs stand where they follow.
     runs = {"_a": ["one", "all"], "$b$": ["one", "two", "all"], "c": ["zero", "one", "all"]}
     intervals = [LayerInterval(run, layer, 0.5, 0.1) for run, layers in runs.items() for layer in layers]
@@ -179,27 +151,6 @@ def test_each_wave_has_a_panel_with_truth_predictions_and_support():
     for name, values in expected.items():
         np.testing.assert_allclose(lines[name].get_ydata(), values)
     np.testing.assert_allclose(lines["support example"].get_xdata(), [-1.0, 2.0])
-
-
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: replace(EPISODE, probabilities=np.ones((6, 3))), r"probabilities .*\[6, 2\], received \[6, 3\]"),
-        (lambda: replace(EPISODE, support_labels=np.array([0, 0, 1, 2])), r"support_labels .*\[0, 2\)"),
-        (lambda: replace(EPISODE, support_images=np.ones((4, 8, 8, 2))), "1 or 3"),
-        (lambda: Interval("d", 0.0, -0.1), "0 or more"),
-        (lambda: draw_layer_intervals([], COLOURS, "norm"), "at least one interval"),
-        (lambda: draw_learning_curves(CURVES, "f1"), "accuracy, mse"),
-        (lambda: Curve("CML", "train", np.ones(0), np.ones(0)), "at least one point"),
-        (lambda: mean_curves([CURVES[0], Curve("MAML", "train", STEPS + 1, STEPS)]), "no step in common"),
-        (lambda: draw_regression([WAVE, replace(WAVE, predictions={0: TRUTH})]), "same numbers of inner steps"),
-        (lambda: replace(WAVE, support_targets=np.zeros(3)), "one shape"),
-        (lambda: replace(WAVE, truth=np.zeros(3)), r"truth .*\[11\], received \[3\]"),
-    ],
-)
-def test_what_cannot_be_drawn_is_refused(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
 
 
 def figure():
