@@ -24,7 +24,7 @@ RUNS = {
     "cml_seed_1": [WAVES, *SEED_1],
     "maml_seed_1": [WAVES.replace("cml", "maml"), *SEED_1],
     "other_data": [WAVES, "--config.dataset.shots=4"],
-    "glyphs": ["--config=configs/glyphs.py:smoke", "--config.learner.name=mlp", "--config.dataset.ways=3"],
+    "glyphs": ["--config=configs/glyphs.py:smoke,mlp", "--config.dataset.ways=3"],
 }
 # Flags, {} for the folder, and what the error names.
 ERRORS = {
