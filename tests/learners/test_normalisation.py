@@ -62,6 +62,11 @@ def test_outputs_are_the_formula():
     mean, variance = INPUTS.mean((0, 1, 2)), INPUTS.var((0, 1, 2))
     expected = (INPUTS - mean) / np.sqrt(variance + 1e-5) * [0.5, 2.0] + [0.1, -0.3]
     np.testing.assert_allclose(layer("float64")(INPUTS), expected, rtol=1e-12, atol=1e-14)
+    for dtype in ("float32", "float64"):
+        flat = layer(dtype)(tf.constant(INPUTS.reshape(-1, 2), dtype))
+        np.testing.assert_allclose(
+            flat, expected.reshape(-1, 2), rtol=1e-5, atol=1e-6, err_msg="of two axes as of four"
+        )
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.003], ids=["ordinary", "variance near epsilon"])
@@ -73,14 +78,6 @@ def test_fused_and_composed_kernels_agree_to_the_second_derivative(scale, prepar
         assert fused.dtype == tf.float32 and composed.dtype == tf.float64
         size = np.abs(composed).max()
         np.testing.assert_allclose(fused / size, composed / size, atol=3e-5)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_both_kernels_normalise_two_axes_as_four(dtype):
-    flat, four = Normalisation(dtype=dtype), Normalisation(dtype=dtype)
-    inputs = tf.constant(INPUTS.reshape(-1, 2), dtype)
-    outputs = tf.reshape(four(tf.reshape(inputs, SHAPE)), [-1, 2])
-    np.testing.assert_allclose(flat(inputs), outputs, rtol=1e-5, atol=1e-6)
 
 
 def test_second_derivative_against_central_differences():
@@ -96,7 +93,7 @@ def test_second_derivative_against_central_differences():
     np.testing.assert_allclose(received, expected, rtol=1e-6)
 
 
-def test_training_makes_no_difference_no_state_is_kept_and_no_examples_are_fine():
+def test_no_state_is_kept_and_no_examples_are_fine():
     normalise = layer("float32")
     np.testing.assert_array_equal(normalise(INPUTS, training=True), normalise(INPUTS, training=False))
     assert normalise.non_trainable_variables == []
@@ -114,15 +111,29 @@ def test_half_precision_takes_its_statistics_in_float32():
     np.testing.assert_allclose(tf.cast(outputs, tf.float32), expected, atol=2e-2)
 
 
-def test_unknown_mode_and_configuration():
-    with pytest.raises(ValueError, match=r"must be one of batch_transductive.*, received 'running'"):
-        Normalisation("running")
-    made = Normalisation(epsilon=0.5)
-    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(made))
-    assert (again.mode, again.epsilon) == ("batch_transductive", 0.5)
+def counting_beside_following():
+    extractor = keras.Sequential([Normalisation("support", name="of_support"), Normalisation("per_step", name="steps")])
+    return Learner(extractor, keras.layers.Dense(2), input_shape=(3,))
 
 
-RATE = 0.3
+def co_learner_of_support_sets():
+    term = CoLearner(conv4_co_learner(3, 4, "support"), PROBLEM)
+    return Method.of(conv4(3, (16, 16, 1), 4, "support"), GradientDescent(PROBLEM, SGD(0.1)), [term])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Normalisation("running"), "one of batch_transductive.*'running'"),
+        (lambda: Normalisation("per_step", steps=0), "received 0 in mode per_step"),
+        (lambda: Normalisation("support", steps=2), "received 2 in mode support"),
+        (counting_beside_following, "'steps' counts inner steps, and the state of 'of_support' asks for a pass"),
+        (co_learner_of_support_sets, "never sees a support set"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def outputs_with(row, names, parameters, inputs):
@@ -155,37 +166,13 @@ def test_each_pass_over_a_support_set_takes_the_next_ones_and_predictions_the_la
 def test_a_saved_model_and_a_packed_task_keep_the_step(tmp_path):
     learner = smooth_conv(mode="per_step", steps=2)
     randomise(learner, 4)
-    model = FewShotModel(Method.of(learner, GradientDescent(PROBLEM, SGD(RATE), 2), [QueryLoss(PROBLEM)]), PROBLEM)
+    model = FewShotModel(Method.of(learner, GradientDescent(PROBLEM, SGD(0.3), 2), [QueryLoss(PROBLEM)]), PROBLEM)
     support, labels = images().astype(np.float32), np.arange(6) % 3
     expected = model.adapt(support, labels).predict(support)
     model.save(tmp_path / "model")
-    again = load(tmp_path / "model")
-    assert again.method.learner.extractor.layers[1].steps == 2
-    np.testing.assert_allclose(again.adapt(support, labels).predict(support), expected, rtol=1e-5, atol=1e-6)
-    packed = again.adapt(support, labels).packed()
-    assert packed[-1] == 2.0, "the count of steps is the last that a packed task holds"
-
-
-def test_layers_that_count_and_layers_whose_state_needs_a_pass_do_not_go_together():
-    extractor = keras.Sequential([Normalisation("support", name="of_support"), Normalisation("per_step", name="steps")])
-    with pytest.raises(ValueError, match="'steps' counts inner steps, but the state of 'of_support' needs a pass"):
-        Learner(extractor, keras.layers.Dense(2), input_shape=(3,))
-
-
-@pytest.mark.parametrize(("mode", "steps"), [("per_step", 0), ("batch_transductive", 2), ("support", 2)])
-def test_numbers_of_steps_that_a_mode_has_not_are_refused(mode, steps):
-    with pytest.raises(
-        ValueError, match=f"steps must be 1 .or more in mode per_step., received {steps} in mode {mode}"
-    ):
-        Normalisation(mode, steps=steps)
-
-
-def make_method(mode: str) -> Method:
-    keras.utils.set_random_seed(5)
-    return Method.of(conv4(3, (16, 16, 1), 4, mode), GradientDescent(PROBLEM, SGD(0.1), 2), [QueryLoss(PROBLEM)])
-
-
-EPISODE = functools.partial(classification_episode, seed=2, queries=3, shape=(16, 16, 1))
+    task = load(tmp_path / "model").adapt(support, labels)
+    np.testing.assert_allclose(task.predict(support), expected, rtol=1e-5, atol=1e-6)
+    assert task.packed()[-1] == 2.0, "the count of steps is the last that a packed task holds"
 
 
 def test_layer_keeps_the_statistics_of_a_support_set_and_predicts_with_them(float64):
@@ -206,6 +193,14 @@ def test_layer_keeps_the_statistics_of_a_support_set_and_predicts_with_them(floa
     np.testing.assert_array_equal(layer.mean, np.zeros(5))
 
 
+def make_method(mode: str) -> Method:
+    keras.utils.set_random_seed(5)
+    return Method.of(conv4(3, (16, 16, 1), 4, mode), GradientDescent(PROBLEM, SGD(0.1), 2), [QueryLoss(PROBLEM)])
+
+
+EPISODE = functools.partial(classification_episode, seed=2, queries=3, shape=(16, 16, 1))
+
+
 @pytest.mark.parametrize(("mode", "differs"), [("batch_transductive", True), ("support", False)])
 def test_company_of_other_queries_matters_under_batch_statistics_only(float64, mode, differs):
     method = make_method(mode)
@@ -216,37 +211,21 @@ def test_company_of_other_queries_matters_under_batch_statistics_only(float64, m
         np.testing.assert_allclose(alone, together, rtol=1e-10)
 
 
-@pytest.fixture
-def outcome(float64):
-    """A method, its task, and what adaptation learned."""
+def test_statistics_belong_to_the_adapted_parameters_and_are_packed_with_them(float64):
     method, task = make_method("support"), one_task(EPISODE(), 0)
-    return method, task, method.outcome(method.rule.initial(method.learner), task).adapted
-
-
-def test_statistics_belong_to_the_adapted_parameters(outcome):
-    method, task, adapted = outcome
+    initial = method.rule.initial(method.learner)
+    adapted = method.outcome(initial, task).adapted
     again = method.learner.call(adapted.parameters, adapted.state, task.support.inputs, (), training=True)
     for kept, expected in zip(adapted.state.extractor, again.state.extractor, strict=True):
         np.testing.assert_allclose(kept, expected, rtol=1e-12)
     assert len(adapted.path) == 3 and adapted.path[-1] is adapted
     assert np.abs(adapted.path[0].state.extractor[-1] - adapted.state.extractor[-1]).max() > 1e-6
+    packed = adapted.pack()
+    # All parameters, and a mean and a variance for each of the 4 channels of the 4 blocks.
+    assert packed.shape[0] == count_parameters(tuple(method.learner.variables)) + 4 * 8
+    unpacked = method.rule.unpack(method.learner, initial, packed, ())
+    np.testing.assert_allclose(unpacked.predict(task.query.inputs)[1], adapted.predict(task.query.inputs)[1], atol=1e-5)
 
 
 def test_meta_gradient_passes_through_the_statistics(float64):
     assert_matches_central_differences(make_method("support"), EPISODE(), seed=3)
-
-
-def test_packed_task_holds_the_statistics(outcome):
-    method, task, adapted = outcome
-    packed = adapted.pack()
-    # All parameters, and a mean and a variance for each of the 4 channels of the 4 blocks.
-    assert packed.shape[0] == count_parameters(tuple(method.learner.variables)) + 4 * 8
-    again = method.rule.unpack(method.learner, method.rule.initial(method.learner), packed, ())
-    np.testing.assert_allclose(again.predict(task.query.inputs)[1], adapted.predict(task.query.inputs)[1], atol=1e-5)
-
-
-def test_co_learner_cannot_keep_statistics_of_a_support_set(float64):
-    learner = conv4(3, (16, 16, 1), 4, "support")
-    term = CoLearner(conv4_co_learner(3, 4, "support"), PROBLEM)
-    with pytest.raises(ValueError, match="never sees a support set"):
-        Method.of(learner, GradientDescent(PROBLEM, SGD(0.1)), [QueryLoss(PROBLEM), term])

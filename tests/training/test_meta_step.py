@@ -1,4 +1,4 @@
-"""The meta-step: compiled once, clips by group, refuses to step on numbers that are not finite."""
+"""A method and its meta-step: variables by group, compiled once, clipped by group, no step on what is not finite."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import make_hypergradient
-from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
-from cml_tf.training.meta_step import MetaStep
-from tests.helpers.contract_tables import UPDATE_RULES, make_episode, make_method
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, make_hypergradient
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
+from cml_tf.training.method import Method
+from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
 from tests.helpers.differences import gradients_of
 from tests.helpers.few_shot import image_trainer
+from tests.helpers.models import smooth_mlp
 from tests.helpers.precision import precision
 from tests.helpers.seeded_episodes import classification_episode, tasks_of
 from tests.helpers.wave_training import InfiniteGradient
@@ -29,10 +31,9 @@ def values(method):
     return {group: [v.numpy() for v in variables] for group, variables in method.all_variables().items()}
 
 
-# Every rule in the exact order; the other orders with the rules whose variables they reach in another way.
-ORDERS = [(rule, "reverse") for rule in UPDATE_RULES]
-ORDERS += [("a_rule_for_each", "reverse_rematerialised"), ("frozen", "first_order")]
-ORDERS += [(rule, "first_order") for rule in ("meta_sgd", "anil_per_step_rates", "boil_meta_sgd")]
+# Rules whose variables the orders reach in ways of their own; all members take steps in tests/experiments/test_members.
+ORDERS = [("a_rule_for_each", "reverse"), ("a_rule_for_each", "reverse_rematerialised"), ("frozen", "first_order")]
+ORDERS += [("anil_per_step_rates", "first_order"), ("boil_meta_sgd", "first_order")]
 
 
 @pytest.mark.parametrize(("rule", "hypergradient"), ORDERS)
@@ -54,13 +55,18 @@ def test_takes_one_step_of_gradient_descent_with_groups_clipped_apart(float64, c
     method, episode = make_method("meta_sgd"), make_episode()
     method.terms[1].weight = weight
     before, gradients = values(method), gradients_of(method, episode)
-    make_step(method, clip_norm, rate)(episode)
+    losses, metrics = evaluate_losses(method, episode)
+    result = make_step(method, clip_norm, rate)(episode)
     assert set(gradients) == {"learner", "adaptation", "co_learner"}
     for group, variables in values(method).items():
         norm = np.sqrt(sum(np.sum(np.square(gradient)) for gradient in gradients[group]))
         factor = min(1.0, clip_norm / norm) if clip_norm else 1.0
         for start, gradient, end in zip(before[group], gradients[group], variables, strict=True):
             np.testing.assert_allclose(end, start - rate * factor * gradient, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(result.term_losses, losses, rtol=1e-10)
+    assert set(result.metrics) == {"loss", "accuracy", "co_loss", "co_accuracy"} == set(metrics)
+    for name, metric in metrics.items():
+        np.testing.assert_allclose(result.metrics[name], metric, rtol=1e-10)
 
 
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
@@ -79,19 +85,10 @@ def test_a_step_that_is_not_finite_changes_nothing(clip_norm):
 
 
 def test_a_finite_loss_with_an_infinite_gradient_changes_nothing():
-    """The loss alone does not tell: d sqrt at 0 is infinite where sqrt is 0."""
     method, episode = replace(make_method("sgd", "query_loss"), reducer=InfiniteGradient()), make_episode()
     before = values(method)
     assert not bool(make_step(method)(episode).finite)
     tf.nest.map_structure(np.testing.assert_array_equal, values(method), before)
-
-
-def test_optimisers_must_cover_the_groups():
-    method = make_method("meta_sgd")
-    with pytest.raises(ValueError, match=r"must have the keys \['adaptation', 'co_learner', 'learner'\]"):
-        MetaStep(method, {"learner": keras.optimizers.SGD(0.1)})
-    with pytest.raises(ValueError, match="clip_norm must be 0"):
-        make_step(method, clip_norm=-1.0)
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5])
@@ -101,17 +98,6 @@ def test_weights_are_read_anew_at_every_call(float64, weight):
     losses, _ = evaluate_losses(method, episode)
     result = meta_gradient(method, episode, method.weights())
     assert float(result.loss) == pytest.approx(float(np.mean(losses[:, 0] + weight * losses[:, 1])), rel=1e-14)
-
-
-def test_metrics_of_a_step_are_those_of_evaluation():
-    method, episode = make_method(), make_episode(tasks=3)
-    losses, metrics = evaluate_losses(method, episode)
-    result = make_step(method)(episode)
-    np.testing.assert_allclose(result.term_losses, losses, rtol=1e-5)
-    assert set(result.metrics) == {"loss", "accuracy", "co_loss", "co_accuracy"} == set(metrics)
-    for name, metric in metrics.items():
-        assert metric.shape == (3,)
-        np.testing.assert_allclose(result.metrics[name], metric, rtol=1e-5)
 
 
 @pytest.mark.parametrize("learner", ["mlp", "conv"])
@@ -138,23 +124,57 @@ def test_mixed_bfloat16_is_honoured():
         episode = classification_episode(shape=(16, 16, 1))
         step = make_step(method, rate=0.05)
         losses = [step(episode).term_losses for _ in range(8)]
-    variables = [v for group in method.all_variables().values() for v in group]
-    assert {v.dtype for v in variables} == {"float32"}
+    assert {v.dtype for group in method.all_variables().values() for v in group} == {"float32"}
     assert losses[0].dtype == tf.float32
     assert float(tf.reduce_sum(losses[-1])) < float(tf.reduce_sum(losses[0]))
 
 
-def test_an_unused_variable_is_named():
+def co_learner(name="co_learner"):
+    return CoLearner(keras.layers.Dense(3), PROBLEM, name=name)
+
+
+def of_terms(*terms):
+    return Method.of(smooth_mlp(), GradientDescent(PROBLEM, SGD(0.1)), terms)
+
+
+def without_theta():
     """First order and nothing but the co-learner: theta reaches no loss, which is said instead of ignored."""
     method = make_method().of_first_order().with_terms(["co_learner"])
-    with pytest.raises(ValueError, match=r"does not depend on variable 'head/.*' of group 'learner'"):
-        meta_gradient(method, make_episode(), method.weights())
+    meta_gradient(method, make_episode(), method.weights())
 
 
-def test_numpy_episodes_work_as_well():
-    method, episode = make_method(), make_episode()
-    arrays = tf.nest.map_structure(np.asarray, episode)
-    step = make_step(method)
-    first = step(arrays)
-    step(arrays)
-    assert step.traces == 1 and first.term_losses.shape == (2, 2)
+REFUSED = {
+    "no terms": (of_terms, "terms of different names"),
+    "one name twice": (lambda: of_terms(QueryLoss(PROBLEM), QueryLoss(PROBLEM)), "terms of different names"),
+    # These would replace that group in a checkpoint.
+    **{
+        name: (lambda name=name: of_terms(QueryLoss(PROBLEM), co_learner(name)), rf"received \['{name}'\]")
+        for name in ("learner", "adaptation", "learner_state")
+    },
+    "no optimiser": (lambda: MetaStep(make_method("meta_sgd"), {"learner": None}), r"\['adaptation', 'co_learner', "),
+    "a negative norm": (lambda: make_step(make_method(), clip_norm=-1.0), "clip_norm must be 0"),
+    "an unused variable": (without_theta, r"does not depend on variable 'head/.*' of group 'learner'"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_makes_no_step_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_groups_hold_every_variable_once_and_the_learner_none_of_a_term():
+    method = make_method("meta_sgd", "two_co_learners")
+    groups = method.trained_variables()
+    assert {name: len(variables) for name, variables in groups.items()} == {
+        "learner": 6, "adaptation": 6, "co_learner": 4, "second_co_learner": 4
+    }  # fmt: skip
+    assert len({id(variable) for variables in groups.values() for variable in variables}) == 20
+    assert groups["learner"] == (*method.learner.variables.extractor, *method.learner.variables.head)
+    assert method.all_variables() == groups
+    of_terms = {id(variable) for term in method.terms for variable in term.variables}
+    layers = (method.learner.extractor, method.learner.head)
+    assert not of_terms & {id(v) for layer in layers for v in layer.variables}, "export strips by construction"
+    rule = GradientDescent(PROBLEM, MetaSGD(0.1))
+    first, second = (Method.of(method.learner, rule, [QueryLoss(PROBLEM), *terms]) for terms in ([], [co_learner()]))
+    assert first.trained_variables()["adaptation"] == second.trained_variables()["adaptation"], "a rule may be shared"

@@ -1,24 +1,115 @@
-"""The outer loop: its state, its optimisers, and numbers that are not finite."""
+"""The outer loop: what it is fed and refuses, its state, its optimisers, and numbers that are not finite."""
 
 from __future__ import annotations
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from cml_tf.adaptation import MetaSGD
-from cml_tf.training.meta_gradient import meta_gradient
-from cml_tf.training.meta_step import NonFiniteLoss
-from cml_tf.training.trainer import Validation
-from tests.helpers.few_shot import image_trainer, sinusoid_trainer, tiny_trainer, variable_values
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD
+from cml_tf.episodes import Episode, Examples
+from cml_tf.learners import mlp
+from cml_tf.objectives import QueryLoss
+from cml_tf.problems import Regression
+from cml_tf.training.meta_step import NonFiniteLoss, meta_gradient
+from cml_tf.training.trainer import Trainer, Validation
+from tests.helpers.few_shot import IMAGE_SHAPE, image_trainer, sinusoid_trainer, tiny_trainer, variable_values
+from tests.helpers.seeded_episodes import classification_episode, regression_episode
 from tests.helpers.wave_training import InfiniteGradient, assert_same_values, meta_batches, waves
 
+ITERABLES = {
+    "generator": lambda batches: (batch for batch in batches),
+    "tf.data": lambda batches: waves().batches(0, 4),
+    "arrays": lambda batches: [
+        Episode(*tf.nest.map_structure(lambda t: t.numpy().astype(np.float64), tuple(batch)[:2])) for batch in batches
+    ],
+    # Lists are taken where the learner takes one array.
+    "lists": lambda batches: [
+        Episode(*(Examples(part.inputs.numpy().tolist(), part.targets.numpy().tolist()) for part in batch[:2]))
+        for batch in batches
+    ],
+}
 
-def exploding(episode, task, size=3e19):
-    """Targets whose square overflows in one task: finite themselves, as the boundary demands, but not their loss."""
-    targets = np.array(episode.query.targets)
-    targets[task] = size
-    return episode._replace(query=episode.query._replace(targets=targets))
+
+@pytest.fixture(scope="module")
+def from_source():
+    trainer = tiny_trainer()
+    return trainer.fit(waves(), 3, validate_every=3, verbose=0), variable_values(trainer)
+
+
+@pytest.mark.parametrize("kind", ITERABLES)
+def test_any_iterable_of_episodes_trains_as_its_source_does(from_source, kind):
+    trainer = tiny_trainer()
+    history = trainer.fit(ITERABLES[kind](meta_batches(3)), 3, validate_every=3, verbose=0)
+    assert trainer.step == 3 and trainer.meta_step.traces == 1
+    for name, value in variable_values(trainer).items():
+        # One process, two graphs: equal to rounding.
+        np.testing.assert_allclose(value, from_source[1][name], rtol=1e-4, atol=1e-6)
+    assert history["loss"] == pytest.approx(from_source[0]["loss"], rel=1e-4)
+
+
+def images_of(shape=IMAGE_SHAPE, **changes):
+    episode = classification_episode(ways=3, shots=1, queries=1, shape=shape)
+    return Episode(*tf.nest.map_structure(lambda tensor: tensor.numpy(), episode[:2]))._replace(**changes)
+
+
+QUERIES = np.zeros((2, 3, *IMAGE_SHAPE))
+UNFITTING = {
+    "channels first": (images_of((1, 16, 16)), r"support.inputs must be .*\[16, 16, 1\].*channels last"),
+    "two inputs": (
+        images_of(query=Examples((QUERIES, QUERIES), np.zeros((2, 3), int))),
+        r"query.inputs must be .*received .*\[2, 2, 3, 16, 16, 1\]",
+    ),
+    "a context": (images_of(context=np.zeros(2)), "takes no context, received ndarray"),
+    "no axis of tasks": (
+        Episode(*tf.nest.map_structure(lambda tensor: tensor[0], images_of()[:2])),
+        r"support.targets must be integer labels .*\[tasks",
+    ),
+    "a pair": ((QUERIES, QUERIES), "episodes must be cml_tf.Episode"),
+}
+
+
+@pytest.fixture(scope="module")
+def images():
+    return image_trainer()
+
+
+@pytest.mark.parametrize(("episode", "message"), UNFITTING.values(), ids=UNFITTING)
+def test_episodes_that_do_not_fit_the_learner_are_refused(images, episode, message):
+    before = variable_values(images)
+    with pytest.raises(ValueError, match=f"episode 0 of the iterable: .*{message}") as refusal:
+        images.fit([episode], 1, verbose=0)
+    assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
+    assert_same_values(variable_values(images), before)
+
+
+def two_inputs():
+    problem = Regression(1)
+    return Trainer(mlp(1, (2,), hidden=(4,)), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem)
+
+
+SOURCES = {
+    "shape": (two_inputs, regression_episode(inputs=2), r"2\], received float32 \[4, \d+, 1\]"),
+    "problem": (image_trainer, classification_episode(shape=IMAGE_SHAPE), r"\(ways=3\), received .*Regression"),
+}
+
+
+@pytest.mark.parametrize("part", ["training", "validation"])
+@pytest.mark.parametrize(("make", "fitting", "message"), SOURCES.values(), ids=SOURCES)
+def test_sources_that_do_not_fit_are_refused_before_the_first_step(part, make, fitting, message):
+    trainer, validation = make(), Validation(waves(), 4) if part == "validation" else None
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(waves() if part == "training" else [fitting], 1, validation=validation, verbose=0)
+    assert trainer.step == 0
+
+
+@pytest.mark.parametrize("use", [lambda model: model(np.zeros((2, 1))), lambda model: model.predict(np.zeros((2, 1)))])
+def test_callbacks_cannot_call_the_model_that_carries_their_state(use):
+    callback = keras.callbacks.LambdaCallback()
+    callback.on_epoch_end = lambda epoch, logs=None: use(callback.model)
+    with pytest.raises(ValueError, match=r"^this model only carries state .*FewShotModel.of"):
+        tiny_trainer().fit(waves(), 1, callbacks=[callback], verbose=0)
 
 
 def group_of(values, name):
@@ -46,26 +137,21 @@ def test_a_restored_trainer_goes_on_as_the_first_would_have():
         return trainer
 
     first = fit(make(), 6)
-    at_six = first.state()
+    values, metadata = first.state()
     fit(first, 7)
     second = make()
-    second.restore(*at_six)
+    for name in metadata:
+        with pytest.raises(ValueError, match=f"not a trainer's: it lacks {name}"):
+            second.restore(values, {key: value for key, value in metadata.items() if key != name})
+    with pytest.raises(ValueError, match="belongs to another model"):
+        tiny_trainer().restore(values, metadata)
+    assert second.step == 0
+    second.restore(values, metadata)
     assert second.step == 6
-    assert_same_values(variable_values(second), at_six[0])
+    assert_same_values(variable_values(second), values)
     fit(second, 7)
     assert_same_values(variable_values(second), variable_values(first))
     assert second.state()[1] == first.state()[1]
-
-
-def test_state_of_something_else_is_refused():
-    trainer = sinusoid_trainer()
-    values, metadata = trainer.state()
-    with pytest.raises(ValueError, match="belongs to another model"):
-        image_trainer().restore(values, metadata)
-    for name in metadata:
-        with pytest.raises(ValueError, match=f"not from a trainer: it lacks {name}"):
-            trainer.restore(values, {key: value for key, value in metadata.items() if key != name})
-    assert trainer.step == 0
 
 
 def test_optimisers_go_by_group():
@@ -84,30 +170,32 @@ def test_optimisers_go_by_group():
         np.testing.assert_allclose((after[name] - before[name])[moved], -0.02 * np.sign(gradient)[moved], rtol=0.01)
     assert_same_values(group_of(after, "adaptation"), group_of(before, "adaptation"))
     assert {name.split("/")[0] for name in after if "optimizer" in name} == {f"optimizer_{i}" for i in range(3)}
-    with pytest.raises(ValueError, match=r"optimizers must have the keys \['co_learner', 'learner'\]"):
-        sinusoid_trainer(optimizer={"learner": sgd})
 
 
-def test_gradients_are_clipped():
-    trainer = sinusoid_trainer(optimizer=keras.optimizers.SGD(1.0), clip_norm=0.125)
-    before = variable_values(trainer)
-    trainer.fit(meta_batches(1), 1, verbose=0)
-    after = variable_values(trainer)
-    for group in ("learner", "co_learner"):
-        moves = [value - before[name] for name, value in group_of(after, group).items()]
-        assert np.sqrt(sum(np.sum(np.square(move)) for move in moves)) == pytest.approx(0.125, rel=1e-3)
-
-
-def test_a_loss_that_is_not_finite_stops_training_and_changes_nothing():
-    trainer, good = tiny_trainer(), meta_batches(3)
+def test_what_is_not_finite_stops_training_at_its_position_and_changes_nothing():
+    trainer, good = tiny_trainer(clip_norm=0.125, optimizer=keras.optimizers.SGD(1.0)), meta_batches(3)
     trainer.fit(good, 2, verbose=0)
     before = variable_values(trainer)
-    with pytest.raises(NonFiniteLoss, match=r"step 2 has a loss that is not finite in episode 11 \(task 3\)"):
-        trainer.fit([*good[:2], exploding(good[2], 3)], 3, verbose=0)
-    assert_same_values(variable_values(trainer), before)
-    assert trainer.step == 2
+    # Targets whose square overflows in one task: finite themselves, as the boundary demands, but not their loss.
+    targets, inputs = good[2].query.targets.numpy(), good[2].query.inputs.numpy()
+    targets[3], inputs[1, 0] = 3e19, np.nan
+    exploding, bad = (
+        good[2]._replace(query=good[2].query._replace(**{name: array}))
+        for name, array in (("targets", targets), ("inputs", inputs))
+    )
+    for last, error, message in (
+        ([exploding], NonFiniteLoss, r"step 2 has a loss that is not finite in episode 11 \(task 3\)"),
+        ([bad], ValueError, "episode 2 of the iterable: query.inputs must be finite, received 1 NaN"),
+        ([], ValueError, "the iterable of episodes ended after 2 steps"),
+        ([good[2]._replace(query=Examples(*(a[:, :0] for a in good[2].query)))], ValueError, "received none"),
+    ):
+        with pytest.raises(error, match=message):
+            trainer.fit([*good[:2], *last], 3, verbose=0)
+        assert_same_values(variable_values(trainer), before)
+        assert trainer.step == 2
     trainer.fit(good, 3, verbose=0)
-    assert trainer.step == 3 and not np.array_equal(variable_values(trainer)["learner/0000"], before["learner/0000"])
+    moves = [value - before[name] for name, value in group_of(variable_values(trainer), "learner").items()]
+    assert trainer.step == 3 and np.sqrt(sum(np.sum(move**2) for move in moves)) == pytest.approx(0.125, rel=1e-3)
 
 
 def test_a_gradient_that_is_not_finite_stops_training_too():

@@ -1,0 +1,172 @@
+"""What the outer loop reports, how it stops, and what its callbacks know when it goes on."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.trainer import Validation
+from tests.helpers.few_shot import sinusoid_trainer, tiny_trainer, variable_values
+from tests.helpers.wave_training import Recorder, assert_same_values, meta_batches, resumed, stop_at, waves
+
+METRICS = {"loss", "mse", "co_loss", "co_mse", "tasks_per_second"}
+VALIDATED = METRICS | {f"val_{name}" for name in METRICS - {"tasks_per_second"}}
+VALIDATION = Validation(waves("validation"), 4)
+
+
+def test_history_and_callbacks_have_each_epoch_s_means_and_nothing_is_traced_again():
+    trainer, recorder = sinusoid_trainer(optimizer=keras.optimizers.SGD(0.0)), Recorder()
+    history = trainer.fit(waves(), 3, [recorder], VALIDATION, validate_every=2, verbose=0)
+    assert set(history) == VALIDATED and {len(values) for values in history.values()} == {2}
+    losses = [
+        meta_gradient(trainer.method, batch, trainer.method.weights()).term_losses.numpy() for batch in meta_batches(3)
+    ]
+    expected = np.array([np.mean(losses[:2], (0, 1)), losses[2].mean(0)])
+    assert history["loss"] == pytest.approx(expected[:, 0], rel=1e-5)
+    assert history["co_mse"] == pytest.approx(expected[:, 1], rel=1e-5)
+    step = [("step begin", 0), ("step end", 0, METRICS)]
+    first = [("epoch begin", 0), *step, ("step begin", 1), ("step end", 1, METRICS), ("epoch end", 0, VALIDATED)]
+    second = [("epoch begin", 1), *step, ("epoch end", 1, VALIDATED)]
+    assert recorder.calls == [("train begin",), *first, *second, ("train end",)]
+    trainer.method.terms[1].weight = 0.5
+    trainer.fit(waves(), 6, (), VALIDATION, validate_every=2, verbose=0)
+    (evaluator,) = trainer._evaluators.values()
+    assert trainer.meta_step.traces == evaluator._compiled.experimental_get_tracing_count() == 1
+    assert trainer.fit(waves(), 6, verbose=0) == {}
+
+
+def test_verbosity_and_curves(capfd, tmp_path):
+    trainer, board = tiny_trainer(), keras.callbacks.TensorBoard(str(tmp_path), write_graph=False)
+    trainer.fit(waves(), 4, [board], validation=VALIDATION, validate_every=2, verbose=0)
+    assert capfd.readouterr() == ("", "")
+    trainer.fit(waves(), 6, validate_every=2, verbose=1)
+    bar = capfd.readouterr().out
+    assert all(word in bar for word in ("2/2", "loss:", "mse:", "tasks_per_second:"))
+    trainer.fit(waves(), 8, validate_every=2, verbose=2)
+    assert capfd.readouterr().out.count("2/2") == 1
+    train, validation = (
+        {
+            (value.tag, event.step)
+            for path in (tmp_path / split).iterdir()
+            for event in tf.compat.v1.train.summary_iterator(str(path))
+            for value in event.summary.value
+        }
+        for split in ("train", "validation")
+    )
+    assert {("epoch_loss", 0), ("epoch_loss", 1), ("epoch_mse", 1), ("epoch_learning_rate", 1)} <= train
+    assert {("epoch_loss", 0), ("epoch_mse", 1)} <= validation
+
+
+def fit_with(trainer, *callbacks, steps=40, validate_every=2, inner_steps=None):
+    validation = Validation(waves("validation"), 4, inner_steps)
+    return trainer.fit(waves(), steps, callbacks, validation, validate_every=validate_every, meta_batch=1, verbose=0)
+
+
+def frozen_trainer():
+    return tiny_trainer(optimizer=keras.optimizers.SGD(0.0))
+
+
+def test_validation_takes_its_own_number_of_inner_steps():
+    trainer = frozen_trainer()
+    scores = [fit_with(trainer, steps=trainer.step + 1, inner_steps=steps)["val_mse"] for steps in (None, 1, 5)]
+    assert scores[0] == scores[1] != scores[2]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    keras.backend.clear_session()
+    trainer, recorder = tiny_trainer(), Recorder()
+    fit_with(trainer, recorder, steps=6, validate_every=3)
+    return trainer, recorder.calls
+
+
+@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(6, marks=pytest.mark.slow)])
+def test_a_pause_at_any_step_changes_nothing_in_the_end(uninterrupted, step):
+    """Also at the last step of an epoch, whose validation must not be lost, and at the very last step."""
+    whole, expected = uninterrupted
+    keras.backend.clear_session()
+    paused, recorder = tiny_trainer(), Recorder()
+    fit_with(paused, stop_at(paused, step), recorder, steps=6, validate_every=3)
+    assert paused.step == step and not paused.stopped
+    if step < 6:
+        fit_with(paused, recorder, steps=6, validate_every=3)
+    assert paused.step == 6
+    ends, expected = ([call for call in calls if call[0] == "epoch end"] for calls in (recorder.calls, expected))
+    assert ends == expected
+    assert_same_values(variable_values(paused), variable_values(whole))
+    assert paused.state()[1]["means"] == whole.state()[1]["means"] == {}
+
+
+def plateau(patience, min_delta=0.0):
+    """Validation can never get better than this, so that patience runs out."""
+    return keras.callbacks.EarlyStopping("val_mse", patience=patience, mode="min", min_delta=min_delta)
+
+
+def test_early_stopping_ends_training_for_good():
+    trainer, states = frozen_trainer(), []
+    # A kill may come between the last epoch's checkpoint and the one of the end of training.
+    keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: states.append(trainer.state()[1]))
+    fit_with(trainer, plateau(patience=3), keep)
+    assert trainer.step == 8 and trainer.stopped
+    assert [state["stopped"] for state in states] == [False, False, False, True]
+    assert fit_with(trainer, plateau(patience=3)) == {} and trainer.step == 8
+    trainer.stopped = False
+    fit_with(trainer, plateau(patience=1))
+    assert trainer.step == 12
+
+
+@pytest.mark.parametrize("interruption", [4, 7])
+def test_patience_survives_an_interruption(interruption):
+    first, callback = frozen_trainer(), plateau(patience=3)
+    fit_with(first, callback, stop_at(first, interruption))
+    assert first.step == interruption
+    second, again = resumed(first, frozen_trainer), plateau(patience=3)
+    fit_with(second, again)
+    assert second.step == 8 and second.stopped
+    assert again.best == callback.best > 0
+
+
+def test_a_restored_state_is_put_back_once_and_the_smallest_improvement_keeps_its_sign():
+    """Keras turns the sign of min_delta at the first epoch of every run."""
+    trainer, callback = frozen_trainer(), plateau(patience=50, min_delta=0.5)
+    fit_with(trainer, callback, steps=4)
+    again, restored = resumed(trainer, frozen_trainer), plateau(patience=50, min_delta=0.5)
+    fit_with(again, restored, steps=10)
+    assert restored.min_delta == callback.min_delta == -0.5 and restored.wait == 4
+    fit_with(again, restored, steps=12)
+    # Keras begins anew with every call of fit: the first epoch is an improvement.
+    assert restored.wait == 0
+
+
+class Counter(keras.callbacks.Callback):
+    """Keeps a state of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self._steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._steps += 1
+
+    def get_state(self):
+        return {"steps": self._steps}
+
+    def set_state(self, state):
+        self._steps = state["steps"]
+
+
+def test_reduced_rates_and_states_of_one_s_own_survive_an_interruption():
+    def callbacks():
+        return keras.callbacks.ReduceLROnPlateau("val_mse", 0.5, patience=2, mode="min", min_delta=0.0), Counter()
+
+    first = frozen_trainer()
+    first.host.optimizer.learning_rate = 1e-12
+    fit_with(first, *callbacks(), steps=6)
+    second, (reducing, counter) = resumed(first, frozen_trainer), callbacks()
+    history = fit_with(second, reducing, counter, steps=12)
+    # Of six epochs the first is an improvement; each two of the others halve the rate.
+    assert float(second.host.optimizer.learning_rate) == pytest.approx(0.25e-12)
+    assert len(history["learning_rate"]) == 3 and counter._steps == 12
