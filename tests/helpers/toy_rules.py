@@ -1,4 +1,4 @@
-"""Toy methods, one on each axis: what later methods need of the interfaces, in the smallest form.
+"""Toy rules: what later methods need of the interfaces, in the smallest form.
 
 None of these is offered to users. They stand here so that a change of an interface that would shut such methods out
 fails a test.
@@ -15,8 +15,6 @@ from cml_tf.adaptation import AdaptationRule, AdaptedTask, Initial, RuleState, U
 from cml_tf.adaptation.updates import Gradients
 from cml_tf.episodes import Examples
 from cml_tf.learners import Learner, Parameters, State
-from cml_tf.objectives import ObjectiveTerm, TaskOutcome, TermLoss
-from cml_tf.problems import Problem
 
 
 class RidgeRegression(AdaptationRule):
@@ -109,55 +107,3 @@ class Momentum(UpdateRule):
     ) -> tuple[Parameters, RuleState]:
         velocity = tf.nest.map_structure(lambda v, g: self.decay * v + g, state.carried, gradients.parameters)
         return tf.nest.map_structure(lambda v: -self.rate * v, velocity), RuleState(carried=velocity)
-
-
-class MultiStepLoss(ObjectiveTerm):
-    """The query loss of every iterate, later ones weighing more (after MAML++)."""
-
-    def __init__(self, problem: Problem, weight: float = 1.0) -> None:
-        super().__init__("multi_step_loss", weight)
-        self.problem = problem
-
-    def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
-        losses = [
-            (position + 1.0) * tf.reduce_mean(self.problem.losses(iterate.predict(outcome.query.inputs)[1], targets))
-            for position, iterate in enumerate(outcome.adapted.path)
-            for targets in [outcome.query.targets]
-        ]
-        total = tf.add_n(losses)
-        return TermLoss(total, {"multi_step_loss": total})
-
-
-class GraphConvolution(keras.layers.Layer):
-    """One propagation over a graph that comes as context; the inputs are the node numbers of the examples."""
-
-    def __init__(self, units: int, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self.units = units
-
-    def build(self, inputs_shape: Any, context_shape: Any) -> None:
-        self.kernel = self.add_weight(shape=(3, self.units), name="kernel")
-
-    def call(self, inputs: tf.Tensor, context: Any = None) -> tf.Tensor:
-        transformed = tf.cast(context["features"], self.kernel.dtype) @ self.kernel
-        adjacency = context["adjacency"]
-        if isinstance(adjacency, tf.SparseTensor):
-            propagated = tf.sparse.sparse_dense_matmul(adjacency, transformed)
-        else:
-            propagated = adjacency @ transformed
-        return tf.tanh(tf.gather(propagated, inputs))
-
-
-class PassCounter(keras.layers.Layer):
-    """Threads a state through adaptation: how often the layer saw a support set, which scales its outputs."""
-
-    threads_state = True
-
-    def build(self, input_shape: Any) -> None:
-        self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
-        self.passes = self.add_weight(shape=(), initializer="zeros", trainable=False, name="passes")
-
-    def call(self, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
-        if training:
-            self.passes.assign(self.passes + 1.0)
-        return inputs * self.scale * (1.0 + 0.1 * tf.convert_to_tensor(self.passes))

@@ -1,4 +1,4 @@
-"""The notebook's model: adapt, predict, summarise; NumPy in and out; what it refuses."""
+"""The notebook's model: adapt, predict, summarise, of arrays, of nodes, of runs; what it refuses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ import pytest
 import tensorflow as tf
 
 import cml_tf
-from cml_tf import FewShotModel
+from cml_tf import Classification, FewShotModel
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD
+from cml_tf.experiments import presets
+from cml_tf.experiments.runs import evaluate_run, load_run, train_run
+from cml_tf.graphs import graph_context
 from cml_tf.learners.learner import count_parameters
+from cml_tf.learners.nodes import gcn, sgc
 from cml_tf.objectives import QueryLoss
 from cml_tf.training.evaluator import Evaluator
+from cml_tf.training.method import Method
 from tests.helpers.few_shot import IMAGE_SHAPE, sinusoid_trainer
+from tests.helpers.models import randomise
+from tests.helpers.random_graphs import random_graph
 from tests.helpers.small_tasks import NAMES, pictures, points
 
 
@@ -27,17 +34,16 @@ def test_names_in_probabilities_out(task, classifier):
     assert task.classify(pictures(5, seed=1)) == expected
     packed = task.packed()
     assert packed.dtype == np.float32 and packed.shape == (count_parameters(classifier.method.learner.variables),)
+    assert task.predict(pictures(0)).shape == (0, 3) and task.classify(pictures(0)) == []
 
 
 def test_it_is_what_evaluation_computes(regressor):
     """The model of a notebook and the evaluator make one and the same adaptation."""
-    inputs, targets = points(5)
-    queries, truth = points(7, seed=1)
-    predictions = regressor.adapt(inputs, targets).predict(queries)
-    pairs = ((inputs, targets), (queries, truth))
+    pairs = points(5), points(7, seed=1)
+    predictions = regressor.adapt(*pairs[0]).predict(pairs[1][0])
     episode = cml_tf.Episode(*(cml_tf.Examples(*(tf.constant(a[None], tf.float32) for a in pair)) for pair in pairs))
     scores = Evaluator(regressor.method, "mse").metrics([episode], 1)["mse"]
-    assert np.mean((predictions - truth) ** 2) == pytest.approx(scores[0], rel=1e-5)
+    assert np.mean((predictions - pairs[1][1]) ** 2) == pytest.approx(scores[0], rel=1e-5)
 
 
 def test_labels_may_be_anything_that_can_be_told_apart_or_soft(classifier):
@@ -56,10 +62,8 @@ def test_fewer_classes_than_ways(classifier):
     """The unused column is dropped, the rest is renormalised."""
     images, queries = pictures(4), pictures(3, seed=1)
     two = classifier.adapt(images, ["b", "a", "b", "a"])
-    assert two.class_names == ("a", "b")
     probabilities = two.predict(queries)
-    assert probabilities.shape == (3, 2)
-    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-6)
+    assert two.class_names == ("a", "b") and probabilities.shape == (3, 2)
     # Soft labels name all columns, so the same adaptation can be seen in full.
     full = classifier.adapt(images, np.eye(3)[[1, 0, 1, 0]]).predict(queries)
     np.testing.assert_allclose(probabilities, full[:, :2] / full[:, :2].sum(-1, keepdims=True), rtol=1e-4)
@@ -68,14 +72,19 @@ def test_fewer_classes_than_ways(classifier):
     assert one.classify(queries) == ["only"] * 3
 
 
-def test_float64_and_integer_inputs_are_taken(regressor):
-    inputs, targets = np.array([[1], [2], [3]]), [1.0, 2.0, 3.0]
-    expected = regressor.adapt(inputs.astype(np.float32), targets).predict(inputs.astype(np.float32))
-    for kind in (np.int64, np.float64, np.uint8):
-        np.testing.assert_array_equal(
-            regressor.adapt(inputs.astype(kind), targets).predict(inputs.astype(kind)), expected
-        )
+def test_numbers_in_numbers_out(regressor):
+    whole, targets = np.array([[1], [2], [3]]), [1.0, 2.0, 3.0]
+    expected = regressor.adapt(whole.astype(np.float32), targets).predict(whole.astype(np.float32))
     assert expected.shape == (3, 1) and expected.dtype == np.float32
+    for kind in (np.int64, np.float64, np.uint8):
+        received = regressor.adapt(whole.astype(kind), targets).predict(whole.astype(kind))
+        np.testing.assert_array_equal(received, expected)
+    adapted = regressor.adapt(*points(3))
+    assert adapted.class_names == () and adapted.predict(points(0)[0]).shape == (0, 1)
+    with pytest.raises(ValueError, match="no classes"):
+        adapted.classify(points(3)[0])
+    with pytest.raises(ArithmeticError, match="adaptation diverged"):
+        regressor.adapt(*(1e3 * array for array in points(5)), steps=60)
 
 
 def test_steps(regressor):
@@ -105,38 +114,27 @@ def test_a_task_stays_what_it_was_while_others_come_and_training_goes_on():
 
 
 def test_the_summary_counts_psi_theta_and_phi():
-    trainer = sinusoid_trainer(update_rule=MetaSGD(0.01))
-    text = FewShotModel.of(trainer).summary()
+    text = FewShotModel.of(sinusoid_trainer(update_rule=MetaSGD(0.01))).summary()
     counts = {line[:24].strip(): int(line[24:].replace(",", "")) for line in text.splitlines()}
     psi, theta, phi = 8 + 8 + 8 * 8 + 8, 8 + 1, 8 * 8 + 8 + 8 + 1
-    assert counts == {
-        "extractor (psi)": psi,
-        "head (theta)": theta,
-        "adaptation rule": psi + theta,
-        "co_learner (phi)": phi,
-        "served": 2 * (psi + theta),
-        "trained": 2 * (psi + theta) + phi,
-    }
+    adapted = {"extractor (psi)": psi, "head (theta)": theta, "adaptation rule": psi + theta}
+    total = {"served": 2 * (psi + theta), "trained": 2 * (psi + theta) + phi}
+    assert counts == {**adapted, "co_learner (phi)": phi, **total}
 
 
-def test_no_queries_have_no_answers(task, regressor):
-    assert task.predict(pictures(0)).shape == (0, 3) and task.classify(pictures(0)) == []
-    assert regressor.adapt(*points(3)).predict(points(0)[0]).shape == (0, 1)
-
-
-def trained_nowhere(extractor, example, problem):
-    learner = cml_tf.Learner(extractor, keras.layers.Dense(problem.outputs), example_inputs=example)
+def untrained(extractor, example, ways):
+    problem = Classification(ways)
+    learner = cml_tf.Learner(extractor, keras.layers.Dense(ways), example_inputs=example)
     return FewShotModel.of(cml_tf.Trainer(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem))
 
 
-def two_inputs(example):
-    left, right = keras.Input((4,), name="left"), keras.Input((3,), name="right")
-    inputs = {"left": left, "right": right} if isinstance(example, dict) else [left, right]
-    body = keras.Model(inputs, keras.layers.Dense(8)(keras.layers.Concatenate()([left, right])))
-    return trained_nowhere(body, example, cml_tf.Classification(3))
-
-
 def test_several_inputs_in_any_sequence_or_by_name():
+    def two_inputs(example):
+        left, right = keras.Input((4,), name="left"), keras.Input((3,), name="right")
+        inputs = {"left": left, "right": right} if isinstance(example, dict) else [left, right]
+        joined = keras.layers.Concatenate()([left, right])
+        return untrained(keras.Model(inputs, keras.layers.Dense(8)(joined)), example, 3)
+
     first, second = np.random.default_rng(0).random((6, 4)), np.random.default_rng(1).random((6, 3))
     model = two_inputs([np.zeros((2, 4)), np.zeros((2, 3))])
     expected = model.adapt([first, second], NAMES).predict([first, second])
@@ -156,27 +154,23 @@ BAD_TASKS = {
     "too many classes": (pictures(4), ["a", "b", "c", "d"], "has 3 ways .* received 4: a, b, c, d"),
     "no examples": (pictures(0), [], "support.targets must contain at least one"),
     "a label too few": (pictures(4), ["a", "b", "a"], r"\[tasks, examples\] = \[1, 3\]"),
-    "channels first": (np.zeros((2, 1, 16, 16)), TWO, r"received .*\[2, 1, 16, 16\]: move the channels last"),
-    "ragged targets": (pictures(2), [[1], [1, 2]], "targets must be an array whose rows have the same length"),
-    "whole soft labels": (pictures(2), np.eye(3, dtype=int)[:2], r"integer labels .* \(soft ones are floats\)"),
+    "channels first": (np.zeros((2, 1, 16, 16)), TWO, r"received .*\[2, 1, 16, 16\].*channels last"),
+    "ragged targets": (pictures(2), [[1], [1, 2]], "targets must be an array with rows of one length"),
+    "whole soft labels": (pictures(2), np.eye(3, dtype=int)[:2], r"soft ones are floats"),
     "NaN": (np.full((2, *IMAGE_SHAPE), np.nan), TWO, "inputs must be finite"),
     "8-bit values": (np.full((2, *IMAGE_SHAPE), 255, np.uint8), TWO, "divide by 255"),
     "soft labels of another width": (pictures(2), np.eye(4)[:2], "support.targets must be"),
     "soft labels that are NaN": (pictures(2), np.full((2, 3), np.nan), "support.targets must be"),
+    **{f"targets {t}": (np.zeros((2, 1)), t, "support.targets must be") for t in ([np.nan, 1.0], ["a", "b"])},
+    "targets of three columns": (np.zeros((2, 1)), np.zeros((2, 3)), "support.targets must be"),
 }
 
 
 @pytest.mark.parametrize(("inputs", "targets", "message"), BAD_TASKS.values(), ids=BAD_TASKS)
-def test_bad_tasks_are_refused(classifier, inputs, targets, message):
+def test_bad_tasks_are_refused(classifier, regressor, inputs, targets, message):
     with pytest.raises(ValueError, match=message) as refusal:
-        classifier.adapt(inputs, targets)
+        (classifier if inputs.ndim > 2 else regressor).adapt(inputs, targets)
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
-
-
-@pytest.mark.parametrize("targets", [[np.nan, 1.0], np.zeros((2, 3)), ["a", "b"], np.zeros((2, 1, 1))])
-def test_bad_regression_targets_are_refused(regressor, targets):
-    with pytest.raises(ValueError, match="support.targets must be"):
-        regressor.adapt(np.zeros((2, 1)), targets)
 
 
 def test_bad_queries_are_refused(task):
@@ -189,21 +183,121 @@ def test_bad_queries_are_refused(task):
             task.predict(queries)
 
 
-def test_a_regressor_has_no_classes_and_says_that_it_diverged(regressor):
-    adapted = regressor.adapt(*points(3))
-    assert adapted.class_names == ()
-    with pytest.raises(ValueError, match="a regression model has no classes"):
-        adapted.classify(points(3)[0])
-    with pytest.raises(ArithmeticError, match="adaptation diverged"):
-        regressor.adapt(*(1e3 * array for array in points(5)), steps=60)
-
-
 def test_numbers_beyond_a_table_are_told_in_one_line():
     extractor = keras.Sequential([keras.layers.Embedding(10, 4), keras.layers.Flatten()])
-    model = trained_nowhere(extractor, np.zeros((2, 3), "int32"), cml_tf.Classification(2))
+    model = untrained(extractor, np.zeros((2, 3), "int32"), 2)
     words = np.array([[1, 2, 3], [4, 5, 6]], "int32")
     task = model.adapt(words, TWO)
     for ask in (lambda: task.predict(words + 9), lambda: model.adapt(words + 9, TWO)):
         with pytest.raises(ValueError, match=r"the model cannot .*: .*is not in \[0, 10\)") as error:
             ask()
         assert len(str(error.value)) < 300 and "\n" not in str(error.value)
+
+
+# ---- nodes of a graph
+
+GRAPH = random_graph()
+NODES, OF_NODES = np.array([1, 4, 9, 16]), ["a", "b", "a", "b"]
+
+
+def node_model(learner) -> FewShotModel:
+    randomise(learner, seed=0)
+    problem = Classification(2)
+    # Numbers of nodes have a range too, which is nothing to hold inputs against.
+    method = Method.of(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
+    return FewShotModel(method, problem, (0.0, 2.0))
+
+
+@pytest.fixture(scope="module")
+def of_nodes():
+    return node_model(gcn(2, 7, (4,))), graph_context(GRAPH, hops=1)
+
+
+def test_any_whole_numbers_are_nodes(of_nodes, classifier):
+    model, context = of_nodes
+    expected = model.adapt(NODES.astype(np.int32), OF_NODES, context=context).predict([2, 3, 29])
+    assert expected.shape == (3, 2)
+    for dtype in (np.int64, np.uint16):
+        task = model.adapt(NODES.astype(dtype), OF_NODES, context=context)
+        np.testing.assert_array_equal(task.predict(np.array([2, 3, 29], dtype)), expected)
+    with pytest.raises(ValueError, match=r"of type GraphContext, received tuple"):
+        model.adapt(NODES, OF_NODES)
+    with pytest.raises(ValueError, match=r"takes no context, received GraphContext"):
+        classifier.adapt(pictures(4), OF_NODES, context=context)
+
+
+@pytest.mark.parametrize(
+    "nodes, message",
+    [
+        ([1.0, 2.5], "received float64 from 1.0 to 2.5"),
+        ([True, False], "received bool"),
+        ([1, 2**32 + 1], "received int64 from 1 to 4294967297"),
+        ([1, 30], r"in \[0, 30\), .*received 30"),
+        ([-1, 2], r"received -1"),
+        ([[1], [2]], r"shape \[\], received"),
+    ],
+)
+def test_what_are_no_nodes(of_nodes, nodes, message):
+    model, context = of_nodes
+    with pytest.raises(ValueError, match=message):
+        model.adapt(nodes, TWO, context=context)
+    with pytest.raises(ValueError, match=message):
+        model.adapt(NODES, OF_NODES, context=context).predict(nodes)
+
+
+@pytest.mark.parametrize("make", [lambda: gcn(2, 7, (4, 3), "prototypes", True), lambda: sgc(2, 7, 4, hops=3)])
+def test_loaded_equals_saved_bit_for_bit(make, tmp_path):
+    model = node_model(make())
+    model.save(tmp_path / "model")
+    loaded = cml_tf.load(tmp_path / "model")
+    assert loaded.method.learner.extractor.hops == model.method.learner.extractor.hops
+    context = graph_context(GRAPH, model.method.learner.extractor.hops)
+    answers = [m.adapt(NODES, OF_NODES, context=context).predict(np.arange(30)) for m in (model, loaded)]
+    np.testing.assert_array_equal(*answers)
+
+
+# ---- models of runs
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    for name, variant in (("cml", "smoke"), ("cl", "smoke,cl")):
+        config = presets.sinusoid(f"3shot,{variant}")
+        config.learner.hidden = (4,)
+        config.train.update({"meta_batch": 1, "steps": 2})
+        train_run(config, folder / name, verbose=0)
+    return folder
+
+
+@pytest.mark.parametrize("run", ["cml", "cl"])
+def test_readouts_of_a_run_differ_and_those_through_the_head_can_be_saved(runs, tmp_path, run):
+    (inputs, targets), queries, answers = points(3), points(4, seed=1)[0], set()
+    for readout in ("learner", "co_learner", "co_learner_theta_adapted"):
+        model = cml_tf.load(runs / run, readout)
+        answer = model.adapt(inputs, targets).predict(queries)
+        answers.add(answer.tobytes())
+        if readout == "co_learner_theta_adapted":
+            # What is saved answers through the head that adapts; another answer under the same name would be a lie.
+            with pytest.raises(ValueError, match="only models that answer through the head that adapted"):
+                model.save(tmp_path / readout)
+            assert not (tmp_path / readout).exists()
+        else:
+            model.save(tmp_path / readout)
+            again = cml_tf.load(tmp_path / readout).adapt(inputs, targets).predict(queries)
+            np.testing.assert_array_equal(again, answer)
+    assert len(answers) == 3
+    with pytest.raises(ValueError, match="without a co-learner"):
+        cml_tf.load(tmp_path / "learner", "co_learner")
+    with pytest.raises(ValueError, match="readout must be one of"):
+        cml_tf.load(runs / run, "phi")
+
+
+def test_a_run_answers_as_it_is_evaluated(runs):
+    model = cml_tf.load(runs / "cml")
+    evaluation = evaluate_run(runs / "cml", episodes=2)
+    (support, query, *_), scores = load_run(runs / "cml").episodes("test").batch(0, 2), []
+    for number in range(2):
+        task = model.adapt(support.inputs[number].numpy(), support.targets[number].numpy())
+        scores.append(np.mean((task.predict(query.inputs[number].numpy()) - query.targets[number].numpy()) ** 2))
+    np.testing.assert_allclose(scores, evaluation.scores, rtol=1e-5)

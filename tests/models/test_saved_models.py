@@ -34,15 +34,12 @@ def own_model(extractor, hypergradient=None):
     return FewShotModel.of(Trainer(learner, rule, [QueryLoss(problem)], problem))
 
 
-RULES = {
-    "sgd": lambda: SGD(0.05),
-    "boil_meta_sgd": lambda: boil(MetaSGD(0.05)),
-}
+def sequence(*layers):
+    return keras.Sequential(layers)
 
 
-@pytest.mark.parametrize("rule", RULES)
-def test_loaded_equals_saved_bit_for_bit(tmp_path, rule):
-    trainer = sinusoid_trainer(update_rule=RULES[rule]())
+def test_loaded_equals_saved_bit_for_bit(tmp_path):
+    trainer = sinusoid_trainer(update_rule=boil(MetaSGD(0.05)))
     for rates in trainer.method.rule.meta_variables:
         rates.assign(rates * np.random.default_rng(0).uniform(0.5, 1.5, rates.shape))
     model = FewShotModel.of(trainer, (-5.0, 5.0))
@@ -56,17 +53,6 @@ def test_loaded_equals_saved_bit_for_bit(tmp_path, rule):
     loaded.save(tmp_path / "again")
     for name in ("model.json", "variables.npz"):
         assert (tmp_path / "again" / name).stat().st_size == (tmp_path / "model" / name).stat().st_size
-
-
-def test_layers_that_only_first_order_takes_survive_too(tmp_path):
-    """A model of first order may have layers whose second derivative TensorFlow has wrong."""
-    extractor = keras.Sequential([keras.layers.Dense(4), keras.layers.LayerNormalization()])
-    model = own_model(extractor, FirstOrder())
-    model.save(tmp_path / "model")
-    loaded = cml_tf.load(tmp_path / "model")
-    same_answers(model, loaded)
-    loaded.save(tmp_path / "again")
-    same_answers(model, cml_tf.load(tmp_path / "again"))
 
 
 def test_an_image_model_survives_too(tmp_path, classifier):
@@ -90,28 +76,38 @@ class Unregistered(keras.layers.Dense):
     """A layer that Keras cannot find again."""
 
 
-def test_a_model_of_a_users_own_is_trained_saved_and_loaded(tmp_path):
+def functional():
     inputs = keras.Input((1,))
     hidden = keras.layers.Concatenate()([Doubled(4)(inputs), inputs])
-    model = own_model(keras.Model(inputs, keras.layers.Dense(3, activation="tanh")(hidden)))
-    model.save(tmp_path)
-    loaded = cml_tf.load(tmp_path)
+    return keras.Model(inputs, keras.layers.Dense(3, activation="tanh")(hidden))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: own_model(functional()),
+        # A model of first order may have layers whose second derivative TensorFlow has wrong.
+        lambda: own_model(sequence(keras.layers.Dense(4), keras.layers.LayerNormalization()), FirstOrder()),
+    ],
+)
+def test_a_model_of_a_users_own_is_saved_and_loaded(tmp_path, make):
+    model = make()
+    model.save(tmp_path / "model")
+    loaded = cml_tf.load(tmp_path / "model")
     same_answers(model, loaded)
     assert loaded.method.rule.steps == 2
+    loaded.save(tmp_path / "again")
+    same_answers(model, cml_tf.load(tmp_path / "again"))
 
 
-def test_a_layer_that_cannot_be_found_again_is_named(tmp_path):
-    own_model(keras.Sequential([Unregistered(4)])).save(tmp_path)
-    description = json.loads((tmp_path / "model.json").read_text())
+def test_layers_that_cannot_be_found_again_and_code_are_refused(tmp_path):
+    own_model(sequence(Unregistered(4))).save(tmp_path)
     # Another process does not know the class; here its module is at hand, so its name is spoiled instead.
-    text = json.dumps(description).replace("Unregistered", "Vanished")
-    (tmp_path / "model.json").write_text(text)
+    path = tmp_path / "model.json"
+    path.write_text(path.read_text().replace("Unregistered", "Vanished"))
     with pytest.raises(CheckpointError, match="Vanished"):
         cml_tf.load(tmp_path)
-
-
-def test_code_in_a_saved_model_is_not_run(tmp_path):
-    own_model(keras.Sequential([keras.layers.Dense(4), keras.layers.Lambda(lambda x: 2 * x)])).save(tmp_path)
+    own_model(sequence(keras.layers.Dense(4), keras.layers.Lambda(lambda x: 2 * x))).save(tmp_path)
     with pytest.raises(CheckpointError, match="(?s)cannot be rebuilt.*Lambda"):
         cml_tf.load(tmp_path)
 
@@ -145,7 +141,6 @@ def other_rule(**values):
 
 DAMAGE = {
     "cut short": cut_short("model.json", 40),
-    "empty": lambda folder: (folder / "model.json").write_text(""),
     "not text": lambda folder: (folder / "model.json").write_bytes(b"\xff\xfe\x00\x01"),
     "a list": lambda folder: (folder / "model.json").write_text("[]"),
     "another format": other(format=99),
@@ -153,7 +148,6 @@ DAMAGE = {
     "no extractor": other(extractor=None),
     "another problem": other(problem={"kind": "clustering"}),
     "steps that are none": other_rule(steps="many"),
-    "negative steps": other_rule(steps=-1),
     "no rule": other(rule=None),
     "a layer for a rule": edited(lambda description: description.update(rule=description["head"])),
     "another shape": other(input_shape=[2]),

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, make_hypergradient
+from cml_tf.episodes import Episode
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
@@ -100,11 +101,12 @@ def test_weights_are_read_anew_at_every_call(float64, weight):
     assert float(result.loss) == pytest.approx(float(np.mean(losses[:, 0] + weight * losses[:, 1])), rel=1e-14)
 
 
-@pytest.mark.parametrize("learner", ["mlp", "conv"])
+@pytest.mark.parametrize("learner", ["mlp", "conv", "gcn"])
 def test_an_unknown_number_of_tasks_gives_the_same(float64, learner):
-    """Known numbers are unrolled, unknown ones loop: losses, metrics and gradients agree."""
+    """Known numbers are unrolled, unknown ones loop: losses, metrics and gradients agree; all share one context."""
     method, episode = make_method("meta_sgd", learner=learner), make_episode(learner, tasks=3)._replace(key=())
-    signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), episode)
+    parts = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), tuple(episode)[:2])
+    signature = Episode(*parts, tf.nest.map_structure(tf.type_spec_from_value, episode.context))
     compiled = tf.function(
         lambda meta_batch, weights: meta_gradient(method, meta_batch, weights), autograph=False
     ).get_concrete_function(signature, tf.TensorSpec([2], tf.float64))
