@@ -1,4 +1,4 @@
-"""Runs: what a working directory may be asked for, and what is left alone."""
+"""Runs: what a working directory may be asked for, what is left alone, and what is said of damaged files."""
 
 from __future__ import annotations
 
@@ -10,68 +10,37 @@ import pytest
 
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments import presets
-from cml_tf.experiments.configuration import default_config
+from cml_tf.experiments.configuration import ConfigurationError
 from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run, trained_on
-from cml_tf.registry import Choice
 from cml_tf.system.files import locked
 from cml_tf.system.machine import machine
 from cml_tf.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
+from cml_tf.training.meta_step import NonFiniteLoss
 from tests.helpers.drawn_images import encoded, pixels, write_classes
 from tests.helpers.run_folders import checkpoint, metrics_lines, snapshot
-from tests.helpers.small_configs import changed, waves
+from tests.helpers.small_configs import changed, own_pictures, waves
+
+SIX = {"train.steps": 6}
 
 
-def pictures(root, **changes):
-    return changed(
-        default_config(Choice("image_folder")),
-        **{
-            "dataset.root": str(root),
-            "dataset.image_size": (8, 8),
-            "dataset.channels": 1,
-            "dataset.ways": 2,
-            "dataset.shots": 1,
-            "dataset.queries": 1,
-            "learner.hidden": (4,),
-            "train.steps": 1,
-            "train.meta_batch": 1,
-            "train.validation_episodes": 2,
-            "eval.episodes": 2,
-            **changes,
-        },
-    )
+def config_of(run):
+    return json.loads((run / "config.json").read_text())
 
 
-def test_a_run_that_did_not_keep_its_machine_has_none(tmp_path):
-    assert trained_on(tmp_path) is None
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"processor": "Z80", "flags": 3, "cores": 1, "packages": 0}'])
-def test_a_damaged_description_of_the_machine_is_named(tmp_path, text):
-    (tmp_path / "machine.json").write_text(text)
-    with pytest.raises(RunError, match=r"machine\.json must describe the machine"):
-        trained_on(tmp_path)
+def rewrite(path, change=lambda values: values, without=()):
+    values, metadata = read_checkpoint(path)
+    write_checkpoint(path, change(values), {key: value for key, value in metadata.items() if key not in without})
 
 
 def test_a_run_has_its_files(finished):
-    assert {path.name for path in finished.iterdir()} == {
-        "config.json",
-        "machine.json",
-        "metrics.jsonl",
-        "checkpoints",
-        "tensorboard",
-    }
-    assert trained_on(finished) == machine()
+    files = {"config.json", "machine.json", "metrics.jsonl", "checkpoints", "tensorboard"}
+    assert {path.name for path in finished.iterdir()} == files and trained_on(finished) == machine()
     assert {path.name for path in (finished / "checkpoints").iterdir()} == {"latest.npz", "best.npz"}
-    config = json.loads((finished / "config.json").read_text())
     terms = ["query_loss", "co_learner"]
-    assert config["objective"] == {"terms": terms, "reducer": "mean", "co_learners": 1, "gamma": 0.2}
+    assert config_of(finished)["objective"] == {"terms": terms, "reducer": "mean", "co_learners": 1, "gamma": 0.2}
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
-    assert [(line["step"], line["split"]) for line in lines] == [
-        (2, "train"),
-        (2, "validation"),
-        (4, "train"),
-        (4, "validation"),
-    ]
+    told = [(line["step"], line["split"]) for line in lines]
+    assert told == [(step, split) for step in (2, 4) for split in ("train", "validation")]
     metrics = {"step", "split", "loss", "mse", "co_loss", "co_mse"}
     assert set(lines[0]) == metrics | {"tasks_per_second"} and set(lines[1]) == metrics
     best, latest = checkpoint(finished, "best"), checkpoint(finished, "latest")
@@ -82,132 +51,98 @@ def test_a_run_has_its_files(finished):
     assert groups == {"learner", "co_learner", "optimizer_0"}, "learner and co-learner are saved together"
 
 
-def test_a_finished_run_is_left_alone(run):
-    before = snapshot(run)
-    experiment = train_run(waves(), run, verbose=0)
-    assert experiment.trainer.step == 4
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"processor": "Z80", "flags": 3, "cores": 1, "packages": 0}'])
+def test_a_machine_is_described_or_not_known(tmp_path, text):
+    if text is None:
+        assert trained_on(tmp_path) is None
+        return
+    (tmp_path / "machine.json").write_text(text)
+    with pytest.raises(RunError, match=r"machine\.json must describe the machine"):
+        trained_on(tmp_path)
+
+
+def test_a_finished_run_is_left_alone_and_may_grow(run):
+    before, lines = snapshot(run), metrics_lines(run)
+    assert train_run(waves(), run, verbose=0).trainer.step == 4
     assert snapshot(run) == before
-
-
-def test_steps_may_grow(run, finished):
-    lines = metrics_lines(run)
-    train_run(waves(**{"train.steps": 6}), run, verbose=0)
-    assert checkpoint(run, "latest")[1]["step"] == 6
-    assert metrics_lines(run)[:4] == lines
-    assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 4, 6, 6]
-    assert json.loads((run / "config.json").read_text())["train"]["steps"] == 6
-    with pytest.raises(RunError, match="train.steps: 6 in the run, 4 requested"):
+    with locked(run), pytest.raises(RunError, match="another process trains in"):
+        train_run(waves(**SIX), run, verbose=0)
+    assert snapshot(run) == before
+    # Written whole but for the line end: it is written again.
+    path = run / "metrics.jsonl"
+    path.write_text(path.read_text().removesuffix("\n"))
+    train_run(waves(**SIX), run, verbose=0)
+    assert checkpoint(run, "latest")[1]["step"] == 6 == config_of(run)["train"]["steps"]
+    assert metrics_lines(run)[:3] == lines[:3]
+    assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 6, 6]
+    with pytest.raises(RunError, match="train.steps: 6 there, 4 asked"):
         train_run(waves(), run, verbose=0)
 
 
-CHANGES = {
-    "seed": 1,
-    "dataset.shots": 4,
-    "learner.hidden": (5,),
-    "adaptation.rate": 0.02,
-    "objective.gamma": 0.3,
-    "train.steps": 3,
-    "train.rate": 0.5,
-    "train.validate_every": 1,
-    "eval.episodes": 5,
+OTHERS = {
+    **{
+        f"{key}: .* there, .* asked": lambda key=key, value=value: waves(**{key: value})
+        for key, value in {
+            "seed": 1,
+            "dataset.shots": 4,
+            "learner.hidden": (5,),
+            "objective.gamma": 0.3,
+            "train.steps": 3,
+            "train.validate_every": 1,
+            "eval.episodes": 5,
+        }.items()
+    },
+    "objective.terms: ": lambda: presets.sinusoid("maml,3shot,smoke"),
+    "'reverse' there, 'first_order' asked;.* train.first_order_steps: 0 there, none asked": lambda: presets.sinusoid(
+        "cml,first_order,3shot,smoke"
+    ),
+    "train.rate: 0.001 there, 0.5 asked": lambda: waves(**{"train.steps": 8, "train.rate": 0.5}),
 }
 
 
-@pytest.mark.parametrize("key", CHANGES)
-def test_another_configuration_is_refused_and_nothing_written(run, key):
+@pytest.mark.parametrize("told", OTHERS)
+def test_another_configuration_is_refused_and_nothing_written(run, told):
     before = snapshot(run)
-    with pytest.raises(RunError, match=rf"{key}: .* in the run, .* requested"):
-        train_run(waves(**{key: CHANGES[key]}), run, verbose=0)
+    with pytest.raises(RunError, match=told):
+        train_run(OTHERS[told](), run, verbose=0)
     assert snapshot(run) == before
 
 
-def test_other_members_are_another_configuration(run):
-    before = snapshot(run)
-    for words, told in {
-        "maml": "objective.terms: ",
-        "cml,first_order": "'reverse' in the run, 'first_order' requested;.* train.first_order_steps: 0 in",
-    }.items():
-        with pytest.raises(RunError, match=told):
-            train_run(presets.sinusoid(f"{words},3shot,smoke"), run, verbose=0)
-    assert snapshot(run) == before
-
-
-def test_steps_may_not_grow_together_with_another_change(run):
-    with pytest.raises(RunError, match="train.rate: 0.001 in the run, 0.5 requested"):
-        train_run(waves(**{"train.steps": 8, "train.rate": 0.5}), run, verbose=0)
-
-
-def test_a_foreign_directory_is_refused(tmp_path):
+def test_what_is_no_directory_of_a_run_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
-    with pytest.raises(RunError, match="is not empty and contains no run"):
-        train_run(waves(), tmp_path, verbose=0)
-    with pytest.raises(RunError, match="must be a directory, received a file"):
-        train_run(waves(), tmp_path / "thesis.txt", verbose=0)
+    for use, error, message in (
+        (lambda: train_run(waves(), tmp_path, verbose=0), RunError, "is not empty and holds no run"),
+        (lambda: train_run(waves(), tmp_path / "thesis.txt", verbose=0), RunError, "received a file"),
+        (lambda: load_run(tmp_path), RunError, "holds no run"),
+        (lambda: train_run(own_pictures(tmp_path / "nowhere"), tmp_path / "run", verbose=0), DatasetError, ""),
+    ):
+        with pytest.raises(error, match=message):
+            use()
     assert {path: path.read_text() for path in tmp_path.iterdir()} == {tmp_path / "thesis.txt": "years of work"}
-
-
-def test_bad_data_is_found_before_anything_is_written(tmp_path):
-    with pytest.raises(DatasetError):
-        train_run(pictures(tmp_path / "nowhere"), tmp_path / "run", verbose=0)
-    assert not (tmp_path / "run").exists()
-
-
-def test_there_is_no_run(tmp_path):
-    with pytest.raises(RunError, match="contains no run"):
-        load_run(tmp_path)
 
 
 def test_a_run_may_be_moved(run, tmp_path):
     moved = tmp_path / "elsewhere" / "moved"
-    shutil.move(shutil.copytree(run, tmp_path / "copy"), moved)
-    shutil.rmtree(run)
-    train_run(waves(**{"train.steps": 6}), moved, verbose=0)
-    assert checkpoint(moved, "latest")[1]["step"] == 6
-    assert not run.exists() and not (tmp_path / "copy").exists()
+    shutil.move(run, moved)
+    train_run(waves(**SIX), moved, verbose=0)
+    assert checkpoint(moved, "latest")[1]["step"] == 6 and not run.exists()
     assert len(list((moved / "tensorboard" / "train").iterdir())) == 2
 
 
-def test_its_data_may_be_moved(tmp_path):
+def test_its_data_may_be_moved_and_no_other_data_take_their_name(tmp_path):
     for split in ("train", "validation", "test"):
         write_classes(tmp_path / "images" / split, [f"{split} {letter}" for letter in "ab"], images=2)
-    train_run(pictures(tmp_path / "images"), tmp_path / "run", verbose=0)
-    scored = evaluate_run(tmp_path / "run")
+    train_run(own_pictures(tmp_path / "images"), tmp_path / "run", verbose=0)
+    scored, before = evaluate_run(tmp_path / "run"), snapshot(tmp_path / "run" / "checkpoints")
     shutil.move(tmp_path / "images", tmp_path / "moved")
-    lines = metrics_lines(tmp_path / "run")
-    train_run(pictures(tmp_path / "moved"), tmp_path / "run", verbose=0)
-    assert metrics_lines(tmp_path / "run") == lines
-    assert evaluate_run(tmp_path / "run").scores.tolist() == scored.scores.tolist()
-
-
-def test_one_process_trains_in_a_directory(run):
-    before = snapshot(run)
-    with locked(run), pytest.raises(RunError, match="another process is training in"):
-        train_run(waves(**{"train.steps": 6}), run, verbose=0)
-    assert snapshot(run) == before
-    train_run(waves(), run, verbose=0)
-
-
-def test_metrics_written_whole_but_for_the_line_end_are_written_again(run):
-    expected = metrics_lines(run)
-    path = run / "metrics.jsonl"
-    path.write_text(path.read_text().removesuffix("\n"))
-    train_run(waves(**{"train.steps": 6}), run, verbose=0)
-    lines = metrics_lines(run)
-    assert lines[:3] == expected[:3] and [line["step"] for line in lines] == [2, 2, 4, 6, 6]
-
-
-def test_other_data_under_the_same_name_is_refused(tmp_path):
-    for split in ("train", "validation", "test"):
-        write_classes(tmp_path / "images" / split, [f"{split} {letter}" for letter in "ab"], images=2)
-    config = pictures(tmp_path / "images")
+    config = own_pictures(tmp_path / "moved")
     train_run(config, tmp_path / "run", verbose=0)
-    assert evaluate_run(tmp_path / "run").episodes == 2
-    (tmp_path / "images" / "train" / "train a" / "0.png").write_bytes(encoded(pixels(99)))
-    before = snapshot(tmp_path / "run")
+    assert evaluate_run(tmp_path / "run").scores.tolist() == scored.scores.tolist()
+    (tmp_path / "moved" / "train" / "train a" / "0.png").write_bytes(encoded(pixels(99)))
     with pytest.raises(CheckpointError, match="was trained on other data"):
         train_run(changed(config, **{"train.steps": 2}), tmp_path / "run", verbose=0)
-    assert snapshot(tmp_path / "run") == before
-    shutil.rmtree(tmp_path / "images")
+    assert snapshot(tmp_path / "run" / "checkpoints") == before
+    shutil.rmtree(tmp_path / "moved")
     # Trained models need no data, episodes do.
     assert load_run(tmp_path / "run").problem.ways == 2
     with pytest.raises(DatasetError):
@@ -215,29 +150,85 @@ def test_other_data_under_the_same_name_is_refused(tmp_path):
 
 
 def test_evaluation_reads_the_checkpoint_it_is_told_to(run):
-    values, metadata = read_checkpoint(run / "checkpoints" / "latest.npz")
     # All weights 0: whatever the input, the prediction is 0, adapted or not in any layer but the last bias.
-    write_checkpoint(
+    rewrite(
         run / "checkpoints" / "latest.npz",
-        {name: value * 0 if name.startswith("learner/") else value for name, value in values.items()},
-        metadata,
+        lambda values: {name: value * 0 if name.startswith("learner/") else value for name, value in values.items()},
     )
     best, latest = evaluate_run(run, episodes=6), evaluate_run(run, episodes=6, checkpoint="latest")
-    assert best.manifest_hash == latest.manifest_hash
-    assert best.mean != latest.mean
+    assert best.manifest_hash == latest.manifest_hash and best.mean != latest.mean
     zero = evaluate_run(run, episodes=6, steps=0, checkpoint="latest")
-    source = load_run(run).episodes("test")
-    targets = source.batch(0, 6).query.targets.numpy()
+    targets = load_run(run).episodes("test").batch(0, 6).query.targets.numpy()
     np.testing.assert_allclose(zero.scores, np.mean(targets**2, axis=(1, 2)), rtol=1e-5)
+    (run / "checkpoints" / "best.npz").unlink()
+    with pytest.raises(CheckpointError, match="before the first validation: .* --checkpoint=latest"):
+        load_run(run)
+    assert load_run(run, "latest").trainer.step == 4
 
 
-def test_evaluation_is_repeatable_and_per_split(run):
-    first, again = evaluate_run(run), evaluate_run(run)
-    np.testing.assert_array_equal(first.scores, again.scores)
-    assert first.as_json() == again.as_json()
+def test_evaluation_is_repeatable_and_per_split(finished):
+    first, again = evaluate_run(finished), evaluate_run(finished)
+    assert first.as_json() == again.as_json() and first.scores.tolist() == again.scores.tolist()
     assert first.episodes == 4 and first.seed == 0
-    validation = evaluate_run(run, "validation", episodes=2)
-    assert validation.manifest_hash != evaluate_run(run, episodes=2).manifest_hash
+    validation = evaluate_run(finished, "validation", episodes=2)
+    assert validation.manifest_hash != evaluate_run(finished, episodes=2).manifest_hash
     # What was validated in training is what is evaluated now.
-    score = checkpoint(run, "best")[1]["score"]
-    assert validation.mean == pytest.approx(score, rel=1e-5)
+    assert validation.mean == pytest.approx(checkpoint(finished, "best")[1]["score"], rel=1e-5)
+
+
+# ---- damage
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def configured(**changes):
+    def write(run):
+        values = {f"{key}": {**config_of(run)[key], **value} for key, value in changes.items()}
+        (run / "config.json").write_text(json.dumps({**config_of(run), **values}))
+
+    return write
+
+
+def on_checkpoints(damage):
+    return lambda run: [damage(run / "checkpoints" / f"{name}.npz") for name in ("latest", "best")]
+
+
+UNREADABLE = (RunError, ConfigurationError), "config.json cannot be read"
+DAMAGE = {
+    "configuration cut short": (lambda run: (run / "config.json").write_text('{"seed": 0'), *UNREADABLE),
+    "another program's": (lambda run: (run / "config.json").write_text('{"a": 1}'), *UNREADABLE),
+    "no text": (lambda run: (run / "config.json").write_bytes(b"\xff\xfe\x00"), *UNREADABLE),
+    "no number of steps": (configured(train={"steps": None}), ConfigurationError, ""),
+    "half a shot": (configured(dataset={"shots": 2.5}), ConfigurationError, ""),
+    "checkpoints cut short": (on_checkpoints(cut), CheckpointError, ""),
+    "another shape": (
+        on_checkpoints(lambda path: rewrite(path, lambda values: {**values, "learner/0000": np.zeros((9, 9))})),
+        CheckpointError,
+        "",
+    ),
+    "no data": (on_checkpoints(lambda path: rewrite(path, without=["data"])), CheckpointError, ""),
+    "no step": (on_checkpoints(lambda path: rewrite(path, without=["step"])), CheckpointError, ""),
+}
+
+
+@pytest.mark.parametrize(("damage", "error", "message"), DAMAGE.values(), ids=DAMAGE)
+def test_damaged_runs_are_refused_and_left_alone(run, damage, error, message):
+    damage(run)
+    before = snapshot(run)
+    for use in (lambda: train_run(waves(**SIX), run, verbose=0), lambda: load_run(run)):
+        with pytest.raises(error, match=message):
+            use()
+    assert snapshot(run) == before
+
+
+def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(run):
+    # What a user cannot write into a configuration and keep the run: a checkpoint of weights that explode.
+    rewrite(
+        run / "checkpoints" / "latest.npz", lambda values: {**values, "learner/0000": values["learner/0000"] * 1e30}
+    )
+    exploding = snapshot(run / "checkpoints")
+    with pytest.raises(NonFiniteLoss, match=r"step 4 has a loss that is not finite in episode 4 \(task 0\)"):
+        train_run(waves(**SIX), run, verbose=0)
+    assert snapshot(run / "checkpoints") == exploding

@@ -7,9 +7,11 @@ import itertools
 import pytest
 
 from cml_tf.experiments.arguments import METHODS, experiment_name, words_of
-from cml_tf.experiments.configuration import check_config, default_config, flatten
+from cml_tf.experiments.configuration import check_config, default_config, flatten, load_config
 from cml_tf.experiments.settings import EXAMPLES
-from cml_tf.registry import ConfigurationError, variants
+from cml_tf.experiments.variants import VARIANTS
+from cml_tf.registry import ConfigurationError
+from tests.helpers.programs import ROOT
 from tests.helpers.small_configs import load
 
 OFFERED = {
@@ -24,39 +26,39 @@ def difference(arguments, name="glyphs"):
     return {key: value for key, value in changed.items() if plain.get(key) != value}
 
 
-@pytest.mark.parametrize("words", list(itertools.permutations(("maml", "3way", "2shot", "anil"))))
-def test_words_have_no_order(words):
-    assert load("omniglot", ",".join(words)).to_dict() == load("omniglot", "maml,3way,2shot,anil").to_dict()
-
-
-def test_what_is_left_out_has_the_files_default():
+def test_words_have_no_order_and_what_is_left_out_has_the_files_default():
+    expected = load("omniglot", "maml,3way,2shot,anil").to_dict()
+    for words in itertools.permutations(("maml", "3way", "2shot", "anil")):
+        assert load("omniglot", ",".join(words)).to_dict() == expected
+    for names in (("boil", "gamma_02"), ("cl", "maml_plus_plus"), ("sharp_maml", "maml_plus_plus")):
+        for data in ("glyphs", "mini_imagenet"):
+            made = [load(data, ",".join(order)).to_dict() for order in (names, names[::-1])]
+            assert made[0] == made[1] != load(data, names[0]).to_dict()
     config = load("cora_full", "maml,7shot")
     assert (config.dataset.ways, config.dataset.shots, config.objective.terms) == (5, 7, ("query_loss",))
     assert load("cora", "3way").dataset.ways == 3 and load("sinusoid", "boil").dataset.shots == 10
 
 
-UNKNOWN = {
-    "omniglot": {
-        **{word: f"'{word}'" for word in ("tiny", "Smoke", "anil boil", "0way", "-1shot", "1_0shot", "٣way", "g_meta")},
-        **{"5way, 1shot": "' 1shot'", "smoke,tiny": "'tiny'", "maml,cml": "'maml' and 'cml'", "gcn": "'gcn'"},
-        **{
-            "5way,1shot,20way": "'5way' and '20way'",
-            "1shot,1shot": "'1shot' and '1shot'",
-            "boil,boil": "'boil' and 'boil'",
-        },
-    },
-    "cora": {"resnet12": "'resnet12'", "protonet,1shot": "'protonet'"},
-    "sinusoid": {"5way": "'5way'", "co_blocks_2": "'co_blocks_2'"},
-}
+UNKNOWN = [
+    *(("omniglot", word, f"'{word}'") for word in ("tiny", "Smoke", "anil boil", "0way", "-1shot", "1_0shot", "٣way")),
+    ("omniglot", "5way, 1shot", "' 1shot'"),
+    ("omniglot", "g_meta", "'g_meta'"),
+    ("omniglot", "maml,cml", "'maml' and 'cml'"),
+    ("omniglot", "5way,1shot,20way", "'5way' and '20way'"),
+    ("omniglot", "boil,boil", "'boil' and 'boil'"),
+    ("cora", "resnet12", "'resnet12'"),
+    ("sinusoid", "5way", "'5way'"),
+    ("sinusoid", "co_blocks_2", "'co_blocks_2'"),
+]
 
 
-@pytest.mark.parametrize(("name", "words"), [(name, words) for name in UNKNOWN for words in UNKNOWN[name]])
-def test_words_that_there_are_not_are_refused_with_those_there_are(name, words):
+@pytest.mark.parametrize(("name", "words", "told"), UNKNOWN)
+def test_words_that_there_are_not_are_refused_with_those_there_are(name, words, told):
     with pytest.raises(ConfigurationError) as caught:
         load(name, words)
     message = str(caught.value)
     assert message.startswith(OFFERED[name]) and "\n" not in message
-    assert message.endswith(f"each at most once; received {UNKNOWN[name][words]}.")
+    assert message.endswith(f"received {told}.")
     assert all(word in message for word in words_of(EXAMPLES[name]))
 
 
@@ -122,10 +124,12 @@ def test_a_word_changes_what_it_says_and_nothing_else(word):
     assert difference(word) == SETS[word]
 
 
-def test_bases_on_nodes_are_theirs():
+def test_bases_on_nodes_are_theirs_and_every_variant_is_tested():
     assert difference("g_meta", "cora") == {"learner.head": "prototypes"}
     assert difference("amm_gnn", "cora") == {"learner.attribute_matching": True}
     assert difference("meta_gnn", "cora") == {"learner.name": "sgc", "learner.hidden": 16, "learner.hops": 2}
+    told = {"smoke", "fan_in_uniform", "glorot_uniform", "co_blocks_2", "meta_gnn", "g_meta", "amm_gnn"}
+    assert VARIANTS.keys() <= SETS.keys() | told
 
 
 def test_schedules_are_shares_of_the_few_steps_of_smoke_in_any_order():
@@ -136,14 +140,12 @@ def test_schedules_are_shares_of_the_few_steps_of_smoke_in_any_order():
 
 
 REFUSED = {
-    "anil,boil": "'anil' and 'boil' cannot be combined",
-    "boil,smoke,anil": "'anil' and 'boil' cannot be combined",
-    "random_noise,cl": "'random_noise' and 'cl' cannot be combined",
-    "gamma_02,gamma_05": "'gamma_02' and 'gamma_05' cannot be combined",
-    "maml_plus_plus,meta_sgd": "'maml_plus_plus' and 'meta_sgd' cannot be combined",
-    "reptile,query_mixup": "'reptile' and 'query_mixup' cannot be combined",
-    "first_order,reverse": "'first_order' and 'reverse' cannot be combined",
-    "maml,random_noise": "'random_noise' changes the co-learner, which MAML does not have: use it with cml",
+    "anil,boil": "'anil' and 'boil' contradict each other",
+    "random_noise,cl": "'random_noise' and 'cl' contradict each other",
+    "maml_plus_plus,meta_sgd": "'maml_plus_plus' and 'meta_sgd' contradict each other",
+    "reptile,query_mixup": "'reptile' and 'query_mixup' contradict each other",
+    "first_order,reverse": "'first_order' and 'reverse' contradict each other",
+    "maml,random_noise": "'random_noise' is about the co-learner, and MAML has none: take it with cml",
     "maml,gamma_02": "'gamma_02' sets objective.gamma, which no chosen member has",
     "maml,kernel_ridge,boil": "'boil' sets adaptation.partition, which no chosen member has",
     "maml,kernel_ridge,meta_sgd": "adaptation.update must be left out with 'kernel_ridge'",
@@ -156,32 +158,16 @@ def test_words_that_contradict_each_other_are_refused(words):
         load("glyphs", words)
 
 
-@pytest.mark.parametrize("names", [("boil", "gamma_02"), ("cl", "maml_plus_plus"), ("sharp_maml", "maml_plus_plus")])
-def test_words_combine_in_any_order(names):
-    for data in ("glyphs", "mini_imagenet"):
-        made = [load(data, ",".join(order)).to_dict() for order in (names, names[::-1])]
-        assert made[0] == made[1] != load(data, names[0]).to_dict()
+NAMES = {
+    "configs/omniglot.py:": "omniglot_5way_1shot_cml",
+    "configs/omniglot.py:1shot,maml": "omniglot_5way_1shot_maml",
+    "configs/omniglot.py:anil,20way,first_order,5shot,maml": "omniglot_20way_5shot_maml-anil-first_order",
+    "configs/omniglot.py:smoke,random_noise": "omniglot_5way_1shot_cml-smoke-random_noise",
+    "configs/sinusoid.py:": "sinusoid_10shot_cml",
+}
 
 
-def test_every_variant_is_tested():
-    told = {"smoke", "fan_in_uniform", "glorot_uniform", "co_blocks_2", "meta_gnn", "g_meta", "amm_gnn"}
-    assert variants().keys() <= SETS.keys() | told
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        ("", "omniglot_5way_1shot_cml"),
-        ("1shot,maml", "omniglot_5way_1shot_maml"),
-        ("anil,20way,first_order,5shot,maml", "omniglot_20way_5shot_maml-anil-first_order"),
-        ("cl", "omniglot_5way_1shot_cml-cl"),
-        ("smoke,random_noise", "omniglot_5way_1shot_cml-smoke-random_noise"),
-    ],
-)
-def test_runs_are_called_after_the_whole_setting(arguments, expected):
-    assert experiment_name(f"configs/omniglot.py:{arguments}", load("omniglot", arguments)) == expected
-
-
-def test_waves_have_no_ways_in_their_names_and_other_files_keep_theirs():
-    assert experiment_name("configs/sinusoid.py", load("sinusoid")) == "sinusoid_10shot_cml"
+@pytest.mark.parametrize("source", NAMES)
+def test_runs_are_called_after_the_whole_setting(source):
+    assert experiment_name(source, load_config(f"{ROOT}/{source}")) == NAMES[source]
     assert experiment_name("mine/birds_cml.py:5way,deep", default_config()) == "birds_cml-5way-deep"

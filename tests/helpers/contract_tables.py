@@ -1,9 +1,10 @@
-"""The axes of the contract tests: a new update rule, hypergradient, set of terms or learner is a new row here."""
+"""Rules, terms and learners in forms that registered members do not come in; those are in `members.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,6 +149,14 @@ LEARNERS = {
 # For `pytest.mark.parametrize`: those that take long are left out of the default run.
 SLOW_LEARNERS = ("residual", "recurrent", "embedding")
 LEARNER_CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_LEARNERS)) for name in LEARNERS]
+
+
+def with_learners(first: str, *others: str) -> list[Any]:
+    """For `pytest.mark.parametrize`: the first with every learner, the others with the perceptron and the conv net."""
+    rows = [
+        pytest.param(first, *case.values, marks=case.marks, id=f"{first}-{case.values[0]}") for case in LEARNER_CASES
+    ]
+    return rows + [(other, learner) for other in others if other != first for learner in ("mlp", "conv")]
 
 
 def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "mlp", steps: int = 2) -> Method:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -9,8 +10,9 @@ from ml_collections import ConfigDict
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.experiments import presets
 from cml_tf.experiments.assembly import build_trainer
-from cml_tf.experiments.configuration import check_config, load_config
+from cml_tf.experiments.configuration import check_config, default_config, load_config
 from cml_tf.problems import Classification, Regression
+from cml_tf.registry import Choice
 from cml_tf.training.trainer import Trainer
 from tests.helpers.programs import ROOT
 
@@ -41,6 +43,16 @@ def waves(words: str = "cml", **changes: Any) -> ConfigDict:
     """Four steps on waves, with a tiny learner: of CML, or as words say."""
     config = presets.sinusoid(f"{words},3shot,smoke")
     return changed(config, **{"learner.hidden": (4,), "train.meta_batch": 1, "train.steps": 4, **changes})
+
+
+def own_pictures(root: Path, **changes: Any) -> ConfigDict:
+    """One step on 8 x 8 pictures in folders of one's own, with a tiny learner."""
+    settings = {
+        **{"dataset.root": str(root), "dataset.image_size": (8, 8), "dataset.ways": 2, "dataset.shots": 1},
+        **{"dataset.queries": 1, "learner.hidden": (4,), "train.steps": 1, "train.meta_batch": 1},
+        **{"train.validation_episodes": 2, "eval.episodes": 2, "eval.queries": 1},
+    }
+    return changed(default_config(Choice("image_folder")), **{**settings, **changes})
 
 
 def changed(config: ConfigDict, **changes: Any) -> ConfigDict:

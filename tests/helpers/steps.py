@@ -9,18 +9,15 @@ import numpy as np
 import tensorflow as tf
 from ml_collections import ConfigDict
 
-from cml_tf.episodes import Episode, Examples
 from cml_tf.experiments.assembly import build_trainer
 from cml_tf.experiments.configuration import check_config
 from cml_tf.experiments.settings import EXAMPLES
-from cml_tf.graphs import graph_context
 from cml_tf.problems import Classification, Regression
 from cml_tf.training.trainer import Trainer
-from tests.helpers.random_graphs import random_graph
+from tests.helpers.nodes import FEATURES, WAYS, node_episode
 from tests.helpers.seeded_episodes import classification_episode, regression_episode
 
 SHAPE = (16, 16, 1)
-FEATURES = 12
 Values = dict[str, list[np.ndarray]]
 
 
@@ -31,31 +28,19 @@ def steps_of(config: ConfigDict, count: int = 2) -> tuple[Trainer, Values, Value
     kind, settings = EXAMPLES[config.dataset.name], config.dataset
     tasks, sizes = config.train.meta_batch, {"shots": settings.shots, "queries": settings.queries}
     if kind == "numbers":
-        trainer, episode = (
-            build_trainer(config, Regression(1), (1,)),
-            regression_episode(tasks=tasks, inputs=1, **sizes),
-        )
+        trainer = build_trainer(config, Regression(1), (1,))
+        episode = regression_episode(tasks=tasks, inputs=1, **sizes)
     elif kind == "images":
         trainer = build_trainer(config, Classification(settings.ways), SHAPE)
         episode = classification_episode(tasks=tasks, ways=settings.ways, shape=SHAPE, **sizes)
     else:
-        trainer = build_trainer(config, Classification(settings.ways), (), FEATURES)
-        episode = episode_on_nodes(tasks, settings.ways, config.learner.get("hops", 1))
+        trainer = build_trainer(config, Classification(WAYS), (), FEATURES)
+        episode = node_episode(tasks=tasks, hops=config.learner.get("hops", 1))
     episode = episode._replace(key=tf.constant([[1, task] for task in range(tasks)], tf.int64))
     before = variables_of(trainer)
     history = trainer.fit([episode] * count, count, verbose=0)
     assert trainer.meta_step.traces == 1 and all(np.isfinite(value).all() for value in history.values())
     return trainer, before, variables_of(trainer)
-
-
-def episode_on_nodes(tasks: int, ways: int, hops: int) -> Episode:
-    """A meta-batch on a drawn graph: one support example a class, three queries."""
-    graph = random_graph(50, FEATURES)
-    nodes = np.arange(tasks * 4 * ways, dtype=np.int32).reshape(tasks, 4 * ways)
-    labels = np.tile(np.arange(ways), (tasks, 4)).astype(np.int32)
-    parts = [slice(ways), slice(ways, 4 * ways)]
-    support, query = (Examples(tf.constant(nodes[:, part]), tf.constant(labels[:, part])) for part in parts)
-    return Episode(support, query, graph_context(graph, hops, normalise_features=False))
 
 
 def variables_of(trainer: Trainer) -> Values:

@@ -287,8 +287,9 @@ def test_readouts_of_a_run_differ_and_those_through_the_head_can_be_saved(runs, 
             again = cml_tf.load(tmp_path / readout).adapt(inputs, targets).predict(queries)
             np.testing.assert_array_equal(again, answer)
     assert len(answers) == 3
-    with pytest.raises(ValueError, match="without a co-learner"):
-        cml_tf.load(tmp_path / "learner", "co_learner")
+    if run == "cml":
+        with pytest.raises(ValueError, match="without a co-learner"):
+            cml_tf.load(tmp_path / "learner", "co_learner")
     with pytest.raises(ValueError, match="readout must be one of"):
         cml_tf.load(runs / run, "phi")
 

@@ -12,7 +12,7 @@ from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
-from tests.helpers.contract_tables import LEARNER_CASES, PROBLEM, UPDATE_RULES, make_episode, make_method
+from tests.helpers.contract_tables import LEARNER_CASES, PROBLEM, UPDATE_RULES, make_episode, make_method, with_learners
 from tests.helpers.differences import gradients_of
 from tests.helpers.seeded_episodes import classification_episode, one_task, tasks_of
 
@@ -27,8 +27,7 @@ def permute_columns(variables):
         variable.assign(new)
 
 
-@pytest.mark.parametrize("learner", LEARNER_CASES)
-@pytest.mark.parametrize("rule", ["sgd", "anil_sgd", "boil_sgd"])
+@pytest.mark.parametrize(("rule", "learner"), with_learners("sgd", "anil_sgd", "boil_sgd"))
 def test_renaming_the_classes_renames_the_outputs(float64, rule, learner):
     method, episode = make_method(rule, learner=learner), make_episode(learner)
     renamed = episode._replace(
@@ -53,8 +52,7 @@ def test_renaming_the_classes_renames_the_outputs(float64, rule, learner):
     np.testing.assert_allclose(evaluate_losses(method, renamed)[0], losses, rtol=1e-10)
 
 
-@pytest.mark.parametrize("learner", LEARNER_CASES)
-@pytest.mark.parametrize("rule", UPDATE_RULES)
+@pytest.mark.parametrize(("rule", "learner"), with_learners("a_rule_for_each", *UPDATE_RULES))
 def test_order_and_neighbours_of_tasks_do_not_matter(float64, rule, learner):
     method, episode = make_method(rule, learner=learner), make_episode(learner, tasks=3)
     losses = evaluate_losses(method, episode)[0].numpy()
