@@ -225,7 +225,9 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
                 f"{workdir} is not empty and contains no run ({CONFIG} is missing): choose another directory."
             )
         return
-    old, new = (dict(flatten(config_to_json(c))) for c in (_read_config(workdir), config))
+    there = _read_config(workdir)
+    check_config(there)
+    old, new = (dict(flatten(config_to_json(c))) for c in (there, config))
     keys = [*new, *(key for key in old if key not in new)]
     changed = [key for key in keys if new.get(key) != old.get(key) and key != MAY_MOVE]
     if MAY_GROW in changed and new[MAY_GROW] > old[MAY_GROW]:
