@@ -7,15 +7,12 @@ import itertools
 import re
 
 import keras
-import numpy as np
 import pytest
 
 from cml_tf.experiments.arguments import METHODS
 from cml_tf.experiments.configuration import flatten
-from cml_tf.experiments.experiment import build_experiment
 from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.learners.learner import count_parameters
-from cml_tf.problems import Classification
 from tests.helpers.programs import ROOT
 from tests.helpers.small_configs import IMAGE_SHAPE, IMAGE_SHAPES, NODE_FEATURES, load, trainer_of
 
@@ -105,24 +102,3 @@ def expected_parameters(config):
     height, width, channels = IMAGE_SHAPES.get(name, IMAGE_SHAPE)
     head, block = ways * ((height // 16) * (width // 16) * 64 + 1), 64 * 64 * 9 + 64 + 2 * 64
     return (channels * 64 * 9 + 64 + 2 * 64) + 3 * block + head, 2 * block + head
-
-
-def test_glyphs_are_built_with_their_data():
-    config = load("glyphs", "smoke,mlp")
-    experiment = build_experiment(config)
-    assert experiment.data.input_shape == IMAGE_SHAPE and experiment.data.value_range == (0.0, 1.0)
-    assert experiment.problem == Classification(5)
-    assert experiment.episodes("train").queries == 3 == experiment.episodes("test").queries
-    assert experiment.episodes("train").seed == config.seed and experiment.episodes("test").seed == config.eval.seed
-
-
-def test_the_same_seed_gives_the_same_initial_weights():
-    def weights(seed):
-        config = load("sinusoid", "smoke")
-        config.seed = seed
-        return [v.numpy() for v in trainer_of(config).method.all_variables()["learner"]]
-
-    first, again, other = weights(0), weights(0), weights(1)
-    for one, two in zip(first, again, strict=True):
-        np.testing.assert_array_equal(one, two)
-    assert not np.array_equal(first[0], other[0])

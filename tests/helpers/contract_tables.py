@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -40,81 +39,51 @@ RATE = 0.3
 UNUSUAL = 7
 
 
-@dataclass(frozen=True)
-class RuleRow:
-    """An update rule and what is known about it.
-
-    Attributes:
-      make: makes the rule.
-      moves: the groups that adaptation changes.
-      rated: the groups whose inner rates are meta-learned.
-    """
+class RuleRow(NamedTuple):
+    """Makes an update rule; the groups that adaptation changes, and those whose inner rates are meta-learned."""
 
     make: Callable[[], UpdateRule]
     moves: tuple[str, ...]
     rated: tuple[str, ...] = ()
 
 
+BOTH = ("extractor", "head")
 UPDATE_RULES = {
-    "sgd": RuleRow(lambda: SGD(RATE), ("extractor", "head")),
-    "meta_sgd": RuleRow(lambda: MetaSGD(RATE), ("extractor", "head"), ("extractor", "head")),
+    "sgd": RuleRow(lambda: SGD(RATE), BOTH),
+    "meta_sgd": RuleRow(lambda: MetaSGD(RATE), BOTH, BOTH),
     "anil_sgd": RuleRow(lambda: anil(SGD(RATE)), ("head",)),
     "anil_meta_sgd": RuleRow(lambda: anil(MetaSGD(RATE)), ("head",), ("head",)),
     "boil_sgd": RuleRow(lambda: boil(SGD(RATE)), ("extractor",)),
     "boil_meta_sgd": RuleRow(lambda: boil(MetaSGD(RATE)), ("extractor",), ("extractor",)),
-    "per_step_rates": RuleRow(lambda: PerStepRates(RATE, UNUSUAL), ("extractor", "head"), ("extractor", "head")),
+    "per_step_rates": RuleRow(lambda: PerStepRates(RATE, UNUSUAL), BOTH, BOTH),
     "anil_per_step_rates": RuleRow(lambda: anil(PerStepRates(RATE, UNUSUAL)), ("head",), ("head",)),
-    "a_rule_for_each": RuleRow(
-        lambda: Partition(MetaSGD(RATE), MetaSGD(0.2)), ("extractor", "head"), ("extractor", "head")
-    ),
+    "a_rule_for_each": RuleRow(lambda: Partition(MetaSGD(RATE), MetaSGD(0.2)), BOTH, BOTH),
     "frozen": RuleRow(Partition, ()),
 }
 
 
-def _query_loss(problem: Problem) -> list[ObjectiveTerm]:
-    return [QueryLoss(problem)]
+def _with_co_learners(problem: Problem, *others: ObjectiveTerm) -> list[ObjectiveTerm]:
+    return [QueryLoss(problem), smooth_co_learner(problem), *others]
 
 
-def _co_learner(problem: Problem) -> list[ObjectiveTerm]:
-    return [QueryLoss(problem), smooth_co_learner(problem)]
-
-
-def _two_co_learners(problem: Problem) -> list[ObjectiveTerm]:
-    second = smooth_co_learner(problem, name="second_co_learner", weight=0.3, prefix="second_co_")
-    return [*_co_learner(problem), second]
-
-
-def _both_heads(problem: Problem) -> list[ObjectiveTerm]:
-    return [QueryLoss(problem), QueryLoss(problem, head=1, name="second_head", weight=0.7, prefix="second_")]
-
-
-def _multi_step(problem: Problem) -> list[ObjectiveTerm]:
+TERMS: dict[str, Callable[[Problem], list[ObjectiveTerm]]] = {
+    "query_loss": lambda problem: [QueryLoss(problem)],
+    "co_learner": _with_co_learners,
+    "two_co_learners": lambda problem: _with_co_learners(
+        problem, smooth_co_learner(problem, name="second_co_learner", weight=0.3, prefix="second_co_")
+    ),
+    "cl": lambda problem: [
+        QueryLoss(problem),
+        QueryLoss(problem, head=1, name="second_head", weight=0.7, prefix="second_"),
+    ],
     # At outer step 0 each of two weighs a half.
-    return [*multi_step_terms(problem, 2, until=4), smooth_co_learner(problem)]
-
-
-def _query_mixup(problem: Problem) -> list[ObjectiveTerm]:
-    return [QueryLoss(problem, weight=0.4), QueryMixup(problem, weight=0.6)]
-
-
-TERMS = {
-    "query_loss": _query_loss,
-    "co_learner": _co_learner,
-    "two_co_learners": _two_co_learners,
-    "cl": _both_heads,
-    "multi_step": _multi_step,
-    "query_mixup": _query_mixup,
+    "multi_step": lambda problem: [*multi_step_terms(problem, 2, until=4), smooth_co_learner(problem)],
+    "query_mixup": lambda problem: [QueryLoss(problem, weight=0.4), QueryMixup(problem, weight=0.6)],
 }
 
 
-@dataclass(frozen=True)
-class LearnerRow:
-    """A learner, and meta-batches for it.
-
-    Attributes:
-      make: makes the learner, every variable of it at a seeded random value.
-      episode: of a seed and a number of tasks.
-    """
+class LearnerRow(NamedTuple):
+    """Makes a learner, every variable of it at a seeded random value, and its meta-batches of a seed and a number."""
 
     make: Callable[[], Learner]
     episode: Callable[[int, int], Episode]
@@ -126,10 +95,9 @@ def _arrays(shape: tuple[int, ...]) -> Callable[[int, int], Episode]:
 
 def _tokens(seed: int, tasks: int) -> Episode:
     """The numbers of `_arrays`, made whole and kept within the table."""
-    episode = _arrays(TOKENS_SHAPE)(seed, tasks)
     parts = [
         part._replace(inputs=tf.cast(tf.math.floormod(10.0 * part.inputs, TOKENS), tf.int32))
-        for part in (episode.support, episode.query)
+        for part in _arrays(TOKENS_SHAPE)(seed, tasks)[:2]
     ]
     return Episode(*parts)
 
@@ -144,8 +112,6 @@ LEARNERS = {
     "gcn": LearnerRow(random_gcn, node_episode),
     "sgc": LearnerRow(random_sgc, node_episode),
 }
-
-
 # For `pytest.mark.parametrize`: those that take long are left out of the default run.
 SLOW_LEARNERS = ("residual", "recurrent", "embedding")
 LEARNER_CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_LEARNERS)) for name in LEARNERS]

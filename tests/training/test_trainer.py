@@ -116,16 +116,6 @@ def group_of(values, name):
     return {key: value for key, value in values.items() if key.startswith(f"{name}/")}
 
 
-def test_steps_may_grow():
-    once, twice = tiny_trainer(), tiny_trainer()
-    once.fit(meta_batches(4), 4, verbose=0)
-    for steps in (2, 2, 4):
-        twice.fit(meta_batches(4), steps, verbose=0)
-        assert twice.step == steps
-    for name, value in variable_values(once).items():
-        np.testing.assert_allclose(value, variable_values(twice)[name], rtol=1e-4, atol=1e-6)
-
-
 def test_a_restored_trainer_goes_on_as_the_first_would_have():
     def make():
         # In one process two models build two graphs; after this they are the same one.
