@@ -197,52 +197,42 @@ class OwnCheckpoint(callbacks.ModelCheckpoint):
     pass
 
 
-def scheduled():
-    rate = optimizers.schedules.CosineDecay(0.1, 10)
-    return tiny_trainer(optimizer=optimizers.SGD(rate))
+def of_callback(make):
+    return lambda path: {"steps": 1, "callbacks": [make(path)]}
 
 
 REFUSED = {
-    "BackupAndRestore": (lambda path: callbacks.BackupAndRestore(path), "would keep the weights without"),
-    "ModelCheckpoint": (lambda path: callbacks.ModelCheckpoint(path + "/x.keras"), "ModelCheckpoint is not supported"),
-    "a subclass": (lambda path: OwnCheckpoint(path + "/x.keras"), "OwnCheckpoint is not supported"),
+    "BackupAndRestore": (of_callback(callbacks.BackupAndRestore), "would keep the weights without"),
+    "ModelCheckpoint": (of_callback(lambda path: callbacks.ModelCheckpoint(path + "/x.keras")), "is not supported"),
+    "a subclass": (of_callback(lambda path: OwnCheckpoint(path + "/x.keras")), "OwnCheckpoint is not supported"),
     "EarlyStopping": (
-        lambda path: callbacks.EarlyStopping("val_mse", restore_best_weights=True),
+        of_callback(lambda path: callbacks.EarlyStopping("val_mse", restore_best_weights=True)),
         r"EarlyStopping\(restore_best_weights=True\)",
     ),
     "SwapEMAWeights on epochs": (
-        lambda path: callbacks.SwapEMAWeights(swap_on_epoch=True),
+        of_callback(lambda path: callbacks.SwapEMAWeights(swap_on_epoch=True)),
         "checkpoints would hold the averages",
     ),
-    "SwapEMAWeights without averages": (lambda path: callbacks.SwapEMAWeights(), "use_ema=True"),
-    "no callback": (lambda path: print, "received builtin_function_or_method"),
+    "SwapEMAWeights without averages": (of_callback(lambda path: callbacks.SwapEMAWeights()), "use_ema=True"),
+    "no callback": (of_callback(lambda path: print), "received builtin_function_or_method"),
+    "one callback": (lambda path: {"steps": 1, "callbacks": callbacks.History()}, "received one History"),
+    "half a step": (lambda path: {"steps": 1.5}, "steps must be an integer of at least 1"),
+    "validation": (lambda path: {"steps": 1, "validation": waves}, r"cml_tf.Validation\(source, .*received function"),
 }
 
 
 @pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_callback_that_brings_back_half_a_state_is_refused(make, message, tmp_path):
+def test_what_fit_would_not_honour_is_refused_before_the_first_step(make, message, tmp_path):
     trainer = tiny_trainer()
     with pytest.raises(ValueError, match=message):
-        trainer.fit(waves(), 1, [make(str(tmp_path))], verbose=0)
+        trainer.fit(waves(), verbose=0, **make(str(tmp_path)))
     assert trainer.step == 0 and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(
-    ("trainer", "arguments", "message"),
-    [
-        (tiny_trainer, {"steps": 1.5}, "steps must be an integer of at least 1"),
-        (tiny_trainer, {"steps": 1, "validation": waves}, r"cml_tf.Validation\(source, .* received function"),
-        (tiny_trainer, {"steps": 1, "callbacks": callbacks.CSVLogger("x.csv")}, "received one CSVLogger"),
-        (
-            scheduled,
-            {"steps": 1, "callbacks": [callbacks.ReduceLROnPlateau("loss")]},
-            "ReduceLROnPlateau sets the learning rate, which sgd.* a schedule",
-        ),
-    ],
-)
-def test_arguments_of_fit_are_told_before_the_first_step(trainer, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        trainer().fit(waves(), verbose=0, **arguments)
+def test_a_schedule_and_a_callback_that_sets_the_rate_contradict_each_other():
+    trainer = tiny_trainer(optimizer=optimizers.SGD(optimizers.schedules.CosineDecay(0.1, 10)))
+    with pytest.raises(ValueError, match="ReduceLROnPlateau sets the learning rate, which sgd.* a schedule"):
+        trainer.fit(waves(), 1, [callbacks.ReduceLROnPlateau("loss")], verbose=0)
 
 
 def welcome(folder):
