@@ -2,9 +2,9 @@
 
 Each contestant has its own process; they take turns, so ratios are of one run on one machine. Use `make benchmark`,
 which first creates the environment of the peer. Prints a table with targets and with the figures of the committed
-result (`benchmarks/performance/results.json`). `--output` writes the JSON object after every row; rows that were not measured
-again are copied from the committed result of the same machine. A row that fails is reported, the others continue, and
-the exit code is 2.
+result (`benchmarks/performance/results.json`). `--output` writes the JSON object after every row; rows that were not
+measured again are copied from the committed result of the same machine. A row that fails is reported, the others
+continue, and the exit code is 2.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import make_hypergradient
-from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.meta_gradient import meta_gradient
 from tests.helpers.contract_tables import RATE, make_episode, make_method, with_learners
 from tests.helpers.seeded_episodes import one_task
 

@@ -19,7 +19,8 @@ from cml_tf.errors import UserError
 from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Regression
-from cml_tf.training.meta_step import MetaStep, evaluate_losses
+from cml_tf.training.meta_gradient import evaluate_losses
+from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.members import contract_case, contract_choices, names_of

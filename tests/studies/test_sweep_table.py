@@ -183,7 +183,7 @@ def test_every_cell_of_the_paper_is_there_once_a_percentage_and_has_a_configurat
         assert figure.mean is None or 20.0 < figure.mean < 100.0
         assert (figure.mean is None) == bool(figure.note)
         assert figure.half_width is None or 0.0 < figure.half_width < 3.0
-        assert set(figure.readings) <= {"", "co_learner_0_steps", "5_steps", "10_steps", *READOUTS}
+        assert set(figure.readings) <= {"", "co_learner_0_steps", "5_steps", "10_steps", *members("readout")}
     for setting, run in {(figure.setting, figure.run) for figure in figures}:
         data, *episodes = re.split(r"_(?=\d+(?:way|shot))", setting)
         source = f"{ROOT}/configs/{data}.py:{','.join([*episodes, run.replace(':', ',')])}"

@@ -12,7 +12,8 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, make_hypergradient
 from cml_tf.episodes import Episode
 from cml_tf.objectives import CoLearner, QueryLoss
-from cml_tf.training.meta_step import MetaStep, evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
+from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
 from tests.helpers.differences import gradients_of

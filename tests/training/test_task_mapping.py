@@ -12,7 +12,8 @@ from cml_tf.episodes import Examples
 from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification, Regression
-from cml_tf.training.meta_step import MetaStep, meta_gradient
+from cml_tf.training.meta_gradient import meta_gradient
+from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from cml_tf.training.task_mapping import tasks_at_a_time
 from tests.helpers.differences import assert_same_gradients

@@ -12,7 +12,8 @@ from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import mlp
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Regression
-from cml_tf.training.meta_step import NonFiniteLoss, meta_gradient
+from cml_tf.training.meta_gradient import meta_gradient
+from cml_tf.training.meta_step import NonFiniteLoss
 from cml_tf.training.trainer import Trainer, Validation
 from tests.helpers.few_shot import IMAGE_SHAPE, image_trainer, sinusoid_trainer, tiny_trainer, variable_values
 from tests.helpers.seeded_episodes import classification_episode, regression_episode

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.training.meta_step import meta_gradient
+from cml_tf.training.meta_gradient import meta_gradient
 from cml_tf.training.trainer import Validation
 from tests.helpers.few_shot import sinusoid_trainer, tiny_trainer, variable_values
 from tests.helpers.wave_training import Recorder, assert_same_values, meta_batches, resumed, stop_at, waves

@@ -19,7 +19,7 @@ from cml_tf.studies.analyses.gradients import (
     parameter_layers,
     query_gradient,
 )
-from cml_tf.training.meta_step import evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 from tests.helpers.models import randomise
 from tests.helpers.nodes import random_gcn, random_sgc
