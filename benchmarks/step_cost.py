@@ -25,7 +25,7 @@ _START = flags.DEFINE_float("microseconds", 10.0, "Time of the device to start a
 def main(arguments: list[str]) -> None:
     """Counts and prints a Markdown table."""
     del arguments
-    print("| configuration | 10^9 operations a step | kernels a step | outer steps | expected hours |")
+    print("| configuration | 10^9 operations per step | kernels per step | outer steps | expected hours |")
     print("|---|---|---|---|---|")
     for source in _CONFIGS.value:
         try:

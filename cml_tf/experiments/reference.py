@@ -26,7 +26,7 @@ _HEAD = """# Configuration
 
 Generated from the registered members; do not edit. Regenerate it with `python -m cml_tf.experiments.reference`.
 
-A configuration file takes words: `configs/omniglot.py:maml,5way,1shot,meta_sgd,smoke`. A word is `maml` or `cml`,
+A configuration file accepts words: `configs/omniglot.py:maml,5way,1shot,meta_sgd,smoke`. A word is `maml` or `cml`,
 `Nway`, `Nshot`, the name of a member below, or a variant. Only the keys of the chosen members can then be set:
 `--config.adaptation.rate=0.1`. The same works from Python: `cml_tf.method_of("meta_sgd", rate=0.1)`.
 """

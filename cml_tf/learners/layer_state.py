@@ -57,7 +57,7 @@ def refuse_change(layer: keras.Layer, changed: frozenset[int]) -> None:
         if _ids(_own_state(part)) & changed:
             raise ValueError(
                 f"{_named(part)} has running state, which would leak between tasks: use "
-                "cml_tf.learners.Normalisation instead, set trainable = False on it before the learner is made, or "
+                "cml_tf.learners.Normalisation instead, set trainable = False on it before the learner is created, or "
                 "declare threads_state = True on its class if its state belongs to one task."
             )
         if _ids(part.metrics_variables) & _own_variables(part) & changed:

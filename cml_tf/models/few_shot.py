@@ -236,7 +236,7 @@ class FewShot:
 
 def _kind(dataset: FewShotDataset) -> str:
     if isinstance(dataset, NodeDataset):
-        return f"nodes with {dataset.graph.features.shape[1]} features"
+        return f"nodes of {dataset.graph.features.shape[1]} features"
     return f"arrays of shape {list(dataset.input_shape)}"
 
 

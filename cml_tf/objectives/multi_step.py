@@ -99,7 +99,7 @@ def multi_step_terms(problem: Problem, steps: int, until: int) -> list[Objective
 class MultiStepOptions:
     """Options of the multi-step loss."""
 
-    multi_step_until: int = option(1000, "outer step after which only the last inner step counts", least=1)
+    multi_step_until: int = option(1000, "outer step from which only the last inner step counts", least=1)
 
 
 def _faults(settings: Settings) -> list[str]:

@@ -35,7 +35,7 @@ class ClientError(UserError):
       ...     FewShotClient("http://127.0.0.1:8501", model="")
       ... except ClientError as error:
       ...     print(error)
-      the name of a model is needed; the server's start line tells it.
+      the name of the model must be passed: use a name that the server prints when it starts.
     """
 
 
