@@ -114,7 +114,7 @@ def test_what_is_no_directory_of_a_run_is_refused_and_left_alone(tmp_path):
         (lambda: train_run(waves(), tmp_path, verbose=0), RunError, "is not empty and holds no run"),
         (lambda: train_run(waves(), tmp_path / "thesis.txt", verbose=0), RunError, "received a file"),
         (lambda: load_run(tmp_path), RunError, "holds no run"),
-        (lambda: train_run(own_pictures(tmp_path / "nowhere"), tmp_path / "run", verbose=0), DatasetError, ""),
+        (lambda: train_run(own_pictures(tmp_path / "nowhere"), tmp_path / "run", verbose=0), DatasetError, None),
     ):
         with pytest.raises(error, match=message):
             use()
@@ -200,16 +200,16 @@ DAMAGE = {
     "configuration cut short": (lambda run: (run / "config.json").write_text('{"seed": 0'), *UNREADABLE),
     "another program's": (lambda run: (run / "config.json").write_text('{"a": 1}'), *UNREADABLE),
     "no text": (lambda run: (run / "config.json").write_bytes(b"\xff\xfe\x00"), *UNREADABLE),
-    "no number of steps": (configured(train={"steps": None}), UNREADABLE[0], ""),
-    "half a shot": (configured(dataset={"shots": 2.5}), UNREADABLE[0], ""),
-    "checkpoints cut short": (on_checkpoints(cut), CheckpointError, ""),
+    "no number of steps": (configured(train={"steps": None}), UNREADABLE[0], None),
+    "half a shot": (configured(dataset={"shots": 2.5}), UNREADABLE[0], None),
+    "checkpoints cut short": (on_checkpoints(cut), CheckpointError, None),
     "another shape": (
         on_checkpoints(lambda path: rewrite(path, lambda values: {**values, "learner/0000": np.zeros((9, 9))})),
         CheckpointError,
-        "",
+        None,
     ),
-    "no data": (on_checkpoints(lambda path: rewrite(path, without=["data"])), CheckpointError, ""),
-    "no step": (on_checkpoints(lambda path: rewrite(path, without=["step"])), CheckpointError, ""),
+    "no data": (on_checkpoints(lambda path: rewrite(path, without=["data"])), CheckpointError, None),
+    "no step": (on_checkpoints(lambda path: rewrite(path, without=["step"])), CheckpointError, None),
 }
 
 
