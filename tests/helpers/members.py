@@ -93,7 +93,12 @@ def covering() -> list[Choice]:
 
 def contract_choices() -> list[Choice]:
     """For every member a choice that has it, as plain as members go."""
-    return list(dict.fromkeys(next(_around(axis, name)) for axis in AXES for name in members(axis)))
+    return list(dict.fromkeys(choice_with(axis, name) for axis in AXES for name in members(axis)))
+
+
+def choice_with(axis: str, name: str) -> Choice:
+    """A choice that has a member, as plain as members go."""
+    return next(_around(axis, name))
 
 
 def _around(axis: str, name: str) -> Iterator[Choice]:

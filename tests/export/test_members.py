@@ -1,0 +1,97 @@
+"""Every member that answers: trained by configuration, loaded, saved, exported, served, and asked by the client."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import cml_tf
+from cml_tf.experiments.runs import train_run
+from cml_tf.registry import members
+from export.client import ClientError, FewShotClient
+from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, export_run
+from tests.export.server.conformance.make_models import config_text
+from tests.export.server.running import running
+from tests.helpers.members import choice_with, small
+
+pytestmark = pytest.mark.slow
+
+OUTER = [name for name, one in members("objective").items() if one.traits["slot"] == "outer"]
+AXES = {"objective": OUTER, "update": members("update"), "rule": members("rule")}
+# Of members that choose the same the last one.
+CHOICES = {choice_with(axis, name): name for axis, names in AXES.items() for name in names}
+SHOTS = 2
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Of each member a run of a few steps, and its export."""
+    root = tmp_path_factory.mktemp("members")
+    for choice, name in CHOICES.items():
+        train_run(small(choice, **{"dataset.shots": SHOTS, "dataset.ways": 3}), root / "runs" / name, verbose=0)
+        export_run(root / "runs" / name, root / "models" / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(models, tmp_path_factory):
+    """A server with all of them."""
+    (models / "models.config").write_text(config_text({name: models / "models" / name for name in CHOICES.values()}))
+    with running(f"--model_config_file={models / 'models.config'}", log=tmp_path_factory.mktemp("log") / "log") as it:
+        yield it
+
+
+def task(shots=SHOTS):
+    source = cml_tf.datasets.load("glyphs").episodes("test", ways=3, shots=shots, queries=2, seed=0)
+    episode = source.batch(0, 1)
+    names = np.array(["cat", "dog", "owl"])[episode.support.targets[0].numpy()].tolist()
+    return episode.support.inputs[0].numpy(), names, episode.query.inputs[0].numpy()
+
+
+def card(models, name):
+    return json.loads((models / "models" / name / "1" / EXTRA / CARD).read_text())
+
+
+@pytest.mark.parametrize("name", CHOICES.values())
+def test_a_run_its_saved_model_and_the_server_answer_alike(models, server, name, tmp_path):
+    inputs, names, asked = task()
+    model = cml_tf.load(models / "runs" / name)
+    expected = model.adapt(inputs, names).predict(asked)
+    model.save(tmp_path / "saved")
+    saved = cml_tf.load(tmp_path / "saved").adapt(inputs, names).predict(asked)
+    np.testing.assert_allclose(saved, expected, rtol=1e-5, atol=1e-6)
+    for address in (f"grpc://{server.grpc_address}", f"http://127.0.0.1:{server.rest_port}"):
+        with FewShotClient(address, name) as client:
+            whole = client.adapt_and_predict(inputs, names, asked)
+            np.testing.assert_allclose(whole.values, expected, rtol=1e-4, atol=1e-5)
+            if card(models, name)["adapted_state"] is None:
+                with pytest.raises(ClientError, match="adapt_and_predict"):
+                    client.adapt(inputs, names)
+                continue
+            adapted = client.adapt(inputs, names)
+            np.testing.assert_allclose(client.predict(adapted, asked).values, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_states_that_grow_are_as_long_as_the_support_set_asks_for(models, server):
+    model, width = cml_tf.load(models / "runs" / "kernel_ridge"), 40
+    for shots in (1, 4):
+        inputs, names, asked = task(shots)
+        with FewShotClient(f"grpc://{server.grpc_address}", "kernel_ridge") as client:
+            adapted = client.adapt(inputs, names)
+            assert adapted.state.shape == (3 * shots * (width + 3),)
+            expected = model.adapt(inputs, names).predict(asked)
+            np.testing.assert_allclose(client.predict(adapted, asked).values, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_cards_say_what_a_client_must_know(models):
+    transductive = card(models, "soft_k_means")
+    assert transductive["adapted_state"] is None and transductive["queries"]["adapts_to_queries"]
+    assert not {"adapt", "predict"} & transductive["signatures"].keys()
+    text = (models / "models" / "soft_k_means" / "1" / EXTRA / CARD_FOR_PEOPLE).read_text()
+    assert "answers depend on the other queries" in text
+    ridge = card(models, "kernel_ridge")
+    assert ridge["adapted_state"]["length"] is None and ridge["adapted_state"]["entries"][0]["shape"] == [None, 40]
+    told = {"rule": "kernel_ridge", "partition": "nothing", "steps": None, "readout": "learner"}
+    assert ridge["adaptation"] == told
