@@ -19,9 +19,9 @@ def zeros(*shape):
 
 
 REFUSED = [
-    (IMAGE, zeros(6, 1, 8, 8), r"\[8, 8, 1\], received .*\[6, 1, 8, 8\]: put the channels last"),
-    (IMAGE, zeros(6, 8, 8), r"received .*\[6, 8, 8\]: add the axis of channels"),
-    (IMAGE, zeros(8, 8, 1), r"received .*\[8, 8, 1\]: add the axis of examples"),
+    (IMAGE, zeros(6, 1, 8, 8), r"\[8, 8, 1\], received .*\[6, 1, 8, 8\]: move the channels last"),
+    (IMAGE, zeros(6, 8, 8), r"received .*\[6, 8, 8\]: add a channel axis"),
+    (IMAGE, zeros(8, 8, 1), r"received .*\[8, 8, 1\]: add an example axis"),
     (IMAGE, zeros(6, 9, 8, 1), r"received .*\[6, 9, 8, 1\]\.$"),
     (IMAGE, 3.0, r"float64 .*\[\]\.$"),
     (IMAGE, None, "numbers, received dtype object"),
@@ -35,7 +35,7 @@ REFUSED = [
     (NAMED, {"left": SIX, "rigth": THREE}, "{left: .*, right: .*received {left: .*rigth"),
     (NAMED, {"left": THREE, "right": SIX}, r"inputs\['left'\] .*\[4\]"),
     (NESTED, [{"a": SIX}, (SIX, np.ones((6, 2), bool))], r"inputs\[1\]\[0\] .*\[3\]"),
-    (NESTED, [{"a": SIX}, (THREE, zeros(6, 2))], r"inputs\[1\]\[1\] .*truth"),
+    (NESTED, [{"a": SIX}, (THREE, zeros(6, 2))], r"inputs\[1\]\[1\] .*booleans"),
     (NAMED, {"left": SIX, "right": THREE * np.inf}, r"inputs\['right'\] must be finite, received 18"),
 ]
 

@@ -81,8 +81,8 @@ def one_pool(names, counts, shape, dtype=np.uint8):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: make_source(ways=7), "6, .* train, received 7"),
-        (lambda: make_source(shots=2, queries=3), "4, .* 'train0' of train, received 2"),
+        (lambda: make_source(ways=7), "at most 6, .*train classes, received 7"),
+        (lambda: make_source(shots=2, queries=3), "at most 4, .*'train0' in train, received 2"),
         *(
             (lambda changes={name: value}: make_source(**changes), f"{name} must be an integer")
             for name, value in (("ways", None), ("ways", 1), ("ways", 2.0), ("shots", 0), ("shots", True))
@@ -93,7 +93,7 @@ def one_pool(names, counts, shape, dtype=np.uint8):
         (lambda: make_source().batch(0, 0), "count .*at least 1"),
         (lambda: make_source().batches(0, 0), "meta_batch .*at least 1"),
         (one_pool("a", [2], (2, 1, 1, 1), float), "uint8"),
-        (one_pool("aa", [1, 1], (2, 1, 1, 1)), "different"),
+        (one_pool("aa", [1, 1], (2, 1, 1, 1)), "duplicates"),
         (one_pool("ab", [1, 2], (2, 1, 1, 1)), "counts"),
         (one_pool("z", [1], (1, 3, 1, 1)), "shape"),
         (lambda: make_dataset(test=make_pool(prefix="train")), "'train0' is in train and in test"),

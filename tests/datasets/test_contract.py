@@ -138,15 +138,15 @@ def test_splits_have_no_class_in_common_and_unknown_ones_are_refused(dataset):
     ("name", "root", "options", "message"),
     [
         ("mnist", "", {}, f"{', '.join(DATASETS)}, received 'mnist'"),
-        ("glyphs", "somewhere", {}, "'glyphs' reads no files.* 'somewhere'"),
-        ("cora", "", {"channels": 1}, "options classes, class_seed, hops; received channels"),
-        ("image_folder", "", {"size": (8, 8)}, "options image_size, channels; received size"),
+        ("glyphs", "somewhere", {}, "'glyphs', which reads no files.* 'somewhere'"),
+        ("cora", "", {"channels": 1}, "no option channels .*classes, class_seed, hops"),
+        ("image_folder", "", {"size": (8, 8)}, "no option size .*image_size, channels"),
         ("image_folder", ".", {"channels": 4}, "channels must be 1"),
         ("image_folder", ".", {"image_size": (8.5, 8)}, "image_size must be"),
-        ("image_folder", "", {}, "needs a root"),
-        ("image_folder", "nowhere", {}, "nowhere is none"),
+        ("image_folder", "", {}, "needs the folder"),
+        ("image_folder", "nowhere", {}, "received .*nowhere"),
         ("omniglot", "nowhere", {}, "must be a folder"),
-        ("graph", "", {}, "graph needs a root"),
+        ("graph", "", {}, "graph needs the folder"),
     ],
 )
 def test_requests_no_dataset_can_meet_are_refused(name, root, options, message):

@@ -60,7 +60,7 @@ def test_what_is_no_image_and_other_channels_are_refused():
         with pytest.raises(ValueError, match="channels must be 1"):
             decode_and_resize(encoded(pixels(0)), (4, 4), channels)
     for kind in ("BMP", "GIF"):
-        with pytest.raises(DatasetError, match="it cannot be read .* 1 channels; save it as PNG"):
+        with pytest.raises(DatasetError, match="it cannot be read .* 1 channels: save it as PNG"):
             decode_contents([SOUND[kind]], names=["it"], image_size=(4, 4), channels=1)
 
 

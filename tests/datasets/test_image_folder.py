@@ -87,14 +87,14 @@ def many_with_a_broken_one(folder):
     ("arrange", "message"),
     [
         (lambda root: None, "missing: train, validation, test"),
-        (edit("test", clear), "test must hold a folder for every class"),
-        (edit("train/dog", clear), "dog must hold images .*found none"),
+        (edit("test", clear), "test must contain a folder for every class"),
+        (edit("train/dog", clear), "dog must contain images .*found none"),
         (edit("test/ibis/2.png", lambda f: f.write_bytes(f.read_bytes()[:50])), "test/ibis/2.png cannot be read"),
         (edit("train/dog", many_with_a_broken_one), "dog/099.png cannot be read"),
         (edit("test", lambda folder: write_classes(folder, ["cat"])), "'cat' is in train and in test"),
-        (edit("train/cat/lost.png", link("gone")), "lost.png is a link to what is not there"),
-        (edit("train/cat/round", link("..")), "round.* is a link to a folder that it lies in"),
-        (with_splits("[" * 100_000), "splits.json .*nested too deeply"),
+        (edit("train/cat/lost.png", link("gone")), "lost.png is a link to a missing file"),
+        (edit("train/cat/round", link("..")), "round.* is a link to a folder that contains it"),
+        (with_splits("[" * 100_000), "splits.json .*too deeply nested"),
         (with_splits([]), "splits.json .*found list"),
         (with_splits({"train": ["cat"], "test": ["hen"]}), "splits.json .*found train, test"),
         (with_splits(extra=["cat"]), "splits.json .*extra"),
@@ -102,7 +102,7 @@ def many_with_a_broken_one(folder):
         (with_splits(train=["cat", 3]), "'train' is not a list"),
         (with_splits(train=["cat", "cat"]), "cat twice in 'train'"),
         (with_splits(train=["cat", "hen"]), "'hen' is in train and in test"),
-        (with_splits(train=["cat", "../cat"]), "classes that have no folder .*../cat"),
+        (with_splits(train=["cat", "../cat"]), "classes without a folder .*../cat"),
     ],
 )
 def test_bad_folders_are_named(tmp_path, arrange, message):

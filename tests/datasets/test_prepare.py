@@ -42,7 +42,7 @@ def test_the_instructions_name_every_file_and_where_it_is(name):
     assert f"python -m {PROGRAM} {name} --root=FOLDER" in text
     if isinstance(source, Archive):
         assert source.checksum[1] in text and "by hand" in text
-        assert (f"is downloaded by\n  python -m {PROGRAM} {name}\n" in text) == source.direct
+        assert (f":\n  python -m {PROGRAM} {name}\n" in text) == source.direct
     else:
         assert source.note in text and source.builder in text
         for file in source.pinned():
@@ -91,7 +91,7 @@ def test_whole_omniglot_is_prepared_and_another_checksum_or_size_refused(omniglo
     write_zip(omniglot / "images_evaluation.zip", drawings({"Sanskrit": 1, "Tagalog": 1}, count=DRAWINGS))
     with pytest.raises(DatasetError, match="evaluation.zip .*SHA-256 [0-9a-f]{64}, received"):
         prepared("omniglot", str(omniglot))
-    with pytest.raises(DatasetError, match="28x28 only"):
+    with pytest.raises(DatasetError, match="always prepared at 28x28"):
         prepared("omniglot", str(omniglot), (84, 84))
 
 

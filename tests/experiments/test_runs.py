@@ -65,7 +65,7 @@ def test_a_finished_run_is_left_alone_and_may_grow(run):
     before, lines = snapshot(run), metrics_lines(run)
     assert train_run(waves(), run, verbose=0).trainer.step == 4
     assert snapshot(run) == before
-    with locked(run), pytest.raises(RunError, match="another process trains in"):
+    with locked(run), pytest.raises(RunError, match="another process is training in"):
         train_run(waves(**SIX), run, verbose=0)
     assert snapshot(run) == before
     # Written whole but for the line end: it is written again.
@@ -75,13 +75,13 @@ def test_a_finished_run_is_left_alone_and_may_grow(run):
     assert checkpoint(run, "latest")[1]["step"] == 6 == config_of(run)["train"]["steps"]
     assert metrics_lines(run)[:3] == lines[:3]
     assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 6, 6]
-    with pytest.raises(RunError, match="train.steps: 6 there, 4 asked"):
+    with pytest.raises(RunError, match="train.steps: 6 in the run, 4 requested"):
         train_run(waves(), run, verbose=0)
 
 
 OTHERS = {
     **{
-        f"{key}: .* there, .* asked": lambda key=key, value=value: waves(**{key: value})
+        f"{key}: .* in the run, .* requested": lambda key=key, value=value: waves(**{key: value})
         for key, value in {
             "seed": 1,
             "dataset.shots": 4,
@@ -93,10 +93,10 @@ OTHERS = {
         }.items()
     },
     "objective.terms: ": lambda: presets.sinusoid("maml,3shot,smoke"),
-    "'reverse' there, 'first_order' asked;.* train.first_order_steps: 0 there, none asked": lambda: presets.sinusoid(
-        "cml,first_order,3shot,smoke"
+    "'reverse' in the run, 'first_order' requested;.* train.first_order_steps: 0 in the run, none requested": lambda: (
+        presets.sinusoid("cml,first_order,3shot,smoke")
     ),
-    "train.rate: 0.001 there, 0.5 asked": lambda: waves(**{"train.steps": 8, "train.rate": 0.5}),
+    "train.rate: 0.001 in the run, 0.5 requested": lambda: waves(**{"train.steps": 8, "train.rate": 0.5}),
 }
 
 
@@ -111,9 +111,9 @@ def test_another_configuration_is_refused_and_nothing_written(run, told):
 def test_what_is_no_directory_of_a_run_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("years of work")
     for use, error, message in (
-        (lambda: train_run(waves(), tmp_path, verbose=0), RunError, "is not empty and holds no run"),
+        (lambda: train_run(waves(), tmp_path, verbose=0), RunError, "is not empty and contains no run"),
         (lambda: train_run(waves(), tmp_path / "thesis.txt", verbose=0), RunError, "received a file"),
-        (lambda: load_run(tmp_path), RunError, "holds no run"),
+        (lambda: load_run(tmp_path), RunError, "contains no run"),
         (lambda: train_run(own_pictures(tmp_path / "nowhere"), tmp_path / "run", verbose=0), DatasetError, None),
     ):
         with pytest.raises(error, match=message):

@@ -139,12 +139,12 @@ def test_schedules_are_shares_of_the_few_steps_of_smoke_in_any_order():
 
 
 REFUSED = {
-    "anil,boil": "'anil' and 'boil' contradict each other",
-    "random_noise,cl": "'random_noise' and 'cl' contradict each other",
-    "maml_plus_plus,meta_sgd": "'maml_plus_plus' and 'meta_sgd' contradict each other",
-    "reptile,query_mixup": "'reptile' and 'query_mixup' contradict each other",
-    "first_order,reverse": "'first_order' and 'reverse' contradict each other",
-    "maml,random_noise": "'random_noise' is about the co-learner, and MAML has none: take it with cml",
+    "anil,boil": "'anil' and 'boil' cannot be combined",
+    "random_noise,cl": "'random_noise' and 'cl' cannot be combined",
+    "maml_plus_plus,meta_sgd": "'maml_plus_plus' and 'meta_sgd' cannot be combined",
+    "reptile,query_mixup": "'reptile' and 'query_mixup' cannot be combined",
+    "first_order,reverse": "'first_order' and 'reverse' cannot be combined",
+    "maml,random_noise": "'random_noise' changes the co-learner, which MAML does not have",
     "maml,gamma_02": "'gamma_02' sets objective.gamma, which no chosen member has",
     "maml,kernel_ridge,boil": "'boil' sets adaptation.partition, which no chosen member has",
     "maml,kernel_ridge,meta_sgd": "adaptation.update must be left out with 'kernel_ridge'",

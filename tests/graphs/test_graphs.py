@@ -66,7 +66,7 @@ def test_the_fingerprint_covers_everything():
         ({"labels": None}, "labels .* received none"),
         ({"labels": LABELS * 0.5}, "dtype float64"),
         ({"labels": LABELS - 2}, "all 4 are negative"),
-        ({"class_names": ["a", "a"]}, "different"),
+        ({"class_names": ["a", "a"]}, "duplicates"),
         ({"class_names": ["a"]}, "below 1"),
     ],
 )

@@ -57,7 +57,8 @@ def run_programs(calls: Sequence[Sequence[str]], directory: Path = ROOT) -> list
     `directory`.
     """
     command = [sys.executable, "-m", "tests.helpers.forked_programs"]
-    given = {**environment(), "PYTHONPATH": str(ROOT)}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    given = {**environment(), "PYTHONPATH": os.pathsep.join(paths)}
     done = subprocess.run(
         command, cwd=directory, env=given, input=json.dumps(calls), capture_output=True, text=True, check=False
     )

@@ -101,7 +101,7 @@ def python(layer, inputs, training):
 
 
 SEEDS = keras.random.SeedGenerator
-DRAWS, RUNNING = r"^layer '\w+' \(\w+\) draws random numbers.*remove", r"\(\w+\) keeps running state"
+DRAWS, RUNNING = r"^layer '\w+' \(\w+\) draws random numbers.*remove", r"\(\w+\) has running state"
 REFUSED = {
     "frozen Dropout": (lambda: with_set(K.Dropout(0.5), trainable=False), DRAWS),
     "Dropout deep inside": (lambda: Nested(K.Dropout(0.5)), DRAWS),
@@ -119,10 +119,10 @@ REFUSED = {
     "Lambda": (lambda: K.Lambda(lambda x: x + tf.random.uniform(())), DRAWS),
     "BatchNormalization": (K.BatchNormalization, RUNNING + ".*Normalisation instead.*trainable = False"),
     "deep inside": (lambda: Nested(K.BatchNormalization()), RUNNING),
-    "SpectralNormalization": (lambda: K.SpectralNormalization(K.Dense(4)), "keeps running state|draws random numbers"),
+    "SpectralNormalization": (lambda: K.SpectralNormalization(K.Dense(4)), "has running state|draws random numbers"),
     "a running mean": (lambda: Doing(lambda self, x, _: x - self.state.assign(2.0)), RUNNING),
     "a frozen one": (lambda: with_set(Doing(counts_when_asked), trainable=False), RUNNING),
-    "a dictionary": (lambda: Holding({"a": {"b": tf.Variable(1.0)}}), "keeps a tf.Variable in 'content.a.b'"),
+    "a dictionary": (lambda: Holding({"a": {"b": tf.Variable(1.0)}}), "has a tf.Variable in 'content.a.b'"),
     "an object": (lambda: Holding(Box((0, tf.Variable(1.0)))), r"'content.content\[1\]'"),
     "a module": (lambda: Holding(with_set(tf.Module(), variable=tf.Variable(1.0))), "'content.variable'"),
     "Keras' variable in an object": (lambda: Holding(Box(keras.Variable(1.0))), "a keras.Variable that Keras does not"),
@@ -134,7 +134,7 @@ REFUSED = {
     "a global": (lambda: Doing(lambda self, x, _: x * SHARED), r"\(Doing\) uses shared:0, which it does not own"),
     "Keras' global": (lambda: Doing(lambda self, x, _: x * SHARED_BY_KERAS), "uses shared_by_keras:0"),
     "a hidden layer": (lambda: Doing(lambda self, x, _: self.box.content(x), box=Box(K.Dense(2))), "uses .*kernel"),
-    "stateful inside": (lambda: K.Bidirectional(K.GRU(2, stateful=True)), r"goes on from .*stateful=False"),
+    "stateful inside": (lambda: K.Bidirectional(K.GRU(2, stateful=True)), r"continues from .*stateful=False"),
     "weights": (lambda: Doing(lambda self, x, _: x * self.weight.assign(2.0)), "assigns weights in its call"),
     "a metric": (lambda: Doing(measures, mean=keras.metrics.Mean()), "updates a metric in its call"),
     "Python": (lambda: Doing(python), "runs Python inside the graph"),

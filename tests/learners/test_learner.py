@@ -48,9 +48,9 @@ def method_of(made, *terms, rule=None):
 
 
 REFUSED = {
-    "a shared variable": (shared, "extractor and head share a variable"),
-    "everything frozen": (lambda: learner(frozen(K.Dense(4)), frozen(K.Dense(3))), "no trainable variable: every"),
-    "no weights at all": (lambda: learner(K.ReLU(), K.Flatten()), "no trainable variable"),
+    "a shared variable": (shared, "extractor and head must not share a variable"),
+    "everything frozen": (lambda: learner(frozen(K.Dense(4)), frozen(K.Dense(3))), "a trainable variable, but every"),
+    "no weights at all": (lambda: learner(K.ReLU(), K.Flatten()), "a trainable variable"),
     "no input shape": (built(), "exactly one of input_shape"),
     "input shape and example": (built(input_shape=(4,), example_inputs=np.zeros((2, 4))), "exactly one of input_shape"),
     "unknown size": (built(input_shape=(None, 2)), r"positive whole numbers, received \(N"),
@@ -58,7 +58,7 @@ REFUSED = {
     "no examples": (built(example_inputs=np.zeros((0, 2))), r"received float64 \[0, 2\]"),
     "a list of numbers": (built(example_inputs=[[1.0, 2.0]]), r"must be arrays .*float64 \[1, 2\]"),
     "words": (built(example_inputs=np.array(["a", "b"])), "must be numbers, received dtype <U1"),
-    "wrong rank": (built(input_shape=(8,)), r"the extractor 'conv2d.*cannot take inputs float32 \[2, 8\]: "),
+    "wrong rank": (built(input_shape=(8,)), r"the extractor 'conv2d.*cannot process inputs float32 \[2, 8\]: "),
 }
 
 

@@ -98,8 +98,8 @@ def test_matching_in_the_first_kernel_equals_matching_the_attributes(float64):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: gcn(2, 5, ()), "hidden must be at least one"),
-        (lambda: gcn(2, 0), "at least one feature"),
+        (lambda: gcn(2, 5, ()), "hidden must contain at least one"),
+        (lambda: gcn(2, 0), "features must be at least 1"),
         (lambda: gcn(2, 5, head="cosine"), "one of linear, prototypes"),
         (lambda: sgc(2, 5, hidden=0), "hidden must be positive"),
         (lambda: gcn(1, 5, head="prototypes"), "at least 2"),

@@ -127,7 +127,7 @@ def co_learner_of_support_sets():
         (lambda: Normalisation("running"), "one of batch_transductive.*'running'"),
         (lambda: Normalisation("per_step", steps=0), "received 0 in mode per_step"),
         (lambda: Normalisation("support", steps=2), "received 2 in mode support"),
-        (counting_beside_following, "'steps' counts inner steps, and the state of 'of_support' asks for a pass"),
+        (counting_beside_following, "'steps' counts inner steps, but the state of 'of_support' needs a pass"),
         (co_learner_of_support_sets, "never sees a support set"),
     ],
 )

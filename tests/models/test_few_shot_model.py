@@ -155,7 +155,7 @@ BAD_TASKS = {
     "no examples": (pictures(0), [], "support.targets must contain at least one"),
     "a label too few": (pictures(4), ["a", "b", "a"], r"\[tasks, examples\] = \[1, 3\]"),
     "channels first": (np.zeros((2, 1, 16, 16)), TWO, r"received .*\[2, 1, 16, 16\].*channels last"),
-    "ragged targets": (pictures(2), [[1], [1, 2]], "targets must be an array with rows of one length"),
+    "ragged targets": (pictures(2), [[1], [1, 2]], "targets must be an array whose rows have the same length"),
     "whole soft labels": (pictures(2), np.eye(3, dtype=int)[:2], r"soft ones are floats"),
     "NaN": (np.full((2, *IMAGE_SHAPE), np.nan), TWO, "inputs must be finite"),
     "8-bit values": (np.full((2, *IMAGE_SHAPE), 255, np.uint8), TWO, "divide by 255"),

@@ -37,7 +37,7 @@ def make() -> Method:
 
 def episode_of(seed: int):
     episode = regression_episode(seed, tasks=TASKS, outputs=2)
-    arrays = [np.asarray(array) for part in (episode.support, episode.query) for array in part]
+    arrays = [np.asarray(array) for part in (episode.support, episode.query) for array in part[:2]]
     return episode, [tuple(array[task] for array in arrays) for task in range(TASKS)]
 
 

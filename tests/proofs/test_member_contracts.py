@@ -128,7 +128,7 @@ def test_a_packed_task_answers_as_before(make):
         still = method.rule.with_steps(0).adapt(method.learner, initial, task.support, task.context)
         np.testing.assert_allclose(tf.nest.flatten(still.predict(task.query.inputs)[1])[0], before[0], atol=1e-6)
     if method.rule.packed_spec(method.learner) is None:
-        with pytest.raises(UserError, match="cannot be packed: its rule keeps no state"):
+        with pytest.raises(UserError, match="cannot be packed"):
             adapted.pack()
         return
     again = method.rule.unpack(method.learner, initial, adapted.pack(), task.context)

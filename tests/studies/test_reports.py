@@ -62,7 +62,7 @@ def test_every_part_is_on_the_page_texts_are_not_obeyed_and_nothing_is_loaded_fr
 
 def test_pictures_lie_beside_the_page(tmp_path):
     for file in ("../a.png", "sub/a.png", ""):
-        with pytest.raises(ValueError, match="bare file name"):
+        with pytest.raises(ValueError, match="name without a folder"):
             page_of(file=file)
     with pytest.raises(FileNotFoundError, match="a.png"):
         write_page(page_of(), tmp_path / "report.html")
@@ -76,7 +76,7 @@ def test_the_page_has_every_part_and_leaves_out_those_without_content():
     diverged = [Diverged(SETTING, ScoredMethod("maml", "", "10_steps"), "cora-seed0", "not finite")]
     of_runs = {"without_score": diverged, "trained_on": {"Fast 9000": ["cora_cml"]}}
     page = sweep_page(settings(RESULTS), {SETTING: [picture]}, analyses, **of_runs)
-    expected = [SETTING, "With and without CML", "Diverged", "Trained on", "Analyses", "What the paper says"]
+    expected = [SETTING, "With and without CML", "Diverged", "Training machines", "Analyses", "Results in the paper"]
     assert [section.heading for section in page.sections] == expected
     html = render_page(page)
     for text in (
@@ -88,7 +88,7 @@ def test_the_page_has_every_part_and_leaves_out_those_without_content():
     ):
         assert text in html
     page = sweep_page(settings([result("maml", 0, (0.5, 0.5))]), {})
-    assert [section.heading for section in page.sections] == [SETTING, "What the paper says"] and not page.tiles
+    assert [section.heading for section in page.sections] == [SETTING, "Results in the paper"] and not page.tiles
 
 
 ENTRY = {"title": "Cosine", "caption": "By layer.", "files": {"png": "cosine.png", "csv": "cosine.csv"}}
@@ -112,11 +112,11 @@ def test_pictures_of_analyses_are_copied_and_damaged_ones_refused(tmp_path):
 
 
 MISTAKES = {
-    "--results={}/none.jsonl": "there is no file",
+    "--results={}/none.jsonl": "does not exist",
     "--results={}/empty.jsonl": "no results",
     "--results={}/damaged.jsonl": "line 1",
-    "--results={}/good.jsonl --results={}/good.jsonl": "another file has too",
-    "--results={}/good.jsonl --against=SGD": "MAML, CML; received 'SGD'",
+    "--results={}/good.jsonl --results={}/good.jsonl": "in another file",
+    "--results={}/good.jsonl --against=SGD": "MAML, CML, received 'SGD'",
     "--results={}/good.jsonl --workdir={}": "--output",
     "--results={}/good.jsonl --output={}/page --workdir={}/none": "no directory",
 }
@@ -138,7 +138,7 @@ def test_the_program_prints_tables_writes_the_page_and_tells_mistakes_in_one_lin
     lines = good.out.splitlines()
     assert lines[0] == "## cora_2way_1shot" and lines[4].startswith("| MAML | 3 | 56.67 ±")
     assert any(line.startswith("| cora_2way_1shot | maml | 3 |") for line in lines)
-    assert "What the paper says" in (tmp_path / "page/report.html").read_text()
+    assert "Results in the paper" in (tmp_path / "page/report.html").read_text()
     lines = against.out.splitlines()
     assert "minus CML, ± over seeds" in lines[2] and lines[5].startswith("| CML | 3 |") and lines[5].endswith("|  |  |")
     assert "Every method beside CML, scored" in (tmp_path / "beside/report.html").read_text()

@@ -83,7 +83,7 @@ def test_every_method_stands_beside_plain_maml_or_another_one():
     ):
         table = methods_table(found[SETTING], method_named(found, against))
         assert table.columns[3] == f"minus {against}, ± over seeds" and [row[3] for row in table.rows] == differences
-    with pytest.raises(ValueError, match=r"CML, CML \[co_learner\], .*; received 'MAML'"):
+    with pytest.raises(ValueError, match=r"CML, CML \[co_learner\], .*, received 'MAML'"):
         method_named(found, "MAML")
 
 
@@ -96,7 +96,7 @@ FEW = [
         1,
         ("3", TWO, "+10.00 ± 0.00 (2 seeds)", "± 0.00"),
     ),
-    ((runs_of("cml", MORE, variant="smoke"),), 0, ("1", "60.00 (one seed)", "no MAML here", "")),
+    ((runs_of("cml", MORE, variant="smoke"),), 0, ("1", "60.00 (one seed)", "no run of MAML", "")),
     ((RESULTS[:3], [result("cml", 7, HALF)]), 1, ("1", "50.00 (one seed)", "no seed in common", "")),
     ((runs_of("maml", (1.5, 2.5), (1.5, 2.5), metric="mse"),), 0, ("2", "2.000 ± 0.000", "", "")),
 ]
@@ -114,11 +114,11 @@ def other_method(method, co_learner):
 @pytest.mark.parametrize(
     "runs, message",
     [
-        ([*RESULTS[:3], result("cml", 0, HALF, manifest="others")], "different episodes"),
+        ([*RESULTS[:3], result("cml", 0, HALF, manifest="others")], "on the same episodes"),
         ([{**RESULTS[0], "run": "other-seed0"}], r"'other-seed0' of configs/cora\.py"),
         # A file that was changed into the other method.
-        (other_method("cml", "none"), "sweep the method that is meant"),
-        (other_method("maml", "cooperative"), "sweep the method that is meant"),
+        (other_method("cml", "none"), "run the sweep again with the intended method"),
+        (other_method("maml", "cooperative"), "run the sweep again with the intended method"),
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(runs, message):
@@ -209,7 +209,7 @@ def test_waves_stand_beside_figure_2_and_other_ways_nowhere():
     assert paper_tables(settings([other]))[0].rows == ()
     further = {"5_steps": {"scores": [0.2, 0.2]}}
     runs = [result("maml", s, (0.4, 0.5), metric="mse", evaluations=further, setting="sinusoid_10shot") for s in (0, 1)]
-    shared = ("Figure 2", "sine waves, K = 10", "MAML", "a picture, no number")
+    shared = ("Figure 2", "sine waves, K = 10", "MAML", "a picture without numbers")
     assert [(*row[:6], row[7]) for row in paper_tables(settings(runs))[0].rows] == [
         (*shared, "MAML", "0.450 ± 0.000", "300, 2"),
         (*shared, "MAML [5_steps]", "0.200 ± 0.000", "300, 2"),

@@ -60,8 +60,8 @@ def test_shipped_sweeps_find_their_committed_results_as_done_and_every_result_is
 NO_CONFIG = "from ml_collections import ConfigDict\nget_config = lambda arguments: ConfigDict({'rate': 0.1})\n"
 REFUSED = [
     ({"configs": []}, r"configs .*received \[\]"),
-    ({"seed_keys": ["eval.seed"]}, "seed_keys must have 'seed'"),
-    ({"epochs": 3}, "key 'epochs'; its keys are configs, seeds"),
+    ({"seed_keys": ["eval.seed"]}, "seed_keys must contain 'seed'"),
+    ({"epochs": 3}, "keys configs, seeds.*received 'epochs'"),
     ({"configs": [SOURCE, SOURCE]}, "received sinusoid_5shot_cml-smoke-seed0 several times"),
     # A run is one however its arguments are written.
     (
@@ -71,7 +71,7 @@ REFUSED = [
     ({"configs": ["configs/missing.py"]}, "does not exist"),
     ({"configs": ["{}/mine.py"]}, "mine.py"),
     ({"evaluations": {"a": {"head": 1}}}, "readout and steps, received {'head': 1}"),
-    ({"evaluations": {"": {"steps": 5}}}, "evaluations .*received ''"),
+    ({"evaluations": {"": {"steps": 5}}}, "each evaluation .*received ''"),
     ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
     ({"overrides": {"train.epochs": 3}}, "epochs"),
     ("{", "cannot be read"),
@@ -137,7 +137,7 @@ def test_two_sweeps_do_not_write_one_file(tmp_path):
 # What is written in place of the second line: a text, or changes to the first.
 DAMAGED = {
     "Expecting": '{"run"',
-    "no object": "[1]",
+    "must be an object": "[1]",
     "no sound source, seed, steps, config": '{"run": "a"}',
     "as episodes": {"scores": [0.5]},
     "at least two": {"scores": ["x", 0.5]},

@@ -47,14 +47,14 @@ def test_files_are_new_with_their_folders_or_replaced_whole(tmp_path):
 
 FAULTS = [
     (lambda folder: (folder / ("x" * 300)).mkdir(), "file name too long"),
-    (lambda folder: (folder / "file" / "x").read_text(), "name a folder"),
-    (lambda folder: (folder / "folder").read_text(), "name a file"),
-    (lambda folder: (folder / "file").mkdir(), "stands there already"),
-    (lambda folder: (folder / "nothing").read_text(), "Check the name"),
-    (lambda folder: (folder / "circle").read_text(), "Mend the links"),
-    (lambda _: tf.io.gfile.GFile("/dev/full", "w").write("x" * 10**6), "Make space"),
-    (lambda folder: tf.io.gfile.GFile(str(folder)).read(), "name a file"),
-    (lambda folder: tf.io.read_file(str(folder / "nothing")), "Check the name"),
+    (lambda folder: (folder / "file" / "x").read_text(), "file is where a folder was expected"),
+    (lambda folder: (folder / "folder").read_text(), "folder is where a file was expected"),
+    (lambda folder: (folder / "file").mkdir(), "file exists"),
+    (lambda folder: (folder / "nothing").read_text(), "Check the path"),
+    (lambda folder: (folder / "circle").read_text(), "Correct the symbolic links"),
+    (lambda _: tf.io.gfile.GFile("/dev/full", "w").write("x" * 10**6), "Free some space"),
+    (lambda folder: tf.io.gfile.GFile(str(folder)).read(), "folder is where a file was expected"),
+    (lambda folder: tf.io.read_file(str(folder / "nothing")), "Check the path"),
 ]
 
 

@@ -125,15 +125,15 @@ FOREIGN_FILES = {
 def test_foreign_files_are_refused_and_no_pickle_is_run(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "latest.npz").write_bytes(content())
-    with pytest.raises(CheckpointError, match="damaged or not one"):
+    with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
         read_checkpoint(tmp_path / "latest.npz")
     assert not (tmp_path / "written").exists()
 
 
 def test_missing_files_and_folders_are_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*latest\.npz"):
+    with pytest.raises(CheckpointError, match=r"the checkpoint .*latest\.npz"):
         read_checkpoint(tmp_path / "latest.npz")
-    with pytest.raises(CheckpointError, match="damaged or not one"):
+    with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
         read_checkpoint(tmp_path)
 
 

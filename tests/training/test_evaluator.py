@@ -113,10 +113,10 @@ def diverging():
 @pytest.mark.parametrize(
     ("use", "message"),
     [
-        (lambda regressor: regressor.evaluate(sinusoids(), 1, 0), "at least 2 episodes"),
+        (lambda regressor: regressor.evaluate(sinusoids(), 1, 0), "episodes must be at least 2"),
         (lambda regressor: regressor.metrics([sinusoids().batch(0, 4)], 5), "5 episodes .* ended after 4"),
         (lambda _: diverging().evaluate(sinusoids(), 4, 0), r"mse is not finite in \d+ of 4 episodes .*diverged"),
-        (lambda regressor: regressor.evaluate(images(), 4, 0), r"of Regression\(outputs=1\), .*Classif"),
+        (lambda regressor: regressor.evaluate(images(), 4, 0), r"for Regression\(outputs=1\), .*Classif"),
         (lambda _: of_two_inputs().evaluate(sinusoids(), 4, 0), r"float32 \[examples, 2\], .*\[\d+, 1\]"),
     ],
 )

@@ -96,10 +96,10 @@ ARGUMENTS = {
         {"optimizer": optimizers.MultiOptimizer(optimizers.OptimizerMap(optimizers.SGD()))},
         "delegates to others",
     ),
-    "used before": ({"optimizer": used_optimizer()}, "was used with other variables"),
+    "used before": ({"optimizer": used_optimizer()}, "was already used with other variables"),
     "an unknown name": ({"optimizer": "adamantium"}, "received 'adamantium'"),
     "a class": ({"optimizer": optimizers.Adam}, "received type"),
-    "a missing group": ({"optimizer": {}}, r"must be given for \['learner'\], received \[\]"),
+    "a missing group": ({"optimizer": {}}, r"must have the keys \['learner'\], received \[\]"),
     "inside a mapping": ({"optimizer": {"learner": optimizers.SGD(loss_scale_factor=2.0)}}, "scales the loss"),
     "compilation": ({"jit_compile": "auto"}, "jit_compile must be"),
     "a norm": ({"clip_norm": None}, "clip_norm must be"),
@@ -202,7 +202,7 @@ def of_callback(make):
 
 
 REFUSED = {
-    "BackupAndRestore": (of_callback(callbacks.BackupAndRestore), "would keep the weights without"),
+    "BackupAndRestore": (of_callback(callbacks.BackupAndRestore), "would save the weights without"),
     "ModelCheckpoint": (of_callback(lambda path: callbacks.ModelCheckpoint(path + "/x.keras")), "is not supported"),
     "a subclass": (of_callback(lambda path: OwnCheckpoint(path + "/x.keras")), "OwnCheckpoint is not supported"),
     "EarlyStopping": (
@@ -211,11 +211,11 @@ REFUSED = {
     ),
     "SwapEMAWeights on epochs": (
         of_callback(lambda path: callbacks.SwapEMAWeights(swap_on_epoch=True)),
-        "checkpoints would hold the averages",
+        "checkpoints would contain averages",
     ),
     "SwapEMAWeights without averages": (of_callback(lambda path: callbacks.SwapEMAWeights()), "use_ema=True"),
     "no callback": (of_callback(lambda path: print), "received builtin_function_or_method"),
-    "one callback": (lambda path: {"steps": 1, "callbacks": callbacks.History()}, "received one History"),
+    "one callback": (lambda path: {"steps": 1, "callbacks": callbacks.History()}, "received a single History"),
     "half a step": (lambda path: {"steps": 1.5}, "steps must be an integer of at least 1"),
     "validation": (lambda path: {"steps": 1, "validation": waves}, r"cml_tf.Validation\(source, .*received function"),
 }

@@ -44,18 +44,23 @@ TAR = tar_bytes({"n01440764.tar": tar_bytes({"n01440764_1.JPEG": b""}, "w")}, "w
     [
         # What looks like the archive under another name is named.
         *(
-            (name, {file: TAR, "notes.txt": b""}, {}, f"must hold {archive} .*found nothing.* rename it to {archive}")
+            (
+                name,
+                {file: TAR, "notes.txt": b""},
+                {},
+                f"must contain {archive} .*found neither.* rename it to {archive}",
+            )
             for name, file, archive in (
                 ("gtsrb", "GTSRB_Final_Training_Images (1).zip", SIGNS),
                 ("tiered_imagenet", "ILSVRC2012_img_train (1).tar", "ILSVRC2012_img_train.tar"),
             )
         ),
         ("gtsrb", {"images/1.jpg": b"", f"{SIGNS}/notes.txt": b""}, {}, "00014/00003_00029.ppm"),
-        ("gtsrb", {SIGNS: b"another file"}, {}, "MD5 [0-9a-f]{32}, received [0-9a-f]{32}; download"),
+        ("gtsrb", {SIGNS: b"another file"}, {}, "MD5 [0-9a-f]{32}, received [0-9a-f]{32}: download"),
         *(("mini_imagenet", rows(row), {}, "image_data.*class_dict") for row in (float("nan"), None, 10**30)),
-        ("cub", None, {}, "root must be a folder"),
-        ("cub", {}, {}, r"must hold CUB_200_2011.tgz .*001.Black_footed.*found nothing"),
-        ("cub", {}, {"channels": 1}, "image_size; received channels"),
+        ("cub", None, {}, "root of cub must be a folder"),
+        ("cub", {}, {}, r"must contain CUB_200_2011.tgz .*001.Black_footed.*found neither"),
+        ("cub", {}, {"channels": 1}, "no option channels .*image_size"),
         ("cub", {}, {"image_size": (0, 3)}, "image_size must be"),
         ("cub", {}, {"image_size": (84, 4097)}, "at most 4096"),
         ("aircraft", aircraft("images_box", None), {}, "missing: images_box"),
@@ -73,8 +78,8 @@ def test_refused_folders(tmp_path, name, files, options, message):
 def test_without_a_root_and_a_network_the_error_says_what_to_do_by_hand(name, offline):
     """Those that ask for an account or agreement are not even tried."""
     direct = {"cub": "data.caltech.edu", "aircraft": "www.robots.ox.ac.uk", "gtsrb": "sid.erda.dk"}
-    cause = " .*no route to host" if name in direct else " .* as dataset.root.$"
-    with pytest.raises(DatasetError, match=f"{name} needs .* dataset.root{cause}"):
+    cause = " .*no route to host" if name in direct else " to that folder"
+    with pytest.raises(DatasetError, match=f"{name} is not prepared .* needs .* dataset.root{cause}"):
         datasets.load(name)
     assert offline == [host for benchmark, host in direct.items() if benchmark == name]
 
@@ -82,7 +87,7 @@ def test_without_a_root_and_a_network_the_error_says_what_to_do_by_hand(name, of
 def test_training_on_a_set_to_test_on_is_refused(miniature):
     config = images("gtsrb", "maml,smoke")
     config.dataset.root = str(miniature("gtsrb"))
-    with pytest.raises(DatasetError, match="'gtsrb' has the splits test, received 'train'"):
+    with pytest.raises(DatasetError, match="'gtsrb' must be one of test, received 'train'"):
         build_experiment(config)
 
 

@@ -85,7 +85,7 @@ def test_prepared_images_need_neither_files_nor_decoding(miniature, no_decoding,
         others = [datasets.load("gtsrb", str(root)) for root in (folder, folder / "gone")]
         assert all(fingerprints(other) == fingerprints(first) for other in (again, *others))
     for width, more in ((16, ""), (20, " --image_size=20")):
-        with pytest.raises(DatasetError, match=f"16x{width}: .* --root=FOLDER --image_size=16{more} once"):
+        with pytest.raises(DatasetError, match=f"16x{width} .* --root=FOLDER --image_size=16{more}"):
             datasets.load("gtsrb", image_size=(16, width))
 
 

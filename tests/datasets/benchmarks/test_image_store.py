@@ -129,12 +129,12 @@ def fewer_later(calls=iter((0, 5))):  # noqa: B008
 @pytest.mark.parametrize(
     ("changes", "listed", "error", "message"),
     [
-        ({"classes": {"train": ("a", "z")}}, pictures, DatasetError, "2 classes, 1 .* z"),
+        ({"classes": {"train": ("a", "z")}}, pictures, DatasetError, "2 classes, but 1 .* z"),
         ({"expected": {"train": 10}}, pictures, DatasetError, "10 images in split train, found 9"),
         ({"expected": {"": 20}}, pictures, DatasetError, "20 images in all .*found 18"),
         ({}, lambda: [*pictures(), *pictures()], DatasetError, "class '.' .*twice"),
         ({}, lambda: pictures(d3=lambda: b"GIF8?"), DatasetError, "toy: d/03 cannot be read"),
-        ({}, fewer_later, DatasetError, "listed and not read"),
+        ({}, fewer_later, DatasetError, "listed but not read"),
         ({}, lambda: pictures(b2=interrupt), KeyboardInterrupt, None),
     ],
 )
@@ -153,7 +153,10 @@ def failing(number):
 
 def test_what_may_not_be_read_or_written_is_said_and_decodes_nothing(tmp_path, monkeypatch):
     unread = lambda: pictures(every=lambda: pytest.fail("it was read"))  # noqa: E731
-    with monkeypatch.context() as patch, pytest.raises(DatasetError, match="No space left on device.*folder with room"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(DatasetError, match="No space left on device.*folder with free space"),
+    ):
         patch.setattr(os, "posix_fallocate", failing(errno.ENOSPC))
         stored().build(unread)
     assert in_the_cache() == []

@@ -55,7 +55,7 @@ def test_files_are_extracted_anew_and_missing_and_damaged_ones_refused(miniature
         (stale / f"{part}.bin").write_bytes(b"\0" * 3074)
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
-    with pytest.raises(DatasetError, match="cannot be made from .* download cifar-100-binary.tar.gz"):
+    with pytest.raises(DatasetError, match="cannot be built from .* download cifar-100-binary.tar.gz"):
         datasets.load("cifar_fs", str(folder))
     path.unlink()
     with pytest.raises(DatasetError, match="missing: cifar-100-binary.tar.gz.* https://www.cs.tor"):
@@ -64,7 +64,7 @@ def test_files_are_extracted_anew_and_missing_and_damaged_ones_refused(miniature
     first = datasets.load("cifar_fs", str(folder))
     assert sum(len(pool.images) for pool in first.pools.values()) == 300
     assert not list(cache_directory().glob(".extracted-*"))
-    with pytest.raises(DatasetError, match="missing: cars_train.tgz, .* not served any more"):
+    with pytest.raises(DatasetError, match="missing: cars_train.tgz, .*"):
         datasets.load("cars", str(tmp_path))
 
 

@@ -114,7 +114,7 @@ FEW = np.where((GRAPH.labels == 2) & (np.arange(140) > 20), -1, GRAPH.labels)
         ({"graph": random_graph(classes=5)}, "6 classes .* found 5"),
         (
             {"graph": check_graph(GRAPH.adjacency, GRAPH.features, FEW, [f"kind {number}" for number in range(7)])},
-            r"at most 3, .*'kind 2' of train, received 1 \+ 3",
+            r"at most 3, .*'kind 2' in train, received 1 \+ 3",
         ),
     ],
 )

@@ -72,16 +72,16 @@ OUT_OF_RANGE.indices[3] = 2**30
     ("part", "value", "message"),
     [
         ("allx", OUT_OF_RANGE, "allx .*CSR"),
-        ("allx", scipy.sparse.csr_matrix(np.eye(40, 8)), "do not fit together"),
+        ("allx", scipy.sparse.csr_matrix(np.eye(40, 8)), "do not match each other"),
         ("allx", scipy.sparse.csr_matrix(np.full((40, 9), np.nan)), "finite, received 360 values"),
         ("ally", np.ones((40, 4)), "ally .*one-hot"),
         ("graph", {0: ["a"]}, "graph .*dictionary"),
         ("graph", {0: [1, 50]}, r"\[0, 50\), received 1"),
-        ("test.index", "a\nb", "one node number a line"),
+        ("test.index", "a\nb", "one node number per line"),
         ("test.index", "-1", "at least one node number"),
         ("test.index", f"{10**12}", "at least one node number"),
-        ("test.index", "\n".join(map(str, range(39, 49))), "other nodes than the 40"),
-        ("test.index", "\n".join(["41"] * 10), "each once"),
+        ("test.index", "\n".join(map(str, range(39, 49))), "none of the 40 nodes"),
+        ("test.index", "\n".join(["41"] * 10), "each test node once"),
         ("tx", None, r"missing: ind\.toy\.tx"),
     ],
 )
@@ -99,8 +99,8 @@ def test_malformed_contents_of_planetoid_are_refused(folder, part, value, messag
     [
         ({"labels": None}, "plain arrays.*labels"),
         ({"attr_data": np.array([object()])}, "Object arrays"),
-        ({"attr_indices": np.full(len(bags_of_words(SIZE).indices), 99)}, "cannot be read so"),
-        ({"adj_shape": np.array([np.inf, 50])}, "cannot be read so"),
+        ({"attr_indices": np.full(len(bags_of_words(SIZE).indices), 99)}, "cannot be read"),
+        ({"adj_shape": np.array([np.inf, 50])}, "cannot be read"),
         ({"adj_shape": np.array([50, 51])}, r"\[50, 50\].* received \[50, 51\]"),
         ({"labels": np.arange(50), "class_names": NAMES}, "below 4"),
     ],
@@ -113,7 +113,7 @@ def test_malformed_contents_of_npz_files_are_refused(npz, members, message):
 
 
 def test_damaged_and_missing_files_are_refused(npz):
-    with pytest.raises(DatasetError, match="found no such file"):
+    with pytest.raises(DatasetError, match="does not exist"):
         read_graph_npz(npz)
     write_npz_graph(npz, SIZE)
     whole = npz.read_bytes()
@@ -121,7 +121,7 @@ def test_damaged_and_missing_files_are_refused(npz):
     damaged[len(whole) // 2] ^= 0xFF
     for content in (b"", b"text", whole[: len(whole) // 2], bytes(damaged)):
         npz.write_bytes(content)
-        with pytest.raises(DatasetError, match="get it again"):
+        with pytest.raises(DatasetError, match="download it again"):
             read_graph_npz(npz)
 
 

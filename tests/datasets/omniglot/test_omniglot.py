@@ -166,7 +166,7 @@ BAD_FOLDERS = {
     "found Greek/loose.png": {**drawings({"Greek": 3}), "Greek/loose.png": PICTURE},
     "found Greek/character01/1.jpg": {**drawings({"Greek": 3}), "Greek/character01/1.jpg": PICTURE},
     "images_background but not images_evaluation": {"images_background/Greek/character01/1.png": PICTURE},
-    "gone.png is a link to what is not there": {**drawings({"Greek": 3}), "Greek/character01/gone.png": None},
+    "gone.png is a link to a missing file": {**drawings({"Greek": 3}), "Greek/character01/gone.png": None},
 }
 
 

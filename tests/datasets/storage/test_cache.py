@@ -39,7 +39,7 @@ def test_damage_anywhere_is_noticed_and_repaired_and_no_pickle_opened(folder, ca
     builder.load()
     (path,) = folder.iterdir()
     good = path.read_bytes()
-    # The bits of one byte turned at places all over the file: whatever is read or made anew, the values are right.
+    # The bits of one byte turned at places all over the file: whatever is read or Rebuilding, the values are right.
     for i in range(3, len(good), 17):
         path.write_bytes(good[:i] + bytes([good[i] ^ 0xFF]) + good[i + 1 :])
         builder.load()
@@ -49,7 +49,7 @@ def test_damage_anywhere_is_noticed_and_repaired_and_no_pickle_opened(folder, ca
         calls = builder.calls
         path.write_bytes(contents)
         caplog.clear()
-        assert builder.load() == calls + 1 and "made anew" in caplog.text
+        assert builder.load() == calls + 1 and "Rebuilding" in caplog.text
         assert path.read_bytes() == good
 
 

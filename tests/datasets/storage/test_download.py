@@ -60,7 +60,7 @@ def test_a_file_is_fetched_once_and_no_other_is_kept(server, place, checksum, ca
     assert place.stat().st_mode & 0o777 == 0o644
     place.write_bytes(CONTENT[:-3])
     assert download(url, checksum, place).read_bytes() == CONTENT
-    assert f"{place} has not the published checksum" in caplog.text
+    assert f"{place} again, since it no longer has the published checksum" in caplog.text
     place.unlink()
     server.files["file"] += b"more"
     with pytest.raises(DatasetError, match="published {} {}, received another file".format(*checksum)):
@@ -73,7 +73,7 @@ def test_what_cannot_be_fetched_or_written_says_what_to_do_and_leaves_nothing(se
     place.unlink()
     (cache_directory() / "in the way").write_text("a file")
     for file, there, size, message in (
-        ("file", place, len(CONTENT) - 1, "more bytes arrived"),
+        ("file", place, len(CONTENT) - 1, "received more bytes"),
         ("absent", place, 100, "dataset.root .*404"),
         ("file", cache_directory() / "in the way" / "file", 100, "CML_TF_CACHE"),
     ):
@@ -124,7 +124,7 @@ def test_without_a_root_an_archive_is_downloaded_once_and_no_other_kept(server, 
     assert server.asked == [SIGNS] and SIGNS in left()
     (cache_directory() / "downloads" / SIGNS).unlink()
     server.files[SIGNS] += b"\0"
-    with pytest.raises(DatasetError, match="gtsrb needs .* dataset.root.* published md5"):
+    with pytest.raises(DatasetError, match="gtsrb is not prepared .* needs .*dataset.root.* published md5"):
         datasets.load("gtsrb", image_size=(9, 9))
     assert SIGNS not in left() and not list(cache_directory().glob(".download-*"))
 

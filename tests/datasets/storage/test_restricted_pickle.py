@@ -57,7 +57,7 @@ HARMLESS = [eval, getattr, os.system, np.load, np.fromfile, scipy.sparse.load_np
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        *((pickle.dumps(Gadget(function, "harmless")), "has no use for") for function in HARMLESS),
+        *((pickle.dumps(Gadget(function, "harmless")), "do not need") for function in HARMLESS),
         (b"\x80\x04\x8c\x05numpy\x8c\x11ndarray.__class__\x93.", r"numpy\.ndarray\.__class__"),
         (BYTES_OF_PYTHON_2.replace(b"latin1", b"punycode"[:6]), "is damaged"),
         *((content, "file is damaged") for content in (b"", b"text", WHOLE[:40], WHOLE[:-20])),

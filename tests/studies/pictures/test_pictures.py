@@ -79,7 +79,7 @@ def test_every_image_of_an_episode_is_drawn_as_it_is_and_every_answer_marked():
     assert right.get_linestyle() == "-" != wrong.get_linestyle() and same_color(wrong.get_edgecolor(), VERMILLION)
     assert "5 of 6 queries right (83 %)" in words(figure.texts)
     few = draw_episode(EPISODE, shots_shown=1, queries_shown=2)
-    assert "5 of 6 queries right (83 %); 4 of them are shown" in words(few.texts) and len(few.axes) == 2 * (1 + 2)
+    assert "5 of 6 queries right (83 %); 4 of them shown" in words(few.texts) and len(few.axes) == 2 * (1 + 2)
     with pytest.raises(ValueError, match=r"probabilities .*\[6, 2\], received \[6, 3\]"):
         replace(EPISODE, probabilities=np.ones((6, 3)))
 
