@@ -118,7 +118,7 @@ MISTAKES = {
     "--results={}/good.jsonl --results={}/good.jsonl": "in another file",
     "--results={}/good.jsonl --against=SGD": "MAML, CML, received 'SGD'",
     "--results={}/good.jsonl --workdir={}": "--output",
-    "--results={}/good.jsonl --output={}/page --workdir={}/none": "no directory",
+    "--results={}/good.jsonl --output={}/page --workdir={}/none": "does not exist: check its path",
 }
 GOOD = [
     "--results={}/good.jsonl --output={}/page --workdir={}",

@@ -138,7 +138,7 @@ def test_two_sweeps_do_not_write_one_file(tmp_path):
 DAMAGED = {
     "Expecting": '{"run"',
     "must be an object": "[1]",
-    "no sound source, seed, steps, config": '{"run": "a"}',
+    "source, seed, steps, config": '{"run": "a"}',
     "as episodes": {"scores": [0.5]},
     "at least two": {"scores": ["x", 0.5]},
     "no sound machine": {"machine": {"processor": "Z80"}},

@@ -39,7 +39,7 @@ def test_contestants_take_turns(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("request_", "complaint"), [("nonsense", "one JSON object a line"), ("end", "ended with code 3")]
+    ("request_", "complaint"), [("nonsense", "one JSON object per line"), ("end", "ended with code 3")]
 )
 def test_a_contestant_that_does_not_answer_is_named(tmp_path, request_, complaint):
     with running(toy(tmp_path / "order", "a")) as a, pytest.raises(ContestantError, match=f"a .*{complaint}"):

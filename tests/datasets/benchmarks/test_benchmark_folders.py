@@ -48,7 +48,7 @@ TAR = tar_bytes({"n01440764.tar": tar_bytes({"n01440764_1.JPEG": b""}, "w")}, "w
                 name,
                 {file: TAR, "notes.txt": b""},
                 {},
-                f"must contain {archive} .*found neither.* rename it to {archive}",
+                f"must contain {archive} .*neither.* rename it to {archive}",
             )
             for name, file, archive in (
                 ("gtsrb", "GTSRB_Final_Training_Images (1).zip", SIGNS),

@@ -48,10 +48,10 @@ def test_the_lines_of_a_card():
     for line in (
         "| data | not recorded: trained from Python, 1 shots, 15 queries per class in training |",
         "| parameters served | 112,345 |",
-        "| left behind: co_learner | 1,600 |",
+        "| not exported: co_learner | 1,600 |",
         "- Examples of shape [28, 28, 1], float32, values from 0 to 1.",
         "- Normalisation: none.",
-        "- Any number of queries is answered.",
+        "- The number of queries is not limited.",
         "### `predict`",
         "| input | `query_inputs` | float32 | any x any x 4 |",
         "| output | `probabilities` | float32 | any x any x 4 |",
@@ -65,18 +65,18 @@ def test_the_lines_of_a_card():
     assert headings == ["Metrics", "Inputs and queries", "Signatures", "Status of a task", "Adapted state", "Origin"]
 
 
-LIMITS = "- A task may hold at most "
+LIMITS = "- A task may have at most "
 OTHERS = [
-    ({"metrics": EVALUATION}, "| accuracy | 0.5000 | ± 0.0125 | 600 | not told | 1 |"),
+    ({"metrics": EVALUATION}, "| accuracy | 0.5000 | ± 0.0125 | 600 | not recorded | 1 |"),
     ({"metrics": {**EVALUATION, "split": "test"}}, "| accuracy | 0.5000 | ± 0.0125 | 600 | test | 1 |"),
     (
         {"limits": {"support_examples": 1000, "queries": 50}},
-        f"{LIMITS}1,000 support examples and 50 queries; one with more gets status 4.",
+        f"{LIMITS}1,000 support examples and 50 queries; a larger task gets status 4.",
     ),
-    ({"limits": {"support_examples": None, "queries": 50}}, f"{LIMITS}50 queries; one with more gets status 4."),
+    ({"limits": {"support_examples": None, "queries": 50}}, f"{LIMITS}50 queries; a larger task gets status 4."),
     (
         {"batching": {"buckets": [{"support": 5, "query": 10}, {"support": 50, "query": 75}]}},
-        "- Made for servers that join requests; shape buckets (support examples + queries): 5 + 10, 50 + 75.",
+        "- Exported for servers that batch requests; shape buckets (support examples + queries): 5 + 10, 50 + 75.",
     ),
     (
         {

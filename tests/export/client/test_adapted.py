@@ -99,5 +99,5 @@ def test_probabilities_of_unused_ways_are_shared_out():
 
 @pytest.mark.parametrize("names", [("a\0", "b"), ("a ", "a"), ("", "a"), ("cafe\u0301", "caf\u00e9")])
 def test_names_that_are_none_or_the_same_are_refused_before_they_are_saved(names):
-    with pytest.raises(ClientError, match="class names must not be|class names must be distinct"):
+    with pytest.raises(ClientError, match="class names must not be|class names must not contain duplicates"):
         Adapted("letters", 3, names, ADAPTED.state, 1)

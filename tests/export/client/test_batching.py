@@ -205,8 +205,8 @@ def test_more_than_a_bucket_holds_is_split_or_not_padded_only_if_that_is_asked_f
     (results,), _ = together(bucketed, _whole_and_halves(task), split_queries=True)
     _check(bucketed, task, *results)
     for support, query, message in (
-        (5, 19, "queries must be at most 8, .* received 19: send fewer"),
-        (13, 3, "support examples must be at most 12, .* received 13: send fewer"),
+        (5, 19, "queries must be at most 8, the largest shape bucket of the model, received 19: send fewer"),
+        (13, 3, "support examples must be at most 12, the largest shape bucket of the model, received 13: send fewer"),
     ):
         (error,), batches = together(bucketed, _whole(_task(bucketed, support, query)))
         assert type(error) is ClientError and message in str(error) and not batches
@@ -220,7 +220,7 @@ STRAY = [
     ({"query_inputs": np.zeros((1, 4), np.float32)}, r"shape \[any, any, 1\], received \[1, 4\]"),
     ({"query_inputs": np.zeros((1, 4, 2), np.float32)}, r"received \[1, 4, 2\]"),
     ({"query_inputs": np.zeros((2, 4, 1), np.float32)}, r"the same number of tasks in each input, received \[1, 2\]"),
-    ({"edges": np.zeros((1, 4, 2), np.int32)}, "takes query_inputs, support_inputs, support_targets, received"),
+    ({"edges": np.zeros((1, 4, 2), np.int32)}, "must be query_inputs, support_inputs, support_targets, received"),
     ({}, r"at least 1 task .* received \[0\]"),
 ]
 

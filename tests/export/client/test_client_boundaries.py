@@ -67,7 +67,7 @@ def test_addresses_choices_and_settings_that_are_none(tmp_path):
     clients = [
         *(((address, "m"), {}, "the address must be like grpc://") for address in ADDRESSES),
         (("http://h", "m"), {"version": 1, "version_label": "stable"}, "version and label cannot be combined"),
-        (("http://h", ""), {}, "name of a model"),
+        (("http://h", ""), {}, "the name of the model must be passed"),
         *((("http://h", "m"), {"version": version}, "version must be from 0") for version in (-1, 2**63)),
     ]
     settings = [

@@ -132,11 +132,11 @@ _ADAPT, _NODES = [ADAPT, "--output=o"], [PREDICT, "{rest}", "--model=nodes", "--
 _IMAGES, _SOME = "--support={files}/support", "--support={files}/support.csv"
 _GRAPH = "--graph={files}/graph.npz"
 MISTAKES = [
-    ([PREDICT, "--query=x"], "either --adapted=TASK.npz or --support=DIR"),
+    ([PREDICT, "--query=x"], "use --adapted=TASK.npz or --support=DIR"),
     ([PREDICT, "--query=x", "--adapted=missing.npz"], "x must be a folder of images, an image"),
     ([*_ADAPT, "--model=m", "--support={files}/flat"], "must contain a folder for every class"),
     ([*_ADAPT, "--model=m", "--support={files}/waves.txt"], "must be a folder of images"),
-    ([*_ADAPT, _IMAGES], "name of a model is needed"),
+    ([*_ADAPT, _IMAGES], "the name of the model must be passed"),
     ([*_ADAPT, "--model=m", "--address=here", _IMAGES], "address must be like"),
     ([*_ADAPT, "--model=nobody", "{rest}", _IMAGES], "Check the name"),
     ([*_ADAPT, "--model=m", "--timeout_seconds=0", _IMAGES], "timeout must be a positive"),
@@ -144,7 +144,7 @@ MISTAKES = [
     ([*_NODES, _SOME, "--picture={files}/a.png"], "--picture needs a graph"),
     ([*_NODES, _SOME, "--neighbourhood=1"], "--neighbourhood needs a graph"),
     ([*_NODES, "--support={files}/unknown.csv", _GRAPH], "must contain a support node and its label"),
-    ([*_NODES, _SOME, _GRAPH, "--picture={files}/a.pdf"], "ends with .png or .svg"),
+    ([*_NODES, _SOME, _GRAPH, "--picture={files}/a.pdf"], "must end with .png or .svg"),
     ([*_NODES, _SOME, "--graph={files}/support.csv"], "is not a complete .npz file"),
 ]
 

@@ -98,7 +98,7 @@ def test_a_version_that_is_gone_says_adapt_again(ask, images):
     with pytest.raises(RequestError, match="version 99 of images, which is no longer served: adapt") as caught:
         client.predict(gone, query)
     assert caught.value.code == "NOT_FOUND"
-    with pytest.raises(ClientError, match="adapted by the model other, not by images"):
+    with pytest.raises(ClientError, match="adapted by the model other, but this client uses images"):
         client.predict(dataclasses.replace(gone, model="other"), query)
 
 

@@ -70,7 +70,7 @@ def test_budget_settings_commands_and_versions_are_on_the_page():
 READINGS = [
     (0.02, "1.60 to 2.40 points, does not contain zero: on such classes, this CML run is better than this MAML"),
     (-0.02, "−2.40 to −1.60 points, does not contain zero: on such classes, this MAML run is better than this"),
-    (0.001, "−0.30 to 0.50 points, contains zero: these 600 episodes do not tell"),
+    (0.001, "−0.30 to 0.50 points, contains zero: these 600 episodes do not show"),
 ]
 
 

@@ -108,7 +108,7 @@ CONTRADICTIONS = [
         lambda: Service(most_support=24).with_limits(wave_model(), TRAINED, True),
         "most_support must be at least 25, the number in training or in a bucket, received 24",
     ),
-    (lambda: Service(most_queries=1).with_limits(wave_model(), TRAINED, True), "most_queries must be 75"),
+    (lambda: Service(most_queries=1).with_limits(wave_model(), TRAINED, True), "most_queries must be at least 75"),
 ]
 
 

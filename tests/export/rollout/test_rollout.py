@@ -94,7 +94,7 @@ def test_a_label_moves_and_comes_back(server, path):
     lines = []
     _rollout(server, path, lines).to(2)
     assert lines == [
-        "loading version 2 of halver beside 1",
+        "loading version 2 of halver next to 1",
         "version 2 is AVAILABLE",
         "label stable points to version 2 (before: 1)",
     ]
