@@ -93,7 +93,7 @@ OTHERS = {
         }.items()
     },
     "objective.terms: ": lambda: presets.sinusoid("maml,3shot,smoke"),
-    "'reverse' in the run, 'first_order' requested;.* first_order_steps: 0 .* none requested": lambda: presets.sinusoid(
+    "'reverse' in the run, 'first_order' requested;.*first_order_steps: 0 .*none requested": lambda: presets.sinusoid(
         "cml,first_order,3shot,smoke"
     ),
     "train.rate: 0.001 in the run, 0.5 requested": lambda: waves(**{"train.steps": 8, "train.rate": 0.5}),

@@ -116,7 +116,7 @@ def test_an_export_that_cannot_be_loaded_fails_the_gate(wave_run, tmp_path, monk
 
 WHOLE = "shots and queries must be whole numbers of at least 1, received "
 REFUSED = [
-    (Options(readout="co_learner_theta_adapted"), "readout must be one of learner, co_learner"),
+    (Options(readout="co_learner_theta_adapted"), "readout must be one of co_learner, learner"),
     (Options(steps=-1), "steps must be 0 or more"),
     (Options(version=0), "version must be an integer"),
     ({"shots": 0}, f"{WHOLE}0 and 1"),

@@ -141,4 +141,4 @@ def test_the_program_prints_tables_writes_the_page_and_tells_mistakes_in_one_lin
     assert "Results in the paper" in (tmp_path / "page/report.html").read_text()
     lines = against.out.splitlines()
     assert "minus CML, ± over seeds" in lines[2] and lines[5].startswith("| CML | 3 |") and lines[5].endswith("|  |  |")
-    assert "Every method beside CML, scored" in (tmp_path / "beside/report.html").read_text()
+    assert "Every method is compared with CML" in (tmp_path / "beside/report.html").read_text()

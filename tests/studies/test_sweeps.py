@@ -139,10 +139,10 @@ DAMAGED = {
     "Expecting": '{"run"',
     "must be an object": "[1]",
     "source, seed, steps, config": '{"run": "a"}',
-    "as episodes": {"scores": [0.5]},
+    "score per episode": {"scores": [0.5]},
     "at least two": {"scores": ["x", 0.5]},
-    "no sound machine": {"machine": {"processor": "Z80"}},
-    "evaluation 'a' has no sound metric": {"evaluations": {"a": {}}},
+    "its machine is missing or invalid": {"machine": {"processor": "Z80"}},
+    "evaluation 'a' has missing or invalid fields: metric": {"evaluations": {"a": {}}},
     "twice": {},
 }
 
@@ -156,7 +156,7 @@ def test_damaged_lines_and_what_is_no_file_of_results_are_named(tmp_path):
             read_results(path)
     path.write_bytes(b"\xff\xfe{}")
     for no_file in (path, tmp_path):
-        with pytest.raises(SweepError, match="results that can be read"):
+        with pytest.raises(SweepError, match="cannot be read"):
             read_results(no_file)
 
 
