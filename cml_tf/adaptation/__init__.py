@@ -14,6 +14,7 @@ from cml_tf.adaptation.hypergradients import (
     Solution,
     make_hypergradient,
 )
+from cml_tf.adaptation.hypernetwork import Hypernetwork
 from cml_tf.adaptation.kernel_ridge import KernelRidge
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial, Scheduled
 from cml_tf.adaptation.soft_k_means import SoftKMeans
@@ -30,6 +31,7 @@ __all__ = [
     "HeadRule",
     "HeadTask",
     "Hypergradient",
+    "Hypernetwork",
     "Initial",
     "InnerLoop",
     "InnerStep",

@@ -61,6 +61,8 @@ _OF_RULES = {
     "head": True,
     # Whether its inner steps can be looked at one by one.
     "path": False,
+    # Options under which it leaves nothing out of the meta-gradient, which tests compare with differences then.
+    "exact": MappingProxyType({}),
 }
 _OF_HYPERGRADIENTS = {
     # Whether derivatives are of second order.

@@ -121,13 +121,14 @@ def _around(axis: str, name: str) -> Iterator[Choice]:
 def contract_case(choice: Choice) -> tuple[Method, Episode]:
     """The method of a choice and a meta-batch for it, every variable at a seeded random value, whatever Keras' floatx.
 
-    Where the learner lets one choose, it is smooth and tiny.
+    Where the learner lets one choose, it is smooth and tiny; the rule's meta-gradient leaves nothing out.
     """
     smooth = {"learner.hidden": (4, 3), "learner.activation": "tanh", "objective.gamma": 0.7, "adaptation.rate": 0.3}
     keys = keys_of(choice)
     if "learner.hidden" in keys and not isinstance(keys["learner.hidden"].default, tuple):
         del smooth["learner.hidden"]
-    settings = dict(flatten(small(choice, **smooth).to_dict()))
+    exact = {f"adaptation.{name}": value for name, value in choice.members()["rule"].traits["exact"].items()}
+    settings = dict(flatten(small(choice, **smooth, **exact).to_dict()))
     reads = choice.members()["learner"].traits["reads"]
     nodes, shape = "nodes" in reads, (2,) if "numbers" in reads else IMAGE_SHAPE
     episode = node_episode() if nodes else classification_episode(shape=shape)
