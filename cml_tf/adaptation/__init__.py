@@ -18,7 +18,17 @@ from cml_tf.adaptation.hypernetwork import Hypernetwork
 from cml_tf.adaptation.kernel_ridge import KernelRidge
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial, Scheduled
 from cml_tf.adaptation.soft_k_means import SoftKMeans
-from cml_tf.adaptation.updates import SGD, MetaSGD, Partition, PerStepRates, RuleState, UpdateRule, anil, boil
+from cml_tf.adaptation.updates import (
+    SGD,
+    ContextScaling,
+    MetaSGD,
+    Partition,
+    PerStepRates,
+    RuleState,
+    UpdateRule,
+    anil,
+    boil,
+)
 from cml_tf.registry import import_members
 
 __all__ = [
@@ -26,6 +36,7 @@ __all__ = [
     "AdaptationRule",
     "AdaptedLearner",
     "AdaptedTask",
+    "ContextScaling",
     "FirstOrder",
     "GradientDescent",
     "HeadRule",

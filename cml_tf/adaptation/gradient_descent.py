@@ -54,6 +54,11 @@ class GradientDescent(AdaptationRule):
         super().__init__()
         if sharpness < 0:
             raise ValueError(f"sharpness must be 0 (none) or a positive radius, received {sharpness}.")
+        if sharpness and update_rule.at_seen:
+            raise UserError(
+                "sharpness must be 0 with an update rule that itself decides where gradients are taken "
+                f"({type(update_rule).__name__}), received {sharpness}: leave out one of them."
+            )
         self.problem = problem
         self.update_rule = update_rule
         self.steps = _checked_steps(steps)

@@ -202,6 +202,7 @@ def co_learner_arguments(options: ConvolutionalOptions, given: Given, adapted: b
     reads=("images",),
     co_learner=_co_learner,
     blocks=True,
+    normalised=True,
     faults=convolutional_faults,
     smoke={"filters": 8},
 )

@@ -187,6 +187,7 @@ def _co_learner(options: ConvolutionalOptions, given: Given, blocks: int, adapte
     reads=("images",),
     co_learner=_co_learner,
     blocks=True,
+    normalised=True,
     faults=convolutional_faults,
     smoke={"filters": 8},
 )

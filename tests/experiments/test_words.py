@@ -66,8 +66,13 @@ NEEDS_MORE = {
     "multi_step": "adaptation.steps must be at least 2",
     "soft_k_means": "which has no classes",
     "query_mixup": "which cannot be mixed",
+    "context_scaling": "with a normalisation after every convolution",
 }
-OF = {"omniglot": {"multi_step"}, "cora": {"query_mixup"}, "sinusoid": {"multi_step", "soft_k_means"}}
+OF = {
+    "omniglot": {"multi_step"},
+    "cora": {"query_mixup", "context_scaling"},
+    "sinusoid": {"multi_step", "soft_k_means", "context_scaling"},
+}
 
 
 @pytest.mark.parametrize("name", OFFERED)
@@ -96,6 +101,11 @@ SETS = {
     **{f"co_blocks_{blocks}": {"objective.co_learner_blocks": blocks} for blocks in (0, 1, 3, 4)},
     "meta_sgd": {"adaptation.update": "meta_sgd"},
     "first_order": {"hypergradient.name": "first_order"},
+    "cxgrad": {
+        **{"adaptation.update": "context_scaling", "adaptation.rate": 0.01},
+        **{"adaptation.steps": 5, "adaptation.eval_steps": 5},
+        **{"adaptation.context_rate": 1.0, "adaptation.context_size": 100, "adaptation.exact_context": False},
+    },
     "random_noise": {"objective.terms": ["query_loss", "random_noise"]},
     "query_mixup": {
         "objective.terms": ["query_mixup", "co_learner"],
