@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 
-from cml_tf.experiments.arguments import METHODS, experiment_name, words_of
+from cml_tf.experiments.arguments import experiment_name, words_of
 from cml_tf.experiments.configuration import check_config, default_config, flatten, load_config
 from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.registry import ConfigurationError, variants
@@ -61,34 +62,25 @@ def test_words_that_there_are_not_are_refused_with_those_there_are(name, words, 
     assert all(word in message for word in words_of(EXAMPLES[name]))
 
 
-# Words that go with neither method alone, and what they are told.
-NEEDS_MORE = {
-    "multi_step": "adaptation.steps must be at least 2",
-    "soft_k_means": "which has no classes",
-    "query_mixup": "which cannot be mixed",
-    "context_scaling": "with a normalisation after every convolution",
-}
-OF = {
-    "omniglot": {"multi_step"},
-    "cora": {"query_mixup", "context_scaling"},
-    "sinusoid": {"multi_step", "soft_k_means", "context_scaling"},
-}
+KEY = re.compile(r"^(dataset|learner|adaptation|hypergradient|objective|train)\.\w+ must ")
 
 
-@pytest.mark.parametrize("name", OFFERED)
-def test_every_word_that_is_offered_gives_what_can_be_run_or_says_what_it_needs(name):
-    refused = {}
-    for word in words_of(EXAMPLES[name]):
-        for method in METHODS:
+def test_every_word_that_is_offered_can_be_run_somewhere_or_names_the_key_that_it_needs():
+    run, refused = set(), {}
+    for name in OFFERED:
+        for word in words_of(EXAMPLES[name]):
             try:
-                check_config(load(name, f"{method},{word}"))
-                break
-            except ConfigurationError as error:
-                told = str(error)
-        else:
-            refused[word] = told
-    assert refused.keys() == OF[name]
-    assert all(NEEDS_MORE[word] in told for word, told in refused.items())
+                check_config(load(name, f"maml,{word}"))
+            except ConfigurationError:
+                try:
+                    check_config(load(name, f"cml,{word}"))
+                except ConfigurationError as error:
+                    refused[word] = str(error)
+                    continue
+            run.add(word)
+    assert all(KEY.match(told) for told in refused.values()), refused
+    # Losses on the way need more inner steps than any file has.
+    assert refused.keys() - run <= {"multi_step"}
 
 
 SETS = {
