@@ -54,7 +54,7 @@ def test_the_card_says_what_it_is(version):
     }
     assert card["parameters"]["left_behind"].keys() == {"co_learner"}
     text = (version / EXTRA / CARD_FOR_PEOPLE).read_text()
-    assert "nodes, by number, of a graph that comes with every task: 9 features" in text
+    assert "node numbers of a graph that comes with each task: 9 features per node" in text
     assert "divided by their sum and propagated (hops: 2)" in text
 
 
