@@ -21,6 +21,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+import cml_tf.readouts  # noqa: F401 - what this room holds registers when it is imported
 from cml_tf.errors import UserError
 from cml_tf.experiments.arguments import experiment_name
 from cml_tf.experiments.configuration import ConfigurationError, check_config, flatten, load_config

@@ -175,9 +175,9 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     assert scored["manifest_hash"] == result["manifest_hash"] and scored["scores"] != result["scores"]
     write_results(tmp_path / "r.jsonl", {result["run"]: result})
     for changes, told in (
-        ({"evaluations": before}, "1 results are there, 3 runs to do"),
-        ({"evaluations": before}, "4 results are there, 0 runs to do"),
-        ({"evaluations": {**before, "dagger": {"readout": "co_learner"}}, "seeds": [0]}, "there, 1 runs to do"),
+        ({"evaluations": before}, "1 results found, 3 runs left"),
+        ({"evaluations": before}, "4 results found, 0 runs left"),
+        ({"evaluations": {**before, "dagger": {"readout": "co_learner"}}, "seeds": [0]}, "found, 1 runs left"),
     ):
         done = swept("--processes=2", **changes)
         assert done.code == 0 and told in done.out, done

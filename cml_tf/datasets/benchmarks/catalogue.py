@@ -140,11 +140,11 @@ def instructions(name: str) -> str:
         for file in source.pinned():
             lines += [f"  {file.name} ({file.size:,} bytes, SHA-256 {file.sha256})", f"  from {file.url}"]
     else:
-        direct = [f"This command downloads {title}:", f"  {command}", "If the download fails, do it by hand."]
+        direct = [f"This command downloads {title}:", f"  {command}"] if source.direct else []
         kind, checksum = source.checksum
         lines = [
-            *(direct if source.direct else []),
-            f"Download {title} by hand:",
+            *direct,
+            f"If the download fails, download {title} by hand:" if direct else f"Download {title} by hand:",
             f"  {source.name} ({source.size}, {kind.upper()} {checksum})",
             f"  from {source.url}",
             "Put it into a folder, packed or unpacked, and pass that folder:",

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from cml_tf.boundary.labels import class_labels
+from cml_tf.boundary.labels import ClassNameError, class_labels
 from cml_tf.datasets.base import DatasetError
 from cml_tf.datasets.graphs.nodes import NodeDataset
 from cml_tf.datasets.graphs.tables import label_header, labels_of, read_lines, read_numbers, refuse
@@ -110,6 +110,8 @@ def _read_npz(path: Path) -> tuple[Any, Any, np.ndarray, Sequence[str] | None]:
             return archive["features"], archive["edges"], _spelled(path, archive["labels"]), names
     except DatasetError:
         raise
+    except ClassNameError as error:
+        raise DatasetError(f"{path}, class_names: {error}") from error
     except _DAMAGE as error:
         raise DatasetError(
             f"{path} must be an npz file of plain arrays, but cannot be read ({type(error).__name__}: {error})."

@@ -170,7 +170,7 @@ def tables(**files):
         (npz(labels=None), "missing: labels, found: features, edges"),
         (npz(labels=NAMES.astype(object)), "plain arrays"),
         (npz(labels=np.array([0, 1, 0.5, 1])), "labels .* received dtype float64"),
-        (npz(class_names=np.array(["a", ""])), "label 1 .from 0. is not valid"),
+        (npz(class_names=np.array(["a", ""])), r"graph\.npz, class_names: label 1 .*received ''"),
         (npz(labels=NAMES, class_names=NAMES[:1]), "names already"),
         (tables(features_npy="text"), "found both"),
         (tables(features_npy="text", features_csv=None), r"features\.npy must be an array"),
