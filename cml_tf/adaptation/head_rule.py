@@ -107,10 +107,10 @@ class HeadRule(AdaptationRule):
 
     def state_spec(self, learner: Learner) -> Specification:
         """The kernel and the bias."""
-        head, dtype = LinearHead(learner), _widened(learner)
+        head = LinearHead(learner)
         return (
-            tf.TensorSpec([head.width, head.outputs], dtype, "adapted_kernel"),
-            tf.TensorSpec([head.outputs], dtype, "adapted_bias"),
+            tf.TensorSpec([head.width, head.outputs], head.dtype, "adapted_kernel"),
+            tf.TensorSpec([head.outputs], head.dtype, "adapted_bias"),
         )
 
     def restore(
@@ -128,8 +128,3 @@ class HeadRule(AdaptationRule):
     def from_config(cls, config: dict[str, Any]) -> HeadRule:
         """Makes the rule again."""
         return cls(**{**config, "problem": problem_from_json(config["problem"])})
-
-
-def _widened(learner: Learner) -> tf.DType:
-    dtype = tf.as_dtype(learner.variables.head[0].dtype)
-    return tf.float32 if dtype in (tf.float16, tf.bfloat16) else dtype

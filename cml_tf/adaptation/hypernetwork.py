@@ -240,7 +240,7 @@ def _faults(settings: Settings) -> list[str]:
     "hypernetwork",
     HypernetworkOptions,
     faults=_faults,
-    smoke={"width": 16},
+    smoke={"width": 16, "warm_up": 1, "fade": 2},
     adapts=lambda settings: frozenset({"head"}),
     exact={"enhanced": False},
 )

@@ -27,6 +27,7 @@ class LinearHead:
     Attributes:
       width: how many numbers of an example the layer reads.
       outputs: how many it gives.
+      dtype: of what `rows` and `weights` give, float32 or float64.
 
     Raises:
       UserError: for any other head.
@@ -44,6 +45,7 @@ class LinearHead:
             )
         kernel, _ = learner.variables.head
         self.width, self.outputs = map(int, kernel.shape)
+        self.dtype = at_least_float32(tf.convert_to_tensor(kernel)).dtype
 
     def rows(self, features: Any) -> tf.Tensor:
         """What the layer reads of features: `[examples, width]`, float32 or float64."""

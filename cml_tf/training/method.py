@@ -42,7 +42,9 @@ class Method:
     def __post_init__(self) -> None:
         names = [term.name for term in self.terms]
         if not names or len(set(names)) != len(names):
-            raise ValueError(f"objective terms must have different names, received {names}.")
+            raise ValueError(
+                f"a method must have at least one objective term, all with different names, received {names}."
+            )
         if taken := sorted(_RESERVED & set(names)):
             raise ValueError(f"terms must not have the names of the variable groups of the method, received {taken}.")
         scheduled = [*self.rule.schedules, *(name for term in self.terms for name in term.schedules)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
@@ -137,7 +138,7 @@ class Reference:
     def _compiled(self, function: Any) -> Any:
         """A function of a task, with the values of the model's variables as its first argument."""
         initial = self._model.rule.initial(self._model.learner)
-        return tf.function(lambda *task: function(initial, *task), autograph=False, reduce_retracing=True)
+        return tf.function(functools.partial(function, initial), autograph=False, reduce_retracing=True)
 
     def _task_of(self, initial: Any, support: Examples, context: Any, query: tf.Tensor) -> Any:
         rule = self._model.rule

@@ -26,7 +26,7 @@ def test_the_readme_stays_within_two_screens():
 
 
 def test_the_index_names_every_page_once():
-    named = re.findall(r"^- \[\w+\.md\]\((\w+\.md)\): .+$", read("docs/README.md"), re.MULTILINE)
+    named = re.findall(r"^- \[[\w/]+\.md\]\(([\w/]+\.md)\): .+$", read("docs/README.md"), re.MULTILINE)
     assert sorted(named) == sorted(page.removeprefix("docs/") for page in PAGES if "README" not in page)
 
 

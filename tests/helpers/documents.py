@@ -14,7 +14,8 @@ from pathlib import Path
 from tests.helpers.programs import ROOT, Finished, environment, run_programs
 
 # README.md and the pages, by their paths from the root.
-PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+FOLDERS = ("docs", "docs/systems")
+PAGES = ("README.md", *sorted(f"{folder}/{path.name}" for folder in FOLDERS for path in (ROOT / folder).glob("*.md")))
 # Blocks that ask a server are run by tests/export/test_documented_requests.py.
 SERVER = re.compile(r"127\.0\.0\.1:850[01]")
 BLOCK = re.compile(

@@ -147,8 +147,8 @@ def without_theta():
 
 
 REFUSED = {
-    "no terms": (of_terms, "terms must have different names"),
-    "one name twice": (lambda: of_terms(QueryLoss(PROBLEM), QueryLoss(PROBLEM)), "terms must have different names"),
+    "no terms": (of_terms, "at least one objective term.*received \\[\\]"),
+    "one name twice": (lambda: of_terms(QueryLoss(PROBLEM), QueryLoss(PROBLEM)), "all with different names"),
     # These would replace that group in a checkpoint.
     **{
         name: (lambda name=name: of_terms(QueryLoss(PROBLEM), co_learner(name)), rf"received \['{name}'\]")

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cml_tf import datasets
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD
 from cml_tf.episodes import Episode, Examples
 from cml_tf.learners import mlp
-from cml_tf.objectives import QueryLoss
+from cml_tf.objectives import QueryLoss, TermLoss
 from cml_tf.problems import Regression
 from cml_tf.training.meta_gradient import meta_gradient
 from cml_tf.training.meta_step import NonFiniteLoss
@@ -195,3 +196,28 @@ def test_a_gradient_that_is_not_finite_stops_training_too():
     with pytest.raises(NonFiniteLoss, match="step 0 has a gradient that is not finite, .* in episodes 0 to 3"):
         trainer.fit(waves(), 1, verbose=0)
     assert_same_values(variable_values(trainer), before)
+
+
+class Silent(QueryLoss):
+    """The query loss, which nobody hears of."""
+
+    reported = False
+
+    def __call__(self, outcome, values):
+        return TermLoss(super().__call__(outcome, values).loss, {})
+
+
+def test_a_method_that_reports_nothing_is_validated_by_the_query_loss():
+    waves = datasets.load("sinusoid")
+    source = {split: waves.episodes(split, shots=3, queries=3, seed=0) for split in ("train", "validation")}
+    told = {}
+    for term in (Silent(Regression(1)), QueryLoss(Regression(1))):
+        keras.utils.set_random_seed(0)
+        trainer = Trainer(mlp(1, (1,)), GradientDescent(Regression(1), SGD(0.01)), [term], Regression(1))
+        told[type(term)] = trainer.fit(
+            source["train"], 2, verbose=0, validate_every=2, validation=Validation(source["validation"], 4)
+        )
+    silent, heard = told[Silent], told[QueryLoss]
+    assert silent.keys() == {"tasks_per_second", "val_loss", "val_mse"} and "mse" in heard
+    # It trains as the loss that reports does.
+    assert silent["val_mse"] == heard["val_mse"]
