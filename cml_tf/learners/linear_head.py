@@ -45,7 +45,7 @@ class LinearHead:
             )
         kernel, _ = learner.variables.head
         self.width, self.outputs = map(int, kernel.shape)
-        self.dtype = at_least_float32(tf.convert_to_tensor(kernel)).dtype
+        self.dtype = at_least_float32(tf.zeros((), kernel.dtype)).dtype
 
     def rows(self, features: Any) -> tf.Tensor:
         """What the layer reads of features: `[examples, width]`, float32 or float64."""
