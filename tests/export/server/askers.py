@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import itertools
 import threading
 import time
@@ -64,7 +65,8 @@ class Askers:
                 return
             try:
                 right, seen = self._ask(number, turn)
-            except (OSError, grpc.RpcError) as error:
+            # A server that dies between the head and the body of an answer leaves half of one.
+            except (OSError, http.client.IncompleteRead, grpc.RpcError) as error:
                 lost = not isinstance(error, grpc.RpcError) or error.code() == grpc.StatusCode.UNAVAILABLE
                 self.refusals[number] += lost
                 self.wrong += [] if lost else [repr(error)]

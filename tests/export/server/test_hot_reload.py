@@ -157,7 +157,6 @@ def test_the_start_passes_over_what_is_not_whole_and_says_so(tmp_path):
         assert len(said) in (1, 2) and why in said[0] and "such as" in said[0], said
 
 
-@pytest.mark.slow
 def _ports_of_ones_own(count):
     lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     found = []
@@ -171,6 +170,7 @@ def _ports_of_ones_own(count):
     raise AssertionError("no ports below the ephemeral ones are free")
 
 
+@pytest.mark.slow
 def test_killed_under_load_and_started_again_on_the_same_ports(tmp_path):
     write_halver(tmp_path / "halver" / "1", 20.0, [halving(1.0)])
     # Ports that nobody is given by chance: of those others may take one while it is free, and a client that asks a dead
