@@ -4,14 +4,17 @@ from cml_tf.adaptation.adapted_learner import AdaptedLearner
 from cml_tf.adaptation.gradient_descent import GradientDescent
 from cml_tf.adaptation.head_rule import HeadRule, HeadTask
 from cml_tf.adaptation.hypergradients import (
+    FiniteDifference,
     FirstOrder,
     Hypergradient,
+    Implicit,
     InnerLoop,
     InnerStep,
     Iterate,
     RematerialisedReverse,
     Reverse,
     Solution,
+    Truncated,
     make_hypergradient,
 )
 from cml_tf.adaptation.kernel_ridge import KernelRidge
@@ -25,11 +28,13 @@ __all__ = [
     "AdaptationRule",
     "AdaptedLearner",
     "AdaptedTask",
+    "FiniteDifference",
     "FirstOrder",
     "GradientDescent",
     "HeadRule",
     "HeadTask",
     "Hypergradient",
+    "Implicit",
     "Initial",
     "InnerLoop",
     "InnerStep",
@@ -44,6 +49,7 @@ __all__ = [
     "Scheduled",
     "SoftKMeans",
     "Solution",
+    "Truncated",
     "UpdateRule",
     "anil",
     "boil",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -151,23 +152,23 @@ class GradientDescent(AdaptationRule):
     ) -> AdaptedLearner:
         """Runs the inner loop on one task."""
 
-        def step(
-            iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
-        ) -> Iterate:
-            return self._step(learner, iterate, meta, support, context, second_order)
-
-        def field(
-            iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
-        ) -> tuple[Gradients, State]:
-            return self._gradients_at(learner, iterate, meta, support, context, second_order)
-
         def predictor(iterate: Iterate) -> AdaptedLearner:
             return self._predictor(learner, iterate, initial.meta, support, context)
 
         start = Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta))
-        moved = self.update_rule.moved
         solution = self.hypergradient.solve(
-            InnerLoop(step, field, moved, start, initial.meta, support, context, self._all_steps())
+            InnerLoop(
+                step=functools.partial(self._step, learner),
+                field=functools.partial(self._field, learner),
+                follow=self._follow,
+                loss=functools.partial(self._loss_near, learner),
+                moved=self.update_rule.moved,
+                start=start,
+                meta=initial.meta,
+                support=support,
+                context=context,
+                steps=self._all_steps(),
+            )
         )
         adapted = predictor(solution.final)
         if (iterates := solution.path) is not None:
@@ -228,20 +229,62 @@ class GradientDescent(AdaptationRule):
         context: Any,
         second_order: bool,
     ) -> Iterate:
-        def gradients_at(place: Iterate, of_second_order: bool) -> tuple[Gradients, State]:
-            return self._gradients_at(learner, place, meta, support, context, of_second_order)
-
-        place = iterate
-        if self.sharpness:
-            uphill, _ = gradients_at(iterate, False)
-            offsets = tf.nest.map_structure(tf.stop_gradient, ascent(uphill.parameters, self.sharpness))
-            place = iterate._replace(parameters=add_updates(iterate.parameters, offsets))
-        gradients, state = gradients_at(place, second_order)
+        gradients, state = self._field(learner, iterate, meta, support, context, second_order)
         if not second_order:
             gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
+        return self._follow(iterate, gradients, state, meta)
+
+    def _follow(self, iterate: Iterate, gradients: Gradients, state: State, meta: tuple[tf.Tensor, ...]) -> Iterate:
+        """What the update rule makes of gradients, and of the learner state after the pass that gave them."""
         moved = self.update_rule.moved(iterate.parameters)
         updates, rule_state = self.update_rule.update(gradients, iterate.rule_state, moved, meta)
         return Iterate(add_updates(iterate.parameters, updates), state, rule_state)
+
+    def _field(
+        self,
+        learner: Learner,
+        iterate: Iterate,
+        meta: tuple[tf.Tensor, ...],
+        support: Examples,
+        context: Any,
+        second_order: bool,
+    ) -> tuple[Gradients, State]:
+        """The gradient that a step from an iterate follows, and the learner state of that pass."""
+        place = self._place(learner, iterate, meta, support, context)
+        return self._gradients_at(learner, place, meta, support, context, second_order)
+
+    def _place(
+        self, learner: Learner, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any
+    ) -> Iterate:
+        """Where the gradient of a step is taken: at the iterate itself, or at the worst point near by."""
+        if not self.sharpness:
+            return iterate
+        uphill, _ = self._gradients_at(learner, iterate, meta, support, context, False)
+        offsets = tf.nest.map_structure(tf.stop_gradient, ascent(uphill.parameters, self.sharpness))
+        return iterate._replace(parameters=add_updates(iterate.parameters, offsets))
+
+    def _loss_near(
+        self,
+        learner: Learner,
+        iterate: Iterate,
+        meta: tuple[tf.Tensor, ...],
+        support: Examples,
+        context: Any,
+        second_order: bool,
+        shift: Gradients | None = None,
+    ) -> tf.Tensor:
+        """The support loss where the gradient of a step is taken, what the rule moves being shifted there."""
+        parameters, state, rule_state = self._place(learner, iterate, meta, support, context)
+        if shift is not None:
+            rule_state = rule_state._replace(adapted=tf.nest.map_structure(tf.add, rule_state.adapted, shift.adapted))
+            if not self.update_rule.at_seen:
+                parameters = add_updates(parameters, shift.parameters)
+        seen = self.update_rule.before_step(parameters, rule_state, meta)
+        if shift is not None and self.update_rule.at_seen:
+            seen = add_updates(seen, shift.parameters)
+        with inner_gradient(second_order):
+            forward = learner.call(seen, state, support.inputs, context, True, support.targets)
+        return self._loss(forward.outputs, support.targets)
 
     def _gradients_at(
         self,
