@@ -338,6 +338,28 @@ def test_rates_do_not_move_a_minimum_and_a_context_starts_anywhere(float64):
 ALL = {"truncated": {"kept_steps": 2}, "implicit": {"proximity": 2.0}, "finite_difference": {}}
 
 
+def test_how_near_they_come_to_reverse_mode(float64):
+    """The figures of docs/systems/boml.md."""
+    method, episode = make_method("sgd", "co_learner", "conv", steps=5), make_episode("conv")
+
+    def gradient(name="reverse", **options):
+        method.rule.hypergradient = make_hypergradient(name, **options)
+        return np.concatenate([np.ravel(part) for part in gradients_of(method, episode)["learner"]])
+
+    expected = gradient()
+    cases = [
+        ("first_order", {}, 0.61),
+        ("truncated", {"kept_steps": 1}, 0.47),
+        ("truncated", {"kept_steps": 3}, 0.28),
+        ("finite_difference", {}, 6.5e-5),
+        ("implicit", {"proximity": 1.0}, 0.23),
+        ("implicit", {"proximity": 1 / (0.3 * 5)}, 0.90),
+    ]
+    for name, options, share in cases:
+        error = np.linalg.norm(gradient(name, **options) - expected) / np.linalg.norm(expected)
+        np.testing.assert_allclose(error, share, rtol=0.03, err_msg=name)
+
+
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize("name", ALL)
 def test_a_number_of_steps_that_only_the_run_knows_changes_nothing(float64, name, steps):
