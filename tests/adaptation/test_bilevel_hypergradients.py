@@ -10,6 +10,7 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, Implicit, MetaSGD, Truncated, anil, make_hypergradient
 from cml_tf.adaptation.hypergradients import InnerLoop, Iterate
 from cml_tf.adaptation.hypergradients.implicit import conjugate_gradients
+from cml_tf.adaptation.hypergradients.rematerialised import rematerialised_path
 from cml_tf.adaptation.updates import Gradients, RuleState
 from cml_tf.experiments.configuration import check_config, default_config
 from cml_tf.learners import Learner, Parameters
@@ -131,6 +132,17 @@ def test_finite_differences_of_a_quadratic_are_exact_whatever_the_radius():
     for radius in (1e-2, 10.0):
         received = gradients_of_quadratic(make_hypergradient("finite_difference", radius=radius), curvature, 4, 6)
         np.testing.assert_allclose(received, expected, rtol=1e-12)
+
+
+def test_one_tensor_in_two_places_has_both_gradients():
+    start, same = tf.constant(2.0), tf.constant(3.0)
+    with tf.GradientTape() as tape:
+        tape.watch((start, same))
+        path = rematerialised_path(lambda value, pair: value * pair[0] + pair[1], start, (same, same), 2)
+        end = path[1]
+    np.testing.assert_array_equal(path, [9.0, 30.0])
+    # The second is start * same^2 + same^2 + same.
+    assert float(tape.gradient(end, same)) == 2 * 2.0 * 3.0 + 2 * 3.0 + 1
 
 
 # ---- conjugate gradients
