@@ -4,14 +4,17 @@ from cml_tf.adaptation.adapted_learner import AdaptedLearner
 from cml_tf.adaptation.gradient_descent import GradientDescent
 from cml_tf.adaptation.head_rule import HeadRule, HeadTask
 from cml_tf.adaptation.hypergradients import (
+    FiniteDifference,
     FirstOrder,
     Hypergradient,
+    Implicit,
     InnerLoop,
     InnerStep,
     Iterate,
     RematerialisedReverse,
     Reverse,
     Solution,
+    Truncated,
     make_hypergradient,
 )
 from cml_tf.adaptation.hypernetwork import Hypernetwork
@@ -37,12 +40,14 @@ __all__ = [
     "AdaptedLearner",
     "AdaptedTask",
     "ContextScaling",
+    "FiniteDifference",
     "FirstOrder",
     "GradientDescent",
     "HeadRule",
     "HeadTask",
     "Hypergradient",
     "Hypernetwork",
+    "Implicit",
     "Initial",
     "InnerLoop",
     "InnerStep",
@@ -57,6 +62,7 @@ __all__ = [
     "Scheduled",
     "SoftKMeans",
     "Solution",
+    "Truncated",
     "UpdateRule",
     "anil",
     "boil",

@@ -12,17 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.adapted_learner import AdaptedLearner
-from cml_tf.adaptation.gradients import ascent, dense_gradients
 from cml_tf.adaptation.hypergradients import FirstOrder, Hypergradient, InnerLoop, Iterate, Reverse
+from cml_tf.adaptation.inner_functions import InnerFunctions
 from cml_tf.adaptation.packing import Specification
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.adaptation.updates.partition import FrozenHead, anil, boil
-from cml_tf.adaptation.updates.update_rule import Gradients, UpdateRule
+from cml_tf.adaptation.updates.update_rule import UpdateRule
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners.layer_state import check_second_derivatives
-from cml_tf.learners.layers.derivative_order import inner_gradient
-from cml_tf.learners.learner import Forward, Learner, Parameters, State
+from cml_tf.learners.learner import Learner, Parameters, State
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
 from cml_tf.registry import Given, Settings, option, register, setting, variant
 
@@ -156,23 +155,24 @@ class GradientDescent(AdaptationRule):
     ) -> AdaptedLearner:
         """Runs the inner loop on one task."""
 
-        def step(
-            iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
-        ) -> Iterate:
-            return self._step(learner, iterate, meta, support, context, second_order)
-
-        def field(
-            iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
-        ) -> tuple[Gradients, State]:
-            return self._gradients_at(learner, iterate, meta, support, context, second_order)
-
         def predictor(iterate: Iterate) -> AdaptedLearner:
             return self._predictor(learner, iterate, initial.meta, support, context)
 
         start = Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta))
-        moved = self.update_rule.moved
+        functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness)
         solution = self.hypergradient.solve(
-            InnerLoop(step, field, moved, start, initial.meta, support, context, self._all_steps())
+            InnerLoop(
+                step=functions.step,
+                field=functions.field,
+                follow=functions.follow,
+                loss=functions.loss,
+                moved=self.update_rule.moved,
+                start=start,
+                meta=initial.meta,
+                support=support,
+                context=context,
+                steps=self._all_steps(),
+            )
         )
         adapted = predictor(solution.final)
         if (iterates := solution.path) is not None:
@@ -224,52 +224,6 @@ class GradientDescent(AdaptationRule):
         losses = [tf.reduce_mean(self.problem.losses(output, targets)) for output in tf.nest.flatten(outputs)]
         return tf.add_n(losses)
 
-    def _step(
-        self,
-        learner: Learner,
-        iterate: Iterate,
-        meta: tuple[tf.Tensor, ...],
-        support: Examples,
-        context: Any,
-        second_order: bool,
-    ) -> Iterate:
-        def gradients_at(place: Iterate, of_second_order: bool) -> tuple[Gradients, State]:
-            return self._gradients_at(learner, place, meta, support, context, of_second_order)
-
-        place = iterate
-        if self.sharpness:
-            uphill, _ = gradients_at(iterate, False)
-            offsets = tf.nest.map_structure(tf.stop_gradient, ascent(uphill.parameters, self.sharpness))
-            place = iterate._replace(parameters=add_updates(iterate.parameters, offsets))
-        gradients, state = gradients_at(place, second_order)
-        if not second_order:
-            gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
-        moved = self.update_rule.moved(iterate.parameters)
-        updates, rule_state = self.update_rule.update(gradients, iterate.rule_state, moved, meta)
-        return Iterate(add_updates(iterate.parameters, updates), state, rule_state)
-
-    def _gradients_at(
-        self,
-        learner: Learner,
-        iterate: Iterate,
-        meta: tuple[tf.Tensor, ...],
-        support: Examples,
-        context: Any,
-        second_order: bool,
-    ) -> tuple[Gradients, State]:
-        """Gradients of the support loss at an iterate, and the learner state of that pass."""
-        watched = (self.update_rule.moved(iterate.parameters), iterate.rule_state.adapted)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(tf.nest.flatten(watched))
-            seen = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
-            if self.update_rule.at_seen:
-                watched = (self.update_rule.moved(seen), iterate.rule_state.adapted)
-                tape.watch(tf.nest.flatten(watched))
-            with inner_gradient(second_order):
-                forward: Forward = learner.call(seen, iterate.state, support.inputs, context, True, support.targets)
-            loss = self._loss(forward.outputs, support.targets)
-        return Gradients(*_gradients(tape, loss, watched)), forward.state
-
 
 def _checked_steps(steps: Any) -> int | tf.Tensor:
     """A number of steps: a Python integer, or a tensor that is one."""
@@ -278,29 +232,6 @@ def _checked_steps(steps: Any) -> int | tf.Tensor:
     if not isinstance(steps, (int, np.integer)) or isinstance(steps, bool) or steps < 0:
         raise ValueError(f"inner steps must be 0 or more, received {steps!r}.")
     return int(steps)
-
-
-def add_updates(parameters: Parameters, updates: Parameters) -> Parameters:
-    """Adds updates to the groups that have any; an empty group is frozen: a zero update."""
-    return Parameters(
-        *(
-            tuple(parameter + update for parameter, update in zip(group, moves, strict=True)) if moves else group
-            for group, moves in zip(parameters, updates, strict=True)
-        )
-    )
-
-
-def _gradients(tape: tf.GradientTape, loss: tf.Tensor, watched: Any) -> Any:
-    flat = tf.nest.flatten(watched)
-    gradients = dense_gradients(tape, loss, flat)
-    missing = [position for position, gradient in enumerate(gradients) if gradient is None]
-    if missing:
-        shapes = ", ".join(f"tensor {position} of shape {flat[position].shape}" for position in missing)
-        raise ValueError(
-            f"the support loss does not depend on these adapted tensors: {shapes}. Freeze layers that the forward "
-            "pass does not use (trainable = False), or remove them."
-        )
-    return tf.nest.pack_sequence_as(watched, gradients)
 
 
 PARTITIONS: dict[str, tuple[frozenset[str], Callable[[UpdateRule], UpdateRule]]] = {

@@ -94,7 +94,7 @@ def check_second_derivatives(layer: keras.Layer) -> None:
             raise ValueError(
                 f"layer {part.name!r} ({type(part).__name__}) has a wrong second derivative in TensorFlow, which would "
                 "make an exact meta-gradient wrong: use cml_tf.learners.Normalisation or keras.layers.RMSNormalization "
-                "instead, or the hypergradient first_order."
+                "instead, or the hypergradient first_order or finite_difference."
             )
 
 

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from cml_tf.adaptation.hypergradients.finite_difference import FiniteDifference
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, InnerStep, Iterate, Solution
-from cml_tf.adaptation.hypergradients.rematerialised import RematerialisedReverse
+from cml_tf.adaptation.hypergradients.implicit import Implicit
+from cml_tf.adaptation.hypergradients.rematerialised import RematerialisedReverse, with_own_gradient
 from cml_tf.adaptation.hypergradients.reverse import FirstOrder, Reverse
+from cml_tf.adaptation.hypergradients.truncated import Truncated
 from cml_tf.problems import Regression
 from cml_tf.registry import Given, member
 
@@ -22,13 +25,17 @@ def make_hypergradient(name: str, **options: Any) -> Hypergradient:
 
 
 __all__ = [
+    "FiniteDifference",
     "FirstOrder",
     "Hypergradient",
+    "Implicit",
     "InnerLoop",
     "InnerStep",
     "Iterate",
     "RematerialisedReverse",
     "Reverse",
     "Solution",
+    "Truncated",
     "make_hypergradient",
+    "with_own_gradient",
 ]

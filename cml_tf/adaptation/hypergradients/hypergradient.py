@@ -45,12 +45,38 @@ class Field(Protocol):
         ...
 
 
+class Follow(Protocol):
+    """What the update rule makes of a gradient, as a pure function: a step is `follow` of the `field`."""
+
+    def __call__(self, iterate: Iterate, gradients: Gradients, state: State, meta: tuple[tf.Tensor, ...]) -> Iterate:
+        """The next iterate; `state` is the learner's after the pass that gave the gradients."""
+        ...
+
+
+class SupportLoss(Protocol):
+    """The support loss where a step takes its gradient, as a pure function: `field` is its gradient in `shift` at 0."""
+
+    def __call__(
+        self,
+        iterate: Iterate,
+        meta: tuple[tf.Tensor, ...],
+        support: Examples,
+        context: Any,
+        second_order: bool,
+        shift: Gradients | None = None,
+    ) -> tf.Tensor:
+        """The loss at an iterate, a scalar; `shift` is added to what the update rule moves."""
+        ...
+
+
 class InnerLoop(NamedTuple):
     """The inner loop of one task, whole.
 
     Attributes:
       step: one step of the update rule.
-      field: the gradient that a step follows, for methods that are no iteration of `step` (flows, implicit ones).
+      field: the gradient that a step follows, for methods that are no iteration of `step` (flows).
+      follow: the rest of a step.
+      loss: what the field is the gradient of, for methods that take other derivatives of it (implicit ones).
       moved: of an iterate's parameters, those that the update rule moves; the other groups are empty.
       start: the iterate before the first step; proximal and implicit methods look at it.
       meta: values of the rule's meta-variables.
@@ -61,6 +87,8 @@ class InnerLoop(NamedTuple):
 
     step: InnerStep
     field: Field
+    follow: Follow
+    loss: SupportLoss
     moved: Callable[[Parameters], Parameters]
     start: Iterate
     meta: tuple[tf.Tensor, ...]
@@ -91,10 +119,12 @@ class Hypergradient(ABC):
 
     Attributes:
       second_order: whether the meta-gradient needs second derivatives of the learner.
+      exact: whether it is the derivative of what the loop makes, however many steps it has.
       unrolled: whether the loop is a straight line of steps in the graph, so that all tasks can be worked out at once.
     """
 
     second_order: bool = True
+    exact: bool = False
     unrolled: bool = False
 
     @abstractmethod

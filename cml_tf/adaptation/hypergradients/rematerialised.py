@@ -6,6 +6,7 @@ by a tape inside. Nor does the gradient of `tf.while_loop`: it keeps every inter
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,10 @@ from cml_tf.adaptation.gradients import dense_gradients
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
 from cml_tf.registry import Given, register
 
+PullBack = Callable[[Any, Any, list[tf.Tensor]], tuple[list[tf.Tensor], list[tf.Tensor]]]
+"""From where a step starts, its constants, and the cotangents of the floating leaves of where it ends, to those of the
+floating leaves of its start and to those of the constants."""
+
 
 class RematerialisedReverse(Hypergradient):
     """The gradient of `Reverse`, in memory and a graph that do not grow with the number of steps.
@@ -23,24 +28,37 @@ class RematerialisedReverse(Hypergradient):
     differentiated at once. Support set and context are data: they receive no gradient.
     """
 
+    exact = True
+
     def solve(self, loop: InnerLoop) -> Solution:
         """Two loops in the graph, one forwards and one backwards."""
-        if isinstance(loop.steps, int) and loop.steps == 0:
-            return Solution(loop.start, (loop.start,))
 
         def step(iterate: Iterate, meta: Any) -> Iterate:
             return loop.step(iterate, meta, loop.support, loop.context, True)
 
-        path = rematerialised_path(step, loop.start, loop.meta, loop.steps)
-        if not isinstance(loop.steps, int):
-            # Of no step at all the path is empty.
-            with_start = tf.nest.map_structure(lambda first, rest: tf.concat([first[None], rest], 0), loop.start, path)
-            return Solution(tf.nest.map_structure(lambda tensor: tensor[-1], with_start), None)
-        iterates = [tf.nest.map_structure(lambda tensor, k=k: tensor[k], path) for k in range(loop.steps)]
-        return Solution(iterates[-1], (loop.start, *iterates))
+        return solution_on_path(loop, step)
 
 
-def rematerialised_path(step: Callable[[Any, Any], Any], start: Any, constants: Any, steps: int | tf.Tensor) -> Any:
+def solution_on_path(loop: InnerLoop, step: Callable[[Any, Any], Any], pull_back: PullBack | None = None) -> Solution:
+    """An inner loop whose iterates are those of `rematerialised_path`; without steps it is its start."""
+    if isinstance(loop.steps, int) and loop.steps == 0:
+        return Solution(loop.start, (loop.start,))
+    path = rematerialised_path(step, loop.start, loop.meta, loop.steps, pull_back)
+    if not isinstance(loop.steps, int):
+        # Of no step at all the path is empty.
+        with_start = tf.nest.map_structure(lambda first, rest: tf.concat([first[None], rest], 0), loop.start, path)
+        return Solution(tf.nest.map_structure(lambda tensor: tensor[-1], with_start), None)
+    iterates = [tf.nest.map_structure(lambda tensor, k=k: tensor[k], path) for k in range(loop.steps)]
+    return Solution(iterates[-1], (loop.start, *iterates))
+
+
+def rematerialised_path(
+    step: Callable[[Any, Any], Any],
+    start: Any,
+    constants: Any,
+    steps: int | tf.Tensor,
+    pull_back: PullBack | None = None,
+) -> Any:
     """The iterates `step(start)`, `step(step(start))`, ... stacked on a new first axis `[steps, ...]`.
 
     The result can be differentiated once, with respect to `start` and `constants` and to nothing else.
@@ -50,51 +68,94 @@ def rematerialised_path(step: Callable[[Any, Any], Any], start: Any, constants: 
       start: the first iterate, a `tf.nest` structure of tensors.
       constants: what else the step depends on and gradients are wanted of, the same at each step.
       steps: 1 or more; 0 too where it is a tensor.
+      pull_back: the gradient through one step; by default exact, by making the step once more.
+    """
+    pull_back = pull_back or functools.partial(_through_step, step)
+
+    def forwards(first: Any, fixed: Any) -> Any:
+        flat = tf.scan(
+            lambda current, _: tf.nest.flatten(step(tf.nest.pack_sequence_as(first, list(current)), fixed)),
+            tf.range(steps),
+            tf.nest.flatten(first),
+            parallel_iterations=1,
+        )
+        return tf.nest.pack_sequence_as(first, list(flat))
+
+    def backwards(first: Any, fixed: Any, path: Any, upstream: list[tf.Tensor]) -> Any:
+        def turn(carried: Any, at: Any) -> Any:
+            (adjoint, of_constants), (current, arriving) = carried, at
+            incoming = [own + new for own, new in zip(adjoint, arriving, strict=True)]
+            iterate = tf.nest.pack_sequence_as(first, list(current))
+            of_iterate, more = pull_back(iterate, fixed, incoming)
+            return of_iterate, [total + new for total, new in zip(of_constants, more, strict=True)]
+
+        pairs = zip(tf.nest.flatten(first), tf.nest.flatten(path), strict=True)
+        currents = [tf.concat([tensor[None], later], 0)[:-1] for tensor, later in pairs]
+        zeros = tuple(list(map(tf.zeros_like, tensors)) for tensors in (floating(first), tf.nest.flatten(fixed)))
+        return tf.foldr(turn, (currents, upstream), zeros, parallel_iterations=1)
+
+    return with_own_gradient(forwards, backwards, start, constants)
+
+
+def with_own_gradient(
+    forwards: Callable[[Any, Any], Any],
+    backwards: Callable[[Any, Any, Any, list[tf.Tensor]], tuple[Sequence[tf.Tensor], Sequence[tf.Tensor]]],
+    start: Any,
+    constants: Any,
+) -> Any:
+    """`forwards(start, constants)`, whose gradient is what `backwards` says.
+
+    Leaves that are no floating numbers (counters) have no gradient: cotangents are those of `floating` leaves alone.
+
+    Args:
+      forwards: returns as many leaves as `start` has, of the same dtypes.
+      backwards: takes both arguments, the result and the cotangents of its floating leaves; returns the cotangents of
+        the floating leaves of `start`, and of the constants.
+      start: a `tf.nest` structure of tensors.
+      constants: likewise, all floating.
     """
     flat_start, flat_constants = tf.nest.flatten(start), tf.nest.flatten(constants)
-    floating = [tensor.dtype.is_floating for tensor in flat_start]
-
-    def advance(current: Sequence[tf.Tensor], constants_now: Sequence[tf.Tensor]) -> list[tf.Tensor]:
-        iterate = tf.nest.pack_sequence_as(start, list(current))
-        return tf.nest.flatten(step(iterate, tf.nest.pack_sequence_as(constants, list(constants_now))))
+    wanted = [tensor.dtype.is_floating for tensor in flat_start]
 
     @tf.custom_gradient
     def run(*tensors: tf.Tensor) -> Any:
-        first, fixed = list(tensors[: len(flat_start)]), list(tensors[len(flat_start) :])
-        path = tf.scan(lambda current, _: advance(current, fixed), tf.range(steps), first, parallel_iterations=1)
-
-        def backwards(carried: Any, turn: Any) -> Any:
-            (adjoint, of_constants), (current, arriving) = carried, turn
-            watched = [tensor for tensor, differentiable in zip(current, floating, strict=True) if differentiable]
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch([*watched, *fixed])
-                following = advance(current, fixed)
-            incoming = [own + new for own, new in zip(adjoint, _chosen(arriving, floating), strict=True)]
-            gradients = dense_gradients(
-                tape,
-                _chosen(following, floating),
-                [*watched, *fixed],
-                output_gradients=incoming,
-                unconnected_gradients=tf.UnconnectedGradients.ZERO,
-            )
-            added = zip(of_constants, gradients[len(watched) :], strict=True)
-            return gradients[: len(watched)], [total + new for total, new in added]
+        # One tensor may stand in several places, each of which has a gradient of its own.
+        own = [tf.identity(tensor) for tensor in tensors]
+        first = tf.nest.pack_sequence_as(start, own[: len(flat_start)])
+        fixed = tf.nest.pack_sequence_as(constants, own[len(flat_start) :])
+        result = forwards(first, fixed)
 
         def gradient(*upstream: tf.Tensor) -> list[tf.Tensor | None]:
-            currents = [tf.concat([tensor[None], later], 0)[:-1] for tensor, later in zip(first, path, strict=True)]
-            zeros = [tf.zeros_like(tensor) for tensor in _chosen(first, floating)], [tf.zeros_like(t) for t in fixed]
-            turns = currents, list(upstream)
-            adjoint, of_constants = tf.foldr(backwards, turns, zeros, parallel_iterations=1)
-            of_start = iter(adjoint)
-            return [*(next(of_start) if differentiable else None for differentiable in floating), *of_constants]
+            arriving = [tensor for tensor, want in zip(upstream, wanted, strict=True) if want]
+            of_floating, of_constants = backwards(first, fixed, result, arriving)
+            of_start = iter(of_floating)
+            return [*(next(of_start) if want else None for want in wanted), *of_constants]
 
-        return path, gradient
+        return tf.nest.flatten(result), gradient
 
     return tf.nest.pack_sequence_as(start, list(run(*flat_start, *flat_constants)))
 
 
-def _chosen(tensors: Sequence[tf.Tensor], wanted: Sequence[bool]) -> list[tf.Tensor]:
-    return [tensor for tensor, want in zip(tensors, wanted, strict=True) if want]
+def floating(structure: Any) -> list[tf.Tensor]:
+    """The leaves that have gradients."""
+    return [tensor for tensor in tf.nest.flatten(structure) if tensor.dtype.is_floating]
+
+
+def _through_step(
+    step: Callable[[Any, Any], Any], iterate: Any, fixed: Any, incoming: list[tf.Tensor]
+) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    watched, constants = floating(iterate), tf.nest.flatten(fixed)
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch([*watched, *constants])
+        following = floating(step(iterate, fixed))
+    gradients = dense_gradients(
+        tape,
+        following,
+        [*watched, *constants],
+        output_gradients=incoming,
+        unconnected_gradients=tf.UnconnectedGradients.ZERO,
+    )
+    return gradients[: len(watched)], gradients[len(watched) :]
 
 
 @register("hypergradient", "reverse_rematerialised")

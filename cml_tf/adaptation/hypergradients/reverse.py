@@ -11,6 +11,7 @@ from cml_tf.registry import Given, register
 class Reverse(Hypergradient):
     """Exact: reverse-mode differentiation through every inner step (MAML, Finn et al. 2017, arXiv 1703.03400)."""
 
+    exact = True
     unrolled = True
 
     def solve(self, loop: InnerLoop) -> Solution:
@@ -34,19 +35,19 @@ class FirstOrder(Hypergradient):
 
 def _run(loop: InnerLoop, second_order: bool) -> Solution:
     if not isinstance(loop.steps, int):
-        return Solution(_turned(loop, loop.steps, second_order), None)
+        return Solution(turned(loop, loop.start, loop.steps, second_order), None)
     iterates = [loop.start]
     for _ in range(loop.steps):
         iterates.append(loop.next(iterates[-1], second_order))
     return Solution(iterates[-1], tuple(iterates))
 
 
-def _turned(loop: InnerLoop, steps: tf.Tensor, second_order: bool) -> Iterate:
-    """A loop in the graph, for a number of steps that only its run knows."""
+def turned(loop: InnerLoop, start: Iterate, steps: int | tf.Tensor, second_order: bool) -> Iterate:
+    """The iterate after some steps, by a loop in the graph: their number may be known to its run only."""
     _, final = tf.while_loop(
         lambda step, _: step < tf.cast(steps, tf.int32),
         lambda step, iterate: (step + 1, loop.next(iterate, second_order)),
-        (tf.constant(0), loop.start),
+        (tf.constant(0), start),
         parallel_iterations=1,
     )
     return final
