@@ -65,9 +65,14 @@ def test_words_that_there_are_not_are_refused_with_those_there_are(name, words, 
 NEEDS_MORE = {
     "multi_step": "adaptation.steps must be at least 2",
     "soft_k_means": "which has no classes",
+    "gradient_flow": "which has no classes",
     "query_mixup": "which cannot be mixed",
 }
-OF = {"omniglot": {"multi_step"}, "cora": {"query_mixup"}, "sinusoid": {"multi_step", "soft_k_means"}}
+OF = {
+    "omniglot": {"multi_step"},
+    "cora": {"query_mixup"},
+    "sinusoid": {"multi_step", "soft_k_means", "gradient_flow"},
+}
 
 
 @pytest.mark.parametrize("name", OFFERED)
