@@ -2,6 +2,7 @@
 
 from cml_tf.adaptation.adapted_learner import AdaptedLearner
 from cml_tf.adaptation.gradient_descent import GradientDescent
+from cml_tf.adaptation.gradient_flow import GradientFlow
 from cml_tf.adaptation.head_rule import HeadRule, HeadTask
 from cml_tf.adaptation.hypergradients import (
     FiniteDifference,
@@ -43,6 +44,7 @@ __all__ = [
     "FiniteDifference",
     "FirstOrder",
     "GradientDescent",
+    "GradientFlow",
     "HeadRule",
     "HeadTask",
     "Hypergradient",
