@@ -27,8 +27,6 @@ _HALF_A_STATE = (
 )
 _SETS_RATES = (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau)
 _SCHEDULE = keras.optimizers.schedules.LearningRateSchedule
-# Finds out anew what it needs, from its file; the state of before would make it write its header twice.
-_KEEPS_NO_STATE = (keras.callbacks.CSVLogger,)
 
 
 def check_callbacks(
@@ -150,8 +148,6 @@ def _by_occurrence(states: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(callback: keras.callbacks.Callback) -> dict[str, Any]:
     """The public attributes that JSON can hold."""
     plain: dict[str, Any] = {}
-    if isinstance(callback, _KEEPS_NO_STATE):
-        return plain
     for name, value in vars(callback).items():
         value = value.item() if isinstance(value, np.generic) else value
         if not name.startswith("_") and name not in _SET_BY_KERAS and _is_json(value):

@@ -36,6 +36,7 @@ class PublishedSet:
       files: the files that it downloads, and from where; with a root they are taken from there instead.
       class_of: the class of one of its examples, from the name that the set has for the label and the label itself.
       cut: whether pictures are cut to the box that the set has for them.
+      online: whether the addresses of the files still answer.
       note: what else somebody who has to get the files must know, as a sentence; empty for nothing.
     """
 
@@ -44,6 +45,7 @@ class PublishedSet:
     files: Mapping[str, str]
     class_of: Callable[[str, int], str] = field(default=lambda name, label: name)
     cut: bool = False
+    online: bool = True
     note: str = ""
 
     def pinned(self) -> list[PublishedFile]:
@@ -67,10 +69,11 @@ class PublishedSet:
           DatasetError: if the files are missing, damaged, or cannot be downloaded.
         """
         if folder is not None and (missing := [name for name in self.files if not (folder / name).is_file()]):
+            addresses = ", ".join(self.files[name] for name in missing)
+            remedy = f" Download them from {addresses}, or leave out the root to let TensorFlow Datasets do it."
             raise DatasetError(
-                f"{folder} must contain {', '.join(self.files)}; missing: {', '.join(missing)}. Download them from "
-                f"{', '.join(self.files[name] for name in missing)}, or leave out the root to let TensorFlow Datasets "
-                f"do it.{self._noted}"
+                f"{folder} must contain {', '.join(self.files)}; missing: {', '.join(missing)}."
+                f"{remedy if self.online else ''}{self._noted}"
             )
         try:
             return partial(self._yield, self._prepared(folder))
@@ -177,8 +180,9 @@ CARS = PublishedSet(
         "car_devkit.tgz": "https://ai.stanford.edu/~jkrause/cars/car_devkit.tgz",
     },
     cut=True,
+    online=False,
     note=(
-        "These addresses no longer work; use any copy of the files with these names, sizes and checksums. "
+        "Their addresses no longer work; use any copy of the files with these names, sizes and checksums. "
         "TensorFlow Datasets needs all four, although only the training pictures are used."
     ),
 )
