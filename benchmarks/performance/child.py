@@ -17,15 +17,17 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from benchmarks.performance.building import build_episode, build_method, build_problem, build_step
+from benchmarks.performance.configured import build_configured, load_configured
 from benchmarks.performance.node_building import graph_arrays, random_graph
 from benchmarks.performance.resident import resident
 from benchmarks.performance.work import Work, from_json
@@ -95,6 +97,18 @@ def double_precision() -> Iterator[None]:
         keras.config.set_dtype_policy(before[1])
 
 
+class StepOfAConfiguration:
+    """The meta-step of a configuration on random episodes of its shapes."""
+
+    def __init__(self, source: str, settings: Mapping[str, Any]) -> None:
+        trainer, self.episode = build_configured(load_configured(source, settings))
+        self.step = trainer.meta_step
+
+    def __call__(self) -> None:
+        """One step, to its end."""
+        self.step(self.episode).finite.numpy()
+
+
 class ExportedCall:
     """Adapt-and-predict as exported: the default signature of a SavedModel that was written and loaded again."""
 
@@ -119,7 +133,10 @@ class ExportedCall:
             answer.numpy()
 
 
-def answer_requests(make: Callable[[], StepOfOurs | ExportedCall], imported: float) -> None:
+Contestant = StepOfOurs | StepOfAConfiguration | ExportedCall
+
+
+def answer_requests(make: Callable[[], Contestant], imported: float) -> None:
     """Builds, makes the first step, and answers until standard input ends."""
     start = time.perf_counter()
     contestant = make()
@@ -147,12 +164,13 @@ def _say(answer: dict) -> None:
 
 
 def main() -> None:
-    """Answers requests; arguments: `step WORK` or `exported WORK DIRECTORY`."""
+    """Answers requests; arguments: `step WORK`, `exported WORK DIRECTORY` or `configured SOURCE SETTINGS`."""
     imported = resident()["now"]
-    kind, work = sys.argv[1], from_json(sys.argv[2])
-    makers: dict[str, Callable[[], StepOfOurs | ExportedCall]] = {
-        "step": lambda: StepOfOurs(work),
-        "exported": lambda: ExportedCall(work, Path(sys.argv[3])),
+    kind, *given = sys.argv[1:]
+    makers: dict[str, Callable[[], Contestant]] = {
+        "step": lambda: StepOfOurs(from_json(given[0])),
+        "exported": lambda: ExportedCall(from_json(given[0]), Path(given[1])),
+        "configured": lambda: StepOfAConfiguration(given[0], json.loads(given[1])),
     }
     answer_requests(makers[kind], imported)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -12,6 +13,7 @@ from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.graphs import graph_npz, planetoid
 from cml_tf.episodes import Episode
 from cml_tf.experiments.assembly import build_trainer
+from cml_tf.experiments.configuration import check_config, load_config
 from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.problems import Classification, Problem, Regression
 from cml_tf.training.trainer import Trainer
@@ -24,6 +26,14 @@ _GRAPHS = {
     "amazon_computer": (graph_npz.SIZES[graph_npz.AMAZON_COMPUTER], 246_000, 0.35),
     "cora_full": (graph_npz.SIZES[graph_npz.CORA_FULL], 63_000, 0.007),
 }
+
+
+def load_configured(source: str, settings: Mapping[str, Any]) -> ConfigDict:
+    """The configuration of a file with words after a colon, and values by dotted key on top of it."""
+    config = load_config(source)
+    config.update_from_flattened_dict(dict(settings))
+    check_config(config)
+    return config
 
 
 def build_configured(config: ConfigDict) -> tuple[Trainer, Episode]:

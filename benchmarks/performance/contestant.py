@@ -119,6 +119,12 @@ def ours(work: Work, name: str = "ours") -> Contestant:
     return Contestant(name, [sys.executable, "-m", "benchmarks.performance.child", "step", to_json(work)])
 
 
+def configured(source: str, settings: Mapping[str, Any]) -> Contestant:
+    """The meta-step of a configuration file with words after a colon, and values by dotted key on top of it."""
+    module = "benchmarks.performance.child"
+    return Contestant(source, [sys.executable, "-m", module, "configured", source, json.dumps(dict(settings))])
+
+
 def exported(work: Work, directory: Path, name: str) -> Contestant:
     """Our exported model."""
     command = [sys.executable, "-m", "benchmarks.performance.child", "exported", to_json(work), str(directory)]

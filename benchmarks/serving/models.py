@@ -7,10 +7,13 @@ from pathlib import Path
 import keras
 
 from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.episodes import Episode
 from cml_tf.learners import Learner, conv4, mlp
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Problem, Regression
+from cml_tf.readouts import read_through
 from cml_tf.training.method import Method
+from cml_tf.training.trainer import Trainer
 from export.exporter import write_version
 from export.gate.reference import Reference
 from export.gate.warm_up import warm_up_requests
@@ -49,6 +52,19 @@ def write_waves(directory: Path) -> None:
     _write(directory, mlp(1, (1,)), Regression(1), (-5.0, 5.0), buckets)
 
 
+def write_configured(directory: Path, trainer: Trainer, episode: Episode) -> int:
+    """What a configuration trains, untrained, as version `directory`, for tasks like the first one of an episode.
+
+    Returns:
+      How many numbers an adapted task of that size holds; 0 for models that adapt to their queries.
+    """
+    support, queries = (part.targets.shape[1] for part in (episode.support, episode.query))
+    method = read_through(trainer.method, trainer.problem, "learner")
+    model = Exportable(method, trainer.problem, (0.0, 1.0))
+    _write_model(directory, model, [Bucket(support, queries)])
+    return int(model.state_size(support))
+
+
 def _write(
     directory: Path,
     learner: Learner,
@@ -62,6 +78,10 @@ def _write(
     model = Exportable(method, problem, value_range)
     if service is not None:
         model = service.with_limits(service.with_buckets(model, buckets), buckets, independent_queries)
+    _write_model(directory, model, buckets)
+
+
+def _write_model(directory: Path, model: Exportable, buckets: list[Bucket]) -> None:
     module = ServingModule(model)
     requests = warm_up_requests(model, buckets, Reference(model, module.fingerprint))
     directory.parent.mkdir(parents=True, exist_ok=True)

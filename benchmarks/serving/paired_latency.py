@@ -46,19 +46,22 @@ def paired_calls(version: Path, target: Target) -> dict[str, Call]:
     clients: dict[str, Client] = {"gRPC": GrpcClient(target.grpc), "REST": RestClient(target.rest)}
     calls: dict[str, Call] = {}
     for kind, (signature, inputs) in kinds.items():
-        calls[f"in process, {kind}"] = _in_process(servable, signature, inputs)
+        calls[f"in process, {kind}"] = in_process(servable, signature, inputs)
         for name, client in clients.items():
-            calls[f"{name}, {kind}"] = _through(client, client.encode("images", signature, inputs))
+            calls[f"{name}, {kind}"] = through(client, "images", signature, inputs)
     return calls
 
 
-def _in_process(servable: Servable, signature: str, inputs: Arrays) -> Call:
+def in_process(servable: Servable, signature: str, inputs: Arrays) -> Call:
+    """A call without a server."""
     outputs = sorted(servable.signatures[signature].outputs)
     return lambda: servable.run(signature, inputs, outputs, _SECONDS)
 
 
-def _through(client: Client, message: object) -> Call:
-    return lambda: client.decode(client.send("images", message))
+def through(client: Client, model: str, signature: str, inputs: Arrays) -> Call:
+    """A call of a served model; the request is encoded here, the answer decoded in the call."""
+    message = client.encode(model, signature, inputs)
+    return lambda: client.decode(client.send(model, message))
 
 
 def measure(calls: dict[str, Call], count: int) -> dict[str, np.ndarray]:

@@ -1,0 +1,147 @@
+"""What related systems cost beside MAML: `python -m benchmarks.performance.systems [--method=WORDS ...] [--served]`.
+
+A meta-step of each, on random 28x28 images (5 ways, 5 shots, 15 queries a class, 4 tasks, 64 filters), in time and peak
+memory; each has a process of its own, and they take turns. With `--served` also a request that adapts and predicts, in
+process and through the embedded server over gRPC, and how many numbers an adapted task holds. `--output=FILE` writes
+the JSON object (the committed one is `benchmarks/performance/systems.json`).
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.performance.configured import build_configured, load_configured
+from benchmarks.performance.contestant import configured, running, spread, take_turns
+from benchmarks.serving.clients import GrpcClient
+from benchmarks.serving.models import write_configured
+from benchmarks.serving.paired_latency import Call, in_process, measure, through
+from benchmarks.serving.server_process import serving
+from cml_tf.system.command_line import run
+from cml_tf.system.files import write_json
+from cml_tf.system.machine import leave_out_broken_amx, machine
+from export.exporter import EXTRA, WARM_UP
+from export.graph.specifications import DEFAULT
+from export.requests.files import read_requests
+from export.server.servable import Servable
+
+BASE = "configs/glyphs.py:{},5way,5shot"
+FIVE = {"adaptation.steps": 5, "adaptation.eval_steps": 5}
+# By the words of a configuration: what else is set. MAML comes first: the others are divided by it.
+METHODS: dict[str, dict[str, Any]] = {
+    "maml": FIVE,
+    "cml": FIVE,
+    "maml,anil": FIVE,
+    "maml,first_order": FIVE,
+    "maml,reverse_rematerialised": FIVE,
+    "maml,truncated": FIVE,
+    "maml,implicit": FIVE,
+    "maml,finite_difference": FIVE,
+    "maml,cxgrad": {},
+    "maml,maml_plus_plus": {},
+    "maml,kernel_ridge": {},
+    "maml,hypernetwork": {},
+    "maml,gradient_flow": {},
+    "maml,soft_k_means": {},
+}
+_METHOD = flags.DEFINE_multi_enum("method", [], list(METHODS), "Words to measure beside MAML, instead of all.")
+_ROUNDS = flags.DEFINE_integer("rounds", 5, "Number of meta-steps of each.", 2)
+_SERVED = flags.DEFINE_bool("served", False, "Also measure requests to a server.")
+_CALLS = flags.DEFINE_integer("calls", 30, "Number of requests of each.", 3)
+_OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
+
+
+def main(arguments: list[str]) -> None:
+    """Measures and prints."""
+    del arguments
+    leave_out_broken_amx()
+    chosen = {"maml", *(_METHOD.value or METHODS)}
+    methods = {words: settings for words, settings in METHODS.items() if words in chosen}
+    console = Console()
+    rows = {words: step_cost(words, methods, _ROUNDS.value, console) for words in methods}
+    if _SERVED.value:
+        for words, figures in served_costs(methods, _CALLS.value).items():
+            rows[words] |= figures
+    result = {"machine": machine(), "rounds": _ROUNDS.value, "methods": rows}
+    console.print(table(result))
+    if _OUTPUT.value:
+        write_json(Path(_OUTPUT.value), result)
+    print(json.dumps(result))
+
+
+def step_cost(words: str, methods: dict[str, dict[str, Any]], rounds: int, console: Console) -> dict[str, float]:
+    """Milliseconds of a meta-step (median), how many times MAML's in the same turns, and MiB over the imports."""
+    console.print(f"{words} ...", style="dim")
+    with ExitStack() as stack:
+        sides = {
+            name: stack.enter_context(running(configured(BASE.format(name), methods[name])))
+            for name in dict.fromkeys(("maml", words))
+        }
+        take_turns(sides, 1)
+        times = {name: spread(seconds).median for name, seconds in take_turns(sides, rounds).items()}
+        memory = sides[words].ask("memory")
+    return {
+        "step_milliseconds": times[words] * 1e3,
+        "times_maml": times[words] / times["maml"],
+        "step_mebibytes": memory["peak"] - memory["imported"],
+        "first_seconds": sides[words].first_seconds,
+    }
+
+
+def served_costs(methods: dict[str, dict[str, Any]], calls: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of a request that adapts and predicts (medians, in turns), and numbers in an adapted task."""
+    with tempfile.TemporaryDirectory() as folder:
+        versions = {words: Path(folder) / words.replace(",", "-") / "1" for words in methods}
+        sizes = {
+            words: write_configured(version, *build_configured(load_configured(BASE.format(words), methods[words])))
+            for words, version in versions.items()
+        }
+        with serving(list(versions.values())) as target:
+            client, asked = GrpcClient(target.grpc), dict[str, Call]()
+            for words, version in versions.items():
+                servable, inputs = Servable(version), _whole_task(version)
+                asked[f"in_process {words}"] = in_process(servable, DEFAULT, inputs)
+                asked[f"grpc {words}"] = through(client, version.parent.name, DEFAULT, inputs)
+            times = measure(asked, calls)
+    return {
+        words: {
+            "in_process_milliseconds": float(np.median(times[f"in_process {words}"])) * 1e3,
+            "grpc_milliseconds": float(np.median(times[f"grpc {words}"])) * 1e3,
+            "adapted_numbers": sizes[words],
+        }
+        for words in methods
+    }
+
+
+def _whole_task(version: Path) -> dict[str, np.ndarray]:
+    requests = read_requests(version / EXTRA / WARM_UP)
+    return next(dict(inputs) for signature, inputs in requests if signature == DEFAULT)
+
+
+def table(result: dict[str, Any]) -> Table:
+    """The figures, to be read."""
+    names = {
+        "step_milliseconds": "step, ms",
+        "times_maml": "times MAML",
+        "step_mebibytes": "peak over imports, MiB",
+        "in_process_milliseconds": "in process, ms",
+        "grpc_milliseconds": "gRPC, ms",
+        "adapted_numbers": "numbers of a task",
+    }
+    drawn = Table("method", *names.values(), title=f"Beside MAML with five inner steps, {result['rounds']} steps each")
+    for words, figures in result["methods"].items():
+        cells = [f"{figures[name]:.3g}" if name in figures else "" for name in names]
+        drawn.add_row(words, *cells)
+    return drawn
+
+
+if __name__ == "__main__":
+    run(main)

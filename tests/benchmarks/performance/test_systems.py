@@ -1,0 +1,44 @@
+"""Related systems beside MAML: what is measured can be built, and the figures are those asked for."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from benchmarks.performance import systems
+from benchmarks.performance.configured import load_configured
+from benchmarks.performance.contestant import configured, running
+from cml_tf.registry import members
+
+
+def test_methods_are_configurations_and_leave_no_rule_and_no_hypergradient_out():
+    configs = [load_configured(systems.BASE.format(words), settings) for words, settings in systems.METHODS.items()]
+    assert next(iter(systems.METHODS)) == "maml"
+    assert {config.adaptation.rule for config in configs} == members("rule").keys()
+    named = {config.hypergradient.name for config in configs if "hypergradient" in config}
+    assert named == members("hypergradient").keys()
+
+
+@pytest.mark.slow
+def test_a_configuration_is_stepped_and_served():
+    few = {"train.meta_batch": 1, "dataset.queries": 1, "learner.filters": 4}
+    methods = {"maml": few, "maml,hypernetwork": few}
+    costs = systems.step_cost("maml,hypernetwork", methods, 1, Console(file=io.StringIO()))
+    assert costs.keys() == {"step_milliseconds", "times_maml", "step_mebibytes", "first_seconds"}
+    served = systems.served_costs(methods, 1)
+    assert served["maml,hypernetwork"]["adapted_numbers"] == (4 + 1) * 5
+    assert all(cost > 0 for costs in served.values() for cost in costs.values())
+
+
+def test_a_configuration_takes_its_turn():
+    with running(configured("configs/sinusoid.py:maml", {"train.meta_batch": 2})) as one:
+        assert one.ask("step")["seconds"] > 0 and one.first_seconds > 0
+
+
+def test_the_table_has_what_was_measured():
+    figures = {"step_milliseconds": 40.0, "times_maml": 1.0, "step_mebibytes": 9.0}
+    drawn = systems.table(
+        {"rounds": 5, "methods": {"maml": figures, "maml,anil": figures | {"grpc_milliseconds": 7.0}}}
+    )
+    assert [list(column.cells) for column in drawn.columns][0] == ["maml", "maml,anil"]
+    assert list(drawn.columns[5].cells) == ["", "7"]
