@@ -3,6 +3,7 @@
 #   make test         lint, types and the fast tests, which every change must pass
 #   make test-slow    the tests marked slow, except the long ones (minutes each)
 #   make test-all     lint, types, every test
+#   make oracles      install JAX apart, and compare related systems with what it computes
 #   make soak         three minutes of load on the embedded server, every answer checked (SOAK="--seconds=30" ...)
 #   make benchmark    speed and memory of the meta-step compared with PyTorch, 25 minutes (BENCHMARK="--only=28x28_1_step" ...)
 #   make format       rewrite the sources to the house format
@@ -23,10 +24,10 @@ SOAK ?=
 BENCHMARK ?=
 # A file's tests share what is costly to make, so they stay in one process.
 PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
-COMPILE := build/lock-tool/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --no-header \
+COMPILE := build/lock-tool/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
-.PHONY: help quickstart test test-slow test-all soak benchmark lint format lock clean force
+.PHONY: help quickstart test test-slow test-all oracles soak benchmark lint format lock clean force
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -57,6 +58,16 @@ build/peer-venv/.installed: benchmarks/peers/requirements.txt
 	build/peer-venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
 	touch $@
 
+# So do the libraries that tests compare ours with.
+oracles: .venv/.installed-dev build/oracle-venv/.installed
+	$(PYTEST) -m slow tests/oracles
+
+build/oracle-venv/.installed: tests/oracles/requirements.txt
+	rm -rf build/oracle-venv
+	python=$$(sh tools/find_python.sh) && $$python -m venv build/oracle-venv
+	build/oracle-venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/oracles/requirements.txt
+	touch $@
+
 lint: .venv/.installed-dev
 	$(VENV_PYTHON) -m ruff check
 	$(VENV_PYTHON) -m ruff format --check
@@ -68,8 +79,9 @@ format: .venv/.installed-dev
 
 # The resolver has an environment of its own, so a lock that no longer installs can still be mended.
 lock: build/lock-tool/.installed-$(UV_VERSION)
-	$(COMPILE) --output-file requirements.txt
-	$(COMPILE) --output-file requirements-dev.txt --extra dev --constraint requirements.txt
+	$(COMPILE) pyproject.toml --output-file requirements.txt
+	$(COMPILE) pyproject.toml --output-file requirements-dev.txt --extra dev --constraint requirements.txt
+	$(COMPILE) tests/oracles/requirements.in --output-file tests/oracles/requirements.txt
 
 build/lock-tool/.installed-$(UV_VERSION):
 	rm -rf build/lock-tool

@@ -1,0 +1,1 @@
+"""What others' libraries compute of the same equations, each in an environment of its own."""
