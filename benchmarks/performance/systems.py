@@ -25,6 +25,8 @@ from benchmarks.serving.clients import GrpcClient
 from benchmarks.serving.models import write_configured
 from benchmarks.serving.paired_latency import Call, in_process, measure, through
 from benchmarks.serving.server_process import serving
+from cml_tf.experiments.configuration import flatten, load_config
+from cml_tf.registry import Choice, members
 from cml_tf.system.command_line import run
 from cml_tf.system.files import write_json
 from cml_tf.system.machine import leave_out_broken_amx, machine
@@ -34,25 +36,8 @@ from export.requests.files import read_requests
 from export.server.servable import Servable
 
 BASE = "configs/glyphs.py:{},5way,5shot"
-FIVE = {"adaptation.steps": 5, "adaptation.eval_steps": 5}
-# By the words of a configuration: what else is set. MAML comes first: the others are divided by it.
-METHODS: dict[str, dict[str, Any]] = {
-    "maml": FIVE,
-    "cml": FIVE,
-    "maml,anil": FIVE,
-    "maml,first_order": FIVE,
-    "maml,reverse_rematerialised": FIVE,
-    "maml,truncated": FIVE,
-    "maml,implicit": FIVE,
-    "maml,finite_difference": FIVE,
-    "maml,cxgrad": {},
-    "maml,maml_plus_plus": {},
-    "maml,kernel_ridge": {},
-    "maml,hypernetwork": {},
-    "maml,gradient_flow": {},
-    "maml,soft_k_means": {},
-}
-_METHOD = flags.DEFINE_multi_enum("method", [], list(METHODS), "Words to measure beside MAML, instead of all.")
+_FIVE = {"adaptation.steps": 5, "adaptation.eval_steps": 5}
+_METHOD = flags.DEFINE_multi_string("method", [], "Words to measure beside MAML, such as maml,anil; all by default.")
 _ROUNDS = flags.DEFINE_integer("rounds", 5, "Number of meta-steps of each.", 2)
 _SERVED = flags.DEFINE_bool("served", False, "Also measure requests to a server.")
 _CALLS = flags.DEFINE_integer("calls", 30, "Number of requests of each.", 3)
@@ -63,8 +48,7 @@ def main(arguments: list[str]) -> None:
     """Measures and prints."""
     del arguments
     leave_out_broken_amx()
-    chosen = {"maml", *(_METHOD.value or METHODS)}
-    methods = {words: settings for words, settings in METHODS.items() if words in chosen}
+    methods = {words: settings_of(words) for words in dict.fromkeys(["maml", *(_METHOD.value or all_words())])}
     console = Console()
     rows = {words: step_cost(words, methods, _ROUNDS.value, console) for words in methods}
     if _SERVED.value:
@@ -75,6 +59,20 @@ def main(arguments: list[str]) -> None:
     if _OUTPUT.value:
         write_json(Path(_OUTPUT.value), result)
     print(json.dumps(result))
+
+
+def all_words() -> list[str]:
+    """MAML, to which the others are compared; CML and ANIL; and beside MAML every member of the axes of methods."""
+    usual = {key.default for key in Choice().all_keys().values()} | {"query_loss"}
+    named = [name for axis in ("hypergradient", "update", "rule", "reducer") for name in members(axis)]
+    named += [one.name for one in members("objective").values() if one.traits["slot"] == "outer"]
+    return ["maml", "cml", "maml,anil", *(f"maml,{name}" for name in named if name not in usual)]
+
+
+def settings_of(words: str) -> dict[str, Any]:
+    """Five inner steps where there are any."""
+    keys = dict(flatten(load_config(BASE.format(words)).to_dict()))
+    return {key: steps for key, steps in _FIVE.items() if key in keys}
 
 
 def step_cost(words: str, methods: dict[str, dict[str, Any]], rounds: int, console: Console) -> dict[str, float]:

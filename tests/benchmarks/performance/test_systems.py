@@ -11,12 +11,15 @@ from benchmarks.performance.contestant import configured, running
 from cml_tf.registry import members
 
 
-def test_methods_are_configurations_and_leave_no_rule_and_no_hypergradient_out():
-    configs = [load_configured(systems.BASE.format(words), settings) for words, settings in systems.METHODS.items()]
-    assert next(iter(systems.METHODS)) == "maml"
-    assert {config.adaptation.rule for config in configs} == members("rule").keys()
-    named = {config.hypergradient.name for config in configs if "hypergradient" in config}
-    assert named == members("hypergradient").keys()
+def test_every_member_is_measured_with_five_steps_where_there_are_any():
+    words = systems.all_words()
+    assert words[0] == "maml" and {"cml", "maml,reptile", "maml,meta_sgd", "maml,implicit"} <= {*words}
+    configs = {one: load_configured(systems.BASE.format(one), systems.settings_of(one)) for one in words}
+    assert {config.adaptation.rule for config in configs.values()} == members("rule").keys()
+    assert {config.hypergradient.name for config in configs.values() if "hypergradient" in config} == {
+        *members("hypergradient")
+    }
+    assert configs["maml"].adaptation.steps == 5 and "steps" not in configs["maml,kernel_ridge"].adaptation
 
 
 @pytest.mark.slow
