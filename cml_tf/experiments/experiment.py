@@ -76,6 +76,8 @@ class Experiment:
         if settings.name == "image_folder":
             options = {"image_size": tuple(settings.image_size), "channels": settings.channels}
             return datasets.load(settings.name, settings.root, **options)
+        if EXAMPLES[settings.name] == "numbers":
+            return datasets.load(settings.name, settings.root, tasks=settings.tasks)
         if EXAMPLES[settings.name] != "nodes":
             return datasets.load(settings.name, settings.root)
         classes = tuple(settings.classes) or None

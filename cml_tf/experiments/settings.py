@@ -10,6 +10,8 @@ from cml_tf.registry import Member, Settings, member, option
 
 EXAMPLES = {
     "sinusoid": "numbers",
+    "cosmixture": "numbers",
+    "alpine": "numbers",
     "glyphs": "images",
     "omniglot": "images",
     "image_folder": "images",
@@ -34,8 +36,8 @@ class General:
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """The section `dataset` of a regression."""
+class Dataset:
+    """The section `dataset`, whatever the examples are."""
 
     name: str = option("sinusoid", "name of the dataset", choices=tuple(EXAMPLES))
     root: str = option("", "folder with the files of the dataset; empty if it is generated or downloaded")
@@ -44,7 +46,14 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Classes(Numbers):
+class Numbers(Dataset):
+    """The section `dataset` of a regression."""
+
+    tasks: int = option(0, "different training tasks; 0 for a new one with every episode", least=0)
+
+
+@dataclass(frozen=True)
+class Classes(Dataset):
     """The section `dataset` of a classification."""
 
     ways: int = option(5, "classes per task", least=2)

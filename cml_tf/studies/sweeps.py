@@ -8,6 +8,8 @@ A sweep file is JSON and nothing in it is executed but the named files of `confi
      "overrides": {"train.steps": 300},
      "evaluations": {"co_learner": {"readout": "co_learner"}, "5_steps": {"steps": 5}}}
 
+An override holds for the runs that have its key, such as the inner steps of those that take any; one at least must.
+
 Every run is scored as its configuration says, and once more for each of `evaluations`, on the same episodes; one that
 reads a co-learner is left out for runs that have none.
 """
@@ -94,6 +96,12 @@ def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[Swee
         for source in sweep["configs"]
         for seed in sweep["seeds"]
     ]
+    known = {key for run in runs for key, _ in flatten(run.config.to_dict())}
+    if unknown := sorted(changes.keys() - known):
+        raise SweepError(
+            f"{path}: overrides must be keys that one of the configurations has, received {unknown[0]!r}: see "
+            "docs/CONFIGURATION.md."
+        )
     names = [run.name for run in runs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise SweepError(f"{path}: each run must appear once, received {repeated[0]} several times.")
@@ -150,8 +158,10 @@ def _run(
 ) -> SweepRun:
     plain = load_config(source)
     config = plain.copy_and_resolve_references()
+    known = dict(flatten(config.to_dict()))
+    own = {key: value for key, value in overrides.items() if key in known}
     try:
-        values = {**overrides, **dict.fromkeys(seed_keys, seed)}
+        values = {**own, **dict.fromkeys(seed_keys, seed)}
         config.update_from_flattened_dict({k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{source}: {error}") from error

@@ -6,6 +6,9 @@ import pytest
 from cml_tf import datasets
 from cml_tf.datasets import DatasetError
 from cml_tf.problems import Regression
+from cml_tf.studies.results import read_results
+from cml_tf.training.evaluator import manifest_hash
+from tests.helpers.programs import ROOT
 
 
 def make_source(split="train", shots=5, queries=7, seed=0, ways=None):
@@ -47,6 +50,13 @@ def test_splits_seeds_and_settings_are_different_streams_one_of_them_that_of_ear
     assert len({source.fingerprint, *(other.fingerprint for other in others)}) == 4
     with pytest.raises(DatasetError, match="ways .*received 5"):
         make_source(ways=5)
+
+
+def test_the_episodes_of_the_committed_results_are_made_still():
+    line = next(iter(read_results(ROOT / "docs/results/sinusoid.jsonl").values()))
+    shots, queries = line["config"]["dataset"]["shots"], line["config"]["eval"]["queries"]
+    source = make_source("test", shots=shots, queries=queries, seed=line["config"]["eval"]["seed"])
+    assert manifest_hash(source, line["episodes"]) == line["manifest_hash"]
 
 
 def test_an_episode_s_key_follows_from_seed_split_and_number():
