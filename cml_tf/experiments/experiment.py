@@ -76,6 +76,9 @@ class Experiment:
         if settings.name == "image_folder":
             options = {"image_size": tuple(settings.image_size), "channels": settings.channels}
             return datasets.load(settings.name, settings.root, **options)
+        if EXAMPLES[settings.name] == "numbers":
+            noise = {"noisy_tasks": settings.noisy_tasks, "noise_variance": settings.noise_variance}
+            return datasets.load(settings.name, settings.root, **noise)
         if EXAMPLES[settings.name] != "nodes":
             return datasets.load(settings.name, settings.root)
         classes = tuple(settings.classes) or None

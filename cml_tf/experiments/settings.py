@@ -44,6 +44,16 @@ class Numbers:
 
 
 @dataclass(frozen=True)
+class Waves(Numbers):
+    """The section `dataset` of sine waves."""
+
+    noisy_tasks: float = option(
+        0.0, "share of training tasks whose targets are noise; validation and tests have none", least=0, most=1
+    )
+    noise_variance: float = option(25.0, "variance of the noise of those tasks", above=0)
+
+
+@dataclass(frozen=True)
 class Classes(Numbers):
     """The section `dataset` of a classification."""
 
@@ -73,7 +83,7 @@ def dataset_options(name: str) -> type:
     """The options of a dataset."""
     if name == "image_folder":
         return ImageFolder
-    return {"numbers": Numbers, "images": Classes, "nodes": Nodes}[EXAMPLES[name]]
+    return {"numbers": Waves, "images": Classes, "nodes": Nodes}[EXAMPLES[name]]
 
 
 @dataclass(frozen=True)
