@@ -9,6 +9,7 @@ targets Y (one-hot for classes) and the learner's own outputs f0, with n support
 
 Without the factor `scale` this minimises `mean |f0 + g - y|^2 + ridge |g|^2` over functions g of the kernel's space.
 Bandwidth, ridge and scale are meta-learned (each a softplus of its variable); gradients pass through all of it.
+The ridge never falls below the rounding of one number: examples that are near each other would leave no solution.
 """
 
 from __future__ import annotations
@@ -87,9 +88,9 @@ class KernelRidge(AdaptationRule):
         bandwidth, ridge, _ = _positive(initial.meta, centres.dtype)
         left = self.problem.as_vectors(support.targets, centres.dtype) - tf.cast(forward.outputs, centres.dtype)
         count = tf.cast(tf.shape(centres)[0], centres.dtype)
-        penalised = _kernel(centres, centres, bandwidth) + count * ridge * tf.eye(
-            tf.shape(centres)[0], dtype=centres.dtype
-        )
+        # Of noiseless tasks the outer loop learns ever smaller ridges.
+        penalty = count * (ridge + np.finfo(centres.dtype.as_numpy_dtype).eps)
+        penalised = _kernel(centres, centres, bandwidth) + penalty * tf.eye(tf.shape(centres)[0], dtype=centres.dtype)
         weights = tf.linalg.cholesky_solve(tf.linalg.cholesky(penalised), left)
         return KernelRidgeTask(learner, forward.state, context, initial, centres, weights)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,6 +15,8 @@ from cml_tf.episodes import Episode, Examples
 from cml_tf.problems import Regression
 
 Range = tuple[float, float]
+# What the keys of noise are made from, beside the episode's.
+_NOISE, _WHETHER = 11, 12
 
 
 @dataclass(frozen=True)
@@ -38,11 +42,23 @@ class Formula:
 class FormulaSource(EpisodeSource):
     """Episodes of a formula's functions, each at points of its own.
 
-    The record of an episode is the bit patterns of its float32 draws: parameters, support inputs, query inputs. With a
-    fixed number of tasks every episode is one of the first so many of the endless stream, points included.
+    The record of an episode is the bit patterns of its float32 draws: parameters, support inputs, query inputs; and,
+    where there are noisy tasks, 1 for one of them (else 0) and its targets. With a fixed number of tasks every episode
+    is one of the first so many of the endless stream, points included.
     """
 
-    def __init__(self, formula: Formula, split: str, *, shots: int, queries: int, seed: int, tasks: int = 0) -> None:
+    def __init__(
+        self,
+        formula: Formula,
+        split: str,
+        *,
+        shots: int,
+        queries: int,
+        seed: int,
+        tasks: int = 0,
+        noisy_tasks: float = 0.0,
+        noise_variance: float = 25.0,
+    ) -> None:
         """See `FewShotDataset.episodes`.
 
         Args:
@@ -52,18 +68,23 @@ class FormulaSource(EpisodeSource):
           queries: query points.
           seed: of the stream.
           tasks: how many different tasks the stream holds; 0 for a new one with every episode.
+          noisy_tasks: as of `FormulaDataset`.
+          noise_variance: likewise.
         """
         self.formula = formula
         self.shots = check_integer("shots", shots, minimum=1)
         self.queries = check_integer("queries", queries, minimum=1)
         self.tasks = check_integer("tasks", tasks, minimum=0)
-        settings = {
+        self.noisy_tasks, self.noise_variance = noisy_tasks, noise_variance
+        noise = {"noisy_tasks": noisy_tasks, "noise_variance": noise_variance}
+        settings: dict[str, Any] = {
             "kind": formula.text,
             "ranges": [*formula.parameters.values(), formula.inputs],
             "shots": self.shots,
             "queries": self.queries,
-            # Endless streams keep the fingerprint that they had before there was a choice.
+            # Endless streams without noise keep the fingerprint that they had before there was a choice.
             **({"tasks": self.tasks} if self.tasks else {}),
+            **(noise if noisy_tasks else {}),
         }
         super().__init__(problem=Regression(outputs=1), split=split, seed=seed, settings=settings)
 
@@ -71,6 +92,18 @@ class FormulaSource(EpisodeSource):
         """Each parameter of the episodes `start` ... `start + count - 1`, float32 `[count]`, in the formula's order."""
         records = self.indices(start, count)[:, : len(self.formula.parameters)].astype(np.int32)
         return tuple(np.ascontiguousarray(records.T).view(np.float32))
+
+    def noisy(self, start: int, count: int) -> np.ndarray:
+        """Whether each of the episodes `start` ... `start + count - 1` has noise in the place of its function."""
+        if not self.noisy_tasks:
+            return np.zeros(count, bool)
+        flags = self.indices(start, count)[:, self._drawn]
+        return flags.astype(np.int32).view(np.float32) > 0
+
+    @property
+    def _drawn(self) -> int:
+        """How many numbers an episode without noise has: its parameters, and those of its inputs."""
+        return len(self.formula.parameters) + (self.shots + self.queries) * self.formula.dimensions
 
     def _record(self, number: tf.Tensor) -> tf.Tensor:
         if self.tasks:
@@ -87,12 +120,24 @@ class FormulaSource(EpisodeSource):
             tf.random.stateless_uniform([size], draw_key, *limits, alg=ALGORITHM)
             for (size, limits), draw_key in zip(sizes, keys, strict=True)
         ]
+        if self.noisy_tasks:
+            draws += self._noise(key)
         return tf.cast(tf.bitcast(tf.concat(draws, 0), tf.int32), tf.int64)
+
+    def _noise(self, key: tf.Tensor) -> list[tf.Tensor]:
+        """Whether the task is noisy, and its targets if it is; functions are drawn as they are without."""
+        whether, noise = (tf.random.fold_in(key, salt, alg=ALGORITHM) for salt in (_WHETHER, _NOISE))
+        drawn = tf.random.stateless_uniform([1], whether, alg=ALGORITHM)
+        deviation, size = math.sqrt(self.noise_variance), self.shots + self.queries
+        targets = tf.random.stateless_normal([size], noise, stddev=deviation, alg=ALGORITHM)
+        return [tf.cast(drawn < self.noisy_tasks, tf.float32), targets]
 
     def _assemble(self, record: tf.Tensor) -> Episode:
         values, count = tf.bitcast(tf.cast(record, tf.int32), tf.float32), len(self.formula.parameters)
-        inputs = tf.reshape(values[count:], [-1, self.formula.dimensions])
+        inputs = tf.reshape(values[count : self._drawn], [-1, self.formula.dimensions])
         targets = self.formula.value(*tf.unstack(values[:count]), inputs)
+        if self.noisy_tasks:
+            targets = tf.where(values[self._drawn] > 0, values[self._drawn + 1 :, tf.newaxis], targets)
         return Episode(
             support=Examples(inputs[: self.shots], targets[: self.shots]),
             query=Examples(inputs[self.shots :], targets[self.shots :]),
@@ -103,19 +148,38 @@ class FormulaSource(EpisodeSource):
 class FormulaDataset(FewShotDataset):
     """A formula's functions; the splits are independent streams of them, since there are no classes to keep apart.
 
+    Example:
+      >>> waves = cml_tf.datasets.load("sinusoid", noisy_tasks=0.25, noise_variance=25.0)
+      >>> int(waves.episodes("train", shots=5, queries=5, seed=0).noisy(0, 1000).sum())
+      242
+
     Attributes:
       formula: whose functions are learned.
       tasks: how many different tasks training has; 0 for a new one with every episode. The other splits never repeat.
+      noisy_tasks: share of training tasks, from 0 to 1, all of whose targets (of support and query sets) are normal
+        noise of mean 0 instead of a function. The other training tasks, validation and tests are the same as without.
+      noise_variance: of that noise, positive; the mean square of waves is 4.25.
+
+    Raises:
+      UserError: for a number out of range.
     """
 
     formula: Formula
     tasks: int = 0
+    noisy_tasks: float = 0.0
+    noise_variance: float = 25.0
 
     def __post_init__(self) -> None:
         check_integer("tasks", self.tasks, minimum=0)
+        if not 0 <= self.noisy_tasks <= 1:
+            raise DatasetError(f"noisy_tasks must be a share from 0 to 1, received {self.noisy_tasks!r}.")
+        if not 0 < self.noise_variance < math.inf:
+            raise DatasetError(f"noise_variance must be positive, received {self.noise_variance!r}.")
 
     @classmethod
-    def of(cls, name: str, formula: Formula, tasks: int = 0) -> FormulaDataset:
+    def of(
+        cls, name: str, formula: Formula, tasks: int = 0, noisy_tasks: float = 0.0, noise_variance: float = 25.0
+    ) -> FormulaDataset:
         """The dataset of a formula, under its name."""
         return cls(
             name=name,
@@ -124,16 +188,21 @@ class FormulaDataset(FewShotDataset):
             value_range=formula.inputs,
             formula=formula,
             tasks=tasks,
+            noisy_tasks=noisy_tasks,
+            noise_variance=noise_variance,
         )
 
     def episodes(self, split: str, *, ways: int | None = None, shots: int, queries: int, seed: int) -> FormulaSource:
         """Inputs float32 `[tasks, shots or queries, dimensions]`, targets `[..., 1]`; see `FewShotDataset.episodes`."""
         if ways is not None:
             raise DatasetError(f"ways must be None for {self.name} (regression), received {ways!r}.")
-        tasks = self.tasks if split == "train" else 0
-        return FormulaSource(
-            self.formula, self.check_split(split), shots=shots, queries=queries, seed=seed, tasks=tasks
-        )
+        training = {
+            "tasks": self.tasks,
+            "noisy_tasks": self.noisy_tasks,
+            "noise_variance": self.noise_variance,
+        }
+        own: dict[str, Any] = training if self.check_split(split) == "train" else {}
+        return FormulaSource(self.formula, split, shots=shots, queries=queries, seed=seed, **own)
 
     def class_names(self, split: str) -> tuple[str, ...]:
         """Always empty: regression has no classes."""

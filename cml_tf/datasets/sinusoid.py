@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from cml_tf.datasets.formulas import Formula, FormulaDataset
+from cml_tf.datasets.formulas import Formula
 
 
 def wave(amplitude: tf.Tensor, phase: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
@@ -21,8 +21,3 @@ WAVES = Formula(
     dimensions=1,
     value=wave,
 )
-
-
-def load_sinusoid(tasks: int = 0) -> FormulaDataset:
-    """Waves over the paper's ranges; `tasks` as in `FormulaDataset`."""
-    return FormulaDataset.of("sinusoid", WAVES, tasks)

@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from cml_tf.datasets.formulas import Formula, FormulaDataset
+from cml_tf.datasets.formulas import Formula
 
 
 def cosine_mixture(amplitude: tf.Tensor, frequency: tf.Tensor, phase: tf.Tensor, inputs: tf.Tensor) -> tf.Tensor:
@@ -42,13 +42,3 @@ ALPINE = Formula(
     dimensions=2,
     value=alpine,
 )
-
-
-def load_cosmixture(tasks: int = 0) -> FormulaDataset:
-    """CosMixture; `tasks` as in `FormulaDataset`."""
-    return FormulaDataset.of("cosmixture", COSINE_MIXTURE, tasks)
-
-
-def load_alpine(tasks: int = 0) -> FormulaDataset:
-    """Alpine; `tasks` as in `FormulaDataset`."""
-    return FormulaDataset.of("alpine", ALPINE, tasks)

@@ -77,7 +77,8 @@ class Experiment:
             options = {"image_size": tuple(settings.image_size), "channels": settings.channels}
             return datasets.load(settings.name, settings.root, **options)
         if EXAMPLES[settings.name] == "numbers":
-            return datasets.load(settings.name, settings.root, tasks=settings.tasks)
+            own = {key: settings[key] for key in ("tasks", "noisy_tasks", "noise_variance")}
+            return datasets.load(settings.name, settings.root, **own)
         if EXAMPLES[settings.name] != "nodes":
             return datasets.load(settings.name, settings.root)
         classes = tuple(settings.classes) or None

@@ -50,6 +50,10 @@ class Numbers(Dataset):
     """The section `dataset` of a regression."""
 
     tasks: int = option(0, "different training tasks; 0 for a new one with every episode", least=0)
+    noisy_tasks: float = option(
+        0.0, "share of training tasks whose targets are noise; validation and tests have none", least=0, most=1
+    )
+    noise_variance: float = option(25.0, "variance of the noise of those tasks", above=0)
 
 
 @dataclass(frozen=True)

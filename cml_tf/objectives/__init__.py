@@ -6,6 +6,7 @@ from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.query_mixup import QueryMixup
 from cml_tf.objectives.reducers import MeanOverTasks, TaskGradients, TaskReducer
 from cml_tf.objectives.reptile import Reptile
+from cml_tf.objectives.task_weights import TaskWeights
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.registry import import_members
 
@@ -21,6 +22,7 @@ __all__ = [
     "TaskGradients",
     "TaskOutcome",
     "TaskReducer",
+    "TaskWeights",
     "TermLoss",
     "Weight",
     "multi_step_terms",
