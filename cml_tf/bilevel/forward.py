@@ -54,19 +54,17 @@ def _carried(loop: InnerLoop, directions: Tensors) -> tuple[Iterate, Tensors]:
             following = loop._replace(meta=tuple(x)).next(moved).parameters.head
         return forwards.jvp(list(following), unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-    count = directions[0].shape[0]
-
     def turn(step: tf.Tensor, iterate: Iterate, columns: Tensors) -> Any:
-        ways = columns, directions
-        if tf.executing_eagerly():
-            # Working on all at once would trace a function at every step.
-            rows = [derivative(iterate, tf.nest.map_structure(lambda part, k=k: part[k], ways)) for k in range(count)]
-            columns = [tf.stack(parts) for parts in zip(*rows, strict=True)]
-        else:
-            # What does not depend on the direction is computed once.
-            columns = tf.vectorized_map(lambda way: derivative(iterate, way), ways)
+        # One direction after the other: all at once take more memory and, with convolutions, more time.
+        columns = tf.map_fn(
+            lambda way: derivative(iterate, way),
+            (columns, directions),
+            parallel_iterations=1,
+            fn_output_signature=[column.dtype for column in columns],
+        )
         return step + 1, loop.next(iterate), columns
 
+    count = directions[0].shape[0]
     columns = [tf.zeros([count, *part.shape], part.dtype) for part in loop.start.parameters.head]
     _, final, columns = tf.while_loop(
         lambda step, *_: step < tf.cast(loop.steps, tf.int32),
