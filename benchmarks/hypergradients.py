@@ -73,7 +73,7 @@ def _in_a_process(name: str) -> Costs:
 
 
 def measured(name: str, counts: list[int], repeats: int) -> Costs:
-    """By number of steps: milliseconds of a call, and MiB of its peak over what the process had before the first one."""
+    """By number of steps: milliseconds of a call, and MiB of its peak over what was there before the first."""
     solver, options = SOLVERS[name]
     aggregation = DescentAggregation(0.5) if name == "descent aggregation" else None
     problem, y = convolutional()
