@@ -14,9 +14,10 @@ from cml_tf.experiments.configuration import (
     flatten,
     keys_of,
 )
+from cml_tf.experiments.experiment import Experiment
 from cml_tf.registry import AXES, Choice, ConfigurationError, members
 from tests.helpers.programs import ROOT
-from tests.helpers.small_configs import load
+from tests.helpers.small_configs import changed, load
 
 WAVES, PICTURES = Choice(), Choice("glyphs", learner="conv4")
 NODES = Choice("graph", learner="gcn")
@@ -197,3 +198,11 @@ def test_what_is_no_configuration_is_refused(text):
     config["train"]["momentum"] = 0.9
     with pytest.raises(ConfigurationError, match="unknown keys: train.momentum"):
         config_from_json(json.dumps(config))
+
+
+def test_noise_and_task_weights_reach_training_alone():
+    config = changed(load("sinusoid", "maml,task_weights,smoke"), **{"dataset.noisy_tasks": 1.0})
+    experiment = Experiment(changed(config, **{"objective.agreement": 2.0, "dataset.noise_variance": 9.0}))
+    noisy = {split: experiment.episodes(split).noisy(0, 5).tolist() for split in ("train", "validation", "test")}
+    assert noisy == {"train": [True] * 5, "validation": [False] * 5, "test": [False] * 5}
+    assert experiment.dataset.noise_variance == 9.0 and experiment.trainer.method.reducer.agreement == 2.0
