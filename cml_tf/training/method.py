@@ -137,7 +137,7 @@ class Method:
         """Adapts to one task (no task axis)."""
         query_inputs = task.query.inputs if self.rule.uses_query_inputs else None
         adapted = self.rule.adapt(self.learner, initial, task.support, task.context, query_inputs)
-        return TaskOutcome(adapted, initial, task.support, task.query, self.learner, task.context, task.key)
+        return TaskOutcome(adapted, initial, *task[:2], self.learner, *task[2:])
 
     def losses(
         self, initial: Initial, term_values: tuple[tuple[tf.Tensor, ...], ...], task: Episode
