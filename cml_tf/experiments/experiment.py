@@ -65,8 +65,9 @@ class Experiment:
     def __init__(self, config: ConfigDict, data: Data | None = None) -> None:
         self.config = config
         self.data = data or self._describe()
+        known = self.data
         self.trainer = build_trainer(
-            config, self.data.problem, self.data.input_shape, self.data.node_features, self.data.classes
+            config, known.problem, known.input_shape, known.node_features, known.classes, restored=data is not None
         )
 
     @property

@@ -75,6 +75,8 @@ class Method:
         for term in method.terms:
             term.build(learner)
         method.reducer.build(learner)
+        if not method.trained_variables():
+            raise ValueError("a method must have a trainable variable, but every layer is frozen or has no weights.")
         return method
 
     def trained_variables(self) -> dict[str, tuple[keras.Variable, ...]]:
