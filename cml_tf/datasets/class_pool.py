@@ -185,6 +185,7 @@ class ClassSource(EpisodeSource):
         return Episode(
             support=self._examples(positions[:, : self.shots]),
             query=self._examples(positions[:, self.shots :]),
+            classes=tf.cast(record[:, 0], tf.int32),
         )
 
     def _examples(self, positions: tf.Tensor) -> Examples:

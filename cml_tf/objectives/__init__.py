@@ -1,5 +1,6 @@
 """Objectives: the terms of the outer loss, and the reducers over tasks. A new term is a new file here."""
 
+from cml_tf.objectives.all_classes import AllClasses
 from cml_tf.objectives.co_learner import CoLearner
 from cml_tf.objectives.multi_step import StepLoss, StepWeight, multi_step_terms
 from cml_tf.objectives.query_loss import QueryLoss
@@ -11,6 +12,7 @@ from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.registry import import_members
 
 __all__ = [
+    "AllClasses",
     "CoLearner",
     "MeanOverTasks",
     "ObjectiveTerm",

@@ -38,7 +38,7 @@ def trainer_of(config: ConfigDict) -> Trainer:
     problem = Classification(config.dataset.ways)
     if config.dataset.name in NODE_FEATURES:
         return build_trainer(config, problem, (), NODE_FEATURES[config.dataset.name])
-    return build_trainer(config, problem, IMAGE_SHAPES.get(config.dataset.name, IMAGE_SHAPE))
+    return build_trainer(config, problem, IMAGE_SHAPES.get(config.dataset.name, IMAGE_SHAPE), classes=64)
 
 
 def waves(words: str = "cml", **changes: Any) -> ConfigDict:
