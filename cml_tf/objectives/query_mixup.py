@@ -123,8 +123,8 @@ def _first(outputs: Any) -> tf.Tensor:
 def _mixed(values: tf.Tensor, shares: tf.Tensor, partners: tf.Tensor) -> tf.Tensor:
     if not values.dtype.is_floating:
         raise UserError(
-            f"mixed queries must be floats, received {values.dtype.name}: node or word numbers cannot be mixed; set mix "
-            "to 'hidden', which mixes their features."
+            f"mixed queries must be floats, received {values.dtype.name}: set mix to 'hidden', which mixes "
+            "the features of nodes or words."
         )
     own = tf.reshape(tf.cast(shares, values.dtype), [-1, *[1] * (values.shape.rank - 1)])
     return own * values + (1 - own) * tf.gather(values, partners)
