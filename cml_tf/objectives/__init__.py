@@ -1,6 +1,7 @@
 """Objectives: the terms of the outer loss, and the reducers over tasks. A new term is a new file here."""
 
 from cml_tf.objectives.co_learner import CoLearner
+from cml_tf.objectives.mixed_trajectory import mixed_trajectory_terms, trajectory_weights
 from cml_tf.objectives.multi_step import StepLoss, StepWeight, multi_step_terms
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.query_mixup import QueryMixup
@@ -23,7 +24,9 @@ __all__ = [
     "TaskReducer",
     "TermLoss",
     "Weight",
+    "mixed_trajectory_terms",
     "multi_step_terms",
+    "trajectory_weights",
 ]
 
 import_members(__name__, __path__)
