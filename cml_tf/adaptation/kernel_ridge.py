@@ -157,9 +157,17 @@ class KernelRidgeTask(AdaptedTask):
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features and corrected outputs."""
         forward = self.learner.call(self.start, self.state, inputs, self.context, training=False)
+        return forward.features, self._corrected(forward.features, forward.outputs)
+
+    def answer(self, features: Any) -> tf.Tensor:
+        """Corrected outputs."""
+        outputs, _ = self.learner.read(self.start.head, self.state.head, features, training=False)
+        return self._corrected(features, outputs)
+
+    def _corrected(self, features: Any, outputs: tf.Tensor) -> tf.Tensor:
         bandwidth, _, scale = _positive(self.meta, self.centres.dtype)
-        correction = _kernel(feature_rows(forward.features), self.centres, bandwidth) @ self.weights
-        return forward.features, scale * (tf.cast(forward.outputs, correction.dtype) + correction)
+        correction = _kernel(feature_rows(features), self.centres, bandwidth) @ self.weights
+        return scale * (tf.cast(outputs, correction.dtype) + correction)
 
     def tensors(self) -> tuple[tf.Tensor, ...]:
         """Features and weights of the support examples."""

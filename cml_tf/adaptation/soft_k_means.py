@@ -176,8 +176,14 @@ class SoftKMeansTask(AdaptedTask):
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features, and logits that fall with the distance to each class mean."""
         forward = self.learner.call(self.start, self.state, inputs, self.context, training=False)
-        rows = self.rule.embedded(forward.outputs)
-        return forward.features, self.rule.closeness(rows, self.means, self.counts, self.scale)
+        return forward.features, self._logits(forward.outputs)
+
+    def answer(self, features: Any) -> tf.Tensor:
+        """Likewise for features."""
+        return self._logits(self.learner.read(self.start.head, self.state.head, features, training=False)[0])
+
+    def _logits(self, outputs: Any) -> tf.Tensor:
+        return self.rule.closeness(self.rule.embedded(outputs), self.means, self.counts, self.scale)
 
 
 def _means(sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:

@@ -79,14 +79,14 @@ class Experiment:
     def dataset(self) -> FewShotDataset:
         """Where episodes come from; DatasetError if it cannot be had."""
         settings = self.config.dataset
-        if settings.name == "image_folder":
-            options = {"image_size": tuple(settings.image_size), "channels": settings.channels}
-            return datasets.load(settings.name, settings.root, **options)
         if EXAMPLES[settings.name] == "numbers":
             own = {key: settings[key] for key in ("tasks", "noisy_tasks", "noise_variance")}
             return datasets.load(settings.name, settings.root, **own)
-        if EXAMPLES[settings.name] != "nodes":
-            return datasets.load(settings.name, settings.root)
+        if EXAMPLES[settings.name] == "images":
+            folder = settings.name == "image_folder"
+            options = {"image_size": tuple(settings.image_size), "channels": settings.channels} if folder else {}
+            images = datasets.load(settings.name, settings.root, **options)
+            return dataclasses.replace(images, train_classes=settings.train_classes)  # type: ignore[call-arg]
         classes = tuple(settings.classes) or None
         dataset = datasets.load(settings.name, settings.root, class_seed=settings.class_seed, classes=classes)
         assert isinstance(dataset, NodeDataset)

@@ -64,7 +64,14 @@ class Classes(Dataset):
 
 
 @dataclass(frozen=True)
-class ImageFolder(Classes):
+class Images(Classes):
+    """The section `dataset` of images by class."""
+
+    train_classes: int = option(0, "number of training classes that are used; 0 for all", least=0)
+
+
+@dataclass(frozen=True)
+class ImageFolder(Images):
     """The section `dataset` of a folder of images."""
 
     image_size: tuple[int, ...] = option((84, 84), "height and width to which images are resized", least=1)
@@ -86,7 +93,7 @@ def dataset_options(name: str) -> type:
     """The options of a dataset."""
     if name == "image_folder":
         return ImageFolder
-    return {"numbers": Numbers, "images": Classes, "nodes": Nodes}[EXAMPLES[name]]
+    return {"numbers": Numbers, "images": Images, "nodes": Nodes}[EXAMPLES[name]]
 
 
 @dataclass(frozen=True)

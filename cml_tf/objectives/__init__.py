@@ -2,6 +2,7 @@
 
 from cml_tf.objectives.all_classes import AllClasses
 from cml_tf.objectives.co_learner import CoLearner
+from cml_tf.objectives.mixed_trajectory import mixed_trajectory_terms, trajectory_weights
 from cml_tf.objectives.multi_step import StepLoss, StepWeight, multi_step_terms
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.query_mixup import QueryMixup
@@ -27,7 +28,9 @@ __all__ = [
     "TaskWeights",
     "TermLoss",
     "Weight",
+    "mixed_trajectory_terms",
     "multi_step_terms",
+    "trajectory_weights",
 ]
 
 import_members(__name__, __path__)

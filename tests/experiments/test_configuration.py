@@ -114,6 +114,7 @@ LATE = {"adaptation.steps": 5, "objective.multi_step_until": 4500, "train.steps"
 SCHEDULES = {"train.first_order_steps": 15000, "train.cosine_steps": 15001, "train.steps": 15000}
 NODES_OF_CL, MIXED_NODES = (Choice("graph", "gcn", terms=terms) for terms in (("query_loss", "cl"), ("query_mixup",)))
 PER_STEP = {"learner.normalisation": "per_step", **ZERO}
+CONSISTENT = {"objective.mixup_loss": "consistency"}
 # The key that is told first, other words, what is chosen, and what is set besides.
 REFUSED = [
     ("learner.name", "reads numbers for the dataset 'sinusoid'", Choice(learner="conv4"), {}),
@@ -140,7 +141,8 @@ REFUSED = [
     ("objective.terms", "features do not adapt.*received 'anil'", FOLDER, ANIL),
     ("objective.terms", "features do not adapt.*received 'kernel_ridge'", of(*BOTH, rule="kernel_ridge"), {}),
     ("objective.terms", "both cl and reptile", of("reptile", "cl", **FIRST_ORDER), {}),
-    ("objective.terms", "'query_mixup' on nodes", MIXED_NODES, {}),
+    ("objective.mixup_mix", "'hidden' with 'query_mixup' on nodes", MIXED_NODES, {}),
+    ("objective.mixup_share", "below 1 with the loss 'consistency'", of("query_mixup"), CONSISTENT),
     ("adaptation.rule", "a rule with inner steps .* with cl", of("query_loss", "cl", rule="kernel_ridge"), {}),
     ("hypergradient.name", "'first_order' with reptile", of("reptile"), {}),
     ("adaptation.partition", "'all' with reptile", of("reptile", **FIRST_ORDER), ANIL),

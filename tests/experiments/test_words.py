@@ -101,6 +101,7 @@ SETS = {
     "query_mixup": {
         "objective.terms": ["query_mixup", "co_learner"],
         **{"objective.mixup_share": 1.0, "objective.mixup_concentration": 0.5},
+        **{"objective.mixup_mix": "input", "objective.mixup_loss": "targets"},
     },
     "sharp_maml": {
         **{"adaptation.steps": 5, "adaptation.eval_steps": 5, "adaptation.rate": 0.1},

@@ -26,7 +26,7 @@ def in_the_project(monkeypatch):
 
 
 def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_can(tmp_path):
-    asked = {"dagger": {"readout": "co_learner"}, "before": {"steps": 0}}
+    asked = {"dagger": {"readout": "co_learner"}, "before": {"steps": 0}, "seen": {"split": "train"}}
     overrides = {"train.steps": 2, "learner.hidden": [4]}
     configs = [SOURCE, SOURCE.replace("cml", "maml")]
     cml, second, maml, _ = read_sweep(
@@ -35,8 +35,12 @@ def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_
     assert [run.name for run in (cml, second)] == [f"sinusoid_5shot_cml-smoke-seed{seed}" for seed in (0, 1)]
     config = second.config
     assert (config.seed, config.eval.seed, config.train.steps, config.learner.hidden) == (1, 1, 2, (4,))
-    assert cml.evaluations == {"dagger": FurtherEvaluation("co_learner"), "before": FurtherEvaluation(steps=0)}
-    assert list(maml.evaluations) == ["before"]
+    assert cml.evaluations == {
+        "dagger": FurtherEvaluation("co_learner"),
+        "before": FurtherEvaluation(steps=0),
+        "seen": FurtherEvaluation(split="train"),
+    }
+    assert list(maml.evaluations) == ["before", "seen"]
 
 
 def test_an_override_holds_for_the_runs_that_have_its_key(tmp_path):
@@ -83,9 +87,10 @@ REFUSED = [
     ),
     ({"configs": ["configs/missing.py"]}, "does not exist"),
     ({"configs": ["{}/mine.py"]}, "mine.py"),
-    ({"evaluations": {"a": {"head": 1}}}, "readout and steps, received {'head': 1}"),
+    ({"evaluations": {"a": {"head": 1}}}, "readout, steps and split, received {'head': 1}"),
     ({"evaluations": {"": {"steps": 5}}}, "each evaluation .*received ''"),
     ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
+    ({"evaluations": {"a": {"split": "seen"}}}, "split of evaluation 'a' .* test, received 'seen'"),
     ({"overrides": {"train.epochs": 3}}, "overrides must be keys .* has, received 'train.epochs'"),
     ({"overrides": {"train.steps": "many"}}, "steps"),
     ({"seed_keys": ["seed", "dataset.class_seed"]}, "class_seed"),
@@ -132,7 +137,8 @@ def test_a_run_is_done_when_its_configuration_and_all_evaluations_are_those_that
     result = line(asked(), evaluations={"before": scored(asked=before)})
     assert not is_done(None, asked())
     assert is_done(result, asked()) and is_done(result, asked(before={"steps": 0}))
-    assert not is_done(result, asked(before={"steps": 1}))
+    assert not is_done(result, asked(before={"steps": 1})), "and lines of before there was a split are read"
+    assert not is_done(result, asked(before={"steps": 0, "split": "train"}))
     assert not is_done(result, asked(before={"steps": 0}, after={"steps": 1}))
     result["evaluations"]["before"] = {"asked": before, "diverged": "all is infinite"}
     assert is_done(result, asked(before={"steps": 0})), "it would diverge again"
@@ -183,8 +189,9 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
         flags = [f"--spec={tmp_path}/s.json", f"--workdir={tmp_path}/runs", f"--results={tmp_path}/r.jsonl"]
         return run_program("cml_tf.sweep", *flags, *more)
 
-    before, name = {"before": {"steps": 0}}, "sinusoid_5shot_cml-smoke-seed0"
+    before, name = {"before": {"steps": 0}, "seen": {"split": "train"}}, "sinusoid_5shot_cml-smoke-seed0"
     result = swept(f"--run={name}", evaluations=before).last_json
+    assert result["evaluations"]["seen"]["manifest_hash"] != result["manifest_hash"]
     assert result["config"]["seed"] == 0 and len(result["scores"]) == result["episodes"] == 4
     scored = result["evaluations"]["before"]
     assert scored["manifest_hash"] == result["manifest_hash"] and scored["scores"] != result["scores"]
@@ -197,7 +204,7 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
         done = swept("--processes=2", **changes)
         assert done.code == 0 and told in done.out, done
     again = read_results(tmp_path / "r.jsonl")[name]
-    assert set(again["evaluations"]) == {"before", "dagger"} and again["scores"] == result["scores"]
+    assert set(again["evaluations"]) == {"before", "dagger", "seen"} and again["scores"] == result["scores"]
     assert again["train_seconds"] >= result["train_seconds"], "it was scored again, not trained"
     shown = [f"--results={tmp_path}/r.jsonl", f"--workdir={tmp_path}/runs", f"--output={tmp_path}/page"]
     report = run_program("cml_tf.report", *shown)
