@@ -90,12 +90,20 @@ def test_the_error_of_heun_falls_by_four_and_that_of_the_discrete_adjoint_by_two
 
 @of_flows
 def test_the_constants_of_a_field_get_their_integral(flow):
-    """`d exp(-c) y_0 / dc = -exp(-c) y_0`."""
-    errors = []
+    """`y' = -c y - y^2 / 2` over a time of 1: `1 / y = (1 / y_0 + 1 / 2c) exp(c) - 1 / 2c`, differentiated by c."""
+    c, start, errors = 0.7, 2.0, []
+    inverse = (1 / start + 0.5 / c) * np.exp(c) - 0.5 / c
+    expected = -((1 / start + 0.5 / c - 0.5 / c**2) * np.exp(c) + 0.5 / c**2) / inverse**2
     for steps in (20, 40):
-        (end,), _, (of_curvature,) = gradients(flow(), decay(steps), (2.0,), (0.7,), steps)
-        np.testing.assert_allclose(end, 2 * np.exp(-0.7), rtol=1e-6)
-        errors.append(float(of_curvature) / (-2 * np.exp(-0.7)) - 1)
+        (end,), _, (of_c,) = gradients(
+            flow(),
+            lambda state, constants, count=steps: ((-constants[0] * state[0] - state[0] ** 2 / 2) / count,),
+            (start,),
+            (c,),
+            steps,
+        )
+        np.testing.assert_allclose(end, 1 / inverse, rtol=1e-6)
+        errors.append(float(of_c) / expected - 1)
     assert abs(errors[1]) < 1e-3
     assert 3.8 < errors[0] / errors[1] < 4.3 if flow is AdjointHeun else abs(errors[0]) < 1e-6
 
