@@ -5,6 +5,9 @@ from cml_tf.adaptation.gradient_descent import GradientDescent
 from cml_tf.adaptation.gradient_flow import GradientFlow
 from cml_tf.adaptation.head_rule import HeadRule, HeadTask
 from cml_tf.adaptation.hypergradients import (
+    AdjointBacksolve,
+    AdjointDiscrete,
+    AdjointHeun,
     FiniteDifference,
     FirstOrder,
     Hypergradient,
@@ -41,6 +44,9 @@ __all__ = [
     "AdaptationRule",
     "AdaptedLearner",
     "AdaptedTask",
+    "AdjointBacksolve",
+    "AdjointDiscrete",
+    "AdjointHeun",
     "ContextScaling",
     "FiniteDifference",
     "FirstOrder",

@@ -75,6 +75,8 @@ _OF_HYPERGRADIENTS = {
 _OF_UPDATES = {
     # Whether it has variables of its own, which the outer loop learns.
     "learned": False,
+    # Whether a step depends on those before it in the episode (counters, momenta).
+    "remembers": False,
 }
 _OF_OBJECTIVES = {
     # Members of one slot take each other's place; exactly one of the slot "outer" is chosen.

@@ -25,7 +25,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation.gradients import dense_gradients
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
-from cml_tf.adaptation.hypergradients.rematerialised import floating, with_own_gradient
+from cml_tf.adaptation.hypergradients.rematerialised import apart, with_own_gradient
 from cml_tf.adaptation.hypergradients.reverse import turned
 from cml_tf.registry import Given, Settings, member, option, register
 
@@ -78,8 +78,9 @@ class Implicit(Hypergradient):
     def solve(self, loop: InnerLoop) -> Solution:
         """Runs the loop without a tape; its gradient looks at the final iterate alone."""
 
-        def forwards(start: Iterate, meta: Any) -> Iterate:
-            return turned(loop._replace(meta=meta), start, loop.steps, second_order=False)
+        def forwards(start: Iterate, meta: Any) -> tuple[Iterate, Iterate]:
+            final = turned(loop._replace(meta=meta), start, loop.steps, second_order=False)
+            return final, final
 
         def backwards(start: Iterate, meta: Any, final: Iterate, arriving: list[tf.Tensor]) -> Any:
             found = self.of_minimum(loop, final, meta, arriving)
@@ -104,9 +105,8 @@ class Implicit(Hypergradient):
           arriving: what the outer loss says of the floating leaves of the final iterate.
           guess: of q, where conjugate gradients start; zero by default.
         """
-        final = tf.nest.map_structure(tf.identity, final)
-        leaves, adapted = floating(final), tf.nest.flatten((loop.moved(final.parameters), final.rule_state.adapted))
-        positions = [next(at for at, leaf in enumerate(leaves) if leaf is one) for one in adapted]
+        final, leaves, positions = apart(loop, final)
+        adapted = [leaves[position] for position in positions]
         if not positions:
             return Minimum(arriving, [tf.zeros_like(tensor) for tensor in meta], [], [])
 
