@@ -205,8 +205,14 @@ class ClassWeightsTask(AdaptedTask):
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features, and the classes' scores as logits."""
         forward = self.learner.call(self.start, self.state, inputs, self.context, training=False)
-        rows = normalised(feature_rows(forward.outputs))
-        return forward.features, tf.matmul(rows, self.weights, transpose_b=True)
+        return forward.features, self._scores(forward.outputs)
+
+    def answer(self, features: Any) -> tf.Tensor:
+        """Likewise for features."""
+        return self._scores(self.learner.read(self.start.head, self.state.head, features, training=False)[0])
+
+    def _scores(self, outputs: Any) -> tf.Tensor:
+        return tf.matmul(normalised(feature_rows(outputs)), self.weights, transpose_b=True)
 
     def tensors(self) -> tuple[tf.Tensor, ...]:
         """The weights of the classes."""

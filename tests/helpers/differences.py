@@ -43,9 +43,16 @@ def gradients_of_tasks(method: Method, episode: Episode) -> TaskGradients:
     return recorder.seen
 
 
-def outer_loss(method: Method, episode: Episode, of_tasks: TaskGradients) -> float:
-    """The outer loss under the terms' own weights; gradients of tasks are constants to the reducer."""
+def outer_loss(method: Method, episode: Episode, of_tasks: TaskGradients | None = None) -> float:
+    """The outer loss under the terms' own weights.
+
+    Args:
+      method: whose loss.
+      episode: a meta-batch.
+      of_tasks: gradients of tasks, constants to the reducer; for one that reads none they may be left out.
+    """
     losses, _ = evaluate_losses(method, episode)
+    of_tasks = {} if of_tasks is None else of_tasks
     return float(method.reducer(tf.reduce_sum(losses * method.weights(), 1), of_tasks, method.reducer.variables))
 
 

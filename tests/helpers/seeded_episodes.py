@@ -26,8 +26,9 @@ def classification_episode(
         inputs = generator.standard_normal((tasks, ways * count, *shape))
         return Examples(_floats(inputs), tf.constant(labels, tf.int32))
 
+    support, query = examples(shots), examples(queries)
     classes = np.stack([generator.permutation(max(CLASSES, ways))[:ways] for _ in range(tasks)])
-    return Episode(examples(shots), examples(queries), classes=tf.constant(classes, tf.int32))
+    return Episode(support, query, classes=tf.constant(classes, tf.int32))
 
 
 def regression_episode(
