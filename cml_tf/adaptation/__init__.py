@@ -22,6 +22,7 @@ from cml_tf.adaptation.hypernetwork import Hypernetwork
 from cml_tf.adaptation.kernel_ridge import KernelRidge
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial, Scheduled
 from cml_tf.adaptation.soft_k_means import SoftKMeans
+from cml_tf.adaptation.tangent_kernel import TangentKernel
 from cml_tf.adaptation.updates import (
     SGD,
     ContextScaling,
@@ -64,6 +65,7 @@ __all__ = [
     "Scheduled",
     "SoftKMeans",
     "Solution",
+    "TangentKernel",
     "Truncated",
     "UpdateRule",
     "anil",

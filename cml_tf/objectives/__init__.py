@@ -6,6 +6,7 @@ from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.query_mixup import QueryMixup
 from cml_tf.objectives.reducers import MeanOverTasks, TaskGradients, TaskReducer
 from cml_tf.objectives.reptile import Reptile
+from cml_tf.objectives.tangent_energy import TangentEnergy
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.registry import import_members
 
@@ -18,6 +19,7 @@ __all__ = [
     "Reptile",
     "StepLoss",
     "StepWeight",
+    "TangentEnergy",
     "TaskGradients",
     "TaskOutcome",
     "TaskReducer",
