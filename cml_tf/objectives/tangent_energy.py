@@ -45,7 +45,8 @@ class TangentEnergy(ObjectiveTerm):
 
     Args:
       problem: gives the loss, which is that of all heads together where there are several.
-      rate: alpha, positive: an inner rate, times the steps that are to be made later on.
+      rate: alpha, positive: by the equations an inner rate, times the steps that are to be made later on; in practice
+        much less, since the loss must stay above 0.
       form: of `FORMS`.
       name: of the term.
       weight: in the outer loss.
@@ -59,14 +60,14 @@ class TangentEnergy(ObjectiveTerm):
     def __init__(
         self,
         problem: Problem,
-        rate: float = 0.01,
+        rate: float = 1e-4,
         form: str = "cross",
         name: str = "tangent_energy",
         weight: Weight = 1.0,
     ) -> None:
         super().__init__(name, weight)
         if not 0 < rate < np.inf:
-            raise UserError(f"rate must be positive, received {rate!r}: use that of the inner steps, for example.")
+            raise UserError(f"rate must be positive, received {rate!r}: use 0.0001, for example.")
         if form not in FORMS:
             raise UserError(f"form must be one of {', '.join(FORMS)}, received {form!r}.")
         self.problem = problem
@@ -131,7 +132,7 @@ class TangentEnergyOptions:
     """Options of the tangent energy."""
 
     energy_rate: float = option(
-        0.01, "factor of the gradient's energy in the outer loss: an inner rate, times later steps", above=0
+        1e-4, "factor of the gradient's energy in the outer loss, so small that the loss stays above 0", above=0
     )
     energy_form: str = option(
         "cross", "energy of support times query gradient, or the norm of that of both together", choices=FORMS
