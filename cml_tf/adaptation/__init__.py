@@ -26,6 +26,7 @@ from cml_tf.adaptation.kernel_ridge import KernelRidge
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial, Scheduled
 from cml_tf.adaptation.soft_k_means import SoftKMeans
 from cml_tf.adaptation.steepest_descent import SteepestDescent
+from cml_tf.adaptation.tangent_kernel import TangentKernel
 from cml_tf.adaptation.updates import (
     SGD,
     ContextScaling,
@@ -72,6 +73,7 @@ __all__ = [
     "SoftKMeans",
     "Solution",
     "SteepestDescent",
+    "TangentKernel",
     "Truncated",
     "UpdateRule",
     "anil",

@@ -8,6 +8,7 @@ from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.query_mixup import QueryMixup
 from cml_tf.objectives.reducers import MeanOverTasks, TaskGradients, TaskReducer
 from cml_tf.objectives.reptile import Reptile
+from cml_tf.objectives.tangent_energy import TangentEnergy
 from cml_tf.objectives.task_weights import TaskWeights
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.registry import import_members
@@ -22,6 +23,7 @@ __all__ = [
     "Reptile",
     "StepLoss",
     "StepWeight",
+    "TangentEnergy",
     "TaskGradients",
     "TaskOutcome",
     "TaskReducer",

@@ -7,13 +7,14 @@ that a task reducer then weighs. Learners never reference terms: whatever a term
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.rule import AdaptedTask, Initial, Schedules
@@ -126,6 +127,13 @@ class ObjectiveTerm(ABC):
         Args:
           outcome: the adapted task.
           values: of `variables`. Nothing differentiable is read from anywhere else.
+        """
+
+    def heed(self, metrics: Mapping[str, np.ndarray]) -> None:
+        """Looks at what a training step reported, to warn of what the user should know; it changes nothing.
+
+        Args:
+          metrics: of all terms by name, `[tasks]`.
         """
 
     def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> Any:

@@ -11,7 +11,8 @@ A sweep file is JSON and nothing in it is executed but the named files of `confi
 An override holds for the runs that have its key, such as the inner steps of those that take any; one at least must.
 
 Every run is scored as its configuration says, and once more for each of `evaluations`, on the same episodes or, with
-`"split": "train"`, on those of other classes; one that reads a co-learner is left out for runs that have none.
+`"split": "train"`, on those of other classes; one that reads a co-learner is left out for runs that have none, one with
+a number of steps for rules that take none.
 """
 
 from __future__ import annotations
@@ -179,6 +180,11 @@ def _run(
     check_config(config)
     # Overrides are the whole sweep's, and in no name.
     name = f"{experiment_name(source, plain)}-seed{seed}"
-    alone = not Choice.of(dict(flatten(config.to_dict()))).has_co_learner
-    fitting = {name: one for name, one in evaluations.items() if not (alone and one.readout != "learner")}
+    settings = dict(flatten(config.to_dict()))
+    alone, stepless = not Choice.of(settings).has_co_learner, "adaptation.steps" not in settings
+    fitting = {
+        name: one
+        for name, one in evaluations.items()
+        if not (alone and one.readout != "learner") and not (stepless and one.steps is not None)
+    }
     return SweepRun(name, source, seed, config, fitting)

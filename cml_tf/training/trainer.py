@@ -245,6 +245,8 @@ class Trainer:
         if not result.finite:
             names = [term.name for term in self.method.counted(moment.weights)]
             raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names)
+        for term in self.method.terms:
+            term.heed(metrics)
         self._means.update(metrics)
         self.step += 1
         return len(result.term_losses)

@@ -55,12 +55,48 @@ def gradient_flow(rows, kernel, bias, labels, horizon, of_kernel, of_bias):
     return moved | {f"of_{name}": one for name, one in zip(names, derivatives, strict=True)}
 
 
+def tangent_kernel(inputs, targets, queries, horizon, of_answers, **layers):
+    """A tanh net's answers after the flow of its linearisation, and the derivatives of <of_answers, answers>.
+
+    The net's layers are kernel_0, bias_0, kernel_1 and so on, the last one without tanh. The Jacobians are JAX's.
+    The integral of exp(-s H) over the time is a block of a larger exponential (Van Loan 1978), without eigenvalues.
+    """
+
+    def net(layers, points):
+        last = len(layers) // 2 - 1
+        for number in range(last + 1):
+            points = points @ layers[f"kernel_{number}"] + layers[f"bias_{number}"]
+            points = points if number == last else jnp.tanh(points)
+        return points
+
+    def slopes(layers, points):
+        tree = jax.jacrev(net)(layers, points)
+        size = points.shape[0] * targets.shape[1]
+        return jnp.concatenate([tree[name].reshape(size, -1) for name in sorted(tree)], 1)
+
+    def answers(layers):
+        jacobian = slopes(layers, inputs)
+        gram, cross = jacobian @ jacobian.T, slopes(layers, queries) @ jacobian.T
+
+        size = len(gram)
+        zero, one = jnp.zeros((size, size)), jnp.eye(size)
+        integral = jax.scipy.linalg.expm(horizon * jnp.block([[-gram, one], [zero, zero]]))[:size, size:]
+        made = net(layers, queries)
+        return made - (cross @ integral @ (net(layers, inputs) - targets).ravel()).reshape(made.shape)
+
+    derivatives = jax.grad(lambda layers: jnp.sum(of_answers * answers(layers)))(layers)
+    return {"answers": answers(layers)} | {f"of_{name}": one for name, one in derivatives.items()}
+
+
+FUNCTIONS = {"gradient_flow": gradient_flow, "tangent_kernel": tangent_kernel}
+
+
 def main():
     """Reads, computes, writes."""
     name, source, target = sys.argv[1:]
     with np.load(source, allow_pickle=False) as arrays:
         given = {key: jnp.asarray(arrays[key]) for key in arrays.files}
-    made = {"gradient_flow": gradient_flow}[name](**given)
+    made = FUNCTIONS[name](**given)
     np.savez(target, allow_pickle=False, **{key: np.asarray(value) for key, value in made.items()})
 
 

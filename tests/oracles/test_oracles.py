@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import GradientFlow, Initial
+from cml_tf.adaptation import GradientFlow, Initial, TangentKernel
 from cml_tf.episodes import Examples
-from cml_tf.problems import Classification
+from cml_tf.learners.learner import Parameters
+from cml_tf.problems import Classification, Regression
+from tests.helpers.models import smooth_mlp
 from tests.helpers.programs import ROOT
 
 PYTHON = ROOT / "build" / "oracle-venv" / "bin" / "python"
@@ -60,3 +62,28 @@ def test_the_flow_of_the_head_and_its_gradients(float64, oracle, horizon, seed):
     assert ours.keys() == expected.keys()
     for name, value in expected.items():
         np.testing.assert_allclose(ours[name], value, rtol=1e-8, atol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize(("horizon", "outputs"), [(0.3, 2), (5.0, 1)])
+def test_the_tangent_kernel_and_its_gradients(float64, oracle, horizon, outputs):
+    generator = np.random.default_rng(outputs)
+    given = {"inputs": (5, 2), "targets": (5, outputs), "queries": (4, 2), "of_answers": (4, outputs)}
+    arrays = {name: generator.standard_normal(shape) for name, shape in given.items()}
+    learner, rule = smooth_mlp(outputs), TangentKernel(Regression(outputs), horizon)
+    rule.build(learner)
+    flat = [tf.convert_to_tensor(variable) for variable in tf.nest.flatten(tuple(learner.variables))]
+    names = [f"{kind}_{number}" for number in range(len(flat) // 2) for kind in ("kernel", "bias")]
+    layers = dict(zip(names, flat, strict=True))
+    expected = oracle("tangent_kernel", **arrays, horizon=np.float64(horizon), **layers)
+    inputs, targets, queries, of_answers = map(tf.constant, arrays.values())
+    with tf.GradientTape() as tape:
+        tape.watch(flat)
+        parameters = Parameters(*tf.nest.pack_sequence_as(tuple(learner.variables), flat))
+        initial = rule.initial(learner)._replace(parameters=parameters)
+        answers = rule.adapt(learner, initial, Examples(inputs, targets), ()).predict(queries)[1]
+        measured = tf.reduce_sum(of_answers * answers)
+    found = dict(zip(names, tape.gradient(measured, flat), strict=True))
+    ours = {"answers": answers} | {f"of_{name}": gradient for name, gradient in found.items()}
+    assert ours.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(ours[name], value, rtol=1e-7, atol=1e-8, err_msg=name)
