@@ -1,4 +1,4 @@
-"""Time and memory of each hypergradient against inner steps: `python -m benchmarks.hypergradients --drawing=FILE`.
+"""Time and memory of each hypergradient against inner steps: `python -m benchmarks.hypergradients --picture=FILE`.
 
 The lower problem is the loss of a small convolutional net (28 x 28, 25 images) with a penalty on each layer, the upper
 one the loss on 75 other images, by the four logarithms of those penalties. Every hypergradient works in a process of
@@ -39,7 +39,7 @@ SOLVERS: dict[str, tuple[str, dict[str, Any]]] = {
 FILTERS, WAYS, RATE = 32, 5, 0.05
 _STEPS = flags.DEFINE_list("steps", ["1", "2", "5", "10", "20", "50", "100"], "Numbers of inner steps, ascending.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Calls of each, of which the cheapest counts.", 1)
-_DRAWING = flags.DEFINE_string("drawing", None, "PNG file of the drawing.")
+_DRAWING = flags.DEFINE_string("picture", None, "PNG file of the drawing.")
 _ONE = flags.DEFINE_enum("one", None, list(SOLVERS), "Internal: what one process measures.")
 Costs = dict[str, dict[str, float]]
 

@@ -5,16 +5,16 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmarks.performance import systems
+from benchmarks.performance import system_costs
 from benchmarks.performance.configured import load_configured
 from benchmarks.performance.contestant import configured, running
 from cml_tf.registry import members
 
 
 def test_every_member_is_measured_with_five_steps_where_there_are_any():
-    words = systems.all_words()
+    words = system_costs.all_words()
     assert words[0] == "maml" and {"cml", "maml,reptile", "maml,meta_sgd", "maml,implicit"} <= {*words}
-    configs = {one: load_configured(systems.BASE.format(one), systems.settings_of(one)) for one in words}
+    configs = {one: load_configured(system_costs.BASE.format(one), system_costs.settings_of(one)) for one in words}
     assert {config.adaptation.rule for config in configs.values()} == members("rule").keys()
     assert {config.hypergradient.name for config in configs.values() if "hypergradient" in config} == {
         *members("hypergradient")
@@ -26,9 +26,9 @@ def test_every_member_is_measured_with_five_steps_where_there_are_any():
 def test_a_configuration_is_stepped_and_served():
     few = {"train.meta_batch": 1, "dataset.queries": 1, "learner.filters": 4}
     methods = {"maml": few, "maml,hypernetwork": few}
-    costs = systems.step_cost("maml,hypernetwork", methods, 1, Console(file=io.StringIO()))
+    costs = system_costs.step_cost("maml,hypernetwork", methods, 1, Console(file=io.StringIO()))
     assert costs.keys() == {"step_milliseconds", "times_maml", "step_mebibytes", "first_seconds"}
-    served = systems.served_costs(methods, 1)
+    served = system_costs.served_costs(methods, 1)
     assert served["maml,hypernetwork"]["adapted_numbers"] == (4 + 1) * 5
     assert all(cost > 0 for costs in served.values() for cost in costs.values())
 
@@ -40,7 +40,7 @@ def test_a_configuration_takes_its_turn():
 
 def test_the_table_has_what_was_measured():
     figures = {"step_milliseconds": 40.0, "times_maml": 1.0, "step_mebibytes": 9.0}
-    drawn = systems.table(
+    drawn = system_costs.table(
         {"rounds": 5, "methods": {"maml": figures, "maml,anil": figures | {"grpc_milliseconds": 7.0}}}
     )
     assert [list(column.cells) for column in drawn.columns][0] == ["maml", "maml,anil"]
