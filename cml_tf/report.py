@@ -4,6 +4,7 @@ Prints Markdown: every method compared with plain MAML (or with `--against`) in 
 and without CML, and the machines that trained the runs. With `--output` it also writes `report.html` and its pictures:
 the tables, learning curves and an episode of each setting (with `--workdir`, the directory of the sweep's runs), the
 analyses (with `--analyses`, the output of `cml_tf.analyse`), and the paper's figures next to the measured ones.
+`--picture` writes the scores seed by seed, and the paired differences, as one PNG file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from cml_tf.studies.page import Picture, write_page
+from cml_tf.studies.pictures.differences import write_differences
 from cml_tf.studies.pictures.of_runs import draw_setting
 from cml_tf.studies.report_page import copy_analyses, sweep_page
 from cml_tf.studies.results import read_results
@@ -31,6 +33,7 @@ _AGAINST = flags.DEFINE_string(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the page and its pictures.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory with the runs of the sweep, for curves and episodes.")
+_PICTURE = flags.DEFINE_string("picture", None, "PNG file of the scores by seed and of the paired differences.")
 _ANALYSES = flags.DEFINE_string("analyses", None, "Output directory of cml_tf.analyse.")
 
 
@@ -57,6 +60,9 @@ def main(arguments: list[str]) -> None:
             print(f"## Diverged: excluded from the means above\n\n{markdown(diverged_table(without_score))}\n")
         trained_on = machines(results)
         print(f"## Training machines\n\n{markdown(machines_table(trained_on))}\n")
+        if _PICTURE.value:
+            write_differences(found, against, Path(_PICTURE.value))
+            print(f"wrote {_PICTURE.value}")
         if _OUTPUT.value:
             output = Path(_OUTPUT.value)
             pictures, analyses = _pictures(found, output)
