@@ -1,11 +1,10 @@
-from __future__ import annotations
-
 import html
 import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from cml_tf.studies.page import render_page
 from cml_tf.training.evaluator import Evaluation, PairedDifference, compare
@@ -13,18 +12,20 @@ from export.quickstart.page import Classified, QuickstartResults, quickstart_pag
 from export.quickstart.plan import CML, MAML, SINUSOID, Plan
 
 _PLAN = Plan(Path("runs/quickstart"))
+_CONFIG = _PLAN.config(CML)
+_COMMANDS = (*_PLAN.reproduce(), *_PLAN.next_commands())
 
 
 def _evaluation(mean, metric="accuracy"):
     return Evaluation(metric, np.array([mean - 0.01, mean, mean + 0.01]), 0, "same", {})
 
 
-def _results(maml=0.7125, cml=0.7350):
-    evaluations = {MAML: _evaluation(maml), CML: _evaluation(cml)}
-    return QuickstartResults(
-        maml=Classified(_PLAN.config(MAML), evaluations[MAML], 1000, 1000),
-        cml=Classified(_PLAN.config(CML), evaluations[CML], 1000, 1750),
-        difference=replace(compare(evaluations[CML], evaluations[MAML]), ci95=0.004),
+def test_numbers_settings_commands_and_versions_are_on_the_page():
+    maml, cml = (_evaluation(mean) for mean in (0.7125, 0.7350))
+    results = QuickstartResults(
+        maml=Classified(_PLAN.config(MAML), maml, 1000, 1000),
+        cml=Classified(_CONFIG, cml, 1000, 1750),
+        difference=replace(compare(cml, maml), ci95=0.004),
         class_counts={"train": 862, "validation": 225, "test": 107},
         letters=("Ա armenian capital letter ayb", "<i>"),
         sinusoid=_PLAN.config(SINUSOID),
@@ -33,49 +34,30 @@ def _results(maml=0.7125, cml=0.7350):
         next_commands=(*_PLAN.next_commands(), _PLAN.notebook()),
         versions={"Python": "3.11.0", "tensorflow": "2.21.0"},
     )
-
-
-def _words(results):
-    """The page's text without tags."""
-    body = render_page(quickstart_page(results)).partition("<body>")[2]
-    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", body)))
-
-
-def test_the_numbers_are_those_given():
-    words = _words(_results())
+    page = render_page(quickstart_page(results))
+    assert "<i>" not in page and "&lt;i&gt;" in page, "names of classes are escaped"
+    words = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", page.partition("<body>")[2])))
     # Three scores 0.01 apart: Student's quantile 4.3027 times 0.01 / sqrt(3) is 2.48 points.
-    assert words.count("71.25 ± 2.48 %") >= 2 and words.count("73.50 ± 2.48 %") >= 2
-    assert words.count("+2.25 ± 0.40 points") >= 2
-    for number in ("1,000", "1,750", "862 Latin", "225 Greek", "107 Armenian", "2.50 ± 0.02", "0.75 ± 0.02"):
-        assert number in words, number
-
-
-def test_budget_settings_commands_and_versions_are_on_the_page():
-    words, config = _words(_results()), _PLAN.config(CML)
+    for twice in ("71.25 ± 2.48 %", "73.50 ± 2.48 %", "+2.25 ± 0.40 points"):
+        assert words.count(twice) >= 2
     for told in (
-        f"{config.train.steps} meta-steps of {config.train.meta_batch} episodes",
-        f"rate {config.adaptation.rate:g}",
-        f"{config.dataset.queries} queries of each",
-        f"{config.eval.queries} queries of each",
-        *(re.sub(r"\s+", " ", command.text) for command in (*_PLAN.reproduce(), *_PLAN.next_commands())),
-        "3.11.0",
-        "2.21.0",
+        *("1,000", "1,750", "862 Latin", "225 Greek", "107 Armenian", "2.50 ± 0.02", "0.75 ± 0.02", "3.11.0", "2.21.0"),
+        f"{_CONFIG.train.steps} meta-steps of {_CONFIG.train.meta_batch} episodes",
+        f"rate {_CONFIG.adaptation.rate:g}",
+        *(f"{part.queries} queries of each" for part in (_CONFIG.dataset, _CONFIG.eval)),
+        *(re.sub(r"\s+", " ", command.text) for command in _COMMANDS),
     ):
         assert told in words
-    # Names of classes are escaped.
-    page = render_page(quickstart_page(_results()))
-    assert "<i>" not in page and "&lt;i&gt;" in page
 
 
 READINGS = [
-    (0.02, "1.60 to 2.40 points, does not contain zero: on such classes, this CML run is better than this MAML"),
-    (-0.02, "−2.40 to −1.60 points, does not contain zero: on such classes, this MAML run is better than this"),
-    (0.001, "−0.30 to 0.50 points, contains zero: these 600 episodes do not show"),
+    (0.02, "1.60 to 2.40 points, does not contain zero.* this CML run is better than this MAML"),
+    (-0.02, "−2.40 to −1.60 points, does not contain zero.* this MAML run is better than this"),
+    (0.001, "−0.30 to 0.50 points, contains zero: these 600 episodes do not tell"),
 ]
 
 
-def test_the_reading_follows_the_interval_and_names_its_limits():
-    for mean, says in READINGS:
-        text = reading(PairedDifference(mean, 0.004, 600))
-        assert says in text
-        assert "one seed" in text and "does not compare the methods in general" in text
+@pytest.mark.parametrize(("mean", "says"), READINGS)
+def test_the_reading_follows_the_interval_and_names_its_limits(mean, says):
+    text = reading(PairedDifference(mean, 0.004, 600))
+    assert re.search(says, text) and "one seed" in text and "no verdict" in text

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import shlex
 import sys
 from pathlib import Path
@@ -18,40 +16,32 @@ def _flat(config):
     return dict(flatten(config.to_dict()))
 
 
-def test_both_methods_have_one_budget_and_seed():
-    maml, cml = (_flat(Plan(Path("runs")).config(name)) for name in (MAML, CML))
-    assert {key for key in maml if maml.get(key) != cml.get(key)} == {"objective.terms"}
-
-
-def test_configurations_are_presets_and_overrides_and_nothing_else():
-    for name, preset, overrides in (
-        (CML, presets.images("glyphs", "cml"), IMAGE_OVERRIDES),
-        (MAML, presets.images("glyphs", "maml"), IMAGE_OVERRIDES),
-        (SINUSOID, presets.sinusoid("cml,10shot"), WAVE_OVERRIDES),
-    ):
-        config = Plan(Path("runs")).config(name)
-        check_config(config)
-        assert _flat(config) == {**_flat(preset), **overrides}
-
-
 def _arguments(line):
     words = shlex.split(line)
     assert words[1] == "-m"
     return words[2], dict(word.removeprefix("--").split("=", 1) for word in words[3:])
 
 
-def test_trainings_by_hand_have_the_very_configuration_of_the_plan():
-    plan = Plan(Path("runs/quickstart"))
-    lines = plan.reproduce()[1].text.splitlines()
-    for name, line in zip((MAML, CML, SINUSOID), lines, strict=True):
+PRESETS = {
+    MAML: (presets.images("glyphs", "maml"), IMAGE_OVERRIDES),
+    CML: (presets.images("glyphs", "cml"), IMAGE_OVERRIDES),
+    SINUSOID: (presets.sinusoid("cml,10shot"), WAVE_OVERRIDES),
+}
+
+
+def test_configurations_are_presets_and_overrides_and_trainings_by_hand_have_the_very_same():
+    plan, flat = Plan(Path("runs/quickstart")), {}
+    for (name, (preset, overrides)), line in zip(PRESETS.items(), plan.reproduce()[1].text.splitlines(), strict=True):
+        check_config(plan.config(name))
+        flat[name] = _flat(plan.config(name))
+        assert flat[name] == {**_flat(preset), **overrides}
         module, arguments = _arguments(line)
-        assert module == "cml_tf.train"
-        config = load_config(f"{ROOT}/{arguments['config']}")
-        overrides = {
-            key.removeprefix("config."): value for key, value in arguments.items() if key.startswith("config.")
-        }
-        config.update_from_flattened_dict({key: type(_flat(config)[key])(value) for key, value in overrides.items()})
-        assert _flat(config) == _flat(plan.config(name))
+        config, prefix = load_config(f"{ROOT}/{arguments['config']}"), "config."
+        given = {key.removeprefix(prefix): value for key, value in arguments.items() if key.startswith(prefix)}
+        config.update_from_flattened_dict({key: type(flat[name][key])(value) for key, value in given.items()})
+        assert module == "cml_tf.train" and _flat(config) == flat[name]
+    # Both methods have one budget and seed.
+    assert {key for key in flat[MAML] if flat[MAML][key] != flat[CML].get(key)} == {"objective.terms"}
 
 
 def test_next_commands_name_what_exists_and_quote_what_needs_it(tmp_path, monkeypatch):
@@ -60,28 +50,23 @@ def test_next_commands_name_what_exists_and_quote_what_needs_it(tmp_path, monkey
     look, evaluate, train = plan.next_commands()
     assert shlex.split(look.text)[-1] == (tmp_path / "with space" / "report.html").as_uri()
     module, arguments = _arguments(evaluate.text)
-    assert module == "cml_tf.evaluate"
-    assert arguments["workdir"] == str(plan.run_directory(CML))
-    assert arguments["compare"] == str(plan.run_directory(MAML))
+    runs = [str(plan.run_directory(name)) for name in (CML, MAML)]
+    assert (module, arguments["workdir"], arguments["compare"]) == ("cml_tf.evaluate", *runs)
     module, arguments = _arguments(train.text)
     assert module == "cml_tf.train" and _flat(load_config(arguments["config"]))
-
-
-def test_the_interpreter_is_written_as_one_would_type_it(tmp_path, monkeypatch):
+    # The interpreter is written as one would type it.
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "executable", str(Path.cwd() / ".venv" / "bin" / "python"))
-    assert interpreter() == ".venv/bin/python"
-    monkeypatch.setattr(sys, "executable", "/opt/my python/bin/python")
-    assert interpreter() == "'/opt/my python/bin/python'"
+    for path, typed in ((tmp_path / ".venv/bin/python", ".venv/bin/python"), ("/opt/my python", "'/opt/my python'")):
+        monkeypatch.setattr(sys, "executable", str(path))
+        assert interpreter() == typed
 
 
 def test_a_foreign_directory_or_file_is_refused(tmp_path):
-    check_workdir(Plan(tmp_path / "new"))
-    check_workdir(Plan(tmp_path))
+    for path in (tmp_path / "new", tmp_path):
+        check_workdir(Plan(path))
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(RunError, match="not empty and contains no quickstart"):
-        check_workdir(Plan(tmp_path))
-    with pytest.raises(RunError, match="must be a directory"):
-        check_workdir(Plan(tmp_path / "thesis.txt"))
+    for path, message in ((tmp_path, "no quickstart"), (tmp_path / "thesis.txt", "a directory")):
+        with pytest.raises(RunError, match=message):
+            check_workdir(Plan(path))
     (tmp_path / MAML).mkdir()
     check_workdir(Plan(tmp_path))
