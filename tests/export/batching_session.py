@@ -5,6 +5,7 @@ are cut on axis 0. If another axis differs, or the graph raises, all that were j
 a batch may hold is refused; one of no tasks would wait for ever. It knows nothing of tasks, shapes or signatures.
 """
 
+import functools
 import threading
 from collections import defaultdict
 from pathlib import Path
@@ -16,6 +17,8 @@ from export.client.errors import RequestError
 from export.client.interface import Choice, Interface, read_interface
 from export.server.errors import ServingError
 from export.server.servable import Servable
+
+_servable = functools.cache(Servable)
 
 
 class _Waiting:
@@ -34,7 +37,7 @@ class BatchingSession:
     """
 
     def __init__(self, directory: Path, clients: int, max_batch_size: int = 16) -> None:
-        self._servable, self._left, self._most = Servable(directory), clients, max_batch_size
+        self._servable, self._left, self._most = _servable(directory), clients, max_batch_size
         self._waiting: list[_Waiting] = []
         self._changed = threading.Condition()
         self.batches: list[tuple[str, int]] = []

@@ -1,5 +1,8 @@
 """Exports that several test files look at; made once."""
 
+import fcntl
+import os
+
 import numpy as np
 import pytest
 
@@ -13,19 +16,21 @@ from tests.helpers.precision import precision
 from tests.helpers.random_graphs import random_graph
 
 
-@pytest.fixture(scope="session")
-def images(tmp_path_factory) -> Served:
-    return saved(image_model(), tmp_path_factory.mktemp("images") / "1")
+def _saved(name, make):
+    """A model that the first of all workers saves, and every one loads."""
+
+    @pytest.fixture(scope="session", name=name)
+    def fixture(tmp_path_factory) -> Served:
+        directory = tmp_path_factory.getbasetemp()
+        root = directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return saved(make(), root / name / "1")
+
+    return fixture
 
 
-@pytest.fixture(scope="session")
-def waves(tmp_path_factory) -> Served:
-    return saved(wave_model(), tmp_path_factory.mktemp("waves") / "1")
-
-
-@pytest.fixture(scope="session")
-def nodes(tmp_path_factory) -> Served:
-    return saved(node_model(), tmp_path_factory.mktemp("nodes") / "1")
+images, waves, nodes = (_saved(*row) for row in (("images", image_model), ("waves", wave_model), ("nodes", node_model)))
 
 
 @pytest.fixture(params=["images", "waves", "nodes"])
@@ -52,7 +57,7 @@ def image_run(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
     for split in ("train", "validation", "test"):
         write_classes(root / split, [f"{split} {name}" for name in ("ant", "bee", "cat", "dog")], images=4)
-    config = presets.images("glyphs", "3way,smoke")
+    config = presets.images("glyphs", "3way,smoke,first_order")
     with config.unlocked():
         config.dataset.update({"name": "image_folder", "root": str(root), "image_size": (16, 16), "channels": 1})
         config.dataset.queries = config.eval.queries = 2

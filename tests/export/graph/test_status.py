@@ -5,19 +5,8 @@ import pytest
 
 from export import status
 from export.graph.specifications import target_name
-from tests.export.served import (
-    CLOSE,
-    NODE_WAYS,
-    NODES,
-    WAYS,
-    image_model,
-    in_process,
-    inputs_of,
-    query_only,
-    sizes_of,
-    state_of,
-    support_only,
-)
+from tests.export import served as tiny
+from tests.export.served import CLOSE, NODES, WAYS, inputs_of, support_only
 
 LARGEST, SMALLEST = 2**31 - 1, -(2**31)
 NAN, LABEL, NODE = status.NON_FINITE_INPUT, status.LABEL_OUT_OF_RANGE, status.NODE_OUT_OF_RANGE
@@ -43,7 +32,7 @@ FAULTS = {
         *(({"edges": ((5, 1), node)}, NODE) for node in (NODES, -1, LARGEST)),
         *(({"support_nodes": ((3,), node)}, NODE) for node in (NODES, SMALLEST)),
         *(({"query_nodes": ((1,), node)}, NODE) for node in (LARGEST, -1)),
-        *(({"support_labels": ((2,), label)}, LABEL) for label in (NODE_WAYS, -1)),
+        *(({"support_labels": ((2,), label)}, LABEL) for label in (tiny.NODE_WAYS, -1)),
         *(({"node_count": ((), count)}, SIZE) for count in (0, SMALLEST, NODES + 1)),
         ({"node_count": ((), 2)}, NODE),
         *(({"edge_count": ((), count)}, SIZE) for count in (-1, LARGEST)),
@@ -67,9 +56,9 @@ def _spoilt(inputs, changes):
 def test_a_fault_blanks_its_task_and_leaves_its_neighbour_alone(served, request):
     blank = 1 / served.model.problem.outputs if served.model.classification else 0
     inputs = inputs_of(served.model, tasks=2)
-    support, sizes = support_only(inputs), sizes_of(inputs)
+    support, sizes = support_only(inputs), tiny.sizes_of(inputs)
     sizes["query_size"][1] = 3
-    queries = {**query_only(inputs), **state_of(served("adapt", **support))}
+    queries = {**tiny.query_only(inputs), **tiny.state_of(served("adapt", **support))}
     calls = {"adapt_and_predict_padded": {**inputs, **sizes}, "adapt": support, "predict": queries}
     healthy = {signature: served(signature, **call) for signature, call in calls.items()}
     for signature, call in calls.items():
@@ -93,7 +82,7 @@ def test_a_fault_blanks_its_task_and_leaves_its_neighbour_alone(served, request)
 
 
 def test_divergence_falls_back_on_the_unadapted_model(waves):
-    for served in (in_process(image_model("support", steps=3, rate=1e30)), waves):
+    for served in (tiny.in_process(tiny.image_model("support", steps=3, rate=1e30)), waves):
         inputs = inputs_of(served.model)
         if served is waves:
             inputs["support_targets"][0, 0] = 1e30
@@ -103,7 +92,7 @@ def test_divergence_falls_back_on_the_unadapted_model(waves):
         expected = served.in_process.adapt(support, targets, steps=0).predict(inputs["query_inputs"][0])
         np.testing.assert_allclose(answer[served.output][0], expected, **CLOSE)
         # What a failed task left cannot be used on.
-        predicted = served("predict", **state_of(adapted), query_inputs=inputs["query_inputs"])
+        predicted = served("predict", **tiny.state_of(adapted), query_inputs=inputs["query_inputs"])
         assert predicted["status"].tolist() == [ANOTHER]
 
 
@@ -117,7 +106,7 @@ def test_empty_and_mismatched_support_and_no_nodes_are_size_faults(served):
     if "edges" in inputs:
         spoilt.append(({**inputs, "node_features": inputs["node_features"][:, :0]}, 1))
     for given, size in spoilt:
-        padded = {**given, **sizes_of(given, support_size=[size] * 2)}
+        padded = {**given, **tiny.sizes_of(given, support_size=[size] * 2)}
         calls = {"serving_default": given, "adapt": support_only(given), "adapt_and_predict_padded": padded}
         for signature, call in calls.items():
             answer = served(signature, **call)
@@ -128,7 +117,7 @@ def test_empty_and_mismatched_support_and_no_nodes_are_size_faults(served):
 def test_states_of_another_model_and_such_as_are_not_finite(images, waves):
     for served, value, code in ((images, np.nan, NAN), (waves, 3e38, DIVERGED)):
         inputs = inputs_of(served.model, tasks=2)
-        state, queries = state_of(served("adapt", **support_only(inputs))), query_only(inputs)
+        state, queries = tiny.state_of(served("adapt", **support_only(inputs))), tiny.query_only(inputs)
         blank = 1 / WAYS if served is images else 0
         other = {**state, "model_fingerprint": state["model_fingerprint"] ^ np.array([0, 1], np.int32)}
         spoilt = _spoilt(state, {"adapted_state": ((), value)})
@@ -156,15 +145,15 @@ def test_whatever_is_sent_no_answer_is_nan_and_no_call_fails(served):
     seen = set()
     for seed in range(40):
         inputs = inputs_of(served.model, tasks=2, seed=seed)
-        inputs = {**inputs, **sizes_of(inputs)}
+        inputs = {**inputs, **tiny.sizes_of(inputs)}
         for array in inputs.values():
             # One value in ten calls of the first kind, most values in the others.
             spoilt = generator.random(array.shape) < generator.choice([0, 0, 0, 0.001, 0.5])
             values = generator.choice(whole if array.dtype.kind == "i" else strange[(seed % 3 > 0) * 3 :], array.shape)
             array[spoilt] = values[spoilt]
         answer = served("adapt_and_predict_padded", **inputs)
-        state = state_of(served("adapt", **support_only(inputs)))
-        predicted = served("predict", **state, **query_only(inputs))
+        state = tiny.state_of(served("adapt", **support_only(inputs)))
+        predicted = served("predict", **state, **tiny.query_only(inputs))
         for outputs in (answer, state, predicted):
             assert all(np.isfinite(value).all() for value in outputs.values())
         seen |= set(answer["status"].tolist()) | set(predicted["status"].tolist())

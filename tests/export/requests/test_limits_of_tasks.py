@@ -11,17 +11,8 @@ from export.errors import ExportError
 from export.graph.buckets import PARAMETERS, PARAMETERS_TEXT, Service
 from export.graph.exportable import Limits
 from export.requests.form import Bucket
-from tests.export.served import (
-    CLOSE,
-    image_model,
-    in_process,
-    inputs_of,
-    node_model,
-    sizes_of,
-    state_of,
-    support_only,
-    wave_model,
-)
+from tests.export import served as tiny
+from tests.export.served import CLOSE, in_process, inputs_of, sizes_of, wave_model
 from tests.helpers.drawn_images import encoded
 
 LIMITS = Limits(support=6, queries=4)
@@ -37,12 +28,12 @@ def limited():
 )
 def test_more_than_a_task_may_hold_is_a_fault_of_its_size(limited, support, query, code):
     inputs = inputs_of(limited.model, support=support, query=query)
-    whole, adapted = limited("serving_default", **inputs), limited("adapt", **support_only(inputs))
+    whole, adapted = limited("serving_default", **inputs), limited("adapt", **tiny.support_only(inputs))
     assert whole["status"].tolist() == [code] and whole["predictions"].shape == (1, query, 1)
     assert (whole["support_loss_before"] == 0).all() == (code != status.OK)
     assert adapted["status"].tolist() == [status.SIZE if support > 6 else status.OK]
     if support <= 6:
-        later = limited("predict", **state_of(adapted), query_inputs=inputs["query_inputs"])
+        later = limited("predict", **tiny.state_of(adapted), query_inputs=inputs["query_inputs"])
         assert later["status"].tolist() == [code] and later["predictions"].shape == (1, query, 1)
 
 
@@ -57,7 +48,7 @@ def test_padding_is_not_counted_and_neighbours_are_untouched(limited):
 
 
 def test_files_beyond_the_limit_are_not_even_decoded():
-    served = in_process(dataclasses.replace(image_model(steps=1), limits=LIMITS))
+    served = in_process(dataclasses.replace(tiny.image_model(steps=1), limits=LIMITS))
     # A damaged file that was looked at would be another fault, but this one precedes.
     inputs = {"support_inputs_bytes": np.array([[b"no image"] * 7], object), "support_labels": np.zeros((1, 7), "i4")}
     asked = np.array([[encoded(np.zeros((16, 16, 1), np.uint8))]], object)
@@ -79,8 +70,8 @@ def test_block_by_block_the_answer_is_the_same(monkeypatch):
 TRAINED = [Bucket(25, 75), Bucket(5, 1)]
 # The service, the model, what it was trained with, whether queries are independent, and limits and query blocks.
 DEFAULTS = [
-    (Service(), image_model, TRAINED, False, Limits(2**20 // 256, 2**20 // 256), False),
-    (Service(), image_model, [Bucket(2000, 3000)], False, Limits(8000, 12000), False),
+    (Service(), tiny.image_model, TRAINED, False, Limits(2**20 // 256, 2**20 // 256), False),
+    (Service(), tiny.image_model, [Bucket(2000, 3000)], False, Limits(8000, 12000), False),
     (Service(), wave_model, TRAINED, True, Limits(2**20, None), True),
     (Service(most_support=30, most_queries=80), wave_model, TRAINED, True, Limits(30, 80), True),
 ]
@@ -90,7 +81,7 @@ def test_default_limits_fit_training_and_the_size_of_an_example(tmp_path):
     for service, model, trained, independent, limits, blocks in DEFAULTS:
         made = service.with_limits(model(), trained, independent_queries=independent)
         assert (made.limits, made.query_blocks) == (limits, blocks)
-    assert not Service().with_limits(node_model(), TRAINED, independent_queries=True).query_blocks
+    assert not Service().with_limits(tiny.node_model(), TRAINED, independent_queries=True).query_blocks
     # Batching parameters are written only if asked for.
     Service().write(tmp_path)
     assert not list(tmp_path.iterdir())
@@ -102,7 +93,7 @@ CONTRADICTIONS = [
     (lambda: Service(buckets=(Bucket(5, 5),)), "batching"),
     (lambda: Service(True, (Bucket(0, 5),)), r"\(0, 5\)"),
     (lambda: Service(True, (Bucket(5, 5), Bucket(5, 5))), "differ"),
-    (lambda: Service(True).with_buckets(node_model(), []), "nodes"),
+    (lambda: Service(True).with_buckets(tiny.node_model(), []), "nodes"),
     (lambda: Service(most_support=24).with_limits(wave_model(), TRAINED, True), "most_support.* 25 .*24"),
     (lambda: Service(most_queries=1).with_limits(wave_model(), TRAINED, True), "most_queries.* 75"),
 ]

@@ -1,5 +1,6 @@
 """Clients that ask without end, while something happens to the server."""
 
+import http.client
 import itertools
 import threading
 import time
@@ -43,8 +44,7 @@ class Askers:
                 return
             try:
                 right, seen = self._ask(number, turn)
-            # A server that dies between the head and the body of an answer leaves half of one.
-            except (OSError, http.client.IncompleteRead, grpc.RpcError) as error:
+            except (OSError, http.client.HTTPException, grpc.RpcError) as error:
                 lost = not isinstance(error, grpc.RpcError) or error.code() == grpc.StatusCode.UNAVAILABLE
                 self.refusals[number] += lost
                 self.wrong += [] if lost else [repr(error)]

@@ -32,7 +32,7 @@ class Running:
         self.channel = grpc.insecure_channel(grpc_address)
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(self.channel)
 
-    def rest(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None):
+    def rest(self, method: str, path: str, body: Any = None, headers=None):
         """Status, body (parsed where it is JSON) and headers."""
         data = json.dumps(body) if isinstance(body, dict) else body
         with contextlib.closing(http.client.HTTPConnection(self.rest_address, timeout=_PATIENCE)) as connection:

@@ -7,7 +7,6 @@ import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tensorflow.core.framework import tensor_pb2, types_pb2
@@ -114,17 +113,6 @@ def test_any_tensor_is_an_array_of_its_shape_or_refused(dtype, shape, content, f
     if _tried(lambda: predict(servable, request, 1.0, _LARGEST)) is not None:
         array = servable.inputs["x"]
         assert list(array.shape) == shape and array.nbytes <= _LARGEST
-
-
-@_few
-@given(st.binary(max_size=100))
-def test_any_message_is_a_request_or_unreadable(message):
-    request = predict_pb2.PredictRequest()
-    try:
-        request.MergeFromString(message)
-    except DecodeError:
-        return
-    _tried(lambda: predict(Recording(x=1), request, 1.0, _LARGEST))
 
 
 # What no signature of the recorded exchanges takes; the array, or what the refusal names.

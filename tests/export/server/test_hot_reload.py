@@ -42,7 +42,7 @@ def _asking(server, *offsets, clients=4):
     def ask(number, turn):
         value = float(1000 * number + turn % 1000)
         if number % 2:
-            status, body, _ = server.rest("POST", "/v1/models/halver:predict", {"inputs": [value]})
+            status, body, _ = server.rest("POST", _ASK[1], {"inputs": [value]})
             return status == 200 and body["outputs"][0] - 0.5 * value in offsets, (status, body)
         answer = server.predict("halver", x=np.float32([value]))
         return answer["y"][0] - 0.5 * value in offsets, answer
