@@ -5,7 +5,6 @@ name of the model, the Python, and for the pictures of the quickstart others und
 """
 
 import json
-import re
 import shlex
 import subprocess
 import sys
@@ -18,13 +17,11 @@ from tests.helpers.documents import PAGES, blocks, read
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.programs import ROOT, environment, run_programs
 
-_BLOCK = re.compile(r"^```(?:sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/SERVING.md")}
 BLOCKS = {
-    f"{name}:{text[: match.start()].count(chr(10)) + 1}": match[1]
-    for name, text in _TEXTS.items()
-    for match in _BLOCK.finditer(text)
-    if re.search(r"127\.0\.0\.1:850[01]", match[1])
+    f"{page}:{block.line}": block.text
+    for page in PAGES
+    for block in blocks(read(page), "sh", "python")
+    if block.runs and block.asks_server
 }
 _WAYS = ("curl ", "export.client.adapt", "export.client.predict", '"instances"', "adapt_and_predict_bytes", "--graph=")
 

@@ -89,7 +89,7 @@ def test_the_card_says_what_it_is(card, classifier, image_run):
         assert part in text
 
 
-LIMITED = "- A task may hold at most "
+LIMITED = "- A task may have at most "
 EVALUATION = {"metric": "accuracy", "mean": 0.5, "ci95": 0.0125, "episodes": 600, "seed": 1, "manifest_hash": "e1"}
 # What is changed of the card, and the line that people then read.
 LINES = [
@@ -99,20 +99,20 @@ LINES = [
     ({}, f"| tensorflow | {tf.__version__} |"),
     (
         {"data": {"shots": 1, "queries": 15}, "config": None},
-        "| data | not told: trained from Python, 1 shots, 15 queries a class in training |",
+        "| data | not recorded: trained from Python, 1 shots, 15 queries per class in training |",
     ),
     ({"parameters": {"served": 112345, "left_behind": {}}}, "| parameters served | 112,345 |"),
-    ({"metrics": EVALUATION}, "| accuracy | 0.5000 | ± 0.0125 | 600 | not told | 1 |"),
+    ({"metrics": EVALUATION}, "| accuracy | 0.5000 | ± 0.0125 | 600 | not recorded | 1 |"),
     ({"metrics": None}, "## Metrics"),
     (
         {"limits": {"support_examples": 1000, "queries": 50}},
-        f"{LIMITED}1,000 support examples and 50 queries; one with more gets status 4.",
+        f"{LIMITED}1,000 support examples and 50 queries; a larger task gets status 4.",
     ),
-    ({"limits": {"support_examples": None, "queries": 50}}, f"{LIMITED}50 queries; one with more gets status 4."),
-    ({"limits": {"support_examples": None, "queries": None}}, "- Any number of queries is answered."),
+    ({"limits": {"support_examples": None, "queries": 50}}, f"{LIMITED}50 queries; a larger task gets status 4."),
+    ({"limits": {"support_examples": None, "queries": None}}, "- The number of queries is not limited."),
     (
         {"batching": {"buckets": [{"support": 5, "query": 10}, {"support": 50, "query": 75}]}},
-        "- Made for servers that join requests; shape buckets (support examples + queries): 5 + 10, 50 + 75.",
+        "- Exported for servers that batch requests; shape buckets (support examples + queries): 5 + 10, 50 + 75.",
     ),
     ({"training": {"steps": 9, "checkpoint": "best"}}, "| trained | 9 outer steps, checkpoint `best` |"),
     ({"git_commit": "c0ffee+changes"}, "| git commit | `c0ffee+changes` |"),

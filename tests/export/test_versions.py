@@ -33,7 +33,7 @@ def test_a_place_without_a_version_is_described(tmp_path):
     for name in ("model/3/saved_model.pb", "export/saved_model.pb", "file"):
         (tmp_path / name).touch()
     for name, expected in {
-        **{"nothing": "no such directory", "file": "a file", "empty": "empty", "named": "latest, v1"},
+        **{"nothing": "does not exist", "file": "a file", "empty": "empty", "named": "latest, v1"},
         "model/3": f"a version itself.* {tmp_path}/model[.]$",
         "export": f"a version itself.* {tmp_path}/export/1[.]$",
     }.items():

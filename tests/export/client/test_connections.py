@@ -43,7 +43,7 @@ def test_busy_servers_are_asked_again_so_often_and_no_oftener_and_others_once(ma
     if busy:
         with make(failure, times=2) as server:
             # An empty list of signatures: what a server that answers gives here.
-            assert "this one has none" in str(_failure(server.address)) and server.calls == 3
+            assert "received signatures none" in str(_failure(server.address)) and server.calls == 3
 
 
 def test_servers_that_say_nothing_or_are_not_there():
@@ -82,7 +82,7 @@ def test_large_answers_arrive(server):
 ADDRESSES = ["127.0.0.1:8500", "ftp://host:1", "grpc://host", "http://", "http://host:port", "http://u:p@host:1"]
 CLIENTS = [
     *((address, "m", {}, "grpc://") for address in (*ADDRESSES, "http://h:1?q", "")),
-    ("http://h", "m", {"version": 1, "version_label": "stable"}, "version or a label"),
+    ("http://h", "m", {"version": 1, "version_label": "stable"}, "version and label"),
     ("http://h", "", {}, "name"),
     *(("http://h", "m", {"version": version}, "version") for version in (-1, 2**63)),
 ]

@@ -20,7 +20,7 @@ ROWS = {
         (_IMAGE, NAMES, _IMAGE[..., 0], None, r"\[3, 16, 16\]"),
         ([["a"]] * 3, NAMES, _IMAGE, None, "numbers"),
         ([b"no image"] * 3, NAMES, _IMAGE, None, "file 0"),
-        (np.zeros((4, 16, 16, 1)), [*NAMES, "dog"], _IMAGE, None, "2 to 3 classes.* 4: ant"),
+        (np.zeros((4, 16, 16, 1)), [*NAMES, "dog"], _IMAGE, None, "classes must be 2 to 3 .*4: ant"),
         (_IMAGE, ["cat"] * 3, _IMAGE, None, "1: cat"),
         (_IMAGE, NAMES[:2], _IMAGE, None, "3 and 2"),
         (_IMAGE[:0], [], _IMAGE, None, "0 and 0"),
@@ -38,7 +38,7 @@ ROWS = {
     "nodes": [
         (nodes, ["a", "b"], nodes, graph, message)
         for nodes, graph, message in (
-            ([0, 1], None, "give the graph"),
+            ([0, 1], None, "pass the graph"),
             ([0, 1], np.float32(1), r"\(features, edges\).* float32"),
             ([0, 1], (np.ones((NODES, 6)), _EDGES), r"\[nodes, 7\].*\[30, 6\]"),
             ([0, 1], (np.ones(7), _EDGES), r"\[nodes, features\].*\[7\]"),

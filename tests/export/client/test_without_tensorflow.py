@@ -29,7 +29,7 @@ assert client.adapt_and_predict(support.inputs, support.targets, read_queries(pi
 try:
     client.adapt(files, support.targets)
 except ClientError as error:
-    assert "not installed: use adapt_and_predict" in str(error)
+    assert "needs TensorFlow: install it, use adapt_and_predict" in str(error)
 else:
     raise AssertionError("only TensorFlow can prepare the files")
 

@@ -9,7 +9,7 @@ from cml_tf.adaptation import SGD, anil
 from cml_tf.learners import mlp
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.readouts.readouts import read_through
+from cml_tf.readouts import read_through
 from cml_tf.training.method import Method
 from export import status
 from export.errors import ExportError

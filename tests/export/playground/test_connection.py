@@ -29,18 +29,18 @@ def test_another_server_that_allows_it_and_no_third(look, playground, open_serve
     # The playground's own server allows no other origin; `localhost` is another one than 127.0.0.1.
     server = f"http://localhost:{playground.rest_port}"
     page.goto(f"?model=images&server={server}")
-    page.sees(f"The server {server} cannot be reached. Check that it runs, and that it allows other")
+    page.sees(f"The server {server} cannot be reached. Check that it is running, and that it allows other")
     page.errors.clear()
 
 
 FORMS = {
-    "?model=": "Which model?",
+    "?model=": "No model chosen.",
     "?model=nope": "The server answered 404: Servable not found",
     "?model=images&server=ftp://x": "The server must be like http://host:8501, received ftp://x.",
 }
 CHANNELS = "signatures.adapt.inputs.support_inputs.tensor_shape.dim[4].size = '2'"
 EDITS = {
-    "delete signatures.adapt": "This model has no signature adapt: it is no export of cml_tf",
+    "delete signatures.adapt": "This model has no signature adapt: it is not an export of cml_tf",
     CHANNELS: "This model classifies examples of shape [16, 16, 2].",
     "delete signatures.adapt.inputs.support_inputs": "This model classifies nodes of a graph: ask it with",
 }

@@ -45,7 +45,7 @@ def test_drawings_look_like_the_data(look):
         assert abs(rows.max() - rows.min() + 1 - 16 * 18 / 28) <= 1.5
     assert np.abs(pictures[0] - pictures[1]).mean() < 0.05
     plain, _ = page.ask(SHAPES["V"])
-    inverted = pixels(page.asked(page.get_by_label("The model knows white ink on black").check)[0]["inputs"])
+    inverted = pixels(page.asked(page.get_by_label("The model was trained on white ink on black").check)[0]["inputs"])
     assert inverted[0, 0, 0, 0] == 0
     np.testing.assert_allclose(1 - inverted, pixels(plain["inputs"]), atol=1.01 / 255)
 
@@ -152,7 +152,7 @@ def test_only_the_last_query_counts_and_a_state_of_another_version_is_told(look)
     page.unroute("**/*:predict")
     page.route("**/*:predict", other_version)
     page.draw("queries", SHAPES["L"])
-    page.sees("The server has another version of the model by now. Adapt again.")
+    page.sees("The server now has another version of the model. Adapt again.")
     assert set(page.shown().values()) == {0}
 
 
@@ -271,7 +271,7 @@ def test_points_and_axes_by_keyboard(look):
     assert _points(page).count() == page.locator("polyline").count() == page.locator("circle").count() == 0
     page.get_by_text("Axes", exact=True).click()
     page.get_by_label("x to", exact=True).fill("9.5")
-    for value, message in (("-8", "The axis y must go up"), ("6", None)):
+    for value, message in (("-8", "The axis y must end above its start"), ("6", None)):
         page.get_by_label("y to", exact=True).fill(value)
         page.get_by_label("y to", exact=True).blur()
         if message:

@@ -122,7 +122,7 @@ def test_it_exports_adapts_and_serves_until_told_and_a_second_time_exports_nothi
         # As a terminal does: to all of its processes.
         os.killpg(process.pid, signal.SIGINT)
         assert process.wait(60) == 0
-    assert "3/3" in printed and "75 others told apart" in printed
+    assert "3/3" in printed and "75 others classified correctly" in printed
     assert re.findall(r"http://127\.0\.0\.1:\d+/playground/\?model=(\w+)", printed) == ["letters", "waves"]
     assert (workdir / "letters.html").read_text().count("data:image/png") == 5 + 75
     adapted = Adapted.load(workdir / "letters" / "task.npz")

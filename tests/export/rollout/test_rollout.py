@@ -127,7 +127,7 @@ def test_a_version_that_does_not_load_changes_nothing(server, path, version, mes
     text, lines = path.read_text(), []
     with pytest.raises(RolloutError, match=message):
         _rollout(server, path, lines, seconds=1.0).to(version)
-    assert lines[-1] == "went back: file and servers are as before"
+    assert lines[-1] == "restored the file and the servers to their previous state"
     loaded = {number for number, (state, _) in server.states("halver").items() if state == "AVAILABLE"}
     assert (path.read_text(), _answers(server), loaded) == (text, [1.0], {1})
 
@@ -140,7 +140,7 @@ def test_servers_that_refuse_or_are_not_there_change_nothing(server, halver, pat
     # A label on a version that the server does not have: the reload is refused as a whole.
     text = _config(halver, "specific { versions: 1 }", 'version_labels { key: "canary" value: 7 }')
     path.write_text(text)
-    with pytest.raises(RolloutError, match="FAILED_PRECONDITION.*Going back failed too"):
+    with pytest.raises(RolloutError, match="FAILED_PRECONDITION.*Restoring the previous state failed too"):
         _rollout(server, path).to(2)
     assert (path.read_text(), _answers(server)) == (text, [1.0])
 

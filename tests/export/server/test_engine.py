@@ -20,7 +20,7 @@ _REFUSED = {
     "--tls_key=x": "ssl_config_file",
     "--host=127.0.0.1": "127.0.0.1",
     "--rest_port=0": "free port",
-    "--poll_seconds=1.5": "whole seconds",
+    "--poll_seconds=1.5": "whole number",
     "--metrics_path=/metrics": "--metrics_path",
 }
 _DIRECTORY = [*_PLAIN, "--grpc_port=9000", "--rest_port=9001", "--timeout_seconds=2.5", "--cors"]

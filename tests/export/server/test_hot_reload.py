@@ -132,11 +132,11 @@ def test_a_start_passes_over_what_is_not_whole_and_fails_where_there_is_nothing_
         server.wait_for_state("halver", 1, "END")
         assert server.rest(*_ASK)[1] == {"predictions": [6.0]}
     log = (tmp_path / "log").read_text().splitlines()
-    (said,) = [line for line in log if "passed over" in line]
+    (said,) = [line for line in log if "skipped: " in line]
     assert "halver: version 1 is served" in said and "version 2 (" in said and "version 3 (" in said
     for name in ("gone", "empty"):
         # Once, and once more if it was looked at between the making of the directory and its first version.
-        assert len([line for line in log if f"{name}: no version is in" in line]) in (1, 2)
+        assert len([line for line in log if f"{name} contains no version" in line]) in (1, 2)
 
 
 def _ports_of_ones_own(count):
