@@ -120,7 +120,7 @@ def test_what_is_missing_or_no_image_is_said(look):
     page.sees("Adapt to some examples first.")
     words = {"name": "words.txt", "mimeType": "text/plain", "buffer": b"words"}
     page.get_by_label("Upload images of Class 1").set_input_files([words])
-    page.sees("words.txt is no image that this browser can read.")
+    page.sees("words.txt is not an image that this browser can read.")
 
 
 @slow
