@@ -62,7 +62,7 @@ REFUSED = [
     (_mapped, (LEFT, RIGHT), None, "loop"),
     (_loops_in_loops, (LEFT,), 3, "loop"),
     (tf.matmul, (tf.TensorSpec((None, 5)), tf.TensorSpec((5, 6))), None, r"static .* \[-1, 6\]"),
-    (_switched, (LEFT,), None, "no call"),
+    (_switched, (LEFT,), None, "not a call"),
 ]
 
 

@@ -114,7 +114,7 @@ def test_the_old_version_is_unloaded_on_request_unless_another_label_points_to_i
     _rollout(server, path, label="canary").to(2, unload_old=True)
     server.wait_for_state("halver", 1, "END")
     assert _file(path) == ({2}, {"canary": 2, "stable": 2})
-    with pytest.raises(RolloutError, match="stable_previous .*--version"):
+    with pytest.raises(RolloutError, match="stable_previous, .*--version"):
         _rollout(server, path).back()
     # Versions that a policy had chosen stay.
     path.write_text(_config(halver, "latest { num_versions: 1 }", label=""))
