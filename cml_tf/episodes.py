@@ -61,12 +61,15 @@ class Episode(NamedTuple):
         reaches every forward pass; `()` means there is none.
       key: whole numbers `[tasks, 2]` that objectives draw their random numbers from; `()` means there are none.
         Episodes of this library's datasets have one, a function of (seed, split, number).
+      classes: which class of the split each label stands for, whole numbers `[tasks, ways]`; `()` means that it is not
+        known. Episodes of this library's classifications have them, for objectives that look across tasks.
     """
 
     support: Examples
     query: Examples
     context: Any = ()
     key: Any = ()
+    classes: Any = ()
 
 
 def validate_episode(episode: Episode, problem: Problem, example_inputs: Any = None) -> Episode:
@@ -100,19 +103,22 @@ def validate_episode(episode: Episode, problem: Problem, example_inputs: Any = N
     for position, array in enumerate(tf.nest.flatten(episode.context)):
         values = array.values if isinstance(array, tf.SparseTensor) else array
         check_finite(np.asarray(values), f"context[{position}]")
-    return Episode(support, query, episode.context, _validate_key(episode.key, tasks["support"]))
+    key = _validate_numbers("key", episode.key, (tasks["support"], 2), "[tasks, 2]", np.int64)
+    ways = problem.ways if isinstance(problem, Classification) else 0
+    classes = _validate_numbers("classes", episode.classes, (tasks["support"], ways), "[tasks, ways]", np.int32)
+    return Episode(support, query, episode.context, key, classes)
 
 
-def _validate_key(key: Any, tasks: int) -> Any:
-    if isinstance(key, tuple) and not key:
-        return key
-    array = array_of(key, "key")
-    if array.dtype.kind not in "iu" or array.shape != (tasks, 2):
+def _validate_numbers(field: str, numbers: Any, shape: tuple[int, int], axes: str, dtype: type) -> Any:
+    if isinstance(numbers, tuple) and not numbers:
+        return numbers
+    array = array_of(numbers, field)
+    if array.dtype.kind not in "iu" or array.shape != shape:
         raise ValueError(
-            f"key must be whole numbers [tasks, 2] = [{tasks}, 2], received dtype {array.dtype} and shape "
+            f"{field} must be whole numbers {axes} = {list(shape)}, received dtype {array.dtype} and shape "
             f"{list(array.shape)}."
         )
-    return array.astype(np.int64)
+    return array.astype(dtype)
 
 
 def validated(

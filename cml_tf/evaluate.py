@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> None:
     difference = None
     if len(results) == 2:
         try:
-            difference = compare(*results)
+            difference = compare(results[0], results[1])
         except ValueError as error:
             raise RunError(str(error)) from error
     Console().print(_table(runs, results, difference))
@@ -80,7 +80,11 @@ def _summary(results: list[Evaluation], difference: PairedDifference | None) -> 
         summary["dataset"] = _DATASET.value
     if difference is not None:
         summary["compared"] = results[1].as_json()
-        summary["difference"] = {"mean": difference.mean, "ci95": difference.ci95, "episodes": difference.episodes}
+        told = {"mean": difference.mean, "ci95": difference.ci95, "episodes": difference.episodes}
+        if results[0].nrmse is not None:
+            normalised = compare(results[0], results[1], normalised=True)
+            told |= {"nrmse": normalised.mean, "nrmse_ci95": normalised.ci95}
+        summary["difference"] = told
     return summary
 
 
@@ -93,8 +97,11 @@ def _table(runs: list[Path], results: list[Evaluation], difference: PairedDiffer
     table.add_column("run", overflow="fold")
     table.add_column(f"{first.metric}", justify="right")
     table.add_column("95 % interval over episodes", justify="right")
+    if first.nrmse is not None:
+        table.add_column("nRMSE", justify="right")
     for path, result in zip(runs, results, strict=True):
-        table.add_row(Text(str(path)), f"{result.mean:.4f}", f"± {result.ci95:.4f}")
+        normalised = [] if result.nrmse is None else [f"{result.nrmse.mean():.4f}"]
+        table.add_row(Text(str(path)), f"{result.mean:.4f}", f"± {result.ci95:.4f}", *normalised)
     if difference is not None:
         table.add_row("paired difference", f"{difference.mean:+.4f}", f"± {difference.ci95:.4f}")
     return table

@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
 def _further(workdir: Path, evaluation: FurtherEvaluation) -> dict[str, Any]:
     """A run is worth its line even where one way to read it, such as many inner steps, diverges: that is a result."""
     try:
-        scored = _scored(evaluate_run(workdir, readout=evaluation.readout, steps=evaluation.steps))
+        scored = _scored(evaluate_run(workdir, **asdict(evaluation)))
     except Diverged as error:
         scored = {DIVERGED: str(error)}
     return {**asked_of(evaluation), **scored}

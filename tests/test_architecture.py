@@ -11,7 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
     *("cml_tf.errors", "cml_tf.system", "cml_tf.boundary", "cml_tf.problems", "cml_tf.registry", "cml_tf.graphs"),
     "cml_tf.episodes",
-    *("cml_tf.datasets", "cml_tf.learners", "cml_tf.adaptation", "cml_tf.objectives", "cml_tf.training"),
+    *("cml_tf.datasets", "cml_tf.learners", "cml_tf.adaptation", "cml_tf.bilevel", "cml_tf.objectives"),
+    "cml_tf.training",
     *("cml_tf.readouts", "cml_tf.models", "cml_tf.experiments", "cml_tf", "cml_tf.studies"),
     *("cml_tf.train", "cml_tf.evaluate", "cml_tf.sweep", "cml_tf.report", "cml_tf.analyse", "configs"),
     *("export.errors", "export.status", "export.versions", "export.requests", "export.graph", "export.gate"),

@@ -126,8 +126,8 @@ def test_sound_episodes_come_out_canonical():
     context = (tf.constant([1.0]), tf.SparseTensor([[0, 0]], [1.0], [2, 2]))
     soft = np.full((2, 4, 3), 1 / 3)
     episode = Episode(labelled(inputs=inputs, targets=labels(2)), labelled(inputs=inputs, targets=soft), context)
-    support, query, same_context, key = validate_episode(episode, CLASSES)
-    assert key == ()
+    support, query, same_context, key, classes = validate_episode(episode, CLASSES)
+    assert key == () and classes == ()
     dtypes = {name: array.dtype for name, array in support.inputs.items()}
     assert dtypes == {"image": np.float32, "node": np.int64, "flag": np.bool_}
     assert (support.targets.dtype, query.targets.dtype) == (np.int32, np.float32)

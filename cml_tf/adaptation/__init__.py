@@ -5,6 +5,9 @@ from cml_tf.adaptation.gradient_descent import GradientDescent
 from cml_tf.adaptation.gradient_flow import GradientFlow
 from cml_tf.adaptation.head_rule import HeadRule, HeadTask
 from cml_tf.adaptation.hypergradients import (
+    AdjointBacksolve,
+    AdjointDiscrete,
+    AdjointHeun,
     FiniteDifference,
     FirstOrder,
     Hypergradient,
@@ -22,6 +25,7 @@ from cml_tf.adaptation.hypernetwork import Hypernetwork
 from cml_tf.adaptation.kernel_ridge import KernelRidge
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial, Scheduled
 from cml_tf.adaptation.soft_k_means import SoftKMeans
+from cml_tf.adaptation.steepest_descent import SteepestDescent
 from cml_tf.adaptation.updates import (
     SGD,
     ContextScaling,
@@ -40,6 +44,9 @@ __all__ = [
     "AdaptationRule",
     "AdaptedLearner",
     "AdaptedTask",
+    "AdjointBacksolve",
+    "AdjointDiscrete",
+    "AdjointHeun",
     "ContextScaling",
     "FiniteDifference",
     "FirstOrder",
@@ -64,6 +71,7 @@ __all__ = [
     "Scheduled",
     "SoftKMeans",
     "Solution",
+    "SteepestDescent",
     "Truncated",
     "UpdateRule",
     "anil",

@@ -90,6 +90,7 @@ class GradientDescent(AdaptationRule):
             check_second_derivatives(learner.head)
         self.update_rule.check(learner)
         self.update_rule.build(learner.variables)
+        self.hypergradient.check(learner, self.update_rule)
         self.meta_variables = self.update_rule.meta_variables
 
     def with_steps(self, steps: int | tf.Tensor) -> GradientDescent:
@@ -98,7 +99,7 @@ class GradientDescent(AdaptationRule):
 
     def of_first_order(self) -> GradientDescent:
         """This rule with inner gradients as constants of the outer loop; the variables are shared."""
-        return self._with(hypergradient=FirstOrder())
+        return self._with(hypergradient=self.hypergradient.first_order or FirstOrder())
 
     def through_head(self, head_shapes: tuple[tuple[int, ...], ...]) -> GradientDescent:
         """This rule with updates of the extractor alone, not built yet."""
@@ -130,23 +131,28 @@ class GradientDescent(AdaptationRule):
             raise UserError(
                 "a rule whose number of inner steps is a tensor cannot be saved: set a number with with_steps."
             )
-        # Of the hypergradient only the order counts once there is no training any more: by it layers are refused.
+        # Of a hypergradient only the order counts once there is no training any more, by which layers are refused,
+        # unless its steps are its own.
+        own_steps = self.hypergradient.first_order is not None
         return {
             "problem": problem_to_json(self.problem),
             "update_rule": keras.saving.serialize_keras_object(self.update_rule),
             "steps": self.steps,
             "sharpness": self.sharpness,
             "second_order": self.second_order,
+            "hypergradient": keras.saving.serialize_keras_object(self.hypergradient) if own_steps else None,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> GradientDescent:
-        """Makes the rule again, with the hypergradient `reverse` or `first_order`."""
+        """Makes the rule again, with the hypergradient `reverse` or `first_order` where those make the same steps."""
+        # Models of earlier versions have no word of it.
+        own = keras.saving.deserialize_keras_object(config.get("hypergradient"))
         return cls(
             problem_from_json(config["problem"]),
             keras.saving.deserialize_keras_object(config["update_rule"]),
             config["steps"],
-            Reverse() if config["second_order"] else FirstOrder(),
+            own or (Reverse() if config["second_order"] else FirstOrder()),
             float(config["sharpness"]),
         )
 

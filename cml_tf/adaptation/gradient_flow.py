@@ -22,9 +22,10 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cml_tf.adaptation.flow_solver import SOLVERS, flow
+from cml_tf.adaptation.flow_solver import flow
 from cml_tf.adaptation.head_rule import HeadRule
 from cml_tf.adaptation.rule import Initial
+from cml_tf.adaptation.runge_kutta import SOLVERS
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner

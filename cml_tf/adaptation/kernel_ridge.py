@@ -9,6 +9,7 @@ targets Y (one-hot for classes) and the learner's own outputs f0, with n support
 
 Without the factor `scale` this minimises `mean |f0 + g - y|^2 + ridge |g|^2` over functions g of the kernel's space.
 Bandwidth, ridge and scale are meta-learned (each a softplus of its variable); gradients pass through all of it.
+The ridge never falls below the rounding of one number: examples that are near each other would leave no solution.
 """
 
 from __future__ import annotations
@@ -87,9 +88,9 @@ class KernelRidge(AdaptationRule):
         bandwidth, ridge, _ = _positive(initial.meta, centres.dtype)
         left = self.problem.as_vectors(support.targets, centres.dtype) - tf.cast(forward.outputs, centres.dtype)
         count = tf.cast(tf.shape(centres)[0], centres.dtype)
-        penalised = _kernel(centres, centres, bandwidth) + count * ridge * tf.eye(
-            tf.shape(centres)[0], dtype=centres.dtype
-        )
+        # Of noiseless tasks the outer loop learns ever smaller ridges.
+        penalty = count * (ridge + np.finfo(centres.dtype.as_numpy_dtype).eps)
+        penalised = _kernel(centres, centres, bandwidth) + penalty * tf.eye(tf.shape(centres)[0], dtype=centres.dtype)
         weights = tf.linalg.cholesky_solve(tf.linalg.cholesky(penalised), left)
         return KernelRidgeTask(learner, forward.state, context, initial, centres, weights)
 
@@ -156,9 +157,17 @@ class KernelRidgeTask(AdaptedTask):
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features and corrected outputs."""
         forward = self.learner.call(self.start, self.state, inputs, self.context, training=False)
+        return forward.features, self._corrected(forward.features, forward.outputs)
+
+    def answer(self, features: Any) -> tf.Tensor:
+        """Corrected outputs."""
+        outputs, _ = self.learner.read(self.start.head, self.state.head, features, training=False)
+        return self._corrected(features, outputs)
+
+    def _corrected(self, features: Any, outputs: tf.Tensor) -> tf.Tensor:
         bandwidth, _, scale = _positive(self.meta, self.centres.dtype)
-        correction = _kernel(feature_rows(forward.features), self.centres, bandwidth) @ self.weights
-        return forward.features, scale * (tf.cast(forward.outputs, correction.dtype) + correction)
+        correction = _kernel(feature_rows(features), self.centres, bandwidth) @ self.weights
+        return scale * (tf.cast(outputs, correction.dtype) + correction)
 
     def tensors(self) -> tuple[tf.Tensor, ...]:
         """Features and weights of the support examples."""

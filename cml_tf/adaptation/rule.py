@@ -86,6 +86,19 @@ class AdaptedTask(ABC):
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features and outputs for inputs `[examples, ...]` of the task."""
 
+    def answer(self, features: Any) -> Any:
+        """Outputs for features: those that `predict` gives for inputs that have these features.
+
+        Args:
+          features: as `predict` gives them, `[examples, ...]`.
+
+        Raises:
+          UserError: for a task without parameters of its own that does not say how it answers.
+        """
+        if self.parameters is None:
+            raise UserError(f"{type(self).__name__} does not define answer, so its features cannot be read: define it.")
+        return self.learner.read(self.parameters.head, self.state.head, features, training=False)[0]
+
     @property
     def path(self) -> Sequence[AdaptedTask] | None:
         """The predictors before the first step and after each one, the last of which is this task; None without."""

@@ -5,6 +5,9 @@ Then queries take part, each in every class by its share `softmax(-scale |phi - 
 the weighted means of all features. There the unlabelled examples are extra ones; here they are the queries themselves,
 so an answer depends on what else is asked (transductive). `phi` is what a head without weights gives: the features,
 pooled and flattened where the learner's head does that.
+
+MetaDelta's decoder (Chen et al. 2021, arXiv 2102.10744) is this with features of length 1, a scale of 1 and ten
+rounds; its paper uses plain Euclidean distances, its release squared ones.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from cml_tf.registry import Given, Settings, option, register
 
 # What stands for the distance to a class that no support example has: no query is of it.
 _FAR = 1e9
+_TINY = 1e-12
+_DISTANCES = ("squared", "euclidean")
 
 
 @keras.saving.register_keras_serializable("cml_tf")
@@ -34,7 +39,13 @@ class SoftKMeans(AdaptationRule):
     Args:
       problem: a classification.
       refinements: how often the queries take part, 0 (prototypical networks, inductive in all but name) or more.
-      scale: what the factor of squared distances starts from, positive.
+      scale: what the factor of distances starts from, positive: how sure probabilities are.
+      distance: `squared` or `euclidean`.
+      normalised: whether features are divided by their length.
+
+    Example:
+      >>> SoftKMeans(Classification(5), refinements=10, normalised=True).refinements
+      10
 
     Raises:
       UserError: for a regression, or a number out of range.
@@ -43,7 +54,14 @@ class SoftKMeans(AdaptationRule):
     uses_query_inputs = True
     vectorisable = True
 
-    def __init__(self, problem: Problem, refinements: int = 1, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        refinements: int = 1,
+        scale: float = 1.0,
+        distance: str = "squared",
+        normalised: bool = False,
+    ) -> None:
         super().__init__()
         if not hasattr(problem, "ways"):
             raise UserError(f"soft k-means needs classification, received {problem}: choose another rule.")
@@ -51,9 +69,13 @@ class SoftKMeans(AdaptationRule):
             raise UserError(f"refinements must be a whole number of 0 or more, received {refinements!r}.")
         if not 0 < scale < np.inf:
             raise UserError(f"scale must be positive, received {scale!r}: choose a number above 0.")
+        if distance not in _DISTANCES:
+            raise UserError(f"distance must be one of {', '.join(_DISTANCES)}, received {distance!r}.")
         self.problem = problem
         self.refinements = refinements
         self.scale = scale
+        self.distance = distance
+        self.normalised = normalised
 
     def build(self, learner: Learner) -> None:
         """Makes the variable of the scale.
@@ -76,7 +98,7 @@ class SoftKMeans(AdaptationRule):
         """The class means after the refinements."""
         forward = learner.call(initial.parameters, initial.state, support.inputs, context, training=True)
         queries = learner.call(initial.parameters, forward.state, query_inputs, context, training=False).outputs
-        return self._task(learner, initial, forward, support, context, feature_rows(queries))
+        return self._task(learner, initial, forward, support, context, self.embedded(queries))
 
     def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> SoftKMeansTask:
         """The class means before the queries take part."""
@@ -86,22 +108,35 @@ class SoftKMeans(AdaptationRule):
     def _task(
         self, learner: Learner, initial: Initial, forward: Any, support: Examples, context: Any, queries: Any
     ) -> SoftKMeansTask:
-        features = feature_rows(forward.outputs)
+        features = self.embedded(forward.outputs)
         labels = self.problem.as_vectors(support.targets, features.dtype)
         counts = tf.reduce_sum(labels, 0)
         sums = tf.matmul(labels, features, transpose_a=True)
         scale = tf.cast(tf.exp(initial.meta[0]), features.dtype)
         means = _means(sums, counts)
         for _ in range(self.refinements if queries is not None else 0):
-            shares = tf.nn.softmax(_closeness(queries, means, counts, scale))
+            shares = tf.nn.softmax(self.closeness(queries, means, counts, scale))
             total = counts + tf.reduce_sum(shares, 0)
             means = _means(sums + tf.matmul(shares, queries, transpose_a=True), total)
-        return SoftKMeansTask(learner, forward.state, context, initial.parameters, means, counts, scale)
+        return SoftKMeansTask(self, learner, forward.state, context, initial.parameters, means, counts, scale)
+
+    def embedded(self, outputs: Any) -> tf.Tensor:
+        """What distances are taken between, `[examples, features]`."""
+        rows = feature_rows(outputs)
+        return tf.math.l2_normalize(rows, 1, epsilon=_TINY) if self.normalised else rows
+
+    def closeness(self, features: tf.Tensor, means: tf.Tensor, counts: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+        """Logits `[examples, ways]`, which fall with the distance to each class mean."""
+        far = tf.reduce_sum(tf.square(features[:, tf.newaxis] - means[tf.newaxis]), -1)
+        if self.distance == "euclidean":
+            # The square root has no slope at 0.
+            far = tf.sqrt(tf.maximum(far, _TINY))
+        return tf.where(counts > 0, -scale * far, -tf.constant(_FAR, features.dtype))
 
     def get_config(self) -> dict[str, Any]:
         """The arguments."""
-        kept = {"refinements": self.refinements, "scale": self.scale}
-        return {"problem": problem_to_json(self.problem), **kept}
+        names = ("refinements", "scale", "distance", "normalised")
+        return {"problem": problem_to_json(self.problem), **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SoftKMeans:
@@ -113,6 +148,7 @@ class SoftKMeansTask(AdaptedTask):
     """Answers by distance to the class means.
 
     Args:
+      rule: says what a distance is.
       learner: of the features.
       state: its state after the support set.
       context: of the episode.
@@ -124,6 +160,7 @@ class SoftKMeansTask(AdaptedTask):
 
     def __init__(
         self,
+        rule: SoftKMeans,
         learner: Learner,
         state: State,
         context: Any,
@@ -133,21 +170,24 @@ class SoftKMeansTask(AdaptedTask):
         scale: tf.Tensor,
     ) -> None:
         super().__init__(learner, state, context)
+        self.rule = rule
         self.start, self.means, self.counts, self.scale = start, means, counts, scale
 
     def predict(self, inputs: Any) -> tuple[Any, Any]:
-        """Features, and logits that fall with the squared distance to each class mean."""
+        """Features, and logits that fall with the distance to each class mean."""
         forward = self.learner.call(self.start, self.state, inputs, self.context, training=False)
-        return forward.features, _closeness(feature_rows(forward.outputs), self.means, self.counts, self.scale)
+        return forward.features, self._logits(forward.outputs)
+
+    def answer(self, features: Any) -> tf.Tensor:
+        """Likewise for features."""
+        return self._logits(self.learner.read(self.start.head, self.state.head, features, training=False)[0])
+
+    def _logits(self, outputs: Any) -> tf.Tensor:
+        return self.rule.closeness(self.rule.embedded(outputs), self.means, self.counts, self.scale)
 
 
 def _means(sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(sums, counts[:, tf.newaxis])
-
-
-def _closeness(features: tf.Tensor, means: tf.Tensor, counts: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
-    squares = tf.reduce_sum(tf.square(features[:, tf.newaxis] - means[tf.newaxis]), -1)
-    return tf.where(counts > 0, -scale * squares, -tf.constant(_FAR, features.dtype))
 
 
 @dataclass(frozen=True)
@@ -155,7 +195,9 @@ class SoftKMeansOptions:
     """Options of `SoftKMeans`."""
 
     refinements: int = option(1, "number of times the queries refine the class means", least=0)
-    scale: float = option(1.0, "initial factor of the squared distances", above=0)
+    scale: float = option(1.0, "initial factor of the distances", above=0)
+    distance: str = option("squared", "distance between features and class means", choices=_DISTANCES)
+    normalised: bool = option(False, "divide features by their length first")
 
 
 def _faults(settings: Settings) -> list[str]:
@@ -167,4 +209,4 @@ def _faults(settings: Settings) -> list[str]:
 @register("rule", "soft_k_means", SoftKMeansOptions, faults=_faults, head=False)
 def _soft_k_means(options: SoftKMeansOptions, given: Given) -> SoftKMeans:
     """Class means that the queries refine; transductive (arXiv 1803.00676)."""
-    return SoftKMeans(given.problem, options.refinements, options.scale)
+    return SoftKMeans(given.problem, **vars(options))

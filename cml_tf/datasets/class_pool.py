@@ -136,6 +136,7 @@ class ClassSource(EpisodeSource):
         queries: int,
         seed: int,
         context: Any = (),
+        chosen: np.ndarray | None = None,
     ) -> None:
         """Arguments beyond those of `FewShotDataset.episodes`.
 
@@ -149,6 +150,7 @@ class ClassSource(EpisodeSource):
           queries: likewise.
           seed: likewise.
           context: see `EpisodeSource`.
+          chosen: positions of the classes that episodes are made of, int64; None for all. They are numbered anew.
 
         Raises:
           DatasetError: if there are fewer classes than `ways`, or a class with fewer examples than shots + queries.
@@ -157,10 +159,14 @@ class ClassSource(EpisodeSource):
         self.queries = check_integer("queries", queries, minimum=1)
         self.ways = check_integer("ways", ways, minimum=2)
         self._counts = np.asarray(counts, np.int64)
+        self._offsets = np.cumsum(self._counts) - self._counts
+        if chosen is not None:
+            class_names = [class_names[position] for position in chosen]
+            self._counts, self._offsets = self._counts[chosen], self._offsets[chosen]
+            content = {**content, "classes": chosen.tolist()}
         _check_enough(class_names, self._counts, split, self.ways, self.shots, self.queries)
         settings = {**content, "ways": self.ways, "shots": self.shots, "queries": self.queries}
         super().__init__(problem=Classification(self.ways), split=split, seed=seed, settings=settings, context=context)
-        self._offsets = np.cumsum(self._counts) - self._counts
 
     @abc.abstractmethod
     def _inputs(self, positions: tf.Tensor) -> tf.Tensor:
@@ -185,6 +191,7 @@ class ClassSource(EpisodeSource):
         return Episode(
             support=self._examples(positions[:, : self.shots]),
             query=self._examples(positions[:, self.shots :]),
+            classes=tf.cast(record[:, 0], tf.int32),
         )
 
     def _examples(self, positions: tf.Tensor) -> Examples:
@@ -196,8 +203,18 @@ class ClassSource(EpisodeSource):
 class ClassPoolSource(ClassSource):
     """Episodes of the images of a pool; see `ClassSource`."""
 
-    def __init__(self, pool: ClassPool, split: str, *, ways: int, shots: int, queries: int, seed: int) -> None:
-        """See `FewShotDataset.episodes`."""
+    def __init__(
+        self,
+        pool: ClassPool,
+        split: str,
+        *,
+        ways: int,
+        shots: int,
+        queries: int,
+        seed: int,
+        chosen: np.ndarray | None = None,
+    ) -> None:
+        """See `FewShotDataset.episodes`, and `ClassSource` for `chosen`."""
         self._gather = pool.gatherer()
         super().__init__(
             class_names=pool.class_names,
@@ -208,6 +225,7 @@ class ClassPoolSource(ClassSource):
             shots=shots,
             queries=queries,
             seed=seed,
+            chosen=chosen,
         )
 
     def _inputs(self, positions: tf.Tensor) -> tf.Tensor:
@@ -227,11 +245,15 @@ class ImageDataset(FewShotDataset):
 
     Attributes:
       pools: the images of each split, all of one shape.
+      train_classes: how many of the training classes episodes are made of, 0 for all. Which ones follows from their
+        names alone, and fewer are among more.
     """
 
     pools: Mapping[str, ClassPool]
+    train_classes: int = 0
 
     def __post_init__(self) -> None:
+        self._check_train_classes()
         if tuple(self.pools) != self.splits:
             raise DatasetError(
                 f"pools must be for the splits {', '.join(self.splits)}, received {', '.join(self.pools)}."
@@ -273,12 +295,31 @@ class ImageDataset(FewShotDataset):
             raise DatasetError(
                 f"ways must be an integer of at least 2 for {self.name} (classification), received None."
             )
-        pool = self.pools[self.check_split(split)]
-        return ClassPoolSource(pool, split, ways=ways, shots=shots, queries=queries, seed=seed)
+        pool, chosen = self.pools[self.check_split(split)], self._chosen(split)
+        return ClassPoolSource(pool, split, ways=ways, shots=shots, queries=queries, seed=seed, chosen=chosen)
 
     def class_names(self, split: str) -> tuple[str, ...]:
         """The names of the classes of a split."""
-        return self.pools[self.check_split(split)].class_names
+        names, chosen = self.pools[self.check_split(split)].class_names, self._chosen(split)
+        return names if chosen is None else tuple(names[position] for position in chosen)
+
+    def _chosen(self, split: str) -> np.ndarray | None:
+        """Positions of the classes that are used, in their order; None for all."""
+        if split != "train" or not self.train_classes:
+            return None
+        names = self.pools[split].class_names
+        # By digest: at random to the eye, the same for ever, and whatever order a pool has.
+        by_digest = sorted(range(len(names)), key=lambda position: digest(names[position]))
+        return np.sort(np.array(by_digest[: self.train_classes], np.int64))
+
+    def _check_train_classes(self) -> None:
+        check_integer("train_classes", self.train_classes, minimum=0)
+        there = len(self.pools["train"].class_names) if "train" in self.pools else 0
+        if self.train_classes > there:
+            raise DatasetError(
+                f"train_classes must be at most {there}, the number of training classes of {self.name!r}, received "
+                f"{self.train_classes}: use 0 for all."
+            )
 
 
 def random_choice(count: int, chosen: int, key: Any) -> tf.Tensor:

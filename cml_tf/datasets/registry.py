@@ -9,16 +9,20 @@ from typing import Any
 
 from cml_tf.datasets.base import DatasetError, FewShotDataset
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS, load_benchmark
+from cml_tf.datasets.formulas import FormulaDataset
 from cml_tf.datasets.glyphs import load_glyphs
 from cml_tf.datasets.graphs.graph_npz import load_amazon_computer, load_cora_full
 from cml_tf.datasets.graphs.own_graph import load_own_graph
 from cml_tf.datasets.graphs.planetoid import load_citeseer, load_cora
 from cml_tf.datasets.image_folder import load_image_folder
 from cml_tf.datasets.omniglot.dataset import load_omniglot
-from cml_tf.datasets.sinusoid import SinusoidDataset
+from cml_tf.datasets.sinusoid import WAVES
+from cml_tf.datasets.surfaces import ALPINE, COSINE_MIXTURE
 
 _LOADERS: dict[str, Callable[..., FewShotDataset]] = {
-    "sinusoid": SinusoidDataset,
+    "sinusoid": partial(FormulaDataset.of, "sinusoid", WAVES),
+    "cosmixture": partial(FormulaDataset.of, "cosmixture", COSINE_MIXTURE),
+    "alpine": partial(FormulaDataset.of, "alpine", ALPINE),
     "glyphs": load_glyphs,
     "omniglot": load_omniglot,
     "image_folder": load_image_folder,
@@ -45,15 +49,16 @@ def load(name: str, root: str = "", **options: Any) -> FewShotDataset:
       (TensorShape([4, 5, 1]), TensorShape([4, 10, 1]))
 
     Args:
-      name: "sinusoid" and "glyphs" need no files; "omniglot" takes those under `root` or else downloads them, and so
-        do the graphs "cora", "citeseer", "amazon_computer" and "cora_full"; "image_folder" reads a class-per-folder
-        tree of your own under `root`, and "graph" a graph of your own. The image benchmarks
+      name: "sinusoid", "cosmixture", "alpine" and "glyphs" need no files; "omniglot" takes those under `root` or else
+        downloads them, and so do the graphs "cora", "citeseer", "amazon_computer" and "cora_full"; "image_folder" reads
+        a class-per-folder tree of your own under `root`, and "graph" a graph of your own. The image benchmarks
         (`cml_tf.datasets.benchmarks.catalogue`) take published archives under `root`, once, or download what anybody
         may have.
       root: folder with the files of the dataset, empty for none.
-      **options: of the dataset itself; `image_folder` takes `image_size=(height, width)` and `channels=1 | 3`, the
-        image benchmarks take `image_size`, all graphs take `classes=(train, validation, test)`, `class_seed` and
-        `hops`, and `graph` `normalise_features` too.
+      **options: of the dataset itself; "sinusoid", "cosmixture" and "alpine" take `tasks`, how many different tasks
+        there are in training, `noisy_tasks` and `noise_variance`; `image_folder` takes `image_size=(height, width)` and
+        `channels=1 | 3`, the image benchmarks take `image_size`, all graphs take `classes=(train, validation, test)`,
+        `class_seed` and `hops`, and `graph` `normalise_features` too.
 
     Raises:
       DatasetError: if there is no such dataset or option, or its files are missing or malformed.

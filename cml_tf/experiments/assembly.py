@@ -16,11 +16,24 @@ from cml_tf.training.trainer import Trainer
 
 
 def build_trainer(
-    config: ConfigDict, problem: Problem, input_shape: tuple[int, ...], node_features: int = 0
+    config: ConfigDict,
+    problem: Problem,
+    input_shape: tuple[int, ...],
+    node_features: int = 0,
+    classes: int = 0,
+    restored: bool = False,
 ) -> Trainer:
     """The trainer that a configuration describes, for a problem and inputs of a shape (or nodes with features).
 
     It seeds Keras and sets the dtype policy of the configuration, so that a fresh process gives the same weights.
+
+    Args:
+      config: checked.
+      problem: what is learned.
+      input_shape: of one example.
+      node_features: as of `Given`, like the following.
+      classes: likewise.
+      restored: likewise.
 
     Raises:
       ConfigurationError: for a dtype policy that this machine's processor does not survive.
@@ -29,7 +42,7 @@ def build_trainer(
     keras.utils.set_random_seed(config.seed)
     keras.config.set_dtype_policy(config.learner.dtype_policy)
     settings = dict(flatten(config.to_dict()))
-    method = assemble(Choice.of(settings), Given(problem, settings, input_shape, node_features))
+    method = assemble(Choice.of(settings), Given(problem, settings, input_shape, node_features, classes, restored))
     train = config.train
     return Trainer(
         method.learner,

@@ -27,6 +27,7 @@ class Data(NamedTuple):
       value_range: smallest and largest value of an input.
       fingerprint: of the training episodes: SHA-256, hexadecimal.
       node_features: how many features a node of the dataset's graph has; 0 where examples are no nodes.
+      classes: how many training classes the dataset has; 0 for a regression, and in checkpoints of before.
     """
 
     problem: Problem
@@ -34,6 +35,7 @@ class Data(NamedTuple):
     value_range: tuple[float, float]
     fingerprint: str
     node_features: int = 0
+    classes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""
@@ -44,8 +46,9 @@ class Data(NamedTuple):
         """From what `to_json` made."""
         low, high = value["value_range"]
         problem, shape = problem_from_json(value["problem"]), tuple(value["input_shape"])
-        # Checkpoints of before there were nodes do not have the last one.
-        return cls(problem, shape, (low, high), value["fingerprint"], value.get("node_features", 0))
+        # Older checkpoints do not have the last two.
+        later = value.get("node_features", 0), value.get("classes", 0)
+        return cls(problem, shape, (low, high), value["fingerprint"], *later)
 
 
 class Experiment:
@@ -62,7 +65,10 @@ class Experiment:
     def __init__(self, config: ConfigDict, data: Data | None = None) -> None:
         self.config = config
         self.data = data or self._describe()
-        self.trainer = build_trainer(config, self.data.problem, self.data.input_shape, self.data.node_features)
+        known = self.data
+        self.trainer = build_trainer(
+            config, known.problem, known.input_shape, known.node_features, known.classes, restored=data is not None
+        )
 
     @property
     def problem(self) -> Problem:
@@ -73,11 +79,14 @@ class Experiment:
     def dataset(self) -> FewShotDataset:
         """Where episodes come from; DatasetError if it cannot be had."""
         settings = self.config.dataset
-        if settings.name == "image_folder":
-            options = {"image_size": tuple(settings.image_size), "channels": settings.channels}
-            return datasets.load(settings.name, settings.root, **options)
-        if EXAMPLES[settings.name] != "nodes":
-            return datasets.load(settings.name, settings.root)
+        if EXAMPLES[settings.name] == "numbers":
+            own = {key: settings[key] for key in ("tasks", "noisy_tasks", "noise_variance")}
+            return datasets.load(settings.name, settings.root, **own)
+        if EXAMPLES[settings.name] == "images":
+            folder = settings.name == "image_folder"
+            options = {"image_size": tuple(settings.image_size), "channels": settings.channels} if folder else {}
+            images = datasets.load(settings.name, settings.root, **options)
+            return dataclasses.replace(images, train_classes=settings.train_classes)  # type: ignore[call-arg]
         classes = tuple(settings.classes) or None
         dataset = datasets.load(settings.name, settings.root, class_seed=settings.class_seed, classes=classes)
         assert isinstance(dataset, NodeDataset)
@@ -128,7 +137,8 @@ class Experiment:
         problem: Problem = Regression(1) if regression else Classification(self.config.dataset.ways)
         shape, value_range = tuple(self.dataset.input_shape), self.dataset.value_range
         features = self.dataset.graph.features.shape[1] if isinstance(self.dataset, NodeDataset) else 0
-        return Data(problem, shape, value_range, sources["train"].fingerprint, features)
+        classes = len(self.dataset.class_names("train"))
+        return Data(problem, shape, value_range, sources["train"].fingerprint, features, classes)
 
 
 def build_experiment(config: ConfigDict, data: Data | None = None) -> Experiment:

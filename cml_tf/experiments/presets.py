@@ -31,6 +31,26 @@ def sinusoid(arguments: str = "") -> ConfigDict:
     return _config(Choice("sinusoid"), arguments, 1, 10, settings)
 
 
+def surfaces(name: str, arguments: str = "") -> ConfigDict:
+    """Few-shot regression of surfaces (A-MAML, arXiv 2110.08432): 2-32-32-1 with tanh, 20 inner steps at 0.01.
+
+    100 fixed training tasks, 5 of them an outer step, 5,000 outer steps; scored on 100 test tasks. Without arguments
+    CML with 50 shots.
+
+    Args:
+      name: "cosmixture" or "alpine".
+      arguments: as above.
+    """
+    settings = {
+        "dataset.tasks": 100,
+        **{"learner.hidden": (32, 32), "learner.activation": "tanh"},
+        **{"adaptation.rate": 0.01, "adaptation.steps": 20, "adaptation.eval_steps": 20},
+        "objective.gamma": 0.2,
+        **{"train.steps": 5000, "train.meta_batch": 5, "train.validate_every": 500, "eval.episodes": 100},
+    }
+    return _config(Choice(name), arguments, 1, 50, settings)
+
+
 def images(name: str, arguments: str = "") -> ConfigDict:
     """Images (paper 4.2, A.1): conv4, one inner step, gamma 1, 30,000 outer steps; without arguments CML 5-way 1-shot.
 

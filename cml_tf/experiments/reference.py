@@ -63,7 +63,7 @@ def _of_sections() -> Iterator[str]:
     chosen = Choice(learner="conv4").members()
     rows = [*_rows("", sections.General, chosen)]
     rows += _rows("learner", sections.LearnerSection, chosen)
-    for options in (sections.Classes, sections.ImageFolder, sections.Nodes):
+    for options in (sections.Numbers, sections.Images, sections.ImageFolder, sections.Nodes):
         known = {key for key, *_ in rows}
         rows += [row for row in _rows("dataset", options, chosen) if row[0] not in known]
     rows += _rows("train", sections.Train, chosen)

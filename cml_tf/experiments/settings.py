@@ -10,6 +10,8 @@ from cml_tf.registry import Member, Settings, member, option
 
 EXAMPLES = {
     "sinusoid": "numbers",
+    "cosmixture": "numbers",
+    "alpine": "numbers",
     "glyphs": "images",
     "omniglot": "images",
     "image_folder": "images",
@@ -34,8 +36,8 @@ class General:
 
 
 @dataclass(frozen=True)
-class Numbers:
-    """The section `dataset` of a regression."""
+class Dataset:
+    """The section `dataset`, whatever the examples are."""
 
     name: str = option("sinusoid", "name of the dataset", choices=tuple(EXAMPLES))
     root: str = option("", "folder with the files of the dataset; empty if it is generated or downloaded")
@@ -44,14 +46,32 @@ class Numbers:
 
 
 @dataclass(frozen=True)
-class Classes(Numbers):
+class Numbers(Dataset):
+    """The section `dataset` of a regression."""
+
+    tasks: int = option(0, "different training tasks; 0 for a new one with every episode", least=0)
+    noisy_tasks: float = option(
+        0.0, "share of training tasks whose targets are noise; validation and tests have none", least=0, most=1
+    )
+    noise_variance: float = option(25.0, "variance of the noise of those tasks", above=0)
+
+
+@dataclass(frozen=True)
+class Classes(Dataset):
     """The section `dataset` of a classification."""
 
     ways: int = option(5, "classes per task", least=2)
 
 
 @dataclass(frozen=True)
-class ImageFolder(Classes):
+class Images(Classes):
+    """The section `dataset` of images by class."""
+
+    train_classes: int = option(0, "number of training classes that are used; 0 for all", least=0)
+
+
+@dataclass(frozen=True)
+class ImageFolder(Images):
     """The section `dataset` of a folder of images."""
 
     image_size: tuple[int, ...] = option((84, 84), "height and width to which images are resized", least=1)
@@ -73,7 +93,7 @@ def dataset_options(name: str) -> type:
     """The options of a dataset."""
     if name == "image_folder":
         return ImageFolder
-    return {"numbers": Numbers, "images": Classes, "nodes": Nodes}[EXAMPLES[name]]
+    return {"numbers": Numbers, "images": Images, "nodes": Nodes}[EXAMPLES[name]]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ from cml_tf.learners.learner import Forward, Learner, Parameters, State, count_p
 from cml_tf.learners.mlp import mlp, mlp_co_learner
 from cml_tf.learners.nodes import gcn, sgc
 from cml_tf.learners.normalisation.layer import Normalisation
+from cml_tf.learners.pretrained import Backbone, pretrained
 from cml_tf.learners.resnet12 import ResidualBlock, resnet12, resnet12_co_learner
 from cml_tf.registry import import_members
 
 __all__ = [
+    "Backbone",
     "Convolution",
     "Forward",
     "GraphConvolutions",
@@ -30,6 +32,7 @@ __all__ = [
     "gcn",
     "mlp",
     "mlp_co_learner",
+    "pretrained",
     "resnet12",
     "resnet12_co_learner",
     "sgc",

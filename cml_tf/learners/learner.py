@@ -130,8 +130,6 @@ class Learner:
         everything = tf.nest.flatten((tuple(self.variables), tuple(self.state_variables)))
         if len({id(variable) for variable in everything}) != len(everything):
             raise ValueError("extractor and head must not share a variable: assign each variable to one of them.")
-        if not tf.nest.flatten(tuple(self.variables)):
-            raise ValueError("the learner must have a trainable variable, but every layer is frozen or has no weights.")
 
     @property
     def second_head(self) -> keras.Layer | None:

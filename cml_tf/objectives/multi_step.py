@@ -7,6 +7,7 @@ nothing.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,8 +92,36 @@ class StepWeight:
 
 def multi_step_terms(problem: Problem, steps: int, until: int) -> list[ObjectiveTerm]:
     """The query loss after the last of `steps` inner steps, then those after each earlier one, with their weights."""
-    early = [StepLoss(problem, step, StepWeight(steps, until, last=False)) for step in range(1, steps)]
-    return [QueryLoss(problem, weight=StepWeight(steps, until, last=True)), *early]
+    return path_terms(problem, [StepWeight(steps, until, last=step == steps) for step in range(1, steps + 1)])
+
+
+def path_terms(problem: Problem, weights: Sequence[Weight]) -> list[ObjectiveTerm]:
+    """The query loss after the last inner step, which is reported, then those after each earlier one.
+
+    Args:
+      problem: gives the loss.
+      weights: after each inner step, the first to the last.
+    """
+    *early, last = weights
+    steps = [StepLoss(problem, step, weight) for step, weight in enumerate(early, 1)]
+    return [QueryLoss(problem, weight=last), *steps]
+
+
+def path_faults(settings: Settings, name: str) -> list[str]:
+    """Why there are no losses on the way, for an objective of that name that weighs them."""
+    rule, hypergradient = settings["adaptation.rule"], settings.get("hypergradient.name")
+    pathless = not member("rule", rule).traits["path"]
+    if pathless or (hypergradient and not member("hypergradient", hypergradient).traits["path"]):
+        return [
+            f"objective.terms must not contain {name!r} with a rule that does not record its inner steps, received "
+            f"{rule} and {hypergradient}."
+        ]
+    if settings["adaptation.steps"] < 2:
+        return [
+            f"adaptation.steps must be at least 2 with {name}, which weighs early steps against the last, "
+            f"received {settings['adaptation.steps']!r}."
+        ]
+    return []
 
 
 @dataclass(frozen=True)
@@ -103,18 +132,8 @@ class MultiStepOptions:
 
 
 def _faults(settings: Settings) -> list[str]:
-    rule, hypergradient = settings["adaptation.rule"], settings.get("hypergradient.name")
-    pathless = not member("rule", rule).traits["path"]
-    if pathless or (hypergradient and not member("hypergradient", hypergradient).traits["path"]):
-        return [
-            "objective.terms must not contain 'multi_step' with a rule that does not record its inner steps, received "
-            f"{rule} and {hypergradient}."
-        ]
-    if settings["adaptation.steps"] < 2:
-        return [
-            "adaptation.steps must be at least 2 with multi_step, which weighs early steps against the last, "
-            f"received {settings['adaptation.steps']!r}."
-        ]
+    if faults := path_faults(settings, "multi_step"):
+        return faults
     until, steps = settings["objective.multi_step_until"], settings.get("train.steps", math.inf)
     if until >= steps:
         return [

@@ -37,6 +37,7 @@ class TaskOutcome:
       learner: what was adapted.
       context: of the episode.
       key: of the episode, `[2]` whole numbers; `()` where it has none.
+      classes: of the split that the labels stand for, `[ways]` whole numbers; `()` where they are not known.
     """
 
     adapted: AdaptedTask
@@ -46,6 +47,7 @@ class TaskOutcome:
     learner: Learner
     context: Any = ()
     key: Any = ()
+    classes: Any = ()
 
     @cached_property
     def query_forward(self) -> tuple[Any, Any]:

@@ -75,6 +75,8 @@ _OF_HYPERGRADIENTS = {
 _OF_UPDATES = {
     # Whether it has variables of its own, which the outer loop learns.
     "learned": False,
+    # Whether a step depends on those before it in the episode (counters, momenta).
+    "remembers": False,
 }
 _OF_OBJECTIVES = {
     # Members of one slot take each other's place; exactly one of the slot "outer" is chosen.
@@ -112,6 +114,8 @@ class Given:
       settings: the whole configuration by dotted key; keys of members that are not chosen are not there.
       input_shape: of one example; empty for nodes.
       node_features: how many features a node has; 0 where examples are no nodes.
+      classes: how many training classes the dataset has; 0 where that is not known.
+      restored: whether all variables will be given the values of a checkpoint.
       steps: inner steps in training; 0 for a rule without.
       head: whether the learner is to have a head of its own.
       parts: what is built already, by axis. `learner` and `rule` are there for objectives, `update` and `hypergradient`
@@ -122,6 +126,8 @@ class Given:
     settings: Settings
     input_shape: tuple[int, ...] = ()
     node_features: int = 0
+    classes: int = 0
+    restored: bool = False
     steps: int = 0
     head: bool = True
     parts: Mapping[str, Any] = field(default_factory=dict)

@@ -65,8 +65,10 @@ def is_done(result: dict[str, Any] | None, run: SweepRun) -> bool:
     """Whether a run needs nothing more: it was scored, also in every further way, as the sweep has them now."""
     if result is None:
         return False
-    found = result["evaluations"]
-    return all(found.get(name, {}).get("asked") == asdict(one) for name, one in run.evaluations.items())
+    found = {name: one.get("asked") for name, one in result["evaluations"].items()}
+    # What could not be asked when a line was written had its default.
+    usual = asdict(FurtherEvaluation())
+    return all(found.get(name) and {**usual, **found[name]} == asdict(one) for name, one in run.evaluations.items())
 
 
 def changed_keys(result: dict[str, Any], run: SweepRun) -> list[str]:

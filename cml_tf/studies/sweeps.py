@@ -8,8 +8,10 @@ A sweep file is JSON and nothing in it is executed but the named files of `confi
      "overrides": {"train.steps": 300},
      "evaluations": {"co_learner": {"readout": "co_learner"}, "5_steps": {"steps": 5}}}
 
-Every run is scored as its configuration says, and once more for each of `evaluations`, on the same episodes; one that
-reads a co-learner is left out for runs that have none.
+An override holds for the runs that have its key, such as the inner steps of those that take any; one at least must.
+
+Every run is scored as its configuration says, and once more for each of `evaluations`, on the same episodes or, with
+`"split": "train"`, on those of other classes; one that reads a co-learner is left out for runs that have none.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 import cml_tf.readouts  # noqa: F401 - what this room holds registers when it is imported
+from cml_tf.datasets.base import SPLITS
 from cml_tf.errors import UserError
 from cml_tf.experiments.arguments import experiment_name
 from cml_tf.experiments.configuration import ConfigurationError, check_config, flatten, load_config
@@ -46,10 +49,13 @@ class FurtherEvaluation:
     Attributes:
       readout: which head answers (`cml_tf.readouts`).
       steps: inner steps; None for the configuration's.
+      split: whose classes (of waves: whose stream) are scored. Of `train` those are the episodes that training begins
+        with.
     """
 
     readout: str = "learner"
     steps: int | None = None
+    split: str = "test"
 
 
 class SweepError(UserError):
@@ -94,6 +100,12 @@ def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[Swee
         for source in sweep["configs"]
         for seed in sweep["seeds"]
     ]
+    known = {key for run in runs for key, _ in flatten(run.config.to_dict())}
+    if unknown := sorted(changes.keys() - known):
+        raise SweepError(
+            f"{path}: overrides must be keys that one of the configurations has, received {unknown[0]!r}: see "
+            "docs/CONFIGURATION.md."
+        )
     names = [run.name for run in runs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise SweepError(f"{path}: each run must appear once, received {repeated[0]} several times.")
@@ -129,11 +141,18 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
     try:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:
-        raise SweepError(f"{path}: evaluation {name!r} must only have readout and steps, received {asked!r}.") from None
+        raise SweepError(
+            f"{path}: evaluation {name!r} must only have readout, steps and split, received {asked!r}."
+        ) from None
     if not isinstance(evaluation.readout, str) or evaluation.readout not in members("readout"):
         raise SweepError(
             f"{path}: the readout of evaluation {name!r} must be one of {', '.join(members('readout'))}, received "
             f"{evaluation.readout!r}."
+        )
+    if evaluation.split not in SPLITS:
+        raise SweepError(
+            f"{path}: the split of evaluation {name!r} must be one of {', '.join(SPLITS)}, received "
+            f"{evaluation.split!r}."
         )
     steps = evaluation.steps
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 0):
@@ -150,8 +169,10 @@ def _run(
 ) -> SweepRun:
     plain = load_config(source)
     config = plain.copy_and_resolve_references()
+    known = dict(flatten(config.to_dict()))
+    own = {key: value for key, value in overrides.items() if key in known}
     try:
-        values = {**overrides, **dict.fromkeys(seed_keys, seed)}
+        values = {**own, **dict.fromkeys(seed_keys, seed)}
         config.update_from_flattened_dict({k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigurationError(f"{source}: {error}") from error

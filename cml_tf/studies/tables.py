@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cml_tf.experiments.configuration import flatten
+from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.studies.page import Table
 from cml_tf.studies.pictures.intervals import decimal_text
 from cml_tf.studies.scores import MAML, Diverged, Paired, ScoredMethod, Setting, baseline, over_seeds, paired
@@ -142,7 +143,7 @@ def _episodes(number: int) -> str:
 
 
 def _a_class(flat: Mapping[str, Any]) -> str:
-    return "" if flat["dataset.name"] == "sinusoid" else " per class"
+    return "" if EXAMPLES[flat["dataset.name"]] == "numbers" else " per class"
 
 
 def _seeds(number: int) -> str:

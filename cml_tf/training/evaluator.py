@@ -17,6 +17,7 @@ import tensorflow as tf
 from cml_tf.datasets.base import EpisodeSource
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
+from cml_tf.problems import Regression
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 
@@ -31,6 +32,9 @@ class Evaluation:
       seed: of the episodes.
       manifest_hash: SHA-256 of the dataset's fingerprint and all episode indices: equal hash, equal episodes.
       averages: means of all reported metrics by name (losses, co-learner metrics).
+      nrmse: of a regression, each episode's root mean squared error over its queries, divided by the standard deviation
+        of its query targets, `[episodes]`: 1 is what their mean would score. None where targets do not vary, and for
+        classification.
     """
 
     metric: str
@@ -38,6 +42,7 @@ class Evaluation:
     seed: int
     manifest_hash: str
     averages: dict[str, float]
+    nrmse: np.ndarray | None = None
 
     @property
     def episodes(self) -> int:
@@ -56,7 +61,7 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """The object that `evaluate` prints."""
-        return {
+        scored = {
             "metric": self.metric,
             "mean": self.mean,
             "ci95": self.ci95,
@@ -64,6 +69,9 @@ class Evaluation:
             "seed": self.seed,
             "manifest_hash": self.manifest_hash,
         }
+        if self.nrmse is None:
+            return scored
+        return {**scored, "nrmse": float(self.nrmse.mean()), "nrmse_ci95": confidence_interval(self.nrmse)}
 
 
 @dataclass(frozen=True)
@@ -133,7 +141,22 @@ class Evaluator:
                 "adaptation diverged there. Use fewer inner steps, or train with a lower inner rate."
             )
         averages = {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
-        return Evaluation(self.metric, metrics[self.metric], seed, manifest_hash(source, episodes), averages)
+        scores = metrics[self.metric]
+        nrmse = normalised(scores, source) if isinstance(source.problem, Regression) else None
+        return Evaluation(self.metric, scores, seed, manifest_hash(source, episodes), averages, nrmse)
+
+
+def normalised(squared_errors: np.ndarray, source: EpisodeSource) -> np.ndarray | None:
+    """The nRMSE (`Evaluation`) of the first episodes of a regression.
+
+    Args:
+      squared_errors: mean of each over its queries, `[episodes]`.
+      source: of the episodes.
+    """
+    targets = source.batch(0, len(squared_errors)).query.targets.numpy().astype(np.float64)
+    # Over several outputs the squared error is a mean, and so is the variance.
+    deviations = np.sqrt(targets.var(axis=1).mean(axis=-1))
+    return np.sqrt(squared_errors.astype(np.float64)) / deviations if deviations.all() else None
 
 
 def manifest_hash(source: EpisodeSource, episodes: int) -> str:
@@ -143,8 +166,8 @@ def manifest_hash(source: EpisodeSource, episodes: int) -> str:
     return digest.hexdigest()
 
 
-def compare(first: Evaluation, second: Evaluation) -> PairedDifference:
-    """First minus second, episode by episode.
+def compare(first: Evaluation, second: Evaluation, *, normalised: bool = False) -> PairedDifference:
+    """First minus second, episode by episode; of their nRMSE if `normalised`, which both must have.
 
     Raises:
       ValueError: if the two were not scored on the same episodes by the same metric.
@@ -155,7 +178,8 @@ def compare(first: Evaluation, second: Evaluation) -> PairedDifference:
             f"{first.manifest_hash[:12]} and {second.manifest_hash[:12]}, metrics {first.metric} and {second.metric}. "
             "Compare runs with the same dataset, ways, shots and queries."
         )
-    differences = first.scores.astype(np.float64) - second.scores.astype(np.float64)
+    one, other = (np.asarray(scored.nrmse if normalised else scored.scores, np.float64) for scored in (first, second))
+    differences = one - other
     return PairedDifference(float(differences.mean()), confidence_interval(differences), len(differences))
 
 

@@ -75,6 +75,8 @@ class Method:
         for term in method.terms:
             term.build(learner)
         method.reducer.build(learner)
+        if not method.trained_variables():
+            raise ValueError("a method must have a trainable variable, but every layer is frozen or has no weights.")
         return method
 
     def trained_variables(self) -> dict[str, tuple[keras.Variable, ...]]:
@@ -137,7 +139,7 @@ class Method:
         """Adapts to one task (no task axis)."""
         query_inputs = task.query.inputs if self.rule.uses_query_inputs else None
         adapted = self.rule.adapt(self.learner, initial, task.support, task.context, query_inputs)
-        return TaskOutcome(adapted, initial, task.support, task.query, self.learner, task.context, task.key)
+        return TaskOutcome(adapted, initial, *task[:2], self.learner, *task[2:])
 
     def losses(
         self, initial: Initial, term_values: tuple[tuple[tf.Tensor, ...], ...], task: Episode

@@ -33,11 +33,11 @@ def map_tasks(
       vectorised: instead, all tasks at once, every operation with a task axis: quicker for small dense layers, and on
         devices with more cores than one task can use. Meta-batches with a mask are worked on task by task.
     """
-    mapped = (episode.support, episode.query, episode.key)
+    mapped = (episode.support, episode.query, episode.key, episode.classes)
 
     def one(parts: Any) -> Any:
-        support, query, key = parts
-        return function(Episode(support.counted(), query.counted(), episode.context, key))
+        support, query, key, classes = parts
+        return function(Episode(support.counted(), query.counted(), episode.context, key, classes))
 
     if vectorised and not is_masked(episode):
         # What has no batched form (in a rule or a loss of somebody's own) is done task by task.

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Mapping
 from importlib import metadata
 
-from cml_tf.datasets.sinusoid import SinusoidSource
+from cml_tf.datasets.formulas import FormulaSource
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.loading import load
 from cml_tf.experiments.runs import load_run
@@ -99,7 +99,7 @@ def _draw_episodes(plan: Plan, experiment: Experiment) -> tuple[str, ...]:
 
 def _draw_waves(plan: Plan) -> None:
     source = load_run(plan.run_directory(SINUSOID)).episodes("test")
-    if not isinstance(source, SinusoidSource):
+    if not isinstance(source, FormulaSource):
         raise TypeError(f"the source must be of waves, received {type(source).__name__}.")
     pictures = pictures_of_waves(load(plan.run_directory(SINUSOID)), source, _WAVES_SHOWN, WAVE_STEPS)
     write_png(draw_regression(pictures), plan.workdir / words.SINUSOID)

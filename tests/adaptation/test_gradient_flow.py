@@ -11,7 +11,8 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 
 from cml_tf.adaptation import SGD, GradientDescent, GradientFlow, anil
-from cml_tf.adaptation.flow_solver import SOLVERS, flow, sensitivities
+from cml_tf.adaptation.flow_solver import flow, sensitivities
+from cml_tf.adaptation.runge_kutta import SOLVERS
 from cml_tf.errors import UserError
 from cml_tf.experiments.configuration import check_config, default_config
 from cml_tf.learners import Learner

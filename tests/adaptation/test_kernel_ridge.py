@@ -6,9 +6,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from sklearn.kernel_ridge import KernelRidge as Reference
 
-from cml_tf.adaptation import KernelRidge
+from cml_tf.adaptation import KernelRidge, kernel_ridge
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners import Learner
@@ -23,7 +22,7 @@ LINE, CLASSES = Regression(1), Classification(3)
 
 
 def plain(problem=LINE, **options):
-    """A learner whose features are its inputs and whose head says 0."""
+    """A learner whose features are its inputs, one number, and whose head says 0."""
     head = keras.layers.Dense(problem.outputs, kernel_initializer="zeros")
     learner = Learner(keras.layers.Identity(), head, input_shape=(1,))
     rule = KernelRidge(problem, **options)
@@ -66,7 +65,48 @@ def test_far_from_all_examples_it_is_the_learner(float64):
 
 
 @pytest.mark.parametrize("problem", [LINE, CLASSES])
+def test_a_kernel_of_zero_leaves_the_learners_own_outputs(float64, monkeypatch, problem):
+    monkeypatch.setattr(kernel_ridge, "_kernel", lambda left, right, bandwidth: 0 * (left @ tf.transpose(right)))
+    learner = smooth_mlp(problem.outputs)
+    rule = KernelRidge(problem)
+    rule.build(learner)
+    task = one_task(regression_episode() if problem is LINE else classification_episode(), 0)
+    _, received = rule.adapt(learner, rule.initial(learner), task.support, ()).predict(task.query.inputs)
+    own = learner.call(*learner.initial(), task.query.inputs, (), False).outputs
+    np.testing.assert_allclose(received, own, rtol=1e-12)
+
+
+def test_with_a_linear_kernel_it_is_ridge_regression_on_the_features(float64, monkeypatch):
+    """The dual solve is the primal one: `(Phi^T Phi + n ridge I)^-1 Phi^T (Y - f0(X))`."""
+    monkeypatch.setattr(kernel_ridge, "_kernel", lambda left, right, bandwidth: left @ tf.transpose(right))
+    learner, task = smooth_mlp(3), one_task(classification_episode(), 0)
+    rule = KernelRidge(CLASSES, ridge=0.05)
+    rule.build(learner)
+    forward = [learner.call(*learner.initial(), part.inputs, (), False) for part in (task.support, task.query)]
+    (features, queries), (own, own_of_queries) = (
+        [np.asarray(getattr(f, name)) for f in forward] for name in ("features", "outputs")
+    )
+    left_over = np.eye(3)[task.support.targets] - own
+    penalised = features.T @ features + len(features) * 0.05 * np.eye(features.shape[1])
+    expected = own_of_queries + queries @ np.linalg.solve(penalised, features.T @ left_over)
+    _, received = rule.adapt(learner, rule.initial(learner), task.support, ()).predict(task.query.inputs)
+    np.testing.assert_allclose(received, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_a_ridge_that_was_learned_away_leaves_a_solution():
+    """In float32, examples that are one and the same to the kernel."""
+    learner = smooth_mlp(1)
+    rule = KernelRidge(LINE, ridge=1e-30)
+    rule.build(learner)
+    inputs = tf.constant([[0.3, 0.1]] * 25) + tf.linspace(0.0, 1e-4, 25)[:, None]
+    support = Examples(inputs, tf.ones([25, 1]))
+    _, received = rule.adapt(learner, rule.initial(learner), support, ()).predict(inputs)
+    np.testing.assert_allclose(received, 1.0, atol=1e-2)
+
+
+@pytest.mark.parametrize("problem", [LINE, CLASSES])
 def test_it_is_scikit_learns(float64, problem):
+    reference_of = pytest.importorskip("sklearn.kernel_ridge", reason="the reference is scikit-learn's").KernelRidge
     episode = regression_episode() if problem is LINE else classification_episode()
     learner, task = smooth_mlp(problem.outputs), one_task(episode, 0)
     rule = KernelRidge(problem, bandwidth=0.8, ridge=0.2, scale=1.5)
@@ -74,7 +114,7 @@ def test_it_is_scikit_learns(float64, problem):
     initial = rule.initial(learner)
     forward = [learner.call(*learner.initial(), part.inputs, (), False) for part in (task.support, task.query)]
     features, outputs = ([np.asarray(f[part]) for f in forward] for part in (0, 1))
-    reference = Reference(alpha=0.2 * len(features[0]), kernel="rbf", gamma=1 / (2 * 0.8**2))
+    reference = reference_of(alpha=0.2 * len(features[0]), kernel="rbf", gamma=1 / (2 * 0.8**2))
     reference.fit(features[0], problem.as_vectors(task.support.targets, tf.float64).numpy() - outputs[0])
     expected = 1.5 * (outputs[1] + reference.predict(features[1]))
     _, received = rule.adapt(learner, initial, task.support, ()).predict(task.query.inputs)

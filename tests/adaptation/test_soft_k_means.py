@@ -88,3 +88,31 @@ def test_what_it_cannot_do_is_refused():
     made, task = method(), one_task(classification_episode(), 0)
     with pytest.raises(UserError, match="no task state"):
         made.outcome(made.rule.initial(made.learner), task).adapted.pack()
+
+
+@pytest.mark.parametrize(
+    ("distance", "share", "centres"),
+    [("squared", 0.880797, (0.234155, 1.840240)), ("euclidean", 0.731059, (0.211159, 1.682088))],
+)
+def test_metadeltas_decoder_on_a_line(float64, distance, share, centres):
+    """Supports at 0 and 2, one query at 0.5, one round."""
+    learner = Learner(keras.layers.Dense(1, kernel_initializer="ones"), keras.layers.Identity(), input_shape=(1,))
+    support = Examples(tf.constant([[0.0], [2.0]], tf.float64), tf.constant([0, 1]))
+    query = tf.constant([[0.5]], tf.float64)
+    answers = {}
+    for rounds in (0, 1):
+        rule = SoftKMeans(Classification(2), rounds, distance=distance)
+        rule.build(learner)
+        answers[rounds] = rule.adapt(learner, rule.initial(learner), support, (), query)
+    shares = tf.nn.softmax(answers[0].predict(query)[1])
+    np.testing.assert_allclose(shares[0, 0], share, atol=1e-6)
+    np.testing.assert_allclose(answers[1].means[:, 0], centres, atol=1e-6)
+
+
+def test_normalised_features_have_length_one_and_gradients(float64):
+    learner = method().learner
+    rule = SoftKMeans(CLASSES, 2, normalised=True, distance="euclidean")
+    made, task = Method.of(learner, rule, [QueryLoss(CLASSES)]), one_task(classification_episode(), 0)
+    lengths = tf.norm(rule.embedded(learner.call(*learner.initial(), task.query.inputs, (), False).outputs), axis=1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-12)
+    assert_matches_central_differences(made, classification_episode())

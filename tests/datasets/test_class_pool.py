@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from cml_tf.datasets import ClassPool, DatasetError, ImageDataset
+from cml_tf.errors import UserError
 
 COUNTS = (4, 7, 5, 9, 4, 6)
 
@@ -72,6 +75,34 @@ def test_fingerprint_covers_content_and_settings_but_not_the_seed():
     pools = [make_pool(prefix="renamed"), make_pool((7, 4, 5, 9, 4, 6), prefix="train"), changed]
     others = [make_source(**other).fingerprint for other in (*settings, *({"train": pool} for pool in pools))]
     assert len({same, *others}) == len(others) + 1
+
+
+def test_fewer_training_classes_are_some_of_all_and_other_splits_stay():
+    """The fewer are among the more; without a limit the stream is that of before there was one (test above)."""
+    whole = make_dataset()
+    used = {}
+    for count in (3, 5):
+        dataset = dataclasses.replace(whole, train_classes=count)
+        used[count] = dataset.class_names("train")
+        source = dataset.episodes("train", ways=3, shots=1, queries=3, seed=0)
+        records, episode = source.indices(0, 40), source.batch(0, 40)
+        assert set(records[:, :, 0].flat) == set(range(count))
+        shown = np.rint(episode.query.inputs.numpy()[..., 0, 0] * 255).astype(int)
+        names = np.array([f"train{number}" for number in range(len(COUNTS))])
+        drawn = np.array(used[count])[np.repeat(records[:, :, 0], 3, axis=1)]
+        np.testing.assert_array_equal(names[shown[..., 0]], drawn, "images are of the classes that records name")
+        np.testing.assert_array_equal(shown[..., 1], records[:, :, 2:].reshape(40, -1))
+        assert source.fingerprint != make_source().fingerprint
+        other = dataset.episodes("test", ways=3, shots=1, queries=3, seed=0)
+        assert other.fingerprint == make_source("test").fingerprint and len(dataset.class_names("test")) == 6
+    assert set(used[3]) < set(used[5]) < set(whole.class_names("train"))
+    assert sorted(used[5]) == list(used[5]), "in the order of the pool"
+    with pytest.raises(DatasetError, match="ways must be at most 3, the number of train classes, received 4"):
+        dataclasses.replace(whole, train_classes=3).episodes("train", ways=4, shots=1, queries=3, seed=0)
+    with pytest.raises(DatasetError, match="train_classes must be at most 6, .* of 'toy', received 7: use 0 for all"):
+        dataclasses.replace(whole, train_classes=7)
+    with pytest.raises(UserError, match="train_classes must be an integer"):
+        dataclasses.replace(whole, train_classes=-1)
 
 
 def one_pool(names, counts, shape, dtype=np.uint8):

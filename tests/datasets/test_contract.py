@@ -16,7 +16,9 @@ from tests.helpers.drawn_images import drawings, write_classes, write_zip
 from tests.helpers.graph_files import write_npz_graph, write_planetoid
 
 GRAPHS = {"cora": 2, "citeseer": 2, "amazon_computer": 2, "cora_full": 5, "graph": 2}
-WAYS = {"sinusoid": None, "glyphs": 5, "omniglot": 2, "image_folder": 2, **GRAPHS, **dict.fromkeys(BENCHMARKS, 5)}
+FORMULAS = ("sinusoid", "cosmixture", "alpine")
+IMAGES = {"glyphs": 5, "omniglot": 2, "image_folder": 2, **dict.fromkeys(BENCHMARKS, 5)}
+WAYS = {**dict.fromkeys(FORMULAS), **IMAGES, **GRAPHS}
 # Which nobody trains on.
 TEST_ONLY = ("gtsrb", "svhn")
 # One of each kind; the others differ from these in their files alone (test_benchmarks.py).

@@ -6,6 +6,9 @@ import pytest
 from cml_tf import datasets
 from cml_tf.datasets import DatasetError
 from cml_tf.problems import Regression
+from cml_tf.studies.results import read_results
+from cml_tf.training.evaluator import manifest_hash
+from tests.helpers.programs import ROOT
 
 
 def make_source(split="train", shots=5, queries=7, seed=0, ways=None):
@@ -49,6 +52,13 @@ def test_splits_seeds_and_settings_are_different_streams_one_of_them_that_of_ear
         make_source(ways=5)
 
 
+def test_the_episodes_of_the_committed_results_are_made_still():
+    line = next(iter(read_results(ROOT / "docs/results/sinusoid.jsonl").values()))
+    shots, queries = line["config"]["dataset"]["shots"], line["config"]["eval"]["queries"]
+    source = make_source("test", shots=shots, queries=queries, seed=line["config"]["eval"]["seed"])
+    assert manifest_hash(source, line["episodes"]) == line["manifest_hash"]
+
+
 def test_an_episode_s_key_follows_from_seed_split_and_number():
     waves = datasets.load("sinusoid")
 
@@ -63,3 +73,70 @@ def test_an_episode_s_key_follows_from_seed_split_and_number():
     np.testing.assert_array_equal(first[2:], keys("train", 0, 7, 2))
     everything = np.concatenate([first, keys("train", 1, 5, 4), keys("test", 0, 5, 4)])
     assert len(np.unique(everything, axis=0)) == 12
+
+
+def noisy_source(split="train", seed=0, **options):
+    return datasets.load("sinusoid", **options).episodes(split, shots=5, queries=7, seed=seed)
+
+
+def test_noisy_training_tasks_have_noise_for_targets_and_the_others_are_as_without():
+    source, plain = noisy_source(noisy_tasks=0.25), make_source()
+    noisy = source.noisy(3, 2000)
+    assert abs(noisy.mean() - 0.25) < 0.03
+    one, other = source.batch(3, 2000), plain.batch(3, 2000)
+    drawn = []
+    for mine, theirs in zip(one[:2], other[:2], strict=True):
+        np.testing.assert_array_equal(mine.inputs, theirs.inputs)
+        np.testing.assert_array_equal(mine.targets.numpy()[~noisy], theirs.targets.numpy()[~noisy])
+        drawn.append(mine.targets.numpy()[noisy])
+    np.testing.assert_array_equal(one.key, other.key)
+    noise = np.concatenate(drawn, 1)
+    assert noise.shape[1:] == (12, 1)
+    assert abs(noise.mean()) < 0.2 and abs(noise.var() - 25) < 1.5
+    assert abs(np.mean(np.abs(noise) < 5) - 0.6827) < 0.02, "normal"
+    assert np.abs(np.corrcoef(noise[:, :, 0].T) - np.eye(12)).max() < 0.2
+    np.testing.assert_array_equal(source.parameters(3, 50), plain.parameters(3, 50))
+
+
+def test_noise_is_a_pure_function_of_seed_and_number():
+    source = noisy_source(noisy_tasks=0.5, noise_variance=4.0)
+    whole, tail = source.batch(0, 40), next(iter(source.batches(30, 10)))
+    np.testing.assert_array_equal(whole.query.targets[30:], tail.query.targets)
+    np.testing.assert_array_equal(source.noisy(0, 40)[30:], source.noisy(30, 10))
+    noisy = source.noisy(0, 40)
+    wider = noisy_source(noisy_tasks=0.5, noise_variance=16.0).batch(0, 40)
+    np.testing.assert_allclose(wider.query.targets[noisy], 2 * whole.query.targets[noisy], rtol=1e-6)
+    more = noisy_source(noisy_tasks=0.8).noisy(0, 40)
+    assert more.sum() > noisy.sum() and (more | ~noisy).all(), "a larger share has the same tasks and further ones"
+    assert (noisy_source(noisy_tasks=0.5, seed=1).noisy(0, 40) != noisy).any()
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_splits_without_noise_are_the_streams_of_before(share):
+    for split in ("train", "validation", "test"):
+        source, plain = noisy_source(split, noisy_tasks=share), make_source(split)
+        clean = share == 0 or split != "train"
+        assert (source.fingerprint == plain.fingerprint) == clean
+        if clean:
+            np.testing.assert_array_equal(source.indices(0, 20), plain.indices(0, 20))
+            np.testing.assert_array_equal(source.batch(0, 20).query.targets, plain.batch(0, 20).query.targets)
+            assert not source.noisy(0, 20).any()
+        else:
+            assert source.noisy(0, 20).all()
+    assert noisy_source(noisy_tasks=0.5, noise_variance=1.0).fingerprint != noisy_source(noisy_tasks=0.5).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"noisy_tasks": -0.1}, "noisy_tasks must be a share from 0 to 1, received -0.1"),
+        ({"noisy_tasks": 1.1}, "noisy_tasks must be"),
+        ({"noisy_tasks": float("nan")}, "noisy_tasks must be"),
+        ({"noise_variance": 0.0}, "noise_variance must be positive, received 0.0"),
+        ({"noise_variance": float("inf")}, "noise_variance must be"),
+        ({"noisy_classes": 0.5}, r"no option noisy_classes \(its options: tasks, noisy_tasks, noise_variance\)"),
+    ],
+)
+def test_noise_out_of_range_is_refused(options, message):
+    with pytest.raises(DatasetError, match=message):
+        datasets.load("sinusoid", **options)

@@ -15,7 +15,7 @@ from tests.helpers.canned_server import canned
 from tests.helpers.few_shot import IMAGE_SHAPE, image_trainer
 
 # Packages whose `__all__` must have examples; further ones are added here.
-FACES = ("cml_tf", "cml_tf.datasets", "cml_tf.learners", "cml_tf.models", "export.client")
+FACES = ("cml_tf", "cml_tf.bilevel", "cml_tf.datasets", "cml_tf.learners", "cml_tf.models", "export.client")
 # Rooms that a face shows members of before they have examples of their own.
 LATER = ("cml_tf.training",)
 # Modules with examples that no face shows.

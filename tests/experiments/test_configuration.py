@@ -14,9 +14,10 @@ from cml_tf.experiments.configuration import (
     flatten,
     keys_of,
 )
+from cml_tf.experiments.experiment import Experiment
 from cml_tf.registry import AXES, Choice, ConfigurationError, members
 from tests.helpers.programs import ROOT
-from tests.helpers.small_configs import load
+from tests.helpers.small_configs import changed, load
 
 WAVES, PICTURES = Choice(), Choice("glyphs", learner="conv4")
 NODES = Choice("graph", learner="gcn")
@@ -113,6 +114,7 @@ LATE = {"adaptation.steps": 5, "objective.multi_step_until": 4500, "train.steps"
 SCHEDULES = {"train.first_order_steps": 15000, "train.cosine_steps": 15001, "train.steps": 15000}
 NODES_OF_CL, MIXED_NODES = (Choice("graph", "gcn", terms=terms) for terms in (("query_loss", "cl"), ("query_mixup",)))
 PER_STEP = {"learner.normalisation": "per_step", **ZERO}
+CONSISTENT = {"objective.mixup_loss": "consistency"}
 # The key that is told first, other words, what is chosen, and what is set besides.
 REFUSED = [
     ("learner.name", "reads numbers for the dataset 'sinusoid'", Choice(learner="conv4"), {}),
@@ -139,7 +141,8 @@ REFUSED = [
     ("objective.terms", "features do not adapt.*received 'anil'", FOLDER, ANIL),
     ("objective.terms", "features do not adapt.*received 'kernel_ridge'", of(*BOTH, rule="kernel_ridge"), {}),
     ("objective.terms", "both cl and reptile", of("reptile", "cl", **FIRST_ORDER), {}),
-    ("objective.terms", "'query_mixup' on nodes", MIXED_NODES, {}),
+    ("objective.mixup_mix", "'hidden' with 'query_mixup' on nodes", MIXED_NODES, {}),
+    ("objective.mixup_share", "below 1 with the loss 'consistency'", of("query_mixup"), CONSISTENT),
     ("adaptation.rule", "a rule with inner steps .* with cl", of("query_loss", "cl", rule="kernel_ridge"), {}),
     ("hypergradient.name", "'first_order' with reptile", of("reptile"), {}),
     ("adaptation.partition", "'all' with reptile", of("reptile", **FIRST_ORDER), ANIL),
@@ -197,3 +200,11 @@ def test_what_is_no_configuration_is_refused(text):
     config["train"]["momentum"] = 0.9
     with pytest.raises(ConfigurationError, match="unknown keys: train.momentum"):
         config_from_json(json.dumps(config))
+
+
+def test_noise_and_task_weights_reach_training_alone():
+    config = changed(load("sinusoid", "maml,task_weights,smoke"), **{"dataset.noisy_tasks": 1.0})
+    experiment = Experiment(changed(config, **{"objective.agreement": 2.0, "dataset.noise_variance": 9.0}))
+    noisy = {split: experiment.episodes(split).noisy(0, 5).tolist() for split in ("train", "validation", "test")}
+    assert noisy == {"train": [True] * 5, "validation": [False] * 5, "test": [False] * 5}
+    assert experiment.dataset.noise_variance == 9.0 and experiment.trainer.method.reducer.agreement == 2.0

@@ -11,6 +11,7 @@ import pytest
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments import presets
 from cml_tf.experiments.configuration import ConfigurationError
+from cml_tf.experiments.experiment import build_experiment
 from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run, trained_on
 from cml_tf.system.files import locked
 from cml_tf.system.machine import machine
@@ -232,3 +233,16 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(run):
     with pytest.raises(NonFiniteLoss, match=r"step 4 has a loss that is not finite in episode 4 \(task 0\)"):
         train_run(waves(**SIX), run, verbose=0)
     assert snapshot(run / "checkpoints") == exploding
+
+
+def test_training_classes_may_be_fewer():
+    """Of the training split alone; what has no classes has no such key."""
+
+    def episodes(split, count):
+        config = changed(presets.images("glyphs", "maml,smoke"), **{"dataset.train_classes": count})
+        return build_experiment(config).episodes(split)
+
+    assert set(episodes("train", 7).indices(0, 30)[:, :, 0].flat) == set(range(7))
+    assert episodes("train", 0).fingerprint not in {episodes("train", count).fingerprint for count in (7, 8)}
+    assert episodes("test", 7).fingerprint == episodes("test", 0).fingerprint
+    assert "train_classes" not in presets.sinusoid().dataset

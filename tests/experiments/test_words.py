@@ -10,7 +10,7 @@ import pytest
 from cml_tf.experiments.arguments import experiment_name, words_of
 from cml_tf.experiments.configuration import check_config, default_config, flatten, load_config
 from cml_tf.experiments.settings import EXAMPLES
-from cml_tf.registry import ConfigurationError, variants
+from cml_tf.registry import ConfigurationError, members, variants
 from tests.helpers.programs import ROOT
 from tests.helpers.small_configs import load
 
@@ -69,16 +69,15 @@ def test_every_word_that_is_offered_can_be_run_somewhere_or_names_the_key_that_i
     run, refused = set(), {}
     for name in OFFERED:
         for word in words_of(EXAMPLES[name]):
-            try:
-                check_config(load(name, f"maml,{word}"))
-            except ConfigurationError:
+            for others in ("cml", "maml", *(f"maml,{rule}" for rule in members("rule"))):
                 try:
-                    check_config(load(name, f"cml,{word}"))
+                    check_config(load(name, f"{others},{word}"))
                 except ConfigurationError as error:
-                    refused[word] = str(error)
-                    continue
-            run.add(word)
-    assert all(KEY.match(told) for told in refused.values()), refused
+                    refused.setdefault(word, str(error))
+                else:
+                    run.add(word)
+                    break
+    assert all(KEY.match(told) for word, told in refused.items() if word not in run), refused
     # Losses on the way need more inner steps than any file has.
     assert refused.keys() - run <= {"multi_step"}
 
@@ -102,6 +101,7 @@ SETS = {
     "query_mixup": {
         "objective.terms": ["query_mixup", "co_learner"],
         **{"objective.mixup_share": 1.0, "objective.mixup_concentration": 0.5},
+        **{"objective.mixup_mix": "input", "objective.mixup_loss": "targets"},
     },
     "sharp_maml": {
         **{"adaptation.steps": 5, "adaptation.eval_steps": 5, "adaptation.rate": 0.1},

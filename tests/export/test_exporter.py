@@ -8,8 +8,9 @@ import tensorflow as tf
 from jinja2 import UndefinedError
 
 import export.exporter
+from cml_tf.experiments import presets
 from cml_tf.experiments.loading import load
-from cml_tf.experiments.runs import load_run
+from cml_tf.experiments.runs import load_run, train_run
 from export.card.markdown import card_markdown
 from export.card.origin import read_evaluation
 from export.errors import ExportError
@@ -46,6 +47,22 @@ def test_it_answers_as_the_run_that_it_comes_from(classifier, image_run, readout
     support, labels = (array[0] for array in support_only(inputs).values())
     expected = model.adapt(support, labels, steps=steps).predict(inputs["query_inputs"][0])
     np.testing.assert_allclose(served("serving_default", **inputs)["probabilities"][0], expected, **CLOSE)
+
+
+@pytest.mark.slow
+def test_a_regression_of_two_numbers_answers_as_its_run_far_from_zero_too(tmp_path):
+    run = tmp_path / "alpine"
+    source = train_run(presets.surfaces("alpine", "maml,5shot,smoke"), run, verbose=0).episodes("test")
+    version = export_run(run, tmp_path / "models", Options(evaluate_episodes=3))
+    support, query = source.batch(0, 1)[:2]
+    assert np.abs(support.inputs).max() > 5
+    asked = {"support_inputs": support.inputs, "support_targets": support.targets, "query_inputs": query.inputs}
+    expected = load(run).adapt(support.inputs[0].numpy(), support.targets[0].numpy()).predict(query.inputs[0].numpy())
+    answer = loaded(version)("serving_default", **asked)["predictions"][0]
+    np.testing.assert_allclose(answer, expected, **CLOSE)
+    told = json.loads((version / EXTRA / CARD).read_text())
+    assert told["inputs"] == {"shape": [2], "dtype": "float32", "value_range": [-10.0, 10.0]}
+    assert told["metrics"]["nrmse"] > 0 and told["metrics"]["metric"] == "mse"
 
 
 def test_a_version_holds_what_a_server_needs_and_no_co_learner(card, classifier, image_run):

@@ -95,3 +95,17 @@ def test_cards_say_what_a_client_must_know(models):
     assert ridge["adapted_state"]["length"] is None and ridge["adapted_state"]["entries"][0]["shape"] == [None, 40]
     told = {"rule": "kernel_ridge", "partition": "nothing", "steps": None, "readout": "learner"}
     assert ridge["adaptation"] == told
+
+
+def test_an_option_makes_a_rule_transductive_and_the_card_says_so(models, tmp_path):
+    """Without it the same rule hands out states."""
+    inductive = card(models, "steepest_descent")
+    assert inductive["adapted_state"]["length"] == 3 * 40 and not inductive["queries"]["adapts_to_queries"]
+    asked = {"adaptation.transductive": True, "dataset.shots": SHOTS, "dataset.ways": 3}
+    train_run(small(choice_with("rule", "steepest_descent"), **asked), tmp_path / "run", verbose=0)
+    export_run(tmp_path / "run", tmp_path / "models" / "asked")
+    transductive = card(tmp_path, "asked")
+    assert transductive["adapted_state"] is None and transductive["queries"]["adapts_to_queries"]
+    assert not {"adapt", "predict"} & transductive["signatures"].keys()
+    text = (tmp_path / "models" / "asked" / "1" / EXTRA / CARD_FOR_PEOPLE).read_text()
+    assert "answers depend on the other queries" in text

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from cml_tf.episodes import Episode
+from cml_tf.objectives.reducers import TaskGradients, TaskReducer
 from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 
@@ -25,10 +27,26 @@ def gradients_of(method: Method, episode: Episode) -> dict[str, tuple[tf.Tensor,
     return meta_gradient(method, episode, method.weights()).gradients
 
 
-def outer_loss(method: Method, episode: Episode) -> float:
-    """The outer loss under the terms' own weights."""
+class Recorder(TaskReducer):
+    """The sum over tasks, which remembers what gradients of tasks it was given."""
+
+    def __call__(self, losses: tf.Tensor, gradients: TaskGradients, values: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """The sum of `[tasks]`."""
+        self.seen = gradients
+        return tf.reduce_sum(losses)
+
+
+def gradients_of_tasks(method: Method, episode: Episode) -> TaskGradients:
+    """What the reducer of a method gets to see of a meta-batch."""
+    recorder = Recorder()
+    gradients_of(replace(method, reducer=recorder), episode)
+    return recorder.seen
+
+
+def outer_loss(method: Method, episode: Episode, of_tasks: TaskGradients) -> float:
+    """The outer loss under the terms' own weights; gradients of tasks are constants to the reducer."""
     losses, _ = evaluate_losses(method, episode)
-    return float(method.reducer(tf.reduce_sum(losses * method.weights(), 1), {}, method.reducer.variables))
+    return float(method.reducer(tf.reduce_sum(losses * method.weights(), 1), of_tasks, method.reducer.variables))
 
 
 def assert_matches_central_differences(
@@ -39,10 +57,10 @@ def assert_matches_central_differences(
     A wrong gradient is orthogonal to a random direction with probability 0.
     """
     generator = np.random.default_rng(seed)
-    gradients = gradients or gradients_of(method, episode)
+    gradients, of_tasks = gradients or gradients_of(method, episode), gradients_of_tasks(method, episode)
     for group, variables in method.trained_variables().items():
         direction = _direction(generator, variables)
-        expected = _along(method, episode, variables, direction)
+        expected = _along(method, episode, of_tasks, variables, direction)
         received = sum(np.sum(part * np.asarray(g)) for part, g in zip(direction, gradients[group], strict=True))
         np.testing.assert_allclose(received, expected, rtol=RELATIVE, atol=ROUNDING, err_msg=f"group {group}")
 
@@ -62,14 +80,18 @@ def _direction(generator: np.random.Generator, variables: Sequence[keras.Variabl
 
 
 def _along(
-    method: Method, episode: Episode, variables: Sequence[keras.Variable], direction: Sequence[np.ndarray]
+    method: Method,
+    episode: Episode,
+    of_tasks: TaskGradients,
+    variables: Sequence[keras.Variable],
+    direction: Sequence[np.ndarray],
 ) -> float:
     start = [variable.numpy() for variable in variables]
     losses = []
     for sign in (1.0, -1.0):
         for variable, value, part in zip(variables, start, direction, strict=True):
             variable.assign(value + sign * STEP * part)
-        losses.append(outer_loss(method, episode))
+        losses.append(outer_loss(method, episode, of_tasks))
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
     return (losses[0] - losses[1]) / (2 * STEP)

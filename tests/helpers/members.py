@@ -20,7 +20,7 @@ from cml_tf.training.assembly import assemble
 from cml_tf.training.method import Method
 from tests.helpers.models import randomise
 from tests.helpers.nodes import FEATURES, node_episode
-from tests.helpers.seeded_episodes import classification_episode
+from tests.helpers.seeded_episodes import CLASSES, classification_episode
 
 DATASETS = {"numbers": "sinusoid", "images": "glyphs", "nodes": "graph"}
 IMAGE_SHAPE = (16, 16, 1)
@@ -105,9 +105,11 @@ def _around(axis: str, name: str) -> Iterator[Choice]:
     """Legal choices with a member, on images where its learner takes them."""
     learners = [name] if axis == "learner" else ["mlp", *members("learner")]
     both = ("query_loss", "co_learner")
-    for learner, terms, order in itertools.product(learners, (both, both[:1]), (None, *members("hypergradient"))):
+    rules = ["gradient_descent", *members("rule")]
+    orders = (None, *members("hypergradient"))
+    for learner, rule, terms, order in itertools.product(learners, rules, (both, both[:1]), orders):
         dataset = DATASETS[members("learner")[learner].traits["reads"][-1]]
-        choice = Choice(dataset, learner, hypergradient=order, terms=terms)
+        choice = Choice(dataset, learner, rule, hypergradient=order, terms=terms)
         try:
             choice = choice.with_members([(name, name)])
             if not members("rule")[choice.rule].traits["parts"]:
@@ -130,9 +132,10 @@ def contract_case(choice: Choice) -> tuple[Method, Episode]:
     exact = {f"adaptation.{name}": value for name, value in choice.members()["rule"].traits["exact"].items()}
     settings = dict(flatten(small(choice, **smooth, **exact).to_dict()))
     reads = choice.members()["learner"].traits["reads"]
-    nodes, shape = "nodes" in reads, (2,) if "numbers" in reads else IMAGE_SHAPE
+    nodes, shape = "nodes" in reads, (2, 2, 1) if "numbers" in reads else IMAGE_SHAPE
     episode = node_episode() if nodes else classification_episode(shape=shape)
-    method = assemble(choice, Given(Classification(3), settings, () if nodes else shape, FEATURES if nodes else 0))
+    given = Given(Classification(3), settings, () if nodes else shape, FEATURES if nodes else 0, CLASSES)
+    method = assemble(choice, given)
     randomise(method.learner, 0)
     for seed, term in enumerate(method.terms, start=10):
         randomise(term.variables, seed)

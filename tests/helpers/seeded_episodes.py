@@ -8,11 +8,17 @@ import tensorflow as tf
 
 from cml_tf.episodes import Episode, Examples
 
+# Of a split, where there are no more ways.
+CLASSES = 7
+
 
 def classification_episode(
     seed: int = 0, tasks: int = 2, ways: int = 3, shots: int = 2, queries: int = 2, shape: tuple[int, ...] = (2,)
 ) -> Episode:
-    """Every class `shots` times in the support set and `queries` times in the query set, in a shuffled order."""
+    """Every class `shots` times in the support set and `queries` times in the query set, in a shuffled order.
+
+    The labels stand for `ways` of `CLASSES` classes.
+    """
     generator = np.random.default_rng(seed)
 
     def examples(count: int) -> Examples:
@@ -20,7 +26,8 @@ def classification_episode(
         inputs = generator.standard_normal((tasks, ways * count, *shape))
         return Examples(_floats(inputs), tf.constant(labels, tf.int32))
 
-    return Episode(examples(shots), examples(queries))
+    classes = np.stack([generator.permutation(max(CLASSES, ways))[:ways] for _ in range(tasks)])
+    return Episode(examples(shots), examples(queries), classes=tf.constant(classes, tf.int32))
 
 
 def regression_episode(

@@ -19,6 +19,8 @@ from tests.helpers.programs import ROOT
 IMAGE_SHAPE = (28, 28, 1)
 # Of the datasets that differ.
 IMAGE_SHAPES = {name: (*benchmark.image_size, 3) for name, benchmark in BENCHMARKS.items()}
+# How many numbers an input has.
+NUMBERS = {"sinusoid": 1, "cosmixture": 2, "alpine": 2}
 # Features of a node, of datasets that may not be here.
 NODE_FEATURES = {"cora": 1433, "citeseer": 3703, "amazon_computer": 767, "cora_full": 8710}
 
@@ -31,12 +33,12 @@ def load(name: str, arguments: str = "") -> ConfigDict:
 def trainer_of(config: ConfigDict) -> Trainer:
     """What a configuration builds, without its data: for these sets, problem and shape are known."""
     check_config(config)
-    if config.dataset.name == "sinusoid":
-        return build_trainer(config, Regression(1), (1,))
+    if config.dataset.name in NUMBERS:
+        return build_trainer(config, Regression(1), (NUMBERS[config.dataset.name],))
     problem = Classification(config.dataset.ways)
     if config.dataset.name in NODE_FEATURES:
         return build_trainer(config, problem, (), NODE_FEATURES[config.dataset.name])
-    return build_trainer(config, problem, IMAGE_SHAPES.get(config.dataset.name, IMAGE_SHAPE))
+    return build_trainer(config, problem, IMAGE_SHAPES.get(config.dataset.name, IMAGE_SHAPE), classes=64)
 
 
 def waves(words: str = "cml", **changes: Any) -> ConfigDict:

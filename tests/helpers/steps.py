@@ -15,7 +15,7 @@ from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.problems import Classification, Regression
 from cml_tf.training.trainer import Trainer
 from tests.helpers.nodes import FEATURES, WAYS, node_episode
-from tests.helpers.seeded_episodes import classification_episode, regression_episode
+from tests.helpers.seeded_episodes import CLASSES, classification_episode, regression_episode
 
 SHAPE = (16, 16, 1)
 Values = dict[str, list[np.ndarray]]
@@ -31,7 +31,7 @@ def steps_of(config: ConfigDict, count: int = 2) -> tuple[Trainer, Values, Value
         trainer = build_trainer(config, Regression(1), (1,))
         episode = regression_episode(tasks=tasks, inputs=1, **sizes)
     elif kind == "images":
-        trainer = build_trainer(config, Classification(settings.ways), SHAPE)
+        trainer = build_trainer(config, Classification(settings.ways), SHAPE, classes=CLASSES)
         episode = classification_episode(tasks=tasks, ways=settings.ways, shape=SHAPE, **sizes)
     else:
         trainer = build_trainer(config, Classification(WAYS), (), FEATURES)

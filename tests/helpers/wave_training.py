@@ -9,16 +9,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.datasets.sinusoid import SinusoidDataset, SinusoidSource
+from cml_tf import datasets
+from cml_tf.datasets import EpisodeSource
 from cml_tf.episodes import Episode
 from cml_tf.objectives.reducers import TaskReducer
 from cml_tf.training.trainer import Trainer
 from tests.helpers.few_shot import tiny_trainer
 
 
-def waves(split: str = "train", seed: int = 0) -> SinusoidSource:
+def waves(split: str = "train", seed: int = 0) -> EpisodeSource:
     """Waves of 3 shots and 4 queries."""
-    return SinusoidDataset().episodes(split, shots=3, queries=4, seed=seed)
+    return datasets.load("sinusoid").episodes(split, shots=3, queries=4, seed=seed)
 
 
 def meta_batches(count: int, meta_batch: int = 4) -> list[Episode]:

@@ -13,6 +13,8 @@ TRAIN, EVALUATE, PREPARE = "cml_tf.train", "cml_tf.evaluate", "cml_tf.datasets.p
 WAVES, GLYPHS = "--config=configs/sinusoid.py:cml,5shot,smoke", "--config=configs/glyphs.py:cml,smoke"
 SMALL = ["--config.learner.hidden=(4,)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
 SUMMARY = {"metric", "mean", "ci95", "episodes", "seed", "manifest_hash"}
+# Of a regression.
+NORMALISED = {"nrmse", "nrmse_ci95"}
 FILES = {
     "foreign/thesis.txt": "years of work",
     "wrong_type.py": "def get_config():\n    return {'seed': 0}\n",
@@ -143,14 +145,15 @@ def evaluations(folder):
 
 def test_the_last_line_is_one_json_object(evaluations):
     summary, out = evaluations["plain"]
-    assert set(summary) == SUMMARY | {"split", "readout", "single_queries"}
+    assert set(summary) == SUMMARY | NORMALISED | {"split", "readout", "single_queries"}
     named = [summary[name] for name in ("metric", "episodes", "seed", "split", "readout")]
     assert named == ["mse", 4, 0, "test", "learner"]
     assert summary["mean"] > 0 and summary["ci95"] > 0 and len(summary["manifest_hash"]) == 64
     table = out[: out.rindex("{")]
     assert f"{summary['mean']:.4f}" in table and f"± {summary['ci95']:.4f}" in table
+    assert f" {summary['nrmse']:.4f} " in table and summary["nrmse_ci95"] > 0
     glyphs, _ = evaluations["glyphs"]
-    assert glyphs["metric"] == "accuracy" and 0 <= glyphs["mean"] <= 1
+    assert glyphs["metric"] == "accuracy" and 0 <= glyphs["mean"] <= 1 and not NORMALISED & set(glyphs)
 
 
 def test_flags_change_what_they_say(evaluations):
@@ -163,10 +166,12 @@ def test_flags_change_what_they_say(evaluations):
     assert len({summary["manifest_hash"] for summary in (plain, *readouts)}) == 1
     # A comparison gives the paired difference and the same numbers again.
     out, second = evaluations["compare"][1], evaluations["compared"][0]
-    assert {name: compare[name] for name in SUMMARY} == {name: plain[name] for name in SUMMARY}
-    assert compare["compared"] == {name: second[name] for name in SUMMARY}
+    told = SUMMARY | NORMALISED
+    assert {name: compare[name] for name in told} == {name: plain[name] for name in told}
+    assert compare["compared"] == {name: second[name] for name in told}
     difference = compare["difference"]
-    assert set(difference) == {"mean", "ci95", "episodes"} and difference["episodes"] == 4
+    assert set(difference) == {"mean", "ci95", "episodes"} | NORMALISED and difference["episodes"] == 4
+    assert difference["nrmse"] == pytest.approx(plain["nrmse"] - second["nrmse"], abs=1e-6)
     assert difference["mean"] == pytest.approx(plain["mean"] - second["mean"], abs=1e-6)
     assert difference["ci95"] > 0 and f"{difference['mean']:+.4f}" in out
 

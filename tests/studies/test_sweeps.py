@@ -26,7 +26,7 @@ def in_the_project(monkeypatch):
 
 
 def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_can(tmp_path):
-    asked = {"dagger": {"readout": "co_learner"}, "before": {"steps": 0}}
+    asked = {"dagger": {"readout": "co_learner"}, "before": {"steps": 0}, "seen": {"split": "train"}}
     overrides = {"train.steps": 2, "learner.hidden": [4]}
     configs = [SOURCE, SOURCE.replace("cml", "maml")]
     cml, second, maml, _ = read_sweep(
@@ -35,8 +35,22 @@ def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_
     assert [run.name for run in (cml, second)] == [f"sinusoid_5shot_cml-smoke-seed{seed}" for seed in (0, 1)]
     config = second.config
     assert (config.seed, config.eval.seed, config.train.steps, config.learner.hidden) == (1, 1, 2, (4,))
-    assert cml.evaluations == {"dagger": FurtherEvaluation("co_learner"), "before": FurtherEvaluation(steps=0)}
-    assert list(maml.evaluations) == ["before"]
+    assert cml.evaluations == {
+        "dagger": FurtherEvaluation("co_learner"),
+        "before": FurtherEvaluation(steps=0),
+        "seen": FurtherEvaluation(split="train"),
+    }
+    assert list(maml.evaluations) == ["before", "seen"]
+
+
+def test_an_override_holds_for_the_runs_that_have_its_key(tmp_path):
+    configs = [f"configs/glyphs.py:maml,smoke{word}" for word in ("", ",implicit", ",gradient_flow")]
+    overrides = {"adaptation.steps": 5, "hypergradient.proximity": 2.0, "adaptation.horizon": 0.5, "train.steps": 7}
+    runs = read_sweep(spec(tmp_path / "s.json", configs=configs, seeds=[0], overrides=overrides))
+    plain, implicit, flow = (run.config for run in runs)
+    assert (plain.adaptation.steps, implicit.adaptation.steps, implicit.hypergradient.proximity) == (5, 5, 2.0)
+    assert flow.adaptation.horizon == 0.5 and "steps" not in flow.adaptation and "proximity" not in plain.hypergradient
+    assert [config.train.steps for config in (plain, implicit, flow)] == [7, 7, 7]
 
 
 SHIPPED = sorted(path.stem for path in (ROOT / "configs" / "sweeps").glob("*.json"))
@@ -45,16 +59,19 @@ TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omni
 
 
 def test_shipped_sweeps_find_their_committed_results_as_done_and_every_result_is_some_sweeps():
-    names = set()
+    """Results are committed run by run, so a sweep may have a part of them, or none yet."""
+    names, there = set(), {path.stem: read_results(path) for path in (ROOT / "docs/results").glob("*.jsonl")}
     for name in SHIPPED:
-        results = read_results(ROOT / f"docs/results/{TOGETHER.get(name, name)}.jsonl")
+        results = there.get(TOGETHER.get(name, name), {})
         for run in read_sweep(ROOT / f"configs/sweeps/{name}.json"):
-            assert is_done(results.get(run.name), run) and not changed_keys(results[run.name], run), run.name
-            names.add(run.name)
+            if run.name in results:
+                assert is_done(results[run.name], run) and not changed_keys(results[run.name], run), run.name
+                names.add(run.name)
     # Trained by hand: there is no sweep of these.
     by_hand = ("omniglot_small_again",)
-    for path in (ROOT / "docs/results").glob("*.jsonl"):
-        assert path.stem in by_hand or read_results(path).keys() <= names
+    for name, results in there.items():
+        assert name in by_hand or results.keys() <= names, name
+    assert len(names) > 100
 
 
 NO_CONFIG = "from ml_collections import ConfigDict\nget_config = lambda arguments: ConfigDict({'rate': 0.1})\n"
@@ -70,10 +87,13 @@ REFUSED = [
     ),
     ({"configs": ["configs/missing.py"]}, "does not exist"),
     ({"configs": ["{}/mine.py"]}, "mine.py"),
-    ({"evaluations": {"a": {"head": 1}}}, "readout and steps, received {'head': 1}"),
+    ({"evaluations": {"a": {"head": 1}}}, "readout, steps and split, received {'head': 1}"),
     ({"evaluations": {"": {"steps": 5}}}, "each evaluation .*received ''"),
     ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
-    ({"overrides": {"train.epochs": 3}}, "epochs"),
+    ({"evaluations": {"a": {"split": "seen"}}}, "split of evaluation 'a' .* test, received 'seen'"),
+    ({"overrides": {"train.epochs": 3}}, "overrides must be keys .* has, received 'train.epochs'"),
+    ({"overrides": {"train.steps": "many"}}, "steps"),
+    ({"seed_keys": ["seed", "dataset.class_seed"]}, "class_seed"),
     ("{", "cannot be read"),
 ]
 
@@ -117,7 +137,8 @@ def test_a_run_is_done_when_its_configuration_and_all_evaluations_are_those_that
     result = line(asked(), evaluations={"before": scored(asked=before)})
     assert not is_done(None, asked())
     assert is_done(result, asked()) and is_done(result, asked(before={"steps": 0}))
-    assert not is_done(result, asked(before={"steps": 1}))
+    assert not is_done(result, asked(before={"steps": 1})), "and lines of before there was a split are read"
+    assert not is_done(result, asked(before={"steps": 0, "split": "train"}))
     assert not is_done(result, asked(before={"steps": 0}, after={"steps": 1}))
     result["evaluations"]["before"] = {"asked": before, "diverged": "all is infinite"}
     assert is_done(result, asked(before={"steps": 0})), "it would diverge again"
@@ -168,8 +189,9 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
         flags = [f"--spec={tmp_path}/s.json", f"--workdir={tmp_path}/runs", f"--results={tmp_path}/r.jsonl"]
         return run_program("cml_tf.sweep", *flags, *more)
 
-    before, name = {"before": {"steps": 0}}, "sinusoid_5shot_cml-smoke-seed0"
+    before, name = {"before": {"steps": 0}, "seen": {"split": "train"}}, "sinusoid_5shot_cml-smoke-seed0"
     result = swept(f"--run={name}", evaluations=before).last_json
+    assert result["evaluations"]["seen"]["manifest_hash"] != result["manifest_hash"]
     assert result["config"]["seed"] == 0 and len(result["scores"]) == result["episodes"] == 4
     scored = result["evaluations"]["before"]
     assert scored["manifest_hash"] == result["manifest_hash"] and scored["scores"] != result["scores"]
@@ -182,7 +204,7 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
         done = swept("--processes=2", **changes)
         assert done.code == 0 and told in done.out, done
     again = read_results(tmp_path / "r.jsonl")[name]
-    assert set(again["evaluations"]) == {"before", "dagger"} and again["scores"] == result["scores"]
+    assert set(again["evaluations"]) == {"before", "dagger", "seen"} and again["scores"] == result["scores"]
     assert again["train_seconds"] >= result["train_seconds"], "it was scored again, not trained"
     shown = [f"--results={tmp_path}/r.jsonl", f"--workdir={tmp_path}/runs", f"--output={tmp_path}/page"]
     report = run_program("cml_tf.report", *shown)

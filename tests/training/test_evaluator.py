@@ -8,21 +8,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cml_tf import datasets
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.datasets.base import digest
 from cml_tf.datasets.class_pool import ClassPoolSource
-from cml_tf.datasets.sinusoid import SinusoidDataset
 from cml_tf.learners import mlp
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Regression
-from cml_tf.training.evaluator import Evaluation, Evaluator, compare, confidence_interval, manifest_hash
+from cml_tf.training.evaluator import Evaluation, Evaluator, compare, confidence_interval, manifest_hash, normalised
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 from tests.helpers.few_shot import image_pool, sinusoid_trainer
 
 
 def sinusoids(seed=0, shots=3, queries=4, split="test"):
-    return SinusoidDataset().episodes(split, shots=shots, queries=queries, seed=seed)
+    return datasets.load("sinusoid").episodes(split, shots=shots, queries=queries, seed=seed)
 
 
 def images(pool=None, seed=0, ways=3, shots=1, queries=2, split="test"):
@@ -57,9 +57,32 @@ def test_scores_are_the_metric_of_each_episode_alone_whatever_the_meta_batch(met
         "episodes": 7,
         "seed": 0,
         "manifest_hash": manifest_hash(sinusoids(), 7),
+        "nrmse": pytest.approx(received.nrmse.mean()),
+        "nrmse_ci95": pytest.approx(confidence_interval(received.nrmse)),
     }
     after = tf.nest.map_structure(lambda v: v.numpy(), method.all_variables())
     tf.nest.map_structure(np.testing.assert_array_equal, after, before)
+
+
+def test_nrmse_is_the_root_of_each_episode_s_error_in_deviations_of_its_query_targets(method, regressor):
+    source = sinusoids()
+    found = regressor.evaluate(source, 7, 0)
+    targets = source.batch(0, 7).query.targets.numpy()[..., 0]
+    expected = [np.sqrt(score) / np.std(own) for score, own in zip(found.scores, targets, strict=True)]
+    np.testing.assert_allclose(found.nrmse, expected, rtol=1e-5)
+    assert regressor.evaluate(sinusoids(queries=1), 2, 0).nrmse is None, "one target does not vary"
+    half = dataclasses.replace(found, nrmse=found.nrmse / 2)
+    difference = compare(half, found, normalised=True)
+    assert difference.mean == pytest.approx(-found.nrmse.mean() / 2)
+    assert difference.ci95 == pytest.approx(confidence_interval(found.nrmse / 2))
+    assert compare(half, found).mean == 0
+
+
+def test_answering_with_the_mean_of_the_query_targets_scores_an_nrmse_of_one():
+    source = sinusoids(queries=50)
+    targets = source.batch(0, 3).query.targets.numpy()
+    errors = np.square(targets - targets.mean(axis=1, keepdims=True)).mean(axis=(1, 2))
+    np.testing.assert_allclose(normalised(errors, source), 1.0, rtol=1e-5)
 
 
 def test_the_manifest_is_that_of_the_episodes():

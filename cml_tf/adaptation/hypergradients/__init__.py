@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from cml_tf.adaptation.hypergradients.adjoint import AdjointBacksolve, AdjointDiscrete, AdjointHeun
 from cml_tf.adaptation.hypergradients.finite_difference import FiniteDifference
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, InnerStep, Iterate, Solution
 from cml_tf.adaptation.hypergradients.implicit import Implicit
@@ -25,6 +26,9 @@ def make_hypergradient(name: str, **options: Any) -> Hypergradient:
 
 
 __all__ = [
+    "AdjointBacksolve",
+    "AdjointDiscrete",
+    "AdjointHeun",
     "FiniteDifference",
     "FirstOrder",
     "Hypergradient",

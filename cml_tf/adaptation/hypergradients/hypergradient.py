@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
-from cml_tf.adaptation.updates.update_rule import Gradients, RuleState
+from cml_tf.adaptation.updates.update_rule import Gradients, RuleState, UpdateRule
 from cml_tf.episodes import Examples
-from cml_tf.learners.learner import Parameters, State
+from cml_tf.learners.learner import Learner, Parameters, State
 
 
 class Iterate(NamedTuple):
@@ -121,11 +121,17 @@ class Hypergradient(ABC):
       second_order: whether the meta-gradient needs second derivatives of the learner.
       exact: whether it is the derivative of what the loop makes, however many steps it has.
       unrolled: whether the loop is a straight line of steps in the graph, so that all tasks can be worked out at once.
+      first_order: for one that makes other steps than the update rule's: itself with inner gradients as constants of
+        the outer loop. Saved models keep such a one, by `get_config`. None where `FirstOrder` makes the same steps.
     """
 
     second_order: bool = True
     exact: bool = False
     unrolled: bool = False
+    first_order: Hypergradient | None = None
+
+    def check(self, learner: Learner, update_rule: UpdateRule) -> None:
+        """Raises UserError for a built learner or update rule that no gradient can be passed through this way."""
 
     @abstractmethod
     def solve(self, loop: InnerLoop) -> Solution:

@@ -11,23 +11,39 @@ as q is solved for, and MAML's initial parameters learn nothing. Ours lets them:
 L plus proximity / 2 times the squared distance to the initial y, as iMAML does (Rajeswaran et al. 2019, arXiv
 1909.04630). The loop itself is not pulled: stopping early stays near the start by itself, and the steps that are
 trained are the steps that are served. For SGD over T steps with one Hessian both lines are exact, with another q: the
-sum of T terms of Neumann's series. HOAG's falling tolerance and its warm start from the last q are left out, since
-no two outer steps see the same task.
+sum of T terms of Neumann's series. HOAG's falling tolerance is left out, and tasks start from zero, since no two outer
+steps see the same one; `cml_tf.bilevel`, which solves one lower problem again and again, starts from the last q.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from cml_tf.adaptation.gradients import dense_gradients
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
-from cml_tf.adaptation.hypergradients.rematerialised import floating, with_own_gradient
+from cml_tf.adaptation.hypergradients.rematerialised import apart, with_own_gradient
 from cml_tf.adaptation.hypergradients.reverse import turned
 from cml_tf.registry import Given, Settings, member, option, register
+
+
+class Minimum(NamedTuple):
+    """Gradients through a minimum.
+
+    Attributes:
+      of_start: of the floating leaves of the iterate that the loop started at.
+      of_meta: of the meta-variables.
+      solved: q, for each tensor that adapts.
+      left: what is left of its linear system, v - (H + proximity) q.
+    """
+
+    of_start: list[tf.Tensor]
+    of_meta: list[tf.Tensor]
+    solved: list[tf.Tensor]
+    left: list[tf.Tensor]
 
 
 class Implicit(Hypergradient):
@@ -62,20 +78,37 @@ class Implicit(Hypergradient):
     def solve(self, loop: InnerLoop) -> Solution:
         """Runs the loop without a tape; its gradient looks at the final iterate alone."""
 
-        def forwards(start: Iterate, meta: Any) -> Iterate:
-            return turned(loop._replace(meta=meta), start, loop.steps, second_order=False)
+        def forwards(start: Iterate, meta: Any) -> tuple[Iterate, Iterate]:
+            final = turned(loop._replace(meta=meta), start, loop.steps, second_order=False)
+            return final, final
 
         def backwards(start: Iterate, meta: Any, final: Iterate, arriving: list[tf.Tensor]) -> Any:
-            return self._of_minimum(loop, final, meta, arriving)
+            found = self.of_minimum(loop, final, meta, arriving)
+            return found.of_start, found.of_meta
 
         return Solution(with_own_gradient(forwards, backwards, loop.start, loop.meta), None)
 
-    def _of_minimum(self, loop: InnerLoop, final: Iterate, meta: Any, arriving: list[tf.Tensor]) -> Any:
-        final = tf.nest.map_structure(tf.identity, final)
-        leaves, adapted = floating(final), tf.nest.flatten((loop.moved(final.parameters), final.rule_state.adapted))
-        positions = [next(at for at, leaf in enumerate(leaves) if leaf is one) for one in adapted]
+    def of_minimum(
+        self,
+        loop: InnerLoop,
+        final: Iterate,
+        meta: Any,
+        arriving: list[tf.Tensor],
+        guess: list[tf.Tensor] | None = None,
+    ) -> Minimum:
+        """The gradients through a minimum of the support loss.
+
+        Args:
+          loop: that led there.
+          final: the last iterate.
+          meta: the meta-variables, as in `loop`.
+          arriving: what the outer loss says of the floating leaves of the final iterate.
+          guess: of q, where conjugate gradients start; zero by default.
+        """
+        final, leaves, positions = apart(loop, final)
+        adapted = [leaves[position] for position in positions]
         if not positions:
-            return arriving, [tf.zeros_like(tensor) for tensor in meta]
+            return Minimum(arriving, [tf.zeros_like(tensor) for tensor in meta], [], [])
 
         def products(vector: Sequence[tf.Tensor], sources: Sequence[tf.Tensor]) -> list[tf.Tensor]:
             """The second derivatives by what adapts and by the sources, times a vector of what adapts."""
@@ -94,13 +127,15 @@ class Implicit(Hypergradient):
         # Without a step the end is the start.
         most = tf.where(tf.cast(loop.steps, tf.int32) > 0, self.iterations, 0)
         of_end = [arriving[position] for position in positions]
-        solved, left = conjugate_gradients(curved, of_end, most, self.tolerance)
+        if guess is not None:
+            guess = [tf.where(most > 0, part, tf.zeros_like(part)) for part in guess]
+        solved, left = conjugate_gradients(curved, of_end, most, self.tolerance, guess)
         crossed = products(solved, [*leaves, *meta])
         total = [own - more for own, more in zip(arriving, crossed[: len(leaves)], strict=True)]
         for position, part, rest in zip(positions, solved, left, strict=True):
             # v - H q, in terms that do not cancel.
             total[position] = self.proximity * part + rest
-        return total, [-part for part in crossed[len(leaves) :]]
+        return Minimum(total, [-part for part in crossed[len(leaves) :]], solved, left)
 
 
 def conjugate_gradients(
@@ -108,6 +143,7 @@ def conjugate_gradients(
     target: list[tf.Tensor],
     most: int | tf.Tensor,
     tolerance: float,
+    guess: list[tf.Tensor] | None = None,
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
     """Solves `matrix(x) = target` for a symmetric matrix that is positive along the directions it meets.
 
@@ -116,9 +152,10 @@ def conjugate_gradients(
       target: tensors, at least one.
       most: iterations.
       tolerance: iterations end where the residual is at most so long, as a share of the target.
+      guess: of x; zero by default.
 
     Returns:
-      x, zero at first, and the residual `target - matrix(x)`. A direction along which the matrix is not positive ends
+      x and the residual `target - matrix(x)`. A direction along which the matrix is not positive ends
       the iterations before it is followed.
     """
     enough = tolerance**2 * _dot(target, target)
@@ -136,8 +173,11 @@ def conjugate_gradients(
         following = _dot(rest, rest)
         return turn + 1, x, rest, _plus(rest, tf.math.divide_no_nan(following, square), way), following, positive
 
-    start = [tf.zeros_like(part) for part in target], target, target, _dot(target, target), tf.constant(True)
-    _, x, rest, *_ = tf.while_loop(going, advance, (tf.constant(0), *start), parallel_iterations=1)
+    x, rest = [tf.zeros_like(part) for part in target], target
+    if guess is not None:
+        x, rest = guess, _plus(target, tf.constant(-1.0, target[0].dtype), matrix(guess))
+    start = tf.constant(0), x, rest, rest, _dot(rest, rest), tf.constant(True)
+    _, x, rest, *_ = tf.while_loop(going, advance, start, parallel_iterations=1)
     return x, rest
 
 

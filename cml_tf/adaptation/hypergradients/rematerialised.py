@@ -70,7 +70,7 @@ def rematerialised_path(
       steps: 1 or more; 0 too where it is a tensor.
       pull_back: the gradient through one step; by default exact, by making the step once more.
     """
-    pull_back = pull_back or functools.partial(_through_step, step)
+    pull_back = pull_back or functools.partial(through_step, step)
 
     def forwards(first: Any, fixed: Any) -> Any:
         flat = tf.scan(
@@ -79,7 +79,8 @@ def rematerialised_path(
             tf.nest.flatten(first),
             parallel_iterations=1,
         )
-        return tf.nest.pack_sequence_as(first, list(flat))
+        path = tf.nest.pack_sequence_as(first, list(flat))
+        return path, path
 
     def backwards(first: Any, fixed: Any, path: Any, upstream: list[tf.Tensor]) -> Any:
         def turn(carried: Any, at: Any) -> Any:
@@ -98,19 +99,20 @@ def rematerialised_path(
 
 
 def with_own_gradient(
-    forwards: Callable[[Any, Any], Any],
+    forwards: Callable[[Any, Any], tuple[Any, Any]],
     backwards: Callable[[Any, Any, Any, list[tf.Tensor]], tuple[Sequence[tf.Tensor], Sequence[tf.Tensor]]],
     start: Any,
     constants: Any,
 ) -> Any:
-    """`forwards(start, constants)`, whose gradient is what `backwards` says.
+    """What `forwards` makes of the start and the constants, with the gradient that `backwards` says.
 
     Leaves that are no floating numbers (counters) have no gradient: cotangents are those of `floating` leaves alone.
 
     Args:
-      forwards: returns as many leaves as `start` has, of the same dtypes.
-      backwards: takes both arguments, the result and the cotangents of its floating leaves; returns the cotangents of
-        the floating leaves of `start`, and of the constants.
+      forwards: returns the result, of as many leaves as `start` has and of the same dtypes, and what to keep of the
+        way there.
+      backwards: takes both arguments, what was kept and the cotangents of the result's floating leaves; returns the
+        cotangents of the floating leaves of `start`, and of the constants.
       start: a `tf.nest` structure of tensors.
       constants: likewise, all floating.
     """
@@ -123,11 +125,11 @@ def with_own_gradient(
         own = [tf.identity(tensor) for tensor in tensors]
         first = tf.nest.pack_sequence_as(start, own[: len(flat_start)])
         fixed = tf.nest.pack_sequence_as(constants, own[len(flat_start) :])
-        result = forwards(first, fixed)
+        result, kept = forwards(first, fixed)
 
         def gradient(*upstream: tf.Tensor) -> list[tf.Tensor | None]:
             arriving = [tensor for tensor, want in zip(upstream, wanted, strict=True) if want]
-            of_floating, of_constants = backwards(first, fixed, result, arriving)
+            of_floating, of_constants = backwards(first, fixed, kept, arriving)
             of_start = iter(of_floating)
             return [*(next(of_start) if want else None for want in wanted), *of_constants]
 
@@ -141,9 +143,17 @@ def floating(structure: Any) -> list[tf.Tensor]:
     return [tensor for tensor in tf.nest.flatten(structure) if tensor.dtype.is_floating]
 
 
-def _through_step(
+def apart(loop: InnerLoop, iterate: Iterate) -> tuple[Iterate, list[tf.Tensor], list[int]]:
+    """An iterate whose leaves are all tensors of their own, the floating ones, and where among those what adapts is."""
+    iterate = tf.nest.map_structure(tf.identity, iterate)
+    leaves, adapted = floating(iterate), tf.nest.flatten((loop.moved(iterate.parameters), iterate.rule_state.adapted))
+    return iterate, leaves, [next(at for at, leaf in enumerate(leaves) if leaf is one) for one in adapted]
+
+
+def through_step(
     step: Callable[[Any, Any], Any], iterate: Any, fixed: Any, incoming: list[tf.Tensor]
 ) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+    """A `PullBack` through a step, by making it once more."""
     watched, constants = floating(iterate), tf.nest.flatten(fixed)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([*watched, *constants])

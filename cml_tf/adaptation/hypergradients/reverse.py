@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import tensorflow as tf
 
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
@@ -44,9 +47,14 @@ def _run(loop: InnerLoop, second_order: bool) -> Solution:
 
 def turned(loop: InnerLoop, start: Iterate, steps: int | tf.Tensor, second_order: bool) -> Iterate:
     """The iterate after some steps, by a loop in the graph: their number may be known to its run only."""
+    return repeated(lambda iterate: loop.next(iterate, second_order), start, steps)
+
+
+def repeated(step: Callable[[Any], Any], start: Any, times: int | tf.Tensor) -> Any:
+    """What a step makes of a `tf.nest` structure of tensors, time after time, by a loop in the graph."""
     _, final = tf.while_loop(
-        lambda step, _: step < tf.cast(steps, tf.int32),
-        lambda step, iterate: (step + 1, loop.next(iterate, second_order)),
+        lambda made, _: made < tf.cast(times, tf.int32),
+        lambda made, current: (made + 1, step(current)),
         (tf.constant(0), start),
         parallel_iterations=1,
     )

@@ -277,6 +277,7 @@ def _faults(settings: Settings) -> list[str]:
     faults=_faults,
     smoke={"context_size": 16, "exact_context": True},
     learned=True,
+    remembers=True,
 )
 def _context_scaling(options: ContextScalingOptions, given: Given) -> ContextScaling:
     """Convolution kernels at lengths that a context vector of the task says (after CxGrad)."""

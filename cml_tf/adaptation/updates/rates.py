@@ -162,7 +162,7 @@ def _faults(settings: Settings) -> list[str]:
     return ["adaptation.steps must be at least 1 with adaptation.update 'per_step_rates', received 0."]
 
 
-@register("update", "per_step_rates", RateOptions, faults=_faults, learned=True)
+@register("update", "per_step_rates", RateOptions, faults=_faults, learned=True, remembers=True)
 def _per_step_rates(options: RateOptions, given: Given) -> PerStepRates:
     """A learned inner rate for every inner step and parameter tensor (MAML++, arXiv 1810.09502)."""
     return PerStepRates(options.rate, given.steps)

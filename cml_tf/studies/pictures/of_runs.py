@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from cml_tf.datasets import EpisodeSource
-from cml_tf.datasets.sinusoid import INPUTS, SinusoidSource
+from cml_tf.datasets.formulas import FormulaSource
 from cml_tf.experiments.loading import model_of
 from cml_tf.experiments.runs import METRICS, RunError, load_run
 from cml_tf.models.few_shot_model import FewShotModel
@@ -84,18 +84,18 @@ def picture_of_episode(
 
 
 def pictures_of_waves(
-    model: FewShotModel, source: SinusoidSource, count: int, steps: Sequence[int]
+    model: FewShotModel, source: FormulaSource, count: int, steps: Sequence[int]
 ) -> list[RegressionPicture]:
-    """Adapts a regression model to the first `count` waves of a source, by each of some numbers of inner steps."""
+    """Adapts a regression model to the first `count` tasks of one input, by each of some numbers of inner steps."""
     support = source.batch(0, count).support
-    inputs = np.linspace(*INPUTS, _POINTS, dtype=np.float32)
+    inputs = np.linspace(*source.formula.inputs, _POINTS, dtype=np.float32)
     pictures = []
-    for task, (amplitude, phase) in enumerate(zip(*source.parameters(0, count), strict=True)):
+    for task, parameters in enumerate(zip(*source.parameters(0, count), strict=True)):
         shown, targets = support.inputs[task].numpy(), support.targets[task].numpy()
         predictions = {
             number: model.adapt(shown, targets, steps=number).predict(inputs[:, np.newaxis])[:, 0] for number in steps
         }
-        truth = amplitude * np.sin(inputs - phase)
+        truth = source.formula.value(*parameters, inputs).numpy()
         pictures.append(RegressionPicture(shown[:, 0], targets[:, 0], inputs, truth, predictions))
     return pictures
 
@@ -160,7 +160,7 @@ def _episode(setting: str, runs: Runs, workdir: Path, output: Path) -> list[Pict
     source, model = experiment.episodes("test"), model_of(experiment)
     file = f"{run}_episode.png"
     figure: Figure
-    if isinstance(source, SinusoidSource):
+    if isinstance(source, FormulaSource) and source.formula.dimensions == 1:
         figure = draw_regression(pictures_of_waves(model, source, _WAVES, _WAVE_STEPS))
         what = f"The first {_WAVES} test episodes of {run}, before and after inner steps"
     elif len(experiment.data.input_shape) == 3:

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cml_tf import datasets
 from cml_tf.datasets.class_pool import ClassPool, ClassPoolSource
-from cml_tf.datasets.sinusoid import SinusoidDataset
 from cml_tf.experiments.runs import RunError
 from cml_tf.studies.pictures.curves import mean_curves
 from cml_tf.studies.pictures.of_runs import (
@@ -58,7 +58,7 @@ def test_an_episode_is_answered_and_its_classes_are_named():
 
 
 def test_waves_are_the_true_ones_and_models_are_adapted_by_each_number_of_steps():
-    source = SinusoidDataset().episodes("test", shots=10, queries=5, seed=3)
+    source = datasets.load("sinusoid").episodes("test", shots=10, queries=5, seed=3)
     pictures = pictures_of_waves(_StepCounter(), source, 2, (0, 1, 5))
     assert len(pictures) == 2
     for picture in pictures:

@@ -1,0 +1,1 @@
+"""Bilevel problems to start from: `python -m cml_tf.bilevel.examples`."""

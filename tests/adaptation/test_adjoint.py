@@ -1,0 +1,387 @@
+"""Adjoints: closed forms with the errors that Heun's method must make, and against reverse mode on learners."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import cml_tf
+from cml_tf.adaptation import (
+    SGD,
+    AdjointBacksolve,
+    AdjointDiscrete,
+    AdjointHeun,
+    ContextScaling,
+    GradientDescent,
+    MetaSGD,
+    PerStepRates,
+    anil,
+    make_hypergradient,
+)
+from cml_tf.errors import UserError
+from cml_tf.experiments.configuration import check_config, default_config
+from cml_tf.learners import conv4
+from cml_tf.objectives import QueryLoss
+from cml_tf.registry import Choice, ConfigurationError
+from cml_tf.training.method import Method
+from tests.adaptation.test_bilevel_hypergradients import UPDATES, gradients_of_quadratic
+from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
+from tests.helpers.differences import (
+    assert_matches_central_differences,
+    assert_same_gradients,
+    gradients_of,
+    outer_loss,
+)
+from tests.helpers.models import smooth_conv, smooth_mlp
+from tests.helpers.seeded_episodes import one_task
+
+FLOWS = {"heun": AdjointHeun, "backsolve": AdjointBacksolve}
+of_flows = pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
+
+
+def under(method, order, episode=None):
+    """The meta-gradient with another hypergradient."""
+    method.rule.hypergradient = order
+    return gradients_of(method, episode or make_episode())
+
+
+# ---- any field
+
+
+def gradients(flow, field, start, constants=(), steps=10, loss=lambda end: end[0]):
+    """The end, and the gradients of a loss by start and constants."""
+    start, constants = (tuple(tf.constant(one, tf.float64) for one in part) for part in (start, constants))
+    with tf.GradientTape() as tape:
+        tape.watch((start, constants))
+        end = flow.flowed(field, start, constants, steps)
+        value = loss(end)
+    return [part.numpy() for part in end], *tape.gradient(value, (start, constants), unconnected_gradients="zero")
+
+
+def decay(count):
+    """`y' = -c y` over a time of 1 in so many steps; the curvature c is a constant."""
+    return lambda state, constants: (-constants[0] * state[0] / count,)
+
+
+# Of exp(-1), for 10, 20 and 40 steps.
+HEUN = {10: 1.798e-3, 20: 4.327e-4, 40: 1.061e-4}
+
+
+@pytest.mark.parametrize(("steps", "error"), HEUN.items())
+def test_heun_has_its_own_error_on_the_quadratic(steps, error):
+    """`(1 - h + h^2 / 2)^n`, however the states are stored."""
+    for stored in (1, 3, 100):
+        _, (of_start,), _ = gradients(AdjointHeun(stored_every=stored), decay(steps), (2.0,), (1.0,), steps)
+        np.testing.assert_allclose(of_start / np.exp(-1) - 1, error, atol=5e-7)
+        np.testing.assert_allclose(of_start, (1 - 1 / steps + 0.5 / steps**2) ** steps, rtol=1e-13)
+
+
+def test_the_error_of_heun_falls_by_four_and_that_of_the_discrete_adjoint_by_two():
+    for steps, error in ((10, -5.2e-2), (20, -2.6e-2)):
+        start, _, arriving = gradients_of_quadratic(AdjointDiscrete(), ((10.0 / steps,),), steps)
+        np.testing.assert_allclose(start / arriving / np.exp(-1) - 1, error, atol=5e-4)
+    ratios = [HEUN[10] / HEUN[20], HEUN[20] / HEUN[40]]
+    assert all(4.0 < ratio < 4.2 for ratio in ratios)
+
+
+@of_flows
+def test_the_constants_of_a_field_get_their_integral(flow):
+    """`y' = -c y - y^2 / 2` over a time of 1: `1 / y = (1 / y_0 + 1 / 2c) exp(c) - 1 / 2c`, differentiated by c."""
+    c, start, errors = 0.7, 2.0, []
+    inverse = (1 / start + 0.5 / c) * np.exp(c) - 0.5 / c
+    expected = -((1 / start + 0.5 / c - 0.5 / c**2) * np.exp(c) + 0.5 / c**2) / inverse**2
+    for steps in (20, 40):
+        (end,), _, (of_c,) = gradients(
+            flow(),
+            lambda state, constants, count=steps: ((-constants[0] * state[0] - state[0] ** 2 / 2) / count,),
+            (start,),
+            (c,),
+            steps,
+        )
+        np.testing.assert_allclose(end, 1 / inverse, rtol=1e-6)
+        errors.append(float(of_c) / expected - 1)
+    assert abs(errors[1]) < 1e-3
+    assert 3.8 < errors[0] / errors[1] < 4.3 if flow is AdjointHeun else abs(errors[0]) < 1e-6
+
+
+@pytest.mark.parametrize(("time", "error"), [(1.0, 3.32e-5), (2.0, 2.23e-3)])
+def test_the_equation_of_the_paper_has_the_published_accuracy(time, error):
+    """`y' = -2 t^3 - 2 t y`: y = 1 - t^2 + c exp(-t^2), L = (y - 3)^6, 100 steps. The paper: 1.7e-5 and 1.4e-3."""
+    steps = 100
+
+    def field(state, constants):
+        y, t = state
+        length = time / steps
+        return length * (-2 * t**3 - 2 * t * y), length * tf.ones_like(t)
+
+    loss = lambda end: (end[0] - 3) ** 6  # noqa: E731
+    (y, t), (of_start, _), _ = gradients(AdjointHeun(), field, (2.0, 0.0), (), steps, loss)
+    exact = 1 - time**2 + np.exp(-(time**2))
+    np.testing.assert_allclose([y, t], [exact, time], rtol=1e-6)
+    expected = 6 * (exact - 3) ** 5 * np.exp(-(time**2))
+    np.testing.assert_allclose(abs(of_start / expected - 1), error, rtol=2e-3)
+
+
+def around_one(steps, time):
+    """`y' = -(y - 1) - (y - 1)^3`, and with y = 1 + u the derivative of `y(T)` by `y(0)` in closed form."""
+
+    def field(state, constants):
+        away = state[0] - 1
+        return (-(away + away**3) * time / steps,)
+
+    def derivative(u):
+        # u^2 / (1 + u^2) falls as exp(-2 t).
+        share = u**2 / (1 + u**2) * np.exp(-2 * time)
+        return np.sqrt(share / (1 - share)) / u * (1 + u**2) ** -1 * (1 - share) ** -1
+
+    return field, derivative
+
+
+def test_states_solved_for_backwards_are_right_over_short_times_and_lost_over_long_ones():
+    """Backwards the rounding of the end grows by `exp(T)`, so from T = 37 on nothing is left in float64."""
+    for time, steps, trusted in ((2.0, 40, True), (40.0, 800, False)):
+        field, derivative = around_one(steps, time)
+        _, (stored,), _ = gradients(AdjointHeun(), field, (2.0,), (), steps)
+        _, (solved,), _ = gradients(AdjointBacksolve(), field, (2.0,), (), steps)
+        expected = derivative(1.0)
+        np.testing.assert_allclose(stored, expected, rtol=2e-2)
+        wrong = abs(float(solved) / expected - 1)
+        assert wrong < 1e-4 if trusted else not wrong < 0.5
+
+
+# ---- the adjoint of the steps themselves
+
+
+@pytest.mark.parametrize("stored", [1, 2, 7])
+@pytest.mark.parametrize("make", UPDATES.values(), ids=UPDATES)
+def test_the_discrete_adjoint_is_reverse_mode(float64, make, stored):
+    """Whatever the update rule carries from step to step; five steps, so that two at a time leave one over."""
+    method = make()
+    # Losses on the way need the way.
+    method = Method.of(method.learner, method.rule.with_steps(5), [t for t in method.terms if "step" not in t.name])
+    expected = under(method, make_hypergradient("reverse"))
+    assert_same_gradients(under(method, AdjointDiscrete(stored)), expected, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("learner", ["conv", "per_step_normalisation", "embedding", "gcn"])
+def test_the_discrete_adjoint_is_reverse_mode_for_learners(float64, learner):
+    method, episode = make_method("meta_sgd", learner=learner, steps=3), make_episode(learner)
+    expected = under(method, make_hypergradient("reverse"), episode)
+    assert_same_gradients(under(method, AdjointDiscrete(2), episode), expected, tolerance=1e-12)
+
+
+@pytest.mark.parametrize("order", [AdjointDiscrete(2), AdjointHeun(stored_every=2), AdjointBacksolve()])
+@pytest.mark.parametrize("steps", [0, 1, 4, 5])
+def test_the_number_of_steps_may_be_a_tensor(float64, order, steps):
+    method, episode = make_method("meta_sgd"), make_episode()
+    expected = under(method_with(method, steps), order)
+
+    @tf.function(autograph=False)
+    def received(count):
+        changed = method_with(method, count)
+        changed.rule.hypergradient = order
+        return gradients_of(changed, episode)
+
+    if steps:
+        assert_same_gradients(received(tf.constant(steps)), expected, tolerance=1e-13)
+    else:
+        assert_same_gradients(
+            {"learner": received(tf.constant(0))["learner"]}, {"learner": expected["learner"]}, tolerance=1e-13
+        )
+
+
+# ---- flows of learners
+
+
+def method_with(method, steps):
+    return Method(**{**vars(method), "rule": method.rule.with_steps(steps)})
+
+
+def finer(make, times):
+    """A rule over the same time, 0.6, in more steps."""
+    return Method.of(smooth_mlp(), GradientDescent(PROBLEM, make(0.3 / times), 2 * times), [QueryLoss(PROBLEM)])
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(SGD, id="everything"),
+        pytest.param(lambda rate: anil(MetaSGD(rate)), id="a part at rates"),
+        pytest.param(MetaSGD, id="everything at rates", marks=pytest.mark.slow),
+        pytest.param(lambda rate: anil(SGD(rate)), id="a part", marks=pytest.mark.slow),
+    ],
+)
+def test_flows_have_the_derivative_of_where_they_end(float64, make):
+    """Frozen parts and rates too: the solver's fourth order against differences, Heun's second against that."""
+    wrong, episode = [], make_episode(tasks=1)
+    for times in (4, 8):
+        method = finer(make, times)
+        exact = under(method, AdjointBacksolve(), episode)
+        if times == 8:
+            assert_matches_central_differences(method, episode, exact)
+        approximate = under(method, AdjointHeun(), episode)
+        # As a share, since rates are smaller in more steps and their gradients larger.
+        wrong.append([furthest(approximate[group], exact[group]) / furthest(exact[group]) for group in exact])
+    for coarse, fine in zip(*wrong, strict=True):
+        assert fine < 1e-3 and 3.7 < coarse / fine < 4.3
+
+
+def furthest(tensors, others=None):
+    others = [0.0] * len(tensors) if others is None else others
+    return max(np.abs(one - other).max() for one, other in zip(tensors, others, strict=True))
+
+
+def test_eulers_way_forwards_is_that_of_the_update_rule_and_the_other_one_is_not(float64):
+    method = make_method("sgd", steps=3)
+    expected = outer_loss(method, make_episode())
+    losses = {}
+    for solver in ("euler", "rk4"):
+        method.rule.hypergradient = AdjointHeun(solver)
+        losses[solver] = outer_loss(method, make_episode())
+    np.testing.assert_allclose(losses["euler"], expected, rtol=1e-13)
+    assert abs(losses["rk4"] - expected) > 1e-3
+
+
+@of_flows
+def test_a_flow_of_no_time_is_of_first_order(float64, flow):
+    wrong = []
+    for rate in (1e-4, 1e-5):
+        method = Method.of(smooth_mlp(), GradientDescent(PROBLEM, SGD(rate), 3), [QueryLoss(PROBLEM)])
+        expected, received = (under(method, order)["learner"] for order in (make_hypergradient("first_order"), flow()))
+        wrong.append(furthest(received, expected))
+    assert wrong[1] < 1e-4 and 9 < wrong[0] / wrong[1] < 11, "as the time, so the difference"
+
+
+@of_flows
+@pytest.mark.parametrize("rule", ["sgd", "anil_sgd"])
+def test_a_flow_of_first_order_holds_inner_gradients_constant(float64, flow, rule):
+    method = make_method(rule, steps=3)
+    expected = under(method, make_hypergradient("first_order"))
+    method.rule.hypergradient = flow("euler")
+    assert_same_gradients(gradients_of(method.of_first_order(), make_episode()), expected, tolerance=1e-12)
+    method.rule.hypergradient = flow("rk4")
+    lower = method.of_first_order()
+    assert not lower.rule.second_order
+    np.testing.assert_allclose(outer_loss(lower, make_episode()), outer_loss(method, make_episode()), rtol=1e-13)
+
+
+def test_statistics_of_the_task_may_follow_a_flow(float64):
+    """Mode `support`: one more pass at the end makes them those of the parameters that predict."""
+    learner = smooth_conv(mode="support")
+    method = Method.of(learner, GradientDescent(PROBLEM, SGD(0.04), 10, AdjointBacksolve()), [QueryLoss(PROBLEM)])
+    assert_matches_central_differences(method, make_episode("conv", tasks=1))
+
+
+# ---- what is kept, and what is refused
+
+
+def test_a_saved_model_flows_as_it_was_trained(tmp_path):
+    order = AdjointHeun(stored_every=2)
+    rule = GradientDescent(PROBLEM, SGD(0.3), 4, order)
+    trainer = cml_tf.Trainer(smooth_mlp(), rule, [QueryLoss(PROBLEM)], PROBLEM)
+    model, task = cml_tf.FewShotModel.of(trainer), one_task(make_episode(), 0)
+    model.save(tmp_path / "model")
+    names = [f"class {label}" for label in task.support.targets.numpy()]
+    expected, received = (
+        one.adapt(task.support.inputs.numpy(), names).predict(task.query.inputs.numpy())
+        for one in (model, cml_tf.load(tmp_path / "model"))
+    )
+    np.testing.assert_allclose(received, expected, rtol=1e-6)
+    plain = trainer.method.rule._with(hypergradient=make_hypergradient("reverse"))
+    again = GradientDescent.from_config(rule.get_config()).hypergradient
+    assert (type(again), vars(again)) == (AdjointHeun, vars(order))
+    ends = [
+        one.adapt(trainer.method.learner, one.initial(trainer.method.learner), task.support, ()).predict(
+            task.query.inputs
+        )[1]
+        for one in (rule, plain)
+    ]
+    assert np.abs(ends[0] - ends[1]).max() > 1e-3, "steps would have ended elsewhere"
+
+
+@of_flows
+def test_what_has_no_meaning_between_steps_is_refused(flow):
+    for make, learner in ((lambda: PerStepRates(0.1, 2), smooth_mlp), (lambda: ContextScaling(0.1), images)):
+        with pytest.raises(UserError, match="remembers nothing.*adjoint_discrete"):
+            Method.of(learner(), GradientDescent(PROBLEM, make(), 2, flow()), [QueryLoss(PROBLEM)])
+    with pytest.raises(UserError, match="counts passes.*adjoint_discrete"):
+        learner = smooth_conv(mode="per_step", steps=2)
+        Method.of(learner, GradientDescent(PROBLEM, SGD(0.1), 2, flow()), [QueryLoss(PROBLEM)])
+    with pytest.raises(UserError, match="solver must be one of rk4, euler, received 'dormand_prince'"):
+        flow("dormand_prince")
+
+
+def images():
+    return conv4(3, (16, 16, 1), filters=2)
+
+
+@pytest.mark.parametrize("order", [AdjointDiscrete, AdjointHeun])
+def test_fewer_than_one_step_between_stored_states_is_refused(order):
+    with pytest.raises(ValueError, match="stored_every must be 1 or more, received 0"):
+        order(stored_every=0)
+
+
+@pytest.mark.parametrize("name", ["adjoint_heun", "adjoint_backsolve"])
+@pytest.mark.parametrize(
+    ("update", "changes", "match"),
+    [
+        ("per_step_rates", {}, "adaptation.update must be a rule that remembers nothing"),
+        ("context_scaling", {}, "adaptation.update must be a rule that remembers nothing"),
+        ("sgd", {"learner.normalisation": "per_step"}, "learner.normalisation must not be 'per_step'"),
+    ],
+)
+def test_configurations_refuse_it_too(name, update, changes, match):
+    config = default_config(Choice("glyphs", "conv4", update=update, hypergradient=name))
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(ConfigurationError, match=match):
+        check_config(config)
+
+
+# ---- memory
+
+MEASURE = """
+import sys
+import numpy as np, tensorflow as tf
+from benchmarks.performance.resident import resident
+from cml_tf.adaptation import SGD, AdjointDiscrete, AdjointHeun, GradientDescent, make_hypergradient
+from cml_tf.learners import mlp
+from cml_tf.objectives import QueryLoss
+from cml_tf.problems import Regression
+from cml_tf.training.meta_gradient import meta_gradient
+from cml_tf.training.method import Method
+from tests.helpers.seeded_episodes import regression_episode
+
+order = {"heun": AdjointHeun, "discrete": AdjointDiscrete}[sys.argv[1]](stored_every=int(sys.argv[3]))
+problem = Regression(1)
+rule = GradientDescent(problem, SGD(1e-3), int(sys.argv[2]), order)
+method = Method.of(mlp(1, (2,), hidden=(256, 256)), rule, [QueryLoss(problem)])
+episode = regression_episode(tasks=1, shots=50)
+run = tf.function(lambda: meta_gradient(method, episode, method.weights()).gradients, autograph=False)
+for _ in range(2):
+    gradients = run()
+assert all(np.isfinite(part).all() for group in gradients.values() for part in group)
+print(resident()["peak"])
+"""
+STATE = 4 * (3 * 256 + 257 * 256 + 257) / 2**20
+SPREAD = 15
+"""MiB by which two runs of the same work differ."""
+
+
+def peak(name, steps, stored):
+    run = subprocess.run(
+        [sys.executable, "-c", MEASURE, name, str(steps), str(stored)], check=True, capture_output=True, text=True
+    )
+    return float(run.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["heun", "discrete"])
+def test_memory_grows_by_the_stored_states_alone(name):
+    """From 10 steps to 500: by 490 states where all are stored, and by less than 50 where every 25th is."""
+    few = peak(name, 10, 1)
+    assert peak(name, 500, 1) - few < 490 * STATE + SPREAD
+    assert peak(name, 500, 25) - few < 50 * STATE + SPREAD

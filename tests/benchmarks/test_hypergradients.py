@@ -1,0 +1,24 @@
+"""The benchmark of hypergradients measures each, and draws what it measured."""
+
+import pytest
+
+from benchmarks.hypergradients import SOLVERS, draw, measured
+from tests.helpers.programs import run_program
+
+
+@pytest.mark.parametrize("name", ["forward, 4 numbers", "descent aggregation"])
+def test_each_number_of_steps_has_its_costs(name):
+    found = measured(name, [1, 2], 1)
+    assert set(found) == {"1", "2"}
+    assert all(costs["milliseconds"] > 0 and costs["MiB"] >= 0 for costs in found.values())
+
+
+def test_all_are_drawn(tmp_path):
+    costs = {str(count): {"milliseconds": 10.0 * count, "MiB": 5.0} for count in (1, 10)}
+    draw(dict.fromkeys(SOLVERS, costs), tmp_path / "costs.png")
+    assert (tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_numbers_of_steps_must_ascend():
+    done = run_program("benchmarks.hypergradients", "--steps=5,2")
+    assert done.code == 2 and done.messages == ["error: --steps must ascend from 1 or more, received 5,2."]
