@@ -51,14 +51,17 @@ def run_program(module: str, *arguments: str) -> Finished:
 
 
 def run_programs(calls: Sequence[Sequence[str]], directory: Path = ROOT) -> list[Finished]:
-    """Runs many `[module, *arguments]` in a directory, each in a process that need not import TensorFlow anew.
+    """Runs many `[module, *arguments]`, each in a process of its own that need not import TensorFlow anew.
 
     The processes are forked, one after the other, from one that has imported it and done nothing with it. They run in
     `directory`.
     """
     command = [sys.executable, "-m", "tests.helpers.forked_programs"]
-    given = {"cwd": directory, "env": {**environment(), "PYTHONPATH": str(ROOT)}, "input": json.dumps(calls)}
-    done = subprocess.run(command, **given, capture_output=True, text=True, check=False)
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    given = {**environment(), "PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(
+        command, cwd=directory, env=given, input=json.dumps(calls), capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         raise RuntimeError(f"the forking process failed:\n{done.stderr}")
     return [Finished(**finished) for finished in json.loads(done.stdout.splitlines()[-1])]
