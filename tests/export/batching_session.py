@@ -5,10 +5,9 @@ are cut on axis 0. If another axis differs, or the graph raises, all that were j
 a batch may hold is refused; one of no tasks would wait for ever. It knows nothing of tasks, shapes or signatures.
 """
 
-from __future__ import annotations
-
+import functools
 import threading
-from collections.abc import Mapping
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -19,55 +18,38 @@ from export.client.interface import Choice, Interface, read_interface
 from export.server.errors import ServingError
 from export.server.servable import Servable
 
-Arrays = dict[str, np.ndarray]
-_SHAPES = (
-    "Tensors with name '{signature}_{name}:0' from different tasks have different shapes and padding is turned off. "
-    "Set pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal dimensions."
-)
+_servable = functools.cache(Servable)
 
 
 class _Waiting:
     """A request in a queue, and what came of it."""
 
-    def __init__(self, signature: str, inputs: Mapping[str, np.ndarray]) -> None:
-        self.signature, self.inputs = signature, inputs
+    def __init__(self, signature: str, inputs) -> None:
+        self.signature, self.inputs, self.outcome = signature, inputs, None
         self.tasks = len(next(iter(inputs.values())))
-        self.outcome: Arrays | RequestError | None = None
 
 
 class BatchingSession:
     """A server to `clients` threads: batches close when all of them wait, so what is joined is no matter of time.
 
-    Args:
-      directory: of the version.
-      clients: that ask; each must call `leave` at its end.
-      max_batch_size: tasks.
-
-    Attributes:
-      batches: how many requests each run of the graph had joined, with its signature.
+    Each client must call `leave` at its end. `batches` tells the signature of each run of the graph, and how many
+    requests it had joined.
     """
 
     def __init__(self, directory: Path, clients: int, max_batch_size: int = 16) -> None:
-        self._servable = Servable(directory)
-        self._left, self._most = clients, max_batch_size
+        self._servable, self._left, self._most = _servable(directory), clients, max_batch_size
         self._waiting: list[_Waiting] = []
         self._changed = threading.Condition()
         self.batches: list[tuple[str, int]] = []
 
     def interface(self, choice: Choice) -> Interface:
         """From the signatures, as its metadata would tell them."""
-        del choice
-        signatures = {
-            name: json_format.MessageToDict(definition, preserving_proto_field_name=True)
-            for name, definition in self._servable.signatures.items()
-        }
-        return read_interface(1, signatures)
+        signatures = self._servable.signatures.items()
+        told = {name: json_format.MessageToDict(one, preserving_proto_field_name=True) for name, one in signatures}
+        return read_interface(1, told)
 
-    def predict(
-        self, choice: Choice, signature: str, inputs: Mapping[str, np.ndarray], dtypes: Mapping[str, str]
-    ) -> Arrays:
+    def predict(self, choice: Choice, signature: str, inputs, dtypes):
         """Waits until everybody does, and answers."""
-        del choice, dtypes
         if signature not in self._servable.signatures:
             raise RequestError("FAILED_PRECONDITION", f'Serving signature key "{signature}" not found.')
         request = _Waiting(signature, inputs)
@@ -83,7 +65,6 @@ class BatchingSession:
             self._changed.wait_for(lambda: request.outcome is not None)
         if isinstance(request.outcome, RequestError):
             raise request.outcome
-        assert request.outcome is not None
         return request.outcome
 
     def leave(self) -> None:
@@ -98,11 +79,11 @@ class BatchingSession:
     def _run_if_all_wait(self) -> None:
         if not self._waiting or len(self._waiting) < self._left:
             return
-        queues: dict[tuple, list[list[_Waiting]]] = {}
+        queues = defaultdict(lambda: [[]])
         for request in self._waiting:
             definition = self._servable.signatures[request.signature]
             tensors = [(kind.name for kind in part.values()) for part in (definition.inputs, definition.outputs)]
-            batches = queues.setdefault(tuple(map(tuple, map(sorted, tensors))), [[]])
+            batches = queues[tuple(map(tuple, map(sorted, tensors)))]
             if sum(other.tasks for other in batches[-1]) + request.tasks > self._most:
                 batches.append([])
             batches[-1].append(request)
@@ -124,12 +105,15 @@ class BatchingSession:
             request.outcome = {name: array[start : start + request.tasks] for name, array in outputs.items()}
             start += request.tasks
 
-    def _outputs(self, batch: list[_Waiting], signature: str) -> Arrays:
+    def _outputs(self, batch: list[_Waiting], signature: str):
         joined = {}
         for name in batch[0].inputs:
             arrays = [request.inputs[name] for request in batch]
             if len({array.shape[1:] for array in arrays}) > 1:
-                raise RequestError("FAILED_PRECONDITION", _SHAPES.format(signature=signature, name=name))
+                text = "from different tasks have different shapes and padding is turned off. Set"
+                text += " pad_variable_length_inputs to true, or ensure that all tensors with the same name have equal"
+                text = f"Tensors with name '{signature}_{name}:0' {text} dimensions."
+                raise RequestError("FAILED_PRECONDITION", text)
             joined[name] = np.concatenate(arrays)
         try:
             return self._servable.run(signature, joined, sorted(self._servable.signatures[signature].outputs), 60)

@@ -1,52 +1,54 @@
 """Exports that several test files look at; made once."""
 
-from __future__ import annotations
+import fcntl
+import os
 
 import numpy as np
 import pytest
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
-from tests.export.served import Served, image_model, in_process, node_model, saved, wave_model
-from tests.export.server.conformance.make_models import config_text
+from tests.export.served import Served, image_model, node_model, saved, wave_model
+from tests.export.server.conformance.make_models import config_text, write_halvers
 from tests.export.server.running import running
-from tests.export.server.tiny_models import write_halver
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.precision import precision
 from tests.helpers.random_graphs import random_graph
 
 
-@pytest.fixture(scope="session")
-def images(tmp_path_factory) -> Served:
-    """A saved and loaded classifier of images."""
-    return saved(image_model(), tmp_path_factory.mktemp("images") / "1")
+def _saved(name, make):
+    """A model that the first of all workers saves, and every one loads."""
+
+    @pytest.fixture(scope="session", name=name)
+    def fixture(tmp_path_factory) -> Served:
+        directory = tmp_path_factory.getbasetemp()
+        root = directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
+        with (root / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return saved(make(), root / name / "1")
+
+    return fixture
 
 
-@pytest.fixture(scope="session")
-def waves(tmp_path_factory) -> Served:
-    """A saved and loaded regression."""
-    return saved(wave_model(), tmp_path_factory.mktemp("waves") / "1")
+images, waves, nodes = (_saved(*row) for row in (("images", image_model), ("waves", wave_model), ("nodes", node_model)))
 
 
-@pytest.fixture(scope="session")
-def nodes(tmp_path_factory) -> Served:
-    """A saved and loaded classifier of nodes."""
-    return saved(node_model(), tmp_path_factory.mktemp("nodes") / "1")
+@pytest.fixture(params=["images", "waves", "nodes"])
+def served(request) -> Served:
+    """Each of them."""
+    return request.getfixturevalue(request.param)
 
 
-@pytest.fixture(scope="session")
-def images_by_support() -> Served:
-    """A classifier whose normalisation carries the statistics of the support set."""
-    return in_process(image_model("support"))
+def _run(config, directory):
+    with precision():
+        train_run(config, directory, verbose=0)
+    return directory
 
 
 @pytest.fixture(scope="session")
 def wave_run(tmp_path_factory):
     """The directory of a trained CML regression."""
-    directory = tmp_path_factory.mktemp("runs") / "waves"
-    with precision():
-        train_run(presets.sinusoid("5shot,smoke"), directory, verbose=0)
-    return directory
+    return _run(presets.sinusoid("5shot,smoke"), tmp_path_factory.mktemp("runs") / "waves")
 
 
 @pytest.fixture(scope="session")
@@ -55,31 +57,24 @@ def image_run(tmp_path_factory):
     root = tmp_path_factory.mktemp("pictures")
     for split in ("train", "validation", "test"):
         write_classes(root / split, [f"{split} {name}" for name in ("ant", "bee", "cat", "dog")], images=4)
-    config = presets.images("glyphs", "3way,smoke")
+    config = presets.images("glyphs", "3way,smoke,first_order")
     with config.unlocked():
         config.dataset.update({"name": "image_folder", "root": str(root), "image_size": (16, 16), "channels": 1})
         config.dataset.queries = config.eval.queries = 2
-    directory = tmp_path_factory.mktemp("runs") / "pictures"
-    with precision():
-        train_run(config, directory, verbose=0)
-    return directory
+    return _run(config, tmp_path_factory.mktemp("runs") / "pictures")
 
 
 @pytest.fixture(scope="session")
 def node_run(tmp_path_factory):
     """The directory of a trained CML classifier of nodes of a graph in a file, SGC with prototypes."""
-    root = tmp_path_factory.mktemp("graph")
-    graph = random_graph(nodes=80, features=9, classes=6)
+    root, graph = tmp_path_factory.mktemp("graph"), random_graph(nodes=80, features=9, classes=6)
     edges = np.argwhere(graph.adjacency.toarray())
     np.savez(root / "graph.npz", features=graph.features.toarray(), edges=edges, labels=graph.labels)
     config = presets.nodes("graph", "2shot,smoke,meta_gnn,g_meta")
     with config.unlocked():
         config.dataset.update({"root": str(root), "normalise_features": True})
         config.adaptation.update({"steps": 1, "eval_steps": 1})
-    directory = tmp_path_factory.mktemp("runs") / "papers"
-    with precision():
-        train_run(config, directory, verbose=0)
-    return directory
+    return _run(config, tmp_path_factory.mktemp("runs") / "papers")
 
 
 @pytest.fixture(scope="session")
@@ -89,13 +84,9 @@ def server(tmp_path_factory, waves, images, nodes):
     It serves `halver` (versions 1 and 2, label `first`), a few-shot regression, and classifiers of images and of nodes.
     """
     root = tmp_path_factory.mktemp("served")
-    (root / "halver").mkdir()
-    for number in (1, 2):
-        write_halver(root / "halver" / str(number), float(number))
-    places = {"halver": root / "halver"}
-    places |= {name: made.directory.parent for name, made in (("waves", waves), ("images", images), ("nodes", nodes))}
+    places = {name: made.directory.parent for name, made in (("waves", waves), ("images", images), ("nodes", nodes))}
     config = root / "models.config"
-    config.write_text(config_text(places))
+    config.write_text(config_text({**places, "halver": write_halvers(root / "halver")}))
     flags = [f"--model_config_file={config}", "--max_message_bytes=4000000", "--enable_grpc_healthcheck_service"]
     with running(*flags, log=root / "log") as running_server:
         yield running_server

@@ -1,9 +1,7 @@
 """Small exported models of images, of waves and of nodes of a graph, and requests to them."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,13 +22,14 @@ from export.gate.reference import Reference
 from export.gate.warm_up import warm_up_requests
 from export.graph.exportable import Exportable
 from export.graph.serving_module import ServingModule
-from export.graph.specifications import target_name
+from export.graph.specifications import answer_name, target_name
 from export.requests.form import Bucket
 from tests.helpers.models import randomise
 from tests.helpers.random_graphs import random_features, untidy_edges
 
 WAYS, IMAGE_SHAPE = 3, (16, 16, 1)
 NODE_WAYS, FEATURES, NODES = 2, 7, 30
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 Arrays = dict[str, np.ndarray]
 # The input that each of the sizes of `adapt_and_predict_padded` is about.
 _SIZES = {"node_count": "node_features", "edge_count": "edges", "support_size": "support_", "query_size": "query_"}
@@ -38,14 +37,16 @@ _SIZES = {"node_count": "node_features", "edge_count": "edges", "support_size": 
 
 @dataclass
 class Served:
-    """An exported model, callable by signature with arrays."""
+    """An exported model, callable by signature with arrays; `directory` if it was saved and loaded again."""
 
-    model: Exportable
-    module: ServingModule
-    functions: Any
+    model: Exportable = None
+    module: Any = None
     directory: Path | None = None
+    functions: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, signature: str, /, **inputs: Any) -> Arrays:
+        if signature not in self.functions:
+            self.functions[signature] = self.module.function(signature)
         outputs = self.functions[signature](**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: value.numpy() for name, value in outputs.items()}
 
@@ -54,21 +55,30 @@ class Served:
         """The same model as a user of the library has it."""
         return FewShotModel(self.model.method, self.model.problem, None)
 
+    @cached_property
+    def reference(self) -> Reference:
+        return Reference(self.model, self.module.fingerprint)
+
+    @property
+    def output(self) -> str:
+        """The name of the answer: probabilities or predictions."""
+        return answer_name(self.model)
+
 
 def image_model(normalisation: str = "batch_transductive", steps: int = 2, rate: float = 0.1) -> Exportable:
     """Four blocks of 4 filters on 16x16 images, 3 ways."""
     return exportable(conv4(WAYS, IMAGE_SHAPE, 4, normalisation), Classification(WAYS), SGD(rate), steps)
 
 
-def wave_model(update_rule: UpdateRule | None = None, steps: int = 2) -> Exportable:
+def wave_model() -> Exportable:
     """1-8-8-1."""
-    return exportable(mlp(1, (1,), hidden=(8, 8)), Regression(1), update_rule or SGD(0.01), steps, (-5.0, 5.0))
+    return exportable(mlp(1, (1,), hidden=(8, 8)), Regression(1), SGD(0.01), 2, (-5.0, 5.0))
 
 
-def node_model(learner: Learner | None = None, normalise_features: bool = False, steps: int = 2) -> Exportable:
+def node_model(learner: Learner | None = None, normalise_features: bool = False) -> Exportable:
     """Two graph convolutions of 6 units on nodes with 7 features, 2 ways; or another learner."""
     learner = learner or gcn(NODE_WAYS, FEATURES, (6, 6))
-    made = exportable(learner, Classification(NODE_WAYS), SGD(0.1), steps)
+    made = exportable(learner, Classification(NODE_WAYS), SGD(0.1), 2)
     return Exportable(made.method, made.problem, made.value_range, normalise_features)
 
 
@@ -82,51 +92,26 @@ def exportable(
 
 
 def in_process(model: Exportable) -> Served:
-    """The functions that would be saved."""
-    module = ServingModule(model)
-    return Served(model, module, Traced(module))
+    """The functions that would be saved, each traced when it is first asked for."""
+    return Served(model, ServingModule(model))
 
 
 def saved(model: Exportable, directory: Path) -> Served:
-    """Written with its warm-up requests, and loaded again."""
-    module = ServingModule(model)
-    reference = Reference(model, module.fingerprint)
-    write_version(directory, module, warm_up_requests(model, [Bucket(WAYS, 2)], reference), "small")
-    return Served(model, module, loaded(directory).functions, directory)
+    """Written with its warm-up requests unless it is there, and loaded again."""
+    made = in_process(model)
+    if not directory.exists():
+        write_version(directory, made.module, warm_up_requests(model, [Bucket(WAYS, 2)], made.reference), "small")
+    return Served(model, made.module, directory, loaded(directory).functions)
 
 
 def loaded(directory: Path) -> Served:
     """A version as a stranger loads it: nothing is known but the file."""
     module: Any = tf.saved_model.load(str(directory))
-    nothing: Any = None
     # The functions hold no reference to the module that holds their variables.
-    return Served(nothing, nothing, Owned(module.signatures, module), directory)
+    return Served(directory=directory, functions={**module.signatures, "": module})
 
 
-class Traced(dict):
-    """Functions by name, each traced when it is first asked for."""
-
-    def __init__(self, module: ServingModule) -> None:
-        super().__init__()
-        self._module = module
-
-    def __missing__(self, name: str) -> Callable:
-        self[name] = self._module.function(name)
-        return self[name]
-
-
-@dataclass
-class Owned:
-    """Functions by name, together with what must outlive them."""
-
-    functions: Any
-    owner: Any
-
-    def __getitem__(self, name: str) -> Callable:
-        return self.functions[name]
-
-
-def request(model: Exportable, tasks: int = 1, support: int = 6, query: int = 4, seed: int = 0) -> Arrays:
+def inputs_of(model: Exportable, tasks: int = 1, support: int = 6, query: int = 4, seed: int = 0) -> Arrays:
     """Inputs of `serving_default`, each class in turn."""
     if model.form.query == "query_nodes":
         return node_request(tasks, seed=seed)
@@ -140,9 +125,6 @@ def request(model: Exportable, tasks: int = 1, support: int = 6, query: int = 4,
     else:
         targets = generator.uniform(-3, 3, (tasks, support, model.problem.outputs)).astype(np.float32)
     return {"support_inputs": draw(support), target_name(model): targets, "query_inputs": draw(query)}
-
-
-inputs_of = request  # Where `request` is a fixture.
 
 
 def node_request(tasks: int = 1, support: int = 4, query: int = 5, seed: int = 0) -> Arrays:
@@ -186,5 +168,4 @@ def reference_context(model: Exportable, inputs: Arrays, task: int = 0) -> Graph
     """The graph of a task as a user of the library prepares it."""
     features = inputs["node_features"][task]
     graph = check_graph(inputs["edges"][task], features, np.zeros(len(features), np.int64))
-    hops = model.learner.extractor.hops
-    return graph_context(graph, hops, normalise_features=model.normalise_features)
+    return graph_context(graph, model.learner.extractor.hops, normalise_features=model.normalise_features)

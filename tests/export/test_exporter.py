@@ -1,22 +1,26 @@
 """From a trained run to a version: what is in it, and that nothing is there when the gate fails."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from jinja2 import UndefinedError
 
 import export.exporter
 from cml_tf.experiments import presets
 from cml_tf.experiments.loading import load
 from cml_tf.experiments.runs import load_run, train_run
+from export.card.markdown import card_markdown
+from export.card.origin import read_evaluation
 from export.errors import ExportError
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_model, export_run, exportable
 from export.gate.reference import Reference
+from export.graph.buckets import PARAMETERS
 from export.graph.serving_module import fingerprint, variables_digest
-from tests.export.served import in_process, inputs_of, loaded, support_only
+from export.requests.files import read_requests
+from tests.export.served import CLOSE, in_process, inputs_of, loaded, support_only
+from tests.helpers.programs import run_programs
 
 FILES = {"saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.pb"}
 
@@ -42,7 +46,7 @@ def test_it_answers_as_the_run_that_it_comes_from(classifier, image_run, readout
     inputs, model = inputs_of(exported), load(image_run, readout)
     support, labels = (array[0] for array in support_only(inputs).values())
     expected = model.adapt(support, labels, steps=steps).predict(inputs["query_inputs"][0])
-    np.testing.assert_allclose(served("serving_default", **inputs)["probabilities"][0], expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(served("serving_default", **inputs)["probabilities"][0], expected, **CLOSE)
 
 
 @pytest.mark.slow
@@ -55,20 +59,28 @@ def test_a_regression_of_two_numbers_answers_as_its_run_far_from_zero_too(tmp_pa
     asked = {"support_inputs": support.inputs, "support_targets": support.targets, "query_inputs": query.inputs}
     expected = load(run).adapt(support.inputs[0].numpy(), support.targets[0].numpy()).predict(query.inputs[0].numpy())
     answer = loaded(version)("serving_default", **asked)["predictions"][0]
-    np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(answer, expected, **CLOSE)
     told = json.loads((version / EXTRA / CARD).read_text())
     assert told["inputs"] == {"shape": [2], "dtype": "float32", "value_range": [-10.0, 10.0]}
     assert told["metrics"]["nrmse"] > 0 and told["metrics"]["metric"] == "mse"
 
 
-def test_a_version_holds_what_a_server_needs_and_no_co_learner(classifier, image_run):
+def test_a_version_holds_what_a_server_needs_and_no_co_learner(card, classifier, image_run):
     assert classifier.name == "1" and {path.name for path in classifier.iterdir()} == FILES
     assert {path.name for path in (classifier / EXTRA).iterdir()} == {CARD, CARD_FOR_PEOPLE, WARM_UP, "config.json"}
     held = b"".join(path.read_bytes() for path in sorted((classifier / "variables").iterdir()))
     held += (classifier / "saved_model.pb").read_bytes() + (classifier / "fingerprint.pb").read_bytes()
     assert b"co_learner" not in held
+    reader = tf.train.load_checkpoint(str(classifier / "variables" / "variables"))
+    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
+    values = [reader.get_tensor(name) for name in sorted(names, key=lambda name: int(name.split("/")[1]))]
     trained = load(image_run).method.trained_variables()["learner"]
-    assert sum(value.size for value in _variables(classifier)) == sum(int(np.prod(v.shape)) for v in trained)
+    assert sum(value.size for value in values) == sum(int(np.prod(v.shape)) for v in trained)
+    # The card's digest is that of the file.
+    assert card["variables_sha256"] == variables_digest(values)
+    assert card["model_fingerprint"] == fingerprint(card["variables_sha256"])
+    support = {"support_inputs": np.zeros((1, 3, 16, 16, 1), np.float32), "support_labels": np.int32([[0, 1, 2]])}
+    assert loaded(classifier)("adapt", **support)["model_fingerprint"].tolist() == [card["model_fingerprint"]]
 
 
 def test_the_card_says_what_it_is(card, classifier, image_run):
@@ -83,7 +95,7 @@ def test_the_card_says_what_it_is(card, classifier, image_run):
     assert state["length"] == card["parameters"]["served"] == sum(entry["size"] for entry in state["entries"])
     assert state["entries"][0] == {"name": "extractor/0000/kernel", "shape": [3, 3, 1, 8], "offset": 0, "size": 72}
     assert card["parameters"]["left_behind"].keys() == {"co_learner"}
-    assert set(card["signatures"]) == set(loaded(classifier).functions.functions)
+    assert {*card["signatures"], ""} == loaded(classifier).functions.keys()
     assert card["libraries"]["tensorflow"] == tf.__version__
     config = json.loads((image_run / "config.json").read_text())
     assert card["config"] == json.loads((classifier / EXTRA / "config.json").read_text()) == config
@@ -94,11 +106,65 @@ def test_the_card_says_what_it_is(card, classifier, image_run):
         assert part in text
 
 
-def test_the_card_s_digest_is_that_of_the_file(card, classifier):
-    assert card["variables_sha256"] == variables_digest(_variables(classifier))
-    assert card["model_fingerprint"] == fingerprint(card["variables_sha256"])
-    support = {"support_inputs": np.zeros((1, 3, 16, 16, 1), np.float32), "support_labels": np.int32([[0, 1, 2]])}
-    assert loaded(classifier)("adapt", **support)["model_fingerprint"].tolist() == [card["model_fingerprint"]]
+LIMITED = "- A task may have at most "
+EVALUATION = {"metric": "accuracy", "mean": 0.5, "ci95": 0.0125, "episodes": 600, "seed": 1, "manifest_hash": "e1"}
+# What is changed of the card, and the line that people then read.
+LINES = [
+    ({}, "- Examples of shape [16, 16, 1], float32, values from 0 to 1."),
+    ({}, "| output | `probabilities` | float32 | any x any x 3 |"),
+    ({}, "| `extractor/0000/kernel` | [3, 3, 1, 8] | 0 | 72 |"),
+    ({}, f"| tensorflow | {tf.__version__} |"),
+    (
+        {"data": {"shots": 1, "queries": 15}, "config": None},
+        "| data | not recorded: trained from Python, 1 shots, 15 queries per class in training |",
+    ),
+    ({"parameters": {"served": 112345, "left_behind": {}}}, "| parameters served | 112,345 |"),
+    ({"metrics": EVALUATION}, "| accuracy | 0.5000 | ± 0.0125 | 600 | not recorded | 1 |"),
+    ({"metrics": None}, "## Metrics"),
+    (
+        {"limits": {"support_examples": 1000, "queries": 50}},
+        f"{LIMITED}1,000 support examples and 50 queries; a larger task gets status 4.",
+    ),
+    ({"limits": {"support_examples": None, "queries": 50}}, f"{LIMITED}50 queries; a larger task gets status 4."),
+    ({"limits": {"support_examples": None, "queries": None}}, "- The number of queries is not limited."),
+    (
+        {"batching": {"buckets": [{"support": 5, "query": 10}, {"support": 50, "query": 75}]}},
+        "- Exported for servers that batch requests; shape buckets (support examples + queries): 5 + 10, 50 + 75.",
+    ),
+    ({"training": {"steps": 9, "checkpoint": "best"}}, "| trained | 9 outer steps, checkpoint `best` |"),
+    ({"git_commit": "c0ffee+changes"}, "| git commit | `c0ffee+changes` |"),
+    ({"git_commit": None}, "| git commit | not exported from a Git checkout |"),
+    # Markdown is no HTML: nothing is escaped that people would then read.
+    ({"name": "birds & bees"}, "# birds & bees"),
+]
+
+
+def test_the_lines_of_cards_for_people(card):
+    for changed, line in LINES:
+        text = card_markdown({**card, **changed})
+        assert line in text.splitlines() and "\n\n\n" not in text and text.endswith(("|\n", ".\n")), line
+    with pytest.raises(UndefinedError, match="status"):
+        card_markdown({key: value for key, value in card.items() if key != "status"})
+
+
+PRINTED = {**EVALUATION, "split": "test", "readout": "learner"}
+NO_EVALUATIONS = [
+    *(("a table", "last line"), ("[]", "last line"), ('{"metric": "accuracy"}', "mean, ci95")),
+    *((json.dumps({**PRINTED, "mean": mean}), words) for mean, words in ((float("nan"), "finite"), ("x", "last line"))),
+    *((json.dumps({**PRINTED, key: value}), value) for key, value in (("metric", "mse"), ("readout", "co_learner"))),
+]
+
+
+def test_all_that_evaluate_printed_may_be_in_the_file_and_anything_else_is_refused(tmp_path):
+    path = tmp_path / "out"
+    path.write_text(f"a table\nof lines\n{json.dumps(PRINTED)}\n")
+    assert read_evaluation(path, "accuracy", "learner") == PRINTED
+    for text, message in NO_EVALUATIONS:
+        path.write_text(text)
+        with pytest.raises(ExportError, match=message):
+            read_evaluation(path, "accuracy", "learner")
+    with pytest.raises(ExportError, match="No such file"):
+        read_evaluation(tmp_path / "none", "accuracy", "learner")
 
 
 def test_a_failing_gate_says_where_and_leaves_nothing_behind(wave_run, tmp_path, monkeypatch):
@@ -111,7 +177,7 @@ def test_a_failing_gate_says_where_and_leaves_nothing_behind(wave_run, tmp_path,
         return answer
 
     monkeypatch.setattr(Reference, "answer", off)
-    with pytest.raises(ExportError, match=r"signature predict\) through a plain Session: predictions.* expected"):
+    with pytest.raises(ExportError, match=r"predict\).*Session: predictions"):
         export_run(wave_run, tmp_path / "models" / "waves")
     assert list(tmp_path.iterdir()) == []
 
@@ -126,20 +192,39 @@ def test_an_export_that_cannot_be_loaded_fails_the_gate(wave_run, tmp_path, monk
         return honest(model, directory, *rest)
 
     monkeypatch.setattr(export.exporter, "check_parity", cut)
-    with pytest.raises(ExportError, match="a fresh process cannot load"):
+    with pytest.raises(ExportError, match="cannot load"):
         export_run(wave_run, tmp_path / "waves")
     assert list(tmp_path.iterdir()) == []
 
 
-WHOLE = "shots and queries must be whole numbers of at least 1, received "
+@pytest.mark.slow
+def test_the_program_exports_with_buckets_and_says_what_is_wrong(wave_run, tmp_path):
+    run = ["export.savedmodel", f"--workdir={wave_run}", f"--model_dir={tmp_path / 'waves'}"]
+    batching = ["--steps=2", "--batching", "--buckets=6_9,4_9"]
+    done, missing = run_programs([[*run, *batching], [*run, f"--workdir={tmp_path / 'none'}"]])
+    assert done.code == 0, done.err
+    version = tmp_path / "waves" / "1"
+    assert done.out.splitlines()[-1] == str(version) and [path.name for path in version.parent.iterdir()] == ["1"]
+    assert missing.code == 2 and missing.messages[-1].startswith("error: ") and "no run" in missing.messages[-1]
+    assert (version / PARAMETERS).is_file()
+    card = json.loads((version / EXTRA / CARD).read_text())
+    assert card["batching"] == {"buckets": [{"support": 6, "query": 9}, {"support": 4, "query": 9}]}
+    assert card["limits"] == {"support_examples": 2**20, "queries": None} and card["adaptation"]["steps"] == 2
+    requests = read_requests(version / EXTRA / WARM_UP)
+    of_buckets = [name for name in card["signatures"] if name[-1].isdigit()]
+    assert sorted(of_buckets) == sorted(request.signature for request in requests[-5:])
+    queries = [request.inputs["query_inputs"] for request in requests[-5:] if "query_inputs" in request.inputs]
+    assert {array.shape[1] for array in queries} == {9}
+
+
 REFUSED = [
-    (Options(readout="co_learner_theta_adapted"), "readout must be one of co_learner, learner"),
-    (Options(steps=-1), "steps must be 0 or more"),
-    (Options(version=0), "version must be an integer"),
-    ({"shots": 0}, f"{WHOLE}0 and 1"),
-    ({"shots": 1.5}, f"{WHOLE}1.5 and 1"),
-    ({"value_range": None}, r"create it with FewShotModel\.of\(trainer, \(lowest, highest\)\)"),
-    ({"normalise_features": True}, "must be True or False for a model on nodes and None"),
+    (Options(readout="co_learner_theta_adapted"), "readout"),
+    (Options(steps=-1), "steps"),
+    (Options(version=0), "version"),
+    ({"shots": 0}, "0 and 1"),
+    ({"shots": 1.5}, "1.5 and 1"),
+    ({"value_range": None}, r"FewShotModel\.of"),
+    ({"normalise_features": True}, "nodes"),
 ]
 
 
@@ -152,10 +237,3 @@ def test_what_cannot_be_exported_is_refused(wave_run, tmp_path, given, message):
         model.value_range = arguments.pop("value_range", model.value_range)
         export_model(model, tmp_path / "waves", **arguments)
     assert list(tmp_path.iterdir()) == []
-
-
-def _variables(directory):
-    """The served variables in their order, read from the file alone."""
-    reader = tf.train.load_checkpoint(str(directory / "variables" / "variables"))
-    names = [name for name in reader.get_variable_to_shape_map() if name.endswith("VARIABLE_VALUE")]
-    return [reader.get_tensor(name) for name in sorted(names, key=lambda name: int(name.split("/")[1]))]

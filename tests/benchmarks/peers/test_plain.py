@@ -19,7 +19,7 @@ SHAPE, WAYS, FILTERS = (17, 19, 2), 3, 4
 def method(learner, co_learner) -> Method:
     problem = Classification(WAYS)
     made = Method.of(
-        learner, GradientDescent(problem, SGD(0.1), 2), [QueryLoss(problem), CoLearner(co_learner, problem)]
+        learner, GradientDescent(problem, SGD(0.1), 1), [QueryLoss(problem), CoLearner(co_learner, problem)]
     )
     generator = np.random.default_rng(1)
     for variables in made.trained_variables().values():

@@ -1,7 +1,3 @@
-"""Clients of the common server, over both protocols."""
-
-from __future__ import annotations
-
 import contextlib
 
 import pytest
@@ -11,7 +7,7 @@ from export.client import FewShotClient
 
 @pytest.fixture(params=["grpc", "http"])
 def ask(request, server):
-    """Makes a client of a model."""
-    addresses = {"grpc": f"grpc://{server.grpc_address}", "http": f"http://127.0.0.1:{server.rest_port}"}
+    """Makes a client of a model of the common server, over both protocols."""
     with contextlib.ExitStack() as stack:
-        yield lambda model, **choice: stack.enter_context(FewShotClient(addresses[request.param], model, **choice))
+        address = server.addresses[request.param]
+        yield lambda model, **choice: stack.enter_context(FewShotClient(address, model, **choice))

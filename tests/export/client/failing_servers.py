@@ -1,11 +1,8 @@
 """Servers that refuse, wait, or answer, and count."""
 
-from __future__ import annotations
-
 import contextlib
 import http.server
 import threading
-from collections.abc import Iterator, Mapping
 from concurrent import futures
 from dataclasses import dataclass, field
 
@@ -17,15 +14,7 @@ METADATA = b'{"model_spec": {"version": "1"}, "metadata": {"signature_def": {"si
 
 @dataclass
 class Counting:
-    """What all of them have.
-
-    Attributes:
-      times: how many requests fail.
-      waits: whether those that fail are left without an answer until released.
-      address: for the client.
-      calls: requests that arrived.
-      release: set when those that wait may go on.
-    """
+    """Of so many `times` requests fail; those of a server that waits are left without an answer until the end."""
 
     times: int
     waits: bool
@@ -43,7 +32,7 @@ class Counting:
 
 
 @contextlib.contextmanager
-def failing_grpc(code: grpc.StatusCode | None, times: int) -> Iterator[Counting]:
+def failing_grpc(code, times: int):
     """Answers the metadata call with `code` so many times (None: with nothing, until released), then as it should."""
     state = Counting(times, code is None)
 
@@ -67,7 +56,7 @@ def failing_grpc(code: grpc.StatusCode | None, times: int) -> Iterator[Counting]
 
 
 @contextlib.contextmanager
-def failing_http(status: int | None, times: int, headers: Mapping[str, str] | None = None) -> Iterator[Counting]:
+def failing_http(status, times: int, headers=None):
     """The same over REST."""
     state = Counting(times, status is None)
 
@@ -89,7 +78,7 @@ def failing_http(status: int | None, times: int, headers: Mapping[str, str] | No
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.address = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
         yield state

@@ -1,83 +1,118 @@
-"""Retries, timeouts, sizes, addresses."""
+"""Addresses, settings, retries, timeouts, sizes."""
 
-from __future__ import annotations
-
+import os
 import socket
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+import requests
 
 from export.client import ClientError, FewShotClient, RequestError, Settings
 from export.client.connection import connect
 from export.client.interface import Choice
 from tests.export.client.failing_servers import failing_grpc, failing_http
 
-# An empty list of signatures: what a server that answers gives here.
-ANSWERED = "with a signature serving_default that adapts and predicts, received signatures none"
+CODES = grpc.StatusCode
+# How a server fails, and the code that the client tells: of those that are asked again, and of those asked once.
+BUSY = [
+    *((failing_grpc, code, code.name) for code in (CODES.UNAVAILABLE, CODES.RESOURCE_EXHAUSTED)),
+    *((failing_http, 503, "UNAVAILABLE"), (failing_http, 429, "RESOURCE_EXHAUSTED")),
+]
+ONCE = [
+    *((failing_grpc, code, code.name) for code in (CODES.INVALID_ARGUMENT, CODES.NOT_FOUND, CODES.DEADLINE_EXCEEDED)),
+    *((failing_http, 400, "INVALID_ARGUMENT"), (failing_http, 404, "NOT_FOUND"), (failing_http, 418, "UNKNOWN")),
+    *((failing_http, 413, "RESOURCE_EXHAUSTED"), (failing_http, 504, "DEADLINE_EXCEEDED")),
+]
 
 
-@pytest.mark.parametrize(
-    "make, failure",
-    [
-        (failing_grpc, grpc.StatusCode.UNAVAILABLE),
-        (failing_grpc, grpc.StatusCode.RESOURCE_EXHAUSTED),
-        (failing_http, 503),
-        (failing_http, 429),
-    ],
-)
-def test_busy_servers_are_asked_again_so_often_and_no_oftener(make, failure):
-    with make(failure, times=2) as server, FewShotClient(server.address, "m") as client:
-        with pytest.raises(ClientError, match=ANSWERED):
-            client.interface()
-        assert server.calls == 3
-    with make(failure, times=9) as server, FewShotClient(server.address, "m", Settings(attempts=2)) as client:
-        with pytest.raises(RequestError, match="on purpose") as caught:
-            client.interface()
-        assert server.calls == 2
-        assert caught.value.code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
+def _failure(address, **settings):
+    """What a client says that asks there."""
+    with FewShotClient(address, "m", Settings(**settings)) as client, pytest.raises(ClientError) as caught:
+        client.interface()
+    return caught.value
 
 
-@pytest.mark.parametrize(
-    "make, failure, code",
-    [
-        (failing_grpc, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_ARGUMENT"),
-        (failing_grpc, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
-        (failing_grpc, grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED"),
-        (failing_http, 400, "INVALID_ARGUMENT"),
-        (failing_http, 404, "NOT_FOUND"),
-        (failing_http, 413, "RESOURCE_EXHAUSTED"),
-        (failing_http, 504, "DEADLINE_EXCEEDED"),
-        (failing_http, 418, "UNKNOWN"),
-    ],
-)
-def test_what_would_fail_again_is_asked_once(make, failure, code):
-    with make(failure, times=9) as server, FewShotClient(server.address, "m") as client:
-        with pytest.raises(RequestError, match="on purpose") as caught:
-            client.interface()
-        assert (server.calls, caught.value.code) == (1, code)
+@pytest.mark.parametrize(("make", "failure", "code"), BUSY + ONCE)
+def test_busy_servers_are_asked_again_so_often_and_no_oftener_and_others_once(make, failure, code):
+    busy = (make, failure, code) in BUSY
+    with make(failure, times=9) as server:
+        error = _failure(server.address, attempts=2)
+        assert (error.code, server.calls) == (code, 1 + busy) and "on purpose" in str(error)
+    if busy:
+        with make(failure, times=2) as server:
+            # An empty list of signatures: what a server that answers gives here.
+            assert "received signatures none" in str(_failure(server.address)) and server.calls == 3
 
 
 def test_servers_that_say_nothing_or_are_not_there():
     for make in (failing_grpc, failing_http):
-        with make(None, times=9) as server, FewShotClient(server.address, "m", Settings(timeout=0.2)) as client:
-            with pytest.raises(RequestError, match="--timeout_seconds") as caught:
-                client.interface()
-            assert (caught.value.code, server.calls) == ("DEADLINE_EXCEEDED", 1)
+        with make(None, times=9) as server:
+            error = _failure(server.address, timeout=0.2)
+            assert (error.code, server.calls) == ("DEADLINE_EXCEEDED", 1) and "--timeout_seconds" in str(error)
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     for scheme in ("grpc", "http"):
-        with FewShotClient(f"{scheme}://127.0.0.1:{port}", "m", Settings(attempts=1)) as client:
-            with pytest.raises(RequestError, match="Check the address") as caught:
-                client.interface()
-            assert caught.value.code == "UNAVAILABLE"
+        error = _failure(f"{scheme}://127.0.0.1:{port}", attempts=1)
+        assert isinstance(error, RequestError) and error.code == "UNAVAILABLE" and "address" in str(error)
+
+
+@pytest.mark.parametrize(("status", "calls"), [(413, 1), (503, 2)])
+def test_no_server_makes_the_client_wait_for_an_hour(monkeypatch, status, calls):
+    waits = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", waits.append)
+    with failing_http(status, times=9, headers={"Retry-After": "3600"}) as server:
+        assert "on purpose" in str(_failure(server.address, attempts=2))
+        assert server.calls == calls
+    assert sum(waits) < 10
 
 
 def test_large_answers_arrive(server):
     # 2 MiB there, twice that back: more than gRPC takes by default.
     text = np.array([b"x" * 2**20, b"y" * 2**21], object)
-    connection = connect(f"grpc://{server.grpc_address}", "halver", Settings())
+    connection = connect(server.addresses["grpc"], "halver", Settings())
     outputs = connection.predict(Choice(version=2), "shout", {"text": text}, {})
-    assert [len(value) for value in outputs["plain"]] == [2**20 + 1, 2**21 + 1]
-    assert sum(map(len, [*outputs["plain"], *outputs["same_bytes"]])) > 4 * 2**20
+    assert [len(value) for name in ("plain", "same_bytes") for value in outputs[name]] == [
+        *(2**20 + 1, 2**21 + 1, 2**20, 2**21)
+    ]
     connection.close()
+
+
+ADDRESSES = ["127.0.0.1:8500", "ftp://host:1", "grpc://host", "http://", "http://host:port", "http://u:p@host:1"]
+CLIENTS = [
+    *((address, "m", {}, "grpc://") for address in (*ADDRESSES, "http://h:1?q", "")),
+    ("http://h", "m", {"version": 1, "version_label": "stable"}, "version and label"),
+    ("http://h", "", {}, "name"),
+    *(("http://h", "m", {"version": version}, "version") for version in (-1, 2**63)),
+]
+SETTINGS = [
+    *(({"timeout": timeout}, "timeout") for timeout in (0, float("inf"))),
+    *(({"attempts": attempts}, "1 to 5") for attempts in (0, 6)),
+    ({"certificate": "x"}, "together"),
+    *(({"ca_certificate": f"{name}.pem"}, rf"{name}\.pem") for name in ("nothing", "bad")),
+    ({"certificate": "bad.pem", "key": "bad.pem"}, r"bad\.pem"),
+]
+
+
+def test_addresses_choices_and_settings_that_are_none(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("bad.pem").write_text("rubbish")
+    for address, model, choice, message in CLIENTS:
+        with pytest.raises(ClientError, match=message):
+            FewShotClient(address, model, **choice)
+    for given, message in SETTINGS:
+        with pytest.raises(ClientError, match=message):
+            Settings(**{name: Path(value) if isinstance(value, str) else value for name, value in given.items()})
+
+
+def test_the_authority_that_was_given_counts_more_than_the_environment(monkeypatch):
+    authority, used = Path(requests.certs.where()), []
+
+    def send(self, request, **options):
+        used.append(options["verify"])
+        raise requests.ConnectionError("seen")
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", os.path.realpath(__file__))
+    monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", send)
+    assert "seen" in str(_failure("https://h", ca_certificate=authority)) and used == [str(authority)]

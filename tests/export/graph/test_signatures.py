@@ -1,67 +1,50 @@
 """What is served is what the library computes, for every signature and every kind of model."""
 
-from __future__ import annotations
+import dataclasses
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import SGD, MetaSGD, PerStepRates, anil, boil
+from cml_tf.adaptation import SGD, PerStepRates, anil, boil
 from cml_tf.learners import Learner, conv4, mlp
 from cml_tf.learners.nodes import gcn, sgc
 from cml_tf.problems import Classification, Regression
 from cml_tf.readouts import read_through
 from export.errors import ExportError
+from export.graph.buckets import read_buckets
 from export.graph.exportable import Exportable
-from export.graph.specifications import answer_name, input_specifications, output_specifications, target_name
-from tests.export.served import (
-    FEATURES,
-    IMAGE_SHAPE,
-    NODE_WAYS,
-    WAYS,
-    exportable,
-    image_model,
-    in_process,
-    inputs_of,
-    node_model,
-    query_only,
-    reference_context,
-    sizes_of,
-    state_of,
-    support_only,
-    wave_model,
-)
+from export.graph.serving_module import ServingModule, fingerprint, variables_digest
+from export.graph.specifications import input_specifications, output_specifications, target_name
+from export.requests.form import Bucket
+from tests.export import served as tiny
+from tests.export.served import CLOSE, IMAGE_SHAPE, NODE_WAYS, WAYS, exportable, inputs_of, sizes_of, state_of
 from tests.helpers.few_shot import image_trainer
-
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def _dagger(readout: str = "co_learner") -> Exportable:
-    method = image_trainer().method
-    return Exportable(read_through(method, Classification(WAYS), readout), Classification(WAYS), (0.0, 1.0))
+    problem = Classification(WAYS)
+    return Exportable(read_through(image_trainer().method, problem, readout), problem, (0.0, 1.0))
 
 
-def _vectors(rule, steps: int = 3) -> Exportable:
+def _vectors(rule, steps: int = 2) -> Exportable:
     return exportable(mlp(WAYS, (2,), hidden=(4, 4)), Classification(WAYS), rule, steps)
 
 
-def _maml_plus_plus(steps: int = 2) -> Exportable:
-    learner = conv4(WAYS, IMAGE_SHAPE, 4, "per_step", steps=steps)
-    return exportable(learner, Classification(WAYS), PerStepRates(0.1, steps), steps)
+def _maml_plus_plus() -> Exportable:
+    learner = conv4(WAYS, IMAGE_SHAPE, 4, "per_step", steps=2)
+    return exportable(learner, Classification(WAYS), PerStepRates(0.1, 2), 2)
 
 
 def _nodes(make, *sizes, **options) -> Exportable:
-    return node_model(make(NODE_WAYS, FEATURES, *sizes, **options), normalise_features=len(options) > 1)
+    return tiny.node_model(make(NODE_WAYS, tiny.FEATURES, *sizes, **options), normalise_features=len(options) > 1)
 
 
 # Without a function: a fixture.
 MODELS = {
-    "images": None,
-    "images_by_support": None,
-    "waves": None,
-    "nodes": None,
-    "waves of Meta-SGD": lambda: wave_model(MetaSGD(0.01)),
+    **dict.fromkeys(("images", "waves", "nodes")),
+    "images by support": lambda: tiny.image_model("support", steps=1),
     "vectors, no steps": lambda: _vectors(SGD(0.3), steps=0),
     "two outputs": lambda: exportable(mlp(2, (3,), hidden=(4,)), Regression(2), SGD(0.05), 2),
     "ANIL": lambda: _vectors(anil(SGD(0.3))),
@@ -78,62 +61,51 @@ SLOW = ("GCN of one layer", "GCN, prototypes and matching")
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in MODELS])
 def test_served_equals_in_process(name, request):
-    make = MODELS[name]
-    served = in_process(make()) if make else request.getfixturevalue(name)
-    inputs = inputs_of(served.model, tasks=2)
-    queries, form = query_only(inputs), served.model.form
-    answer = served("serving_default", **inputs)
-    adapted = served("adapt", **support_only(inputs))
-    initial = served("initial_state", **support_only(inputs))
-    before = served("predict", **state_of(initial), **queries)
-    predicted = served("predict", **state_of(adapted), **queries)
-    output = answer_name(served.model)
+    served = tiny.in_process(MODELS[name]()) if MODELS[name] else request.getfixturevalue(name)
+    inputs, form, output = inputs_of(served.model, tasks=2), served.model.form, served.output
+    support_set, queries = tiny.support_only(inputs), tiny.query_only(inputs)
+    answer, adapted = served("serving_default", **inputs), served("adapt", **support_set)
+    initial = served("initial_state", **support_set)
+    before, predicted = (served("predict", **state_of(state), **queries) for state in (initial, adapted))
     for given in (answer, adapted, initial, before, predicted):
         assert given["status"].tolist() == [0, 0]
     for task in range(2):
-        more = {"context": reference_context(served.model, inputs, task)} if "edges" in inputs else {}
+        more = {"context": tiny.reference_context(served.model, inputs, task)} if "edges" in inputs else {}
         support, targets, query = (inputs[key][task] for key in (form.support, target_name(served.model), form.query))
-        expected = served.in_process.adapt(support, targets, **more)
-        np.testing.assert_allclose(answer[output][task], expected.predict(query), **CLOSE)
-        np.testing.assert_allclose(adapted["adapted_state"][task], expected.packed(), **CLOSE)
-        unadapted = served.in_process.adapt(support, targets, **more, steps=0)
-        np.testing.assert_allclose(initial["adapted_state"][task], unadapted.packed(), **CLOSE)
-        np.testing.assert_allclose(before[output][task], unadapted.predict(query), **CLOSE)
+        for steps, values, state in ((None, answer, adapted), (0, before, initial)):
+            expected = served.in_process.adapt(support, targets, **more, steps=steps)
+            np.testing.assert_allclose(values[output][task], expected.predict(query), **CLOSE)
+            np.testing.assert_allclose(state["adapted_state"][task], expected.packed(), **CLOSE)
     np.testing.assert_allclose(predicted[output], answer[output], **CLOSE)
     whole = served("adapt_and_predict_padded", **inputs, **sizes_of(inputs))
     for key, value in answer.items():
         np.testing.assert_allclose(whole[key], value, **CLOSE, err_msg=key)
     assert adapted["support_loss_before"] == pytest.approx(answer["support_loss_before"], abs=1e-5)
+    if name == "images by support":
+        alone = {**inputs, form.query: inputs[form.query][:, :1]}
+        np.testing.assert_allclose(served("serving_default", **alone)[output], answer[output][:, :1], **CLOSE)
 
 
 def test_losses_are_those_of_the_inner_loop(waves):
-    inputs = inputs_of(waves.model)
-    answer = waves("serving_default", **inputs)
-    support, targets = inputs["support_inputs"][0], inputs["support_targets"][0]
+    answer = waves("serving_default", **inputs_of(waves.model))
+    support, targets = (array[0] for array in tiny.support_only(inputs_of(waves.model)).values())
     for key, steps in (("support_loss_before", 0), ("support_loss_after", None)):
         predicted = waves.in_process.adapt(support, targets, steps=steps).predict(support)
         assert answer[key][0] == pytest.approx(np.square(predicted - targets).mean(), rel=1e-5)
     assert answer["support_loss_after"] < answer["support_loss_before"]
 
 
-def test_no_queries_and_no_edges_are_fine(images, waves, nodes):
-    for served in (images, waves, nodes):
-        inputs = inputs_of(served.model, tasks=2)
-        inputs[served.model.form.query] = inputs[served.model.form.query][:, :0]
-        state = state_of(served("adapt", **support_only(inputs)))
-        for signature, call in (("serving_default", inputs), ("predict", {**state, **query_only(inputs)})):
-            answer = served(signature, **call)
-            assert answer["status"].tolist() == [0, 0]
-            assert answer[answer_name(served.model)].shape == (2, 0, served.model.problem.outputs)
-    inputs = {**inputs_of(nodes.model), "edges": np.zeros((1, 0, 2), np.int32)}
-    answer = nodes("serving_default", **inputs)
-    assert answer["status"].tolist() == [0]
-    context = reference_context(nodes.model, inputs)
-    expected = nodes.in_process.adapt(inputs["support_nodes"][0], inputs["support_labels"][0], context=context)
-    np.testing.assert_allclose(answer["probabilities"][0], expected.predict(inputs["query_nodes"][0]), **CLOSE)
+def test_no_queries_are_fine(served):
+    inputs = inputs_of(served.model, tasks=2)
+    inputs[served.model.form.query] = inputs[served.model.form.query][:, :0]
+    state = state_of(served("adapt", **tiny.support_only(inputs)))
+    for signature, call in (("serving_default", inputs), ("predict", {**state, **tiny.query_only(inputs)})):
+        answer = served(signature, **call)
+        assert answer["status"].tolist() == [0, 0]
+        assert answer[served.output].shape == (2, 0, served.model.problem.outputs)
 
 
-def test_an_untidy_graph_is_its_tidy_self(nodes):
+def test_an_untidy_graph_is_its_tidy_self_and_none_is_fine(nodes):
     inputs = inputs_of(nodes.model)
     tidy = np.unique(np.sort(inputs["edges"][0], axis=1), axis=0)
     tidy = tidy[tidy[:, 0] != tidy[:, 1]][None]
@@ -143,70 +115,50 @@ def test_an_untidy_graph_is_its_tidy_self(nodes):
         answer = nodes("serving_default", **{**inputs, "edges": edges})
         for key, value in expected.items():
             np.testing.assert_array_equal(answer[key], value, err_msg=key)
+    inputs["edges"] = np.zeros((1, 0, 2), np.int32)
+    answer, context = nodes("serving_default", **inputs), tiny.reference_context(nodes.model, inputs)
+    expected = nodes.in_process.adapt(inputs["support_nodes"][0], inputs["support_labels"][0], context=context)
+    np.testing.assert_allclose(answer["probabilities"][0], expected.predict(inputs["query_nodes"][0]), **CLOSE)
 
 
-def test_support_statistics_judge_a_query_by_itself(images_by_support):
-    served = images_by_support
-    inputs = inputs_of(served.model)
-    together = served("serving_default", **inputs)["probabilities"]
-    alone = served("serving_default", **{**inputs, "query_inputs": inputs["query_inputs"][:, :1]})["probabilities"]
-    np.testing.assert_allclose(together[:, :1], alone, **CLOSE)
+def test_the_file_has_the_shapes_that_are_specified(served):
+    """Which ones those are is recorded as metadata in server/conformance."""
 
-
-GRAPH, STATE = ["node_features", "edges"], ["adapted_state", "model_fingerprint"]
-SUPPORT, SUPPORT_NODES = ["support_inputs", "support_labels"], ["support_nodes", "support_labels"]
-SIZES, GRAPH_SIZES = ["support_size", "query_size"], ["node_count", "edge_count"]
-NAMES = {
-    "images": {
-        "serving_default": [*SUPPORT, "query_inputs"],
-        "adapt_and_predict_padded": [*SUPPORT, "query_inputs", *SIZES],
-        "adapt": SUPPORT,
-        "initial_state": SUPPORT,
-        "predict": [*STATE, "query_inputs"],
-        "adapt_and_predict_bytes": ["support_inputs_bytes", "support_labels", "query_inputs_bytes"],
-    },
-    "nodes": {
-        "serving_default": [*GRAPH, *SUPPORT_NODES, "query_nodes"],
-        "adapt_and_predict_padded": [*GRAPH, *SUPPORT_NODES, "query_nodes", *GRAPH_SIZES, *SIZES],
-        "adapt": [*GRAPH, *SUPPORT_NODES],
-        "initial_state": [*GRAPH, *SUPPORT_NODES],
-        "predict": [*STATE, *GRAPH, "query_nodes"],
-    },
-}
-SHAPES = {
-    **dict.fromkeys(("support_inputs", "query_inputs"), ([None, None, *IMAGE_SHAPE], tf.float32)),
-    **dict.fromkeys(("support_inputs_bytes", "query_inputs_bytes"), ([None, None], tf.string)),
-    **dict.fromkeys(("support_nodes", "support_labels", "query_nodes"), ([None, None], tf.int32)),
-    **dict.fromkeys([*SIZES, *GRAPH_SIZES, "model_fingerprint"], ([None], tf.int32)),
-    "node_features": ([None, None, FEATURES], tf.float32),
-    "edges": ([None, None, 2], tf.int32),
-    "adapted_state": ([None, None], tf.float32),
-}
-
-
-@pytest.mark.parametrize("model", NAMES)
-def test_names_dtypes_and_shapes_are_those_of_the_design(model, request):
     def shapes(specifications, front=()):
         return {key: ([*front, *spec.shape.as_list()], spec.dtype) for key, spec in specifications.items()}
 
-    served = request.getfixturevalue(model)
-    specified = input_specifications(served.model)
-    assert {name: list(inputs) for name, inputs in specified.items()} == NAMES[model]
-    for name, specifications in specified.items():
+    for name, specifications in input_specifications(served.model).items():
         function, outputs = served.functions[name], output_specifications(served.model)[name]
-        assert shapes(specifications) == {key: SHAPES[key] for key in specifications}
         assert shapes(function.structured_input_signature[1]) == shapes(specifications)
         assert shapes(function.structured_outputs) == shapes(outputs, [None])
 
 
-def test_only_images_have_a_signature_for_files():
-    images = image_model()
-    for model in (wave_model(), Exportable(images.method, images.problem, (-1.0, 1.0))):
-        assert "adapt_and_predict_bytes" not in input_specifications(model)
+def test_each_bucket_has_signatures_of_its_sizes():
+    images, buckets = tiny.image_model(), read_buckets(["6_4", "6_9"])
+    assert buckets == (Bucket(6, 4), Bucket(6, 9))
+    model = dataclasses.replace(images, buckets=buckets)
+    specifications = input_specifications(model)
+    added = [f"adapt_and_predict{kind}_padded_6_{queries}" for kind in ("", "_bytes") for queries in (4, 9)]
+    added += ["adapt_padded_6", "predict_padded_4", "predict_padded_9"]
+    assert specifications.keys() - input_specifications(images).keys() == set(added)
+    assert output_specifications(model).keys() >= specifications.keys()
+    found = {key: spec.shape.as_list() for key, spec in specifications[added[1]].items()}
+    assert found == {
+        **{"support_inputs": [None, 6, 16, 16, 1], "support_labels": [None, 6], "query_inputs": [None, 9, 16, 16, 1]},
+        **{"support_size": [None], "query_size": [None]},
+    }
+    assert specifications["predict_padded_4"]["query_inputs"].shape.as_list() == [None, 4, 16, 16, 1]
+    # Only pictures from 0 to 1 come as files.
+    for other in (tiny.wave_model(), Exportable(images.method, images.problem, (-1.0, 1.0))):
+        names = input_specifications(dataclasses.replace(other, buckets=buckets))
+        assert "adapt_padded_6" in names and not any("bytes" in name for name in names)
+    for written in ("25", "25x75", "0_5", "5_-1", "5_1_2"):
+        with pytest.raises(ExportError, match="SUPPORT_QUERIES"):
+            read_buckets(["5_1", written])
 
 
 def test_the_layout_of_the_state_names_what_moves():
-    whole = image_model("support")
+    whole = tiny.image_model("support")
     assert whole.state_size(0) == sum(int(np.prod(v.shape)) for _, v in whole.named_variables)
     assert [spec.name.split("/")[0] for spec in whole.packed_spec][-8:] == ["extractor_state"] * 8
     head_only = _vectors(anil(SGD(0.1)))
@@ -214,8 +166,7 @@ def test_the_layout_of_the_state_names_what_moves():
     assert head_only.state_size(0) == 4 * 3 + 3
     prototypes = _nodes(gcn, (6, 6), head="prototypes").packed_spec[-1]
     assert prototypes.name.split("/")[0] == "head_state" and prototypes.shape.as_list() == [NODE_WAYS, 6]
-    paper = exportable(conv4(5, (84, 84, 3)), Classification(5), SGD(0.5), 1)
-    assert paper.state_size(0) == 121_093
+    assert exportable(conv4(5, (84, 84, 3)), Classification(5), SGD(0.5), 1).state_size(0) == 121_093
 
 
 @keras.saving.register_keras_serializable("test")
@@ -230,8 +181,20 @@ class _Shifted(keras.layers.Layer):
 
 
 def test_what_cannot_be_served_is_refused():
-    with pytest.raises(ExportError, match="answers through CoLearner"):
+    with pytest.raises(ExportError, match="CoLearner"):
         _dagger("co_learner_theta_adapted")
     learner = Learner(_Shifted(), keras.layers.Dense(WAYS), input_shape=(3,), context=tf.zeros([3]))
-    with pytest.raises(ExportError, match="can only be exported if they read nodes of a graph.* extractor _Shifted"):
+    with pytest.raises(ExportError, match="graph.*_Shifted"):
         exportable(learner, Classification(WAYS), SGD(0.1), 1)
+
+
+def test_the_fingerprint_tells_sets_of_variables_apart():
+    matrix, vector = values = [np.arange(6, dtype=np.float32).reshape(2, 3), np.zeros(2, np.float32)]
+    near = np.nextafter(matrix, np.float32(9))
+    others = [[vector, matrix], *([other, vector] for other in (matrix.reshape(3, 2), matrix.astype(float), near))]
+    assert len({variables_digest(each) for each in [values, *others]}) == 5
+    # Whatever its layers are called.
+    assert len({ServingModule(tiny.wave_model()).digest for _ in range(2)}) == 1
+    # It fits a positive int32, and is never the mark of a failed task.
+    read = {"ffffffff": 2**31 - 1, "80000000": 1, "00000000": 1, "00000005": 5}
+    assert {digest: fingerprint(digest) for digest in read} == read

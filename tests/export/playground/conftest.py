@@ -1,34 +1,40 @@
 """A server with the playground, and a browser that looks at it."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests.export.playground.pages import Page
 from tests.export.server.conformance.make_models import config_text
 from tests.export.server.running import running
 
 
 @pytest.fixture(scope="session")
-def playground(tmp_path_factory, waves, images):
-    """Serves a small regression and a small classifier with the playground; no other origin may ask it."""
-    with _served("--playground", root=tmp_path_factory.mktemp("playground"), waves=waves, images=images) as server:
+def serve(tmp_path_factory, waves, images):
+    """Serves a small regression and a small classifier."""
+
+    def serve(flag):
+        root = tmp_path_factory.mktemp("playground")
+        places = {name: served.directory.parent for name, served in (("waves", waves), ("images", images))}
+        (root / "models.config").write_text(config_text(places))
+        return running(f"--model_config_file={root / 'models.config'}", flag, log=root / "log")
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def playground(serve):
+    """With the playground; no other origin may ask it."""
+    with serve("--playground") as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def open_server(tmp_path_factory, waves, images):
-    """The same models without the playground, for pages of any origin."""
-    with _served("--cors", root=tmp_path_factory.mktemp("open"), waves=waves, images=images) as server:
+def open_server(serve):
+    """Without the playground, for pages of any origin."""
+    with serve("--cors") as server:
         yield server
-
-
-def _served(*flags, root, **models):
-    config = root / "models.config"
-    config.write_text(config_text({name: served.directory.parent for name, served in models.items()}))
-    return running(f"--model_config_file={config}", *flags, log=root / "log")
 
 
 @pytest.fixture(scope="session")
@@ -44,13 +50,19 @@ def browser():
 
 
 @pytest.fixture
-def page(browser):
-    """A page that must not write an error into the console."""
-    with browser.new_context() as context:
-        page = context.new_page()
-        errors = []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
-        page.console_errors = errors
-        yield page
+def look(browser, playground):
+    """Opens the page of a model, which must not write an error into the console."""
+    opened = []
+
+    def look(model, more="", **device):
+        page = Page(browser.new_context(**device).new_page(), playground)
+        opened.append(page)
+        page.goto(f"?model={model}{more}")
+        page.get_by_text("Connected to").wait_for()
+        return page
+
+    yield look
+    errors = [error for page in opened for error in page.errors]
+    for page in opened:
+        page.context.close()
     assert errors == []

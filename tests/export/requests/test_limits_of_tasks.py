@@ -1,7 +1,5 @@
 """More rows than an export allows get a status before they take memory; queries are answered block by block."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np
@@ -13,19 +11,10 @@ from export.errors import ExportError
 from export.graph.buckets import PARAMETERS, PARAMETERS_TEXT, Service
 from export.graph.exportable import Limits
 from export.requests.form import Bucket
-from tests.export.served import (
-    image_model,
-    in_process,
-    node_model,
-    request,
-    sizes_of,
-    state_of,
-    support_only,
-    wave_model,
-)
+from tests.export import served as tiny
+from tests.export.served import CLOSE, in_process, inputs_of, sizes_of, wave_model
 from tests.helpers.drawn_images import encoded
 
-CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 LIMITS = Limits(support=6, queries=4)
 
 
@@ -35,42 +24,35 @@ def limited():
 
 
 @pytest.mark.parametrize(
-    ("support", "query", "code"),
-    [(6, 4, status.OK), (7, 4, status.SIZE), (6, 5, status.SIZE), (60, 40, status.SIZE)],
+    ("support", "query", "code"), [(6, 4, status.OK), (7, 4, status.SIZE), (6, 5, status.SIZE), (60, 40, status.SIZE)]
 )
 def test_more_than_a_task_may_hold_is_a_fault_of_its_size(limited, support, query, code):
-    inputs = request(limited.model, support=support, query=query)
-    whole = limited("serving_default", **inputs)
+    inputs = inputs_of(limited.model, support=support, query=query)
+    whole, adapted = limited("serving_default", **inputs), limited("adapt", **tiny.support_only(inputs))
     assert whole["status"].tolist() == [code] and whole["predictions"].shape == (1, query, 1)
     assert (whole["support_loss_before"] == 0).all() == (code != status.OK)
-    adapted = limited("adapt", **support_only(inputs))
     assert adapted["status"].tolist() == [status.SIZE if support > 6 else status.OK]
     if support <= 6:
-        later = limited("predict", **state_of(adapted), query_inputs=inputs["query_inputs"])
+        later = limited("predict", **tiny.state_of(adapted), query_inputs=inputs["query_inputs"])
         assert later["status"].tolist() == [code] and later["predictions"].shape == (1, query, 1)
 
 
 def test_padding_is_not_counted_and_neighbours_are_untouched(limited):
-    inputs = request(limited.model, tasks=2, support=9, query=8)
+    inputs = inputs_of(limited.model, tasks=2, support=9, query=8)
     answer = limited("adapt_and_predict_padded", **inputs, **sizes_of(inputs, support_size=[6, 7], query_size=[4, 4]))
     assert answer["status"].tolist() == [status.OK, status.SIZE]
-    alone = {
-        "support_inputs": inputs["support_inputs"][:1, :6],
-        "support_targets": inputs["support_targets"][:1, :6],
-        "query_inputs": inputs["query_inputs"][:1, :4],
-    }
+    alone = {name: array[:1, : 4 if name == "query_inputs" else 6] for name, array in inputs.items()}
     wanted = limited("serving_default", **alone)["predictions"]
     np.testing.assert_allclose(answer["predictions"][:1, :4], wanted, **CLOSE)
     assert not answer["predictions"][0, 4:].any()
 
 
 def test_files_beyond_the_limit_are_not_even_decoded():
-    served = in_process(dataclasses.replace(image_model(steps=1), limits=LIMITS))
-    image = encoded(np.zeros((16, 16, 1), np.uint8))
-    too_many = np.array([[b"no image"] * 7], object)
-    inputs = {"support_inputs_bytes": too_many, "support_labels": np.zeros((1, 7), np.int32)}
+    served = in_process(dataclasses.replace(tiny.image_model(steps=1), limits=LIMITS))
     # A damaged file that was looked at would be another fault, but this one precedes.
-    answer = served("adapt_and_predict_bytes", **inputs, query_inputs_bytes=np.array([[image]], object))
+    inputs = {"support_inputs_bytes": np.array([[b"no image"] * 7], object), "support_labels": np.zeros((1, 7), "i4")}
+    asked = np.array([[encoded(np.zeros((16, 16, 1), np.uint8))]], object)
+    answer = served("adapt_and_predict_bytes", **inputs, query_inputs_bytes=asked)
     assert answer["status"].tolist() == [status.SIZE] and answer["probabilities"].shape == (1, 1, 3)
 
 
@@ -79,47 +61,45 @@ def test_block_by_block_the_answer_is_the_same(monkeypatch):
     monkeypatch.setattr(export.graph.task_graph, "_FEWEST_IN_A_BLOCK", 3)
     whole, blocks = (in_process(dataclasses.replace(wave_model(), query_blocks=flag)) for flag in (False, True))
     for queries in (0, 1, 3, 4, 10):
-        inputs = request(whole.model, tasks=2, query=queries)
+        inputs = inputs_of(whole.model, tasks=2, query=queries)
         wanted, got = (served("serving_default", **inputs) for served in (whole, blocks))
         for name, array in wanted.items():
             np.testing.assert_allclose(got[name], array, **CLOSE, err_msg=name)
 
 
-def test_default_limits_fit_training_and_the_size_of_an_example():
-    trained = [Bucket(25, 75), Bucket(5, 1)]
-    images = Service().with_limits(image_model(), trained, independent_queries=False)
-    assert images.limits == Limits(2**20 // 256, 2**20 // 256) and not images.query_blocks
-    many = Service().with_limits(image_model(), [Bucket(2000, 3000)], independent_queries=False)
-    assert many.limits == Limits(8000, 12000)
-    apart = Service().with_limits(wave_model(), trained, independent_queries=True)
-    assert apart.limits == Limits(2**20, None) and apart.query_blocks
-    given = Service(most_support=30, most_queries=80).with_limits(wave_model(), trained, independent_queries=True)
-    assert given.limits == Limits(30, 80) and given.query_blocks
-    assert not Service().with_limits(node_model(), trained, independent_queries=True).query_blocks
-
-
-TRAINED = [Bucket(25, 75)]
-CONTRADICTIONS = [
-    (lambda: Service(buckets=(Bucket(5, 5),)), "pass batching too"),
-    (lambda: Service(True, (Bucket(0, 5),)), r"at least 1 support example and query each, received \(0, 5\)"),
-    (lambda: Service(True, (Bucket(5, 5), Bucket(5, 5))), "buckets must be different"),
-    (lambda: Service(True).with_buckets(node_model(), []), "model on nodes cannot be batched"),
-    (
-        lambda: Service(most_support=24).with_limits(wave_model(), TRAINED, True),
-        "most_support must be at least 25, the number in training or in a bucket, received 24",
-    ),
-    (lambda: Service(most_queries=1).with_limits(wave_model(), TRAINED, True), "most_queries must be at least 75"),
+TRAINED = [Bucket(25, 75), Bucket(5, 1)]
+# The service, the model, what it was trained with, whether queries are independent, and limits and query blocks.
+DEFAULTS = [
+    (Service(), tiny.image_model, TRAINED, False, Limits(2**20 // 256, 2**20 // 256), False),
+    (Service(), tiny.image_model, [Bucket(2000, 3000)], False, Limits(8000, 12000), False),
+    (Service(), wave_model, TRAINED, True, Limits(2**20, None), True),
+    (Service(most_support=30, most_queries=80), wave_model, TRAINED, True, Limits(30, 80), True),
 ]
 
 
-def test_what_contradicts_itself_is_refused():
-    for make, message in CONTRADICTIONS:
-        with pytest.raises(ExportError, match=message):
-            make()
-
-
-def test_batching_parameters_are_written_only_if_asked_for(tmp_path):
+def test_default_limits_fit_training_and_the_size_of_an_example(tmp_path):
+    for service, model, trained, independent, limits, blocks in DEFAULTS:
+        made = service.with_limits(model(), trained, independent_queries=independent)
+        assert (made.limits, made.query_blocks) == (limits, blocks)
+    assert not Service().with_limits(tiny.node_model(), TRAINED, independent_queries=True).query_blocks
+    # Batching parameters are written only if asked for.
     Service().write(tmp_path)
     assert not list(tmp_path.iterdir())
     Service(True).write(tmp_path)
     assert (tmp_path / PARAMETERS).read_text() == PARAMETERS_TEXT
+
+
+CONTRADICTIONS = [
+    (lambda: Service(buckets=(Bucket(5, 5),)), "batching"),
+    (lambda: Service(True, (Bucket(0, 5),)), r"\(0, 5\)"),
+    (lambda: Service(True, (Bucket(5, 5), Bucket(5, 5))), "differ"),
+    (lambda: Service(True).with_buckets(tiny.node_model(), []), "nodes"),
+    (lambda: Service(most_support=24).with_limits(wave_model(), TRAINED, True), "most_support.* 25, .*24"),
+    (lambda: Service(most_queries=1).with_limits(wave_model(), TRAINED, True), "most_queries.* 75"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), CONTRADICTIONS)
+def test_what_contradicts_itself_is_refused(make, message):
+    with pytest.raises(ExportError, match=message):
+        make()

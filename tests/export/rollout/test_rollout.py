@@ -1,7 +1,5 @@
 """A label moved on a running server, back, and what is left after each thing that can go wrong."""
 
-from __future__ import annotations
-
 import shutil
 
 import pytest
@@ -21,9 +19,8 @@ _COMMENT = "# What we serve.\n"
 
 @pytest.fixture(scope="module")
 def halver(tmp_path_factory):
-    """Versions 1 to 3: half of x, plus the number of the version."""
+    """Versions 1 to 3: half of x, plus the number of the version; 4 cannot be loaded."""
     directory = tmp_path_factory.mktemp("rolled_out") / "halver"
-    directory.mkdir()
     for number in (1, 2, 3):
         write_halver(directory / str(number), float(number))
     (directory / "4").mkdir()
@@ -67,8 +64,8 @@ def server(process, halver, path):
 
 
 def _rollout(server, path, lines=None, label="stable", seconds=60.0, more=()):
-    tell = (lambda line: None) if lines is None else lines.append
     servers = [RunningServer(address) for address in (server.grpc_address, *more)]
+    tell = [].append if lines is None else lines.append
     return Rollout(servers, ConfigFile(path, "halver"), "halver", label, seconds, tell)
 
 
@@ -81,10 +78,6 @@ def _answers(server):
     return found
 
 
-def _available(server):
-    return {number for number, (state, _) in server.states("halver").items() if state == "AVAILABLE"}
-
-
 def _file(path):
     config = ConfigFile(path, "halver")
     return config.versions, config.labels
@@ -93,11 +86,9 @@ def _file(path):
 def test_a_label_moves_and_comes_back(server, path):
     lines = []
     _rollout(server, path, lines).to(2)
-    assert lines == [
-        "loading version 2 of halver next to 1",
-        "version 2 is AVAILABLE",
-        "label stable points to version 2 (before: 1)",
-    ]
+    assert [word in line for word, line in zip(("loading", "AVAILABLE", "label stable"), lines, strict=True)] == [
+        True
+    ] * 3
     assert _answers(server) == [2.0, 1.0]
     assert _file(path) == ({1, 2}, {"stable": 2, "stable_previous": 1})
     text = path.read_text()
@@ -110,57 +101,46 @@ def test_a_label_moves_and_comes_back(server, path):
     _rollout(server, path).back()
     assert _answers(server) == [1.0, 2.0]
     assert _file(path) == ({1, 2}, {"stable": 1, "stable_previous": 2})
-
-
-def test_only_the_version_before_stays_loaded(server, path):
-    _rollout(server, path).to(2)
-    lines = []
+    # Only the version before stays loaded.
     _rollout(server, path, lines).to(3)
-    assert lines[-1] == "unloaded 1, loaded 2, 3"
-    server.wait_for_state("halver", 1, "END")
-    assert _file(path) == ({2, 3}, {"stable": 3, "stable_previous": 2})
+    server.wait_for_state("halver", 2, "END")
+    assert _file(path) == ({1, 3}, {"stable": 3, "stable_previous": 1}) and "unloaded 2" in lines[-1]
 
 
-def test_the_old_version_is_unloaded_on_request_unless_another_label_points_to_it(server, path):
+def test_the_old_version_is_unloaded_on_request_unless_another_label_points_to_it(server, halver, path):
     _rollout(server, path, label="canary").to(1)
     _rollout(server, path).to(2, unload_old=True)
     assert _file(path) == ({1, 2}, {"canary": 1, "stable": 2})
     _rollout(server, path, label="canary").to(2, unload_old=True)
     server.wait_for_state("halver", 1, "END")
     assert _file(path) == ({2}, {"canary": 2, "stable": 2})
-    with pytest.raises(RolloutError, match="no label stable_previous, .* pass it with --version"):
+    with pytest.raises(RolloutError, match="stable_previous, .*--version"):
         _rollout(server, path).back()
-
-
-def test_versions_that_a_policy_had_chosen_stay(server, halver, path):
+    # Versions that a policy had chosen stay.
     path.write_text(_config(halver, "latest { num_versions: 1 }", label=""))
-    assert _available(server) == {1}
-    _rollout(server, path).to(2)
-    assert _file(path) == ({1, 2}, {"stable": 2})
+    _rollout(server, path).to(3)
+    assert _file(path) == ({2, 3}, {"stable": 3})
 
 
-@pytest.mark.parametrize(("version", "message"), [(4, "did not load .* it is END"), (9, "was not found")])
+@pytest.mark.parametrize(("version", "message"), [(4, "END"), (9, "not found")])
 def test_a_version_that_does_not_load_changes_nothing(server, path, version, message):
     text, lines = path.read_text(), []
     with pytest.raises(RolloutError, match=message):
         _rollout(server, path, lines, seconds=1.0).to(version)
     assert lines[-1] == "restored the file and the servers to their previous state"
-    assert (path.read_text(), _answers(server), _available(server)) == (text, [1.0], {1})
-    _rollout(server, path).to(2)
-    assert _answers(server) == [2.0, 1.0]
+    loaded = {number for number, (state, _) in server.states("halver").items() if state == "AVAILABLE"}
+    assert (path.read_text(), _answers(server), loaded) == (text, [1.0], {1})
 
 
 def test_servers_that_refuse_or_are_not_there_change_nothing(server, halver, path):
     text = path.read_text()
-    with pytest.raises(RolloutError, match="127.0.0.1:1 does not report its versions: UNAVAILABLE"):
+    with pytest.raises(RolloutError, match="127.0.0.1:1 .*UNAVAILABLE"):
         _rollout(server, path, more=["127.0.0.1:1"]).to(2)
     assert (path.read_text(), _answers(server)) == (text, [1.0])
     # A label on a version that the server does not have: the reload is refused as a whole.
     text = _config(halver, "specific { versions: 1 }", 'version_labels { key: "canary" value: 7 }')
     path.write_text(text)
-    with pytest.raises(
-        RolloutError, match="refuses the configuration: FAILED_PRECONDITION.*Restoring the previous state failed too"
-    ):
+    with pytest.raises(RolloutError, match="FAILED_PRECONDITION.*Restoring the previous state failed too"):
         _rollout(server, path).to(2)
     assert (path.read_text(), _answers(server)) == (text, [1.0])
 
@@ -173,10 +153,10 @@ def test_a_restart_serves_the_same(server, path, tmp_path):
 
 
 _MISTAKES = [
-    ([], "use --version=N or --back"),
-    (["--version=1", "--back"], "use --version=N or --back"),
-    (["--version=1", "--label=no-dash"], "--label must contain only letters"),
-    (["--version=1", "--model=nobody"], "--model must be one of"),
+    ([], "--back"),
+    (["--version=1", "--back"], "--back"),
+    (["--version=1", "--label=no-dash"], "--label"),
+    (["--version=1", "--model=nobody"], "one of"),
 ]
 
 
@@ -184,8 +164,7 @@ def test_the_program_moves_the_label_and_tells_mistakes_in_one_line(server, path
     common = ["export.rollout.__main__", f"--model_config_file={path}", "--model=halver"]
     moving = [*common, f"--address={server.grpc_address}", "--version=3"]
     moved, *failed = run_programs([moving, *([*common, *flags] for flags, _ in _MISTAKES)])
-    assert (moved.code, moved.messages) == (0, [])
-    assert moved.out.splitlines()[-1] == "label stable points to version 3 (before: 1)"
+    assert (moved.code, moved.messages) == (0, []) and "stable points to version 3" in moved.out
     assert _answers(server) == [3.0, 1.0]
     for (_, message), finished in zip(_MISTAKES, failed, strict=True):
         assert (finished.code, len(finished.messages)) == (2, 1), finished

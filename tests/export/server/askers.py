@@ -1,41 +1,27 @@
 """Clients that ask without end, while something happens to the server."""
 
-from __future__ import annotations
-
 import http.client
 import itertools
 import threading
 import time
-from collections.abc import Callable
 
 import grpc
 
 _PATIENCE = 120
-Ask = Callable[[int, int], tuple[bool, object]]
 
 
 class Askers:
-    """They try again when they get no answer.
+    """`ask(client, turn)` gives whether the answer was right and what it was; without an answer it is asked again.
 
-    Args:
-      ask: from the number of the client and its turn to whether the answer was right, and what it was.
-      clients: how many.
-
-    Attributes:
-      answers: right ones of each client.
-      refusals: errors of connections, which a client may try again after.
-      wrong: everything else.
+    `answers` and `refusals` (errors of connections) count for each client; `wrong` holds everything else.
     """
 
-    def __init__(self, ask: Ask, clients: int) -> None:
-        self.answers = [0] * clients
-        self.refusals = [0] * clients
-        self.wrong: list[object] = []
-        self._ask = ask
-        self._stop = threading.Event()
+    def __init__(self, ask, clients: int) -> None:
+        self.answers, self.refusals, self.wrong = [0] * clients, [0] * clients, []
+        self._ask, self._stop = ask, threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(number,)) for number in range(clients)]
 
-    def __enter__(self) -> Askers:
+    def __enter__(self):
         for thread in self._threads:
             thread.start()
         return self
@@ -45,15 +31,8 @@ class Askers:
         for thread in self._threads:
             thread.join(_PATIENCE)
 
-    def wait_for_answers(self, more: int) -> None:
-        """Returns when each client got so many more."""
-        self._wait(self.answers, more)
-
-    def wait_for_refusals(self) -> None:
-        """Returns when each client was refused once more."""
-        self._wait(self.refusals, 1)
-
-    def _wait(self, counts: list[int], more: int) -> None:
+    def wait_for(self, counts: list[int], more: int = 1) -> None:
+        """Returns when each client has so many more answers, or refusals."""
         before, end = list(counts), time.monotonic() + _PATIENCE
         while not all(now >= then + more for now, then in zip(counts, before, strict=True)):
             assert time.monotonic() < end, f"{self.answers} answers, {self.refusals} refusals, wrong: {self.wrong[:3]}"
@@ -65,8 +44,7 @@ class Askers:
                 return
             try:
                 right, seen = self._ask(number, turn)
-            # A server that dies between the head and the body of an answer leaves half of one.
-            except (OSError, http.client.IncompleteRead, grpc.RpcError) as error:
+            except (OSError, http.client.HTTPException, grpc.RpcError) as error:
                 lost = not isinstance(error, grpc.RpcError) or error.code() == grpc.StatusCode.UNAVAILABLE
                 self.refusals[number] += lost
                 self.wrong += [] if lost else [repr(error)]

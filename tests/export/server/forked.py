@@ -1,17 +1,12 @@
 """Processes forked from one that has imported the server and done nothing with it: seconds less for each start."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import runpy
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
 from concurrent import futures
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 _FORKS = multiprocessing.get_context("forkserver")
 # All that export.serve imports, but not itself: its flags cannot be defined twice.
@@ -19,26 +14,10 @@ _FORKS.set_forkserver_preload(["export.server.embedded", "export.server.tensorfl
 
 
 class Program:
-    """`python -m module arguments`, as far as tests need a `subprocess.Popen`; its output goes to files.
+    """`python -m words`, as far as tests need a `subprocess.Popen`; its output goes to files."""
 
-    Args:
-      module: that is run.
-      arguments: of the program.
-      out: file for its standard output.
-      errors: file for its standard error.
-      environment: what is changed of ours.
-    """
-
-    def __init__(
-        self,
-        module: str,
-        arguments: Sequence[str],
-        out: Path,
-        errors: Path,
-        environment: Mapping[str, str] = os.environ,
-    ) -> None:
-        given = ([module, *arguments], str(out), str(errors), dict(environment))
-        self._process: BaseProcess = _FORKS.Process(target=_run, args=given, daemon=True)
+    def __init__(self, words: list[str], out: Path, errors: Path, environment=os.environ) -> None:
+        self._process = _FORKS.Process(target=_run, args=(words, str(out), str(errors), dict(environment)), daemon=True)
         self._process.start()
         self.pid = self._process.pid
 
@@ -50,15 +29,12 @@ class Program:
         assert self._process.exitcode is not None, f"the process did not end within {timeout} s"
         return self._process.exitcode
 
-    def send_signal(self, number: int) -> None:
-        if self.pid is not None and self.poll() is None:
+    def send_signal(self, number: int = signal.SIGKILL) -> None:
+        if self.poll() is None:
             os.kill(self.pid, number)
 
-    def kill(self) -> None:
-        self.send_signal(signal.SIGKILL)
 
-
-def called(function: Callable[..., Any], *arguments: Any) -> Any:
+def called(function, *arguments):
     """What a function gives in a process of its own."""
     with futures.ProcessPoolExecutor(1, mp_context=_FORKS) as pool:
         return pool.submit(function, *arguments).result(120)

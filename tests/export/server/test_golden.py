@@ -1,37 +1,25 @@
 """What a real TensorFlow Serving was recorded to answer, and where this server differs on purpose."""
 
-from __future__ import annotations
-
 import importlib.util
 from pathlib import Path
 
 import pytest
 
-from tests.export.server.running import ROOT, running
+from tests.export.server.running import running
+from tests.helpers.programs import ROOT
 
 _SHARED = ROOT.parent / "shared"
-_DATA = _SHARED / "data" / "tfserving_golden"
-_TOOL = _SHARED / "tools" / "replay_golden.py"
+_DATA, _TOOL = _SHARED / "data" / "tfserving_golden", _SHARED / "tools" / "replay_golden.py"
 
 pytestmark = pytest.mark.skipif(
     not (_DATA.is_dir() and _TOOL.is_file()), reason="the recorded exchanges are not beside this checkout"
 )
 
-_EXAMPLES = "tf.Example: exports of this project have no classify and regress; UNIMPLEMENTED says so"
-_BATCHING = "batching: requests are never joined here, so a request that cannot be joined is answered"
-# docs/SERVING.md lists the same.
-DIFFERENCES = {
-    "rest.http.regress": _EXAMPLES,
-    "grpc.other.classify_empty": _EXAMPLES,
-    "grpc.other.regress": _EXAMPLES,
-    "grpc.other.regress_empty": _EXAMPLES,
-    "grpc.other.regress_model_unknown": _EXAMPLES,
-    "grpc.other.multi_inference_empty": _EXAMPLES,
-    "rest.batching.scalar": _BATCHING,
-    "rest.batching.unequal_tasks": _BATCHING,
-    "grpc.batching.scalar": _BATCHING,
-    "grpc.batching.too_large": _BATCHING,
-}
+# docs/SERVING.md says why: exports have no classify and regress, and requests are never joined here.
+_CLASSIFY = ("classify_empty", "regress", "regress_empty", "regress_model_unknown", "multi_inference_empty")
+DIFFERENCES = {"rest.http.regress", *(f"grpc.other.{name}" for name in _CLASSIFY)}
+DIFFERENCES |= {f"rest.batching.{name}" for name in ("scalar", "unequal_tasks")}
+DIFFERENCES |= {f"grpc.batching.{name}" for name in ("scalar", "too_large")}
 _QUICK = ("affine", "fewshot")
 _OTHERS = (
     *("batching", "cors", "health", "labels", "prometheus", "prometheus_path"),
@@ -49,14 +37,13 @@ def test_replay(name, tmp_path):
     records = groups[name]
     flags = _translated(tool.prepare(str(tmp_path), records[0]["server"], str(_DATA)))
     with running(*flags, log=tmp_path / "log") as server:
-        target = tool.Target(f"http://127.0.0.1:{server.rest_port}", server.grpc_address, str(tmp_path), str(_DATA))
+        target = tool.Target(server.addresses["http"], server.grpc_address, str(tmp_path), str(_DATA))
         differing = {}
         for record in records:
             target.before(record.get("before", []))
-            difference = tool.difference(record, target.send(record))
-            if difference:
+            if difference := tool.difference(record, target.send(record)):
                 differing[record["id"]] = difference
-    on_purpose = {record["id"] for record in records} & DIFFERENCES.keys()
+    on_purpose = {record["id"] for record in records} & DIFFERENCES
     assert not {key: text for key, text in differing.items() if key not in on_purpose}
     assert differing.keys() >= on_purpose, "the table lists differences that are none"
 
@@ -86,5 +73,4 @@ def _translated(flags: list[str]) -> list[str]:
             result.append("--reread_model_config_file")
         elif name not in _LEFT_OUT:
             result.append(flag.replace(name, _RENAMED.get(name, name)))
-    # Off in TensorFlow Serving unless asked for.
-    return [*result, f"--metrics_path={metrics_path}"]
+    return [*result, f"--metrics_path={metrics_path}"]  # Off in TensorFlow Serving unless asked for.

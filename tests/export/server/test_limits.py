@@ -1,7 +1,5 @@
 """A server that is full, out of time, or told to stop."""
 
-from __future__ import annotations
-
 import http.client
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -15,63 +13,58 @@ from tests.export.server.running import running
 from tests.export.server.tiny_models import WaitingHalver, write_halver
 
 PREDICT = "/v1/models/halver:predict"
-
-
-def wait(path):
-    """A request that is answered once `path` exists."""
-    return {"signature_name": "wait", "inputs": [str(path)]}
+ORIGIN = {"Origin": "http://example.com"}
+# Of a server with --cors: method, path, headers, status, and whether other origins are told that they may ask.
+ORIGINS = [
+    *(("POST", PREDICT, headers, 200, True) for headers in (ORIGIN, {})),
+    ("POST", "/v1/nothing", {}, 400, True),
+    ("POST", "/nothing", ORIGIN, 404, False),
+    ("OPTIONS", PREDICT, ORIGIN, 200, True),
+    ("OPTIONS", PREDICT, {}, 400, True),
+    ("OPTIONS", "/nothing", ORIGIN, 404, False),
+]
 
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     directory = tmp_path_factory.mktemp("limited") / "halver"
-    directory.mkdir()
     write_halver(directory / "1", 1.0, kind=WaitingHalver)
     return directory
 
 
-def _check_other_origins(server):
-    origin = {"Origin": "http://example.com"}
-    for path, headers, status, allowed in (
-        (PREDICT, origin, 200, "*"),
-        (PREDICT, {}, 200, "*"),
-        ("/v1/nothing", {}, 400, "*"),
-        ("/nothing", origin, 404, None),
-    ):
-        received, _, answered = server.rest("POST", path, {"instances": [1]}, headers)
-        assert (received, answered.get("access-control-allow-origin")) == (status, allowed), path
-    for path, headers, status in ((PREDICT, origin, 200), (PREDICT, {}, 400), ("/nothing", origin, 404)):
-        received, _, answered = server.rest("OPTIONS", path, None, headers)
-        assert (received, "access-control-allow-origin" in answered) == (status, status != 404), path
+def _wait(path):
+    """A request that is answered once `path` exists."""
+    return {"signature_name": "wait", "inputs": [str(path)]}
 
 
 def test_full_out_of_time_and_draining(model_dir, tmp_path):
     flags = [f"--model_dir={model_dir}", "--max_concurrent_requests=2", "--max_queued_requests=0", "--cors"]
     with running(*flags, "--timeout_seconds=120", log=tmp_path / "log") as server, ThreadPoolExecutor(3) as pool:
-        _check_other_origins(server)
+        for method, path, headers, expected, allowed in ORIGINS:
+            body = {"instances": [1]} if method == "POST" else None
+            status, _, answered = server.rest(method, path, body, headers)
+            assert (status, answered.get("access-control-allow-origin") == "*") == (expected, allowed), (method, path)
 
         awaited = tmp_path / "awaited"
-        over_rest = pool.submit(_until_let_in, server, wait(awaited))
-        over_grpc = pool.submit(_until_let_in_over_grpc, server, awaited)
-        refused = _until_full(server)
-        assert refused[0] == 429 and "2 requests are running" in refused[1]["error"]
+        waiting = [pool.submit(ask, server, awaited) for ask in (_until_let_in, _until_let_in_over_grpc)]
+        status, body = _until_full(server)
+        assert status == 429 and "2 requests" in body["error"]
         with pytest.raises(grpc.RpcError) as caught:
             server.predict("halver", x=np.float32([1]))
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
-        assert not over_rest.done() and not over_grpc.done()
 
         exit_code = pool.submit(server.stop)
         _until_closed(server)
-        assert not over_rest.done() and not over_grpc.done() and not exit_code.done()
+        assert not any(request.done() for request in (*waiting, exit_code))
         awaited.touch()
-        assert over_rest.result()[:2] == (200, {"outputs": [True]})
-        assert over_grpc.result()["found"].tolist() == [True]
+        assert waiting[0].result()[:2] == (200, {"outputs": [True]})
+        assert waiting[1].result()["found"].tolist() == [True]
         assert exit_code.result() == 0
 
 
 def test_a_request_that_takes_too_long_is_stopped(model_dir, tmp_path):
     with running(f"--model_dir={model_dir}", "--timeout_seconds=0.5", log=tmp_path / "log") as server:
-        status, body, _ = server.rest("POST", PREDICT, wait(tmp_path / "never"))
+        status, body, _ = server.rest("POST", PREDICT, _wait(tmp_path / "never"))
         assert (status, body) == (504, {"error": "Timed out waiting for notification"})
         assert server.rest("POST", PREDICT, {"instances": [1]})[0] == 200
         # So is one whose body does not come.
@@ -79,17 +72,15 @@ def test_a_request_that_takes_too_long_is_stopped(model_dir, tmp_path):
             connection.sendall(f"POST {PREDICT} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{{".encode())
             assert connection.recv(100).startswith(b"HTTP/1.1 504 ")
         # A port that is taken is said at once.
-        with (
-            pytest.raises(ServerFailed, match="did not start"),
-            running(f"--model_dir={model_dir}", f"--rest_port={server.rest_port}", log=tmp_path / "second"),
-        ):
+        taken = running(f"--model_dir={model_dir}", f"--rest_port={server.rest_port}", log=tmp_path / "second")
+        with pytest.raises(ServerFailed), taken:
             pass
-        assert "Choose another --rest_port" in (tmp_path / "second").read_text()
+        assert "another --rest_port" in (tmp_path / "second").read_text()
 
 
-def _until_let_in(server, body):
+def _until_let_in(server, path):
     """The short requests of `_until_full` take a place at times."""
-    while (answer := server.rest("POST", PREDICT, body))[0] == 429:
+    while (answer := server.rest("POST", PREDICT, _wait(path)))[0] == 429:
         pass
     return answer
 
@@ -105,9 +96,8 @@ def _until_let_in_over_grpc(server, path):
 
 def _until_full(server):
     for _ in range(10_000):
-        answer = server.rest("POST", PREDICT, {"instances": [1]})
-        if answer[0] != 200:
-            return answer
+        if (answer := server.rest("POST", PREDICT, {"instances": [1]}))[0] != 200:
+            return answer[:2]
     raise AssertionError("the long request never began.")
 
 

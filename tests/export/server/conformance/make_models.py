@@ -4,25 +4,11 @@ Writes DIRECTORY/models/{halver,waves,images}/<version>/ and DIRECTORY/models.co
 serves them with TensorFlow Serving and the one that then compares it with the record.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
 from tests.export.served import image_model, saved, wave_model
 from tests.export.server.tiny_models import write_halver
-
-
-def write_models(directory: Path) -> None:
-    """All of it; the directory must be new."""
-    models = directory / "models"
-    for name in ("halver", "waves", "images"):
-        (models / name).mkdir(parents=True)
-    for number in (1, 2):
-        write_halver(models / "halver" / str(number), float(number))
-    saved(wave_model(), models / "waves" / "1")
-    saved(image_model(), models / "images" / "1")
-    (directory / "models.config").write_text(config_text({name.name: name for name in models.iterdir()}))
 
 
 def config_text(base_paths: dict[str, Path]) -> str:
@@ -34,9 +20,21 @@ def config_text(base_paths: dict[str, Path]) -> str:
     return "model_config_list {\n" + "".join(entries) + "}\n"
 
 
+def write_halvers(directory: Path) -> Path:
+    """Both versions."""
+    directory.mkdir(parents=True)
+    for number in (1, 2):
+        write_halver(directory / str(number), float(number))
+    return directory
+
+
 if __name__ == "__main__":
     root = Path(sys.argv[1]).resolve()
-    write_models(root)
+    places = {name: root / "models" / name for name in ("halver", "waves", "images")}
+    write_halvers(places["halver"])
+    saved(wave_model(), places["waves"] / "1")
+    saved(image_model(), places["images"] / "1")
+    (root / "models.config").write_text(config_text(places))
     print(
         f"tensorflow_model_server --port=8500 --rest_api_port=8501 --model_config_file={root}/models.config "
         "--allow_version_labels_for_unavailable_models=true\n"

@@ -1,0 +1,124 @@
+"""The parity gate: what it asks, what it expects within what rounding explains, and what must not be in the file."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+from cml_tf.adaptation import SGD, anil
+from cml_tf.learners import mlp
+from cml_tf.objectives import CoLearner, QueryLoss
+from cml_tf.problems import Classification
+from cml_tf.readouts import read_through
+from cml_tf.training.method import Method
+from export import status
+from export.errors import ExportError
+from export.exporter import EXTRA, WARM_UP
+from export.gate.expectation import expectation, probes
+from export.gate.inspection import check_file, co_learner_names
+from export.gate.query_dependence import query_dependence
+from export.gate.warm_up import shape_buckets, warm_up_requests
+from export.graph.exportable import Exportable
+from export.graph.specifications import input_specifications
+from export.requests.files import Request, read_requests
+from export.requests.form import Bucket
+from tests.export.served import CLOSE, WAYS, exportable, in_process, inputs_of
+from tests.helpers.few_shot import image_trainer
+from tests.helpers.models import smooth_co_learner
+
+
+def _probed(served, bucket) -> set[tuple[str, int]]:
+    """Signature and last status of each probe, which were answered as expected."""
+    told, requests = set(), warm_up_requests(served.model, [bucket], served.reference)
+    for call, expected in probes(served.model, requests, served.reference):
+        answer = served(call.signature, **call.inputs)
+        assert answer.keys() == expected.values.keys()
+        for key, value in expected.values.items():
+            assert (np.abs(answer[key] - value) <= expected.tolerances.get(key, 0)).all(), (call.signature, key)
+        told.add((call.signature, answer["status"].tolist()[-1]))
+    return told
+
+
+def test_every_fault_is_probed_and_answered_as_expected(served):
+    told, graph = _probed(served, Bucket(4, 3)), "edges" in inputs_of(served.model)
+    whole = {status.OK, status.SIZE, status.NON_FINITE_INPUT}
+    whole |= {status.LABEL_OUT_OF_RANGE} if served.model.classification else set()
+    whole |= {status.NODE_OUT_OF_RANGE} if graph else set()
+    assert told >= {("adapt_and_predict_padded", code) for code in whole}
+    assert told >= {("predict", status.STATE_OF_ANOTHER_MODEL)}
+    requests = warm_up_requests(served.model, [Bucket(4, 3)], served.reference)
+    depends = query_dependence(served.model, requests, served.reference)["predictions_depend_on_other_queries"]
+    assert depends == (served.model.classification and not graph)
+    # Tolerances leave no room for mistakes.
+    expected = expectation(served.model, served.reference, Request("serving_default", inputs_of(served.model)))
+    assert set(expected.tolerances) == set(expected.values) - {"status"}
+    for key, tolerance in expected.tolerances.items():
+        assert (tolerance >= 1e-5).all() and (tolerance < 3e-4 * (1 + np.abs(expected.values[key]))).all(), key
+
+
+def test_a_model_that_adapts_nothing_can_be_served():
+    """ANIL moves the head alone, CML-dagger all but the head."""
+    problem = Classification(WAYS)
+    learner = exportable(mlp(WAYS, (2,), hidden=(4, 4)), problem, SGD(0.1), 1).learner
+    rule = exportable(learner, problem, anil(SGD(0.1)), 1).rule
+    method = Method.of(learner, rule, [QueryLoss(problem), CoLearner(smooth_co_learner(problem).layer, problem)])
+    served = in_process(Exportable(read_through(method, problem, "co_learner"), problem, (0.0, 1.0)))
+    assert served.model.state_size(0) == 0
+    _probed(served, Bucket(WAYS, 2))
+
+
+def test_warm_up_requests_are_what_the_server_parses_and_equal_the_library(served):
+    path, signatures = served.directory / EXTRA / WARM_UP, set(input_specifications(served.model))
+    records = [prediction_log_pb2.PredictionLog.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(path))]
+    specs = [record.predict_log.request.model_spec for record in records]
+    assert {spec.name for spec in specs} == {"small"} and len(specs) == len(signatures)
+    written = warm_up_requests(served.model, [Bucket(WAYS, 2)], served.reference)
+    read = read_requests(path)
+    assert {request.signature for request in read} == signatures
+    for first, request in zip(written, read, strict=True):
+        assert first.signature == request.signature
+        np.testing.assert_equal(dict(first.inputs), dict(request.inputs))
+        answer, expected = served(request.signature, **request.inputs), served.reference.answer(request)
+        assert set(answer) == set(expected) and not answer["status"].any()
+        for key, value in expected.items():
+            np.testing.assert_allclose(answer[key], value, **CLOSE, err_msg=f"{request[0]} {key}")
+
+
+def test_buckets_are_the_shapes_that_users_ask_for():
+    assert shape_buckets(5, 5, 15) == [Bucket(5, 1), Bucket(5, 75), Bucket(25, 1), Bucket(25, 75)]
+    assert shape_buckets(5, 1, 15) == [Bucket(5, 1), Bucket(5, 75)]
+
+
+def _named(values):
+    with tf.name_scope("co_learner_1"):
+        return tf.reduce_sum(values)
+
+
+UNFIT = [
+    (_named, "co_learner", "'co_learner'"),
+    (tf.function(tf.reduce_sum, jit_compile=True), "none", "XLA"),
+    (lambda values: tf.numpy_function(lambda x: x, [values], tf.float32), "none", "Python"),
+]
+
+
+@pytest.mark.parametrize(("body", "forbidden", "message"), UNFIT)
+def test_what_must_not_be_in_the_file_is_found(tmp_path, body, forbidden, message):
+    module = tf.Module()
+    module.weight = tf.Variable([1.0])
+    signature = [tf.TensorSpec([None], tf.float32)]
+    function = tf.function(lambda values: {"sum": body(values + module.weight)}, signature, autograph=False)
+    tf.saved_model.save(module, str(tmp_path / "1"), signatures=function)
+    if forbidden != "none":
+        check_file(tmp_path / "1", ["second_co_learner"], 1)
+    with pytest.raises(ExportError, match=message):
+        check_file(tmp_path / "1", [forbidden], 1)
+
+
+def test_a_sound_file_passes_a_variable_too_many_is_found_and_served_co_learners_are_not_forbidden(images):
+    check_file(images.directory, ["co_learner"], len(images.model.named_variables))
+    with pytest.raises(ExportError, match="3 variables"):
+        check_file(images.directory, [], 3)
+    method, problem = image_trainer().method, Classification(WAYS)
+    for readout, names in (("learner", ["co_learner"]), ("co_learner", [])):
+        served = Exportable(read_through(method, problem, readout), problem, (0.0, 1.0))
+        assert co_learner_names(method, served) == names
