@@ -143,13 +143,16 @@ class PauseAt(keras.callbacks.Callback):
     the time has come.
 
     Args:
-      deadline: on the clock.
+      deadline: on the clock; infinite until `pause_at` is called, by default.
       asked: is asked after each step whether to pause there, whatever the time.
       clock: seconds that only grow.
     """
 
     def __init__(
-        self, deadline: float, asked: Callable[[], bool] = lambda: False, clock: Callable[[], float] = time.monotonic
+        self,
+        deadline: float = math.inf,
+        asked: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
         self._deadline = deadline
@@ -158,6 +161,10 @@ class PauseAt(keras.callbacks.Callback):
         self._validation = 0.0
         self._began = self._first_ended = self._test_began = 0.0
         self._steps = 0
+
+    def pause_at(self, deadline: float) -> None:
+        """Sets another deadline, in the midst of training too."""
+        self._deadline = deadline
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Begins to measure the epoch."""

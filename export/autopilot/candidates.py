@@ -81,6 +81,8 @@ class Candidate:
 # Clients ask about one picture at a time: nothing but the examples of a task gives statistics.
 _SMALL = {"learner.filters": 32, "learner.normalisation": "support", "train.rate": 2e-3}
 _ALL_CLASSES = "maml,meta_delta"
+# Features have length 1: at a scale of 1 all classes would be about equally probable (docs/AUTOPILOT.md).
+_SURE = {"adaptation.scale": 20.0}
 
 
 def candidates(survey: Survey, network: Network | None = None) -> list[Candidate]:
@@ -89,7 +91,7 @@ def candidates(survey: Survey, network: Network | None = None) -> list[Candidate
     Raises:
       UserError: if the network cannot be had.
     """
-    batch = {**_SMALL, "train.meta_batch": 2}
+    batch = {**_SMALL, **_SURE, "train.meta_batch": 2}
     wide = {**batch, "learner.filters": 64, "objective.rotation": 0.0}
     together = "all training classes told apart at once"
     turned = f"{together}, and by how much a picture was turned"
@@ -113,7 +115,7 @@ def _small(name: str, words: str, what: str, *options: Mapping[str, Any]) -> Can
 
 def _of_network(network: Network, survey: Survey) -> list[Candidate]:
     options = {f"learner.{key}": value for key, value in network.options(survey).items()}
-    options |= {"train.meta_batch": 2, "train.rate": 1e-4}
+    options |= {**_SURE, "train.meta_batch": 2, "train.rate": 1e-4}
     name = Path(network.network).stem
     prototypes = {**options, "adaptation.refinements": 10, "adaptation.normalised": True}
     tuned = {**options, "learner.tuned": True, "objective.rotation": 0.0, "train.clip_norm": 1.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable
@@ -86,6 +87,7 @@ class Controller:
         self._budget = budget
         self._signals = signals
         self._tell = tell
+        self._too_short = ""
 
     def run(self) -> Outcome:
         """Trains, scores and exports.
@@ -117,54 +119,75 @@ class Controller:
 
     def _after_test(self) -> float:
         journal = self._journal
-        vote = _VOTERS * (journal.start + _VOTE_EPISODES * self._episode())
+        voters = min(_VOTERS, len(self._tried))
+        if journal.in_play:
+            voters = min(voters, len({*journal.in_play, *journal.scores()}))
+        vote = voters * (journal.start + _VOTE_EPISODES * self._episode()) if voters > 1 else 0.0
         export = journal.export or _EXPORT_STARTS * journal.start
         return export + min(_VOTE_SHARE * self._budget.seconds, vote)
 
     def _begin(self) -> None:
-        """One step of one candidate, to see how long a start takes; then it is known how many can be tried."""
+        """The first candidate's time begins before anybody knows how long that is: its first step tells."""
+        waiting = list(self._tried)
+        while waiting and not self._journal.in_play and not self._signals.asked():
+            self._tell(f"{waiting[0]} begins, to see how long a start takes")
+            could = self._trials.train(self._tried[waiting[0]], lambda: self._plan(waiting))
+            if self._too_short and not self._signals.asked():
+                raise UserError(self._too_short)
+            if self._journal.in_play:
+                self._ran(Ladder(self._journal.in_play), waiting[0], could)
+            del waiting[0]
+
+    def _plan(self, names: list[str]) -> float:
+        """How many candidates can be tried, now that it is known how long a start takes; seconds for the first."""
         journal = self._journal
-        names = list(self._tried)
-        self._tell(f"measuring how long a start takes, with {names[0]}")
-        while names and not self._trials.train(self._tried[names[0]], 0.0, score=False):
-            del names[0]
-        if self._signals.asked() or not names:
-            return
         left = self._budget.left - self.reserve()
-        if left < journal.start:
-            needed = math.ceil((self._budget.spent + self.reserve() + 2 * journal.start) / 60)
-            raise UserError(
-                f"--minutes must be at least {needed} here, received {self._budget.seconds / 60:g}: one step of "
+        if left <= 0:
+            needed = math.ceil((self._budget.spent + self.reserve() + journal.start) / 60)
+            self._too_short = (
+                f"--minutes must be at least {needed} here, received {self._budget.seconds / 60:g}: the first step of "
                 f"{names[0]} came {duration(journal.start)} after its start, and test and export need about "
-                f"{duration(self.reserve())}. What was done is kept."
+                f"{duration(self.reserve())}. What was done is kept: run it again with more --minutes."
             )
+            return 0.0
         count = affordable(len(names), left, journal.start)
         journal.in_play = names[:count]
         for name in names[count:]:
             journal.left_out[name] = f"no time: each start takes {duration(journal.start)}"
+        # Again, since a vote of one needs no time.
+        seconds = Ladder(journal.in_play).next(self._budget.left - self.reserve())[1]
         self._tell(f"{count} of {len(self._tried)} candidates fit {duration(left)}: {', '.join(journal.in_play)}")
+        self._tell(f"{names[0]} trains for {duration(seconds)}")
+        return seconds
 
     def _climb(self) -> None:
-        journal = self._journal
-        ladder = Ladder(journal.in_play, journal.done)
+        ladder = Ladder(self._journal.in_play, self._journal.done)
         while ladder.in_play and not self._signals.asked():
             left, last = self._budget.left - self.reserve(), ladder.last_round
-            if left < journal.start:
+            if left < self._journal.start:
                 break
             name, seconds = ladder.next(left)
             self._tell(f"{name} trains for {duration(seconds)}")
-            could = self._trials.train(self._tried[name], seconds)
-            if self._signals.asked():
-                break
-            scores = journal.scores()
-            gone = ladder.ran(name, scores) if could else ladder.drop(name, scores)
-            for other in gone:
-                journal.left_out[other] = f"behind: {100 * scores.get(other, 0.0):.1f} % when the better half went on"
-                self._tell(f"{other} is out, {journal.left_out[other]}")
-            journal.in_play, journal.done = ladder.in_play, ladder.done
-            journal.save(self._workdir)
+            until = self._budget.clock() + seconds
+            could = self._trials.train(self._tried[name], functools.partial(self._before, until))
+            self._ran(ladder, name, could)
             if last:
                 break
+
+    def _before(self, until: float) -> float:
+        return until - self._budget.clock()
+
+    def _ran(self, ladder: Ladder, name: str, could: bool) -> None:
+        """Who was interrupted has not had its time."""
+        if self._signals.asked():
+            return
+        journal, scores = self._journal, self._journal.scores()
+        gone = ladder.ran(name, scores) if could else ladder.drop(name, scores)
+        for other in gone:
+            journal.left_out[other] = f"behind: {100 * scores.get(other, 0.0):.1f} % when the better half went on"
+            self._tell(f"{other} is out, {journal.left_out[other]}")
+        journal.in_play, journal.done = ladder.in_play, ladder.done
+        journal.save(self._workdir)
 
     def _finish(self, ranked: list[str]) -> Outcome:
         winner, score = ranked[0], {}

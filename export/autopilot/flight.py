@@ -8,25 +8,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import keras
+import numpy as np
 from rich.console import Console
 
 from cml_tf.datasets.base import SPLITS
 from cml_tf.errors import Interrupted, UserError
 from cml_tf.experiments.loading import model_of
 from cml_tf.experiments.runs import load_run
-from cml_tf.studies.pictures.episode import EpisodePicture
 from cml_tf.studies.pictures.of_runs import picture_of_episode
 from cml_tf.system.files import locked
 from cml_tf.system.stages import duration
 from export.autopilot.candidates import Network, candidates
 from export.autopilot.controller import Controller, Outcome
 from export.autopilot.journal import Budget, Journal
-from export.autopilot.report import write_report
+from export.autopilot.report import Shown, write_report
 from export.autopilot.signals import Signals
 from export.autopilot.survey import Survey, Wishes, survey
 from export.autopilot.trying import Trials
 
 LINKS = "pictures"
+# Test episodes whose questions are also asked one at a time.
+_ALONE = 10
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,8 @@ def _fly(order: Order, journal: Journal, budget: Budget, signals: Signals, conso
     found.link()
     trials = Trials(order.workdir, found, order.seed, journal, budget, signals, tell)
     outcome = Controller(order.workdir, tried, trials, journal, budget, signals, tell).run()
-    episode = None if signals.asked() else _episode(trials, outcome)
-    page = write_report(order.workdir, order.minutes, found, tried, journal, outcome, episode)
+    shown = None if signals.asked() else _show(trials, outcome, budget)
+    page = write_report(order.workdir, order.minutes, found, tried, journal, outcome, shown)
     tell(f"{page} says what was tried, how sure the score is, and how to serve the model")
     if signals.asked():
         raise Interrupted(f"stopped; the best so far is {outcome.version}. Run the same command again to go on.")
@@ -123,9 +125,19 @@ def _check_same(workdir: Path, journal: Journal, found: Survey) -> None:
         raise UserError(f"the folder of pictures has other classes than when {workdir} was begun: choose another one.")
 
 
-def _episode(trials: Trials, outcome: Outcome) -> EpisodePicture:
-    """The first test episode, which nobody selected."""
+def _show(trials: Trials, outcome: Outcome, budget: Budget) -> Shown:
+    """Answers to the first test episodes, which nobody selected."""
     keras.backend.clear_session()
     experiment = load_run(trials.directory(outcome.winner), outcome.checkpoint)
-    names = experiment.dataset.class_names("test")
-    return picture_of_episode(model_of(experiment), experiment.episodes("test"), 0, names)
+    names, source, model = experiment.dataset.class_names("test"), experiment.episodes("test"), model_of(experiment)
+    episode = picture_of_episode(model, source, 0, names)
+    began, together, alone = budget.clock(), [], []
+    for number in range(_ALONE):
+        one = picture_of_episode(model, source, number, names)
+        task = model.adapt(one.support_images, one.support_labels)
+        answers = [task.predict(image[None])[0].argmax() for image in one.query_images]
+        together.append(one.accuracy)
+        alone.append(float(np.mean(answers == one.query_labels)))
+        if budget.left < (budget.clock() - began) / len(alone):
+            break
+    return Shown(episode, len(alone), float(np.mean(together)), float(np.mean(alone)))

@@ -6,6 +6,7 @@ import io
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,23 @@ REPORT, PICTURE, EXAMPLE = "report.md", "report.png", "example"
 _QUESTIONS = 3
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Answers of the winner to the first test episodes.
+
+    Attributes:
+      episode: the first one, for a picture.
+      episodes: how many were answered twice.
+      together: accuracy of questions that are asked at once.
+      alone: of the same ones, asked one at a time.
+    """
+
+    episode: EpisodePicture
+    episodes: int
+    together: float
+    alone: float
+
+
 def write_report(
     workdir: Path,
     minutes: float,
@@ -37,7 +55,7 @@ def write_report(
     tried: Sequence[Candidate],
     journal: Journal,
     outcome: Outcome,
-    episode: EpisodePicture | None,
+    shown: Shown | None,
 ) -> Path:
     """Writes `report.md`, `report.png` and a folder with an example to ask about.
 
@@ -48,12 +66,12 @@ def write_report(
       tried: all candidates.
       journal: what was done.
       outcome: what came of it.
-      episode: a test episode with answers; None for none.
+      shown: what is shown of its answers; None for nothing.
 
     Returns:
       The page.
     """
-    write_bytes(workdir / PICTURE, picture(journal.points, 1 / found.ways, episode))
+    write_bytes(workdir / PICTURE, picture(journal.points, 1 / found.ways, shown.episode if shown else None))
     example = write_example(workdir / EXAMPLE, found)
     parts = [
         f"# Autopilot: {len(tried)} candidates, {minutes:g} minutes",
@@ -61,7 +79,7 @@ def write_report(
         f"![Accuracy of each candidate against its minutes, and a test episode with answers]({PICTURE})",
         "## Serve it and ask\n" + _commands(workdir, example),
         "## What was tried\n" + _tried(tried, journal, outcome),
-        "## How sure the score is\n" + _sureness(found, outcome),
+        "## How sure the score is\n" + _sureness(found, outcome, shown),
         "## What was chosen\n" + "\n".join(f"- {sentence[0].upper()}{sentence[1:]}." for sentence in found.chosen),
         "## Classes\n" + "\n".join(f"- {split}: {', '.join(found.classes[split])}" for split in SPLITS),
         f"## Time\nAll starts together took {duration(journal.spent)} of {duration(60 * minutes)}. A training needs up "
@@ -117,7 +135,7 @@ def draw_points(points: Sequence[Point], chance: float) -> Figure:
         axes.set(xlabel="minutes in training, starts and validations included", ylabel="accuracy [%]")
         axes.set_title(f"Accuracy on {VALIDATION_EPISODES} validation episodes, the same for all")
         axes.xaxis.set_major_locator(MaxNLocator(6))
-        axes.set_ylim(0, 102)
+        axes.set(xlim=(0, None), ylim=(0, 102))
         figure.legend(loc="outside right upper")
     return figure
 
@@ -153,6 +171,13 @@ def _commands(workdir: Path, example: Path) -> str:
     )
 
 
+def _alone(shown: Shown) -> str:
+    return (
+        f"on the first {shown.episodes} test episodes {100 * shown.together:.1f} % of the answers are right, and "
+        f"{100 * shown.alone:.1f} % when each question is asked alone."
+    )
+
+
 def _tried(tried: Sequence[Candidate], journal: Journal, outcome: Outcome) -> str:
     scores, lines = journal.scores(), ["| candidate | what | steps | time | best validation | outcome |"]
     lines.append("|---|---|---|---|---|---|")
@@ -174,21 +199,20 @@ def _tried(tried: Sequence[Candidate], journal: Journal, outcome: Outcome) -> st
     return "\n".join(lines)
 
 
-def _sureness(found: Survey, outcome: Outcome) -> str:
+def _sureness(found: Survey, outcome: Outcome, shown: Shown | None) -> str:
     classes = {split: len(found.classes[split]) for split in SPLITS}
     about = (
         f"It holds for classes like these {classes['test']}: new kinds of things can be easier or harder, by more than "
         "the interval, and the fewer classes the more so. "
         "Figures of validation flatter, since the winner was chosen by them. "
-        f"All {found.ways * found.queries} questions of an episode are asked at once; a model that answers by "
-        "prototypes uses them together, and may do worse with one question alone "
-        "(`python -m cml_tf.evaluate --single_queries` measures that)."
+        f"The {found.ways * found.queries} questions of an episode are asked at once, and some models learn from "
+        f"that{'.' if shown is None else ': ' + _alone(shown)}"
     )
     if not outcome.score:
         return "It is not known. " + about
     score = outcome.score
     return (
         f"The interval is the 95 % interval over {score['episodes']} episodes from {classes['test']} test classes, "
-        f"which played no part in training ({classes['train']} classes) or in choosing ({classes['validation']} classes). "
+        f"which played no part in training ({classes['train']} classes) or in choosing ({classes['validation']}). "
         + about
     )

@@ -63,26 +63,25 @@ class Trials:
         """The one of a candidate's checkpoints that counts: `best`, or `latest` before the first validation."""
         return "best" if (self.directory(name) / CHECKPOINTS / "best.npz").is_file() else "latest"
 
-    def train(self, candidate: Candidate, seconds: float, score: bool = True) -> bool:
+    def train(self, candidate: Candidate, seconds: Callable[[], float]) -> bool:
         """Goes on with a candidate.
 
         Args:
           candidate: begun or not.
-          seconds: after which it pauses; 0 for one step.
-          score: whether it must have a score afterwards.
+          seconds: is asked after the first step for how much longer; 0 or less for no further step.
 
         Returns:
           Whether it could go on; the journal says why not.
         """
         name, journal, clock = candidate.name, self._journal, self._budget.clock
         began, before = clock(), journal.trained.get(candidate.name, 0.0)
-        watch = _Watch(self, name, began, clock)
-        pause = PauseAt(began + seconds, self._signals.asked, clock)
+        pause = PauseAt(asked=self._signals.asked, clock=clock)
+        watch = _Watch(self, name, began, clock, lambda: pause.pause_at(seconds() + clock()))
         fault = ""
         keras.backend.clear_session()
         try:
-            train_run(candidate.config(self._survey, self._seed), self.directory(name), 0, [pause, watch])
-            if score and name not in journal.scores() and not self._signals.asked():
+            train_run(candidate.config(self._survey, self._seed), self.directory(name), 0, [watch, pause])
+            if name not in journal.scores() and not self._signals.asked():
                 self._score(name, began)
         except Interrupted:
             self._signals.ask()
@@ -133,12 +132,15 @@ class Trials:
 class _Watch(keras.callbacks.Callback):
     """Tells trials of a training's starts, steps and validations."""
 
-    def __init__(self, trials: Trials, name: str, began: float, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, trials: Trials, name: str, began: float, clock: Callable[[], float], first_step: Callable[[], None]
+    ) -> None:
         super().__init__()
         self._trials = trials
         self._name = name
         self._start_began = began
         self._clock = clock
+        self._first_step = first_step
         self._test_began = 0.0
         self._steps = 0
 
@@ -153,6 +155,8 @@ class _Watch(keras.callbacks.Callback):
             self._trials.started(self._name, self._clock() - self._start_began)
         self._steps += 1
         self._trials.stepped(self._name)
+        if self._steps == 1:
+            self._first_step()
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Begins to measure."""
