@@ -96,17 +96,23 @@ class Controller:
           UserError: if the time is too short for a step, or no candidate could be trained.
           Interrupted: if it was before there was anything to export.
         """
+        before = sum(self._journal.steps.values())
         if not self._journal.in_play:
             self._begin()
         self._climb()
-        ranked = self._journal.ranked()
-        if not any(self._journal.steps.values()):
+        if self._journal.finished and sum(self._journal.steps.values()) == before:
+            self._tell("the time left is too short for another training: nothing has changed")
+            return Outcome(**self._journal.result)
+        ranked = [name for name in self._journal.ranked() if self._trials.checkpoint(name)]
+        if not ranked:
             if self._signals.asked():
                 raise Interrupted("stopped before the first step: run the same command again to begin.")
             told = "; ".join(f"{name} {why}" for name, why in self._journal.left_out.items())
             raise UserError(f"no candidate could be trained ({told}): set --image_size to a smaller number.")
         outcome = self._finish(ranked)
         self._journal.result = asdict(outcome)
+        if outcome.score:
+            self._journal.finished = self._budget.seconds / 60
         self._journal.spent = self._budget.spent
         self._journal.save(self._workdir)
         return outcome
@@ -196,7 +202,7 @@ class Controller:
             self._tell(f"{winner} is the best on validation classes; it is scored on test classes")
             score = self._test(winner, checkpoint)
         self._tell(f"exporting {winner}")
-        version = self._export(winner, checkpoint)
+        version = self._export(winner, checkpoint, scored=bool(score))
         vote, why = self._vote(ranked[:_VOTERS], score)
         return Outcome(winner, str(version), checkpoint, score, vote, why)
 
@@ -210,11 +216,10 @@ class Controller:
         self._tell(f"{100 * found.mean:.1f} % ± {100 * found.ci95:.1f} % on {episodes} episodes of test classes")
         return score
 
-    def _export(self, winner: str, checkpoint: str) -> Path:
+    def _export(self, winner: str, checkpoint: str, scored: bool) -> Path:
         began = self._budget.clock()
         keras.backend.clear_session()
-        scored = self._workdir / SCORE
-        options = Options(checkpoint=checkpoint, evaluation=None if self._signals.asked() else scored)
+        options = Options(checkpoint=checkpoint, evaluation=self._workdir / SCORE if scored else None)
         version = export_run(self._trials.directory(winner), self._workdir / MODEL, options)
         self._journal.export = self._budget.clock() - began
         self._tell(f"exported to {version}, which answers as the library does")

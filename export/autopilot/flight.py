@@ -66,7 +66,7 @@ def fly(order: Order, console: Console, clock: Callable[[], float] = time.monoto
     """
     journal = Journal.open(order.workdir, _settings(order))
     budget = Budget(order.minutes, journal.spent, clock)
-    if journal.result.get("score") and budget.left < journal.start:
+    if journal.finished and order.minutes <= journal.finished:
         outcome = Outcome(**journal.result)
         console.print(
             f"finished before: {outcome.version}. Set more --minutes to go on.", markup=False, highlight=False
@@ -97,6 +97,8 @@ def _fly(order: Order, journal: Journal, budget: Budget, signals: Signals, conso
     trials = Trials(order.workdir, found, order.seed, journal, budget, signals, tell)
     outcome = Controller(order.workdir, tried, trials, journal, budget, signals, tell).run()
     shown = None if signals.asked() else _show(trials, outcome, budget)
+    journal.spent = budget.spent
+    journal.save(order.workdir)
     page = write_report(order.workdir, order.minutes, found, tried, journal, outcome, shown)
     tell(f"{page} says what was tried, how sure the score is, and how to serve the model")
     if signals.asked():

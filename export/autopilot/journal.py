@@ -47,6 +47,7 @@ class Journal:
       steps: outer steps by candidate.
       points: scores, in the order of time.
       result: of the test and the export, once there are any.
+      finished: how many minutes it was given when it came to a tested model; 0 before.
     """
 
     settings: dict[str, Any]
@@ -61,6 +62,7 @@ class Journal:
     steps: dict[str, int] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
+    finished: float = 0.0
 
     @classmethod
     def open(cls, workdir: Path, settings: Mapping[str, Any]) -> Journal:

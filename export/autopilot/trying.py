@@ -60,8 +60,12 @@ class Trials:
         return self._workdir / "runs" / name
 
     def checkpoint(self, name: str) -> str:
-        """The one of a candidate's checkpoints that counts: `best`, or `latest` before the first validation."""
-        return "best" if (self.directory(name) / CHECKPOINTS / "best.npz").is_file() else "latest"
+        """The one of a candidate's checkpoints that counts: `best`, or `latest` before the first validation.
+
+        Empty for a candidate that failed before it had any.
+        """
+        kept = self.directory(name) / CHECKPOINTS
+        return next((one for one in ("best", "latest") if (kept / f"{one}.npz").is_file()), "")
 
     def train(self, candidate: Candidate, seconds: Callable[[], float]) -> bool:
         """Goes on with a candidate.
