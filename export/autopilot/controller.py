@@ -119,18 +119,27 @@ class Controller:
 
     def reserve(self) -> float:
         """Seconds that are kept for the test, the export and the vote, from what was measured so far."""
-        journal, total = self._journal, self._budget.seconds
-        test = journal.start + min(_TEST_SHARE * total, _MOST_EPISODES * self._episode())
+        test = self._journal.start(self._leader()) + self._test_episodes_seconds()
         return test + self._after_test()
 
     def _after_test(self) -> float:
         journal = self._journal
-        voters = min(_VOTERS, len(self._tried))
-        if journal.in_play:
-            voters = min(voters, len({*journal.in_play, *journal.scores()}))
-        vote = voters * (journal.start + _VOTE_EPISODES * self._episode()) if voters > 1 else 0.0
-        export = journal.export or _EXPORT_STARTS * journal.start
-        return export + min(_VOTE_SHARE * self._budget.seconds, vote)
+        export = journal.export or _EXPORT_STARTS * journal.start(self._leader())
+        voters = [*journal.scores()] if journal.in_play else list(self._tried)
+        voters += [name for name in journal.in_play if name not in voters]
+        return export + min(_VOTE_SHARE * self._budget.seconds, self._vote_seconds(voters[:_VOTERS]))
+
+    def _test_episodes_seconds(self) -> float:
+        return min(_TEST_SHARE * self._budget.seconds, _MOST_EPISODES * self._episode())
+
+    def _vote_seconds(self, voters: list[str]) -> float:
+        """A vote of one needs no time."""
+        if len(voters) < 2:
+            return 0.0
+        return sum(self._journal.start(name) + _VOTE_EPISODES * self._episode() for name in voters)
+
+    def _leader(self) -> str:
+        return next(iter(self._journal.ranked()), "")
 
     def _begin(self) -> None:
         """The first candidate's time begins before anybody knows how long that is: its first step tells."""
@@ -149,18 +158,18 @@ class Controller:
         journal = self._journal
         left = self._budget.left - self.reserve()
         if left <= 0:
-            needed = math.ceil((self._budget.spent + self.reserve() + journal.start) / 60)
+            needed = math.ceil((self._budget.spent + self.reserve() + journal.start()) / 60)
             self._too_short = (
                 f"--minutes must be at least {needed} here, received {self._budget.seconds / 60:g}: the first step of "
-                f"{names[0]} came {duration(journal.start)} after its start, and test and export need about "
+                f"{names[0]} came {duration(journal.start())} after its start, and test and export need about "
                 f"{duration(self.reserve())}. What was done is kept: run it again with more --minutes."
             )
             return 0.0
-        count = affordable(len(names), left, journal.start)
+        count = affordable(len(names), left, journal.start())
         journal.in_play = names[:count]
         for name in names[count:]:
-            journal.left_out[name] = f"no time: each start takes {duration(journal.start)}"
-        # Again, since a vote of one needs no time.
+            journal.left_out[name] = f"no time: each start takes {duration(journal.start())}"
+        # Again, since fewer candidates need less time afterwards.
         seconds = Ladder(journal.in_play).next(self._budget.left - self.reserve())[1]
         self._tell(f"{count} of {len(self._tried)} candidates fit {duration(left)}: {', '.join(journal.in_play)}")
         self._tell(f"{names[0]} trains for {duration(seconds)}")
@@ -170,9 +179,9 @@ class Controller:
         ladder = Ladder(self._journal.in_play, self._journal.done)
         while ladder.in_play and not self._signals.asked():
             left, last = self._budget.left - self.reserve(), ladder.last_round
-            if left < self._journal.start:
-                break
             name, seconds = ladder.next(left)
+            if left < self._journal.start(name):
+                break
             self._tell(f"{name} trains for {duration(seconds)}")
             until = self._budget.clock() + seconds
             could = self._trials.train(self._tried[name], functools.partial(self._before, until))
@@ -207,7 +216,7 @@ class Controller:
         return Outcome(winner, str(version), checkpoint, score, vote, why)
 
     def _test(self, winner: str, checkpoint: str) -> dict[str, Any]:
-        seconds = self._budget.left - self._after_test() - self._journal.start
+        seconds = self._budget.left - self._after_test() - self._journal.start(winner)
         episodes = int(min(_MOST_EPISODES, max(_FEWEST_EPISODES, seconds / self._episode())))
         keras.backend.clear_session()
         found = evaluate_run(self._trials.directory(winner), "test", episodes, checkpoint=checkpoint)
@@ -227,7 +236,7 @@ class Controller:
 
     def _vote(self, names: list[str], score: dict[str, Any]) -> tuple[dict[str, Any], str]:
         names = [name for name in names if name in self._journal.scores()]
-        needed = len(names) * (self._journal.start + _VOTE_EPISODES * self._episode())
+        needed = self._vote_seconds(names)
         if self._signals.asked() or len(names) < 2:
             return {}, "interrupted" if self._signals.asked() else "one candidate alone has a score"
         if needed > self._budget.left:

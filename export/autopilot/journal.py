@@ -37,7 +37,7 @@ class Journal:
     Attributes:
       settings: what was asked for, and the classes of each split; none of it may change.
       spent: seconds of all starts.
-      start: longest time from the beginning of a training to its first step, seconds; 0 before it was measured.
+      starts: seconds from the beginning of a candidate's last training to its first step, by candidate.
       episode: shortest time of a validation episode by candidate, seconds.
       export: how long the last export took, seconds; 0 before there was one.
       in_play: candidates that may get more time, in their order; empty before the first step.
@@ -52,7 +52,7 @@ class Journal:
 
     settings: dict[str, Any]
     spent: float = 0.0
-    start: float = 0.0
+    starts: dict[str, float] = field(default_factory=dict)
     episode: dict[str, float] = field(default_factory=dict)
     export: float = 0.0
     in_play: list[str] = field(default_factory=list)
@@ -90,6 +90,10 @@ class Journal:
     def save(self, workdir: Path) -> None:
         """Writes it."""
         write_json(workdir / FILE, asdict(self))
+
+    def start(self, name: str = "") -> float:
+        """How long a start of a candidate takes, seconds; as long as the longest, where that was not measured."""
+        return self.starts.get(name, max(self.starts.values(), default=0.0))
 
     def scores(self) -> dict[str, float]:
         """The best accuracy of each candidate that has any."""

@@ -83,7 +83,7 @@ def write_report(
         "## What was chosen\n" + "\n".join(f"- {sentence[0].upper()}{sentence[1:]}." for sentence in found.chosen),
         "## Classes\n" + "\n".join(f"- {split}: {', '.join(found.classes[split])}" for split in SPLITS),
         f"## Time\nAll starts together took {duration(journal.spent)} of {duration(60 * minutes)}. A training needs up "
-        f"to {duration(journal.start)} before its first step, the export took {duration(journal.export)}.",
+        f"to {duration(journal.start())} before its first step, the export took {duration(journal.export)}.",
     ]
     write_text(workdir / REPORT, "\n\n".join(parts) + "\n")
     return workdir / REPORT

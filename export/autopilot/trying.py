@@ -12,8 +12,9 @@ import tensorflow as tf
 from cml_tf.datasets import EpisodeSource
 from cml_tf.errors import Interrupted
 from cml_tf.experiments.callbacks import PauseAt
-from cml_tf.experiments.runs import CHECKPOINTS, evaluate_run, load_run, train_run
-from cml_tf.training.evaluator import Diverged
+from cml_tf.experiments.experiment import Experiment
+from cml_tf.experiments.runs import CHECKPOINTS, evaluation_method, load_run, train_run
+from cml_tf.training.evaluator import Diverged, Evaluator
 from cml_tf.training.meta_step import NonFiniteLoss
 from export.autopilot.candidates import VALIDATION_EPISODES, Candidate
 from export.autopilot.journal import Budget, Journal, Point
@@ -84,9 +85,9 @@ class Trials:
         fault = ""
         keras.backend.clear_session()
         try:
-            train_run(candidate.config(self._survey, self._seed), self.directory(name), 0, [watch, pause])
+            experiment = train_run(candidate.config(self._survey, self._seed), self.directory(name), 0, [watch, pause])
             if name not in journal.scores() and not self._signals.asked():
-                self._score(name, began)
+                self._score(name, began, experiment)
         except Interrupted:
             self._signals.ask()
         except _OWN_FAULTS as error:
@@ -113,7 +114,7 @@ class Trials:
 
     def started(self, name: str, seconds: float) -> None:
         """Notes how long a start took."""
-        self._journal.start = max(self._journal.start, seconds)
+        self._journal.starts[name] = seconds
         self._journal.steps.setdefault(name, 0)
 
     def stepped(self, name: str) -> None:
@@ -124,11 +125,11 @@ class Trials:
         """Notes how long an episode took in a validation, of which the first one compiles."""
         self._journal.episode[name] = min(seconds, self._journal.episode.get(name, seconds))
 
-    def _score(self, name: str, began: float) -> None:
-        """On the validation episodes, for a candidate that came to none by itself."""
-        keras.backend.clear_session()
+    def _score(self, name: str, began: float, experiment: Experiment) -> None:
+        """On the validation episodes, for a candidate whose time was too short for a validation of its own."""
         asked = self._budget.clock()
-        found = evaluate_run(self.directory(name), "validation", VALIDATION_EPISODES, checkpoint="latest")
+        evaluator = Evaluator(evaluation_method(experiment), experiment.problem.metric)
+        found = evaluator.evaluate(experiment.episodes("validation"), VALIDATION_EPISODES, self._seed)
         self.timed(name, (self._budget.clock() - asked) / VALIDATION_EPISODES)
         self.validated(name, began, found.mean)
 

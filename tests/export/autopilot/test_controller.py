@@ -49,7 +49,7 @@ class World:
         name, journal = candidate.name, self.journal
         began = self.now
         self.now += START
-        journal.start = START
+        journal.starts[name] = START
         journal.steps[name] = journal.steps.get(name, 0) + 1
         self.now += max(0.0, seconds())
         self.turns.append((name, round(self.now - began, 3)))

@@ -32,7 +32,7 @@ def found(tmp_path):
 @pytest.fixture
 def journal():
     points = [Point("all_classes", 40, 30.0, 0.5), Point("cml", 40, 40.0, 0.7)]
-    return Journal({}, spent=200.0, start=12.0, steps={"all_classes": 40, "cml": 40}, points=points)
+    return Journal({}, spent=200.0, starts={"cml": 12.0}, steps={"all_classes": 40, "cml": 40}, points=points)
 
 
 def shown(ways=3):
