@@ -34,6 +34,8 @@ _FEWEST_EPISODES, _MOST_EPISODES = 50, 600
 _VOTERS, _VOTE_EPISODES = 3, 100
 # The test's share of the time, and the vote's, at most.
 _TEST_SHARE, _VOTE_SHARE = 0.15, 0.1
+# What test, export and vote may take together, if they can do with it.
+_RESERVED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
@@ -118,9 +120,17 @@ class Controller:
         return outcome
 
     def reserve(self) -> float:
-        """Seconds that are kept for the test, the export and the vote, from what was measured so far."""
+        """Seconds that are kept for the test, the export and the vote, from what was measured so far.
+
+        Where that is most of the time, tests are fewer and nobody votes.
+        """
         test = self._journal.start(self._leader()) + self._test_episodes_seconds()
-        return test + self._after_test()
+        return max(self.least(), min(test + self._after_test(), _RESERVED_SHARE * self._budget.seconds))
+
+    def least(self) -> float:
+        """Seconds without which there is no tested and exported model."""
+        start = self._journal.start(self._leader())
+        return start + _FEWEST_EPISODES * self._episode() + (self._journal.export or _EXPORT_STARTS * start)
 
     def _after_test(self) -> float:
         journal = self._journal
@@ -158,11 +168,11 @@ class Controller:
         journal = self._journal
         left = self._budget.left - self.reserve()
         if left <= 0:
-            needed = math.ceil((self._budget.spent + self.reserve() + journal.start()) / 60)
+            needed = math.ceil((self._budget.spent + self.least() + journal.start()) / 60)
             self._too_short = (
                 f"--minutes must be at least {needed} here, received {self._budget.seconds / 60:g}: the first step of "
                 f"{names[0]} came {duration(journal.start())} after its start, and test and export need about "
-                f"{duration(self.reserve())}. What was done is kept: run it again with more --minutes."
+                f"{duration(self.least())}. What was done is kept: run it again with more --minutes."
             )
             return 0.0
         count = affordable(len(names), left, journal.start())

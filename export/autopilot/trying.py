@@ -81,12 +81,19 @@ class Trials:
         name, journal, clock = candidate.name, self._journal, self._budget.clock
         began, before = clock(), journal.trained.get(candidate.name, 0.0)
         pause = PauseAt(asked=self._signals.asked, clock=clock)
-        watch = _Watch(self, name, began, clock, lambda: pause.pause_at(seconds() + clock()))
+        further: list[float] = []
+
+        def first_step() -> None:
+            further.append(seconds())
+            pause.pause_at(clock() + further[0])
+
+        watch = _Watch(self, name, began, clock, first_step)
         fault = ""
         keras.backend.clear_session()
         try:
             experiment = train_run(candidate.config(self._survey, self._seed), self.directory(name), 0, [watch, pause])
-            if name not in journal.scores() and not self._signals.asked():
+            # A single step is not worth the time of a score.
+            if further and further[0] > 0 and name not in journal.scores() and not self._signals.asked():
                 self._score(name, began, experiment)
         except Interrupted:
             self._signals.ask()
