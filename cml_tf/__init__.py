@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cml_tf.episodes import Episode, Examples
     from cml_tf.experiments.loading import load
     from cml_tf.learners import Learner
+    from cml_tf.models.ensemble import Ensemble
     from cml_tf.models.few_shot import FewShot
     from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel
     from cml_tf.models.learner_recipes import conv4, gcn, mlp, resnet12, sgc
@@ -29,6 +30,7 @@ renamed.install()
 __all__ = [
     "AdaptedModel",
     "Classification",
+    "Ensemble",
     "Episode",
     "Examples",
     "FewShot",
@@ -55,6 +57,7 @@ __all__ = [
 _MODULES = {
     "AdaptedModel": "models.few_shot_model",
     "Classification": "problems",
+    "Ensemble": "models.ensemble",
     "Episode": "episodes",
     "Examples": "episodes",
     "FewShot": "models.few_shot",

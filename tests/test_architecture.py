@@ -17,7 +17,8 @@ ROOMS = (
     *("cml_tf.train", "cml_tf.evaluate", "cml_tf.sweep", "cml_tf.report", "cml_tf.analyse", "configs"),
     *("export.errors", "export.status", "export.versions", "export.requests", "export.graph", "export.gate"),
     *("export.card", "export.exporter", "export.savedmodel", "export", "export.playground", "export.deploy"),
-    *("export.server", "export.serve", "export.client", "export.rollout", "export.quickstart", "benchmarks"),
+    *("export.server", "export.serve", "export.client", "export.rollout", "export.quickstart"),
+    *("export.autopilot", "benchmarks"),
 )
 # What stands on the left, but is not for everybody on its right.
 KNOWS_ONLY = {

@@ -54,11 +54,24 @@ def load_image_folder(root: str = "", image_size: Sequence[int] = (84, 84), chan
     base = Path(root).expanduser()
     if not base.is_dir():
         raise DatasetError(f"the root of image_folder must be a folder, received {base}: check dataset.root.")
-    folders = _by_split_file(base) if (base / SPLIT_FILE).exists() else _by_split_folder(base)
-    _check_disjoint(folders)
+    folders = folders_by_split(base)
     # All folders are looked through before the first image is decoded: decoding may take minutes.
     files = {split: {name: image_files(path) for name, path in classes.items()} for split, classes in folders.items()}
     return ImageDataset.from_pools("image_folder", {split: _pool(files[split], size, channels) for split in SPLITS})
+
+
+def folders_by_split(base: Path) -> dict[str, dict[str, Path]]:
+    """The folders of the classes in each split.
+
+    Args:
+      base: the folder described above.
+
+    Raises:
+      DatasetError: if a split is missing, or a class is in two.
+    """
+    folders = _by_split_file(base) if (base / SPLIT_FILE).exists() else _by_split_folder(base)
+    _check_disjoint(folders)
+    return folders
 
 
 def _by_split_folder(base: Path) -> dict[str, dict[str, Path]]:

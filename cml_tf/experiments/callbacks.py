@@ -7,6 +7,8 @@ import math
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -54,8 +56,8 @@ class MetricsFile(keras.callbacks.Callback):
 class Checkpoints(keras.callbacks.Callback):
     """Saves `latest` after every epoch and at the end, and `best` when the validation score improves.
 
-    It must be the last callback, so that it saves what the others have become. It is not called when training fails,
-    so the last good checkpoint stays.
+    It must come after all callbacks that keep a state, so that it saves what they have become. It is not called when
+    training fails, so the last good checkpoint stays.
 
     Args:
       folder: where the files go.
@@ -132,6 +134,67 @@ class StopOnInterrupt(keras.callbacks.Callback):
     def _request(self, number: int, frame: FrameType | None) -> None:
         self._requested = True
         self.release()
+
+
+class PauseAt(keras.callbacks.Callback):
+    """Pauses training at a time, which loses nothing: the next start of the run goes on from there.
+
+    It pauses at the end of an epoch, after its validation, when another epoch would end too late; and after a step when
+    the time has come.
+
+    Args:
+      deadline: on the clock; infinite until `pause_at` is called, by default.
+      asked: is asked after each step whether to pause there, whatever the time.
+      clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        deadline: float = math.inf,
+        asked: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()
+        self._deadline = deadline
+        self._asked = asked
+        self._clock = clock
+        self._validation = 0.0
+        self._began = self._first_ended = self._test_began = 0.0
+        self._steps = 0
+
+    def pause_at(self, deadline: float) -> None:
+        """Sets another deadline, in the midst of training too."""
+        self._deadline = deadline
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Begins to measure the epoch."""
+        self._began, self._steps = self._clock(), 0
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Asks the trainer to stop here, if it is time."""
+        now = self._clock()
+        self._steps += 1
+        if self._steps == 1:
+            self._first_ended = now
+        late = now >= self._deadline
+        if batch + 1 == self.params["steps"]:
+            late = late or now + self._epoch(now) + 2 * self._validation > self._deadline
+        if late or self._asked():
+            self.model.stop_training = True
+
+    def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Begins to measure the validation."""
+        self._test_began = self._clock()
+
+    def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Measures the validation."""
+        self._validation = self._clock() - self._test_began
+
+    def _epoch(self, now: float) -> float:
+        """How long the steps of another epoch would take; the first step is compiled in many starts."""
+        if self._steps == 1:
+            return (now - self._began) * self.params["steps"]
+        return (now - self._first_ended) / (self._steps - 1) * self.params["steps"]
 
 
 def _step_of(line: str) -> int:

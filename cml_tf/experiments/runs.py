@@ -6,7 +6,7 @@ A run may be scored on the episodes of another dataset: trained on one set, test
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,9 @@ class RunError(UserError):
     """A working directory that cannot be used as asked."""
 
 
-def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment:
+def train_run(
+    config: ConfigDict, workdir: Path, verbose: int = 1, callbacks: Sequence[keras.callbacks.Callback] = ()
+) -> Experiment:
     """Trains, or resumes exactly; a finished run returns at once.
 
     Args:
@@ -48,6 +50,7 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
         `dataset.root`, when the same data lie elsewhere now.
       workdir: gets `config.json`, `machine.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
       verbose: as in `Trainer.fit`.
+      callbacks: more of them, such as `cml_tf.experiments.callbacks.PauseAt`, called after the run's own.
 
     Raises:
       RunError: if `workdir` belongs to something else or to another configuration (nothing is written then), or
@@ -76,19 +79,19 @@ def train_run(config: ConfigDict, workdir: Path, verbose: int = 1) -> Experiment
             write_json(workdir / CONFIG, config_to_json(config))
             if not finished:
                 write_json(workdir / MACHINE, machine())
-                _fit(experiment, workdir, verbose)
+                _fit(experiment, workdir, verbose, callbacks)
     except BlockingIOError:
         raise RunError(f"another process is training in {workdir}: wait for it, or choose another directory.") from None
     return experiment
 
 
-def _fit(experiment: Experiment, workdir: Path, verbose: int) -> None:
+def _fit(experiment: Experiment, workdir: Path, verbose: int, more: Sequence[keras.callbacks.Callback]) -> None:
     config, trainer, interrupt = experiment.config, experiment.trainer, StopOnInterrupt()
     try:
         trainer.fit(
             experiment.episodes("train"),
             config.train.steps,
-            [*_callbacks(experiment, workdir, interrupt)],
+            [*_callbacks(experiment, workdir, interrupt), *more],
             experiment.validation(),
             config.train.validate_every,
             config.train.meta_batch,
