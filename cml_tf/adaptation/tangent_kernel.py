@@ -290,7 +290,7 @@ def _faults(settings: Settings) -> list[str]:
     return faults
 
 
-@register("rule", "tangent_kernel", TangentKernelOptions, faults=_faults)
+@register("rule", "tangent_kernel", TangentKernelOptions, faults=_faults, answers_features=False)
 def _tangent_kernel(options: TangentKernelOptions, given: Given) -> TangentKernel:
     """The flow of the linearised learner in closed form, no inner step (Meta-RKHS II, arXiv 2102.03909)."""
     horizon = None if options.endless else options.horizon

@@ -150,6 +150,12 @@ def _faults(settings: Settings) -> list[str]:
             "objective.mixup_mix must be 'hidden' with 'query_mixup' on nodes of a graph, whose numbers cannot be "
             "mixed, received 'input': set it to 'hidden', which mixes their features."
         )
+    rule = settings["adaptation.rule"]
+    if settings["objective.mixup_mix"] == "hidden" and not member("rule", rule).traits["answers_features"]:
+        faults.append(
+            f"objective.mixup_mix must be 'input' with {rule}, whose tasks do not answer from features alone, received "
+            "'hidden'."
+        )
     if settings["objective.mixup_loss"] == "consistency" and settings["objective.mixup_share"] == 1:
         faults.append(
             "objective.mixup_share must be below 1 with the loss 'consistency', which sees no targets, received "

@@ -63,6 +63,8 @@ _OF_RULES = {
     "head": True,
     # Whether its inner steps can be looked at one by one.
     "path": False,
+    # Whether a task answers from the features alone (`AdaptedTask.answer`).
+    "answers_features": True,
     # Options under which it leaves nothing out of the meta-gradient, which tests compare with differences then.
     "exact": MappingProxyType({}),
 }

@@ -132,5 +132,5 @@ def test_rematerialised_equals_reverse_when_compiled(float64, learner):
 
 
 def test_unknown_hypergradient_is_named():
-    with pytest.raises(ValueError, match="must be one of finite_difference, .*, received 'backward'"):
+    with pytest.raises(ValueError, match="must be one of .*finite_difference, .*, received 'backward'"):
         make_hypergradient("backward")

@@ -336,7 +336,7 @@ def test_what_it_cannot_do_is_refused():
             TangentKernel(CLASSES, **{name: value})
     with pytest.raises(UserError, match="adapts one head, received a learner with two"):
         TangentKernel(CLASSES).build(two_headed(smooth_mlp()))
-    with pytest.raises(UserError, match="some with state of the task"):
+    with pytest.raises(UserError, match="some with state of a task"):
         TangentKernel(CLASSES).build(smooth_conv(mode="support"))
     layers = [keras.layers.Dense(4), keras.layers.LayerNormalization()]
     learner = Learner(keras.Sequential(layers), keras.layers.Dense(3), input_shape=(2,))

@@ -13,7 +13,8 @@ from tests.helpers.members import covering, names_of, small
 from tests.helpers.small_configs import changed, load, trainer_of
 from tests.helpers.steps import moved, smoked, steps_of
 
-SLOW = {"resnet12": [pytest.mark.slow, pytest.mark.long], "conv4": [pytest.mark.slow]}
+LONG = [pytest.mark.slow, pytest.mark.long]
+SLOW = {"resnet12": LONG, "pretrained": LONG, "conv4": [pytest.mark.slow]}
 COVERING = covering()
 
 
@@ -28,8 +29,10 @@ def test_every_member_is_in_one_of_them():
 )
 def test_every_legal_pair_of_members_makes_steps(choice):
     trainer, before, after = steps_of(small(choice))
+    # What a rule learns has a gradient of zero where nothing adapts.
+    still = {"adaptation"} if "all_classes" in choice.terms else set()
     for group in trainer.method.trained_variables():
-        assert moved(before, after, group), group
+        assert moved(before, after, group) != (group in still), group
     assert "random_noise" not in choice.terms or not moved(before, after, "co_learner")
 
 

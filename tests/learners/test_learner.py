@@ -49,8 +49,11 @@ def method_of(made, *terms, rule=None):
 
 REFUSED = {
     "a shared variable": (shared, "extractor and head must not share a variable"),
-    "everything frozen": (lambda: learner(frozen(K.Dense(4)), frozen(K.Dense(3))), "a trainable variable, but every"),
-    "no weights at all": (lambda: learner(K.ReLU(), K.Flatten()), "a trainable variable"),
+    "everything frozen": (
+        lambda: method_of(learner(frozen(K.Dense(4)), frozen(K.Dense(3)))),
+        "a trainable variable, but every",
+    ),
+    "no weights at all": (lambda: method_of(learner(K.ReLU(), K.Flatten())), "a trainable variable"),
     "no input shape": (built(), "exactly one of input_shape"),
     "input shape and example": (built(input_shape=(4,), example_inputs=np.zeros((2, 4))), "exactly one of input_shape"),
     "unknown size": (built(input_shape=(None, 2)), r"positive whole numbers, received \(N"),

@@ -17,7 +17,7 @@ from cml_tf.experiments.runs import evaluate_run, train_run
 from cml_tf.learners import Learner, conv4, mlp, resnet12
 from cml_tf.objectives import ObjectiveTerm, QueryLoss, QueryMixup, TermLoss
 from cml_tf.problems import Classification, Regression
-from cml_tf.registry import members
+from cml_tf.registry import ConfigurationError, members
 from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 from cml_tf.training.task_mapping import can_be_vectorised
@@ -230,7 +230,7 @@ def test_soft_labels_are_mixed_as_labels_are():
     np.testing.assert_allclose(loss_of(term, method, soft), loss_of(term, method, episode), rtol=1e-6)
 
 
-@pytest.mark.parametrize("rule", members("rule"))
+@pytest.mark.parametrize("rule", [one.name for one in members("rule").values() if one.traits["answers_features"]])
 def test_every_rule_s_task_answers_features_as_it_answers_inputs(rule):
     method, episode = contract_case(choice_with("rule", rule))
     adapted, task = adapted_task(method, episode)
@@ -241,6 +241,8 @@ def test_every_rule_s_task_answers_features_as_it_answers_inputs(rule):
 
 
 def test_what_cannot_be_mixed_is_refused():
+    with pytest.raises(ConfigurationError, match="mixup_mix must be 'input' with tangent_kernel, .*received 'hidden'"):
+        check_config(load("glyphs", "maml,tangent_kernel,hidden_mixup"))
     method, episode = make_method(), make_episode()
     with pytest.raises(UserError, match=r"episodes must have a key, .* \[tasks, 2\]"):
         loss_of(QueryMixup(PROBLEM), method, episode._replace(key=()))

@@ -56,7 +56,7 @@ TOYS = {
     "momentum": of_update(lambda: Momentum(0.3)),
     "momentum in a partition": of_update(lambda: Partition(Momentum(0.3), Momentum(0.2))),
 }
-SLOW = {"resnet12": [pytest.mark.slow, pytest.mark.long], "conv4": [pytest.mark.slow]}
+SLOW = {"resnet12": [pytest.mark.slow, pytest.mark.long], "conv4": [pytest.mark.slow], "pretrained": [pytest.mark.slow]}
 CASES = [
     pytest.param(
         functools.partial(contract_case, choice), id="-".join(names_of(choice)), marks=SLOW.get(choice.learner, [])

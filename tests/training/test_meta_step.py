@@ -105,7 +105,10 @@ def test_weights_are_read_anew_at_every_call(float64, weight):
 @pytest.mark.parametrize("learner", ["mlp", "conv", "gcn"])
 def test_an_unknown_number_of_tasks_gives_the_same(float64, learner):
     """Known numbers are unrolled, unknown ones loop: losses, metrics and gradients agree; all share one context."""
-    method, episode = make_method("meta_sgd", learner=learner), make_episode(learner, tasks=3)._replace(key=())
+    method, episode = (
+        make_method("meta_sgd", learner=learner),
+        make_episode(learner, tasks=3)._replace(key=(), classes=()),
+    )
     parts = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), tuple(episode)[:2])
     signature = Episode(*parts, tf.nest.map_structure(tf.type_spec_from_value, episode.context))
     compiled = tf.function(
