@@ -47,7 +47,7 @@ class Settings:
     games: int = 64
     steps: int = 5
     updates: int = 5
-    windows: int = 2000
+    windows: int = 3000
     hidden: tuple[int, ...] = (64, 64)
     rate: float = 5e-4
     gamma: float = 0.8
@@ -97,9 +97,7 @@ class Run:
         self.rule = RMSProp(settings.rate)
         self.player_updates = PlayerUpdates(self.rule, settings.trace, settings.steps, settings.limit)
         generator, cells = np.random.default_rng(seed), settings.side**2
-        policy, *critics = (
-            new_network(generator, cells, settings.hidden, outputs) for outputs in (len(MOVES), 1, 1)
-        )
+        policy, *critics = (new_network(generator, cells, settings.hidden, outputs) for outputs in (len(MOVES), 1, 1))
         of_start, of_play = tf.unstack(tf.random.split(tf.constant([seed, 4]), 2))
         board = start(tf.random.stateless_uniform([settings.games, DRAWS, cells], of_start))
         iterate = self.player_updates.first(policy, critics[0], board, of_play)

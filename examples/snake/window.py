@@ -1,6 +1,6 @@
 """A window of updates of the player, as the inner loop that the library's hypergradients run.
 
-In the place of parameters stand the two networks of the player, in that of meta-variables eta, and gamma = sigmoid(eta).
+Where a learner has its parameters stand the two networks of the player, and for meta-variables eta: gamma = sigmoid(eta).
 An update follows the inner loss on what was played last, and then the new player plays on. So what is played after
 update k both judges that update, which gives J_k, and feeds update k + 1. Where a window starts, player and slots are
 constants; sampling is no path for gradients.
@@ -151,7 +151,7 @@ class Window(NamedTuple):
     """What comes of a window.
 
     Attributes:
-      gradients: of eta: `[..]`, one of each loss asked for.
+      gradients: of eta, a scalar for each of the mixes.
       path: all iterates, the start first.
     """
 
@@ -175,7 +175,7 @@ def run_window(
         tape.watch(eta)
         path = Reverse().solve(updates.loop(start, eta, len(mixes[0]))).path
         assert path is not None, "reverse mode shows all iterates"
-        judged = [weights for weights in zip(*mixes, strict=True)]
+        judged = list(zip(*mixes, strict=True))
         losses = [
             outer_loss(iterate.parameters.extractor, outer_critic, _played(iterate).rollout) if any(weights) else None
             for iterate, weights in zip(path[1:], judged, strict=True)
