@@ -1,9 +1,9 @@
 """The game of Snake on a square board, many games at once, as pure functions.
 
 The head moves up, right, down or left, and the body follows. A move off the board or into the body ends the game, but
-the cell of the tail is free to enter: the tail moves on. Fruit gives a reward of 1 and a body longer by one, and another
-appears on a free cell. A game also ends with a full board, or when it has lasted for `limit` moves. A game that ends
-begins anew at once. All chance is an argument (`draws`), so that a game is a function of its moves and its draws.
+the cell of the tail is free to enter: the tail moves on. Fruit gives a reward of 1 and makes the body longer by one; a
+new fruit appears on a free cell. A game also ends with a full board, or when it has lasted for `limit` moves. A game
+that ends begins anew at once. All chance is an argument (`draws`): a game is a function of its moves and its draws.
 """
 
 from __future__ import annotations

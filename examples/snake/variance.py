@@ -1,8 +1,8 @@
 """How much meta-gradients vary, and how far they are off, where the player stands still.
 
-A short training makes a player. Then every seed begins new games, 512 as in the papers, plays until they are well mixed,
-and makes one window of 20 updates. Of its losses J_k come g_1 to g_5 and g_20, so that all of them, and the mixes of the first five, are
-compared on the same windows. With n seeds,
+A short training makes a player. Then every seed begins 512 new games, plays until they are well mixed, and makes one
+window of 20 updates. Of its losses J_k come g_1 to g_5 and g_20, so that all of them, and the mixes of the first five,
+are compared on the same windows. With n seeds,
 
     relative variance = var / (mean^2 - var / n),    bias = mean - mean of g_20,
 
@@ -67,36 +67,41 @@ def summary(gradients: np.ndarray) -> dict[str, Any]:
     Args:
       gradients: of `meta_gradients`.
     """
-    rows = np.random.default_rng(0).integers(len(gradients), size=(2000, len(gradients)))
     last, found = gradients[:, -1], estimators(gradients)
+    rows = np.random.default_rng(0).integers(len(gradients), size=(2000, len(gradients)))
+    everyone = np.arange(len(gradients))[None]
 
-    def measured(figure: Callable[[np.ndarray], np.ndarray]) -> dict[str, Any]:
-        """A figure of seeds' numbers, given the seeds that count."""
-        low, high = np.quantile(figure(rows), [0.025, 0.975], method="nearest")
-        value = figure(np.arange(len(gradients))[None])[0]
-        return {"value": _rounded(value), "interval": [_rounded(low), _rounded(high)]}
-
-    def ratio(name: str) -> dict[str, Any]:
+    def measured(figure: Callable[..., np.ndarray], *values: np.ndarray) -> dict[str, Any]:
+        """A figure of numbers of the seeds."""
         with np.errstate(invalid="ignore"):
-            return measured(
-                lambda seeds: relative_variance(found["g_5"][seeds]) / relative_variance(found[name][seeds])
-            )
-
-    def bias(name: str) -> dict[str, Any]:
-        return measured(lambda seeds: (found[name] - last)[seeds].mean(-1))
+            low, high = np.quantile(figure(*(one[rows] for one in values)), [0.025, 0.975], method="nearest")
+            value = figure(*(one[everyone] for one in values))[0]
+        return {"value": _rounded(value), "interval": [_rounded(low), _rounded(high)]}
 
     return {
         "seeds": len(gradients),
         "games": GAMES,
-        "mean_of_g_20": measured(lambda seeds: last[seeds].mean(-1)),
-        "mean": {name: measured(lambda seeds, own=own: own[seeds].mean(-1)) for name, own in found.items()},
+        "mean": {name: measured(_mean, own) for name, own in {**found, "g_20": last}.items()},
         "variance": {name: _rounded(own.var(ddof=1)) for name, own in found.items()},
-        "relative_variance": {
-            name: measured(lambda seeds, own=own: relative_variance(own[seeds])) for name, own in found.items()
+        "relative_variance": {name: measured(relative_variance, own) for name, own in found.items()},
+        "relative_variance_of_g_5_over_it": {name: measured(_ratio, found["g_5"], own) for name, own in found.items()},
+        "bias": {name: measured(_mean, own - last) for name, own in found.items()},
+        "bias_of_g_1_minus_it": {
+            name: measured(_farther, found["g_1"] - last, own - last) for name, own in found.items()
         },
-        "relative_variance_of_g_5_over_it": {name: ratio(name) for name in ("g_1", "uniform", "geometric")},
-        "bias": {name: bias(name) for name in found},
     }
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    return values.mean(-1)
+
+
+def _ratio(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return relative_variance(one) / relative_variance(other)
+
+
+def _farther(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return np.abs(one.mean(-1)) - np.abs(other.mean(-1))
 
 
 def measure(settings: Settings, windows: int, seeds: int) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A window of updates of the player, as the inner loop that the library's hypergradients run.
 
-Where a learner has its parameters stand the two networks of the player, and for meta-variables eta: gamma = sigmoid(eta).
+The parameters are the player's two networks, and the one meta-variable is eta: the discount gamma is sigmoid(eta).
 An update follows the inner loss on what was played last, and then the new player plays on. So what is played after
 update k both judges that update, which gives J_k, and feeds update k + 1. Where a window starts, player and slots are
 constants; sampling is no path for gradients.
@@ -122,10 +122,10 @@ class PlayerUpdates:
         second_order: bool,
         shift: Gradients | None = None,
     ) -> tf.Tensor:
-        player: Any = iterate.parameters
+        policy, critic = iterate.parameters
         if shift is not None:
-            player = tf.nest.map_structure(tf.add, player, shift.parameters)
-        return inner_loss(*player, _played(iterate).rollout, tf.sigmoid(meta[0]), self.trace)
+            policy, critic = tf.nest.map_structure(tf.add, iterate.parameters, shift.parameters)
+        return inner_loss(policy, critic, _played(iterate).rollout, tf.sigmoid(meta[0]), self.trace)
 
     def _field(
         self, iterate: Iterate, meta: Any, support: Any, context: Any, second_order: bool
@@ -175,15 +175,12 @@ def run_window(
         tape.watch(eta)
         path = Reverse().solve(updates.loop(start, eta, len(mixes[0]))).path
         assert path is not None, "reverse mode shows all iterates"
-        judged = list(zip(*mixes, strict=True))
-        losses = [
-            outer_loss(iterate.parameters.extractor, outer_critic, _played(iterate).rollout) if any(weights) else None
-            for iterate, weights in zip(path[1:], judged, strict=True)
-        ]
-        mixed = [
-            tf.add_n([weight * loss for weight, loss in zip(weights, losses, strict=True) if weight])
-            for weights in mixes
-        ]
+        losses = {
+            update: outer_loss(iterate.parameters.extractor, outer_critic, _played(iterate).rollout)
+            for update, iterate in enumerate(path[1:])
+            if any(weights[update] for weights in mixes)
+        }
+        mixed = [tf.add_n([weights[update] * loss for update, loss in losses.items()]) for weights in mixes]
     return Window([tape.gradient(one, eta) for one in mixed], path)
 
 
