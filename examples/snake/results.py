@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cml_tf.errors import UserError
 from cml_tf.system.files import locked, parsed_json, write_text
+from cml_tf.training.evaluator import confidence_interval
 from examples.snake.training import Settings
 
 
@@ -56,3 +61,22 @@ def add(path: Path, result: dict[str, Any]) -> None:
     with locked(path, wait=True):
         lines = [*read(path), result]
         write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+
+
+def table(results: Sequence[dict[str, Any]]) -> str:
+    """Markdown: what comes of each mix, as means over seeds with their 95 % intervals."""
+    by_mix = defaultdict(list)
+    for result in results:
+        curve, final = result["curve"], result["final"]
+        row = (final["drawn"], final["greedy"], float(np.mean(curve["drawn"])), curve["gamma"][-1])
+        by_mix[result["settings"]["mix"]].append(row)
+    lines = ["| mix | seeds | return | return, greedy | mean of the curve | last gamma |", "|---|---|---|---|---|---|"]
+    for mix, rows in by_mix.items():
+        columns = (_interval(column, places) for column, places in zip(np.array(rows).T, (2, 2, 2, 3), strict=True))
+        lines.append(f"| {mix} | {len(rows)} | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def _interval(values: np.ndarray, places: int) -> str:
+    wide = f" ± {confidence_interval(values):.{places}f}" if len(values) > 1 else ""
+    return f"{values.mean():.{places}f}{wide}"

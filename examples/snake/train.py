@@ -32,7 +32,7 @@ _VARIANCE_WINDOWS = flags.DEFINE_integer("variance_windows", 300, "Windows that 
 
 
 def main(arguments: list[str]) -> None:
-    """Trains what is not there yet, then draws all that is."""
+    """Trains what is not there yet, then tells and draws all that is."""
     del arguments
     # Its operations are too small to share out between cores.
     tf.config.threading.set_intra_op_parallelism_threads(1)
@@ -52,8 +52,10 @@ def main(arguments: list[str]) -> None:
     for seed in range(_FIRST_SEED.value, _FIRST_SEED.value + _SEEDS.value):
         for mix in _MIXES.value:
             _train(path, drawings, Settings(mix=mix, side=_SIDE.value, windows=_WINDOWS.value), seed)
+    found = results.read(path)
+    print(results.table(found))
     if drawings:
-        write_png(draw_curves(results.read(path)), drawings / "snake_curves.png")
+        write_png(draw_curves(found), drawings / "snake_curves.png")
 
 
 def _train(path: Path, drawings: Path | None, settings: Settings, seed: int) -> None:

@@ -28,6 +28,8 @@ def test_a_run_learns_draws_and_is_not_repeated(tmp_path):
     results.add(path, {**line, "seed": 1})
     assert results.is_done(path, TINY, 1) and not results.is_done(path, TINY, 2)
     assert draw_curves(results.read(path)).axes
+    told = results.table(results.read(path)).splitlines()[-1]
+    assert told.startswith(f"| uniform | 2 | {line['final']['drawn']:.2f} ± 0.00 | ") and told.endswith(" ± 0.000 |")
     pictures, total = record_game(TINY, run.learning.iterate.parameters.extractor, 0)
     write_gif(pictures, tmp_path / "game.gif")
     with Image.open(tmp_path / "game.gif") as shown:
