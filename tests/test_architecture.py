@@ -18,7 +18,7 @@ ROOMS = (
     *("export.errors", "export.status", "export.versions", "export.requests", "export.graph", "export.gate"),
     *("export.card", "export.exporter", "export.savedmodel", "export", "export.playground", "export.deploy"),
     *("export.server", "export.serve", "export.client", "export.rollout", "export.quickstart"),
-    *("export.autopilot", "benchmarks"),
+    *("export.autopilot", "benchmarks", "examples"),
 )
 # What stands on the left, but is not for everybody on its right.
 KNOWS_ONLY = {
@@ -33,7 +33,11 @@ KNOWS_ONLY = {
 
 @functools.cache
 def modules() -> dict[str, Path]:
-    paths = [path for folder in ("cml_tf", "configs", "export", "benchmarks") for path in (ROOT / folder).rglob("*.py")]
+    paths = [
+        path
+        for folder in ("cml_tf", "configs", "export", "benchmarks", "examples")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths}
     return {name.removesuffix(".__init__"): path for path, name in names.items()}
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.txt", "requirements-dev.txt")
 # Where the project's own code lives; what it imports must be declared.
-PACKAGES = ("cml_tf", "configs", "export", "benchmarks")
+PACKAGES = ("cml_tf", "configs", "export", "benchmarks", "examples")
 
 
 def canonical(name: str) -> str:

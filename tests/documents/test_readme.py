@@ -34,7 +34,7 @@ def test_the_indexes_name_every_page_once():
 
 
 def test_pages_that_the_code_names_are_there():
-    folders = ("cml_tf", "configs", "export", "benchmarks", "tests", "tools")
+    folders = ("cml_tf", "configs", "export", "benchmarks", "examples", "tests", "tools")
     files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in (".py", ".txt")]
     named = {name for path in files for name in re.findall(r"\bdocs/\w+\.md", path.read_text(encoding="utf-8"))}
     assert len(named) > 5 and named <= {*PAGES}, sorted(named - {*PAGES})

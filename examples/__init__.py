@@ -1,0 +1,1 @@
+"""Whole programs on the library, each in a folder of its own."""
