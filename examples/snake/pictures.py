@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
 from cml_tf.studies.pictures.style import BLUE, FAINT, GREEN, VERMILLION, colours, house_style, new_figure
 from cml_tf.system.files import atomic_file
@@ -52,6 +52,11 @@ def record_game(settings: Settings, policy: Weights, seed: int) -> tuple[list[Im
         moved = move(board, tf.argmax(answer(policy, observe(board)), -1, tf.int32), tf.constant(drawn), settings.limit)
         total += int(moved.reward[0])
         if bool(moved.done[0]):
+            if total == settings.side**2 - 1:
+                # The board is a new game's by now; the last fruit filled it.
+                full = board.order[0].numpy()
+                full[int(board.fruit[0])] = full.max() + 1
+                pictures.append(picture(full, -1))
             break
         board = moved.board
         pictures.append(picture(board.order[0].numpy(), int(board.fruit[0])))
@@ -59,17 +64,19 @@ def record_game(settings: Settings, policy: Weights, seed: int) -> tuple[list[Im
 
 
 def picture(order: np.ndarray, fruit: int) -> Image.Image:
-    """A board: the body in blue, its head in green, the fruit in red."""
+    """A board: the body in blue, paler to the tail, its head in green, the fruit in red."""
     side = round(len(order) ** 0.5)
     image = Image.new("RGB", (side * CELL + 1, side * CELL + 1), "white")
     pen = ImageDraw.Draw(image)
     for cell, place in enumerate(order):
         left, top = CELL * (cell % side), CELL * (cell // side)
-        body = GREEN if place == order.max() else BLUE
-        pen.rectangle((left, top, left + CELL, top + CELL), fill=body if place else "white", outline=FAINT)
+        colour: tuple[int, ...] = ImageColor.getrgb(GREEN if place == order.max() else BLUE)
+        strength = 0 if not place else 1 if place == order.max() else 0.3 + 0.7 * place / order.max()
+        faded = tuple(round(255 + strength * (part - 255)) for part in colour)
+        pen.rectangle((left, top, left + CELL, top + CELL), fill=faded, outline=FAINT)
         if cell == fruit and not place:
             pen.ellipse((left + 8, top + 8, left + CELL - 8, top + CELL - 8), fill=VERMILLION)
-    return image.quantize(16)
+    return image.quantize(32)
 
 
 def write_gif(pictures: Sequence[Image.Image], path: Path) -> None:

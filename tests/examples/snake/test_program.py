@@ -33,7 +33,19 @@ def test_a_run_learns_draws_and_is_not_repeated(tmp_path):
     pictures, total = record_game(TINY, run.learning.iterate.parameters.extractor, 0)
     write_gif(pictures, tmp_path / "game.gif")
     with Image.open(tmp_path / "game.gif") as shown:
-        assert shown.n_frames <= len(pictures) <= TINY.limit and 0 <= total <= 3
+        assert shown.n_frames <= len(pictures) <= TINY.limit + 1 and 0 <= total <= 3
+
+
+def test_a_full_board_is_the_last_picture(monkeypatch):
+    """A player that goes around on 2 x 2 cells eats all there is."""
+    around = {0: 1, 1: 2, 3: 3, 2: 0}
+    monkeypatch.setattr(
+        "examples.snake.pictures.answer",
+        lambda policy, seen: np.eye(4)[[around[int(np.argmax(seen[0, :, 1]))]]],
+    )
+    found, total = record_game(TINY, (), 0)
+    colours = found[-1].convert("RGB").getcolors()
+    assert total == 3 and (255, 255, 255) not in {colour for _, colour in colours}
 
 
 def test_a_file_of_other_runs_or_a_damaged_one_is_refused(tmp_path):
