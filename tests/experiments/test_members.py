@@ -14,7 +14,8 @@ from tests.helpers.small_configs import changed, load, trainer_of
 from tests.helpers.steps import moved, smoked, steps_of
 
 LONG = [pytest.mark.slow, pytest.mark.long]
-SLOW = {"resnet12": LONG, "pretrained": LONG, "conv4": [pytest.mark.slow]}
+# Pairs on nodes are tried with one of the two learners in the slow tests, with both in all of them.
+SLOW = {"resnet12": LONG, "pretrained": LONG, "sgc": LONG, "gcn": [pytest.mark.slow], "conv4": [pytest.mark.slow]}
 COVERING = covering()
 
 

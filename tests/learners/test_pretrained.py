@@ -94,6 +94,7 @@ def test_running_statistics_of_a_tuned_network_leak_nothing(own_file):
         np.testing.assert_array_equal(before, after)
 
 
+@pytest.mark.slow
 def test_a_saved_model_needs_no_file_and_is_served_with_its_scaling(own_file, tmp_path):
     learner = pretrained(3, SHAPE, own_file)
     model = cml_tf.FewShotModel(Method.of(learner, KernelRidge(THREE), [QueryLoss(THREE)]), THREE, (0.0, 1.0))
@@ -110,6 +111,7 @@ def test_a_saved_model_needs_no_file_and_is_served_with_its_scaling(own_file, tm
     np.testing.assert_allclose(answer["probabilities"][0], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_and_loaded_without_its_weights(tmp_path):
     keras.utils.set_random_seed(1)
     network = keras.applications.MobileNet((32, 32, 3), 0.05, include_top=False, weights=None, pooling="avg")
