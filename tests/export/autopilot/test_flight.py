@@ -52,6 +52,7 @@ def counting():
     return lambda: LOOK * next(count)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_folder_becomes_a_model_and_the_same_again_does_nothing(photos, tmp_path, small, monkeypatch):
     order, said = Order(photos, 1.0, tmp_path / "work"), io.StringIO()
