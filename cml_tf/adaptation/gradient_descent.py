@@ -168,7 +168,6 @@ class GradientDescent(AdaptationRule):
         functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness)
         solution = self.hypergradient.solve(
             InnerLoop(
-                step=functions.step,
                 field=functions.field,
                 follow=functions.follow,
                 loss=functions.loss,

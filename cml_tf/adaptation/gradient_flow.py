@@ -22,6 +22,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cml_tf.adaptation.checks import check_classification
 from cml_tf.adaptation.flow_solver import flow
 from cml_tf.adaptation.head_rule import HeadRule
 from cml_tf.adaptation.rule import Initial
@@ -60,8 +61,7 @@ class GradientFlow(HeadRule):
 
     def __init__(self, problem: Problem, horizon: float = 1.0, solver: str = "rk4", solver_steps: int = 32) -> None:
         super().__init__(problem)
-        if not hasattr(problem, "ways"):
-            raise UserError(f"gradient flow needs classification, received {problem}: choose another rule.")
+        check_classification("gradient flow", problem)
         if not _SHORTEST <= horizon <= _LONGEST:
             raise UserError(
                 f"horizon must be between {_SHORTEST} and {_LONGEST:g}, received {horizon!r}: begin with 1, and the "

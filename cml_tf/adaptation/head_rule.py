@@ -17,7 +17,7 @@ from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.episodes import Examples
 from cml_tf.learners.learner import Learner, State
 from cml_tf.learners.linear_head import LinearHead
-from cml_tf.problems import Problem, problem_from_json, problem_to_json
+from cml_tf.problems import Problem, problem_to_json
 
 
 class HeadTask(AdaptedTask):
@@ -123,8 +123,3 @@ class HeadRule(AdaptationRule):
     def get_config(self) -> dict[str, Any]:
         """The problem; subclasses add their arguments."""
         return {"problem": problem_to_json(self.problem)}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> HeadRule:
-        """Makes the rule again."""
-        return cls(**{**config, "problem": problem_from_json(config["problem"])})

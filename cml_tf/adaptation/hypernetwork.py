@@ -28,6 +28,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cml_tf.adaptation.checks import check_classification
 from cml_tf.adaptation.head_rule import HeadRule
 from cml_tf.adaptation.rule import Initial, Scheduled, Schedules
 from cml_tf.episodes import Examples
@@ -78,8 +79,7 @@ class Hypernetwork(HeadRule):
         fade: int = 0,
     ) -> None:
         super().__init__(problem)
-        if not hasattr(problem, "ways"):
-            raise UserError(f"a hypernetwork needs classification, received {problem}: choose another rule.")
+        check_classification("a hypernetwork", problem)
         for name, value, least in (
             ("width", width, 1),
             ("depth", depth, 2),

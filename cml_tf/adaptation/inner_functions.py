@@ -32,15 +32,6 @@ class InnerFunctions:
     support_loss: Callable[[Any, tf.Tensor], tf.Tensor]
     sharpness: float = 0.0
 
-    def step(
-        self, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
-    ) -> Iterate:
-        """One step of the update rule; without second order the gradient that it follows is a constant."""
-        gradients, state = self.field(iterate, meta, support, context, second_order)
-        if not second_order:
-            gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
-        return self.follow(iterate, gradients, state, meta)
-
     def follow(self, iterate: Iterate, gradients: Gradients, state: State, meta: tuple[tf.Tensor, ...]) -> Iterate:
         """What the update rule makes of gradients, and of the learner state after the pass that gave them."""
         moved = self.update_rule.moved(iterate.parameters)

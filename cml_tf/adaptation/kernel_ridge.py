@@ -22,12 +22,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.adaptation.checks import inverse_softplus
 from cml_tf.adaptation.packing import Specification
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters, State, feature_rows, feature_width
-from cml_tf.problems import Problem, at_least_float32, problem_from_json, problem_to_json
+from cml_tf.problems import Problem, at_least_float32, problem_to_json
 from cml_tf.registry import Given, option, register
 
 
@@ -74,8 +75,7 @@ class KernelRidge(AdaptationRule):
         width = self.bandwidth or feature_width(learner) ** 0.5
         start = {"bandwidth": width, "ridge": self.ridge, "scale": self.scale}
         self.meta_variables = tuple(
-            # log(e^v - 1), the inverse of softplus.
-            keras.Variable(value + np.log(-np.expm1(-value)), dtype=keras.config.floatx(), name=name)
+            keras.Variable(inverse_softplus(value), dtype=keras.config.floatx(), name=name)
             for name, value in start.items()
         )
 
@@ -120,11 +120,6 @@ class KernelRidge(AdaptationRule):
         """The arguments."""
         numbers = {"bandwidth": self.bandwidth, "ridge": self.ridge, "scale": self.scale}
         return {"problem": problem_to_json(self.problem), **numbers}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> KernelRidge:
-        """Makes the rule again."""
-        return cls(**{**config, "problem": problem_from_json(config["problem"])})
 
 
 class KernelRidgeTask(AdaptedTask):

@@ -28,7 +28,7 @@ from cml_tf.adaptation.packing import (
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters, State
-from cml_tf.problems import Problem
+from cml_tf.problems import Problem, problem_from_json
 
 
 class Scheduled(NamedTuple):
@@ -250,8 +250,9 @@ class AdaptationRule(ABC):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> AdaptationRule:
-        """Makes the rule again."""
-        return cls(**config)
+        """Makes the rule again; a `problem` among its arguments is there as `problem_to_json` described it."""
+        problem = config.get("problem")
+        return cls(**{**config, **({} if problem is None else {"problem": problem_from_json(problem)})})
 
 
 def final_values(schedules: Schedules) -> dict[str, tf.Tensor]:

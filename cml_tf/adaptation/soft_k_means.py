@@ -19,11 +19,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.adaptation.checks import check_classification, check_headless
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters, State, feature_rows
-from cml_tf.problems import Problem, problem_from_json, problem_to_json
+from cml_tf.problems import Problem, problem_to_json
 from cml_tf.registry import Given, Settings, option, register
 
 # What stands for the distance to a class that no support example has: no query is of it.
@@ -63,8 +64,7 @@ class SoftKMeans(AdaptationRule):
         normalised: bool = False,
     ) -> None:
         super().__init__()
-        if not hasattr(problem, "ways"):
-            raise UserError(f"soft k-means needs classification, received {problem}: choose another rule.")
+        check_classification("soft k-means", problem)
         if not isinstance(refinements, int) or refinements < 0:
             raise UserError(f"refinements must be a whole number of 0 or more, received {refinements!r}.")
         if not 0 < scale < np.inf:
@@ -83,11 +83,7 @@ class SoftKMeans(AdaptationRule):
         Raises:
           UserError: for a learner whose head has weights: nothing would ever train them.
         """
-        if learner.variables.head:
-            raise UserError(
-                "soft k-means needs a head without weights, received a learner whose head has weights: use "
-                "keras.layers.Identity() as its head."
-            )
+        check_headless("soft k-means", learner)
         if not self.meta_variables:
             value = float(np.log(self.scale))
             self.meta_variables = (keras.Variable(value, dtype=keras.config.floatx(), name="log_scale"),)
@@ -137,11 +133,6 @@ class SoftKMeans(AdaptationRule):
         """The arguments."""
         names = ("refinements", "scale", "distance", "normalised")
         return {"problem": problem_to_json(self.problem), **{name: getattr(self, name) for name in names}}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> SoftKMeans:
-        """Makes the rule again."""
-        return cls(**{**config, "problem": problem_from_json(config["problem"])})
 
 
 class SoftKMeansTask(AdaptedTask):

@@ -26,13 +26,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.adaptation.checks import check_classification, check_headless
 from cml_tf.adaptation.class_objective import ClassObjective, LearnedNumbers, class_weights
 from cml_tf.adaptation.packing import Specification
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters, State, feature_rows
-from cml_tf.problems import Problem, problem_from_json, problem_to_json
+from cml_tf.problems import Problem, problem_to_json
 from cml_tf.registry import Given, Settings, option, register, setting, variant
 
 DAMPING = 0.05
@@ -79,8 +80,7 @@ class SteepestDescent(AdaptationRule):
         temperature: float = 1.0,
     ) -> None:
         super().__init__()
-        if not hasattr(problem, "ways"):
-            raise UserError(f"steepest descent needs classification, received {problem}: choose another rule.")
+        check_classification("steepest descent", problem)
         if not isinstance(iterations, int) or iterations < 0:
             raise UserError(f"iterations must be a whole number of 0 or more, received {iterations!r}.")
         if not -np.inf < negative < positive < np.inf:
@@ -116,11 +116,7 @@ class SteepestDescent(AdaptationRule):
         Raises:
           UserError: for a learner whose head has weights: nothing would ever train them.
         """
-        if learner.variables.head:
-            raise UserError(
-                "steepest descent needs a head without weights, received a learner whose head has weights: use "
-                "keras.layers.Identity() as its head."
-            )
+        check_headless("steepest descent", learner)
         if not self.meta_variables:
             self.meta_variables = tuple(
                 keras.Variable(value, dtype=keras.config.floatx(), name=name) for name, value in self._starts().items()
@@ -180,11 +176,6 @@ class SteepestDescent(AdaptationRule):
         names = ("iterations", "positive", "negative", "penalty", "normalise_first", "transductive")
         kept = {name: getattr(self, name) for name in (*names, "kappa", "temperature")}
         return {"problem": problem_to_json(self.problem), **kept}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> SteepestDescent:
-        """Makes the rule again."""
-        return cls(**{**config, "problem": problem_from_json(config["problem"])})
 
 
 class ClassWeightsTask(AdaptedTask):

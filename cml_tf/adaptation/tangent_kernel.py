@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
+from cml_tf.adaptation.checks import inverse_softplus
 from cml_tf.adaptation.gradients import dense_gradients
 from cml_tf.adaptation.linear_flow import flow_weights
 from cml_tf.adaptation.packing import Specification
@@ -36,7 +36,7 @@ from cml_tf.errors import UserError
 from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.layers.derivative_order import inner_gradient
 from cml_tf.learners.learner import Learner, State, count_parameters
-from cml_tf.problems import Problem, at_least_float32, problem_from_json, problem_to_json
+from cml_tf.problems import Problem, at_least_float32, problem_to_json
 from cml_tf.registry import Given, Settings, option, register
 
 # 256 MiB in float32; a training step holds a few times as much.
@@ -107,9 +107,9 @@ class TangentKernel(AdaptationRule):
         check_second_derivatives(learner.extractor)
         check_second_derivatives(learner.head)
         if hasattr(self.problem, "ways") and not self.meta_variables:
-            # log(e^v - 1), the inverse of softplus.
-            start = self.scale + np.log(-np.expm1(-self.scale))
-            self.meta_variables = (keras.Variable(start, dtype=keras.config.floatx(), name="scale"),)
+            self.meta_variables = (
+                keras.Variable(inverse_softplus(self.scale), dtype=keras.config.floatx(), name="scale"),
+            )
 
     def adapt(
         self, learner: Learner, initial: Initial, support: Examples, context: Any, query_inputs: Any = None
@@ -181,11 +181,6 @@ class TangentKernel(AdaptationRule):
         """The arguments."""
         names = ("horizon", "shared", "scale", "most_numbers")
         return {"problem": problem_to_json(self.problem), **{name: getattr(self, name) for name in names}}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> TangentKernel:
-        """Makes the rule again."""
-        return cls(**{**config, "problem": problem_from_json(config["problem"])})
 
 
 class TangentTask(AdaptedTask):

@@ -70,7 +70,6 @@ class FlatProblem:
     def loop(self, y: Sequence[tf.Tensor], x: Sequence[tf.Tensor]) -> InnerLoop:
         """The inner loop that starts at y."""
         return InnerLoop(
-            step=self._step,
             field=self._field,
             follow=self._follow,
             loss=self._loss,
@@ -127,12 +126,6 @@ class FlatProblem:
         updates, _ = self.rule.update(gradients, iterate.rule_state, iterate.parameters, meta)
         moved = tuple(part + more for part, more in zip(iterate.parameters.head, updates.head, strict=True))
         return Iterate(Parameters((), moved), state, RuleState(carried=iterate.rule_state.carried + 1))
-
-    def _step(self, iterate: Iterate, meta: Any, support: Any, context: Any, second_order: bool) -> Iterate:
-        gradients, state = self._field(iterate, meta, support, context, second_order)
-        if not second_order:
-            gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
-        return self._follow(iterate, gradients, state, meta)
 
 
 def _scalar(value: Any, name: str) -> tf.Tensor:

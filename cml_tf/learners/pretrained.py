@@ -102,7 +102,7 @@ def pretrained(
       weights: `imagenet` (downloaded by Keras), the path of a weights file without the top, or empty for random ones
         (of a `.keras` file always those in it).
       tuned: whether the outer loop (and the inner loop where the body adapts) changes the network; otherwise frozen.
-      size: edge that pictures are scaled to; 0 for their own.
+      size: edge that pictures are scaled to; 0 for their own, or for the edge that a `.keras` file takes.
       width: `alpha` of a network that has one (MobileNets).
 
     Raises:
@@ -112,7 +112,8 @@ def pretrained(
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise UserError(f"input_shape must be (height, width, 1 or 3) for a pretrained network, received {shape}.")
     if network.endswith(_KERAS_FILE):
-        body, family, size = _of_file(Path(network)), "", size
+        body, family = _of_file(Path(network)), ""
+        size = size or int(body.input_shape[1] or 0)
     else:
         edges = (size, size) if size else shape[:2]
         body, family = _of_keras(network, weights, edges, width), _family_of(network)
@@ -145,9 +146,9 @@ def _of_keras(name: str, weights: str, edges: tuple[int, ...], width: float) -> 
         return getattr(keras.applications, name)(
             input_shape=(*edges, 3), include_top=False, weights=weights or None, pooling="avg", **narrowed
         )
-    except TypeError as error:
-        raise UserError(f"learner.width must be 1 for {name}, which has no alpha, received {width!r}.") from error
     except Exception as error:
+        if narrowed and isinstance(error, TypeError):
+            raise UserError(f"learner.width must be 1 for {name}, which has no alpha, received {width!r}.") from error
         # Keras raises a bare Exception where a download fails.
         raise UserError(
             f"learner.weights {weights!r} cannot be loaded into {name} ({one_line(error)}): go online for 'imagenet', "
@@ -181,7 +182,9 @@ class PretrainedOptions:
         "imagenet", "imagenet (downloaded), the path of a weights file without the top, or empty for random ones"
     )
     tuned: bool = option(False, "train the network too; otherwise it is frozen")
-    size: int = option(0, "edge to which images are scaled before the network; 0 for their own size", least=0)
+    size: int = option(
+        0, "edge to which images are scaled before the network; 0 for their own, or what a .keras file takes", least=0
+    )
     width: float = option(1.0, "alpha of a network that has one (MobileNets)", above=0)
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cml_tf.adaptation.gradient_descent import FIVE_STEPS
+from cml_tf.objectives.plain_descent import plain_descent_faults
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
-from cml_tf.registry import Given, Settings, member, register, variant
+from cml_tf.registry import Given, Settings, register, variant
 
 
 class Reptile(ObjectiveTerm):
@@ -46,28 +47,13 @@ class Reptile(ObjectiveTerm):
 
 
 def _faults(settings: Settings) -> list[str]:
-    rule, update = settings["adaptation.rule"], settings.get("adaptation.update")
-    if update is None:
-        return [
-            "adaptation.rule must be a rule with inner steps (gradient_descent) with reptile, which follows adapted "
-            f"parameters, received {rule!r}."
-        ]
-    if member("rule", rule).traits["adapts"](settings) != {"extractor", "head"}:
-        return [
-            "adaptation.partition must be 'all' with reptile, since other parameters would never be trained, "
-            f"received {settings.get('adaptation.partition')!r}."
-        ]
-    if member("update", update).traits["learned"]:
-        return [
-            "adaptation.update must be a rule without variables (sgd) with reptile, whose distance has no gradient for "
-            f"them, received {update!r}."
-        ]
-    if member("hypergradient", settings["hypergradient.name"]).traits["second_order"]:
-        return [
-            "hypergradient.name must be 'first_order' with reptile, which does not differentiate the inner loop, "
-            f"received {settings['hypergradient.name']!r}."
-        ]
-    return []
+    return plain_descent_faults(
+        settings,
+        "reptile",
+        steps="follows adapted parameters",
+        partition="since other parameters would never be trained",
+        variables="distance has no gradient for them",
+    )
 
 
 @register("objective", "reptile", slot="outer", faults=_faults)

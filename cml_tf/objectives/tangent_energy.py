@@ -29,10 +29,11 @@ from cml_tf.errors import UserError
 from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.layers.derivative_order import inner_gradient
 from cml_tf.learners.learner import Learner
+from cml_tf.objectives.plain_descent import plain_descent_faults
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem
-from cml_tf.registry import Given, Settings, member, option, register, variant
+from cml_tf.registry import Given, Settings, option, register, variant
 
 _LOG = logging.getLogger(__name__)
 FORMS = ("cross", "norm")
@@ -140,27 +141,14 @@ class TangentEnergyOptions:
 
 
 def _faults(settings: Settings) -> list[str]:
-    rule, update = settings["adaptation.rule"], settings.get("adaptation.update")
-    if update is None:
-        return [
-            "adaptation.rule must be a rule with inner steps (gradient_descent) with tangent_energy, which prepares "
-            f"them, received {rule!r}."
-        ]
-    if member("rule", rule).traits["adapts"](settings) != {"extractor", "head"}:
-        return [
-            "adaptation.partition must be 'all' with tangent_energy, whose gradient is that of all parameters, "
-            f"received {settings.get('adaptation.partition')!r}."
-        ]
-    if member("update", update).traits["learned"]:
-        return [
-            "adaptation.update must be a rule without variables (sgd) with tangent_energy, whose loss has no gradient "
-            f"for them, received {update!r}."
-        ]
-    if member("hypergradient", settings["hypergradient.name"]).traits["second_order"]:
-        return [
-            "hypergradient.name must be 'first_order' with tangent_energy, which does not differentiate the inner "
-            f"loop, received {settings['hypergradient.name']!r}."
-        ]
+    if faults := plain_descent_faults(
+        settings,
+        "tangent_energy",
+        steps="prepares them",
+        partition="whose gradient is that of all parameters",
+        variables="loss has no gradient for them",
+    ):
+        return faults
     if settings.get("learner.normalisation") == "per_step":
         return [
             "learner.normalisation must not be 'per_step' with tangent_energy, which trains no step: use "

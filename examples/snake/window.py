@@ -97,7 +97,6 @@ class PlayerUpdates:
         """A window of so many updates."""
         fixed = tf.nest.map_structure(tf.stop_gradient, start)
         return InnerLoop(
-            step=self._step,
             field=self._field,
             follow=self._follow,
             loss=self._loss,
@@ -139,12 +138,6 @@ class PlayerUpdates:
         updates, slots = self.rule.update(gradients, iterate.rule_state, iterate.parameters, meta)
         player = tf.nest.map_structure(tf.add, iterate.parameters, updates)
         return Iterate(player, self._play(player.extractor, state.board, state.seed), slots)
-
-    def _step(self, iterate: Iterate, meta: Any, support: Any, context: Any, second_order: bool) -> Iterate:
-        gradients, state = self._field(iterate, meta, support, context, second_order)
-        if not second_order:
-            gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
-        return self._follow(iterate, gradients, state, meta)
 
 
 class Window(NamedTuple):

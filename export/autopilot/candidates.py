@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 from ml_collections import ConfigDict
 
-from cml_tf.errors import UserError
 from cml_tf.experiments import presets
 from cml_tf.learners.pretrained import pretrained
 from export.autopilot.survey import Survey
@@ -37,13 +35,12 @@ class Network:
         Raises:
           UserError: if there is no such network, its weights cannot be loaded, or pictures do not fit it.
         """
+        own = self.network.endswith(".keras")
         options: dict[str, Any] = {
             "network": self.network,
-            "weights": self.weights,
-            "size": max(survey.edge, _NETWORK_EDGE),
+            "weights": "" if own else self.weights,
+            "size": 0 if own else max(survey.edge, _NETWORK_EDGE),
         }
-        if self.network.endswith(".keras"):
-            options |= {"weights": "", "size": _edge_of(Path(self.network))}
         pretrained(None, (survey.edge, survey.edge, survey.channels), **options)
         return options
 
@@ -94,10 +91,7 @@ def candidates(survey: Survey, network: Network | None = None) -> list[Candidate
     batch = {**_SMALL, **_SURE, "objective.rotation": 0.0}
     # Four times as many pictures.
     turns = {**batch, "objective.rotation": 0.5, "train.meta_batch": 2, "train.validate_every": _EVERY // 2}
-    wide = {
-        **batch,
-        "learner.filters": 64,
-    }
+    wide = {**batch, "learner.filters": 64}
     together = "all training classes told apart at once"
     turned = f"{together}, and by how much a picture was turned"
     own = [
@@ -125,12 +119,3 @@ def _of_network(network: Network, survey: Survey) -> list[Candidate]:
         Candidate("network_frozen", "maml,soft_k_means,pretrained", f"{name} as it is, prototypes", prototypes),
         Candidate("network_tuned", f"{_ALL_CLASSES},pretrained", f"{name}, trained on at a low rate", tuned),
     ]
-
-
-def _edge_of(path: Path) -> int:
-    """The edge of the pictures that a network in a file takes, 0 for any."""
-    try:
-        shape = keras.saving.load_model(path, compile=False, safe_mode=True).input_shape
-        return int(shape[1] or 0)
-    except (OSError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(f"--network {path} cannot be loaded as a network of pictures: {error}") from error

@@ -42,12 +42,6 @@ def quadratic(curvature, steps, start, at):
         parameters = iterate.parameters._replace(head=(y - RATE * gradient,))
         return Iterate(parameters, state, RuleState(carried=iterate.rule_state.carried + 1))
 
-    def step(iterate, meta, support, context, second_order):
-        gradients, state = field(iterate, meta, support, context, second_order)
-        return follow(
-            iterate, gradients if second_order else tf.nest.map_structure(tf.stop_gradient, gradients), state, meta
-        )
-
     def loss(iterate, meta, support, context, second_order, shift=None):
         (x,), (y,) = iterate.parameters
         y = y if shift is None else y + shift.parameters.head[0]
@@ -56,7 +50,7 @@ def quadratic(curvature, steps, start, at):
     y, x, m = start, at, tf.zeros_like(at)
     counted = Iterate(Parameters((x,), (y,)), (), RuleState(carried=tf.constant(0)))
     moved = lambda parameters: parameters._replace(extractor=())  # noqa: E731
-    return InnerLoop(step, field, follow, loss, moved, counted, (m,), (), (), steps)
+    return InnerLoop(field, follow, loss, moved, counted, (m,), (), (), steps)
 
 
 def gradients_of_quadratic(order, curvature=((2.0,),), steps=10, size=1, x=1.5, y=0.0):

@@ -14,8 +14,7 @@ from tests.helpers.small_configs import changed, load, trainer_of
 from tests.helpers.steps import moved, smoked, steps_of
 
 LONG = [pytest.mark.slow, pytest.mark.long]
-# Pairs on nodes are tried with one of the two learners in the slow tests, with both in all of them.
-SLOW = {"resnet12": LONG, "pretrained": LONG, "sgc": LONG, "gcn": [pytest.mark.slow], "conv4": [pytest.mark.slow]}
+SLOW = {"resnet12": LONG, **dict.fromkeys(("conv4", "pretrained", "gcn", "sgc"), [pytest.mark.slow])}
 COVERING = covering()
 
 
@@ -24,12 +23,20 @@ def test_every_member_is_in_one_of_them():
     assert {name for choice in COVERING for name in names_of(choice)} == there
 
 
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """The smallest network that can have been trained before: one of keras.applications takes ten seconds a step."""
+    path = tmp_path_factory.mktemp("networks") / "own.keras"
+    keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Conv2D(3, 5, activation="relu")]).save(path)
+    return {"learner.network": str(path), "learner.size": 0, "learner.width": 1.0}
+
+
 @pytest.mark.parametrize(
     "choice",
     [pytest.param(choice, id="-".join(names_of(choice)), marks=SLOW.get(choice.learner, [])) for choice in COVERING],
 )
-def test_every_legal_pair_of_members_makes_steps(choice):
-    trainer, before, after = steps_of(small(choice))
+def test_every_legal_pair_of_members_makes_steps(choice, network):
+    trainer, before, after = steps_of(small(choice, **network))
     # What a rule learns has a gradient of zero where nothing adapts.
     still = {"adaptation"} if "all_classes" in choice.terms else set()
     for group in trainer.method.trained_variables():

@@ -60,6 +60,11 @@ def test_grey_pictures_are_scaled_and_repeated():
     np.testing.assert_allclose(features[..., 0].mean((1, 2)), pictures.mean((1, 2, 3)), rtol=0.05)
 
 
+def test_a_file_says_to_which_edge_pictures_are_scaled(own_file):
+    assert pretrained(3, (20, 30, 1), own_file).extractor.size == 16
+    assert pretrained(3, SHAPE, **{**SMALL, "size": 40}).extractor.size == 40
+
+
 def test_weights_of_a_file_are_those_of_the_network(tmp_path):
     keras.utils.set_random_seed(1)
     other = keras.applications.MobileNet((32, 32, 3), 0.05, include_top=False, weights=None, pooling="avg")

@@ -61,20 +61,25 @@ SHIPPED = sorted(path.stem for path in (ROOT / "configs" / "sweeps").glob("*.jso
 TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omniglot_small"}
 
 
+# Sweeps of related systems that wait for their run; whoever commits results takes the name out.
+WAITING = {
+    *("a_maml_surfaces", "a_maml_surfaces_maml", "comln", "cxgrad", "fiml_glyphs", "hypergradients", "hypermaml"),
+    *("meta_rkhs_waves", "query_mixup_glyphs", "query_mixup_omniglot_small", "query_mixup_waves"),
+}
+
+
 def test_shipped_sweeps_find_their_committed_results_as_done_and_every_result_is_some_sweeps():
-    """Results are committed run by run, so a sweep may have a part of them, or none yet."""
     names, there = set(), {path.stem: read_results(path) for path in (ROOT / "docs/results").glob("*.jsonl")}
     for name in SHIPPED:
-        results = there.get(TOGETHER.get(name, name), {})
-        for run in read_sweep(ROOT / f"configs/sweeps/{name}.json"):
-            if run.name in results:
-                assert is_done(results[run.name], run) and not changed_keys(results[run.name], run), run.name
-                names.add(run.name)
+        results, runs = there.get(TOGETHER.get(name, name), {}), read_sweep(ROOT / f"configs/sweeps/{name}.json")
+        assert bool(results) == (name not in WAITING), name
+        for run in runs if results else ():
+            assert is_done(results.get(run.name), run) and not changed_keys(results[run.name], run), run.name
+            names.add(run.name)
     # Trained by hand: there is no sweep of these.
     by_hand = ("omniglot_small_again",)
     for name, results in there.items():
         assert name in by_hand or results.keys() <= names, name
-    assert len(names) > 100
 
 
 NO_CONFIG = "from ml_collections import ConfigDict\nget_config = lambda arguments: ConfigDict({'rate': 0.1})\n"

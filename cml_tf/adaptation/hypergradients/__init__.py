@@ -4,7 +4,7 @@ from typing import Any
 
 from cml_tf.adaptation.hypergradients.adjoint import AdjointBacksolve, AdjointDiscrete, AdjointHeun
 from cml_tf.adaptation.hypergradients.finite_difference import FiniteDifference
-from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, InnerStep, Iterate, Solution
+from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
 from cml_tf.adaptation.hypergradients.implicit import Implicit
 from cml_tf.adaptation.hypergradients.rematerialised import RematerialisedReverse, with_own_gradient
 from cml_tf.adaptation.hypergradients.reverse import FirstOrder, Reverse
@@ -34,7 +34,6 @@ __all__ = [
     "Hypergradient",
     "Implicit",
     "InnerLoop",
-    "InnerStep",
     "Iterate",
     "RematerialisedReverse",
     "Reverse",

@@ -25,16 +25,6 @@ class Iterate(NamedTuple):
     rule_state: RuleState
 
 
-class InnerStep(Protocol):
-    """One inner step as a pure function; `second_order=False` treats the inner gradient as a constant."""
-
-    def __call__(
-        self, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
-    ) -> Iterate:
-        """The next iterate."""
-        ...
-
-
 class Field(Protocol):
     """The gradient of the support loss as a pure function, and the learner state of that pass."""
 
@@ -73,8 +63,7 @@ class InnerLoop(NamedTuple):
     """The inner loop of one task, whole.
 
     Attributes:
-      step: one step of the update rule.
-      field: the gradient that a step follows, for methods that are no iteration of `step` (flows).
+      field: the gradient that a step follows.
       follow: the rest of a step.
       loss: what the field is the gradient of, for methods that take other derivatives of it (implicit ones).
       moved: of an iterate's parameters, those that the update rule moves; the other groups are empty.
@@ -85,7 +74,6 @@ class InnerLoop(NamedTuple):
       steps: how many: an integer, or an int32 scalar that is known only when the graph runs.
     """
 
-    step: InnerStep
     field: Field
     follow: Follow
     loss: SupportLoss
@@ -95,6 +83,15 @@ class InnerLoop(NamedTuple):
     support: Examples
     context: Any
     steps: int | tf.Tensor
+
+    def step(
+        self, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any, second_order: bool
+    ) -> Iterate:
+        """One step of the update rule, as a pure function; without second order its gradient is a constant."""
+        gradients, state = self.field(iterate, meta, support, context, second_order)
+        if not second_order:
+            gradients = tf.nest.map_structure(tf.stop_gradient, gradients)
+        return self.follow(iterate, gradients, state, meta)
 
     def next(self, iterate: Iterate, second_order: bool = True) -> Iterate:
         """One step from an iterate."""

@@ -15,7 +15,9 @@ import pytest
 from rich.console import Console
 
 from cml_tf.errors import UserError
+from cml_tf.experiments.assembly import build_trainer
 from cml_tf.experiments.configuration import check_config
+from cml_tf.problems import Classification
 from export.autopilot import controller, flight
 from export.autopilot.candidates import Network, candidates
 from export.autopilot.flight import Order, fly
@@ -52,7 +54,6 @@ def counting():
     return lambda: LOOK * next(count)
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_a_folder_becomes_a_model_and_the_same_again_does_nothing(photos, tmp_path, small, monkeypatch):
     order, said = Order(photos, 1.0, tmp_path / "work"), io.StringIO()
@@ -97,7 +98,7 @@ def test_ctrl_c_exports_the_best_so_far(photos, tmp_path):
 
 def test_a_folder_that_cannot_be_used_leaves_nothing_behind(photos, tmp_path):
     order = Order(photos, 1.0, tmp_path / "work", network=Network(str(tmp_path / "missing.keras")))
-    with pytest.raises(UserError, match="missing.keras cannot be loaded"):
+    with pytest.raises(UserError, match="missing.keras' cannot be loaded"):
         fly(order, Console(file=io.StringIO()), counting())
     assert [*(tmp_path / "work").iterdir()] == []
     with pytest.raises(UserError, match="--ways must be 2 to 2"):
@@ -113,4 +114,8 @@ def test_a_network_of_ones_own_is_tried_first(photos, tmp_path):
     for candidate in tried[:2]:
         config = candidate.config(found, 0)
         check_config(config)
-        assert (config.learner.size, config.learner.tuned) == (24, candidate.name == "network_tuned")
+        assert config.learner.tuned == (candidate.name == "network_tuned")
+        learner = build_trainer(
+            config, Classification(found.ways), (found.edge, found.edge, 3), classes=9
+        ).method.learner
+        assert (found.edge, learner.extractor.size) == (28, 24)
