@@ -3,7 +3,7 @@
 A meta-step of each, on random 28x28 images (5 ways, 5 shots, 15 queries a class, 4 tasks, 64 filters), in time and peak
 memory; each has a process of its own, and they take turns. With `--served` also a request that adapts and predicts, in
 process and through the embedded server over gRPC, and how many numbers an adapted task holds. `--output=FILE` writes
-the JSON object (the committed one is `benchmarks/performance/systems.json`).
+the JSON object.
 """
 
 from __future__ import annotations
