@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import GradientFlow, Initial, TangentKernel
+from cml_tf.adaptation import (
+    AdjointBacksolve,
+    AdjointHeun,
+    GradientDescent,
+    GradientFlow,
+    Hypergradient,
+    Initial,
+    MetaSGD,
+    TangentKernel,
+)
+from cml_tf.bilevel import BilevelProblem, hypergradient, make_solver
 from cml_tf.episodes import Examples
 from cml_tf.learners.learner import Parameters
 from cml_tf.problems import Classification, Regression
@@ -64,6 +74,88 @@ def test_the_flow_of_the_head_and_its_gradients(float64, oracle, horizon, seed):
         np.testing.assert_allclose(ours[name], value, rtol=1e-8, atol=1e-9, err_msg=name)
 
 
+def layers_of(learner) -> dict[str, tf.Tensor]:
+    """The variables of a perceptron, as the oracle names them."""
+    flat = [tf.convert_to_tensor(variable) for variable in tf.nest.flatten(tuple(learner.variables))]
+    names = [f"{kind}_{number}" for number in range(len(flat) // 2) for kind in ("kernel", "bias")]
+    return dict(zip(names, flat, strict=True))
+
+
+def flowed(order: Hypergradient, steps: int, arrays: dict, times: dict) -> dict[str, np.ndarray]:
+    """What a hypergradient makes of the task in so many steps, under the oracle's names."""
+    learner, problem = smooth_mlp(2), Regression(2)
+    rule, layers = GradientDescent(problem, MetaSGD(1.0), steps, order), layers_of(learner)
+    rule.build(learner)
+    inputs, targets, queries, answers = map(tf.constant, arrays.values())
+
+    @tf.function(autograph=False)
+    def made(flat, rates):
+        with tf.GradientTape() as tape:
+            tape.watch((flat, rates))
+            parameters = Parameters(*tf.nest.pack_sequence_as(tuple(learner.variables), flat))
+            initial = rule.initial(learner)._replace(parameters=parameters, meta=tuple(rates))
+            task = rule.adapt(learner, initial, Examples(inputs, targets), ())
+            error = tf.reduce_mean(problem.losses(task.predict(queries)[1], answers))
+        return tf.nest.flatten(tuple(task.parameters)), *tape.gradient(error, (flat, rates))
+
+    moved, of_layers, of_rates = made([*layers.values()], [tf.constant(times[name] / steps) for name in layers])
+    found = {f"moved_{name}": one.numpy() for name, one in zip(layers, moved, strict=True)}
+    found |= {f"of_{name}": one.numpy() for name, one in zip(layers, of_layers, strict=True)}
+    return found | {f"of_times_{name}": one.numpy() / steps for name, one in zip(layers, of_rates, strict=True)}
+
+
+def test_the_adjoints_of_a_flow(float64, oracle):
+    """Backsolve's error is of fourth order in the step. Heun's is of second: twice the steps leave a quarter."""
+    generator = np.random.default_rng(5)
+    given = {"inputs": (6, 2), "targets": (6, 2), "queries": (5, 2), "answers": (5, 2)}
+    arrays = {name: generator.standard_normal(shape) for name, shape in given.items()}
+    layers = layers_of(smooth_mlp(2))
+    times = {name: generator.uniform(0.5, 2.0, one.shape) for name, one in layers.items()}
+    expected = oracle("adjoint_flow", **arrays, **layers, **{f"times_{name}": one for name, one in times.items()})
+    solved_back = flowed(AdjointBacksolve(), 200, arrays, times)
+    coarse, fine = (flowed(AdjointHeun(stored_every=10), steps, arrays, times) for steps in (100, 200))
+    assert solved_back.keys() == fine.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(solved_back[name], value, rtol=1e-8, atol=1e-9, err_msg=name)
+        np.testing.assert_allclose(fine[name], value, rtol=1e-3, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose((4 * fine[name] - coarse[name]) / 3, value, rtol=1e-6, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("proximity", [0.0, 0.7])
+def test_the_gradients_of_a_minimum(float64, oracle, proximity):
+    """With proximity the steps start at the minimum without: so it is the minimum near itself too."""
+    generator = np.random.default_rng(6)
+    shapes = {"inputs": (8, 3), "queries": (6, 3), "weights": (8,)}
+    arrays = {name: generator.standard_normal(shape) for name, shape in shapes.items()}
+    labels, answers = np.eye(3)[np.arange(8) % 3], np.eye(3)[np.arange(6) % 3]
+    inputs, queries, weights = map(tf.constant, arrays.values())
+
+    def losses(y, points, wanted):
+        return tf.nn.softmax_cross_entropy_with_logits(wanted, points @ y[0] + y[1])
+
+    def lower(y, x):
+        lengths = tf.add_n([tf.reduce_sum(tf.square(part)) for part in y])
+        return tf.reduce_mean(tf.sigmoid(x[0]) * losses(y, inputs, labels)) + tf.exp(x[1]) * lengths / 2
+
+    problem = BilevelProblem(lower, lambda y, x: tf.reduce_mean(losses(y, queries, answers)))
+    x, start = [weights, tf.constant(-2.0, tf.float64)], [tf.zeros([3, 3], tf.float64), tf.zeros([3], tf.float64)]
+
+    def found(start, proximity):
+        solver = make_solver("implicit", proximity=proximity, iterations=100, tolerance=1e-13)
+        return hypergradient(problem, x, start, tf.constant(1000), 0.5, solver)
+
+    start = found(start, 0.0).final
+    ours = found(start, proximity)
+    given = {"labels": labels, "answers": answers, "decay": x[1], "kernel": start[0], "bias": start[1]}
+    expected = oracle("minimum", **arrays, **given, proximity=np.float64(proximity))
+    names = ("moved_kernel", "moved_bias", "of_weights", "of_decay", "of_kernel", "of_bias")
+    values = (*ours.final, *ours.of_x, *ours.of_start)
+    assert set(names) == expected.keys()
+    for name, value in zip(names, values, strict=True):
+        np.testing.assert_allclose(value, expected[name], rtol=1e-9, atol=1e-11, err_msg=name)
+    assert (np.abs(expected["of_kernel"]).max() > 1e-2) == (proximity > 0)
+
+
 @pytest.mark.parametrize(("horizon", "outputs"), [(0.3, 2), (5.0, 1)])
 def test_the_tangent_kernel_and_its_gradients(float64, oracle, horizon, outputs):
     generator = np.random.default_rng(outputs)
@@ -71,9 +163,8 @@ def test_the_tangent_kernel_and_its_gradients(float64, oracle, horizon, outputs)
     arrays = {name: generator.standard_normal(shape) for name, shape in given.items()}
     learner, rule = smooth_mlp(outputs), TangentKernel(Regression(outputs), horizon)
     rule.build(learner)
-    flat = [tf.convert_to_tensor(variable) for variable in tf.nest.flatten(tuple(learner.variables))]
-    names = [f"{kind}_{number}" for number in range(len(flat) // 2) for kind in ("kernel", "bias")]
-    layers = dict(zip(names, flat, strict=True))
+    layers = layers_of(learner)
+    flat = [*layers.values()]
     expected = oracle("tangent_kernel", **arrays, horizon=np.float64(horizon), **layers)
     inputs, targets, queries, of_answers = map(tf.constant, arrays.values())
     with tf.GradientTape() as tape:
@@ -82,7 +173,7 @@ def test_the_tangent_kernel_and_its_gradients(float64, oracle, horizon, outputs)
         initial = rule.initial(learner)._replace(parameters=parameters)
         answers = rule.adapt(learner, initial, Examples(inputs, targets), ()).predict(queries)[1]
         measured = tf.reduce_sum(of_answers * answers)
-    found = dict(zip(names, tape.gradient(measured, flat), strict=True))
+    found = dict(zip(layers, tape.gradient(measured, flat), strict=True))
     ours = {"answers": answers} | {f"of_{name}": gradient for name, gradient in found.items()}
     assert ours.keys() == expected.keys()
     for name, value in expected.items():
