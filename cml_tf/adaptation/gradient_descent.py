@@ -164,26 +164,21 @@ class GradientDescent(AdaptationRule):
         def predictor(iterate: Iterate) -> AdaptedLearner:
             return self._predictor(learner, iterate, initial.meta, support, context)
 
-        start = Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta))
-        functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness)
-        solution = self.hypergradient.solve(
-            InnerLoop(
-                field=functions.field,
-                follow=functions.follow,
-                loss=functions.loss,
-                moved=self.update_rule.moved,
-                start=start,
-                meta=initial.meta,
-                support=support,
-                context=context,
-                steps=self._all_steps(),
-            )
-        )
+        solution = self.hypergradient.solve(self._inner_loop(learner, initial, support, context))
         adapted = predictor(solution.final)
         if (iterates := solution.path) is not None:
             iterates = (iterates[0], *iterates[1 + self.update_rule.leading_steps :])
             adapted.make_path = lambda: [*map(predictor, iterates[:-1]), adapted]
         return adapted
+
+    def first_gradients(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> Parameters:
+        """After the steps that are not counted."""
+        loop = self._inner_loop(learner, initial, support, context)
+        iterate = loop.start
+        for _ in range(self.update_rule.leading_steps):
+            iterate = loop.next(iterate, second_order=False)
+        gradients, _ = loop.field(iterate, loop.meta, support, context, False)
+        return gradients.parameters
 
     def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> AdaptedLearner:
         """The task after no step: what the update rule makes of the initial parameters."""
@@ -204,6 +199,21 @@ class GradientDescent(AdaptationRule):
         assert task.parameters is not None
         forward = task.learner.call(task.parameters, task.state, support.inputs, task.context, True, support.targets)
         return self._loss(forward.outputs, support.targets)
+
+    def _inner_loop(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> InnerLoop:
+        functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness)
+        rule_state = self.update_rule.init(initial.parameters, initial.meta)
+        return InnerLoop(
+            field=functions.field,
+            follow=functions.follow,
+            loss=functions.loss,
+            moved=self.update_rule.moved,
+            start=Iterate(initial.parameters, initial.state, rule_state),
+            meta=initial.meta,
+            support=support,
+            context=context,
+            steps=self._all_steps(),
+        )
 
     def _all_steps(self) -> int | tf.Tensor:
         """The counted steps, and those before them."""

@@ -169,6 +169,14 @@ class AdaptationRule(ABC):
           query_inputs: the inputs to be predicted, only if `uses_query_inputs`.
         """
 
+    def first_gradients(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> Parameters:
+        """The support loss' gradients that the first inner step follows; a group that does not move is empty.
+
+        Raises:
+          UserError: if the rule does not take steps.
+        """
+        raise UserError(f"{type(self).__name__} takes no inner steps, so there is no first gradient: use another rule.")
+
     def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> AdaptedTask:
         """What answers if adaptation fails, and what it is compared with: the learner as it was meta-learned."""
         return Unadapted(learner, initial, context)

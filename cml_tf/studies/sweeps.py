@@ -10,9 +10,9 @@ A sweep file is JSON and nothing in it is executed but the named files of `confi
 
 An override holds for the runs that have its key, such as the inner steps of those that take any; one at least must.
 
-Every run is scored as its configuration says, and once more for each of `evaluations`, on the same episodes or, with
-`"split": "train"`, on those of other classes; one that reads a co-learner is left out for runs that have none, one with
-a number of steps for rules that take none.
+Every run is scored as its configuration says, and once more for each of `evaluations`: on the same episodes, or those
+of other classes (`"split": "train"`) or other pictures (`"dataset": "glyphs"`); one that reads a co-learner is left out
+for runs that have none, one with a number of steps for rules that take none.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from cml_tf.datasets.base import SPLITS
 from cml_tf.errors import UserError
 from cml_tf.experiments.arguments import experiment_name
 from cml_tf.experiments.configuration import ConfigurationError, check_config, flatten, load_config
+from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.registry import Choice, members
 from cml_tf.system.files import parsed_json
 
@@ -52,11 +53,13 @@ class FurtherEvaluation:
       steps: inner steps; None for the configuration's.
       split: whose classes (of waves: whose stream) are scored. Of `train` those are the episodes that training begins
         with.
+      dataset: another dataset of images to score on (`cml_tf.experiments.runs`); that of the run when empty.
     """
 
     readout: str = "learner"
     steps: int | None = None
     split: str = "test"
+    dataset: str = ""
 
 
 class SweepError(UserError):
@@ -143,7 +146,7 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:
         raise SweepError(
-            f"{path}: evaluation {name!r} must only have readout, steps and split, received {asked!r}."
+            f"{path}: evaluation {name!r} must only have readout, steps, split and dataset, received {asked!r}."
         ) from None
     if not isinstance(evaluation.readout, str) or evaluation.readout not in members("readout"):
         raise SweepError(
@@ -154,6 +157,12 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         raise SweepError(
             f"{path}: the split of evaluation {name!r} must be one of {', '.join(SPLITS)}, received "
             f"{evaluation.split!r}."
+        )
+    known = [dataset for dataset, examples in EXAMPLES.items() if examples == "images"]
+    if evaluation.dataset not in ("", *known):
+        raise SweepError(
+            f"{path}: the dataset of evaluation {name!r} must be one of {', '.join(known)}, received "
+            f"{evaluation.dataset!r}."
         )
     steps = evaluation.steps
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 0):

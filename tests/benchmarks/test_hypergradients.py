@@ -2,20 +2,29 @@
 
 import pytest
 
-from benchmarks.hypergradients import SOLVERS, draw, measured
+from benchmarks.hypergradients import ADJOINTS, LEAST, SOLVERS, draw, measured
 from tests.helpers.programs import run_program
 
 
-@pytest.mark.parametrize("name", ["forward, 4 numbers", "descent aggregation"])
-def test_each_number_of_steps_has_its_costs(name):
-    found = measured(name, [1, 2], 1)
+@pytest.mark.parametrize(
+    ("net", "name"),
+    [
+        ("convolutional", "forward, 4 numbers"),
+        ("convolutional", "descent aggregation"),
+        ("perceptron", LEAST),
+        ("perceptron", "adjoint_heun, every 25th stored"),
+    ],
+)
+def test_each_number_of_steps_has_its_costs(net, name):
+    found = measured(net, name, [1, 2], 1)
     assert set(found) == {"1", "2"}
     assert all(costs["milliseconds"] > 0 and costs["MiB"] >= 0 for costs in found.values())
 
 
-def test_all_are_drawn(tmp_path):
+@pytest.mark.parametrize("solvers", [SOLVERS, ADJOINTS], ids=["convolutional", "perceptron"])
+def test_all_are_drawn(tmp_path, solvers):
     costs = {str(count): {"milliseconds": 10.0 * count, "MiB": 5.0} for count in (1, 10)}
-    draw(dict.fromkeys(SOLVERS, costs), tmp_path / "costs.png")
+    draw(dict.fromkeys(solvers, costs), tmp_path / "costs.png")
     assert (tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -65,7 +65,7 @@ def test_runs_become_tables_pictures_and_an_index(tmp_path):
     folder = tmp_path / "out/glyphs"
     index = json.loads((folder / "index.json").read_text())
     assert [entry["name"] for entry in index["analyses"]] == [analysis.name for analysis in ANALYSES]
-    assert [entry["figure"] for entry in index["analyses"]] == ["3a", "3b", "3c", "3d", "4"]
+    assert [entry["figure"] for entry in index["analyses"]] == ["3a", "3b", "3c", "3d", "4", "-"]
     assert (index["episodes"], index["checkpoint"], index["runs"][0]["step"]) == (4, "latest", 2)
     assert "ours, seed 0: as after 2 of 2 outer steps" in glyphs.out
     for entry in index["analyses"]:

@@ -95,10 +95,11 @@ REFUSED = [
     ),
     ({"configs": ["configs/missing.py"]}, "does not exist"),
     ({"configs": ["{}/mine.py"]}, "mine.py"),
-    ({"evaluations": {"a": {"head": 1}}}, "readout, steps and split, received {'head': 1}"),
+    ({"evaluations": {"a": {"head": 1}}}, "readout, steps, split and dataset, received {'head': 1}"),
     ({"evaluations": {"": {"steps": 5}}}, "each evaluation .*received ''"),
     ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
     ({"evaluations": {"a": {"split": "seen"}}}, "split of evaluation 'a' .* test, received 'seen'"),
+    ({"evaluations": {"a": {"dataset": "cora"}}}, "dataset of evaluation 'a' .* glyphs, .* received 'cora'"),
     ({"overrides": {"train.epochs": 3}}, "overrides must be keys .* has, received 'train.epochs'"),
     ({"overrides": {"train.steps": "many"}}, "steps"),
     ({"seed_keys": ["seed", "dataset.class_seed"]}, "class_seed"),
@@ -147,6 +148,7 @@ def test_a_run_is_done_when_its_configuration_and_all_evaluations_are_those_that
     assert is_done(result, asked()) and is_done(result, asked(before={"steps": 0}))
     assert not is_done(result, asked(before={"steps": 1})), "and lines of before there was a split are read"
     assert not is_done(result, asked(before={"steps": 0, "split": "train"}))
+    assert not is_done(result, asked(before={"steps": 0, "dataset": "glyphs"}))
     assert not is_done(result, asked(before={"steps": 0}, after={"steps": 1}))
     result["evaluations"]["before"] = {"asked": before, "diverged": "all is infinite"}
     assert is_done(result, asked(before={"steps": 0})), "it would diverge again"

@@ -1,4 +1,4 @@
-"""Each figure of the paper's analyses: rows of numbers, and the picture of them."""
+"""Each analysis, the paper's figures and ours: rows of numbers, and the picture of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from cml_tf.problems import Regression
 from cml_tf.studies.analyses.representations import FEWEST, plane_of
 from cml_tf.studies.analyses.rows import (
     ALL_LAYERS,
+    HEAD_TO_BODY,
     Row,
     cka_rows,
     cosine_rows,
+    first_step_rows,
     is_co_term,
     norm_rows,
     shown,
@@ -52,11 +54,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One of the paper's figures.
+    """One of the paper's figures, or one of ours.
 
     Attributes:
       name: what it is asked for by, and that of its files.
-      paper: figure of the paper.
+      paper: figure of the paper; `-` for ours.
       make: from runs and a number of episodes.
       fault: why it is not defined for a run, empty where it is.
     """
@@ -122,6 +124,27 @@ def gradient_norm(runs: Sequence[Run], episodes: int) -> Made:
         f"{_means(runs)}. The table has the gradient before adaptation too."
     )
     return Made("gradient_norm", "Gradient norm after adaptation", caption, rows, figure)
+
+
+def first_inner_gradient(runs: Sequence[Run], episodes: int) -> Made:
+    """Euclidean norm, a layer and of the head, of the support loss' gradient that the first inner step follows."""
+    rows = with_all_seeds(row for run in runs for row in first_step_rows(run, episodes))
+    drawn = [row for row in rows if row["layer"] != HEAD_TO_BODY]
+    figure = draw_layer_intervals(_intervals(drawn), _colours(runs), "norm of the first inner gradient", from_zero=True)
+    caption = (
+        "Gradient of the support loss that the first inner step of training follows, where the update rule takes it; "
+        f"{_means(runs)}. The table has the head's norm over the mean of the layers' too."
+    )
+    return Made("first_inner_gradient", "Where does the first inner step push?", caption, rows, figure)
+
+
+def first_inner_gradient_fault(run: Run) -> str:
+    """Why body and head have no first gradients to compare, if so."""
+    rule = run.method.rule
+    if rule.steps is None:
+        return "it takes no inner steps"
+    adapted = rule.adapts(run.method.learner)
+    return "" if len(adapted) == 2 else f"its inner steps move the {''.join(adapted)} alone"
 
 
 def linear_cka_of_adaptation(runs: Sequence[Run], episodes: int) -> Made:
@@ -217,6 +240,7 @@ ANALYSES = (
     Analysis("gradient_norm", "3c", gradient_norm),
     Analysis("linear_cka", "3d", linear_cka_of_adaptation),
     Analysis("query_features_tsne", "4", query_features_tsne, tsne_fault),
+    Analysis("first_inner_gradient", "-", first_inner_gradient, first_inner_gradient_fault),
 )
 
 

@@ -7,14 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from cml_tf.episodes import Episode
 from cml_tf.studies.analyses.gradients import comparison, cosine, inner_products, outer_gradients, query_gradient
-from cml_tf.studies.analyses.representations import linear_cka, representations
+from cml_tf.studies.analyses.representations import HEAD, linear_cka, representations
 from cml_tf.studies.analyses.runs import Run, path_of, summarise
 
 Row = dict[str, Any]
 ALL_LAYERS = "all layers"
+HEAD_TO_BODY = "head to body"
 ALL_SEEDS = "all"
 
 
@@ -49,6 +51,28 @@ def norm_rows(run: Run, episodes: int) -> Iterator[Row]:
     for position, place in enumerate(("before", "after")):
         for name, values in zip([*(layer.name for layer in layers), ALL_LAYERS], norms[:, position].T, strict=True):
             yield {**_summary_row(run, name, values), "place": place}
+
+
+def first_step_rows(run: Run, episodes: int) -> Iterator[Row]:
+    """Norm of the support loss' gradient that the first inner step follows: a layer with a kernel, and the head.
+
+    The last row is the head's norm over the mean of the layers', episode by episode.
+    """
+    method, layers = run.method, [layer for layer in run.layers if layer.has_kernel]
+
+    def of_task(task: Episode) -> Any:
+        rule = method.rule
+        gradients = rule.first_gradients(method.learner, rule.initial(method.learner), task.support, task.context)
+        of_head = tf.square(tf.cast(tf.linalg.global_norm(gradients.head), tf.float64))
+        of_layers = inner_products(gradients.extractor, gradients.extractor, layers)[:-1]
+        return tf.sqrt(tf.concat([of_layers, of_head[None]], 0))
+
+    norms = run.measured(of_task, episodes)
+    body, head = norms[:, :-1].mean(1), norms[:, -1]
+    ratios = np.where(body > 0, head / np.where(body > 0, body, 1.0), np.nan)
+    names = [*(layer.name for layer in layers), HEAD, HEAD_TO_BODY]
+    for name, values in zip(names, np.column_stack([norms, ratios]).T, strict=True):
+        yield _summary_row(run, name, values)
 
 
 def cka_rows(run: Run, episodes: int) -> Iterator[Row]:

@@ -11,6 +11,8 @@ import tensorflow as tf
 from cml_tf.experiments import presets
 from cml_tf.experiments.experiment import build_experiment
 from cml_tf.studies.analyses.figures import (
+    first_inner_gradient,
+    first_inner_gradient_fault,
     gradient_cosine,
     gradient_cosine_fault,
     gradient_norm,
@@ -72,6 +74,44 @@ def test_norms_and_alignments_are_those_of_each_task():
         check(row, run, layer, values)
 
 
+def test_the_first_inner_gradient_is_what_the_first_step_takes():
+    run = run_of(waves(**{"adaptation.rate": 0.1}))
+    batch, rule = run.experiment.episodes("test").batch(0, EPISODES), run.method.rule
+    moves = {"dense 1": [], "head": [], "head to body": []}
+    for number in range(EPISODES):
+        support = one_task(batch, number).support
+        before, after = rule.adapt(run.method.learner, rule.initial(run.method.learner), support, ()).path[:2]
+        body, head = (
+            np.sqrt(sum(np.sum(np.square(one - other)) for one, other in zip(*groups, strict=True))) / 0.1
+            for groups in zip(before.parameters, after.parameters, strict=True)
+        )
+        for name, value in zip(moves, (body, head, head / body), strict=True):
+            moves[name].append(value)
+    for row, (name, values) in zip(first_inner_gradient([run], EPISODES).rows, moves.items(), strict=True):
+        check(row, run, name, values)
+    assert np.ptp(moves["head to body"]) > 0.01
+
+
+def test_context_scaling_has_mamls_first_gradients_times_norm_over_length():
+    """But for the epsilon of the normalisations. The context moves in a step before the one that is compared."""
+    changes = {"learner.filters": 4, "dataset.ways": 2}
+    maml, scaled = (
+        run_of(changed(presets.images("glyphs", f"{words},conv4,smoke"), **changes))
+        for words in ("maml", "maml,cxgrad")
+    )
+    rows = [{row["layer"]: row["mean"] for row in first_inner_gradient([run], EPISODES).rows} for run in (maml, scaled)]
+    rule, learner = scaled.method.rule.update_rule, scaled.method.learner
+    kernels = [tf.convert_to_tensor(variable) for variable in learner.variables.extractor if len(variable.shape) == 4]
+    context = tf.zeros([rule.context_size])
+    lengths = rule.lengths(kernels, context, tuple(map(tf.convert_to_tensor, rule.meta_variables)))
+    for number, (kernel, length) in enumerate(zip(kernels, lengths, strict=True), 1):
+        factor = float(tf.norm(kernel) / length)
+        assert abs(factor - 1) > 0.1
+        assert rows[1][f"convolution {number}"] == pytest.approx(factor * rows[0][f"convolution {number}"], rel=0.05)
+    assert rows[1]["head"] == pytest.approx(rows[0]["head"], rel=0.05)
+    assert rows[1]["head to body"] != pytest.approx(rows[0]["head to body"], rel=0.1)
+
+
 # Whatever gamma is, 0 too.
 @pytest.mark.parametrize("co_learner, gamma", [("cml", 0.0), ("cl", 0.7)])
 def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
@@ -107,3 +147,15 @@ def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
 def test_faults_say_why(words, fault):
     told = gradient_cosine_fault(run_of(presets.sinusoid(f"{words},3shot,smoke")))
     assert told.startswith(fault) and bool(told) == bool(fault)
+
+
+@pytest.mark.parametrize(
+    "words, fault",
+    [
+        ("maml", ""),
+        ("maml,anil", "its inner steps move the head alone"),
+        ("maml,kernel_ridge", "it takes no inner steps"),
+    ],
+)
+def test_bodies_and_heads_are_compared_where_both_take_a_step(words, fault):
+    assert first_inner_gradient_fault(run_of(presets.sinusoid(f"{words},3shot,smoke"))) == fault
