@@ -103,7 +103,7 @@ def test_scaling_changes_no_logit(float64):
 
 
 def one_kernel(steps, rate=0.01):
-    """A kernel of length 3 that gets the length 0.5, and gradients of the support loss there and where it was."""
+    """A kernel of length 3 that gets the length 0.5; the support loss' gradients there and where it was; its first."""
     learner = convolutions(layers=1)
     (kernel,) = learner.variables.extractor
     kernel.assign(3.0 * kernel / tf.norm(kernel))
@@ -120,18 +120,31 @@ def one_kernel(steps, rate=0.01):
             loss = tf.reduce_mean(CLASSES.losses(outputs, task.support.targets))
         return value, tape.gradient(loss, value)
 
-    (adapted,) = method.outcome(method.initial(), task).adapted.parameters.extractor
-    return gradient, adapted
+    initial = method.initial()
+    (adapted,) = method.outcome(initial, task).adapted.parameters.extractor
+    (first,) = method.rule.first_gradients(learner, initial, task.support, ()).extractor
+    return gradient, adapted, first
 
 
 def test_the_length_is_a_rate(float64):
-    gradient, adapted = one_kernel(steps=1)
+    gradient, adapted, first = one_kernel(steps=1)
     (_, far), (scaled, near) = gradient(3.0), gradient(0.5)
     np.testing.assert_allclose(np.linalg.norm(near) / np.linalg.norm(far), 6.0, rtol=1e-9)
     np.testing.assert_allclose(tf.reduce_sum(scaled * near), 0.0, atol=1e-12)
     np.testing.assert_allclose(adapted, scaled - 0.01 * near, atol=1e-12)
+    np.testing.assert_allclose(first, near, atol=1e-12)
     longer = 0.5**2 + 0.01**2 * float(tf.reduce_sum(near**2))
     np.testing.assert_allclose(tf.reduce_sum(adapted**2), longer, rtol=1e-12)
+
+
+def test_the_first_gradients_are_those_of_the_first_step_that_counts(float64):
+    """The step before moves the context, by which the epsilon makes another gradient."""
+    method, task = method_of(convolutions(EPSILON), ContextScaling(RATE, CONTEXT_RATE, SIZE)), one_task(episode_of(), 0)
+    initial = method.initial()
+    start, first, _ = method.outcome(initial, task).adapted.path
+    found = method.rule.first_gradients(method.learner, initial, task.support, ())
+    for before, after, gradient in zip(start.parameters.head, first.parameters.head, found.head, strict=True):
+        np.testing.assert_allclose(after, before - RATE * gradient, rtol=1e-12)
 
 
 def test_lengths_that_are_those_of_the_kernels_are_maml(float64):

@@ -92,26 +92,6 @@ def test_the_first_inner_gradient_is_what_the_first_step_takes():
     assert np.ptp(moves["head to body"]) > 0.01
 
 
-def test_context_scaling_has_mamls_first_gradients_times_norm_over_length():
-    """But for the epsilon of the normalisations. The context moves in a step before the one that is compared."""
-    changes = {"learner.filters": 4, "dataset.ways": 2}
-    maml, scaled = (
-        run_of(changed(presets.images("glyphs", f"{words},conv4,smoke"), **changes))
-        for words in ("maml", "maml,cxgrad")
-    )
-    rows = [{row["layer"]: row["mean"] for row in first_inner_gradient([run], EPISODES).rows} for run in (maml, scaled)]
-    rule, learner = scaled.method.rule.update_rule, scaled.method.learner
-    kernels = [tf.convert_to_tensor(variable) for variable in learner.variables.extractor if len(variable.shape) == 4]
-    context = tf.zeros([rule.context_size])
-    lengths = rule.lengths(kernels, context, tuple(map(tf.convert_to_tensor, rule.meta_variables)))
-    for number, (kernel, length) in enumerate(zip(kernels, lengths, strict=True), 1):
-        factor = float(tf.norm(kernel) / length)
-        assert abs(factor - 1) > 0.1
-        assert rows[1][f"convolution {number}"] == pytest.approx(factor * rows[0][f"convolution {number}"], rel=0.05)
-    assert rows[1]["head"] == pytest.approx(rows[0]["head"], rel=0.05)
-    assert rows[1]["head to body"] != pytest.approx(rows[0]["head to body"], rel=0.1)
-
-
 # Whatever gamma is, 0 too.
 @pytest.mark.parametrize("co_learner, gamma", [("cml", 0.0), ("cl", 0.7)])
 def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
