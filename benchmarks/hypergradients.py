@@ -52,7 +52,7 @@ ADJOINTS: dict[str, tuple[str, dict[str, Any]]] = {
     "adjoint_backsolve": ("adjoint_backsolve", {}),
     "reverse": ("reverse", {}),
 }
-FILTERS, WAYS, RATE = 32, 5, 0.05
+FILTERS, WAYS = 32, 5
 _PROBLEM = flags.DEFINE_enum("problem", "convolutional", ["convolutional", "perceptron"], "The net.")
 _STEPS = flags.DEFINE_list("steps", ["1", "2", "5", "10", "20", "50", "100"], "Numbers of inner steps, ascending.")
 _REPEATS = flags.DEFINE_integer("repeats", 3, "Calls of each, of which the cheapest counts.", 1)
@@ -70,8 +70,8 @@ def main(arguments: list[str]) -> None:
     if _ONE.value:
         print(json.dumps(measured(_PROBLEM.value, _ONE.value, counts, _REPEATS.value)))
         return
-    solvers, problem = PROBLEMS[_PROBLEM.value]
-    state = sum(part.shape.num_elements() * part.dtype.size for part in problem()[1]) / 2**20
+    solvers, make, _ = PROBLEMS[_PROBLEM.value]
+    state = sum(part.shape.num_elements() * part.dtype.size for part in make()[1]) / 2**20
     load = [f"{os.getloadavg()[0]:.2f}"]
     found = {name: _in_a_process(name) for name in solvers}
     load.append(f"{os.getloadavg()[0]:.2f}")
@@ -93,7 +93,7 @@ def _in_a_process(name: str) -> Costs:
 
 def measured(net: str, name: str, counts: list[int], repeats: int) -> Costs:
     """By number of steps: milliseconds of a call, and MiB of its peak over what was there before the first."""
-    solvers, make = PROBLEMS[net]
+    solvers, make, rate = PROBLEMS[net]
     solver, options = solvers[name]
     aggregation = DescentAggregation(0.5) if name == "descent aggregation" else None
     problem, y = make()
@@ -101,7 +101,7 @@ def measured(net: str, name: str, counts: list[int], repeats: int) -> Costs:
 
     @tf.function(autograph=False)
     def call(x: tf.Tensor, steps: tf.Tensor) -> tuple[UpperGradient, list[tf.Tensor]]:
-        found = hypergradient(problem, x, y, steps, RATE, chosen, aggregation=aggregation)
+        found = hypergradient(problem, x, y, steps, rate, chosen, aggregation=aggregation)
         return found, multiplied(problem, x, found.final, steps) if name == LEAST else []
 
     x = tf.fill([len(y) // 2], -4.0)
@@ -183,8 +183,8 @@ def _penalty(y: list[tf.Tensor], x: tf.Tensor) -> tf.Tensor:
     return tf.tensordot(tf.exp(x), tf.stack(lengths), 1) / 2
 
 
-PROBLEMS = {"convolutional": (SOLVERS, convolutional), "perceptron": (ADJOINTS, perceptron)}
-"""By name: what is measured of it, and what makes it."""
+PROBLEMS = {"convolutional": (SOLVERS, convolutional, 0.05), "perceptron": (ADJOINTS, perceptron, 1e-4)}
+"""By name: what is measured of it, what makes it, and the rate of its steps."""
 
 
 def _pairs(y: list[tf.Tensor]) -> Any:
