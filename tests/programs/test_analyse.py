@@ -67,7 +67,7 @@ def test_runs_become_tables_pictures_and_an_index(tmp_path):
     assert [entry["name"] for entry in index["analyses"]] == [analysis.name for analysis in ANALYSES]
     assert [entry["figure"] for entry in index["analyses"]] == ["3a", "3b", "3c", "3d", "4", "-"]
     assert (index["episodes"], index["checkpoint"], index["runs"][0]["step"]) == (4, "latest", 2)
-    assert "ours, seed 0: as after 2 of 2 outer steps" in glyphs.out
+    assert "ours, seed 0: checkpoint after 2 of 2 outer steps" in glyphs.out
     for entry in index["analyses"]:
         assert entry["title"] and entry["caption"] and entry["left_out"] == {}
         assert Image.open(folder / entry["files"]["png"]).width > 500
@@ -83,7 +83,7 @@ def test_runs_become_tables_pictures_and_an_index(tmp_path):
 
     folder = tmp_path / "out/waves"
     entries = {entry["name"]: entry for entry in json.loads((folder / "index.json").read_text())["analyses"]}
-    assert set(entries["gradient_cosine"]["left_out"]) == {"MAML"} and "left out MAML" in others[0].out
+    assert set(entries["gradient_cosine"]["left_out"]) == {"MAML"} and "skipped MAML" in others[0].out
     assert entries["query_features_tsne"]["left_out"] and entries["query_features_tsne"]["files"] == {}
     assert "interval over seeds" in entries["linear_cka"]["caption"]
     rows = rows_of(folder / "linear_cka.csv")
