@@ -44,6 +44,10 @@ def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_
     stepless = SOURCE.replace("cml", "maml,kernel_ridge")
     only = read_sweep(spec(tmp_path / "k.json", configs=[stepless], evaluations=asked, overrides={"train.steps": 2}))
     assert [list(run.evaluations) for run in only] == [["seen"]] * 2, "nothing takes steps, and there is no co-learner"
+    refined = ["configs/glyphs.py:maml,soft_k_means,smoke"]
+    changes = {"configs": refined, "seeds": [0], "evaluations": asked}
+    (found,) = read_sweep(spec(tmp_path / "r.json", **changes))
+    assert list(found.evaluations) == ["before", "seen"], "refinements are steps"
 
 
 def test_an_override_holds_for_the_runs_that_have_its_key(tmp_path):
