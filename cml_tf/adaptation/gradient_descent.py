@@ -279,6 +279,7 @@ def _adapts(settings: Settings) -> frozenset[str]:
     GradientDescentOptions,
     parts=("update", "hypergradient"),
     adapts=_adapts,
+    steps=True,
     path=True,
 )
 def _gradient_descent(options: GradientDescentOptions, given: Given) -> GradientDescent:

@@ -12,6 +12,7 @@ rounds; its paper uses plain Euclidean distances, its release squared ones.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,17 +66,26 @@ class SoftKMeans(AdaptationRule):
     ) -> None:
         super().__init__()
         check_classification("soft k-means", problem)
-        if not isinstance(refinements, int) or refinements < 0:
-            raise UserError(f"refinements must be a whole number of 0 or more, received {refinements!r}.")
         if not 0 < scale < np.inf:
             raise UserError(f"scale must be positive, received {scale!r}: choose a number above 0.")
         if distance not in _DISTANCES:
             raise UserError(f"distance must be one of {', '.join(_DISTANCES)}, received {distance!r}.")
         self.problem = problem
-        self.refinements = refinements
+        self.refinements = _checked(refinements)
         self.scale = scale
         self.distance = distance
         self.normalised = normalised
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        """The refinements."""
+        return self.refinements
+
+    def with_steps(self, steps: int) -> SoftKMeans:
+        """This rule with another number of refinements; the variable is shared."""
+        other = copy.copy(self)
+        other.refinements = _checked(steps)
+        return other
 
     def build(self, learner: Learner) -> None:
         """Makes the variable of the scale.
@@ -181,6 +191,12 @@ def _means(sums: tf.Tensor, counts: tf.Tensor) -> tf.Tensor:
     return tf.math.divide_no_nan(sums, counts[:, tf.newaxis])
 
 
+def _checked(refinements: int) -> int:
+    if not isinstance(refinements, int) or refinements < 0:
+        raise UserError(f"refinements must be a whole number of 0 or more, received {refinements!r}.")
+    return refinements
+
+
 @dataclass(frozen=True)
 class SoftKMeansOptions:
     """Options of `SoftKMeans`."""
@@ -197,7 +213,7 @@ def _faults(settings: Settings) -> list[str]:
     return [f"adaptation.rule must not be 'soft_k_means' for {settings['dataset.name']!r}, which has no classes."]
 
 
-@register("rule", "soft_k_means", SoftKMeansOptions, faults=_faults, head=False)
+@register("rule", "soft_k_means", SoftKMeansOptions, faults=_faults, head=False, steps=True)
 def _soft_k_means(options: SoftKMeansOptions, given: Given) -> SoftKMeans:
     """Class means that the queries refine; transductive (arXiv 1803.00676)."""
     return SoftKMeans(given.problem, **vars(options))

@@ -28,7 +28,7 @@ from cml_tf.learners.layers.initialisation import bias_initializer, kernel_initi
 from cml_tf.learners.learner import Learner, feature_rows
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
-from cml_tf.registry import Given, Settings, member, option, register, variant
+from cml_tf.registry import Given, Settings, member, option, register, setting, variant
 
 _TURNS = 4
 
@@ -162,3 +162,8 @@ def _all_classes(options: AllClassesOptions, given: Given) -> list[ObjectiveTerm
 def _decoder(settings: Settings) -> dict[str, Any]:
     """Batch training over all classes, and prototypes that ten rounds of the queries refine (arXiv 2102.10744)."""
     return {"adaptation.refinements": 10, "adaptation.normalised": True}
+
+
+variant("no_rotation", chooses=("soft_k_means", "all_classes"), only="images")(
+    setting("Batch training over all classes without rotations; with meta_delta its decoder.", objective__rotation=0.0)
+)

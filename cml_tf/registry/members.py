@@ -61,6 +61,8 @@ _OF_RULES = {
     "adapts": lambda settings: frozenset(),
     # Whether it answers through the learner's head.
     "head": True,
+    # Whether its tasks take a number of steps, which an evaluation may change (`AdaptationRule.with_steps`).
+    "steps": False,
     # Whether its inner steps can be looked at one by one.
     "path": False,
     # Whether a task answers from the features alone (`AdaptedTask.answer`).

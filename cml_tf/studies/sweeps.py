@@ -30,7 +30,7 @@ from cml_tf.errors import UserError
 from cml_tf.experiments.arguments import experiment_name
 from cml_tf.experiments.configuration import ConfigurationError, check_config, flatten, load_config
 from cml_tf.experiments.settings import EXAMPLES
-from cml_tf.registry import Choice, members
+from cml_tf.registry import Choice, member, members
 from cml_tf.system.files import parsed_json
 
 # Kind, kind of its items, and what the errors call it.
@@ -190,7 +190,8 @@ def _run(
     # Overrides are the whole sweep's, and in no name.
     name = f"{experiment_name(source, plain)}-seed{seed}"
     settings = dict(flatten(config.to_dict()))
-    alone, stepless = not Choice.of(settings).has_co_learner, "adaptation.steps" not in settings
+    alone = not Choice.of(settings).has_co_learner
+    stepless = not member("rule", settings["adaptation.rule"]).traits["steps"]
     fitting = {
         name: one
         for name, one in evaluations.items()

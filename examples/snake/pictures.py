@@ -80,6 +80,7 @@ def picture(order: np.ndarray, fruit: int) -> Image.Image:
 
 
 def write_gif(pictures: Sequence[Image.Image], path: Path) -> None:
-    """Writes an animated picture, five to a second, at once or not at all."""
+    """Writes an animated picture, five to a second and the last for two, at once or not at all."""
+    shown = [200] * (len(pictures) - 1) + [2000]
     with atomic_file(path) as file:
-        pictures[0].save(file, "GIF", save_all=True, append_images=list(pictures[1:]), duration=200, loop=0)
+        pictures[0].save(file, "GIF", save_all=True, append_images=list(pictures[1:]), duration=shown, loop=0)

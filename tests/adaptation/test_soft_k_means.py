@@ -52,6 +52,18 @@ def test_it_is_what_a_loop_over_classes_gives(float64, refinements):
     np.testing.assert_allclose(received, expected, rtol=1e-10, atol=1e-10)
 
 
+def test_refinements_are_its_steps_and_another_number_shares_the_scale(float64):
+    made, task = method(3, 0.7), one_task(classification_episode(), 0)
+    fewer = made.rule.with_steps(0)
+    assert (made.rule.steps, fewer.steps) == (3, 0) and fewer.meta_variables is made.rule.meta_variables
+    initial = made.rule.initial(made.learner)
+    found = fewer.adapt(made.learner, initial, task.support, (), task.query.inputs)
+    before = made.rule.unadapted(made.learner, initial, task.support, ())
+    np.testing.assert_array_equal(found.means, before.means, "the queries take no part")
+    with pytest.raises(UserError, match="refinements must be a whole number of 0 or more, received -1"):
+        made.rule.with_steps(-1)
+
+
 def test_the_whole_meta_gradient(float64):
     assert_matches_central_differences(method(2), classification_episode())
 

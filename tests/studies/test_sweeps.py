@@ -44,6 +44,10 @@ def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_
     stepless = SOURCE.replace("cml", "maml,kernel_ridge")
     only = read_sweep(spec(tmp_path / "k.json", configs=[stepless], evaluations=asked, overrides={"train.steps": 2}))
     assert [list(run.evaluations) for run in only] == [["seen"]] * 2, "nothing takes steps, and there is no co-learner"
+    refined = ["configs/glyphs.py:maml,soft_k_means,smoke"]
+    changes = {"configs": refined, "seeds": [0], "evaluations": asked}
+    (found,) = read_sweep(spec(tmp_path / "r.json", **changes))
+    assert list(found.evaluations) == ["before", "seen"], "refinements are steps"
 
 
 def test_an_override_holds_for_the_runs_that_have_its_key(tmp_path):
@@ -64,7 +68,8 @@ TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omni
 # Sweeps of related systems that wait for their run; whoever commits results takes the name out.
 WAITING = {
     *("a_maml_surfaces", "a_maml_surfaces_maml", "comln", "cxgrad", "fiml_glyphs", "hypergradients", "hypermaml"),
-    *("meta_rkhs_waves", "query_mixup_glyphs", "query_mixup_omniglot_small", "query_mixup_waves"),
+    *("meta_delta_rotation_glyphs", "meta_rkhs_waves"),
+    *("query_mixup_glyphs", "query_mixup_omniglot_small", "query_mixup_waves"),
 }
 
 

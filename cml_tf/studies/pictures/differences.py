@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from cml_tf.studies.pictures.style import BLUE, INK, VERMILLION, house_style, literal, new_figure, write_png
 from cml_tf.studies.scores import MAML, OverSeeds, ScoredMethod, Setting, baseline, over_seeds, paired, scale
 
-_ROW, _WIDTH = 0.34, 9.0
+_ROW, _WIDTH = 0.34, 10.0
 
 
 def write_differences(found: Mapping[str, Setting], against: ScoredMethod, path: Path) -> None:
@@ -35,7 +35,7 @@ def draw_differences(found: Mapping[str, Setting], against: ScoredMethod = MAML)
         metric = next(run["metric"] for runs in methods.values() for run in runs.values())
         unit = "accuracy [%]" if metric == "accuracy" else str(metric)
         left.set(title=literal(name), xlabel=unit)
-        right.set(xlabel=f"minus {literal(against.name)}, {unit}, same episodes")
+        right.set(xlabel=f"minus {literal(against.name)},\n{unit}, same episodes")
         right.axvline(0, color=INK, linewidth=0.8)
         for row, (method, runs) in enumerate(methods.items()):
             left.plot(

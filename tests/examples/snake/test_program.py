@@ -34,6 +34,8 @@ def test_a_run_learns_draws_and_is_not_repeated(tmp_path):
     write_gif(pictures, tmp_path / "game.gif")
     with Image.open(tmp_path / "game.gif") as shown:
         assert shown.n_frames <= len(pictures) <= TINY.limit + 1 and 0 <= total <= 3
+        shown.seek(shown.n_frames - 1)
+        assert shown.info["duration"] >= 2000
 
 
 def test_a_full_board_is_the_last_picture(monkeypatch):

@@ -1,0 +1,130 @@
+"""An ensemble against its members: `python -m examples.ensemble.train --workdir=DIR --results=FILE.jsonl`.
+
+Trains conv nets of four sizes for each seed, as MetaDelta trains its encoders: all training classes told apart. Each
+answers by class means that ten rounds of the queries refine; what combines their answers is fitted on validation
+episodes (`cml_tf.Ensemble`). Ensemble and members are then scored on the same test episodes. A seed that the file of
+results has is not repeated, and nothing that is trained is trained again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from absl import flags
+
+import cml_tf
+from cml_tf.experiments.experiment import Experiment
+from cml_tf.experiments.runs import evaluation_method, load_run, train_run
+from cml_tf.models.ensemble import Evaluations
+from cml_tf.studies.sweeps import SweepRun, read_sweep
+from cml_tf.system.command_line import run
+from cml_tf.system.files import locked, parsed_json, write_text
+from cml_tf.training.evaluator import confidence_interval
+
+_SPEC = flags.DEFINE_string("spec", "configs/sweeps/meta_delta_glyphs.json", "Sweep whose settings the members have.")
+_METHOD = flags.DEFINE_string("method", "maml-meta_delta-no_rotation", "Which of its methods, as its runs are called.")
+_WORKDIR = flags.DEFINE_string("workdir", None, "Directory for the runs.", required=True)
+_RESULTS = flags.DEFINE_string("results", None, "File with a JSON line for each seed.", required=True)
+_ROUNDS = flags.DEFINE_integer("rounds", 10, "How often the queries refine the class means.", 0)
+_FIT = flags.DEFINE_integer("fit_episodes", 100, "Validation episodes that choose what combines.", 4)
+_EPISODES = flags.DEFINE_integer("episodes", 200, "Test episodes.", 2)
+
+SIZES = tuple({"filters": filters, "extra_blocks": extra} for filters in (16, 32) for extra in (0, 1))
+"""Of the members: channels of each block, and blocks beyond four."""
+
+
+def main(arguments: list[str]) -> None:
+    """Does what the file of results has not yet, then prints a table of all."""
+    del arguments
+    path = Path(_RESULTS.value)
+    members = [_runs(size) for size in SIZES]
+    with locked(path):
+        found = _read(path)
+        for runs in zip(*members, strict=True):
+            if runs[0].seed not in [line["seed"] for line in found]:
+                found.append(_of_seed(runs))
+                write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in found))
+    print(table(found))
+
+
+def _runs(size: dict[str, int]) -> list[SweepRun]:
+    overrides = {f"learner.{key}": value for key, value in size.items()}
+    return [one for one in read_sweep(Path(_SPEC.value), overrides) if f"_{_METHOD.value}-seed" in one.name]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [parsed_json(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _of_seed(runs: Sequence[SweepRun]) -> dict[str, Any]:
+    for size, one in zip(SIZES, runs, strict=True):
+        print(f"{one.name}, {size}", flush=True)
+        train_run(one.config, _directory(size, one), verbose=0)
+        keras.backend.clear_session()
+    experiments = [load_run(_directory(size, one)) for size, one in zip(SIZES, runs, strict=True)]
+    ensemble = cml_tf.Ensemble([_model(experiment) for experiment in experiments])
+    validation, test = (experiments[0].episodes(split) for split in ("validation", "test"))
+    candidates = ensemble.fit(validation, _FIT.value)
+    known = ensemble.evaluate(validation, _FIT.value)
+    return {"seed": runs[0].seed, "combiner": ensemble.combiner, "candidates": candidates} | _line(
+        known, ensemble.evaluate(test, _EPISODES.value)
+    )
+
+
+def _directory(size: dict[str, int], one: SweepRun) -> Path:
+    return Path(_WORKDIR.value) / "_".join(f"{key}{value}" for key, value in size.items()) / one.name
+
+
+def _model(experiment: Experiment) -> cml_tf.FewShotModel:
+    method = evaluation_method(experiment, _ROUNDS.value)
+    return cml_tf.FewShotModel(method, experiment.problem, experiment.data.value_range)
+
+
+def _line(known: Evaluations, scored: Evaluations) -> dict[str, Any]:
+    members = [
+        {"size": size, "validation": before.mean, "scores": _rounded(after.scores)}
+        for size, before, after in zip(SIZES, known.members, scored.members, strict=True)
+    ]
+    own = {"validation": known.ensemble.mean, "scores": _rounded(scored.ensemble.scores)}
+    return {"ensemble": own, "members": members, "manifest_hash": scored.ensemble.manifest_hash}
+
+
+def _rounded(scores: np.ndarray) -> list[float]:
+    return [round(float(score), 6) for score in scores]
+
+
+def table(lines: Sequence[dict[str, Any]]) -> str:
+    """Markdown: accuracies in %, and the ensemble's paired differences, as means over seeds with 95 % intervals.
+
+    Args:
+      lines: of the file of results, at least one.
+    """
+    own = np.array([np.mean(line["ensemble"]["scores"]) for line in lines])
+    members = np.array([[np.mean(member["scores"]) for member in line["members"]] for line in lines])
+    chosen = [int(np.argmax([member["validation"] for member in line["members"]])) for line in lines]
+    names = [f"{size['filters']} filters, {4 + size['extra_blocks']} blocks" for size in SIZES]
+    compared = dict(zip(names, members.T, strict=True))
+    compared["the member that is best in validation"] = members[np.arange(len(lines)), chosen]
+    compared["the member that is best in the test"] = members.max(1)
+    rows = [
+        "| who answers | accuracy [%] | the ensemble less it |",
+        "|---|---|---|",
+        f"| ensemble | {_interval(own)} | |",
+    ]
+    rows += [f"| {name} | {_interval(values)} | {_interval(own - values, '+')} |" for name, values in compared.items()]
+    combiners = ", ".join(f"{line['combiner']} (seed {line['seed']})" for line in lines)
+    return "\n".join([*rows, "", f"Chosen to combine: {combiners}."])
+
+
+def _interval(values: np.ndarray, sign: str = "") -> str:
+    wide = f" ± {100 * confidence_interval(values):.2f}" if len(values) > 1 else ""
+    return f"{100 * values.mean():{sign}.2f}{wide}".replace("-", "−")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,40 @@
+"""The program that compares an ensemble with its members: seeds are not repeated, tables pair what was scored."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from examples.ensemble.train import SIZES, table
+from tests.helpers.programs import run_program
+
+
+def line(seed, ensemble, *members):
+    scored = [
+        {"size": size, "validation": validation, "scores": scores}
+        for size, (validation, scores) in zip(SIZES, members, strict=True)
+    ]
+    return {"seed": seed, "combiner": "vote", "ensemble": {"scores": ensemble}, "members": scored}
+
+
+def test_a_table_compares_the_ensemble_with_each_member_and_with_the_chosen_one():
+    first = line(0, [0.8, 1.0], (0.6, [0.7, 0.9]), (0.9, [0.6, 0.6]), (0.5, [0.8, 1.0]), (0.1, [0.2, 0.2]))
+    told = table([first])
+    assert "| ensemble | 90.00 | |" in told and "| 16 filters, 4 blocks | 80.00 | +10.00 |" in told
+    assert "| the member that is best in validation | 60.00 | +30.00 |" in told
+    assert "| the member that is best in the test | 90.00 | +0.00 |" in told
+    assert "| ensemble | 90.00 ± 0.00 | |" in table([first, {**first, "seed": 1}])
+
+
+@pytest.mark.slow
+def test_seeds_are_trained_once(tmp_path):
+    configs = ["configs/glyphs.py:maml,meta_delta,no_rotation,3way,1shot,smoke"]
+    (tmp_path / "s.json").write_text(json.dumps({"configs": configs, "seeds": [0]}))
+    flags = [f"--spec={tmp_path}/s.json", "--method=maml-meta_delta-no_rotation-smoke", f"--workdir={tmp_path}/runs"]
+    flags += [f"--results={tmp_path}/r.jsonl", "--fit_episodes=4", "--episodes=2"]
+    first, second = (run_program("examples.ensemble.train", *flags) for _ in range(2))
+    assert first.code == 0 and "filters': 32" in first.out, first.err
+    found = json.loads((tmp_path / "r.jsonl").read_text())
+    assert len(found["members"]) == len(SIZES) and len(found["ensemble"]["scores"]) == 2
+    assert second.code == 0 and "filters': 32" not in second.out and second.out.startswith("| who answers")
