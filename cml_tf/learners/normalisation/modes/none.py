@@ -14,7 +14,7 @@ class Nothing(Mode):
     The kernel and the bias of the layer before it are scale and shift enough.
     """
 
-    text = "none, nor a scale or a shift"
+    text = "nothing: no normalisation, no scale and no shift"
     standardises = False
 
     def build(self, layer: Normalising, shape: tuple[int | None, ...]) -> None:
