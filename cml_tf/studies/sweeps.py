@@ -12,7 +12,7 @@ An override holds for the runs that have its key, such as the inner steps of tho
 
 Every run is scored as its configuration says, and once more for each of `evaluations`, on the same episodes or, with
 `"split": "train"`, on those of other classes; one that reads a co-learner is left out for runs that have none, one with
-a number of steps for rules that take none.
+a number of steps for rules that take none. With `"single_queries": true` every query is predicted alone.
 """
 
 from __future__ import annotations
@@ -52,11 +52,14 @@ class FurtherEvaluation:
       steps: inner steps; None for the configuration's.
       split: whose classes (of waves: whose stream) are scored. Of `train` those are the episodes that training begins
         with.
+      single_queries: whether every query is predicted alone, as for a client who asks about one example; not for rules
+        that adapt to the queries.
     """
 
     readout: str = "learner"
     steps: int | None = None
     split: str = "test"
+    single_queries: bool = False
 
 
 class SweepError(UserError):
@@ -143,7 +146,7 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:
         raise SweepError(
-            f"{path}: evaluation {name!r} must only have readout, steps and split, received {asked!r}."
+            f"{path}: evaluation {name!r} must only have readout, steps, split and single_queries, received {asked!r}."
         ) from None
     if not isinstance(evaluation.readout, str) or evaluation.readout not in members("readout"):
         raise SweepError(
@@ -154,6 +157,11 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         raise SweepError(
             f"{path}: the split of evaluation {name!r} must be one of {', '.join(SPLITS)}, received "
             f"{evaluation.split!r}."
+        )
+    if not isinstance(evaluation.single_queries, bool):
+        raise SweepError(
+            f"{path}: single_queries of evaluation {name!r} must be true or false, received "
+            f"{evaluation.single_queries!r}."
         )
     steps = evaluation.steps
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 0):

@@ -354,7 +354,7 @@ def test_what_it_cannot_do_is_refused():
             "glyphs",
             "conv4",
             {"learner.normalisation": "support"},
-            "learner.normalisation must be one of batch_.*'support'",
+            "normalisation must be one of batch_.*'support'",
         ),
         ("glyphs", "mlp", {"adaptation.horizon": 0.0}, "adaptation.horizon must be positive, received 0.0"),
     ],

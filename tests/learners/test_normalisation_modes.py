@@ -1,14 +1,16 @@
-"""Modes of normalisation beside the formulas, written out in NumPy; what each mode says of itself; who refuses which."""
+"""Modes of normalisation beside their formulas in NumPy; what each says of itself; who refuses which."""
 
 from __future__ import annotations
 
 import functools
+import json
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import cml_tf
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.experiments.configuration import ConfigurationError, check_config, config_from_json, default_config
 from cml_tf.experiments.loading import load as load_model
@@ -25,6 +27,7 @@ from tests.helpers.contract_tables import make_episode, make_method
 from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.models import CONV_SHAPE, randomise, smooth_conv
 from tests.helpers.nodes import FEATURES, WAYS, node_episode
+from tests.helpers.programs import ROOT
 from tests.helpers.seeded_episodes import classification_episode, one_task
 from tests.helpers.small_configs import changed, load
 
@@ -41,7 +44,8 @@ def made(mode, shape=SUPPORT.shape, **options):
     layer.build((None, *shape[1:]))
     for name, value in (("scale", SCALE), ("shift", SHIFT), ("slope", SLOPE), ("offset", OFFSET)):
         if hasattr(layer, name):
-            getattr(layer, name).assign(value)
+            variable = getattr(layer, name)
+            variable.assign(np.broadcast_to(value, variable.shape))
     return layer
 
 
@@ -231,11 +235,10 @@ def test_what_was_saved_before_there_were_groups_is_read():
 
 
 def test_a_configuration_of_before_had_the_key_everywhere_and_nodes_no_normalisation():
-    def line(learner):
-        with open("tests/experiments/data/configurations_of_0_1.jsonl", encoding="utf-8") as lines:
-            import json
+    lines = (ROOT / "tests/experiments/data/configurations_of_0_1.jsonl").read_text("utf-8").splitlines()
+    configs = [json.loads(line)["config"] for line in lines]
 
-            configs = [json.loads(one)["config"] for one in lines]
+    def line(learner):
         return json.dumps(next(config for config in configs if config["learner"]["name"] == learner))
 
     modes = {name: config_from_json(line(name)).learner.normalisation for name in ("conv4", "gcn", "mlp")}
@@ -318,8 +321,6 @@ def test_layers_that_cannot_be_are_refused(make, message):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_co_learner_that_never_sees_a_support_set_keeps_nothing_of_one(mode):
-    import cml_tf
-
     layer = cml_tf.conv4(filters=8, normalisation=mode).co_learner(PROBLEM, 1).layers[1]
     assert layer.mode == ("batch_transductive" if MODES[mode].threads_state else mode) and not layer.threads_state
 
