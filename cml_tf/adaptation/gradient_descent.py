@@ -207,7 +207,7 @@ class GradientDescent(AdaptationRule):
             field=functions.field,
             follow=functions.follow,
             loss=functions.loss,
-            moved=self.update_rule.moved,
+            moved=lambda parameters: learner.adaptable(self.update_rule.moved(parameters)),
             start=Iterate(initial.parameters, initial.state, rule_state),
             meta=initial.meta,
             support=support,

@@ -65,6 +65,7 @@ class InnerFunctions:
         """The support loss where the gradient of a step is taken, what the rule moves being shifted there."""
         parameters, state, rule_state = self._place(iterate, meta, support, context)
         if shift is not None:
+            shift = shift._replace(parameters=self._at_rest(shift.parameters))
             rule_state = rule_state._replace(adapted=tf.nest.map_structure(tf.add, rule_state.adapted, shift.adapted))
             if not self.update_rule.at_seen:
                 parameters = add_updates(parameters, shift.parameters)
@@ -81,15 +82,41 @@ class InnerFunctions:
         """Gradients of the support loss at an iterate, and the learner state of that pass."""
         watched = (self.update_rule.moved(iterate.parameters), iterate.rule_state.adapted)
         with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(tf.nest.flatten(watched))
+            tape.watch(self._followed(watched))
             seen = self.update_rule.before_step(iterate.parameters, iterate.rule_state, meta)
             if self.update_rule.at_seen:
                 watched = (self.update_rule.moved(seen), iterate.rule_state.adapted)
-                tape.watch(tf.nest.flatten(watched))
+                tape.watch(self._followed(watched))
             with inner_gradient(second_order):
                 forward = self.learner.call(seen, iterate.state, support.inputs, context, True, support.targets)
             loss = self.support_loss(forward.outputs, support.targets)
-        return Gradients(*_gradients(tape, loss, watched)), forward.state
+        return Gradients(*self._gradients(tape, loss, watched)), forward.state
+
+    def _followed(self, watched: tuple[Parameters, Any]) -> list[tf.Tensor]:
+        """Of what the rule moves, all that has a gradient in the inner loop."""
+        parameters, adapted = watched
+        return tf.nest.flatten((self.learner.adaptable(parameters), adapted))
+
+    def _at_rest(self, shift: Parameters) -> Parameters:
+        """The shift, zero for what layers leave to the outer loop."""
+        followed = {id(part) for part in tf.nest.flatten(self.learner.adaptable(shift))}
+        return tf.nest.map_structure(lambda part: part if id(part) in followed else tf.zeros_like(part), shift)
+
+    def _gradients(self, tape: tf.GradientTape, loss: tf.Tensor, watched: tuple[Parameters, Any]) -> Any:
+        """The gradient of all that the rule moves: zero for what layers leave to the outer loop."""
+        followed = self._followed(watched)
+        gradients = dense_gradients(tape, loss, followed)
+        missing = [position for position, gradient in enumerate(gradients) if gradient is None]
+        if missing:
+            shapes = ", ".join(f"tensor {position} of shape {followed[position].shape}" for position in missing)
+            raise ValueError(
+                f"the support loss does not depend on these adapted tensors: {shapes}. Freeze layers that the forward "
+                "pass does not use (trainable = False), or remove them."
+            )
+        found = {id(tensor): gradient for tensor, gradient in zip(followed, gradients, strict=True)}
+        return tf.nest.map_structure(
+            lambda part: found[id(part)] if id(part) in found else tf.zeros_like(part), watched
+        )
 
 
 def add_updates(parameters: Parameters, updates: Parameters) -> Parameters:
@@ -100,16 +127,3 @@ def add_updates(parameters: Parameters, updates: Parameters) -> Parameters:
             for group, moves in zip(parameters, updates, strict=True)
         )
     )
-
-
-def _gradients(tape: tf.GradientTape, loss: tf.Tensor, watched: Any) -> Any:
-    flat = tf.nest.flatten(watched)
-    gradients = dense_gradients(tape, loss, flat)
-    missing = [position for position, gradient in enumerate(gradients) if gradient is None]
-    if missing:
-        shapes = ", ".join(f"tensor {position} of shape {flat[position].shape}" for position in missing)
-        raise ValueError(
-            f"the support loss does not depend on these adapted tensors: {shapes}. Freeze layers that the forward "
-            "pass does not use (trainable = False), or remove them."
-        )
-    return tf.nest.pack_sequence_as(watched, gradients)

@@ -36,6 +36,7 @@ from cml_tf.errors import UserError
 from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.layers.derivative_order import inner_gradient
 from cml_tf.learners.learner import Learner, State, count_parameters
+from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.problems import Problem, at_least_float32, problem_to_json
 from cml_tf.registry import Given, Settings, option, register
 
@@ -102,7 +103,8 @@ class TangentKernel(AdaptationRule):
         if any(tf.nest.flatten(tuple(learner.threaded_state()))):
             raise UserError(
                 "tangent_kernel needs layers that depend on parameters and inputs alone, received some with state of a "
-                "task (class prototypes, normalisation support or per_step): use a linear head and batch_transductive."
+                "task (class prototypes, normalisation support, per_step or tasknorm): use a linear head and "
+                "batch_transductive."
             )
         check_second_derivatives(learner.extractor)
         check_second_derivatives(learner.head)
@@ -277,10 +279,11 @@ def _faults(settings: Settings) -> list[str]:
             "learner.head must be 'linear' with tangent_kernel, which takes no state of a task for its derivatives, "
             f"received {head!r}: leave out the key."
         )
-    if (mode := settings.get("learner.normalisation", "batch_transductive")) != "batch_transductive":
+    if MODES[mode := settings.get("learner.normalisation", "none")].threads_state:
+        stateless = ", ".join(name for name, one in MODES.items() if not one.threads_state)
         faults.append(
-            "learner.normalisation must be 'batch_transductive' with tangent_kernel, which takes no state of a task "
-            f"for its derivatives, received {mode!r}: leave out the key."
+            f"learner.normalisation must be one of {stateless} with tangent_kernel, which takes no state of a task for "
+            f"its derivatives, received {mode!r}: leave out the key."
         )
     return faults
 

@@ -39,4 +39,7 @@ def modern(settings: dict[str, Any]) -> tuple[dict[str, Any], frozenset[str]]:
     renamed["objective.reducer"] = "mean"
     if renamed["learner.name"] == "sgc":
         renamed["learner.hidden"] = renamed["learner.hidden"][0]
+    if renamed["learner.name"] in ("mlp", "gcn"):
+        # They had the key, as all had, and no normalisation.
+        renamed["learner.normalisation"] = "none"
     return renamed, frozenset(_EVERYWHERE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,9 @@ import keras
 from cml_tf.learners.layers.convolution import Convolution
 from cml_tf.learners.layers.initialisation import INITIALISATIONS, kernel_initializer, linear
 from cml_tf.learners.learner import Learner, as_input_shape
-from cml_tf.learners.normalisation.layer import MODES, Normalisation
+from cml_tf.learners.normalisation.layer import Normalisation, mode_named
+from cml_tf.learners.normalisation.mode import MODES
+from cml_tf.learners.normalisation.options import normalisation_faults, normalised_steps
 from cml_tf.registry import Given, Settings, option, register, setting, variant
 
 
@@ -23,6 +26,7 @@ def conv4(
     head_blocks: int = 0,
     steps: int = 1,
     initialisation: str = "fan_in_uniform",
+    groups: int = 8,
 ) -> Learner:
     """Four [3x3 convolution, normalisation, ReLU, 2x2 max-pool] blocks and a linear head.
 
@@ -44,15 +48,17 @@ def conv4(
       head_blocks: blocks of the head before its pool (the paper's Table 7, equal capacity, has 2).
       steps: inner steps with a scale and shift of their own, in the mode `per_step`.
       initialisation: what it begins with (`cml_tf.learners.layers.initialisation`).
+      groups: of channels, in the mode `group`; a divisor of `filters`.
 
     Raises:
-      ValueError: if the image is too small or not `(height, width, channels)`, or the initialisation is unknown.
+      ValueError: if the image is too small or not `(height, width, channels)`, or a name is unknown.
     """
     check_image_shape("conv4", input_shape)
     pools = [2, 2, 2, *[1] * (1 + extra_blocks)]
-    layers = [layer for pool in pools for layer in conv_block(filters, normalisation, pool, steps, initialisation)]
+    own = {"mode": normalisation, "steps": steps, "groups": groups}
+    layers = [layer for pool in pools for layer in conv_block(filters, own, initialisation, pool)]
     extractor = keras.Sequential(layers, name="extractor")
-    head = conv4_head(outputs, filters, normalisation, head_blocks, "head", steps, initialisation)
+    head = conv4_head(outputs, filters, normalisation, head_blocks, "head", steps, initialisation, groups)
     return Learner(extractor, head, input_shape=tuple(input_shape))
 
 
@@ -64,6 +70,7 @@ def conv4_head(
     name: str = "head",
     steps: int = 1,
     initialisation: str = "fan_in_uniform",
+    groups: int = 8,
 ) -> keras.Layer:
     """A head on `conv4`'s features: conv-norm-ReLU blocks (usually none), a pool, then a linear layer.
 
@@ -75,7 +82,8 @@ def conv4_head(
     Raises:
       ValueError: if `blocks` is negative.
     """
-    layers = conv_blocks(name, blocks, filters, normalisation, steps, initialisation)
+    own = {"mode": normalisation, "steps": steps, "groups": groups}
+    layers = conv_blocks(name, blocks, filters, own, initialisation)
     read_out = [keras.layers.MaxPooling2D(2), keras.layers.Flatten()]
     if outputs is not None:
         read_out.append(linear(outputs, initialisation, last=name == "head"))
@@ -89,6 +97,7 @@ def conv4_co_learner(
     blocks: int = 2,
     steps: int = 1,
     initialisation: str = "fan_in_uniform",
+    groups: int = 8,
 ) -> keras.Layer:
     """The co-learner on `conv4`'s features: conv-norm-ReLU blocks, the last one pooled, then linear (paper, A.1).
 
@@ -104,8 +113,9 @@ def conv4_co_learner(
       blocks: 0 to 4 in the paper's Table 8; 2 is its default (82,117 parameters at 84x84, 5-way).
       steps: as the learner's, where the co-learner is adapted too (CL).
       initialisation: as the learner's.
+      groups: likewise.
     """
-    return conv4_head(outputs, filters, normalisation, blocks, "co_learner", steps, initialisation)
+    return conv4_head(outputs, filters, normalisation, blocks, "co_learner", steps, initialisation, groups)
 
 
 def check_image_shape(learner: str, input_shape: tuple[int, ...]) -> None:
@@ -119,7 +129,7 @@ def check_image_shape(learner: str, input_shape: tuple[int, ...]) -> None:
 
 
 def conv_blocks(
-    owner: str, count: int, filters: int, normalisation: str, steps: int, initialisation: str
+    owner: str, count: int, filters: int, normalisation: Mapping[str, Any], initialisation: str
 ) -> list[keras.Layer]:
     """The layers of `count` unpooled blocks, of a head or a co-learner.
 
@@ -128,16 +138,24 @@ def conv_blocks(
     """
     if count < 0:
         raise ValueError(f"the number of blocks of a {owner} must be 0 or more, received {count}.")
-    return [layer for _ in range(count) for layer in conv_block(filters, normalisation, 1, steps, initialisation)]
+    return [layer for _ in range(count) for layer in conv_block(filters, normalisation, initialisation)]
 
 
-def conv_block(
-    filters: int, normalisation: str, pool: int = 1, steps: int = 1, initialisation: str = "fan_in_uniform"
-) -> list[keras.Layer]:
-    """The layers of one [3x3 convolution, normalisation, ReLU, max-pool]; its bias is idle (`Convolution`)."""
+def conv_block(filters: int, normalisation: Mapping[str, Any], initialisation: str, pool: int = 1) -> list[keras.Layer]:
+    """The layers of one [3x3 convolution, normalisation, ReLU, max-pool].
+
+    The convolution's bias is idle (`Convolution`) where a normalisation has a shift in its place.
+
+    Args:
+      filters: channels.
+      normalisation: arguments of `Normalisation`.
+      initialisation: what the kernel begins with.
+      pool: edge of the windows.
+    """
+    kernel, idle = kernel_initializer(initialisation), mode_named(normalisation["mode"]).standardises
     return [
-        Convolution(filters, 3, padding="same", idle_bias=True, kernel_initializer=kernel_initializer(initialisation)),
-        Normalisation(normalisation, relu=True, pool=pool, steps=steps),
+        Convolution(filters, 3, padding="same", idle_bias=idle, kernel_initializer=kernel),
+        Normalisation(relu=True, pool=pool, **normalisation),
     ]
 
 
@@ -146,7 +164,10 @@ class ConvolutionalOptions:
     """Options of convolutional learners."""
 
     filters: int = option(64, "channels of each block (`resnet12`: of the first block)", least=1)
-    normalisation: str = option("batch_transductive", "source of the statistics for normalisation", choices=MODES)
+    normalisation: str = option(
+        "batch_transductive", "source of the statistics for normalisation", choices=tuple(MODES)
+    )
+    groups: int = option(8, "groups of channels, with the normalisation 'group'; a divisor of filters", least=1)
     initialisation: str = option("fan_in_uniform", "initialisation of kernels and biases", choices=INITIALISATIONS)
 
 
@@ -164,17 +185,7 @@ def convolutional_faults(settings: Settings) -> list[str]:
     size = settings.get("dataset.image_size")
     if size is not None and min(size) < 16:
         faults.append(f"dataset.image_size must be at least 16x16 for four pools, received {tuple(size)}.")
-    if settings["learner.normalisation"] == "per_step" and not settings.get("adaptation.steps"):
-        faults.append(
-            "adaptation.steps must be at least 1 with learner.normalisation 'per_step', received "
-            f"{settings.get('adaptation.steps', 'a rule without steps')}."
-        )
-    return faults
-
-
-def normalised_steps(options: ConvolutionalOptions, given: Given) -> int:
-    """How many inner steps have a scale and shift of their own."""
-    return given.steps if options.normalisation == "per_step" else 1
+    return [*faults, *normalisation_faults(settings, (settings["learner.filters"],))]
 
 
 def _co_learner(options: Conv4Options, given: Given, blocks: int, adapted: bool) -> keras.Layer:
@@ -184,14 +195,17 @@ def _co_learner(options: Conv4Options, given: Given, blocks: int, adapted: bool)
 def co_learner_arguments(options: ConvolutionalOptions, given: Given, adapted: bool) -> dict[str, Any]:
     """Arguments of a convolutional co-learner, but for its blocks.
 
-    One that is not adapted never sees a support set: it takes the statistics of its queries, whatever the learner does.
+    One that is not adapted never sees a support set: where the learner's normalisation keeps something of that, it
+    takes the statistics of its queries.
     """
+    as_learner = adapted or not MODES[options.normalisation].threads_state
     return {
         "outputs": given.problem.outputs,
         "filters": options.filters,
-        "normalisation": options.normalisation if adapted else "batch_transductive",
-        "steps": normalised_steps(options, given) if adapted else 1,
+        "normalisation": options.normalisation if as_learner else "batch_transductive",
+        "steps": normalised_steps(options, given) if as_learner else 1,
         "initialisation": options.initialisation,
+        "groups": options.groups,
     }
 
 

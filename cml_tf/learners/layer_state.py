@@ -9,6 +9,8 @@ A layer whose state is meant to follow the task declares `threads_state = True`:
 anew for each task, are carried through the inner loop and belong to what adaptation learned. That state is taken for
 one of certain parameters, so it is brought up to date by one more pass over the support set after the last step; a
 layer that only counts steps declares `state_follows_parameters = False`.
+
+Weights that no inner step is to move, and the outer loop learns, a layer names in `outer_variables`.
 """
 
 from __future__ import annotations
@@ -107,6 +109,12 @@ def threaded_variables(layer: keras.Layer) -> tuple[bool, ...]:
         for variable in part.non_trainable_weights
     }
     return tuple(id(variable) in threaded for variable in layer.non_trainable_weights)
+
+
+def outer_variables(layer: keras.Layer) -> tuple[bool, ...]:
+    """For each of the layer's trainable variables, in order: does the outer loop alone learn it?"""
+    named = {id(variable) for part in _all_layers(layer) for variable in getattr(part, "outer_variables", ())}
+    return tuple(id(variable) in named for variable in layer.trainable_variables)
 
 
 def state_follows_parameters(*layers: keras.Layer) -> bool:

@@ -19,6 +19,7 @@ from cml_tf.boundary.arrays import check_shapes, described, numeric_array, one_l
 from cml_tf.graphs import GraphContext
 from cml_tf.learners.layer_state import (
     check_layer_state,
+    outer_variables,
     refuse_change,
     state_follows_parameters,
     threaded_variables,
@@ -124,6 +125,7 @@ class Learner:
         self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
         self.state_variables = State(tuple(extractor.non_trainable_weights), tuple(head.non_trainable_weights))
         self.state_follows_parameters = state_follows_parameters(extractor, head)
+        self._outer = Parameters(outer_variables(extractor), outer_variables(head))
         self._check_variables()
 
     def _check_variables(self) -> None:
@@ -201,6 +203,13 @@ class Learner:
             features,
             training=training,
             **({"targets": targets} if self.head_takes_targets else {}),
+        )
+
+    def adaptable(self, parameters: Parameters) -> Parameters:
+        """Parameters without those that the outer loop alone learns (`outer_variables`); groups may be empty."""
+        groups = zip(parameters, self._outer, strict=True)
+        return Parameters(
+            *(tuple(one for one, outer in zip(group, own, strict=bool(group)) if not outer) for group, own in groups)
         )
 
     def threaded_state(self) -> State:

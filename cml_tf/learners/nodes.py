@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,6 +17,8 @@ from cml_tf.learners.layers.heads import Prototypes
 from cml_tf.learners.layers.initialisation import INITIALISATIONS, linear
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.mlp import mlp_co_learner
+from cml_tf.learners.normalisation.mode import MODES
+from cml_tf.learners.normalisation.options import normalisation_faults, normalised_steps
 from cml_tf.registry import Given, Settings, option, register, setting, variant
 
 HEADS = ("linear", "prototypes")
@@ -28,6 +31,9 @@ def gcn(
     head: str = "linear",
     attribute_matching: bool = False,
     initialisation: str = "glorot_uniform",
+    normalisation: str = "none",
+    steps: int = 1,
+    groups: int = 8,
 ) -> Learner:
     """Graph convolutions and a head: MAML's learner on nodes; G-Meta's with prototypes, AMM-GNN's with matching.
 
@@ -47,11 +53,16 @@ def gcn(
       head: one of `HEADS`: a linear layer, or distances to the prototypes of the support set.
       attribute_matching: whether attributes are matched first (AMM-GNN).
       initialisation: what it begins with (`cml_tf.learners.layers.initialisation`).
+      normalisation: mode of `Normalisation`, which stands before each ReLU; not `tasknorm`, since nodes have no pixels.
+      steps: inner steps with a scale and shift of their own, in the mode `per_step`.
+      groups: of channels, in the mode `group`; a divisor of all widths but the last.
 
     Raises:
-      ValueError: for an unknown head or initialisation, or prototypes with `zero_head`: they have no weights.
+      ValueError: for an unknown head, initialisation or normalisation, or prototypes with `zero_head`: they have no
+        weights.
     """
-    extractor = GraphConvolutions(features, hidden, attribute_matching, initialisation, name="extractor")
+    own: dict[str, Any] = {"normalisation": normalisation, "steps": steps, "groups": groups}
+    extractor = GraphConvolutions(features, hidden, attribute_matching, initialisation, **own, name="extractor")
     return _learner(extractor, outputs, features, head, initialisation)
 
 
@@ -123,6 +134,10 @@ class GcnOptions(NodeOptions):
     """Options of `gcn`."""
 
     hidden: tuple[int, ...] = option((16, 16), "widths of the graph convolutions", least=1)
+    normalisation: str = option(
+        "none", "source of the statistics for normalisation, before each ReLU", choices=tuple(MODES)
+    )
+    groups: int = option(8, "groups of channels, with the normalisation 'group'", least=1)
 
 
 @dataclass(frozen=True)
@@ -146,6 +161,17 @@ def _faults(settings: Settings) -> list[str]:
     return faults
 
 
+def _gcn_faults(settings: Settings) -> list[str]:
+    faults = [*_faults(settings), *normalisation_faults(settings, settings["learner.hidden"][:-1], pixels=False)]
+    keeps = settings["learner.head"] == "prototypes" or settings["learner.attribute_matching"]
+    if keeps and MODES[settings["learner.normalisation"]].counts_steps:
+        faults.append(
+            "learner.normalisation must not be 'per_step' with prototypes or attribute_matching, which need a pass "
+            "over the support set that is no step: use 'support'."
+        )
+    return faults
+
+
 def _co_learner(options: GcnOptions | SgcOptions, given: Given, blocks: int, adapted: bool) -> keras.Layer:
     width = options.hidden if isinstance(options.hidden, int) else options.hidden[-1]
     return mlp_co_learner(given.problem.outputs, width, initialisation=options.initialisation)
@@ -158,11 +184,12 @@ def _co_learner(options: GcnOptions | SgcOptions, given: Given, blocks: int, ada
     reads=("nodes",),
     co_learner=_co_learner,
     hops=lambda settings: GraphConvolutions.hops,
-    faults=_faults,
+    faults=_gcn_faults,
 )
 def _gcn(options: GcnOptions, given: Given) -> Learner:
     """Graph convolutions and a head (paper, 4.3); with prototypes G-Meta's, with matching AMM-GNN's."""
-    return gcn(given.outputs, given.node_features, **vars(options))
+    steps = normalised_steps(options, given)
+    return gcn(given.outputs, given.node_features, steps=steps, **vars(options))
 
 
 @register(

@@ -19,12 +19,12 @@ from cml_tf.learners.conv4 import (
     co_learner_arguments,
     conv_blocks,
     convolutional_faults,
-    normalised_steps,
 )
 from cml_tf.learners.layers.convolution import Convolution
 from cml_tf.learners.layers.initialisation import kernel_initializer, linear
 from cml_tf.learners.learner import Learner
-from cml_tf.learners.normalisation.layer import Normalisation
+from cml_tf.learners.normalisation.layer import Normalisation, mode_named
+from cml_tf.learners.normalisation.options import normalised_steps
 from cml_tf.registry import Given, register
 
 _WIDTHS = (1, 2, 4, 8)
@@ -36,7 +36,7 @@ class ResidualBlock(keras.layers.Layer):
     """Three [3x3 convolution, normalisation] with leaky ReLU between, plus one of 1x1 past them.
 
     The sum goes through a leaky ReLU (slope 0.1 below zero) and, where asked for, a 2x2 max-pool. Convolutions have no
-    bias, since a normalisation follows each.
+    bias where a normalisation with a shift follows each.
 
     Example:
       >>> ResidualBlock(8, pool=2)(np.zeros((2, 16, 16, 3), "float32")).shape
@@ -48,6 +48,7 @@ class ResidualBlock(keras.layers.Layer):
       pool: edge of the max-pool; 1 for none.
       steps: of `Normalisation`.
       initialisation: what its kernels begin with (`cml_tf.learners.layers.initialisation`).
+      groups: of `Normalisation`.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class ResidualBlock(keras.layers.Layer):
         pool: int = 1,
         steps: int = 1,
         initialisation: str = "fan_in_uniform",
+        groups: int = 8,
         **keywords: Any,
     ) -> None:
         super().__init__(**keywords)
@@ -65,15 +67,19 @@ class ResidualBlock(keras.layers.Layer):
         self.pool = pool
         self.steps = steps
         self.initialisation = initialisation
+        self.groups = groups
         self.convolutions = [self._convolution(3) for _ in range(3)]
-        self.normalisations = [Normalisation(normalisation, steps=steps) for _ in range(3)]
+        self.normalisations = [self._normalisation() for _ in range(3)]
         self.shortcut = self._convolution(1)
-        self.shortcut_normalisation = Normalisation(normalisation, steps=steps)
+        self.shortcut_normalisation = self._normalisation()
         self.pooling = keras.layers.MaxPooling2D(pool)
 
     def _convolution(self, edge: int) -> Convolution:
-        kernel = kernel_initializer(self.initialisation)
-        return Convolution(self.filters, edge, padding="same", use_bias=False, kernel_initializer=kernel)
+        kernel, bias = kernel_initializer(self.initialisation), not mode_named(self.normalisation).standardises
+        return Convolution(self.filters, edge, padding="same", use_bias=bias, kernel_initializer=kernel)
+
+    def _normalisation(self) -> Normalisation:
+        return Normalisation(self.normalisation, steps=self.steps, groups=self.groups)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Makes the weights of all parts."""
@@ -96,7 +102,7 @@ class ResidualBlock(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        own = ("filters", "normalisation", "pool", "steps", "initialisation")
+        own = ("filters", "normalisation", "pool", "steps", "initialisation", "groups")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
@@ -107,6 +113,7 @@ def resnet12(
     normalisation: str = "batch_transductive",
     steps: int = 1,
     initialisation: str = "fan_in_uniform",
+    groups: int = 8,
 ) -> Learner:
     """Four residual blocks, each but the last with its 2x2 max-pool, and a linear head on averages over the map.
 
@@ -124,14 +131,15 @@ def resnet12(
       normalisation: mode of `Normalisation`.
       steps: inner steps with a scale and shift of their own, in the mode `per_step`.
       initialisation: what it begins with (`cml_tf.learners.layers.initialisation`).
+      groups: of channels, in the mode `group`; a divisor of `filters`.
 
     Raises:
-      ValueError: if the image is too small or not `(height, width, channels)`, or the initialisation is unknown.
+      ValueError: if the image is too small or not `(height, width, channels)`, or a name is unknown.
     """
     check_image_shape("resnet12", input_shape)
     pools = (2, 2, 2, 1)
     blocks = [
-        ResidualBlock(filters * width, normalisation, pool, steps, initialisation)
+        ResidualBlock(filters * width, normalisation, pool, steps, initialisation, groups)
         for width, pool in zip(_WIDTHS, pools, strict=True)
     ]
     head = _read_out([], outputs, "head", initialisation)
@@ -145,6 +153,7 @@ def resnet12_co_learner(
     blocks: int = 2,
     steps: int = 1,
     initialisation: str = "fan_in_uniform",
+    groups: int = 8,
 ) -> keras.Layer:
     """The co-learner on `resnet12`'s features: 3x3 conv-norm-ReLU blocks, then pool, averages and a linear layer.
 
@@ -160,12 +169,14 @@ def resnet12_co_learner(
       blocks: two in `conv4`'s co-learner, whose analogue this is.
       steps: as the learner's, where the co-learner is adapted too (CL).
       initialisation: as the learner's.
+      groups: likewise.
 
     Raises:
       ValueError: if `blocks` is negative.
     """
     name = "co_learner"
-    before = conv_blocks(name, blocks, filters * _WIDTHS[-1], normalisation, steps, initialisation)
+    own = {"mode": normalisation, "steps": steps, "groups": groups}
+    before = conv_blocks(name, blocks, filters * _WIDTHS[-1], own, initialisation)
     return _read_out(before, outputs, name, initialisation)
 
 

@@ -69,6 +69,7 @@ def conv4(
     extra_blocks: int = 0,
     head_blocks: int = 0,
     initialisation: str = "fan_in_uniform",
+    groups: int = 8,
 ) -> LearnerRecipe:
     """Four convolution blocks, for images of at least 16x16; the options are those of `cml_tf.learners.conv4`.
 
@@ -80,7 +81,11 @@ def conv4(
 
 
 def resnet12(
-    *, filters: int = 64, normalisation: str = "batch_transductive", initialisation: str = "fan_in_uniform"
+    *,
+    filters: int = 64,
+    normalisation: str = "batch_transductive",
+    initialisation: str = "fan_in_uniform",
+    groups: int = 8,
 ) -> LearnerRecipe:
     """Four residual blocks, for images of at least 16x16; the options are those of `cml_tf.learners.resnet12`.
 
@@ -92,7 +97,12 @@ def resnet12(
 
 
 def mlp(
-    *, hidden: Sequence[int] = (40, 40), activation: str = "relu", initialisation: str = "glorot_uniform"
+    *,
+    hidden: Sequence[int] = (40, 40),
+    activation: str = "relu",
+    initialisation: str = "glorot_uniform",
+    normalisation: str = "none",
+    groups: int = 8,
 ) -> LearnerRecipe:
     """Hidden layers on numbers or on flattened images; the options are those of `cml_tf.learners.mlp`.
 
@@ -109,6 +119,8 @@ def gcn(
     head: str = "linear",
     attribute_matching: bool = False,
     initialisation: str = "glorot_uniform",
+    normalisation: str = "none",
+    groups: int = 8,
 ) -> LearnerRecipe:
     """Graph convolutions, for nodes of a graph; the options are those of `cml_tf.learners.gcn`.
 

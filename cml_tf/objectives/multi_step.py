@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation.gradient_descent import FIVE_STEPS
 from cml_tf.datasets.registry import DRAWINGS
+from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem
@@ -152,7 +153,8 @@ def _multi_step(options: MultiStepOptions, given: Given) -> list[ObjectiveTerm]:
 @variant("maml_plus_plus", chooses=("multi_step", "per_step_rates"))
 def _maml_plus_plus(settings: Settings) -> dict[str, Any]:
     """MAML++ whole: five steps with rates and normalisation of their own, first order at first (arXiv 1810.09502)."""
-    changes: dict[str, Any] = {"learner.normalisation": "per_step"} if "learner.normalisation" in settings else {}
+    normalises = MODES[settings.get("learner.normalisation", "none")].standardises
+    changes: dict[str, Any] = {"learner.normalisation": "per_step"} if normalises else {}
     # The authors' initial rates: for drawings, and for photographs.
     rate = 0.1 if settings["dataset.name"] in DRAWINGS else min(settings.get("adaptation.rate", 0.01), 0.01)
     steps = settings["train.steps"]

@@ -29,6 +29,7 @@ from cml_tf.errors import UserError
 from cml_tf.learners.layer_state import check_second_derivatives
 from cml_tf.learners.layers.derivative_order import inner_gradient
 from cml_tf.learners.learner import Learner
+from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.objectives.plain_descent import plain_descent_faults
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
@@ -83,7 +84,7 @@ class TangentEnergy(ObjectiveTerm):
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The loss of one task."""
-        flat = tf.nest.flatten(tuple(outcome.initial.parameters))
+        flat = tf.nest.flatten(tuple(outcome.learner.adaptable(outcome.initial.parameters)))
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape, inner_gradient(True):
             tape.watch(flat)
             losses = self._losses(outcome)
@@ -149,9 +150,9 @@ def _faults(settings: Settings) -> list[str]:
         variables="loss has no gradient for them",
     ):
         return faults
-    if settings.get("learner.normalisation") == "per_step":
+    if MODES[mode := settings.get("learner.normalisation", "none")].counts_steps:
         return [
-            "learner.normalisation must not be 'per_step' with tangent_energy, which trains no step: use "
+            f"learner.normalisation must not be {mode!r} with tangent_energy, which trains no step: use "
             "batch_transductive."
         ]
     return []

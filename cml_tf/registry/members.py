@@ -49,7 +49,8 @@ _OF_LEARNERS = {
     "co_learner": None,
     # Whether its co-learner has convolution blocks.
     "blocks": False,
-    # Whether a normalisation follows each of its convolutions, so that the length of a kernel says nothing.
+    # Whether a normalisation follows each of its convolutions, so that the length of a kernel says nothing, unless its
+    # mode is one that leaves lengths as they are.
     "normalised": False,
     # How far the features of a graph are propagated before it sees them, given the settings.
     "hops": lambda settings: 0,

@@ -12,7 +12,8 @@ An override holds for the runs that have its key, such as the inner steps of tho
 
 Every run is scored as its configuration says, and once more for each of `evaluations`: on the same episodes, or those
 of other classes (`"split": "train"`) or other pictures (`"dataset": "glyphs"`); one that reads a co-learner is left out
-for runs that have none, one with a number of steps for rules that take none.
+for runs that have none, one with a number of steps for rules that take none. With `"single_queries": true` every query
+is predicted alone.
 """
 
 from __future__ import annotations
@@ -54,12 +55,15 @@ class FurtherEvaluation:
       split: whose classes (of waves: whose stream) are scored. Of `train` those are the episodes that training begins
         with.
       dataset: another dataset of images to score on (`cml_tf.experiments.runs`); that of the run when empty.
+      single_queries: whether every query is predicted alone, as for a client who asks about one example; not for rules
+        that adapt to the queries.
     """
 
     readout: str = "learner"
     steps: int | None = None
     split: str = "test"
     dataset: str = ""
+    single_queries: bool = False
 
 
 class SweepError(UserError):
@@ -146,7 +150,8 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:
         raise SweepError(
-            f"{path}: evaluation {name!r} must only have readout, steps, split and dataset, received {asked!r}."
+            f"{path}: evaluation {name!r} must only have readout, steps, split, dataset and single_queries, received "
+            f"{asked!r}."
         ) from None
     if not isinstance(evaluation.readout, str) or evaluation.readout not in members("readout"):
         raise SweepError(
@@ -163,6 +168,11 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         raise SweepError(
             f"{path}: the dataset of evaluation {name!r} must be one of {', '.join(known)}, received "
             f"{evaluation.dataset!r}."
+        )
+    if not isinstance(evaluation.single_queries, bool):
+        raise SweepError(
+            f"{path}: single_queries of evaluation {name!r} must be true or false, received "
+            f"{evaluation.single_queries!r}."
         )
     steps = evaluation.steps
     if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 0):

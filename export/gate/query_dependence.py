@@ -8,6 +8,7 @@ import numpy as np
 
 from cml_tf.learners.learner import Learner
 from cml_tf.learners.normalisation.layer import Normalisation
+from cml_tf.learners.normalisation.mode import MODES
 from export.gate.reference import Reference
 from export.graph.exportable import Exportable
 from export.graph.specifications import DEFAULT, answer_name, target_name
@@ -27,8 +28,10 @@ def query_dependence(model: Exportable, warm_up: list[Request], reference: Refer
     together = _answer(model, reference, asked, queries)[:, :1]
     alone = _answer(model, reference, asked, queries[:, :1])
     difference = float(np.abs(together - alone).max())
+    modes = normalisation_modes(model.learner)
     return {
-        "normalisation": normalisation_modes(model.learner),
+        "normalisation": modes,
+        "statistics": {mode: MODES[mode].text for mode in modes},
         "adapts_to_queries": model.rule.uses_query_inputs,
         "predictions_depend_on_other_queries": model.rule.uses_query_inputs
         or difference > _THRESHOLD * max(1.0, float(np.abs(together).max())),
@@ -37,10 +40,11 @@ def query_dependence(model: Exportable, warm_up: list[Request], reference: Refer
 
 
 def normalisation_modes(learner: Learner) -> list[str]:
-    """The modes of this project's normalisation layers in a learner; empty if it has none."""
+    """The modes of this project's normalisation layers in a learner; empty if none of them normalises."""
     # Keras offers no public way to walk the layers inside a layer that is not a Model.
     parts = [part for layer in (learner.extractor, learner.head) for part in layer._flatten_layers()]
-    return sorted({part.mode for part in parts if isinstance(part, Normalisation)})
+    modes = {part.mode for part in parts if isinstance(part, Normalisation)}
+    return sorted(mode for mode in modes if MODES[mode].standardises)
 
 
 def _answer(model: Exportable, reference: Reference, asked: Request, queries: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ml_collections import ConfigDict
 
+from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.studies.page import Command, Page, Picture, Section, Table, Tile, count_of
 from cml_tf.studies.pictures.intervals import Interval, decimal_text
 from cml_tf.training.evaluator import Evaluation, PairedDifference
@@ -236,6 +237,6 @@ def _episode_words(config: ConfigDict, queries: int) -> str:
 
 
 def _normalisation_words(config: ConfigDict) -> str:
-    if config.learner.normalisation == "support":
-        return "with statistics of the support set, so that no answer depends on other queries"
-    return "with statistics of the batch (as in the paper), so that answers depend on the other queries"
+    mode = MODES[config.learner.normalisation]
+    told = "answers depend on the other queries" if mode.joins_queries else "no answer depends on other queries"
+    return f"with statistics of {mode.text}; {told}"

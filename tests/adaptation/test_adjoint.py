@@ -167,7 +167,7 @@ def test_the_discrete_adjoint_is_reverse_mode(float64, make, stored):
     assert_same_gradients(under(method, AdjointDiscrete(stored)), expected, tolerance=1e-12)
 
 
-@pytest.mark.parametrize("learner", ["conv", "per_step_normalisation", "embedding", "gcn"])
+@pytest.mark.parametrize("learner", ["conv", "per_step_normalisation", "tasknorm_normalisation", "embedding", "gcn"])
 def test_the_discrete_adjoint_is_reverse_mode_for_learners(float64, learner):
     method, episode = make_method("meta_sgd", learner=learner, steps=3), make_episode(learner)
     expected = under(method, make_hypergradient("reverse"), episode)

@@ -12,6 +12,7 @@ from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
 from cml_tf.experiments.configuration import check_config
 from cml_tf.learners import Learner, Normalisation, conv4, mlp, resnet12
+from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification
 from cml_tf.registry import ConfigurationError, members
@@ -298,12 +299,12 @@ def test_rules_and_numbers_that_cannot_be_are_refused():
             ContextScaling(*arguments)
 
 
-@pytest.mark.parametrize("mode", ["batch_transductive", "support"])
+@pytest.mark.parametrize("mode", [name for name, one in MODES.items() if one.standardises and not one.counts_steps])
 @pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_provided_convolutional_learners_are_welcome(mode, policy):
     with precision(policy=policy):
         for make in (conv4, resnet12):
-            ContextScaling(RATE).check(make(3, (16, 16, 1), filters=2, normalisation=mode))
+            ContextScaling(RATE).check(make(3, (16, 16, 1), filters=2, normalisation=mode, groups=2))
     assert {name for name, one in members("learner").items() if one.traits["normalised"]} == {"conv4", "resnet12"}
 
 
@@ -343,6 +344,7 @@ def test_configurations_that_cannot_be_are_told_why(words, message):
     ("key", "value", "message"),
     [
         ("learner.normalisation", "per_step", "learner.normalisation must not be 'per_step' with"),
+        ("learner.normalisation", "none", "must be one that takes the length of a kernel out .* received 'none'"),
         ("adaptation.steps", 0, "adaptation.steps must be at least 1 with .*, received 0"),
     ],
 )

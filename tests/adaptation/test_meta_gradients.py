@@ -12,18 +12,28 @@ from cml_tf.adaptation import make_hypergradient
 from cml_tf.episodes import Episode
 from cml_tf.learners import Parameters
 from cml_tf.training.method import Method
-from tests.helpers.contract_tables import LEARNER_CASES, LEARNERS, TERMS, UPDATE_RULES, make_episode, make_method
+from tests.helpers.contract_tables import (
+    LEARNER_CASES,
+    LEARNERS,
+    NORMALISED,
+    SLOW_LEARNERS,
+    TERMS,
+    UPDATE_RULES,
+    make_episode,
+    make_method,
+)
 from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.seeded_episodes import one_task
 
 # The perceptron goes through everything; the others add little that depends on terms and rules.
 # Costly ones, and those whose layers are what is new about them.
-FEW_RULES = ("gcn", "sgc", "residual", "per_step_normalisation", "recurrent")
+FEW_RULES = ("gcn", "sgc", "residual", "recurrent", *NORMALISED)
 # Its gradients come as rows of a table, which is every update rule's affair and no term's.
 ONE_OBJECTIVE = ("embedding",)
 SLOW_RULES = {("residual", "meta_sgd"), ("recurrent", "meta_sgd")} | {
     ("embedding", rule) for rule in UPDATE_RULES if rule not in ("sgd", "anil_meta_sgd", "per_step_rates")
 }
+SLOW_RULES |= {(learner, "meta_sgd") for learner in NORMALISED if learner in SLOW_LEARNERS}
 SLOW = {("conv", terms) for terms in TERMS if terms != "co_learner"}
 CASES = [
     pytest.param(

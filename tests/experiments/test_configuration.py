@@ -38,7 +38,8 @@ def test_a_configuration_has_the_options_of_what_is_chosen_and_no_others():
     config = default_config(Choice("glyphs", learner="mlp", rule="kernel_ridge"))
     check_config(config)
     assert set(config.adaptation) == {"rule", "bandwidth", "ridge", "scale"} and "hypergradient" not in config
-    assert set(config.learner) == {"name", "dtype_policy", "hidden", "activation", "initialisation"}
+    own = {"name", "dtype_policy", "hidden", "activation", "initialisation", "normalisation", "groups"}
+    assert set(config.learner) == own
     assert "gamma" not in config.objective and "image_size" not in config.dataset
     for section in (config, config.train):
         with pytest.raises(AttributeError):

@@ -89,7 +89,7 @@ def test_the_card_says_what_it_is(card, classifier, image_run):
     assert card["adaptation"] == {"rule": "sgd", "partition": "all", "steps": 1, "readout": "learner"}
     assert card["metrics"].keys() >= {"metric", "mean", "ci95", "episodes", "seed", "manifest_hash", "split"}
     assert (card["metrics"]["episodes"], card["metrics"]["split"]) == (3, "test")
-    assert card["queries"]["normalisation"] == ["batch_transductive"]
+    assert card["queries"]["normalisation"] == ["batch_transductive"] == list(card["queries"]["statistics"])
     assert card["queries"]["predictions_depend_on_other_queries"] is True
     state = card["adapted_state"]
     assert state["length"] == card["parameters"]["served"] == sum(entry["size"] for entry in state["entries"])

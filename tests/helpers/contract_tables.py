@@ -12,6 +12,7 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, PerStepRates, UpdateRule, anil, boil
 from cml_tf.episodes import Episode
 from cml_tf.learners import Learner
+from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.objectives import ObjectiveTerm, QueryLoss, QueryMixup, multi_step_terms
 from cml_tf.problems import Classification, Problem
 from cml_tf.training.method import Method
@@ -105,7 +106,14 @@ def _tokens(seed: int, tasks: int) -> Episode:
 LEARNERS = {
     "mlp": LearnerRow(smooth_mlp, _arrays(MLP_SHAPE)),
     "conv": LearnerRow(smooth_conv, _arrays(CONV_SHAPE)),
-    "per_step_normalisation": LearnerRow(lambda: smooth_conv(mode="per_step", steps=2), _arrays(CONV_SHAPE)),
+    **{
+        f"{name}_normalisation": LearnerRow(
+            lambda name=name, mode=mode: smooth_conv(mode=name, steps=2 if mode.counts_steps else 1),
+            _arrays(CONV_SHAPE),
+        )
+        for name, mode in MODES.items()
+        if name != "batch_transductive"  # "conv"
+    },
     "residual": LearnerRow(residual_block, _arrays(CONV_SHAPE)),
     "embedding": LearnerRow(embedding, _tokens),
     "recurrent": LearnerRow(recurrent, _arrays(SERIES_SHAPE)),
@@ -113,7 +121,9 @@ LEARNERS = {
     "sgc": LearnerRow(random_sgc, node_episode),
 }
 # For `pytest.mark.parametrize`: those that take long are left out of the default run.
-SLOW_LEARNERS = ("residual", "recurrent", "embedding")
+QUICK_MODES = ("per_step_normalisation", "tasknorm_normalisation")
+NORMALISED = tuple(name for name in LEARNERS if name.endswith("_normalisation"))
+SLOW_LEARNERS = ("residual", "recurrent", "embedding", *(name for name in NORMALISED if name not in QUICK_MODES))
 LEARNER_CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_LEARNERS)) for name in LEARNERS]
 
 

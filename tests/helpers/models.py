@@ -30,7 +30,7 @@ def smooth_conv(outputs: int = 3, seed: int = 0, mode: str = "batch_transductive
     extractor = keras.Sequential(
         [
             keras.layers.Conv2D(2, 3, padding="same"),
-            Normalisation(mode, steps=steps),
+            Normalisation(mode, steps=steps, groups=2),
             keras.layers.Activation("softplus"),
         ],
         name="extractor",

@@ -15,6 +15,7 @@ from cml_tf.experiments.loading import load
 from cml_tf.learners import Learner, Normalisation, conv4, conv4_co_learner, count_parameters
 from cml_tf.learners.layers.derivative_order import inner_gradient, outer_gradient
 from cml_tf.learners.learner import functional_call
+from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
@@ -195,15 +196,17 @@ def test_layer_keeps_the_statistics_of_a_support_set_and_predicts_with_them(floa
 
 def make_method(mode: str) -> Method:
     keras.utils.set_random_seed(5)
-    return Method.of(conv4(3, (16, 16, 1), 4, mode), GradientDescent(PROBLEM, SGD(0.1), 2), [QueryLoss(PROBLEM)])
+    return Method.of(
+        conv4(3, (16, 16, 1), 4, mode, groups=2), GradientDescent(PROBLEM, SGD(0.1), 2), [QueryLoss(PROBLEM)]
+    )
 
 
 EPISODE = functools.partial(classification_episode, seed=2, queries=3, shape=(16, 16, 1))
 
 
-@pytest.mark.parametrize(("mode", "differs"), [("batch_transductive", True), ("support", False)])
-def test_company_of_other_queries_matters_under_batch_statistics_only(float64, mode, differs):
-    method = make_method(mode)
+@pytest.mark.parametrize("mode", MODES)
+def test_company_of_other_queries_matters_where_a_mode_says_so(float64, mode):
+    method, differs = make_method(mode), MODES[mode].joins_queries
     single = Method.of(method.learner, SingleQueries(method.rule), method.terms)
     together, alone = (evaluate_losses(one, EPISODE())[0] for one in (method, single))
     assert (np.abs(together - alone).max() > 1e-3) == differs

@@ -150,7 +150,7 @@ REFUSED = {
     "many shots": (lambda: small(shots=9).fit(drawings()), r"shots \+ queries must be at most 5"),
     "a folder": (lambda: small().fit("photos"), r"datasets.load\(name\).*received str"),
     "no steps": (lambda: small().fit(drawings(), steps=0), "steps must be an integer of at least 1"),
-    "a mode": (lambda: small(cml_tf.conv4(normalisation="none")).fit(drawings()), "normalisation must be one of"),
+    "a mode": (lambda: small(cml_tf.conv4(normalisation="running")).fit(drawings()), "normalisation must be one of"),
     "no nodes": (lambda: small(cml_tf.gcn()).fit(drawings()), "gcn cannot read the examples of 'drawings'"),
     "no co-learner": (lambda: small(linear(3)).fit(drawings()), r"co_learner=make"),
     "another head": (lambda: small(linear(4), cml_tf.maml(1.0)).fit(drawings()), r"\[examples, 3\]"),

@@ -27,6 +27,7 @@ def in_the_project(monkeypatch):
 
 def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_can(tmp_path):
     asked = {"dagger": {"readout": "co_learner"}, "before": {"steps": 0}, "seen": {"split": "train"}}
+    asked["alone"] = {"single_queries": True}
     overrides = {"train.steps": 2, "learner.hidden": [4]}
     configs = [SOURCE, SOURCE.replace("cml", "maml")]
     cml, second, maml, _ = read_sweep(
@@ -39,11 +40,14 @@ def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_
         "dagger": FurtherEvaluation("co_learner"),
         "before": FurtherEvaluation(steps=0),
         "seen": FurtherEvaluation(split="train"),
+        "alone": FurtherEvaluation(single_queries=True),
     }
-    assert list(maml.evaluations) == ["before", "seen"]
+    assert list(maml.evaluations) == ["before", "seen", "alone"]
     stepless = SOURCE.replace("cml", "maml,kernel_ridge")
     only = read_sweep(spec(tmp_path / "k.json", configs=[stepless], evaluations=asked, overrides={"train.steps": 2}))
-    assert [list(run.evaluations) for run in only] == [["seen"]] * 2, "nothing takes steps, and there is no co-learner"
+    assert [list(run.evaluations) for run in only] == [["seen", "alone"]] * 2, (
+        "nothing takes steps, and there is no co-learner"
+    )
     refined = ["configs/glyphs.py:maml,soft_k_means,smoke"]
     changes = {"configs": refined, "seeds": [0], "evaluations": asked}
     (found,) = read_sweep(spec(tmp_path / "r.json", **changes))
@@ -68,6 +72,7 @@ TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omni
 # Sweeps of related systems that wait for their run; whoever commits results takes the name out.
 WAITING = {
     *("a_maml_surfaces", "a_maml_surfaces_maml", "comln", "cxgrad", "fiml_glyphs", "hypergradients", "hypermaml"),
+    *("normalisation_cora", "normalisation_glyphs", "normalisation_omniglot_small"),
     *("meta_delta_rotation_glyphs", "meta_rkhs_waves"),
     *("query_mixup_glyphs", "query_mixup_omniglot_small", "query_mixup_waves"),
 }
@@ -100,11 +105,12 @@ REFUSED = [
     ),
     ({"configs": ["configs/missing.py"]}, "does not exist"),
     ({"configs": ["{}/mine.py"]}, "mine.py"),
-    ({"evaluations": {"a": {"head": 1}}}, "readout, steps, split and dataset, received {'head': 1}"),
+    ({"evaluations": {"a": {"head": 1}}}, "readout, steps, split, dataset and single_queries, received {'head': 1}"),
     ({"evaluations": {"": {"steps": 5}}}, "each evaluation .*received ''"),
     ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
     ({"evaluations": {"a": {"split": "seen"}}}, "split of evaluation 'a' .* test, received 'seen'"),
     ({"evaluations": {"a": {"dataset": "cora"}}}, "dataset of evaluation 'a' .* glyphs, .* received 'cora'"),
+    ({"evaluations": {"a": {"single_queries": 1}}}, "single_queries of evaluation 'a' .* received 1"),
     ({"overrides": {"train.epochs": 3}}, "overrides must be keys .* has, received 'train.epochs'"),
     ({"overrides": {"train.steps": "many"}}, "steps"),
     ({"seed_keys": ["seed", "dataset.class_seed"]}, "class_seed"),

@@ -32,6 +32,7 @@ from cml_tf.adaptation.runge_kutta import SOLVERS, advance
 from cml_tf.adaptation.updates.update_rule import UpdateRule
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner
+from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.registry import Given, Settings, member, option, register
 
 Tensors = tuple[tf.Tensor, ...]
@@ -272,9 +273,9 @@ def _faults(settings: Settings) -> list[str]:
             f"adaptation.update must be a rule that remembers nothing (sgd, meta_sgd) with {name}, whose inner loop is "
             f"a flow, received {update!r}: use adjoint_discrete."
         )
-    if settings.get("learner.normalisation") == "per_step":
+    if MODES[mode := settings.get("learner.normalisation", "none")].counts_steps:
         faults.append(
-            f"learner.normalisation must not be 'per_step' with {name}, which passes over the support set more often "
+            f"learner.normalisation must not be {mode!r} with {name}, which passes over the support set more often "
             "than it makes steps: use 'batch_transductive', or adjoint_discrete."
         )
     return faults

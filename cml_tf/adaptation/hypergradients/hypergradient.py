@@ -66,7 +66,7 @@ class InnerLoop(NamedTuple):
       field: the gradient that a step follows.
       follow: the rest of a step.
       loss: what the field is the gradient of, for methods that take other derivatives of it (implicit ones).
-      moved: of an iterate's parameters, those that the update rule moves; the other groups are empty.
+      moved: of an iterate's parameters, those that steps move; none of a group that the update rule leaves as it is.
       start: the iterate before the first step; proximal and implicit methods look at it.
       meta: values of the rule's meta-variables.
       support: the examples, `[examples, ...]`.

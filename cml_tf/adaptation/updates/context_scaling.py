@@ -39,6 +39,7 @@ from cml_tf.adaptation.updates.rates import RateOptions, check_rate
 from cml_tf.adaptation.updates.update_rule import Gradients, RuleState, UpdateRule
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters, context_arguments, functional_call
+from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.registry import Given, Settings, member, members, option, register, setting, variant
 
 _TINY = 1e-24
@@ -252,9 +253,15 @@ def _faults(settings: Settings) -> list[str]:
             f"learner.name must be one with a normalisation after every convolution ({known}) {told}, received "
             f"{learner!r}."
         )
-    if settings.get("learner.normalisation") == "per_step":
+    mode = settings.get("learner.normalisation", "none")
+    if MODES[mode].counts_steps:
         faults.append(
-            f"learner.normalisation must not be 'per_step' {told}, which makes one more step than is counted: use "
+            f"learner.normalisation must not be {mode!r} {told}, which makes one more step than is counted: use "
+            "'batch_transductive' or 'support'."
+        )
+    if member("learner", learner).traits["normalised"] and not MODES[mode].standardises:
+        faults.append(
+            f"learner.normalisation must be one that takes the length of a kernel out {told}, received {mode!r}: use "
             "'batch_transductive' or 'support'."
         )
     if settings.get("adaptation.partition") == "anil":

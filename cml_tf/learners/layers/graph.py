@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from cml_tf.graphs import GraphContext, dense_rows, take_rows
 from cml_tf.learners.layers.initialisation import bias_initializer, kernel_initializer
+from cml_tf.learners.normalisation.layer import Normalisation
 
 
 class _NodeLayer(keras.layers.Layer):
@@ -90,7 +91,8 @@ class GraphConvolutions(_NodeLayer):
     """A graph convolutional network (Kipf and Welling 2017, arXiv 1609.02907): X_l = ReLU(S X_(l-1) W_l + b_l).
 
     S is the normalised adjacency of the context; the context's features are S X already (`hops=1`). The last layer has
-    no ReLU.
+    no ReLU. Where asked for, a normalisation stands before each ReLU; its statistics are over the nodes whose
+    neighbourhood is looked at, each of which counts once.
 
     Example:
       >>> context = gcn(2, 7).context  # of the smallest graph
@@ -102,6 +104,9 @@ class GraphConvolutions(_NodeLayer):
       hidden: widths of the layers, at least one.
       matching: whether the features pass `AttributeMatching` first.
       initialisation: what it begins with (`cml_tf.learners.layers.initialisation`).
+      normalisation: mode of `Normalisation`.
+      steps: of `Normalisation`, as `groups`.
+      groups: likewise.
     """
 
     hops = 1
@@ -112,6 +117,9 @@ class GraphConvolutions(_NodeLayer):
         hidden: Sequence[int] = (16, 16),
         matching: bool = False,
         initialisation: str = "glorot_uniform",
+        normalisation: str = "none",
+        steps: int = 1,
+        groups: int = 8,
         **kwargs: Any,
     ) -> None:
         super().__init__(features, matching, initialisation, **kwargs)
@@ -119,6 +127,13 @@ class GraphConvolutions(_NodeLayer):
             raise ValueError(f"hidden must contain at least one positive width, received {tuple(hidden)}.")
         self.hidden = tuple(hidden)
         self._add_layers(self.hidden)
+        self.normalisation, self.steps, self.groups = normalisation, steps, groups
+        self.normalisations = [
+            Normalisation(normalisation, steps=steps, groups=groups, relu=True, dtype=self.dtype_policy)
+            for _ in self.hidden[:-1]
+        ]
+        for layer, width in zip(self.normalisations, self.hidden, strict=False):
+            layer.build((None, width))
 
     def call(self, inputs: tf.Tensor, context: GraphContext, training: bool = False) -> tf.Tensor:
         """Features `[examples, hidden[-1]]` of the nodes `[examples]` of the context's graph.
@@ -126,29 +141,33 @@ class GraphConvolutions(_NodeLayer):
         Args:
           inputs: node numbers, integers in [0, nodes).
           context: the graph, with `hops=1`.
-          training: True on support sets, which attributes are matched on; no difference without matching.
+          training: True on support sets, which attributes are matched on, and of which normalisations may keep
+            something.
         """
         self._match(inputs, context, training)
-        return self._layer(len(self.hidden) - 1, inputs, context)
+        return self._layer(len(self.hidden) - 1, inputs, context, training)
 
     def representations(self, inputs: tf.Tensor, context: GraphContext) -> tuple[tf.Tensor, ...]:
         """What each layer hands on of the nodes `[examples]`: `[examples, width]` from the first to the last layer."""
-        outputs = [self._layer(number, inputs, context) for number in range(len(self.hidden))]
-        return (*map(tf.nn.relu, outputs[:-1]), outputs[-1])
+        outputs = [self._layer(number, inputs, context, False) for number in range(len(self.hidden))]
+        hidden = [layer(one) for layer, one in zip(self.normalisations, outputs, strict=False)]
+        return (*hidden, outputs[-1])
 
-    def _layer(self, number: int, nodes: tf.Tensor, context: GraphContext) -> tf.Tensor:
+    def _layer(self, number: int, nodes: tf.Tensor, context: GraphContext, training: bool) -> tf.Tensor:
         if number == 0:
             return self._first(nodes, context)
         rows, columns, values = take_rows(context.adjacency, nodes)
         # Neighbours that several nodes share are worked on once.
         neighbours, place = tf.unique(columns, out_idx=tf.int64)
-        below = tf.nn.relu(self._layer(number - 1, neighbours, context))
+        below = self._layer(number - 1, neighbours, context, training)
+        below = self.normalisations[number - 1](below, training=training)
         projected = tf.matmul(below, self._variable(self.kernels[number]))
         return self._product(rows, place, values, nodes, projected) + self._variable(self.biases[number])
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
-        return {**super().get_config(), "hidden": self.hidden}
+        own = ("hidden", "normalisation", "steps", "groups")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 @keras.saving.register_keras_serializable("cml_tf")

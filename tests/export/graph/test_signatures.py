@@ -45,6 +45,7 @@ def _nodes(make, *sizes, **options) -> Exportable:
 MODELS = {
     **dict.fromkeys(("images", "waves", "nodes")),
     "images by support": lambda: tiny.image_model("support", steps=1),
+    "images by tasknorm": lambda: tiny.image_model("tasknorm"),
     "vectors, no steps": lambda: _vectors(SGD(0.3), steps=0),
     "two outputs": lambda: exportable(mlp(2, (3,), hidden=(4,)), Regression(2), SGD(0.05), 2),
     "ANIL": lambda: _vectors(anil(SGD(0.3))),
