@@ -8,6 +8,7 @@ import tensorflow as tf
 from jinja2 import UndefinedError
 
 import export.exporter
+from cml_tf.boundary.digest import variables_digest
 from cml_tf.experiments import presets
 from cml_tf.experiments.loading import load
 from cml_tf.experiments.runs import load_run, train_run
@@ -17,7 +18,7 @@ from export.errors import ExportError
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_model, export_run, exportable
 from export.gate.reference import Reference
 from export.graph.buckets import PARAMETERS
-from export.graph.serving_module import fingerprint, variables_digest
+from export.graph.serving_module import fingerprint
 from export.requests.files import read_requests
 from tests.export.served import CLOSE, in_process, inputs_of, loaded, support_only
 from tests.helpers.programs import run_programs
