@@ -32,7 +32,7 @@ _SHOTS = flags.DEFINE_list(
 _CALIBRATION = flags.DEFINE_enum(
     "calibration", "temperature", list(members("calibration")), "How logits are calibrated."
 )
-_COVERAGE = flags.DEFINE_float("coverage", 0.9, "Share of queries whose prediction set is to hold their class.")
+_COVERAGE = flags.DEFINE_float("coverage", 0.95, "Share of queries whose prediction set is to hold their class.")
 _OPEN_SET = flags.DEFINE_enum(
     "open_set", "energy", [*members("open_set"), _NONE], "Score that says whether a query is of a class of the task."
 )

@@ -51,7 +51,7 @@ def read_through(method: Method, problem: Problem, readout: str) -> Method:
 
 
 def served_variables(method: Method) -> list[keras.Variable]:
-    """What a method answers with, in a fixed order: extractor, head, their state, meta-learned variables of the rule."""
+    """What a method answers with, in a fixed order: extractor, head, their state, variables of the rule."""
     learner = method.learner
     everything = tuple(learner.variables), tuple(learner.state_variables), tuple(method.rule.meta_variables)
     return tf.nest.flatten(everything)

@@ -50,6 +50,32 @@ def test_it_answers_as_the_run_that_it_comes_from(classifier, image_run, readout
     np.testing.assert_allclose(served("serving_default", **inputs)["probabilities"][0], expected, **CLOSE)
 
 
+def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run, tmp_path):
+    run, path, few = f"--workdir={image_run}", tmp_path / "confidence.json", ["--episodes=8", "--test_episodes=6"]
+    fitted, none, late = run_programs(
+        [
+            ["cml_tf.calibrate", run, *few, "--shots=1,2", "--open_set=feature_distance", f"--output={path}"],
+            ["cml_tf.calibrate", run, *few, "--open_set=none", f"--output={tmp_path / 'closed.json'}"],
+            ["cml_tf.calibrate", run, *few, "--steps=0", f"--output={tmp_path / 'steps.json'}"],
+        ]
+    )
+    assert [(one.code, one.messages) for one in (fitted, none, late)] == [(0, [])] * 3
+    summary = fitted.last_json
+    assert summary["measures"].keys() == {"1", "2"} and summary["unknown_classes"] == 1
+    before, after = (summary["measures"]["1"][when] for when in ("before", "after"))
+    assert before.keys() == {"accuracy", "nll", "brier", "ece", "auroc", "fpr95"}
+    assert after.keys() - before.keys() == {"coverage", "set_size", "false_accept", "true_accept"}
+    assert after["accuracy"] == before["accuracy"], "a temperature changes no answer"
+    assert f"{after['nll']['mean']:.4f} ± {after['nll']['ci95']:.4f}" in fitted.out
+    version = export_run(image_run, tmp_path / "models", Options(confidence=path))
+    assert json.loads((version / EXTRA / CARD).read_text())["confidence"]["open_set"] == "feature_distance"
+    assert "`prediction_set`: 1 for each class" in (version / EXTRA / CARD_FOR_PEOPLE).read_text()
+    closed = exportable(load_run(image_run), Options(confidence=tmp_path / "closed.json"))
+    assert closed.query_outputs.keys() == {"probabilities", "calibrated_probabilities", "prediction_set"}
+    with pytest.raises(ExportError, match="confidence must be of this very model"):
+        exportable(load_run(image_run), Options(confidence=tmp_path / "steps.json"))
+
+
 @pytest.mark.slow
 def test_a_regression_of_two_numbers_answers_as_its_run_far_from_zero_too(tmp_path):
     run = tmp_path / "alpine"

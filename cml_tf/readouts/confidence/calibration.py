@@ -45,8 +45,8 @@ class Calibrator(ABC):
         """
         if not len(logits) or not np.isfinite(logits).all():
             raise UserError(
-                f"logits must be finite and of at least one query to be calibrated, received {logits.shape}: adaptation "
-                "diverged. Use fewer inner steps."
+                f"logits must be finite and of at least one query to be calibrated, received {logits.shape}: "
+                "adaptation diverged. Use fewer inner steps."
             )
         points, truth = tf.constant(logits, tf.float64), tf.constant(labels, tf.int32)
 
@@ -65,7 +65,9 @@ class Calibrator(ABC):
         # What is right every time would be ever surer; a factor of e^7 is sure enough.
         start = self.identity(logits.shape[1])
         bounds = [(centre - 7, centre + 7) for centre in start]
-        return scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+        options = {"ftol": 1e-12, "gtol": 1e-8}
+        found = scipy.optimize.minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+        return found.x
 
 
 class Temperature(Calibrator):

@@ -40,7 +40,7 @@ class Collected(NamedTuple):
 
     def answers(self, confidence: Confidence) -> dict[str, np.ndarray]:
         """What the queries get (`Confidence.outputs`), and `log_probabilities`, with an axis of episodes first."""
-        # A partial is a function of its own to TensorFlow, which else would count these as one that is traced too often.
+        # A partial is a function of its own to TensorFlow, which else would warn of one that is traced too often.
         mapped = tf.function(functools.partial(_mapped, confidence), autograph=False)
         return {name: array.numpy() for name, array in mapped(tf.nest.map_structure(tf.constant, self)).items()}
 

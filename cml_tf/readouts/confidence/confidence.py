@@ -44,7 +44,7 @@ class Summary(NamedTuple):
 
 
 class Cuts(NamedTuple):
-    """Where the decisions of a task lie: the least probability in a prediction set, the least score of a known class."""
+    """Where decisions of a task lie: the least probability in a prediction set, the least score of a known class."""
 
     probability: tf.Tensor
     score: tf.Tensor
@@ -95,7 +95,7 @@ class Confidence:
     ways: int
     calibration: str
     knots: tuple[Knot, ...]
-    coverage: float = 0.9
+    coverage: float = 0.95
     open_set: str | None = None
     false_accept: float = 0.05
     model: str = ""

@@ -42,7 +42,7 @@ class Asked:
 
     shots: tuple[int, ...]
     calibration: str = "temperature"
-    coverage: float = 0.9
+    coverage: float = 0.95
     open_set: str | None = "energy"
     false_accept: float = 0.05
     unknown: int = 1
