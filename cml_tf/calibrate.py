@@ -17,7 +17,7 @@ from rich.table import Table
 
 from cml_tf.experiments.confident_runs import FittedRun, fit_run
 from cml_tf.experiments.runs import load_run
-from cml_tf.readouts.confidence import Asked
+from cml_tf.readouts.confidence import BEST, Asked
 from cml_tf.registry import members
 from cml_tf.system.command_line import run
 from cml_tf.system.files import write_json
@@ -34,7 +34,10 @@ _CALIBRATION = flags.DEFINE_enum(
 )
 _COVERAGE = flags.DEFINE_float("coverage", 0.95, "Share of queries whose prediction set is to hold their class.")
 _OPEN_SET = flags.DEFINE_enum(
-    "open_set", "energy", [*members("open_set"), _NONE], "Score that says whether a query is of a class of the task."
+    "open_set",
+    BEST,
+    [BEST, *members("open_set"), _NONE],
+    "Score that says whether a query is of a class of the task; best: what does it best on validation episodes.",
 )
 _FALSE_ACCEPT = flags.DEFINE_float("false_accept", 0.05, "Share of queries of other classes to be taken for known.")
 _UNKNOWN = flags.DEFINE_integer(

@@ -15,7 +15,7 @@ from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import evaluation_method, load_run
 from cml_tf.problems import Classification
 from cml_tf.readouts import served_variables
-from cml_tf.readouts.confidence import Asked, Confidence, collect, fit, measured
+from cml_tf.readouts.confidence import Asked, Confidence, Knot, collect, discrimination, fit, measured
 from cml_tf.training.evaluator import manifest_hash
 from cml_tf.training.method import Method
 
@@ -26,17 +26,21 @@ class FittedRun:
 
     Attributes:
       confidence: fitted.
-      measures: by shots, each `before` and `after` with the measures by name (`cml_tf.readouts.confidence.measured`).
+      measures: by shots, each `before` and `after` with the measures by name (`cml_tf.readouts.confidence.measured`),
+        and `scores`: `auroc` and `fpr95` of every score that there was to choose from.
+      areas: by score, the area under the curve on validation episodes, mean over shots.
       origin: of the episodes, as JSON.
     """
 
     confidence: Confidence
     measures: dict[str, dict[str, Any]]
+    areas: dict[str, float]
     origin: dict[str, Any]
 
     def to_json(self) -> dict[str, Any]:
         """The content of a confidence file."""
-        return {"confidence": self.confidence.to_json(), "measures": self.measures, "origin": self.origin}
+        found = {"measures": self.measures, "validation_areas": self.areas, "origin": self.origin}
+        return {"confidence": self.confidence.to_json(), **found}
 
 
 def fit_run(
@@ -69,23 +73,21 @@ def fit_run(
     method = evaluation_method(experiment, steps, readout)
     episodes = partial(_episodes, experiment)
     asked = _within(experiment, asked, problem.ways)
-    confidence = fit(method, problem, partial(episodes, "validation"), asked)
+    confidence, areas = fit(method, problem, partial(episodes, "validation"), asked)
     digest = variables_digest(variable.value for variable in served_variables(method))
     rule_steps = method.rule.steps
     taken = None if rule_steps is None else int(rule_steps)
     confidence = replace(confidence, model=digest, steps=taken, readout=readout)
-    before = asked.unfitted(problem.ways)
     test = partial(episodes, "test")
     measures = {
-        str(knot.shots): _measures(method, test, (before, confidence), knot.shots, asked, test_episodes)
-        for knot in confidence.knots
+        str(knot.shots): _measures(method, test, confidence, knot, asked, test_episodes) for knot in confidence.knots
     }
-    return FittedRun(confidence, measures, _origin(experiment, checkpoint, asked, test_episodes, test))
+    return FittedRun(confidence, measures, areas, _origin(experiment, checkpoint, asked, test_episodes, test))
 
 
 def _within(experiment: Experiment, asked: Asked, ways: int) -> Asked:
     """As many unknown classes as the splits have, at most as many as there are ways."""
-    if asked.open_set is None:
+    if not asked.candidates:
         return asked
     fewest = min(len(experiment.dataset.class_names(split)) for split in ("validation", "test"))
     most = min(asked.unknown, fewest - ways)
@@ -107,20 +109,25 @@ def _episodes(experiment: Experiment, split: str, ways: int, shots: int) -> Epis
 def _measures(
     method: Method,
     sources: Callable[[int, int], EpisodeSource],
-    states: tuple[Confidence, Confidence],
-    shots: int,
+    confidence: Confidence,
+    knot: Knot,
     asked: Asked,
     episodes: int,
 ) -> dict[str, Any]:
-    ways = states[0].ways
-    known = collect(method, sources(ways, shots), episodes, states[0])
+    ways, bare = confidence.ways, asked.unfitted(confidence.ways)
+    known = collect(method, sources(ways, knot.shots), episodes, bare)
     mixed = None
-    if asked.open_set is not None:
-        mixed = collect(method, sources(ways + asked.unknown, shots), episodes, states[0])
-    before, after = (measured(state, known, mixed) for state in states)
+    if asked.candidates:
+        mixed = collect(method, sources(ways + asked.unknown, knot.shots), episodes, bare)
+    unfitted = replace(bare, open_set=confidence.open_set)
+    before, after = (measured(state, known, mixed) for state in (unfitted, confidence))
     # Without a fit there are no decisions to be measured.
-    unfitted = ("coverage", "set_size", "false_accept", "true_accept")
-    return {"before": {name: one for name, one in before.items() if name not in unfitted}, "after": after}
+    decided = ("coverage", "set_size", "false_accept", "true_accept")
+    found = {"before": {name: one for name, one in before.items() if name not in decided}, "after": after}
+    if mixed is None:
+        return found
+    scores = {name: discrimination(replace(confidence, open_set=name), mixed) for name in asked.candidates}
+    return {**found, "scores": scores}
 
 
 def _origin(

@@ -12,6 +12,7 @@ from cml_tf.boundary.digest import variables_digest
 from cml_tf.experiments import presets
 from cml_tf.experiments.loading import load
 from cml_tf.experiments.runs import load_run, train_run
+from cml_tf.registry import members
 from export.card.markdown import card_markdown
 from export.card.origin import read_evaluation
 from export.errors import ExportError
@@ -61,6 +62,7 @@ def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run
     )
     assert [(one.code, one.messages) for one in (fitted, none, late)] == [(0, [])] * 3
     summary = fitted.last_json
+    assert late.last_json["measures"]["1"]["scores"].keys() == members("open_set").keys()
     assert summary["measures"].keys() == {"1", "2"} and summary["unknown_classes"] == 1
     before, after = (summary["measures"]["1"][when] for when in ("before", "after"))
     assert before.keys() == {"accuracy", "nll", "brier", "ece", "auroc", "fpr95"}

@@ -156,7 +156,9 @@ def test_what_is_fitted_holds_on_queries_drawn_in_the_same_way(monkeypatch):
 
     monkeypatch.setattr("cml_tf.readouts.confidence.fitting.collect", drawn_episodes)
     asked = Asked((1,), coverage=0.8, false_accept=0.1, unknown=2, episodes=400)
-    fitted = fit(None, Classification(WAYS), lambda ways, shots: ways, asked)
+    fitted, areas = fit(None, Classification(WAYS), lambda ways, shots: ways, asked)
+    # Nothing can be read from features that are not there.
+    assert fitted.open_set == max(areas, key=areas.get) != "feature_distance" and set(areas) == set(members("open_set"))
     known, before = collected(*drawn(8000, seed=5), episodes=400), asked.unfitted(WAYS)
     mixed_logits, mixed_labels = drawn(8000, seed=6)
     outside = np.arange(8000) % 2 > 0

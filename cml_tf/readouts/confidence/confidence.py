@@ -145,19 +145,20 @@ class Confidence:
     def summary_spec(self, learner: Learner) -> Specification:
         """What a `Summary` adds to an adapted state."""
         spec = (tf.TensorSpec([self.ways], tf.float32, "confidence/support_counts"),)
-        if not self._reads_features:
+        if not self.reads_features:
             return spec
         return *spec, tf.TensorSpec([self.ways, _width(learner)], tf.float32, "confidence/class_means")
 
     @property
-    def _reads_features(self) -> bool:
+    def reads_features(self) -> bool:
+        """Whether its score does, so that an adapted state carries class means."""
         return self.score is not None and self.score.reads_features
 
     def summary(self, task: AdaptedTask, support: Examples) -> Summary:
         """What is to be known of a task with these support examples (labels, no task axis)."""
         one_hot = tf.one_hot(support.targets, self.ways)
         counts = tf.reduce_sum(one_hot, 0)
-        if not self._reads_features:
+        if not self.reads_features:
             return Summary(counts, tf.zeros([self.ways, 0]))
         features = _flat(task.predict(support.inputs)[0])
         sums = tf.matmul(one_hot, features, transpose_a=True)
@@ -198,7 +199,7 @@ class Confidence:
 
     def flat_features(self, features: Any, queries: tf.Tensor) -> tf.Tensor:
         """Features as a score reads them, `[queries, width]`; of width 0 where none does."""
-        return _flat(features) if self._reads_features else tf.zeros([queries, 0])
+        return _flat(features) if self.reads_features else tf.zeros([queries, 0])
 
     def cuts(self, counts: tf.Tensor) -> Cuts:
         """Where decisions lie in a task with so many support examples by class `[ways]`."""

@@ -43,11 +43,17 @@ def measured(confidence: Confidence, known: Collected, mixed: Collected | None =
         return found
     answers, are_known = mixed.answers(confidence), mixed.labels != UNKNOWN
     return found | {
-        "auroc": _resampled(area_under_curve, answers[SCORE], are_known),
-        "fpr95": _resampled(false_positives, answers[SCORE], are_known),
+        **discrimination(confidence, mixed),
         "false_accept": _over_episodes(_share(answers[KNOWN], ~are_known)),
         "true_accept": _over_episodes(_share(answers[KNOWN], are_known)),
     }
+
+
+def discrimination(confidence: Confidence, mixed: Collected) -> dict[str, Measure]:
+    """`auroc` and `fpr95` of the score of a confidence (`measured`)."""
+    scores, known = mixed.answers(confidence)[SCORE], mixed.labels != UNKNOWN
+    measures = {"auroc": area_under_curve, "fpr95": false_positives}
+    return {name: _resampled(measure, scores, known) for name, measure in measures.items()}
 
 
 def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
