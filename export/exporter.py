@@ -9,10 +9,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from cml_tf.boundary.digest import variables_digest
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import CONFIG, evaluation_method, load_run
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.readouts import through_head
+from cml_tf.readouts.confidence import Confidence, read_confidence
 from cml_tf.registry import member
 from cml_tf.system.files import write_json, write_text
 from cml_tf.training.method import Method
@@ -27,7 +29,7 @@ from export.gate.reference import Reference
 from export.gate.warm_up import shape_buckets, warm_up_requests
 from export.graph.buckets import Service
 from export.graph.exportable import Exportable
-from export.graph.serving_module import ServingModule, fingerprint, variables_digest
+from export.graph.serving_module import ServingModule, fingerprint
 from export.requests.files import Request, write_requests
 from export.requests.form import Bucket
 from export.versions import new_version
@@ -48,6 +50,7 @@ class Options:
       evaluate_episodes: test episodes to score for the model card; 0 for none.
       evaluation: instead, a file with what `evaluate` printed.
       service: what it allows its clients.
+      confidence: a file of `python -m cml_tf.calibrate` for this run; None for probabilities as they are.
     """
 
     version: int | None = None
@@ -57,6 +60,7 @@ class Options:
     evaluate_episodes: int = 0
     evaluation: Path | None = None
     service: Service = Service()
+    confidence: Path | None = None
 
 
 def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -> Path:
@@ -101,6 +105,7 @@ def export_model(
     version: int | None = None,
     normalise_features: bool | None = None,
     service: Service | None = None,
+    confidence: Confidence | None = None,
 ) -> Path:
     """Exports a model that was trained from Python, or read by `cml_tf.load`, as `export_run` does a run.
 
@@ -114,6 +119,7 @@ def export_model(
       normalise_features: of a model on nodes, which does not know it: whether in training the features of each node
         were divided by their sum (`dataset.normalise_features` of a run). None for others.
       service: what it allows its clients.
+      confidence: fitted for this model (`cml_tf.readouts.confidence.fit`).
 
     Returns:
       The directory of the version.
@@ -137,7 +143,8 @@ def export_model(
     method = model.method
     if steps is not None:
         method = Method.of(method.learner, method.rule.with_steps(steps), method.terms)
-    served = Exportable(method, model.problem, model.value_range or (0.0, 0.0), bool(normalise_features))
+    value_range = model.value_range or (0.0, 0.0)
+    served = Exportable(method, model.problem, value_range, bool(normalise_features), confidence=confidence)
     origin = of_model(model, served, shots, queries)
     buckets = _buckets(served, shots, queries)
     return _publish(served, origin, Path(model_dir), version, "learner", buckets, None, service or Service())
@@ -184,7 +191,10 @@ def exportable(experiment: Experiment, options: Options) -> Exportable:
     """
     method = evaluation_method(experiment, options.steps, options.readout)
     normalise_features = experiment.config.dataset.get("normalise_features", False)
-    return Exportable(method, experiment.problem, experiment.data.value_range, normalise_features)
+    confidence = None if options.confidence is None else read_confidence(options.confidence)
+    return Exportable(
+        method, experiment.problem, experiment.data.value_range, normalise_features, confidence=confidence
+    )
 
 
 def write_version(directory: Path, module: ServingModule, warm_up: Iterable[Request], name: str) -> None:

@@ -51,6 +51,11 @@ _MOST_QUERIES = flags.DEFINE_integer(
     "Largest number of queries in a task; no limit if answers do not depend on the other queries.",
     1,
 )
+_CONFIDENCE = flags.DEFINE_string(
+    "confidence",
+    None,
+    "File of python -m cml_tf.calibrate for this run: adds calibrated probabilities, prediction sets and is_known.",
+)
 
 
 def main(arguments: list[str]) -> None:
@@ -65,6 +70,7 @@ def main(arguments: list[str]) -> None:
         _EPISODES.value,
         Path(_EVALUATION.value) if _EVALUATION.value else None,
         service,
+        Path(_CONFIDENCE.value) if _CONFIDENCE.value else None,
     )
     print(export_run(Path(_WORKDIR.value), Path(_MODEL_DIR.value), options))
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import keras
+import tensorflow as tf
+
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem
 from cml_tf.registry import Given, member, members, register
@@ -45,6 +48,13 @@ def read_through(method: Method, problem: Problem, readout: str) -> Method:
     """
     made: Readout = member("readout", readout).make(Given(problem, {}))
     return made.method(method, problem)
+
+
+def served_variables(method: Method) -> list[keras.Variable]:
+    """What a method answers with, in a fixed order: extractor, head, their state, variables of the rule."""
+    learner = method.learner
+    everything = tuple(learner.variables), tuple(learner.state_variables), tuple(method.rule.meta_variables)
+    return tf.nest.flatten(everything)
 
 
 def through_head() -> str:

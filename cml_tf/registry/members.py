@@ -105,7 +105,13 @@ _OF_READOUTS = {
     # Whether it is what the learner's head gives that adapted, so that models with it can be saved and exported.
     "through_head": False,
 }
-AFTER_TRAINING: Mapping[str, Axis] = MappingProxyType({"readout": Axis("", "readout", _OF_READOUTS)})
+AFTER_TRAINING: Mapping[str, Axis] = MappingProxyType(
+    {
+        "readout": Axis("", "readout", _OF_READOUTS),
+        "calibration": Axis("", "calibration"),
+        "open_set": Axis("", "open_set"),
+    }
+)
 """Axes of what is chosen when a trained model is used, by flags such as `--readout`, and not by configurations."""
 _ALL = {**AXES, **AFTER_TRAINING}
 

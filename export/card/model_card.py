@@ -47,6 +47,7 @@ def model_card(
         "inputs": model.form.card,
         "adaptation": {**origin.adaptation, "steps": model.rule.steps, "readout": readout},
         "queries": queries,
+        "confidence": None if model.confidence is None else model.confidence.to_json(),
         "limits": {"support_examples": model.limits.support, "queries": model.limits.queries},
         "batching": {"buckets": [bucket._asdict() for bucket in model.buckets]} if model.buckets else None,
         "data": origin.data,

@@ -20,6 +20,28 @@ if TYPE_CHECKING:
     from export.client.examples import ExampleSet
 
 
+NONE_OF_THESE = "none of these"
+# Outputs of models that were exported with a confidence, with one row a query.
+CALIBRATED, PREDICTION_SET, SCORE, KNOWN = "calibrated_probabilities", "prediction_set", "known_score", "is_known"
+
+
+@dataclass(frozen=True, eq=False)
+class Confidence:
+    """How sure a model is, if it was exported with a confidence.
+
+    Attributes:
+      probabilities: calibrated, `[queries, classes]`, each row adding up to 1.
+      sets: of every query, which classes are in its prediction set, booleans `[queries, classes]`.
+      known: whether a query is of a class of the task, booleans `[queries]`; None for a model that does not say.
+      scores: what that was decided by, `[queries]`; None likewise.
+    """
+
+    probabilities: np.ndarray
+    sets: np.ndarray
+    known: np.ndarray | None = None
+    scores: np.ndarray | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """Predictions of one task.
@@ -32,10 +54,12 @@ class Answer:
     Attributes:
       values: class probabilities `[queries, classes]`, each row adding up to 1, or predictions `[queries, outputs]`.
       class_names: what the columns mean; None for a regression.
+      confidence: of a model that was exported with one; None for others.
     """
 
     values: np.ndarray
     class_names: tuple[str, ...] | None
+    confidence: Confidence | None = None
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -47,6 +71,11 @@ class Answer:
         if self.class_names is None:
             raise TypeError("a regression has no classes: use values instead.")
         return tuple(self.class_names[column] for column in self.values.argmax(axis=1))
+
+    def prediction_set(self, query: int) -> tuple[str, ...]:
+        """The classes in the prediction set of a query; of a model that was exported with a confidence."""
+        assert self.class_names is not None and self.confidence is not None
+        return tuple(name for name, held in zip(self.class_names, self.confidence.sets[query], strict=True) if held)
 
 
 def among(probabilities: np.ndarray, classes: int) -> np.ndarray:
@@ -66,21 +95,44 @@ def accuracy(answer: Answer, queries: ExampleSet) -> float | None:
 
 
 def as_json(answer: Answer, queries: ExampleSet) -> str:
-    """One object: `queries` (`name`, `values`, for classes also `class`), `class_names`, `accuracy`."""
+    """One object: `queries`, `class_names`, `accuracy`.
+
+    A query has `name`, `values`, for classes also `class`; of a model that was exported with a confidence also
+    `calibrated`, `prediction_set` (names), `is_known` and `known_score`.
+    """
     rows: list[dict[str, Any]] = [
         {"name": name, "values": values.tolist()} for name, values in zip(queries.names, answer.values, strict=True)
     ]
     if answer.class_names is not None:
         for row, found in zip(rows, answer.classes, strict=True):
             row["class"] = found
+    for position, row in enumerate(rows):
+        row |= _sureness(answer, position)
     names = None if answer.class_names is None else list(answer.class_names)
     document = {"class_names": names, "queries": rows, "accuracy": accuracy(answer, queries)}
     # In ASCII: no terminal, pipe or locale can spoil it.
     return json.dumps(document) + "\n"
 
 
+def _sureness(answer: Answer, query: int) -> dict[str, Any]:
+    """What the confidence says of a query, as JSON."""
+    found = answer.confidence
+    if found is None:
+        return {}
+    said: dict[str, Any] = {
+        "calibrated": found.probabilities[query].tolist(),
+        "prediction_set": list(answer.prediction_set(query)),
+    }
+    if found.known is None or found.scores is None:
+        return said
+    return {**said, "is_known": bool(found.known[query]), "known_score": float(found.scores[query])}
+
+
 def as_table(answer: Answer, queries: ExampleSet, encoding: str | None = None) -> str:
     """One row a query: for classes the best one with its probability, else the predicted values.
+
+    Of a model that was exported with a confidence the probability is the calibrated one, and the row has the prediction
+    set, and "none of these" where the query is of no class of the task.
 
     Args:
       answer: to the queries.
@@ -90,12 +142,11 @@ def as_table(answer: Answer, queries: ExampleSet, encoding: str | None = None) -
     encoding = encoding or sys.stdout.encoding or "utf-8"
     classes = answer.class_names is not None
     lines = box.HEAVY_HEAD if encoding.lower().startswith("utf") else box.ASCII2
-    table = Table("query", *(("class", "probability") if classes else ("prediction",)), box=lines)
+    sure = ("prediction set",) if answer.confidence else ()
+    table = Table("query", *(("class", "probability", *sure) if classes else ("prediction",)), box=lines)
     for position, (name, values) in enumerate(zip(queries.names, answer.values, strict=True)):
-        if classes:
-            cells = [answer.classes[position], f"{values.max():.3f}"]
-        else:
-            cells = [", ".join(f"{value:.6g}" for value in values)]
+        numbers = ", ".join(f"{value:.6g}" for value in values)
+        cells = _cells(answer, position) if classes else [numbers]
         # Names of files and classes are not markup.
         table.add_row(*(Text(printable(cell, encoding)) for cell in (name, *cells)))
     share = accuracy(answer, queries)
@@ -105,6 +156,15 @@ def as_table(answer: Answer, queries: ExampleSet, encoding: str | None = None) -
     if share is not None:
         console.print(f"{share:.1%} of {len(queries.names)} right", highlight=False)
     return written.getvalue()
+
+
+def _cells(answer: Answer, query: int) -> list[str]:
+    found, column = answer.confidence, answer.values[query].argmax()
+    if found is None:
+        return [answer.classes[query], f"{answer.values[query, column]:.3f}"]
+    unknown = found.known is not None and not found.known[query]
+    said = f"{NONE_OF_THESE} (nearest: {answer.classes[query]})" if unknown else answer.classes[query]
+    return [said, f"{found.probabilities[query, column]:.3f}", ", ".join(answer.prediction_set(query))]
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from export.client.answers import Answer, accuracy
+from export.client.answers import NONE_OF_THESE, Answer, accuracy
 from export.client.examples import ExampleSet
 
 _TEMPLATE = "contact_sheet.html"
@@ -57,8 +57,20 @@ def _query(answer: Answer, queries: ExampleSet, position: int) -> dict[str, Any]
         "picture": _picture(queries.inputs[position]),
         "truth": truth,
         "right": right,
-        "found": _values(answer, answer.values[position]),
+        "found": _values(answer, _shares(answer)[position]),
+        "unknown": NONE_OF_THESE if _is_unknown(answer, position) else None,
+        "set": ", ".join(answer.prediction_set(position)) if answer.confidence else None,
     }
+
+
+def _shares(answer: Answer) -> np.ndarray:
+    """The calibrated probabilities, if there are any."""
+    return answer.values if answer.confidence is None else answer.confidence.probabilities
+
+
+def _is_unknown(answer: Answer, position: int) -> bool:
+    known = None if answer.confidence is None else answer.confidence.known
+    return known is not None and not known[position]
 
 
 def _values(answer: Answer, values: np.ndarray) -> list[tuple[str, dict[str, Any]]]:

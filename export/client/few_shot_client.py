@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.client.adapted import Adapted
-from export.client.answers import Answer, among
+from export.client.answers import CALIBRATED, KNOWN, PREDICTION_SET, SCORE, Answer, Confidence, among
 from export.client.connection import connect
 from export.client.errors import OTHER_SHAPES, ClientError, RequestError, TaskError
 from export.client.graphs import Graph, as_graph, checked_nodes, graph_inputs
@@ -265,9 +265,10 @@ def _whole_call(task: Task, interface: Interface) -> tuple[Call | None, tuple[st
 def _put_together(parts: Sequence[tuple[Outputs, int]], answer: str) -> Outputs:
     """The outputs of a task from those of its parts, which differ in their queries only."""
     first = parts[0][0]
-    if answer not in first:
-        return first
-    return {**first, answer: np.concatenate([outputs[answer][:queries] for outputs, queries in parts])}
+    of_queries = {answer, CALIBRATED, PREDICTION_SET, SCORE, KNOWN} & first.keys()
+    return first | {
+        name: np.concatenate([outputs[name][:queries] for outputs, queries in parts]) for name in of_queries
+    }
 
 
 def _examples(examples: Any, interface: Interface, graph: Graph | None) -> np.ndarray:
@@ -282,4 +283,15 @@ def _no_answer(interface: Interface, names: tuple[str, ...] | None) -> Answer:
 def _answer(outputs: dict[str, np.ndarray], interface: Interface, names: tuple[str, ...] | None) -> Answer:
     values = outputs[interface.answer]
     # Ways without an example are answers to nothing.
-    return Answer(values if names is None else among(values, len(names)), names)
+    if names is None:
+        return Answer(values, None)
+    return Answer(among(values, len(names)), names, _confidence(outputs, len(names)))
+
+
+def _confidence(outputs: dict[str, np.ndarray], classes: int) -> Confidence | None:
+    if CALIBRATED not in outputs:
+        return None
+    # The model itself leaves out classes without an example here.
+    sets = outputs[PREDICTION_SET][:, :classes].astype(bool)
+    known = outputs[KNOWN].astype(bool) if KNOWN in outputs else None
+    return Confidence(outputs[CALIBRATED][:, :classes], sets, known, outputs.get(SCORE))

@@ -16,10 +16,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cml_tf.readouts.confidence.confidence import CALIBRATED, KNOWN, PREDICTION_SET, SCORE
 from export import status
 from export.gate.reference import Reference
 from export.graph.exportable import Exportable
-from export.graph.specifications import PADDED, PREDICT, answer_name, target_name
+from export.graph.specifications import PADDED, PREDICT, target_name
 from export.requests.files import Request
 
 Arrays = dict[str, np.ndarray]
@@ -49,7 +50,34 @@ def expectation(model: Exportable, reference: Reference, request: Request) -> Ex
         for name, value in values.items()
         if value.dtype.kind == "f"
     }
-    return Expectation(values, tolerances)
+    return Expectation(values, tolerances | _of_decisions(model, request, values, tolerances))
+
+
+def _of_decisions(model: Exportable, request: Request, values: Arrays, tolerances: Arrays) -> Arrays:
+    """1 where rounding may turn a decision of confidence over, else 0."""
+    if model.confidence is None or CALIBRATED not in values:
+        return {}
+    cuts = [model.confidence.cuts(counts) for counts in _support_counts(model, request)]
+    probabilities, off = values[CALIBRATED], tolerances[CALIBRATED]
+    cut = np.array([float(one.probability) for one in cuts])[:, None, None]
+    top = probabilities.max(-1, keepdims=True)
+    found = {PREDICTION_SET: (abs(probabilities - cut) <= off) | (probabilities >= top - 2 * off) & (top < cut + off)}
+    if SCORE in values:
+        cut = np.array([float(one.score) for one in cuts])[:, None]
+        found[KNOWN] = abs(values[SCORE] - cut) <= tolerances[SCORE]
+    return {name: array.astype("f4") for name, array in found.items()}
+
+
+def _support_counts(model: Exportable, request: Request) -> list[np.ndarray]:
+    """Support examples by class of each task, as an adapted state carries them or the request has them."""
+    inputs, ways = request.inputs, model.problem.outputs
+    if "adapted_state" in inputs:
+        states = inputs["adapted_state"]
+        lengths = inputs.get("adapted_length", np.full(len(states), states.shape[1]))
+        return [model.support_counts(state[:length]) for state, length in zip(states, lengths, strict=True)]
+    labels = inputs[target_name(model)]
+    sizes = inputs.get("support_size", np.full(len(labels), labels.shape[1]))
+    return [np.bincount(row[:size], minlength=ways).astype(np.float32) for row, size in zip(labels, sizes, strict=True)]
 
 
 def _fixed_tolerance(model: Exportable) -> float:
@@ -100,7 +128,7 @@ def probes(model: Exportable, warm_up: Sequence[Request], reference: Reference) 
         healthy = expectation(model, reference, request)
         found += [_probe(model, healthy, request, *fault) for fault in faults[request.signature]]
         if request.signature == PADDED:
-            found.append(_with_padding(request, healthy, answer_name(model)))
+            found.append(_with_padding(model, request, healthy))
     return found
 
 
@@ -111,20 +139,22 @@ def _probe(
     damage(inputs[name][1:])
     blank = {key: np.zeros_like(array) for key, array in healthy.values.items()}
     blank["status"][:] = code
-    if model.classification:
-        blank[answer_name(model)][:] = 1 / model.problem.outputs
+    queries = healthy.values[model.answer_name].shape[1] if model.answer_name in blank else 0
+    blank |= {name: array.numpy()[None] for name, array in model.blank(queries).items() if name in blank}
     exact = {key: np.full_like(array, 1e-6) for key, array in healthy.tolerances.items()}
     expected = Expectation(_joined(healthy.values, blank, 0), _joined(healthy.tolerances, exact, 0))
     return Request(request.signature, inputs), expected
 
 
-def _with_padding(request: Request, healthy: Expectation, answer: str) -> tuple[Request, Expectation]:
+def _with_padding(model: Exportable, request: Request, healthy: Expectation) -> tuple[Request, Expectation]:
     """Three more rows of each array, full of NaN or of impossible numbers, that the sizes cut off."""
     # Sizes are one number a task.
     inputs = {name: array if array.ndim == 1 else _padded(array) for name, array in request.inputs.items()}
-    rows = {answer: np.zeros((1, 3, healthy.values[answer].shape[-1]), np.float32)}
-    values = {**healthy.values, **_joined({answer: healthy.values[answer]}, rows, 1)}
-    tolerances = {**healthy.tolerances, **_joined({answer: healthy.tolerances[answer]}, rows, 1)}
+    answers = {name: healthy.values[name] for name in model.query_outputs}
+    rows = {name: np.zeros((1, 3, *array.shape[2:]), array.dtype) for name, array in answers.items()}
+    off = {name: healthy.tolerances[name] for name in answers}
+    values = {**healthy.values, **_joined(answers, rows, 1)}
+    tolerances = {**healthy.tolerances, **_joined(off, {name: rows[name].astype("f4") for name in rows}, 1)}
     return Request(request.signature, inputs), Expectation(values, tolerances)
 
 

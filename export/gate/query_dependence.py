@@ -11,7 +11,7 @@ from cml_tf.learners.normalisation.layer import Normalisation
 from cml_tf.learners.normalisation.mode import MODES
 from export.gate.reference import Reference
 from export.graph.exportable import Exportable
-from export.graph.specifications import DEFAULT, answer_name, target_name
+from export.graph.specifications import DEFAULT, target_name
 from export.requests.files import Request
 
 # Of the largest answer; rounding gives 1e-6, batch statistics give more than 1e-2.
@@ -48,7 +48,7 @@ def normalisation_modes(learner: Learner) -> list[str]:
 
 
 def _answer(model: Exportable, reference: Reference, asked: Request, queries: np.ndarray) -> np.ndarray:
-    return reference.answer(Request(DEFAULT, {**asked.inputs, model.form.query: queries}))[answer_name(model)]
+    return reference.answer(Request(DEFAULT, {**asked.inputs, model.form.query: queries}))[model.answer_name]
 
 
 def _examples(model: Exportable, request: Request) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -26,7 +26,6 @@ from export.graph.specifications import (
     PADDED,
     PREDICT,
     PREDICT_PADDED,
-    answer_name,
     target_name,
 )
 from export.requests.files import Request
@@ -78,11 +77,11 @@ class Reference:
         return Request(signature, inputs)
 
     def _task(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        answer, ok = answer_name(self._model), {"status": np.array(status.OK, np.int32)}
+        ok = {"status": np.array(status.OK, np.int32)}
         context = self._form.reference_context(inputs)
         if signature in (PREDICT, PREDICT_PADDED):
             state = inputs["adapted_state"]
-            return {answer: self._answered(state[: inputs.get("adapted_length", len(state))], inputs, context), **ok}
+            return {**self._answered(state[: inputs.get("adapted_length", len(state))], inputs, context), **ok}
         support = self._support(inputs)
         fingerprint = {"model_fingerprint": np.array(self._fingerprint, np.int32)}
         if signature == INITIAL:
@@ -91,10 +90,10 @@ class Reference:
         state, before, after = (tensor.numpy() for tensor in self._adapt(support, context, query))
         ok |= {"support_loss_before": before, "support_loss_after": after}
         if not self._model.packs:
-            return {answer: self._whole(support, inputs, context), **ok}
+            return {**self._whole(support, inputs, context), **ok}
         if signature in (ADAPT, ADAPT_PADDED):
             return {**self._state(state, inputs), **fingerprint, **ok}
-        return {answer: self._answered(state, inputs, context), **ok}
+        return {**self._answered(state, inputs, context), **ok}
 
     def _state(self, state: np.ndarray, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """A state as it is answered: one that grows is padded to what all support examples sent would give."""
@@ -109,11 +108,20 @@ class Reference:
         size = inputs.get("support_size", len(support))
         return Examples(tf.constant(support[:size]), tf.constant(targets[:size]))
 
-    def _answered(self, state: np.ndarray, inputs: Mapping[str, Any], context: Any) -> np.ndarray:
+    def _answered(self, state: np.ndarray, inputs: Mapping[str, Any], context: Any) -> dict[str, np.ndarray]:
+        return self._padded(inputs, lambda query: self._predict(tf.constant(state), query, context))
+
+    def _padded(self, inputs: Mapping[str, Any], answer: Callable[[tf.Tensor], Any]) -> dict[str, np.ndarray]:
+        """Answers to the queries that count, and zeros for the others."""
         query = inputs[self._form.query]
         size = inputs.get("query_size", len(query))
-        rows = self._predict(state, query[:size], context)
-        return np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)])
+        answers = answer(tf.constant(query[:size])) if size else {}
+        return {
+            name: np.concatenate([answers[name], np.zeros((len(query) - size, *spec.shape[1:]), spec.dtype.name)])
+            if size
+            else np.zeros((len(query), *spec.shape[1:]), spec.dtype.name)
+            for name, spec in self._model.query_outputs.items()
+        }
 
     def _queries_of(self, inputs: Mapping[str, Any], support: Examples) -> tf.Tensor:
         """The queries without padding, in the place of none an example."""
@@ -121,14 +129,9 @@ class Reference:
         asked = query[: inputs.get("query_size", len(query))]
         return tf.constant(asked) if len(asked) else support.inputs[:1]
 
-    def _whole(self, support: Examples, inputs: Mapping[str, Any], context: Any) -> np.ndarray:
+    def _whole(self, support: Examples, inputs: Mapping[str, Any], context: Any) -> dict[str, np.ndarray]:
         """The answers of a model that adapts anew for each question."""
-        query = inputs[self._form.query]
-        size = inputs.get("query_size", len(query))
-        rows = np.zeros((0, self._model.problem.outputs), np.float32)
-        if size:
-            rows = self._adapt_and_predict(support, context, tf.constant(query[:size])).numpy()
-        return np.concatenate([rows, np.zeros((len(query) - size, rows.shape[1]), np.float32)])
+        return self._padded(inputs, lambda query: self._adapt_and_predict(support, context, query))
 
     def _decoded(self, files: np.ndarray) -> np.ndarray:
         height, width, channels = self._model.input_shape
@@ -150,36 +153,37 @@ class Reference:
 
         def adapt(initial: Any, support: Examples, context: Any, query: tf.Tensor) -> tuple[tf.Tensor, ...]:
             unadapted = model.rule.unadapted(model.learner, initial, support, context)
-            adapted = self._task_of(initial, support, context, query)
-            state = adapted.pack() if model.packs else tf.zeros([0])
-            return state, model.support_loss(unadapted, support), model.support_loss(adapted, support)
+            task = self._task_of(initial, support, context, query)
+            state = model.pack(model.adapted(task, support)) if model.packs else tf.zeros([0])
+            return state, model.support_loss(unadapted, support), model.support_loss(task, support)
 
         return self._compiled(adapt)
 
     @cached_property
     def _adapt_and_predict(self) -> Any:
-        return self._compiled(
-            lambda initial, support, context, query: self._model.predictions(
-                self._task_of(initial, support, context, query), query
-            )
-        )
+        model = self._model
+
+        def answers(initial: Any, support: Examples, context: Any, query: tf.Tensor) -> dict[str, tf.Tensor]:
+            return model.answers(model.adapted(self._task_of(initial, support, context, query), support), query)
+
+        return self._compiled(answers)
 
     @cached_property
     def _initial(self) -> Any:
-        rule, learner = self._model.rule, self._model.learner
-        return self._compiled(lambda initial, *task: rule.unadapted(learner, initial, *task).pack())
-
-    def _predict(self, state: np.ndarray, query: np.ndarray, context: Any) -> np.ndarray:
-        if not len(query):
-            return np.zeros((0, self._model.problem.outputs), np.float32)
-        return self._predict_some(tf.constant(state), tf.constant(query), context).numpy()
-
-    @cached_property
-    def _predict_some(self) -> Any:
         model = self._model
 
-        def predict(initial: Any, state: tf.Tensor, query: tf.Tensor, context: Any) -> tf.Tensor:
-            return model.predictions(model.rule.unpack(model.learner, initial, state, context), query)
+        def state(initial: Any, support: Examples, context: Any) -> tf.Tensor:
+            unadapted = model.rule.unadapted(model.learner, initial, support, context)
+            return model.pack(model.adapted(unadapted, support))
+
+        return self._compiled(state)
+
+    @cached_property
+    def _predict(self) -> Any:
+        model = self._model
+
+        def predict(initial: Any, state: tf.Tensor, query: tf.Tensor, context: Any) -> dict[str, tf.Tensor]:
+            return model.answers(model.unpack(initial, state, context), query)
 
         return self._compiled(predict)
 

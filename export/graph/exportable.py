@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation import AdaptationRule, AdaptedTask, Initial
-from cml_tf.adaptation.packing import Specification, is_fixed, packed_size
+from cml_tf.adaptation.packing import Specification, is_fixed, pack, packed_size, unpack
+from cml_tf.boundary.digest import variables_digest
 from cml_tf.datasets.image_files import CHANNELS
 from cml_tf.episodes import Examples
 from cml_tf.learners.learner import Learner
 from cml_tf.problems import Classification, Problem
-from cml_tf.readouts import through_head
+from cml_tf.readouts import served_variables, through_head
+from cml_tf.readouts.confidence import Confidence, Summary
 from cml_tf.training.answers import check_answers
 from cml_tf.training.method import Method
 from export.errors import ExportError
@@ -31,6 +34,13 @@ class Limits(NamedTuple):
     queries: int | None = None
 
 
+class Adapted(NamedTuple):
+    """A task that was adapted to, and what confidence has to know of its support set; None where nobody asks."""
+
+    task: AdaptedTask
+    summary: Summary | None
+
+
 @dataclass(frozen=True)
 class Exportable:
     """A readout (see `cml_tf.readouts`) that can be served.
@@ -44,6 +54,7 @@ class Exportable:
       buckets: shapes that have signatures of their own (`export.graph.buckets`).
       limits: what a task may hold.
       query_blocks: whether queries are answered block by block, which needs answers that do not depend on each other.
+      confidence: fitted for this model; None for probabilities as they are, and nothing besides.
 
     Raises:
       ExportError: if the graph of a served task cannot be made of it.
@@ -56,6 +67,7 @@ class Exportable:
     buckets: tuple[Bucket, ...] = ()
     limits: Limits = Limits()
     query_blocks: bool = False
+    confidence: Confidence | None = None
 
     def __post_init__(self) -> None:
         term = self.method.terms[0]
@@ -64,11 +76,26 @@ class Exportable:
                 f"only models that answer through the head that adapted (readouts {through_head()}) can be exported; "
                 f"this one answers through {type(term).__name__}."
             )
+        self._check_confidence()
         _ = self.form
         try:
             check_answers(self.method, self.problem)
         except ValueError as error:
             raise ExportError(str(error)) from error
+
+    def _check_confidence(self) -> None:
+        confidence = self.confidence
+        if confidence is None:
+            return
+        if not isinstance(self.problem, Classification) or confidence.ways != self.problem.ways:
+            raise ExportError(f"the confidence must be for {self.problem}, received one of {confidence.ways} ways.")
+        digest = variables_digest(variable.value for variable in served_variables(self.method))
+        steps = None if self.rule.steps is None else int(self.rule.steps)
+        if confidence.model != digest or confidence.steps != steps:
+            raise ExportError(
+                f"the confidence must be of this very model with {steps} inner steps, but was fitted for another "
+                f"checkpoint, readout or number of steps ({confidence.steps}): run python -m cml_tf.calibrate again."
+            )
 
     @property
     def learner(self) -> Learner:
@@ -116,17 +143,20 @@ class Exportable:
     @property
     def named_variables(self) -> list[tuple[str, keras.Variable]]:
         """The served variables in a fixed order: extractor, head, their state, meta-learned variables of the rule."""
-        learner = self.learner
-        everything = tf.nest.flatten((tuple(learner.variables), tuple(learner.state_variables)))
-        names = learner.variable_names
-        named = [(names[id(variable)], variable) for variable in everything]
+        names = self.learner.variable_names
         own = enumerate(self.rule.meta_variables)
-        return [*named, *((f"adaptation/{position:04d}/{variable.name}", variable) for position, variable in own)]
+        names = names | {id(variable): f"adaptation/{position:04d}/{variable.name}" for position, variable in own}
+        return [(names[id(variable)], variable) for variable in served_variables(self.method)]
 
     @cached_property
     def packed_spec(self) -> Specification | None:
         """The tensors in an adapted state, one after the other; None if a task has to be asked whole."""
-        return self.rule.packed_spec(self.learner)
+        own = self.rule.packed_spec(self.learner)
+        return None if own is None else (*own, *self._summary_spec)
+
+    @cached_property
+    def _summary_spec(self) -> Specification:
+        return () if self.confidence is None else self.confidence.summary_spec(self.learner)
 
     @property
     def packs(self) -> bool:
@@ -142,10 +172,55 @@ class Exportable:
         """The length of an adapted state after so many support examples."""
         return packed_size(self.packed_spec or (), support)
 
-    def predictions(self, adapted: AdaptedTask, inputs: tf.Tensor) -> tf.Tensor:
-        """Class probabilities `[examples, ways]` or predictions `[examples, outputs]` of one task, float32."""
-        outputs = self.method.terms[0].read(adapted.predict(inputs), ())
-        return tf.cast(self.problem.predictions(outputs), tf.float32)
+    def adapted(self, task: AdaptedTask, support: Examples) -> Adapted:
+        """A task with what confidence has to know of its support set."""
+        return Adapted(task, None if self.confidence is None else self.confidence.summary(task, support))
+
+    def pack(self, adapted: Adapted) -> tf.Tensor:
+        """The adapted state: one flat float32 vector, as `packed_spec` says."""
+        summary = () if adapted.summary is None else adapted.summary
+        return tf.concat([adapted.task.pack(), pack(summary)], 0) if summary else adapted.task.pack()
+
+    def unpack(self, initial: Initial, packed: tf.Tensor, context: Any) -> Adapted:
+        """The inverse of `pack`."""
+        tail = int(packed_size(self._summary_spec))
+        summary = None
+        if self._summary_spec:
+            counts, *means = unpack(packed[-tail:], self._summary_spec)
+            summary = Summary(counts, means[0] if means else tf.zeros([self.problem.outputs, 0]))
+            packed = packed[:-tail]
+        return Adapted(self.rule.unpack(self.learner, initial, packed, context), summary)
+
+    def support_counts(self, packed: np.ndarray) -> np.ndarray:
+        """Support examples by class, `[ways]`, as the adapted state of a model with confidence carries them."""
+        first = len(packed) - int(packed_size(self._summary_spec))
+        return packed[first : first + self.problem.outputs]
+
+    @property
+    def answer_name(self) -> str:
+        """The name of the output that every model has: `probabilities` or `predictions`."""
+        return "probabilities" if self.classification else "predictions"
+
+    @cached_property
+    def query_outputs(self) -> dict[str, tf.TensorSpec]:
+        """Shape and dtype of what a query is answered, by name; axis 0 counts queries."""
+        answer = {self.answer_name: tf.TensorSpec([None, self.problem.outputs], tf.float32)}
+        return answer | ({} if self.confidence is None else self.confidence.outputs)
+
+    def answers(self, adapted: Adapted, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the queries of one task are answered, by name: class probabilities or predictions, and confidence."""
+        features, outputs = adapted.task.predict(inputs)
+        outputs = self.method.terms[0].read((features, outputs), ())
+        answers = {self.answer_name: tf.cast(self.problem.predictions(outputs), tf.float32)}
+        if self.confidence is None or adapted.summary is None:
+            return answers
+        return answers | self.confidence.answers(outputs, features, adapted.summary)
+
+    def blank(self, queries: int | tf.Tensor) -> dict[str, tf.Tensor]:
+        """Answers that say nothing: uniform probabilities, or zeros."""
+        outputs = self.problem.outputs
+        answers = {self.answer_name: tf.fill([queries, outputs], 1.0 / outputs if self.classification else 0.0)}
+        return answers | ({} if self.confidence is None else self.confidence.blank(queries))
 
     def support_loss(self, adapted: AdaptedTask, support: Examples) -> tf.Tensor:
         """How badly a task fits what it was adapted to: a float32 scalar (for gradient descent what it lowers)."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache, partial
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.rule import Initial, final_values
+from cml_tf.boundary.digest import variables_digest
 from export.graph.buckets import bucket_signatures
 from export.graph.exportable import Exportable
 from export.graph.image_bytes import decode_images
@@ -119,26 +117,6 @@ class ServingModule(tf.Module):
             used = tf.where(used > most, 0, used)
         images, complete = decode_images(files[:used], self._model.input_shape)
         return tf.concat([images, tf.zeros([rows - used, *self._model.input_shape])], 0), complete
-
-
-def variables_digest(variables: Iterable[Any]) -> str:
-    """SHA-256 (hexadecimal) of dtypes, shapes and values, in order; names are Keras' affair and left out.
-
-    Args:
-      variables: arrays, or tensors and variables of TensorFlow.
-    """
-    digest = hashlib.sha256()
-    for variable in variables:
-        array = np.ascontiguousarray(_plain(variable))
-        digest.update(f"{array.dtype.name}{list(array.shape)}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
-
-
-def _plain(variable: Any) -> np.ndarray:
-    value = variable if isinstance(variable, np.ndarray) else variable.numpy()
-    # bfloat16 is not of NumPy's own; widening loses nothing.
-    return value if value.dtype.isbuiltin == 1 else value.astype(np.float32)
 
 
 def fingerprint(digest: str) -> int:

@@ -29,11 +29,6 @@ def target_name(model: Exportable) -> str:
     return model.target_name
 
 
-def answer_name(model: Exportable) -> str:
-    """`probabilities` or `predictions`."""
-    return "probabilities" if model.classification else "predictions"
-
-
 def input_specifications(model: Exportable) -> dict[str, Specifications]:
     """The inputs of every signature of this model, by name.
 
@@ -97,7 +92,7 @@ def traced_specifications(model: Exportable) -> dict[str, Specifications]:
 
 def output_specifications(model: Exportable) -> dict[str, Specifications]:
     """What one task (no task axis) answers, by signature or traced function, and name."""
-    answer = {answer_name(model): tf.TensorSpec([None, model.problem.outputs], tf.float32)}
+    answer = model.query_outputs
     status = {"status": tf.TensorSpec([], tf.int32)}
     losses = {
         "support_loss_before": tf.TensorSpec([], tf.float32),

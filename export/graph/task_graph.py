@@ -14,8 +14,8 @@ import tensorflow as tf
 from cml_tf.adaptation import AdaptedTask, Initial
 from cml_tf.episodes import Examples
 from export import status
-from export.graph.exportable import Exportable
-from export.graph.specifications import answer_name, target_name
+from export.graph.exportable import Adapted, Exportable
+from export.graph.specifications import target_name
 from export.requests.boundary import any_of, finite, first_fault
 from export.requests.form import Context, Faults, Tensors
 
@@ -26,7 +26,7 @@ _VALUES_IN_A_BLOCK, _FEWEST_IN_A_BLOCK = 2**18, 16
 class _Adaptation(NamedTuple):
     """What adapting to a support set gave; only meaningful where `sound`."""
 
-    task: AdaptedTask
+    adapted: Adapted
     sound: tf.Tensor
     losses: Tensors
 
@@ -44,7 +44,7 @@ class TaskGraph:
         self._model = model
         self._initial = initial
         self._fingerprint = fingerprint
-        self._answer = answer_name(model)
+        self._answer = model.answer_name
         self._target = target_name(model)
         self._form = model.form
 
@@ -63,14 +63,14 @@ class TaskGraph:
         def healthy() -> Tensors:
             context = self._form.learner_context(received.content)
             adaptation = self._adapt(support, context, query)
-            answer = self._predictions(adaptation.task, query)
-            sound = adaptation.sound & finite(answer)
-            answer = tf.cond(sound, lambda: answer, lambda: self._unadapted_predictions(support, context, query))
+            answers = self._answers(adaptation.adapted, query)
+            sound = adaptation.sound & finite(answers[self._answer])
+            answers = tf.cond(sound, lambda: answers, lambda: self._unadapted_answers(support, context, query))
             losses = {name: tf.where(sound, loss, 0.0) for name, loss in adaptation.losses.items()}
-            return {self._answer: answer, "status": _ok_if(sound), **losses}
+            return {**answers, "status": _ok_if(sound), **losses}
 
         def faulty(fault: tf.Tensor) -> Tensors:
-            return {self._answer: self._blank(tf.shape(query)[0]), "status": fault, **_no_losses()}
+            return {**self._model.blank(tf.shape(query)[0]), "status": fault, **_no_losses()}
 
         return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
 
@@ -83,7 +83,7 @@ class TaskGraph:
         def healthy() -> Tensors:
             adaptation = self._adapt(support, self._form.learner_context(received.content))
             losses = {name: tf.where(adaptation.sound, loss, 0.0) for name, loss in adaptation.losses.items()}
-            return {**self._state(adaptation.task.pack(), adaptation.sound, sent), **losses}
+            return {**self._state(self._model.pack(adaptation.adapted), adaptation.sound, sent), **losses}
 
         return _unless(first_fault(faults), healthy, lambda fault: {**self._no_state(fault, sent), **_no_losses()})
 
@@ -94,7 +94,8 @@ class TaskGraph:
         sent = tf.shape(inputs[self._form.support])[0]
 
         def healthy() -> Tensors:
-            state = self._unadapted(support, self._form.learner_context(received.content)).pack()
+            unadapted = self._unadapted(support, self._form.learner_context(received.content))
+            state = self._model.pack(self._model.adapted(unadapted, support))
             return self._state(state, finite(state), sent)
 
         return _unless(first_fault(faults), healthy, lambda fault: self._no_state(fault, sent))
@@ -117,14 +118,14 @@ class TaskGraph:
             # everywhere, and would then leave out the comparison of lengths that leads to this branch.
             packed = tf.ensure_shape(state[:used], [None if self._model.state_grows else used])
             context = self._form.learner_context(received.content)
-            adapted = self._model.rule.unpack(self._model.learner, self._initial, packed, context)
-            answer = self._predictions(adapted, query)
-            sound = finite(answer)
+            answers = self._answers(self._model.unpack(self._initial, packed, context), query)
+            sound = finite(answers[self._answer])
             # There is no support set here, and so no unadapted model to fall back on (its normalisation may need one).
-            return {self._answer: tf.where(sound, answer, self._blank(tf.shape(query)[0])), "status": _ok_if(sound)}
+            answers = tf.cond(sound, lambda: answers, lambda: self._model.blank(tf.shape(query)[0]))
+            return {**answers, "status": _ok_if(sound)}
 
         def faulty(fault: tf.Tensor) -> Tensors:
-            return {self._answer: self._blank(tf.shape(query)[0]), "status": fault}
+            return {**self._model.blank(tf.shape(query)[0]), "status": fault}
 
         return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
 
@@ -157,12 +158,14 @@ class TaskGraph:
         return query, any_of(self._form.example_faults(received.content, query), wrong)
 
     def _with_padding(self, outputs: Tensors, inputs: Tensors) -> Tensors:
-        """Outputs whose answer has a row for each row of queries that was sent."""
-        answer = outputs[self._answer]
-        missing = tf.shape(inputs[self._form.query])[0] - tf.shape(answer)[0]
+        """Outputs whose answers have a row for each row of queries that was sent."""
+        missing = tf.shape(inputs[self._form.query])[0] - tf.shape(outputs[self._answer])[0]
         # Not tf.pad: it refuses what it is given when a fault has left nothing to pad.
-        padding = tf.zeros([missing, self._model.problem.outputs])
-        return {**outputs, self._answer: tf.concat([answer, padding], 0)}
+        padded = {
+            name: tf.concat([outputs[name], tf.zeros([missing, *spec.shape[1:]], spec.dtype)], 0)
+            for name, spec in self._model.query_outputs.items()
+        }
+        return {**outputs, **padded}
 
     def _used(self, state: tf.Tensor, inputs: Tensors) -> tuple[int | tf.Tensor, tf.Tensor]:
         """How much of a state that was sent is no padding, and whether this model has states of that length."""
@@ -203,50 +206,56 @@ class TaskGraph:
         if model.rule.uses_query_inputs and query is not None:
             # Nobody asks anything of a task without queries, and layers are never called without examples.
             query_inputs = tf.cond(tf.shape(query)[0] > 0, lambda: query, lambda: support.inputs[:1])
-        adapted = model.rule.adapt(model.learner, self._initial, support, context, query_inputs)
+        task = model.rule.adapt(model.learner, self._initial, support, context, query_inputs)
+        adapted = model.adapted(task, support)
         losses = {
             "support_loss_before": model.support_loss(self._unadapted(support, context), support),
-            "support_loss_after": model.support_loss(adapted, support),
+            "support_loss_after": model.support_loss(task, support),
         }
         sound = finite(tf.stack(list(losses.values())))
-        return _Adaptation(adapted, sound & finite(adapted.pack()) if model.packs else sound, losses)
+        return _Adaptation(adapted, sound & finite(model.pack(adapted)) if model.packs else sound, losses)
 
     def _unadapted(self, support: Examples, context: Any) -> AdaptedTask:
         model = self._model
         return model.rule.unadapted(model.learner, self._initial, support, context)
 
-    def _unadapted_predictions(self, support: Examples, context: Any, query: tf.Tensor) -> tf.Tensor:
-        answer = self._predictions(self._unadapted(support, context), query)
-        return tf.where(finite(answer), answer, self._blank(tf.shape(query)[0]))
+    def _unadapted_answers(self, support: Examples, context: Any, query: tf.Tensor) -> Tensors:
+        """What the unadapted model answers; of how sure it is nothing is known."""
+        unadapted = Adapted(self._unadapted(support, context), None)
+        blank = self._model.blank(tf.shape(query)[0])
+        answer = self._answers(unadapted, query)[self._answer]
+        return {**blank, self._answer: tf.where(finite(answer), answer, blank[self._answer])}
 
-    def _predictions(self, task: AdaptedTask, query: tf.Tensor) -> tf.Tensor:
+    def _answers(self, adapted: Adapted, query: tf.Tensor) -> Tensors:
         # Layers are never called without examples: statistics of nothing are NaN, and kernels may refuse it.
-        outputs = self._model.problem.outputs
         some = tf.shape(query)[0] > 0
-        answer = self._block_by_block if self._model.query_blocks else self._model.predictions
-        return tf.cond(some, lambda: answer(task, query), lambda: tf.zeros([0, outputs]))
+        specs = self._specifications(adapted)
+        answer = self._block_by_block if self._model.query_blocks else self._model.answers
+        nothing = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
+        return tf.cond(some, lambda: answer(adapted, query), lambda: nothing)
 
-    def _block_by_block(self, task: AdaptedTask, query: tf.Tensor) -> tf.Tensor:
+    def _block_by_block(self, adapted: Adapted, query: tf.Tensor) -> Tensors:
         """The same, in the memory that some queries take; only for answers that do not depend on each other."""
-        outputs = [None, self._model.problem.outputs]
+        specs = self._specifications(adapted)
         rows = max(_FEWEST_IN_A_BLOCK, _VALUES_IN_A_BLOCK // max(1, math.prod(self._model.input_shape)))
         blocks = (tf.shape(query)[0] + rows - 1) // rows
-        answers = tf.TensorArray(
-            tf.float32, blocks, infer_shape=False, element_shape=[None, self._model.problem.outputs]
-        )
+        answers = {
+            name: tf.TensorArray(spec.dtype, blocks, infer_shape=False, element_shape=spec.shape)
+            for name, spec in specs.items()
+        }
 
-        def one(block: tf.Tensor, written: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-            answer = self._model.predictions(task, query[block * rows : (block + 1) * rows])
-            return block + 1, written.write(block, answer)
+        def one(block: tf.Tensor, written: dict[str, tf.TensorArray]) -> tuple[tf.Tensor, dict[str, tf.TensorArray]]:
+            found = self._model.answers(adapted, query[block * rows : (block + 1) * rows])
+            return block + 1, {name: array.write(block, found[name]) for name, array in written.items()}
 
         # One after the other: side by side they would take the memory of all.
         _, answers = tf.while_loop(lambda block, _: block < blocks, one, (0, answers), parallel_iterations=1)
-        return tf.ensure_shape(answers.concat(), outputs)
+        return {name: tf.ensure_shape(array.concat(), specs[name].shape) for name, array in answers.items()}
 
-    def _blank(self, rows: tf.Tensor) -> tf.Tensor:
-        """The answer that says nothing: uniform probabilities, or zeros."""
-        outputs = self._model.problem.outputs
-        return tf.fill([rows, outputs], 1.0 / outputs if self._model.classification else 0.0)
+    def _specifications(self, adapted: Adapted) -> dict[str, tf.TensorSpec]:
+        """Of what `Exportable.answers` gives for a task."""
+        specs = self._model.query_outputs
+        return specs if adapted.summary is not None else {self._answer: specs[self._answer]}
 
 
 def _more(count: tf.Tensor, most: int | None) -> tf.Tensor:

@@ -8,7 +8,7 @@ import pytest
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
-from tests.export.served import Served, image_model, node_model, saved, wave_model
+from tests.export.served import Served, image_model, judged_model, node_model, saved, wave_model
 from tests.export.server.conformance.make_models import config_text, write_halvers
 from tests.export.server.running import running
 from tests.helpers.drawn_images import write_classes
@@ -30,7 +30,10 @@ def _saved(name, make):
     return fixture
 
 
-images, waves, nodes = (_saved(*row) for row in (("images", image_model), ("waves", wave_model), ("nodes", node_model)))
+images, waves, nodes, judged = (
+    _saved(*row)
+    for row in (("images", image_model), ("waves", wave_model), ("nodes", node_model), ("judged", judged_model))
+)
 
 
 @pytest.fixture(params=["images", "waves", "nodes"])
@@ -78,13 +81,15 @@ def node_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, waves, images, nodes):
+def server(tmp_path_factory, waves, images, nodes, judged):
     """One server for all tests that do not change it.
 
-    It serves `halver` (versions 1 and 2, label `first`), a few-shot regression, and classifiers of images and of nodes.
+    It serves `halver` (versions 1 and 2, label `first`), a few-shot regression, classifiers of
+    images (`judged` with a confidence) and of nodes.
     """
     root = tmp_path_factory.mktemp("served")
-    places = {name: made.directory.parent for name, made in (("waves", waves), ("images", images), ("nodes", nodes))}
+    made = {"waves": waves, "images": images, "nodes": nodes, "judged": judged}
+    places = {name: one.directory.parent for name, one in made.items()}
     config = root / "models.config"
     config.write_text(config_text({**places, "halver": write_halvers(root / "halver")}))
     flags = [f"--model_config_file={config}", "--max_message_bytes=4000000", "--enable_grpc_healthcheck_service"]

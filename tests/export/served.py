@@ -1,5 +1,6 @@
 """Small exported models of images, of waves and of nodes of a graph, and requests to them."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,19 +11,22 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, UpdateRule
+from cml_tf.boundary.digest import variables_digest
 from cml_tf.graphs import GraphContext, check_graph, graph_context
 from cml_tf.learners import Learner, conv4, mlp
 from cml_tf.learners.nodes import gcn
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Problem, Regression
+from cml_tf.readouts import served_variables
+from cml_tf.readouts.confidence import Confidence, Knot
 from cml_tf.training.method import Method
 from export.exporter import write_version
 from export.gate.reference import Reference
 from export.gate.warm_up import warm_up_requests
 from export.graph.exportable import Exportable
 from export.graph.serving_module import ServingModule
-from export.graph.specifications import answer_name, target_name
+from export.graph.specifications import target_name
 from export.requests.form import Bucket
 from tests.helpers.models import randomise
 from tests.helpers.random_graphs import random_features, untidy_edges
@@ -62,12 +66,21 @@ class Served:
     @property
     def output(self) -> str:
         """The name of the answer: probabilities or predictions."""
-        return answer_name(self.model)
+        return self.model.answer_name
 
 
 def image_model(normalisation: str = "batch_transductive", steps: int = 2, rate: float = 0.1) -> Exportable:
     """Four blocks of 4 filters on 16x16 images, 3 ways."""
     return exportable(conv4(WAYS, IMAGE_SHAPE, 4, normalisation), Classification(WAYS), SGD(rate), steps)
+
+
+def judged_model(open_set: str | None = "feature_distance") -> Exportable:
+    """The image model with a confidence, whose state then has counts and class means at its end."""
+    model = image_model("support")
+    digest = variables_digest(variable.value for variable in served_variables(model.method))
+    knots = (Knot(1, (0.5,), 0.7, -0.6), Knot(4, (-0.5,), 0.62, -0.5))
+    confidence = Confidence(WAYS, "temperature", knots, open_set=open_set, model=digest, steps=2)
+    return dataclasses.replace(model, confidence=confidence)
 
 
 def wave_model() -> Exportable:

@@ -8,16 +8,18 @@ import tensorflow as tf
 from jinja2 import UndefinedError
 
 import export.exporter
+from cml_tf.boundary.digest import variables_digest
 from cml_tf.experiments import presets
 from cml_tf.experiments.loading import load
 from cml_tf.experiments.runs import load_run, train_run
+from cml_tf.registry import members
 from export.card.markdown import card_markdown
 from export.card.origin import read_evaluation
 from export.errors import ExportError
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_model, export_run, exportable
 from export.gate.reference import Reference
 from export.graph.buckets import PARAMETERS
-from export.graph.serving_module import fingerprint, variables_digest
+from export.graph.serving_module import fingerprint
 from export.requests.files import read_requests
 from tests.export.served import CLOSE, in_process, inputs_of, loaded, support_only
 from tests.helpers.programs import run_programs
@@ -47,6 +49,33 @@ def test_it_answers_as_the_run_that_it_comes_from(classifier, image_run, readout
     support, labels = (array[0] for array in support_only(inputs).values())
     expected = model.adapt(support, labels, steps=steps).predict(inputs["query_inputs"][0])
     np.testing.assert_allclose(served("serving_default", **inputs)["probabilities"][0], expected, **CLOSE)
+
+
+def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run, tmp_path):
+    run, path, few = f"--workdir={image_run}", tmp_path / "confidence.json", ["--episodes=8", "--test_episodes=6"]
+    fitted, none, late = run_programs(
+        [
+            ["cml_tf.calibrate", run, *few, "--shots=1,2", "--open_set=feature_distance", f"--output={path}"],
+            ["cml_tf.calibrate", run, *few, "--open_set=none", f"--output={tmp_path / 'closed.json'}"],
+            ["cml_tf.calibrate", run, *few, "--steps=0", f"--output={tmp_path / 'steps.json'}"],
+        ]
+    )
+    assert [(one.code, one.messages) for one in (fitted, none, late)] == [(0, [])] * 3
+    summary = fitted.last_json
+    assert late.last_json["measures"]["1"]["scores"].keys() == members("open_set").keys()
+    assert summary["measures"].keys() == {"1", "2"} and summary["unknown_classes"] == 1
+    before, after = (summary["measures"]["1"][when] for when in ("before", "after"))
+    assert before.keys() == {"accuracy", "nll", "brier", "ece", "auroc", "fpr95"}
+    assert after.keys() - before.keys() == {"coverage", "set_size", "false_accept", "true_accept"}
+    assert after["accuracy"] == before["accuracy"], "a temperature changes no answer"
+    assert f"{after['nll']['mean']:.4f} ± {after['nll']['ci95']:.4f}" in fitted.out
+    version = export_run(image_run, tmp_path / "models", Options(confidence=path))
+    assert json.loads((version / EXTRA / CARD).read_text())["confidence"]["open_set"] == "feature_distance"
+    assert "`prediction_set`: 1 for each class" in (version / EXTRA / CARD_FOR_PEOPLE).read_text()
+    closed = exportable(load_run(image_run), Options(confidence=tmp_path / "closed.json"))
+    assert closed.query_outputs.keys() == {"probabilities", "calibrated_probabilities", "prediction_set"}
+    with pytest.raises(ExportError, match="confidence must be of this very model"):
+        exportable(load_run(image_run), Options(confidence=tmp_path / "steps.json"))
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from tests.helpers.programs import run_program, run_programs
 from tests.helpers.run_folders import snapshot
 
 TRAIN, EVALUATE, PREPARE = "cml_tf.train", "cml_tf.evaluate", "cml_tf.datasets.prepare"
+CALIBRATE = "cml_tf.calibrate"
 WAVES, GLYPHS = "--config=configs/sinusoid.py:cml,5shot,smoke", "--config=configs/glyphs.py:cml,smoke"
 SMALL = ["--config.learner.hidden=(4,)", "--config.train.steps=2", "--config.train.meta_batch=1", "--verbose=0"]
 SUMMARY = {"metric", "mean", "ci95", "episodes", "seed", "manifest_hash"}
@@ -85,6 +86,15 @@ EVALUATE_ERRORS = {
     "--workdir={}/glyphs --dataset=cub --root={}/nowhere": "nowhere",
     "--workdir={}/glyphs --root={}/nowhere": "name the dataset too",
 }
+CALIBRATE_ERRORS = {
+    "--workdir={}/nowhere": "contains no run",
+    "--workdir={}/cml": "is a regression",
+    "--shots=one": "received 'one'",
+    "--shots=0": "received [0]",
+    "--coverage=1": "coverage must be between 0 and 1",
+    "--episodes=3": "episodes",
+    "--calibration=hope": "hope",
+}
 PREPARE_ERRORS = {
     "": "aircraft, cars, ",
     "mnist": "received 'mnist'",
@@ -93,6 +103,7 @@ PREPARE_ERRORS = {
 ERRORS = {
     TRAIN: ({"--config=": WAVES, "--workdir=": "--workdir={}/new"}, TRAIN_ERRORS),
     EVALUATE: ({"--workdir=": "--workdir={}/cml"}, EVALUATE_ERRORS),
+    CALIBRATE: ({"--workdir=": "--workdir={}/glyphs"}, CALIBRATE_ERRORS),
     PREPARE: ({}, PREPARE_ERRORS),
 }
 

@@ -4,7 +4,7 @@ import { ClassRow } from "./class_row.js";
 import { PlaygroundError, show } from "./errors.js";
 import { Latest } from "./latest.js";
 import { Pad } from "./pad.js";
-import { Probabilities, renormalised } from "./probabilities.js";
+import { Probabilities, judged } from "./probabilities.js";
 
 export class Classifier {
   #rows;
@@ -105,8 +105,8 @@ export class Classifier {
   async #predict(signal) {
     const { used, state } = this.#adapted;
     const inputs = { ...state, query_inputs: [[this.queryPad.picture]] };
-    const { probabilities } = await this.rest.predict("predict", inputs, signal);
-    if (!signal.aborted) this.bars.show(renormalised(probabilities[0][0], used.length));
+    const outputs = await this.rest.predict("predict", inputs, signal);
+    if (!signal.aborted) this.bars.show(...judged(outputs, used.length));
   }
 
   #queryFailed(error) {

@@ -33,14 +33,22 @@ export class Probabilities {
     this.sentence.textContent = "";
   }
 
-  /** @param {number[]} values in [0, 1], one a bar. */
-  show(values) {
+  /**
+   * @param {number[]} values in [0, 1], one a bar.
+   * @param {{known: boolean, held: boolean[]}} [judgement] of a model that was exported with a confidence.
+   */
+  show(values, judgement) {
     this.#bars.forEach(({ progress, text }, index) => {
       progress.value = values[index];
       text.textContent = percent(values[index]);
     });
     const best = values.indexOf(Math.max(...values));
-    if (best >= 0) this.sentence.textContent = `Most likely ${this.#bars[best].row.name}: ${percent(values[best])}.`;
+    if (best < 0) return;
+    const likely = `ost likely ${this.#bars[best].row.name}: ${percent(values[best])}.`;
+    this.sentence.textContent = judgement?.known === false ? `None of these classes. Among them m${likely}` : `M${likely}`;
+    if (!judgement) return;
+    const held = this.#bars.filter((_, index) => judgement.held[index]).map(({ row }) => row.name);
+    this.sentence.textContent += ` Prediction set: ${held.join(", ")}.`;
   }
 }
 
@@ -54,6 +62,19 @@ export function renormalised(all, used) {
   const total = kept.reduce((sum, value) => sum + value, 0);
   // All zero, then: the model holds the query for none of these classes.
   return total > 0 ? kept.map((value) => value / total) : kept;
+}
+
+/**
+ * What the bars show of one query: calibrated probabilities and a judgement where the model has them.
+ * @param {Object<string, Array>} outputs of `predict`, for one task with one query.
+ * @param {number} used how many classes have examples.
+ */
+export function judged(outputs, used) {
+  const calibrated = outputs.calibrated_probabilities;
+  if (!calibrated) return [renormalised(outputs.probabilities[0][0], used)];
+  // The model itself leaves out classes without an example here.
+  const known = outputs.is_known ? outputs.is_known[0][0] === 1 : true;
+  return [calibrated[0][0].slice(0, used), { known, held: outputs.prediction_set[0][0].map((value) => value === 1) }];
 }
 
 function bar(row) {

@@ -65,6 +65,27 @@ def test_the_client_answers_as_the_library(ask, served, classes, request, tmp_pa
             client.predict(dataclasses.replace(adapted, **changed), query, graph)
 
 
+@pytest.mark.parametrize("classes", [3, 2])
+def test_how_sure_a_model_is_arrives_with_its_answers(ask, judged, classes):
+    support, targets, query, _, _ = _task(judged, classes)
+    client, names = ask("judged"), sorted(set(targets))
+    labels = np.array([names.index(name) for name in targets], np.int32)
+    inputs = {"support_inputs": support[None], "support_labels": labels[None], "query_inputs": query[None]}
+    expected = {name: array[0] for name, array in judged("serving_default", **inputs).items()}
+    for answer in (
+        client.adapt_and_predict(support, targets, query),
+        client.predict(client.adapt(support, targets), query),
+    ):
+        found = answer.confidence
+        np.testing.assert_allclose(found.probabilities, expected["calibrated_probabilities"][:, :classes], **CLOSE)
+        np.testing.assert_array_equal(found.sets, expected["prediction_set"][:, :classes] == 1)
+        np.testing.assert_array_equal(found.known, expected["is_known"] == 1)
+        np.testing.assert_allclose(found.scores, expected["known_score"], **CLOSE)
+        assert answer.prediction_set(0) == tuple(name for name, held in zip(names, found.sets[0], strict=True) if held)
+    # A model without one has none.
+    assert ask("images").adapt_and_predict(support, targets, query).confidence is None
+
+
 def test_image_files_are_read_as_training_reads_them(ask, images):
     support, names, query, _, _ = _task(images)
     levels = [np.round(examples * 255).astype(np.uint8) for examples in (support, query)]

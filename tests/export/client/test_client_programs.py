@@ -15,7 +15,7 @@ from tests.export.served import CLOSE, inputs_of, node_request, reference_contex
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.programs import run_programs
 
-ADAPT, PREDICT = "export.client.adapt", "export.client.predict"
+ADAPT, PREDICT, ADVISE = "export.client.adapt", "export.client.predict", "export.client.advise"
 HOSTILE = "<b>[red]x"
 HOSTILE_NODE = "_$\\frac{1}{0}$\x1b<b>"
 _IMAGES, _QUERY = ["--model=images", "--support=@support"], "--query=@queries"
@@ -26,6 +26,8 @@ CALLS = {
     "adapt": [ADAPT, "grpc", *_IMAGES, "--output=@task.npz"],
     "table": [PREDICT, "http", _ADAPTED, _QUERY],
     "json": [PREDICT, "http", *_IMAGES, _QUERY, _JSON],
+    "advise": [ADVISE, "http", *_IMAGES, _QUERY],
+    "nodes advise": [ADVISE, "grpc", *_NODES],
     "one": [PREDICT, "http", _ADAPTED, "--query=@flat/one.png"],
     "html": [PREDICT, "grpc", *_IMAGES, _QUERY, "--output_format=html", "--output=@a.html"],
     "waves": [PREDICT, "grpc", "--model=waves", "--support=@waves.npz", "--query=@waves.npz"],
@@ -127,6 +129,21 @@ def test_answers_are_those_of_the_library(answered, files, images, nodes):
         np.testing.assert_allclose([row["values"] for row in document["queries"]], expected.predict(asked), **CLOSE)
         assert [row["name"] for row in document["queries"]] == [f"node {node}" for node in asked]
     assert documents[0]["accuracy"] is None and documents[1]["accuracy"] is not None
+
+
+def test_advice_names_examples_classes_and_what_to_label_next(answered):
+    advice = json.loads(answered["advise"].splitlines()[-1])
+    assert [row["label"] for row in advice["examples"]] == [HOSTILE, HOSTILE, "bee", "bee"]
+    assert advice["weakest_class"] in (HOSTILE, "bee") and 0 <= advice["accuracy"] <= 1
+    assert sorted(advice["label_next"]) == sorted(read_queries_of(answered["json"]))
+    assert HOSTILE in answered["advise"].splitlines()[-2] or "bee" in answered["advise"].splitlines()[-2]
+    nodes_advice = json.loads(answered["nodes advise"].splitlines()[-1])
+    assert {row["label"] for row in nodes_advice["examples"]} == {HOSTILE_NODE, "theory"}
+    assert nodes_advice["label_next"] == [] and "\x1b" not in answered["nodes advise"]
+
+
+def read_queries_of(answer):
+    return [row["name"] for row in json.loads(answer)["queries"]]
 
 
 def test_pages_and_pictures_show_what_they_should_and_obey_no_name(answered, files):

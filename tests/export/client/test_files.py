@@ -1,13 +1,15 @@
 """Files of users and of strangers: adapted tasks, examples, tables of nodes, graphs, and pictures of them."""
 
 import dataclasses
+import json
 import os
 
 import numpy as np
 import pytest
 
 from export.client import Adapted, Answer, ClientError
-from export.client.answers import accuracy, among, as_json, as_table
+from export.client.answers import Confidence, accuracy, among, as_json, as_table
+from export.client.contact_sheet import contact_sheet
 from export.client.examples import ExampleSet, read_queries, read_support
 from export.client.graph_picture import write_graph_picture
 from export.client.graphs import Graph, read_graph
@@ -127,6 +129,35 @@ def test_names_in_bytes_are_names_and_whole_numbers_are_sorted_by_value(tmp_path
     rows = np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 1.0]], np.float32)
     for used, expected in ((2, [[0.4, 0.6], [0.5, 0.5]]), (3, rows)):
         np.testing.assert_allclose(among(rows, used), expected, rtol=1e-6)
+
+
+def test_how_sure_an_answer_is_stands_in_table_json_and_page():
+    sure = Confidence(
+        np.float32([[0.75, 0.25], [0.5, 0.5]]),
+        np.array([[True, False], [True, True]]),
+        np.array([True, False]),
+        np.ones(2),
+    )
+    answer, queries = Answer(np.eye(2, dtype="f4"), ("a", "b"), sure), ExampleSet([b""] * 2, None, ("one", "two"))
+    rows = json.loads(as_json(answer, queries))["queries"]
+    assert rows[0] == {
+        **{"name": "one", "values": [1.0, 0.0], "class": "a", "calibrated": [0.75, 0.25], "prediction_set": ["a"]},
+        **{"is_known": True, "known_score": 1.0},
+    }
+    assert rows[1]["prediction_set"] == ["a", "b"] and rows[1]["is_known"] is False
+    page, table = contact_sheet(answer, queries), as_table(answer, queries)
+    for shown, told in (
+        (table, "none of these (nearest: b)"),
+        (table, "0.750"),
+        (page, "75.0%"),
+        (page, "none of these"),
+    ):
+        assert shown.count(told) == 1, told
+    assert "Prediction set: a, b" in page
+    # A model that does not say whether a query is known.
+    silent = dataclasses.replace(sure, known=None, scores=None)
+    answer = dataclasses.replace(answer, confidence=silent)
+    assert "is_known" not in as_json(answer, queries) and "none of these" not in contact_sheet(answer, queries)
 
 
 def test_names_cannot_command_the_terminal(tmp_path):

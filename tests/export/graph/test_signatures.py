@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, PerStepRates, anil, boil
+from cml_tf.boundary.digest import variables_digest
 from cml_tf.learners import Learner, conv4, mlp
 from cml_tf.learners.nodes import gcn, sgc
 from cml_tf.problems import Classification, Regression
@@ -15,7 +16,7 @@ from cml_tf.readouts import read_through
 from export.errors import ExportError
 from export.graph.buckets import read_buckets
 from export.graph.exportable import Exportable
-from export.graph.serving_module import ServingModule, fingerprint, variables_digest
+from export.graph.serving_module import ServingModule, fingerprint
 from export.graph.specifications import input_specifications, output_specifications, target_name
 from export.requests.form import Bucket
 from tests.export import served as tiny

@@ -1,0 +1,145 @@
+"""Fits the confidence of a run on its validation episodes, and measures it on the classes of its test split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cml_tf.boundary.digest import variables_digest
+from cml_tf.datasets import EpisodeSource
+from cml_tf.errors import UserError
+from cml_tf.experiments.experiment import Experiment
+from cml_tf.experiments.runs import evaluation_method, load_run
+from cml_tf.problems import Classification
+from cml_tf.readouts import served_variables
+from cml_tf.readouts.confidence import Asked, Confidence, Knot, collect, discrimination, fit, measured
+from cml_tf.training.evaluator import manifest_hash
+from cml_tf.training.method import Method
+
+
+@dataclass(frozen=True)
+class FittedRun:
+    """What `fit_run` found.
+
+    Attributes:
+      confidence: fitted.
+      measures: by shots, each `before` and `after` with the measures by name (`cml_tf.readouts.confidence.measured`),
+        and `scores`: `auroc` and `fpr95` of every score that there was to choose from.
+      areas: by score, the area under the curve on validation episodes, mean over shots.
+      origin: of the episodes, as JSON.
+    """
+
+    confidence: Confidence
+    measures: dict[str, dict[str, Any]]
+    areas: dict[str, float]
+    origin: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of a confidence file."""
+        found = {"measures": self.measures, "validation_areas": self.areas, "origin": self.origin}
+        return {"confidence": self.confidence.to_json(), **found}
+
+
+def fit_run(
+    workdir: Path,
+    asked: Asked,
+    test_episodes: int,
+    checkpoint: str = "best",
+    readout: str = "learner",
+    steps: int | None = None,
+) -> FittedRun:
+    """Fits on validation episodes, measures on test episodes.
+
+    Args:
+      workdir: of the run.
+      asked: what to fit; without shots those of training.
+      test_episodes: for each number of shots, at least 2.
+      checkpoint: `best` or `latest`.
+      readout: what answers.
+      steps: inner steps; the configuration's `adaptation.eval_steps` by default.
+
+    Raises:
+      UserError: for a run without probabilities, or a dataset without enough classes or examples.
+    """
+    if test_episodes < 2:
+        raise UserError(f"test_episodes must be at least 2 for an interval, received {test_episodes}.")
+    experiment = load_run(workdir, checkpoint)
+    problem = experiment.problem
+    if not isinstance(problem, Classification):
+        raise UserError(f"{workdir} is a regression, which has no probabilities: fit a classification.")
+    method = evaluation_method(experiment, steps, readout)
+    episodes = partial(_episodes, experiment)
+    asked = _within(experiment, asked, problem.ways)
+    confidence, areas = fit(method, problem, partial(episodes, "validation"), asked)
+    digest = variables_digest(variable.value for variable in served_variables(method))
+    rule_steps = method.rule.steps
+    taken = None if rule_steps is None else int(rule_steps)
+    confidence = replace(confidence, model=digest, steps=taken, readout=readout)
+    test = partial(episodes, "test")
+    measures = {
+        str(knot.shots): _measures(method, test, confidence, knot, asked, test_episodes) for knot in confidence.knots
+    }
+    return FittedRun(confidence, measures, areas, _origin(experiment, checkpoint, asked, test_episodes, test))
+
+
+def _within(experiment: Experiment, asked: Asked, ways: int) -> Asked:
+    """As many unknown classes as the splits have, at most as many as there are ways."""
+    if not asked.candidates:
+        return asked
+    fewest = min(len(experiment.dataset.class_names(split)) for split in ("validation", "test"))
+    most = min(asked.unknown, fewest - ways)
+    if most < 1:
+        raise UserError(
+            f"unknown classes need more than {ways} classes in validation and test, received {fewest}: leave out the "
+            "decision with --open_set=none."
+        )
+    return replace(asked, unknown=most)
+
+
+def _episodes(experiment: Experiment, split: str, ways: int, shots: int) -> EpisodeSource:
+    settings, config = experiment.config.dataset, experiment.config.eval
+    return experiment.dataset.episodes(
+        split, ways=ways, shots=shots, queries=config.queries or settings.queries, seed=config.seed
+    )
+
+
+def _measures(
+    method: Method,
+    sources: Callable[[int, int], EpisodeSource],
+    confidence: Confidence,
+    knot: Knot,
+    asked: Asked,
+    episodes: int,
+) -> dict[str, Any]:
+    ways, bare = confidence.ways, asked.unfitted(confidence.ways)
+    known = collect(method, sources(ways, knot.shots), episodes, bare)
+    mixed = None
+    if asked.candidates:
+        mixed = collect(method, sources(ways + asked.unknown, knot.shots), episodes, bare)
+    unfitted = replace(bare, open_set=confidence.open_set)
+    before, after = (measured(state, known, mixed) for state in (unfitted, confidence))
+    # Without a fit there are no decisions to be measured.
+    decided = ("coverage", "set_size", "false_accept", "true_accept")
+    found = {"before": {name: one for name, one in before.items() if name not in decided}, "after": after}
+    if mixed is None:
+        return found
+    scores = {name: discrimination(replace(confidence, open_set=name), mixed) for name in asked.candidates}
+    return {**found, "scores": scores}
+
+
+def _origin(
+    experiment: Experiment, checkpoint: str, asked: Asked, test_episodes: int, test: Callable[..., EpisodeSource]
+) -> dict[str, Any]:
+    first = test(experiment.problem.outputs, min(asked.shots))
+    return {
+        "dataset": experiment.config.dataset.name,
+        "checkpoint": checkpoint,
+        "validation_episodes": asked.episodes,
+        "test_episodes": test_episodes,
+        "unknown_classes": asked.unknown if asked.open_set else 0,
+        "seed": experiment.config.eval.seed,
+        "manifest_hash": manifest_hash(first, test_episodes),
+    }

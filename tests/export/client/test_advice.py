@@ -1,0 +1,72 @@
+"""Advice on support examples: by hand where a rule is simple, and as the library says where a server answers."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from export.client import Answer, ClientError
+from export.client.advice import ask_next, leave_one_out
+from export.client.interface import Interface
+from tests.export.served import CLOSE, inputs_of
+
+NAMES = ("cat", "ant", "bee")
+
+
+class NearestMean:
+    """Answers as a client of a model would that knows the distance to each class mean."""
+
+    def interface(self):
+        return Interface(1, (1,), 5, True, False, {})
+
+    def adapt_and_predict_tasks(self, tasks):
+        answers = []
+        for task in tasks:
+            names = tuple(sorted(set(task.support_targets)))
+            own = [np.array(task.support_targets) == name for name in names]
+            means = np.array([task.support_inputs[rows].mean() for rows in own])
+            closeness = np.exp(-abs(task.query_inputs - means[None]))
+            answers.append(Answer(closeness / closeness.sum(1, keepdims=True), names))
+        return answers
+
+
+def test_a_wrong_label_is_the_first_suspect_and_its_class_the_weakest():
+    inputs = np.array([[0.0], [0.2], [9.0], [10.0], [10.2], [9.8], [5.0]])
+    labels = ["low", "low", "low", "high", "high", "high", "middle"]
+    advice = leave_one_out(NearestMean(), inputs, labels)
+    assert advice.suspects == (2,) and advice.taken_for[2] == "high" and advice.own[2] < 0.01
+    assert advice.judged == (0, 1, 2, 3, 4, 5) and np.isnan(advice.own[6]) and advice.taken_for[6] is None
+    assert advice.accuracy == pytest.approx(5 / 6)
+    # A class with one example comes before those that are recognised badly.
+    assert advice.weakest_class == "middle"
+    assert leave_one_out(NearestMean(), inputs[:6], labels[:6]).weakest_class == "low"
+
+
+def test_where_nothing_can_be_left_out_it_says_so():
+    alone = leave_one_out(NearestMean(), np.arange(3.0)[:, None], ["a", "b", "c"])
+    assert alone.judged == () and alone.accuracy is None and alone.suspects == () and alone.weakest_class == "a"
+    for inputs, labels in (([[1.0], [2.0]], ["a", "b"]), ([[1.0]] * 3, ["a"] * 3), ([[1.0]] * 3, [None] * 3)):
+        with pytest.raises(ClientError):
+            leave_one_out(NearestMean(), np.array(inputs), labels)
+
+
+def test_the_least_certain_query_is_asked_next():
+    values = np.array([[0.8, 0.1, 0.1], [0.4, 0.35, 0.25], [0.34, 0.33, 0.33]])
+    answer = Answer(values, ("a", "b", "c"))
+    assert ask_next(answer) == (2, 1, 0)
+    with pytest.raises(ClientError, match="regression"):
+        ask_next(dataclasses.replace(answer, class_names=None))
+
+
+def test_a_served_model_judges_as_the_library_does(ask, images):
+    support, _, _ = (array[0] for array in inputs_of(images.model).values())
+    labels = [NAMES[position % 3] for position in range(6)]
+    advice = leave_one_out(ask("images"), support, labels)
+    for position, label in enumerate(labels):
+        others = [other for other in range(6) if other != position]
+        task = images.in_process.adapt(support[others], [labels[other] for other in others])
+        wanted = task.predict(support[[position]])[0]
+        np.testing.assert_allclose(advice.own[position], wanted[task.class_names.index(label)], **CLOSE)
+        assert advice.taken_for[position] == task.class_names[wanted.argmax()]
+    with pytest.raises(ClientError, match="regression"):
+        leave_one_out(ask("waves"), np.zeros((4, 1)), np.zeros((4, 1)))
