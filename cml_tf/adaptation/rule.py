@@ -99,6 +99,10 @@ class AdaptedTask(ABC):
             raise UserError(f"{type(self).__name__} does not define answer, so its features cannot be read: define it.")
         return self.learner.read(self.parameters.head, self.state.head, features, training=False)[0]
 
+    def among_present(self, outputs: Any) -> Any:
+        """Another head's outputs, without those of classes that this task is known not to have; all by default."""
+        return outputs
+
     @property
     def path(self) -> Sequence[AdaptedTask] | None:
         """The predictors before the first step and after each one, the last of which is this task; None without."""
