@@ -27,6 +27,7 @@ from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters
 from cml_tf.learners.linear_head import LinearHead
 from cml_tf.problems import Problem
+from cml_tf.registry import setting, variant
 
 OWN, SHARED, PROTOTYPES = "own", "shared", "prototypes"
 CLASS_ROWS = (OWN, SHARED, PROTOTYPES)
@@ -102,3 +103,21 @@ def masked(outputs: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
 def _shared(rows: tf.Tensor) -> tf.Tensor:
     """The mean over the last axis, that of the classes, in the place of every class."""
     return tf.broadcast_to(tf.reduce_mean(rows, -1, keepdims=True), tf.shape(rows))
+
+
+variant("unicorn_maml", only="images")(
+    setting(
+        "Five steps from one vector in the place of all class rows (arXiv 2106.16245).",
+        adaptation__class_rows=SHARED,
+        adaptation__steps=5,
+        adaptation__eval_steps=5,
+    )
+)
+variant("proto_maml", only="images")(
+    setting(
+        "Five steps from class rows at the prototypes (arXiv 1903.03096).",
+        adaptation__class_rows=PROTOTYPES,
+        adaptation__steps=5,
+        adaptation__eval_steps=5,
+    )
+)

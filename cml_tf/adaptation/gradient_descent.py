@@ -311,6 +311,7 @@ def _adapts(settings: Settings) -> frozenset[str]:
     GradientDescentOptions,
     parts=("update", "hypergradient"),
     adapts=_adapts,
+    any_ways=lambda settings: settings["adaptation.class_rows"] != OWN,
     path=True,
 )
 def _gradient_descent(options: GradientDescentOptions, given: Given) -> GradientDescent:

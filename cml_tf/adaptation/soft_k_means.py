@@ -197,7 +197,7 @@ def _faults(settings: Settings) -> list[str]:
     return [f"adaptation.rule must not be 'soft_k_means' for {settings['dataset.name']!r}, which has no classes."]
 
 
-@register("rule", "soft_k_means", SoftKMeansOptions, faults=_faults, head=False)
+@register("rule", "soft_k_means", SoftKMeansOptions, faults=_faults, head=False, any_ways=lambda settings: True)
 def _soft_k_means(options: SoftKMeansOptions, given: Given) -> SoftKMeans:
     """Class means that the queries refine; transductive (arXiv 1803.00676)."""
     return SoftKMeans(given.problem, **vars(options))

@@ -52,11 +52,15 @@ class FurtherEvaluation:
       steps: inner steps; None for the configuration's.
       split: whose classes (of waves: whose stream) are scored. Of `train` those are the episodes that training begins
         with.
+      ways: classes an episode, None for the configuration's; like the following.
+      shots: support examples a class.
     """
 
     readout: str = "learner"
     steps: int | None = None
     split: str = "test"
+    ways: int | None = None
+    shots: int | None = None
 
 
 class SweepError(UserError):
@@ -143,7 +147,7 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:
         raise SweepError(
-            f"{path}: evaluation {name!r} must only have readout, steps and split, received {asked!r}."
+            f"{path}: evaluation {name!r} must only have readout, steps, split, ways and shots, received {asked!r}."
         ) from None
     if not isinstance(evaluation.readout, str) or evaluation.readout not in members("readout"):
         raise SweepError(
@@ -155,9 +159,12 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
             f"{path}: the split of evaluation {name!r} must be one of {', '.join(SPLITS)}, received "
             f"{evaluation.split!r}."
         )
-    steps = evaluation.steps
-    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 0):
-        raise SweepError(f"{path}: the steps of evaluation {name!r} must be 0 or more, received {steps!r}.")
+    for number, least in (("steps", 0), ("ways", 2), ("shots", 1)):
+        value = getattr(evaluation, number)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise SweepError(
+                f"{path}: the {number} of evaluation {name!r} must be {least} or more, received {value!r}."
+            )
     return evaluation
 
 
