@@ -80,6 +80,11 @@ class GradientDescent(AdaptationRule):
         return self.hypergradient.unrolled and isinstance(self.steps, int)
 
     @property
+    def any_ways(self) -> bool:  # type: ignore[override]
+        """Whether class rows begin alike or at prototypes."""
+        return self.rows is not None
+
+    @property
     def name(self) -> str:
         """The update rule's."""
         return type(self.update_rule).__name__

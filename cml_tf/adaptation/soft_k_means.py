@@ -54,6 +54,7 @@ class SoftKMeans(AdaptationRule):
 
     uses_query_inputs = True
     vectorisable = True
+    any_ways = True
 
     def __init__(
         self,
