@@ -27,7 +27,7 @@ from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters
 from cml_tf.learners.linear_head import LinearHead
 from cml_tf.problems import Problem
-from cml_tf.registry import setting, variant
+from cml_tf.registry import Settings, member, setting, variant
 
 OWN, SHARED, PROTOTYPES = "own", "shared", "prototypes"
 CLASS_ROWS = (OWN, SHARED, PROTOTYPES)
@@ -100,6 +100,18 @@ def masked(outputs: tf.Tensor, present: tf.Tensor) -> tf.Tensor:
     return tf.where(present, outputs, tf.constant(ABSENT, outputs.dtype))
 
 
+def class_row_faults(settings: Settings) -> list[str]:
+    """Why class rows cannot be part of a configuration."""
+    slots = [member("objective", name).traits["slot"] for name in settings["objective.terms"]]
+    still = settings["adaptation.class_rows"] == SHARED and settings["adaptation.steps"] < 2
+    if not still or "co_learner" not in slots:
+        return []
+    return [
+        "adaptation.steps must be at least 2 with adaptation.class_rows 'shared' and a co-learner, which could only "
+        f"guess from features that do not adapt in the first step, received {settings['adaptation.steps']}."
+    ]
+
+
 def _shared(rows: tf.Tensor) -> tf.Tensor:
     """The mean over the last axis, that of the classes, in the place of every class."""
     return tf.broadcast_to(tf.reduce_mean(rows, -1, keepdims=True), tf.shape(rows))
@@ -115,8 +127,10 @@ variant("unicorn_maml", only="images")(
 )
 variant("proto_maml", only="images")(
     setting(
-        "Five steps from class rows at the prototypes (arXiv 1903.03096).",
+        "Five small steps from class rows at the prototypes (arXiv 1903.03096).",
         adaptation__class_rows=PROTOTYPES,
+        # Where the rows stand already, the rates of other heads would throw them far off.
+        adaptation__rate=0.005,
         adaptation__steps=5,
         adaptation__eval_steps=5,
     )

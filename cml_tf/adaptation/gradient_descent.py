@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.adapted_learner import AdaptedLearner
-from cml_tf.adaptation.class_rows import CLASS_ROWS, OWN, PROTOTYPES, ClassRows, masked
+from cml_tf.adaptation.class_rows import CLASS_ROWS, OWN, PROTOTYPES, ClassRows, class_row_faults, masked
 from cml_tf.adaptation.hypergradients import FirstOrder, Hypergradient, InnerLoop, Iterate, Reverse
 from cml_tf.adaptation.inner_functions import InnerFunctions
 from cml_tf.adaptation.packing import Specification
@@ -316,6 +316,7 @@ def _adapts(settings: Settings) -> frozenset[str]:
     GradientDescentOptions,
     parts=("update", "hypergradient"),
     adapts=_adapts,
+    faults=class_row_faults,
     any_ways=lambda settings: settings["adaptation.class_rows"] != OWN,
     path=True,
 )

@@ -145,6 +145,7 @@ def test_the_co_learner_goes_with_it(tmp_path):
         ({"dataset.ways_range": (5, 2)}, "the least and the most"),
         ({"dataset.shots_range": (1,)}, "the least and the most"),
         ({"train.jit_compile": True}, "XLA"),
+        ({"method": "cml", "adaptation.steps": 1}, "steps must be at least 2"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(changes, told):
