@@ -63,7 +63,8 @@ TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omni
 
 # Sweeps of related systems that wait for their run; whoever commits results takes the name out.
 WAITING = {
-    *("a_maml_surfaces", "a_maml_surfaces_maml", "comln", "cxgrad", "fiml_glyphs", "hypergradients", "hypermaml"),
+    *("a_maml_surfaces", "a_maml_surfaces_maml", "comln", "cxgrad", "fiml_glyphs", "free_ways"),
+    *("free_ways_fixed", "hypergradients", "hypermaml"),
     *("meta_rkhs_waves", "query_mixup_glyphs", "query_mixup_omniglot_small", "query_mixup_waves"),
 }
 
@@ -95,9 +96,10 @@ REFUSED = [
     ),
     ({"configs": ["configs/missing.py"]}, "does not exist"),
     ({"configs": ["{}/mine.py"]}, "mine.py"),
-    ({"evaluations": {"a": {"head": 1}}}, "readout, steps and split, received {'head': 1}"),
+    ({"evaluations": {"a": {"head": 1}}}, "readout, steps, split, ways and shots, received {'head': 1}"),
     ({"evaluations": {"": {"steps": 5}}}, "each evaluation .*received ''"),
     ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
+    ({"evaluations": {"a": {"ways": 1}}}, "ways of evaluation 'a' must be 2 or more, received 1"),
     ({"evaluations": {"a": {"split": "seen"}}}, "split of evaluation 'a' .* test, received 'seen'"),
     ({"overrides": {"train.epochs": 3}}, "overrides must be keys .* has, received 'train.epochs'"),
     ({"overrides": {"train.steps": "many"}}, "steps"),
