@@ -1,5 +1,6 @@
 """Scores a run: `python -m cml_tf.evaluate --workdir=DIR [--episodes=600 --steps=S --readout=... --compare=OTHER]`.
 
+--ways=N and --shots=K score on episodes of another size (docs/FREE_WAYS.md).
 With --dataset=NAME [--root=DIR] the run is scored on another dataset. Prints a table, and one JSON object as the last
 line.
 """
@@ -38,6 +39,10 @@ _DATASET = flags.DEFINE_string(
     "",
     "Another image dataset to score on, with the ways and shots of the run; the dataset of the run by default.",
 )
+_WAYS = flags.DEFINE_integer("ways", None, "Classes per episode; dataset.ways of the configuration by default.", 2)
+_SHOTS = flags.DEFINE_integer(
+    "shots", None, "Support examples per class; dataset.shots of the configuration by default.", 1
+)
 _ROOT = flags.DEFINE_string("root", "", "Folder with the files of --dataset.")
 
 
@@ -68,6 +73,8 @@ def _evaluate(workdir: Path) -> Evaluation:
             _SINGLE_QUERIES.value,
             _DATASET.value,
             _ROOT.value,
+            _WAYS.value,
+            _SHOTS.value,
         )
     except ValueError as error:
         raise RunError(f"{workdir}: {error}") from error
@@ -78,6 +85,7 @@ def _summary(results: list[Evaluation], difference: PairedDifference | None) -> 
     summary["single_queries"] = _SINGLE_QUERIES.value
     if _DATASET.value:
         summary["dataset"] = _DATASET.value
+    summary |= {name: flag.value for name, flag in (("ways", _WAYS), ("shots", _SHOTS)) if flag.value is not None}
     if difference is not None:
         summary["compared"] = results[1].as_json()
         told = {"mean": difference.mean, "ci95": difference.ci95, "episodes": difference.episodes}

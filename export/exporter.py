@@ -91,7 +91,8 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
         raise ExportError(f"{workdir}: {error}") from error
     origin = of_run(experiment, options.checkpoint)
     settings = experiment.config
-    buckets = _buckets(model, settings.dataset.shots, settings.eval.queries or settings.dataset.queries)
+    shots = max((settings.dataset.shots, *settings.dataset.get("shots_range", ())))
+    buckets = _buckets(model, shots, settings.eval.queries or settings.dataset.queries)
     metrics = _metrics(experiment, model.method, options)
     return _publish(model, origin, model_dir, options.version, options.readout, buckets, metrics, options.service)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from cml_tf.adaptation.class_rows import masked
 from cml_tf.adaptation.rule import AdaptedTask
 from cml_tf.adaptation.updates.update_rule import UpdateRule
 from cml_tf.learners.learner import Learner, Parameters, State
@@ -21,6 +22,7 @@ class AdaptedLearner(AdaptedTask):
       parameters: what forward passes use.
       state: the learner state after adaptation.
       context: of the episode.
+      present: which classes the task has, booleans `[ways]` (`cml_tf.adaptation.class_rows`); None for all.
 
     Attributes:
       make_path: makes all predictors from the first to this one; None where the inner loop left no path.
@@ -29,17 +31,32 @@ class AdaptedLearner(AdaptedTask):
     parameters: Parameters
 
     def __init__(
-        self, learner: Learner, update_rule: UpdateRule, parameters: Parameters, state: State, context: Any
+        self,
+        learner: Learner,
+        update_rule: UpdateRule,
+        parameters: Parameters,
+        state: State,
+        context: Any,
+        present: tf.Tensor | None = None,
     ) -> None:
         super().__init__(learner, state, context)
         self.update_rule = update_rule
         self.parameters = parameters
+        self.present = present
         self.make_path: Callable[[], Sequence[AdaptedLearner]] | None = None
 
     def predict(self, inputs: Any) -> tuple[Any, Any]:
         """Features and outputs of the adapted learner."""
         forward = self.learner.call(self.parameters, self.state, inputs, self.context, training=False)
-        return forward.features, forward.outputs
+        return forward.features, self.among_present(forward.outputs)
+
+    def answer(self, features: Any) -> Any:
+        """Outputs of the adapted head for features."""
+        return self.among_present(super().answer(features))
+
+    def among_present(self, outputs: Any) -> Any:
+        """Logits, those of absent classes being `ABSENT`."""
+        return outputs if self.present is None else masked(outputs, self.present)
 
     @property
     def path(self) -> Sequence[AdaptedLearner] | None:
@@ -47,5 +64,6 @@ class AdaptedLearner(AdaptedTask):
         return None if self.make_path is None else self.make_path()
 
     def tensors(self) -> tuple[tf.Tensor, ...]:
-        """The changed parameters in learner order."""
-        return tuple(tf.nest.flatten(tuple(self.update_rule.changed(self.parameters))))
+        """Which classes there are (where not all), and the changed parameters in learner order."""
+        present = () if self.present is None else (tf.cast(self.present, tf.float32),)
+        return (*present, *tf.nest.flatten(tuple(self.update_rule.changed(self.parameters))))

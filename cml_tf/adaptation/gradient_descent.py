@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.adapted_learner import AdaptedLearner
+from cml_tf.adaptation.class_rows import CLASS_ROWS, OWN, PROTOTYPES, ClassRows, class_row_faults, masked
 from cml_tf.adaptation.hypergradients import FirstOrder, Hypergradient, InnerLoop, Iterate, Reverse
 from cml_tf.adaptation.inner_functions import InnerFunctions
 from cml_tf.adaptation.packing import Specification
@@ -38,6 +39,8 @@ class GradientDescent(AdaptationRule):
       sharpness: radius of the ball in whose worst point each inner gradient is taken, 0 for where the parameters are
         (Sharp-MAML, Abbas et al. 2022, arXiv 2206.03996: `theta + radius * g / |g|`, to first order; the way there is
         a constant to the outer gradient).
+      class_rows: how the rows of the last layer begin in a task (`cml_tf.adaptation.class_rows`): `own` as each was
+        meta-learned; `shared` or `prototypes` for tasks of any number of classes up to `problem.ways`.
     """
 
     answers_through_head = True
@@ -49,6 +52,7 @@ class GradientDescent(AdaptationRule):
         steps: int | tf.Tensor = 1,
         hypergradient: Hypergradient | None = None,
         sharpness: float = 0.0,
+        class_rows: str = OWN,
     ) -> None:
         super().__init__()
         if sharpness < 0:
@@ -63,6 +67,7 @@ class GradientDescent(AdaptationRule):
         self.steps = _checked_steps(steps)
         self.hypergradient = hypergradient or Reverse()
         self.sharpness = sharpness
+        self.rows = None if class_rows == OWN else ClassRows(problem, class_rows)
 
     @property
     def second_order(self) -> bool:  # type: ignore[override]
@@ -73,6 +78,11 @@ class GradientDescent(AdaptationRule):
     def vectorisable(self) -> bool:  # type: ignore[override]
         """Whether the inner loop is a straight line in the graph."""
         return self.hypergradient.unrolled and isinstance(self.steps, int)
+
+    @property
+    def any_ways(self) -> bool:  # type: ignore[override]
+        """Whether class rows begin alike or at prototypes."""
+        return self.rows is not None
 
     @property
     def name(self) -> str:
@@ -89,6 +99,8 @@ class GradientDescent(AdaptationRule):
             check_second_derivatives(learner.extractor)
             check_second_derivatives(learner.head)
         self.update_rule.check(learner)
+        if self.rows is not None:
+            self.rows.check(learner, self.update_rule)
         self.update_rule.build(learner.variables)
         self.hypergradient.check(learner, self.update_rule)
         self.meta_variables = self.update_rule.meta_variables
@@ -102,7 +114,16 @@ class GradientDescent(AdaptationRule):
         return self._with(hypergradient=self.hypergradient.first_order or FirstOrder())
 
     def through_head(self, head_shapes: tuple[tuple[int, ...], ...]) -> GradientDescent:
-        """This rule with updates of the extractor alone, not built yet."""
+        """This rule with updates of the extractor alone, not built yet.
+
+        Raises:
+          UserError: if class rows begin anew in every task, which they cannot do in a head that stays as it is.
+        """
+        if self.rows is not None:
+            raise UserError(
+                f"class_rows {self.rows.kind!r} needs a head that adapts, which this readout's does not: use the "
+                "readout 'learner'."
+            )
         return self._with(update_rule=FrozenHead(self.update_rule, head_shapes), meta_variables=())
 
     def _with(self, **changes: Any) -> GradientDescent:
@@ -116,10 +137,11 @@ class GradientDescent(AdaptationRule):
         return frozenset(group for group, variables in changed._asdict().items() if variables)
 
     def state_spec(self, learner: Learner) -> Specification:
-        """The parameters that the update rule changes, in learner order."""
+        """Which classes there are (where not all), and the parameters that the update rule changes."""
         changed = tf.nest.flatten(tuple(self.update_rule.changed(learner.variables)))
         names = learner.variable_names
-        return tuple(tf.TensorSpec(variable.shape, variable.dtype, names[id(variable)]) for variable in changed)
+        present = () if self.rows is None else (tf.TensorSpec([self.problem.outputs], tf.float32, "present_classes"),)
+        return (*present, *(tf.TensorSpec(v.shape, v.dtype, names[id(v)]) for v in changed))
 
     def get_config(self) -> dict[str, Any]:
         """Everything but the learner.
@@ -141,6 +163,7 @@ class GradientDescent(AdaptationRule):
             "sharpness": self.sharpness,
             "second_order": self.second_order,
             "hypergradient": keras.saving.serialize_keras_object(self.hypergradient) if own_steps else None,
+            "class_rows": OWN if self.rows is None else self.rows.kind,
         }
 
     @classmethod
@@ -154,6 +177,7 @@ class GradientDescent(AdaptationRule):
             config["steps"],
             own or (Reverse() if config["second_order"] else FirstOrder()),
             float(config["sharpness"]),
+            config.get("class_rows", OWN),
         )
 
     def adapt(
@@ -188,11 +212,12 @@ class GradientDescent(AdaptationRule):
         self, learner: Learner, initial: Initial, tensors: Sequence[tf.Tensor], state: State, context: Any
     ) -> AdaptedLearner:
         """The learner with these tensors in the place of the parameters that adaptation changes."""
-        groups, remaining = [], list(tensors)
+        present = None if self.rows is None else tensors[0] > 0.5
+        groups, remaining = [], list(tensors if present is None else tensors[1:])
         for group, changed in zip(initial.parameters, self.update_rule.changed(initial.parameters), strict=True):
             groups.append(tuple(remaining[: len(changed)]) if changed else group)
             remaining = remaining[len(changed) :]
-        return AdaptedLearner(learner, self.update_rule, Parameters(*groups), state, context)
+        return AdaptedLearner(learner, self.update_rule, Parameters(*groups), state, context, present)
 
     def support_loss(self, problem: Problem, task: AdaptedTask, support: Examples) -> tf.Tensor:
         """What the inner loop lowers: the loss of a pass in training mode, as its steps make."""
@@ -202,18 +227,30 @@ class GradientDescent(AdaptationRule):
 
     def _inner_loop(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> InnerLoop:
         functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness)
-        rule_state = self.update_rule.init(initial.parameters, initial.meta)
         return InnerLoop(
             field=functions.field,
             follow=functions.follow,
             loss=functions.loss,
             moved=lambda parameters: learner.adaptable(self.update_rule.moved(parameters)),
-            start=Iterate(initial.parameters, initial.state, rule_state),
+            start=self._start(learner, initial, support, context),
             meta=initial.meta,
             support=support,
             context=context,
             steps=self._all_steps(),
         )
+
+    def _start(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> Iterate:
+        """What the first step starts from."""
+        rule_state = self.update_rule.init(initial.parameters, initial.meta)
+        start = Iterate(initial.parameters, initial.state, rule_state)
+        if self.rows is None:
+            return start
+        features = None
+        if self.rows.kind == PROTOTYPES:
+            # The state of this pass is left: it is no step.
+            seen = self.update_rule.before_step(initial.parameters, rule_state, initial.meta)
+            features = learner.call(seen, initial.state, support.inputs, context, True, support.targets).features
+        return start._replace(parameters=self.rows.start(learner, initial.parameters, features, support.targets))
 
     def _all_steps(self) -> int | tf.Tensor:
         """The counted steps, and those before them."""
@@ -232,10 +269,13 @@ class GradientDescent(AdaptationRule):
             # The state that a step leaves behind belongs to the parameters before its update; one more pass over the
             # support set gives that of the parameters which predict.
             state = learner.call(parameters, state, support.inputs, context, True, support.targets).state
-        return AdaptedLearner(learner, self.update_rule, parameters, state, context)
+        present = None if self.rows is None else self.rows.present(support.targets)
+        return AdaptedLearner(learner, self.update_rule, parameters, state, context, present)
 
     def _loss(self, outputs: Any, targets: tf.Tensor) -> tf.Tensor:
         """Mean loss over the support set, a scalar; summed over the heads of a learner with several."""
+        if self.rows is not None:
+            outputs = masked(outputs, self.rows.present(targets))
         losses = [tf.reduce_mean(self.problem.losses(output, targets)) for output in tf.nest.flatten(outputs)]
         return tf.add_n(losses)
 
@@ -267,6 +307,12 @@ class GradientDescentOptions:
         "all", "which part adapts: all, only the head (anil) or only the body (boil)", choices=tuple(PARTITIONS)
     )
     sharpness: float = option(0.0, "radius of sharpness-aware minimisation in the inner loop; 0 for none", least=0)
+    class_rows: str = option(
+        OWN,
+        "how the head's row of each class begins in a task: each as it was learned (own), all as one vector (shared) "
+        "or at the class means (prototypes)",
+        choices=CLASS_ROWS,
+    )
 
 
 def _adapts(settings: Settings) -> frozenset[str]:
@@ -280,12 +326,16 @@ def _adapts(settings: Settings) -> frozenset[str]:
     parts=("update", "hypergradient"),
     adapts=_adapts,
     steps=True,
+    faults=class_row_faults,
+    any_ways=lambda settings: settings["adaptation.class_rows"] != OWN,
     path=True,
 )
 def _gradient_descent(options: GradientDescentOptions, given: Given) -> GradientDescent:
     """Steps of an update rule on the support loss: MAML's inner loop (arXiv 1703.03400)."""
     update = PARTITIONS[options.partition][1](given.parts["update"])
-    return GradientDescent(given.problem, update, options.steps, given.parts["hypergradient"], options.sharpness)
+    return GradientDescent(
+        given.problem, update, options.steps, given.parts["hypergradient"], options.sharpness, options.class_rows
+    )
 
 
 FIVE_STEPS = {"adaptation.steps": 5, "adaptation.eval_steps": 5}

@@ -99,6 +99,10 @@ class AdaptedTask(ABC):
             raise UserError(f"{type(self).__name__} does not define answer, so its features cannot be read: define it.")
         return self.learner.read(self.parameters.head, self.state.head, features, training=False)[0]
 
+    def among_present(self, outputs: Any) -> Any:
+        """Another head's outputs, without those of classes that this task is known not to have; all by default."""
+        return outputs
+
     @property
     def path(self) -> Sequence[AdaptedTask] | None:
         """The predictors before the first step and after each one, the last of which is this task; None without."""
@@ -126,6 +130,7 @@ class AdaptationRule(ABC):
         them. Such a task cannot be packed: other queries would ask for another one.
       second_order: whether its meta-gradient needs second derivatives of the learner.
       vectorisable: whether all tasks of a meta-batch can be adapted to at once.
+      any_ways: whether classes without a support example are left out, so that a task may have any number of them.
       answers_through_head: whether the outputs of its tasks are the head's, so that the head must fit the problem.
       schedules: numbers that change with the outer step, which `adapt` finds in `initial.scalars`.
       meta_variables: what the rule meta-learns besides the learner (inner rates, for example), made by `build`.
@@ -135,6 +140,7 @@ class AdaptationRule(ABC):
     uses_query_inputs: bool = False
     second_order: bool = False
     vectorisable: bool = False
+    any_ways: bool = False
     answers_through_head: bool = False
     schedules: Schedules = MappingProxyType({})
 

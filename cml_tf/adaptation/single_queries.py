@@ -65,3 +65,6 @@ class _OneByOne(AdaptedTask):
         signature = tf.nest.map_structure(lambda tensor: tf.TensorSpec(tensor.shape, tensor.dtype), first)
         batched = tf.map_fn(one, inputs, fn_output_signature=signature)
         return tf.nest.map_structure(lambda tensor: tf.squeeze(tensor, 1), batched)
+
+    def among_present(self, outputs: Any) -> Any:
+        return self.task.among_present(outputs)

@@ -55,6 +55,7 @@ class SoftKMeans(AdaptationRule):
 
     uses_query_inputs = True
     vectorisable = True
+    any_ways = True
 
     def __init__(
         self,
@@ -213,7 +214,9 @@ def _faults(settings: Settings) -> list[str]:
     return [f"adaptation.rule must not be 'soft_k_means' for {settings['dataset.name']!r}, which has no classes."]
 
 
-@register("rule", "soft_k_means", SoftKMeansOptions, faults=_faults, head=False, steps=True)
+@register(
+    "rule", "soft_k_means", SoftKMeansOptions, faults=_faults, head=False, steps=True, any_ways=lambda settings: True
+)
 def _soft_k_means(options: SoftKMeansOptions, given: Given) -> SoftKMeans:
     """Class means that the queries refine; transductive (arXiv 1803.00676)."""
     return SoftKMeans(given.problem, **vars(options))

@@ -66,6 +66,12 @@ def feature_hops(config: ConfigDict) -> int:
     return int(Choice.of(settings).members()["learner"].traits["hops"](settings))
 
 
+def takes_any_ways(config: ConfigDict) -> bool:
+    """Whether tasks may have fewer classes than the model has room for."""
+    settings = dict(flatten(config.to_dict()))
+    return bool(Choice.of(settings).members()["rule"].traits["any_ways"](settings))
+
+
 def _check_precision(policy: str) -> None:
     if policy == "mixed_bfloat16" and not bfloat16_works():
         raise ConfigurationError(f"learner.dtype_policy 'mixed_bfloat16' {WOULD_DIE}, or use 'float32'.")

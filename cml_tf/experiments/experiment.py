@@ -11,9 +11,12 @@ from ml_collections import ConfigDict
 from cml_tf import datasets
 from cml_tf.adaptation import AdaptationRule
 from cml_tf.datasets import EpisodeSource, FewShotDataset, NodeDataset
-from cml_tf.experiments.assembly import build_trainer, feature_hops
+from cml_tf.datasets.class_source import ClassSource
+from cml_tf.datasets.varying_sizes import FIXED, VaryingSizes
+from cml_tf.errors import UserError
+from cml_tf.experiments.assembly import build_trainer, feature_hops, takes_any_ways
 from cml_tf.experiments.configuration import check_config
-from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.experiments.settings import EXAMPLES, sizes_of
 from cml_tf.problems import Classification, Problem, Regression, problem_from_json, problem_to_json
 from cml_tf.training.trainer import Validation
 
@@ -93,17 +96,47 @@ class Experiment:
         hops = feature_hops(self.config)
         return dataclasses.replace(dataset, hops=hops, normalise_features=settings.normalise_features)
 
-    def episodes(self, split: str) -> EpisodeSource:
-        """The split's episodes as this experiment samples them: training seed and queries, or evaluation's."""
+    def episodes(self, split: str, ways: int | None = None, shots: int | None = None) -> EpisodeSource:
+        """The split's episodes as this experiment samples them: training seed and queries, or evaluation's.
+
+        Args:
+          split: of the dataset.
+          ways: instead of the configuration's, and of the sizes that training tasks have; like the following.
+          shots: likewise.
+
+        Raises:
+          UserError: for ways that the model cannot take.
+        """
         settings = self.config.dataset
         training = split == "train"
-        return self.dataset.episodes(
-            split,
-            ways=None if self.dataset.problem_kind == "regression" else settings.ways,
-            shots=settings.shots,
-            queries=settings.queries if training else self.config.eval.queries or settings.queries,
-            seed=self.config.seed if training else self.config.eval.seed,
-        )
+        sampled = {
+            "queries": settings.queries if training else self.config.eval.queries or settings.queries,
+            "seed": self.config.seed if training else self.config.eval.seed,
+        }
+        if self.dataset.problem_kind == "regression":
+            return self.dataset.episodes(split, ways=ways, shots=shots or settings.shots, **sampled)
+        if training and settings.sampling != FIXED and ways is shots is None:
+            of_ways, of_shots = sizes_of(settings)
+            largest = self.dataset.episodes(split, ways=of_ways[1], shots=of_shots[1], **sampled)
+            assert isinstance(largest, ClassSource)
+            return VaryingSizes(largest, of_ways, of_shots, settings.sampling)
+        source = self.dataset.episodes(split, ways=ways or settings.ways, shots=shots or settings.shots, **sampled)
+        return self.for_model(source)
+
+    def for_model(self, source: EpisodeSource) -> EpisodeSource:
+        """Episodes of a classification for this model, which may have room for more classes.
+
+        Raises:
+          UserError: for more classes than it takes, or fewer where each class row is learned on its own.
+        """
+        assert isinstance(source, ClassSource)
+        room = sizes_of(self.config.dataset)[0][1]
+        if source.ways != room and not takes_any_ways(self.config):
+            raise UserError(
+                f"ways must be {room} for this model, whose class rows are each learned on their own, received "
+                f"{source.ways}: leave out ways, or train with adaptation.class_rows 'shared' or 'prototypes'."
+            )
+        return source.within(room)
 
     def validation(self) -> Validation:
         """What training validates on."""
@@ -134,7 +167,7 @@ class Experiment:
         # All splits are tried now: a test set that is too small should not come to light after the training.
         sources = {split: self.episodes(split) for split in self.dataset.splits}
         regression = self.dataset.problem_kind == "regression"
-        problem: Problem = Regression(1) if regression else Classification(self.config.dataset.ways)
+        problem: Problem = Regression(1) if regression else Classification(sizes_of(self.config.dataset)[0][1])
         shape, value_range = tuple(self.dataset.input_shape), self.dataset.value_range
         features = self.dataset.graph.features.shape[1] if isinstance(self.dataset, NodeDataset) else 0
         classes = len(self.dataset.class_names("train"))

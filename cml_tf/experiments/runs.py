@@ -24,6 +24,7 @@ from cml_tf.experiments.callbacks import Checkpoints, MetricsFile, StopOnInterru
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
 from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.problems import Classification
 from cml_tf.readouts import read_through
 from cml_tf.system.files import locked, parsed_json, write_json
 from cml_tf.system.machine import label, machine
@@ -155,6 +156,8 @@ def evaluate_run(
     single_queries: bool = False,
     dataset: str = "",
     root: str = "",
+    ways: int | None = None,
+    shots: int | None = None,
 ) -> Evaluation:
     """Scores a run on the first episodes of a split, which are the same for every run on the same data.
 
@@ -168,6 +171,9 @@ def evaluate_run(
       single_queries: whether every query is predicted alone, as for a client who asks about one example.
       dataset: another dataset to score on (`cml_tf.experiments.runs`); that of the run when empty.
       root: folder with the files of that other dataset.
+      ways: classes an episode; the configuration's by default. A model whose class rows are each learned on their own
+        takes no other number.
+      shots: support examples a class; the configuration's by default.
 
     Raises:
       RunError, CheckpointError, DatasetError, ValueError: for whatever cannot be had as asked.
@@ -180,7 +186,12 @@ def evaluate_run(
         method = Method.of(method.learner, SingleQueries(method.rule), method.terms)
     evaluator = Evaluator(method, experiment.problem.metric)
     config = experiment.config
-    source = episodes_of(experiment, dataset, root, split) if dataset else experiment.episodes(split)
+    if ways is not None and not isinstance(experiment.problem, Classification):
+        raise RunError(f"ways is for classifications, received {ways} for a regression: leave it out.")
+    if dataset:
+        source = episodes_of(experiment, dataset, root, split, ways, shots)
+    else:
+        source = experiment.episodes(split, ways, shots)
     return evaluator.evaluate(source, episodes or config.eval.episodes, config.eval.seed)
 
 
@@ -266,7 +277,9 @@ def _check_data(here: Data, there: Data, path: Path) -> None:
         )
 
 
-def episodes_of(experiment: Experiment, name: str, root: str, split: str) -> EpisodeSource:
+def episodes_of(
+    experiment: Experiment, name: str, root: str, split: str, ways: int | None = None, shots: int | None = None
+) -> EpisodeSource:
     """A split of another dataset of images, with the ways, shots, queries and evaluation seed of the run.
 
     The image benchmarks and `image_folder` are made at the size of the run's images.
@@ -276,6 +289,8 @@ def episodes_of(experiment: Experiment, name: str, root: str, split: str) -> Epi
       name: of the other dataset.
       root: folder with its files, empty for none.
       split: of the other dataset.
+      ways: instead of the run's, like the following.
+      shots: likewise.
 
     Raises:
       DatasetError: if one of the two has no images, the other's cannot be had at the run's size, it has no such split
@@ -302,13 +317,14 @@ def episodes_of(experiment: Experiment, name: str, root: str, split: str) -> Epi
             f"{own}), received {dataset.input_shape}: evaluate the run on a dataset of that shape."
         )
     settings = experiment.config.dataset
-    return dataset.episodes(
+    source = dataset.episodes(
         split,
-        ways=settings.ways,
-        shots=settings.shots,
+        ways=ways or settings.ways,
+        shots=shots or settings.shots,
         queries=experiment.config.eval.queries or settings.queries,
         seed=experiment.config.eval.seed,
     )
+    return experiment.for_model(source)
 
 
 def _check_classes_are_new(own: str, other: str, split: str) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
-from cml_tf.registry import Member, Settings, member, option
+from cml_tf.datasets.varying_sizes import FIXED, SAMPLINGS
+from cml_tf.registry import Member, Settings, member, option, setting, variant
 
 EXAMPLES = {
     "sinusoid": "numbers",
@@ -61,6 +63,20 @@ class Classes(Dataset):
     """The section `dataset` of a classification."""
 
     ways: int = option(5, "classes per task", least=2)
+    sampling: str = option(
+        FIXED,
+        "whether training tasks have one size (fixed), or how sizes are drawn (cml_tf.datasets.varying_sizes)",
+        choices=SAMPLINGS,
+    )
+    ways_range: tuple[int, ...] = option(
+        (), "fewest and most classes of training tasks; empty for dataset.ways", least=2, may_be_empty=True
+    )
+    shots_range: tuple[int, ...] = option(
+        (),
+        "fewest and most support examples per class of training tasks; empty for dataset.shots",
+        least=1,
+        may_be_empty=True,
+    )
 
 
 @dataclass(frozen=True)
@@ -146,6 +162,51 @@ class Evaluation:
     queries: int = option(0, "query examples per class in evaluation; 0 for as many as in training", least=0)
 
 
+variant("any_size", only="images")(
+    setting(
+        "Training tasks of 2 to 20 classes with 1 to 10 shots.",
+        dataset__sampling="uniform",
+        dataset__ways_range=(2, 20),
+        dataset__shots_range=(1, 10),
+    )
+)
+
+
+def sizes_of(dataset: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Least and most ways, and least and most shots, of the training tasks of a classification.
+
+    Args:
+      dataset: the section of the configuration.
+    """
+    ways, shots = dataset.ways_range or (dataset.ways,) * 2, dataset.shots_range or (dataset.shots,) * 2
+    return (ways[0], ways[1]), (shots[0], shots[1])
+
+
+def _size_faults(settings: Settings) -> Iterator[str]:
+    """Why training tasks cannot have the sizes that are asked for."""
+    ranges = {key: settings[key] for key in ("dataset.ways_range", "dataset.shots_range") if settings.get(key)}
+    if (settings.get("dataset.sampling", FIXED) == FIXED) != (not ranges):
+        yield (
+            f"dataset.sampling must be {FIXED!r} just where no range is set, received "
+            f"{settings['dataset.sampling']!r} with {', '.join(ranges) or 'none'}: set dataset.ways_range or "
+            "dataset.shots_range together with it."
+        )
+    for key, bounds in ranges.items():
+        if len(bounds) != 2 or bounds[0] > bounds[1]:
+            yield f"{key} must be the least and the most of them, received {tuple(bounds)}: pass two numbers."
+    most = settings.get("dataset.ways_range", ())[-1:]
+    if most and settings["dataset.ways"] > most[0]:
+        ways = settings["dataset.ways"]
+        yield f"dataset.ways must be at most {most[0]}, the most of dataset.ways_range, received {ways}."
+    if most and not member("rule", settings["adaptation.rule"]).traits["any_ways"](settings):
+        yield (
+            "dataset.ways_range must be empty for a model whose class rows are each learned on their own: set "
+            "adaptation.class_rows to 'shared' or 'prototypes', or use soft_k_means."
+        )
+    if ranges and settings["train.jit_compile"]:
+        yield "train.jit_compile must be False for tasks of different sizes, which XLA cannot compile: leave it out."
+
+
 def faults(settings: Settings) -> Iterator[str]:
     """Why these sections do not fit together, or not the learner."""
     kind, learner = EXAMPLES[settings["dataset.name"]], member("learner", settings["learner.name"])
@@ -156,6 +217,7 @@ def faults(settings: Settings) -> Iterator[str]:
         )
     if (classes := settings.get("dataset.classes")) and len(classes) != 3:
         yield f"dataset.classes must be three numbers (training, validation, test), received {tuple(classes)}."
+    yield from _size_faults(settings)
     if len(settings.get("dataset.image_size", (0, 0))) != 2:
         yield f"dataset.image_size must be height and width, received {tuple(settings['dataset.image_size'])}."
     steps = settings["train.steps"]

@@ -66,7 +66,7 @@ class CoLearner(ObjectiveTerm):
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The co-learner's loss on one task."""
-        outputs = self.read(outcome.query_forward, values)
+        outputs = outcome.adapted.among_present(self.read(outcome.query_forward, values))
         return scored(self.problem, outputs, outcome.query.targets, self.prefix)
 
     def read(self, forward: tuple[Any, Any], values: tuple[tf.Tensor, ...]) -> tf.Tensor:

@@ -66,6 +66,8 @@ _OF_RULES = {
     "steps": False,
     # Whether its inner steps can be looked at one by one.
     "path": False,
+    # Whether classes without a support example are left out, so that tasks may have any number of them.
+    "any_ways": lambda settings: False,
     # Whether a task answers from the features alone (`AdaptedTask.answer`).
     "answers_features": True,
     # Options under which it leaves nothing out of the meta-gradient, which tests compare with differences then.

@@ -57,6 +57,8 @@ class FurtherEvaluation:
       dataset: another dataset of images to score on (`cml_tf.experiments.runs`); that of the run when empty.
       single_queries: whether every query is predicted alone, as for a client who asks about one example; not for rules
         that adapt to the queries.
+      ways: classes an episode, None for the configuration's; like the following.
+      shots: support examples a class.
     """
 
     readout: str = "learner"
@@ -64,6 +66,8 @@ class FurtherEvaluation:
     split: str = "test"
     dataset: str = ""
     single_queries: bool = False
+    ways: int | None = None
+    shots: int | None = None
 
 
 class SweepError(UserError):
@@ -150,8 +154,8 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
         evaluation = FurtherEvaluation(**asked)
     except TypeError:
         raise SweepError(
-            f"{path}: evaluation {name!r} must only have readout, steps, split, dataset and single_queries, received "
-            f"{asked!r}."
+            f"{path}: evaluation {name!r} must only have readout, steps, split, dataset, single_queries, ways and "
+            f"shots, received {asked!r}."
         ) from None
     if not isinstance(evaluation.readout, str) or evaluation.readout not in members("readout"):
         raise SweepError(
@@ -174,9 +178,12 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
             f"{path}: single_queries of evaluation {name!r} must be true or false, received "
             f"{evaluation.single_queries!r}."
         )
-    steps = evaluation.steps
-    if steps is not None and (not isinstance(steps, int) or isinstance(steps, bool) or steps < 0):
-        raise SweepError(f"{path}: the steps of evaluation {name!r} must be 0 or more, received {steps!r}.")
+    for number, least in (("steps", 0), ("ways", 2), ("shots", 1)):
+        value = getattr(evaluation, number)
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < least):
+            raise SweepError(
+                f"{path}: the {number} of evaluation {name!r} must be {least} or more, received {value!r}."
+            )
     return evaluation
 
 

@@ -44,6 +44,8 @@ def model_card(
         "name": name,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "problem": problem_to_json(model.problem),
+        # Whether classes without a support example get probability 0, so that `problem.ways` is the most there can be.
+        "any_ways": model.rule.any_ways,
         "inputs": model.form.card,
         "adaptation": {**origin.adaptation, "steps": model.rule.steps, "readout": readout},
         "queries": queries,

@@ -48,7 +48,15 @@ def ridge():
     return of_rule(RidgeRegression(), learner, NUMBERS, regression_episode())
 
 
+def of_class_rows(kind):
+    return lambda: of_rule(
+        GradientDescent(CLASSES, SGD(0.3), 2, class_rows=kind), smooth_mlp(), CLASSES, classification_episode()
+    )
+
+
 TOYS = {
+    "class rows that begin alike": of_class_rows("shared"),
+    "class rows at the prototypes": of_class_rows("prototypes"),
     "a closed form of support and queries": ridge,
     "a context vector": of_update(lambda: ContextShift(0.4)),
     "a context vector in a partition": of_update(lambda: Partition(SGD(0.3), ContextShift(0.4))),

@@ -73,6 +73,7 @@ TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omni
 WAITING = {
     *("a_maml_surfaces", "a_maml_surfaces_maml", "comln", "cxgrad", "fiml_glyphs", "hypergradients", "hypermaml"),
     *("normalisation_cora", "normalisation_glyphs", "normalisation_omniglot_small"),
+    *("free_ways", "free_ways_fixed"),
     *("meta_delta_rotation_glyphs", "meta_rkhs_waves"),
     *("query_mixup_glyphs", "query_mixup_omniglot_small", "query_mixup_waves"),
 }
@@ -105,9 +106,13 @@ REFUSED = [
     ),
     ({"configs": ["configs/missing.py"]}, "does not exist"),
     ({"configs": ["{}/mine.py"]}, "mine.py"),
-    ({"evaluations": {"a": {"head": 1}}}, "readout, steps, split, dataset and single_queries, received {'head': 1}"),
+    (
+        {"evaluations": {"a": {"head": 1}}},
+        "readout, steps, split, dataset, single_queries, ways and shots, received {'head': 1}",
+    ),
     ({"evaluations": {"": {"steps": 5}}}, "each evaluation .*received ''"),
     ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
+    ({"evaluations": {"a": {"ways": 1}}}, "ways of evaluation 'a' must be 2 or more, received 1"),
     ({"evaluations": {"a": {"split": "seen"}}}, "split of evaluation 'a' .* test, received 'seen'"),
     ({"evaluations": {"a": {"dataset": "cora"}}}, "dataset of evaluation 'a' .* glyphs, .* received 'cora'"),
     ({"evaluations": {"a": {"single_queries": 1}}}, "single_queries of evaluation 'a' .* received 1"),

@@ -51,6 +51,11 @@ class Partition(UpdateRule):
         """Those of the groups' rules."""
         return max((rule.leading_steps for rule in self._rules.values()), default=0)
 
+    @property
+    def by_element(self) -> bool:  # type: ignore[override]
+        """Whether the head's rule does: it is there that class rows are."""
+        return self.head is not None and self.head.by_element
+
     def check(self, learner: Learner) -> None:
         """Asks each group's rule, and whether all of them can go together.
 

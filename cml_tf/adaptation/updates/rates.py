@@ -73,6 +73,8 @@ class MetaSGD(UpdateRule):
       rate: what all rates start from, positive. They may change sign in training, as in the paper.
     """
 
+    by_element = True
+
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = check_rate(rate)

@@ -44,10 +44,12 @@ class UpdateRule(ABC):
       at_seen: whether the gradients of parameters are those with respect to what `before_step` makes of them.
       leading_steps: how many steps the rule makes before the first one that is counted (one that moves context vectors
         alone, for example); none where no step is asked for.
+      by_element: whether elements of one tensor move at different rates, so that class rows are not all alike.
     """
 
     at_seen: bool = False
     leading_steps: int = 0
+    by_element: bool = False
 
     def __init__(self) -> None:
         self.meta_variables: tuple[keras.Variable, ...] = ()

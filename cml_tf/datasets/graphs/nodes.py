@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.datasets.base import SPLITS, DatasetError, FewShotDataset, check_integer
-from cml_tf.datasets.class_pool import ClassSource, random_choice
+from cml_tf.datasets.class_source import ClassSource, random_choice
 from cml_tf.graphs import GraphContext, NodeGraph, graph_context
 
 # An episode chooses between two classes at least.

@@ -6,8 +6,11 @@ import { Latest } from "./latest.js";
 import { Pad } from "./pad.js";
 import { Probabilities, judged } from "./probabilities.js";
 
+// More appear as they are needed: a model may take twenty classes, and people begin with two.
+const ROWS = 5;
+
 export class Classifier {
-  #rows;
+  #rows = [];
   #adapted = null;
   #changes = 0;
   #busy = false;
@@ -23,12 +26,9 @@ export class Classifier {
     const inverted = part("inverted");
     this.examplePad = new Pad(part("example-pad"), model.shape, () => inverted.checked);
     this.queryPad = new Pad(part("query-pad"), model.shape, () => inverted.checked);
-    this.#rows = Array.from({ length: model.ways }, (_, index) => {
-      const row = new ClassRow(part("classes"), index + 1, this.examplePad);
-      row.addEventListener("change", () => this.#examplesChanged());
-      row.addEventListener("rename", () => this.bars.rename());
-      return row;
-    });
+    this.ways = model.ways;
+    this.classes = part("classes");
+    while (this.#rows.length < Math.min(ROWS, this.ways)) this.#addRow();
     [this.status, this.fault, this.queryFault] = ["status", "fault", "query-fault"].map(part);
     this.bars = new Probabilities(part("bars"), part("answer"));
     this.query = new Latest((signal) => this.#predict(signal), (error) => this.#queryFailed(error));
@@ -39,7 +39,15 @@ export class Classifier {
     part("size").textContent = `${model.shape[0]} × ${model.shape[1]} pixels, ${model.ways} classes at most`;
   }
 
+  #addRow() {
+    const row = new ClassRow(this.classes, this.#rows.length + 1, this.examplePad);
+    row.addEventListener("change", () => this.#examplesChanged());
+    row.addEventListener("rename", () => this.bars.rename());
+    this.#rows.push(row);
+  }
+
   #examplesChanged() {
+    if (this.#rows.length < this.ways && this.#rows.every((row) => row.pictures.length)) this.#addRow();
     this.#changes++;
     this.fault.textContent = "";
     const count = this.#rows.reduce((sum, row) => sum + row.pictures.length, 0);

@@ -1,0 +1,167 @@
+"""One model for tasks of any size beside models trained for one: a table, and a picture.
+
+    python -m cml_tf.studies.sizes --results=FILE.jsonl [--results=...] [--picture=FILE.png]
+
+Of results of `cml_tf.sweep`. A run whose `dataset.sampling` is not `fixed` is scored in every evaluation that asks for
+ways and shots; any other run as its configuration says, at the one size that it was trained for. ± is the half-width of
+the 95 % interval over seeds, or over episodes where there is one seed.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import flags
+from matplotlib.figure import Figure
+
+from cml_tf.errors import UserError
+from cml_tf.studies.page import Table
+from cml_tf.studies.pictures.style import MUTED, colours, house_style, literal, new_figure, write_png
+from cml_tf.studies.results import DIVERGED, read_results
+from cml_tf.studies.tables import markdown
+from cml_tf.system.command_line import run
+from cml_tf.training.evaluator import confidence_interval
+
+_RESULTS = flags.DEFINE_multi_string(
+    "results", None, "File of results from cml_tf.sweep; may be repeated.", required=True
+)
+_PICTURE = flags.DEFINE_string("picture", None, "PNG file of the scores by size.")
+# Words of a run that say its size and not its method.
+_OF_SIZE = "any_size"
+_LINES = ("-", "--", ":", "-.")
+
+
+class Score(NamedTuple):
+    """Of a method at a size, in %, with the half-width of its interval."""
+
+    mean: float
+    half_width: float
+
+
+class Size(NamedTuple):
+    """Of tasks."""
+
+    ways: int
+    shots: int
+
+
+class Trained(NamedTuple):
+    """What was trained: a method, and whether for tasks of any size."""
+
+    method: str
+    free: bool
+
+    @property
+    def name(self) -> str:
+        """In tables."""
+        return f"{self.method}, {'any size' if self.free else 'this size alone'}"
+
+
+Scores = Mapping[Trained, Mapping[Size, Score]]
+
+
+def scores_by_size(results: Iterable[Mapping[str, Any]]) -> Scores:
+    """The scores there are.
+
+    Raises:
+      UserError: if there is none, or a run is not scored by accuracy.
+    """
+    found: dict[Trained, dict[Size, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for result in results:
+        if result["metric"] != "accuracy":
+            raise UserError(f"{result['run']} must be scored by accuracy, received {result['metric']}: leave it out.")
+        free = result["config"]["dataset"].get("sampling", "fixed") != "fixed"
+        trained = Trained(_method(result["source"]), free)
+        for size, scored in _scored(result, free):
+            found[trained][size].append(scored)
+    if not found:
+        raise UserError("the results must contain a run with a score, found none: run python -m cml_tf.sweep first.")
+    order = sorted(found, key=lambda trained: (not trained.free, trained.method))
+    return {one: {size: _score(found[one][size]) for size in sorted(found[one])} for one in order}
+
+
+def sizes_table(scores: Scores) -> Table:
+    """A row for each size, a column for each method."""
+    sizes = sorted({size for of_one in scores.values() for size in of_one})
+    rows = []
+    for size in sizes:
+        cells = (of_one.get(size) for of_one in scores.values())
+        shown = (f"{cell.mean:.1f} ± {cell.half_width:.1f}" if cell else "" for cell in cells)
+        rows.append((f"{size.ways}-way {size.shots}-shot", *shown))
+    return Table(("task", *(trained.name for trained in scores)), tuple(rows))
+
+
+def draw_sizes(scores: Scores) -> Figure:
+    """Accuracy against ways, a line for each number of shots; models for one size are rings; 8 x 4.4 inches."""
+    colour_of = colours([trained.method for trained in scores])
+    all_shots = sorted({size.shots for trained, of_one in scores.items() if trained.free for size in of_one})
+    with house_style():
+        figure = new_figure(8.0, 4.4)
+        axes = figure.add_subplot()
+        for trained, of_one in scores.items():
+            colour = colour_of[trained.method]
+            if not trained.free:
+                for size, score in of_one.items():
+                    label = literal(f"{trained.name}: {size.ways}-way {size.shots}-shot")
+                    axes.errorbar(
+                        size.ways,
+                        score.mean,
+                        score.half_width,
+                        fmt="o",
+                        mfc="white",
+                        color=colour,
+                        capsize=3,
+                        label=label,
+                    )
+                continue
+            for shots, line in zip(all_shots, _LINES, strict=False):
+                points = {size.ways: score.mean for size, score in of_one.items() if size.shots == shots}
+                label = literal(f"{trained.name}: {shots}-shot")
+                axes.plot([*points], [*points.values()], line, color=colour, marker=".", label=label)
+        ways = sorted({size.ways for of_one in scores.values() for size in of_one})
+        axes.plot(ways, [100 / way for way in ways], color=MUTED, linewidth=1.0, linestyle=":", label="guessing")
+        axes.set(xscale="log", xlabel="classes of a task", ylabel="accuracy on query examples [%]")
+        axes.set_xticks(ways, [str(way) for way in ways])
+        axes.minorticks_off()
+        figure.legend(loc="outside right upper", fontsize=8)
+    return figure
+
+
+def _method(source: str) -> str:
+    words = [word for word in source.partition(":")[2].split(",") if not word.endswith(("way", "shot"))]
+    return " ".join(word for word in words if word != _OF_SIZE)
+
+
+def _scored(result: Mapping[str, Any], free: bool) -> Iterator[tuple[Size, Mapping[str, Any]]]:
+    if not free:
+        settings = result["config"]["dataset"]
+        yield Size(settings["ways"], settings["shots"]), result
+        return
+    for scored in result["evaluations"].values():
+        asked = scored["asked"]
+        if asked.get("ways") and asked.get("shots") and DIVERGED not in scored:
+            yield Size(asked["ways"], asked["shots"]), scored
+
+
+def _score(runs: list[Mapping[str, Any]]) -> Score:
+    means = [100 * run["mean"] for run in runs]
+    spread = means if len(means) > 1 else [100 * score for score in runs[0]["scores"]]
+    return Score(float(np.mean(means)), confidence_interval(np.asarray(spread)))
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the table, and draws the picture."""
+    del arguments
+    scores = scores_by_size([result for path in _RESULTS.value for result in read_results(Path(path)).values()])
+    print(markdown(sizes_table(scores)))
+    if _PICTURE.value:
+        write_png(draw_sizes(scores), Path(_PICTURE.value))
+        print(f"\nwrote {_PICTURE.value}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,162 @@
+"""A run on tasks of any size: trained, resumed, scored, saved, exported, served, and asked for two and five classes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import cml_tf
+from cml_tf.errors import UserError
+from cml_tf.experiments import presets
+from cml_tf.experiments.callbacks import PauseAt
+from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json
+from cml_tf.experiments.runs import evaluate_run, load_run, train_run
+from cml_tf.registry import ConfigurationError
+from export.client import ClientError, FewShotClient
+from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, export_run
+from tests.export.server.conformance.make_models import config_text
+from tests.export.server.running import running
+
+BOUND = 5
+KINDS = {"shared": "unicorn_maml", "prototypes": "proto_maml"}
+of_kinds = pytest.mark.parametrize("kind", KINDS)
+
+
+def config(kind="shared", sampling="uniform", method="maml", **changes):
+    made = presets.images("glyphs", f"{method},mlp,3way,any_size,{KINDS[kind]},smoke")
+    sizes = {"dataset.ways_range": (2, BOUND), "dataset.shots_range": (1, 3), "dataset.sampling": sampling}
+    made.update_from_flattened_dict({**sizes, "learner.hidden": (8,), "adaptation.rate": 0.1, **changes})
+    return made
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Of each kind a run of a few steps, and its export."""
+    root = tmp_path_factory.mktemp("free")
+    for kind, sampling in zip(KINDS, ("uniform", "meta_dataset"), strict=True):
+        train_run(config(kind, sampling), root / "runs" / kind, verbose=0)
+        export_run(root / "runs" / kind, root / "models" / kind)
+    return root
+
+
+@pytest.fixture(scope="module")
+def server(models, tmp_path_factory):
+    """A server with all of them."""
+    (models / "models.config").write_text(config_text({kind: models / "models" / kind for kind in KINDS}))
+    with running(f"--model_config_file={models / 'models.config'}", log=tmp_path_factory.mktemp("log") / "log") as it:
+        yield it
+
+
+def task(ways):
+    """Class number k has k + 1 examples."""
+    source = cml_tf.datasets.load("glyphs").episodes("test", ways=ways, shots=ways, queries=2, seed=0)
+    episode = source.batch(0, 1)
+    labels = episode.support.targets[0].numpy()
+    kept = np.concatenate([np.flatnonzero(labels == way)[: way + 1] for way in range(ways)])
+    names = np.array(["ant", "bee", "cat", "dog", "owl"])[labels[kept]].tolist()
+    return episode.support.inputs[0].numpy()[kept], names, episode.query.inputs[0].numpy()
+
+
+@of_kinds
+@pytest.mark.parametrize("ways", [2, BOUND])
+def test_library_saved_model_and_server_answer_alike(models, server, kind, ways, tmp_path):
+    inputs, names, asked = task(ways)
+    model = cml_tf.load(models / "runs" / kind)
+    expected = model.adapt(inputs, names).predict(asked)
+    assert expected.shape == (2 * ways, ways)
+    model.save(tmp_path / "saved")
+    saved = cml_tf.load(tmp_path / "saved").adapt(inputs, names).predict(asked)
+    np.testing.assert_allclose(saved, expected, rtol=1e-5, atol=1e-6)
+    for address in (f"grpc://{server.grpc_address}", f"http://127.0.0.1:{server.rest_port}"):
+        with FewShotClient(address, kind) as client:
+            for answer in (
+                client.adapt_and_predict(inputs, names, asked),
+                client.predict(client.adapt(inputs, names), asked),
+            ):
+                np.testing.assert_allclose(answer.values, expected, rtol=1e-4, atol=1e-5)
+            with pytest.raises(ClientError, match=f"2 to {BOUND}"):
+                client.adapt(np.repeat(inputs[:1], 6, 0), list("abcdef"))
+
+
+@of_kinds
+def test_absent_classes_get_nothing_from_the_server_whatever_their_numbers(models, server, kind):
+    inputs, names, asked = task(2)
+    answers = []
+    for numbers in ({"ant": 0, "bee": 1}, {"ant": 4, "bee": 2}):
+        labels = np.array([numbers[name] for name in names], np.int32)
+        outputs = server.predict(
+            kind, support_inputs=inputs[None], support_labels=labels[None], query_inputs=asked[None]
+        )
+        probabilities = outputs["probabilities"][0]
+        absent = [number for number in range(BOUND) if number not in numbers.values()]
+        np.testing.assert_array_equal(probabilities[:, absent], 0)
+        assert outputs["status"].tolist() == [0] and probabilities.shape == (4, BOUND)
+        answers.append(probabilities[:, list(numbers.values())])
+    np.testing.assert_allclose(*answers, rtol=1e-5, atol=1e-6)
+
+
+def test_cards_say_how_many_classes_there_may_be(models):
+    extra = models / "models" / "shared" / "1" / EXTRA
+    card = json.loads((extra / CARD).read_text())
+    assert card["any_ways"] and card["problem"] == {"kind": "classification", "ways": BOUND}
+    assert card["adapted_state"]["entries"][0] == {"name": "present_classes", "shape": [5], "offset": 0, "size": 5}
+    text = (extra / CARD_FOR_PEOPLE).read_text()
+    assert "Few-shot 2- to 5-way classification" in text and "2 to 5 classes, 1 to 3 shots" in text
+    assert "A task has 2 to 5 classes" in text
+
+
+def test_one_run_is_scored_at_every_size_on_the_episodes_of_models_for_that_size(models, tmp_path):
+    fixed = presets.images("glyphs", "maml,mlp,2way,2shot,smoke")
+    train_run(fixed, tmp_path / "fixed", verbose=0)
+    free = evaluate_run(models / "runs" / "shared", episodes=4, ways=2, shots=2)
+    assert free.manifest_hash == evaluate_run(tmp_path / "fixed", episodes=4).manifest_hash
+    scores = {ways: evaluate_run(models / "runs" / "shared", ways=ways).mean for ways in (2, 3, 5)}
+    assert evaluate_run(models / "runs" / "shared").mean == scores[3], "the configuration's own"
+    with pytest.raises(UserError, match="at most 5"):
+        evaluate_run(models / "runs" / "shared", ways=6)
+    with pytest.raises(UserError, match="each learned on their own"):
+        evaluate_run(tmp_path / "fixed", ways=3)
+
+
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path):
+    whole = train_run(config(), tmp_path / "whole", verbose=0)
+    train_run(config(), tmp_path / "parts", verbose=0, callbacks=[PauseAt(0.0)])
+    parts = train_run(config(), tmp_path / "parts", verbose=0)
+    assert parts.trainer.step == whole.trainer.step == 4
+    for left, right in zip(*(one.trainer.method.learner.variables.head for one in (whole, parts)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-7)
+    assert load_run(tmp_path / "parts").problem == cml_tf.Classification(BOUND)
+
+
+def test_the_co_learner_goes_with_it(tmp_path):
+    train_run(config(method="cml"), tmp_path / "run", verbose=0)
+    assert np.isfinite(evaluate_run(tmp_path / "run", ways=2, readout="co_learner_theta_adapted").mean)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"adaptation.class_rows": "own"}, "must be empty for a model whose class rows"),
+        ({"dataset.ways": 6}, "dataset.ways must be at most 5"),
+        ({"dataset.sampling": "fixed"}, "just where no range is set"),
+        ({"dataset.ways_range": (), "dataset.shots_range": ()}, "just where no range is set"),
+        ({"dataset.ways_range": (5, 2)}, "the least and the most"),
+        ({"dataset.shots_range": (1,)}, "the least and the most"),
+        ({"train.jit_compile": True}, "XLA"),
+        ({"method": "cml", "adaptation.steps": 1}, "steps must be at least 2"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(changes, told):
+    with pytest.raises(ConfigurationError, match=told):
+        check_config(config(**changes))
+
+
+def test_runs_of_before_there_were_sizes_have_one():
+    old = config_to_json(presets.images("glyphs", "maml,smoke"))
+    for section, keys in {"dataset": ("sampling", "ways_range", "shots_range"), "adaptation": ("class_rows",)}.items():
+        for key in keys:
+            del old[section][key]
+    read = config_from_json(json.dumps(old))
+    assert (read.dataset.sampling, read.dataset.ways_range, read.adaptation.class_rows) == ("fixed", (), "own")
