@@ -1,0 +1,24 @@
+"""A small model as a LiteRT file, written once."""
+
+import pytest
+
+from cml_tf.adaptation import SGD
+from cml_tf.learners import mlp
+from cml_tf.problems import Classification
+from export.device.exporting import write_for_device
+from export.requests.form import Bucket
+from tests.export.served import WAYS, exportable
+
+SIZES = Bucket(6, 4)
+
+
+@pytest.fixture(scope="session")
+def letters():
+    """MAML on vectors, with ReLU: gradients of everything."""
+    return exportable(mlp(WAYS, (2, 2, 1), hidden=(8, 8)), Classification(WAYS), SGD(0.1), 2)
+
+
+@pytest.fixture(scope="session")
+def letters_file(letters, tmp_path_factory):
+    """Its file."""
+    return write_for_device(letters, SIZES, tmp_path_factory.mktemp("device") / "letters.tflite", {"rule": "sgd"})
