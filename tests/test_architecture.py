@@ -16,7 +16,7 @@ ROOMS = (
     *("cml_tf.readouts", "cml_tf.models", "cml_tf.experiments", "cml_tf", "cml_tf.studies"),
     *("cml_tf.train", "cml_tf.evaluate", "cml_tf.sweep", "cml_tf.report", "cml_tf.analyse", "configs"),
     *("export.errors", "export.status", "export.versions", "export.requests", "export.graph", "export.gate"),
-    *("export.card", "export.exporter", "export.savedmodel", "export", "export.device", "export.playground"),
+    *("export.card", "export.exporter", "export.savedmodel", "export", "export.playground", "export.device"),
     "export.deploy",
     *("export.server", "export.serve", "export.client", "export.rollout", "export.quickstart"),
     *("export.autopilot", "benchmarks", "examples"),
