@@ -11,7 +11,6 @@ from cml_tf.learners import mlp
 from cml_tf.problems import Classification
 from export.device.exporting import write_for_device
 from export.requests.form import Bucket
-from tests.export.playground.conftest import browser  # noqa: F401
 from tests.export.served import WAYS, exportable
 
 SIZES = Bucket(6, 4)
