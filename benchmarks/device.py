@@ -14,6 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +39,16 @@ def measure(path: Path, episodes: int, seed: int) -> dict[str, Any]:
     ways = model.facts["problem"]["outputs"]
     shots = model.facts["support"] // ways
     source = cml_tf.datasets.load("glyphs").episodes("test", ways=ways, shots=shots, queries=_QUERIES, seed=seed)
-    scores, adapting, answering = [], [], []
+    scores: list[float] = []
+    adapting: list[float] = []
+    answering: list[float] = []
     for number in range(episodes):
         episode = tf.nest.map_structure(lambda tensor: tensor.numpy()[0], source.batch(number, 1))
         support, query = episode.support, episode.query
-        task, took = timed(lambda support=support: model.adapt(support.inputs, support.targets.tolist()))
+        task, took = timed(partial(model.adapt, support.inputs, support.targets.tolist()))
         adapting.append(took)
-        answer, took = asked(task, query.inputs, model.facts["queries"])
-        answering += took
+        answer, calls = asked(task, query.inputs, model.facts["queries"])
+        answering += calls
         named = np.array(task.names)[answer.argmax(1)]
         scores.append(float((named == query.targets).mean()))
     interval = 1.96 * statistics.stdev(scores) / len(scores) ** 0.5
@@ -63,7 +66,7 @@ def asked(task: Task, queries: np.ndarray, count: int) -> tuple[np.ndarray, list
     """The answers to all queries, so many at a time, and the seconds of each call."""
     if len(queries) % count:
         raise SystemExit(f"error: the file must take 1 query at a time, or a divisor of {len(queries)}, not {count}.")
-    calls = [timed(lambda part=part: task.predict(part)) for part in np.split(queries, len(queries) // count)]
+    calls = [timed(partial(task.predict, part)) for part in np.split(queries, len(queries) // count)]
     return np.concatenate([answer for answer, _ in calls]), [took for _, took in calls]
 
 
