@@ -4,6 +4,7 @@
 #   make test-slow    the tests marked slow, except the long ones (minutes each)
 #   make test-all     lint, types, every test
 #   make oracles      install JAX apart, and compare related systems with what it computes
+#   make device-runtime  install LiteRT.js by its lock file, for pages that adapt in the browser (needs npm)
 #   make soak         three minutes of load on the embedded server, every answer checked (SOAK="--seconds=30" ...)
 #   make benchmark    speed and memory of the meta-step compared with PyTorch, 25 minutes (BENCHMARK="--only=28x28_1_step" ...)
 #   make format       rewrite the sources to the house format
@@ -27,7 +28,7 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
 COMPILE := build/lock-tool/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
-.PHONY: help quickstart test test-slow test-all oracles soak benchmark lint format lock clean force
+.PHONY: help quickstart test test-slow test-all oracles device-runtime soak benchmark lint format lock clean force
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -44,6 +45,9 @@ test-slow: .venv/.installed-dev
 
 test-all: lint
 	$(PYTEST) -m ""
+
+device-runtime:
+	cd export/device/browser && npm ci --silent --no-audit --no-fund
 
 soak: .venv/.installed-runtime
 	TF_CPP_MIN_LOG_LEVEL=$${TF_CPP_MIN_LOG_LEVEL:-3} $(VENV_PYTHON) -m benchmarks.serving.soak $(SOAK)

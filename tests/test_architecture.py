@@ -24,7 +24,8 @@ ROOMS = (
         "configs",
     ),
     *("export.errors", "export.status", "export.versions", "export.requests", "export.graph", "export.gate"),
-    *("export.card", "export.exporter", "export.savedmodel", "export", "export.playground", "export.deploy"),
+    *("export.card", "export.exporter", "export.savedmodel", "export", "export.playground", "export.device"),
+    "export.deploy",
     *("export.server", "export.serve", "export.client", "export.rollout", "export.quickstart"),
     *("export.autopilot", "benchmarks", "examples"),
 )

@@ -1,15 +1,17 @@
 """Takes the pictures of the playground that the documentation shows.
 
     python -m tools.playground_pictures --rest=http://127.0.0.1:8501 --model=letters --output=docs/images
+    python -m tools.playground_pictures --page=http://127.0.0.1:8000/ --output=docs/images
 
-Start the server with --playground. Writes `playground_classifier.png` or `playground_regression.png`, depending on the
-model. Needs chromium on PATH.
+Start the server with --playground; or give out the folder of `export.device.page`. Writes `playground_classifier.png`
+or `playground_regression.png`, depending on the model, `device_` in front for a page. Needs chromium on PATH.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -35,14 +37,14 @@ _ASKED = "yo"
 _WAVE = tuple((x, 3.2 * math.sin(x - 0.6)) for x in (-4.2, -2.4, -1.1, 0.7, 1.9, 3.4, 4.5))
 
 
-def take_picture(page: Page, rest: str, model: str) -> str:
+def take_picture(page: Page, place: str) -> str:
     """Plays with the model until there is something to see; returns the name that the picture should have.
 
     Raises:
       playwright.sync_api.Error: if the page does not answer, or says something else than expected.
     """
-    page.goto(address(rest, model))
-    page.get_by_text("Connected to").wait_for()
+    page.goto(place)
+    page.get_by_text(re.compile("Connected to|Loaded")).wait_for()
     if page.get_by_role("heading", name="1. Click points").is_visible():
         _click_points(page)
         return "playground_regression.png"
@@ -57,7 +59,7 @@ def _draw_letters(page: Page) -> None:
         _draw(page, "Pad for examples", strokes, lambda x, y: (x, y))
         page.get_by_role("button", name=f"Add the drawing to {name}", exact=True).click()
     page.get_by_role("button", name="Adapt to the examples").click()
-    page.get_by_text("Loss on the examples").wait_for()
+    page.get_by_text("Adapted to").wait_for()
     # No hand draws the same twice.
     _draw(page, "Pad for queries", _LETTERS[_ASKED], lambda x, y: (0.9 * x + 0.12 * y, 0.1 + 0.8 * y - 0.08 * x))
     page.get_by_text("Most likely").wait_for()
@@ -93,8 +95,10 @@ def _draw(page: Page, pad: str, strokes: list[Stroke], bent: Callable[[float, fl
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description="Take the pictures of the playground.")
-    parser.add_argument("--rest", required=True, help="scheme, host and port of a server that runs with --playground")
-    parser.add_argument("--model", required=True, help="its name on the server")
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--rest", help="scheme, host and port of a server that runs with --playground")
+    place.add_argument("--page", help="instead: where a folder of export.device.page is given out")
+    parser.add_argument("--model", default="", help="its name on the server")
     parser.add_argument("--output", required=True, type=Path, help="directory of the picture")
     options = parser.parse_args(arguments)
     chromium = shutil.which("chromium")
@@ -105,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         browser = driver.chromium.launch(executable_path=chromium)
         try:
             page = browser.new_page(viewport={"width": 1120, "height": 800})
-            name = take_picture(page, options.rest, options.model)
+            name = take_picture(page, options.page or address(options.rest, options.model))
+            name = f"device_{name}" if options.page else name
             picture = page.screenshot(full_page=True)
         except Error as error:
             print(f"error: the playground did not answer as expected: {error.message.splitlines()[0]}", file=sys.stderr)

@@ -14,6 +14,7 @@ The ridge never falls below the rounding of one number: examples that are near e
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.checks import inverse_softplus
+from cml_tf.adaptation.elimination import eliminate
 from cml_tf.adaptation.packing import Specification
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.episodes import Examples
@@ -61,6 +63,7 @@ class KernelRidge(AdaptationRule):
         self.bandwidth = bandwidth
         self.ridge = ridge
         self.scale = scale
+        self._solve = _by_cholesky
 
     def build(self, learner: Learner) -> None:
         """Makes the three variables.
@@ -91,8 +94,14 @@ class KernelRidge(AdaptationRule):
         # Of noiseless tasks the outer loop learns ever smaller ridges.
         penalty = count * (ridge + np.finfo(centres.dtype.as_numpy_dtype).eps)
         penalised = _kernel(centres, centres, bandwidth) + penalty * tf.eye(tf.shape(centres)[0], dtype=centres.dtype)
-        weights = tf.linalg.cholesky_solve(tf.linalg.cholesky(penalised), left)
+        weights = self._solve(penalised, left)
         return KernelRidgeTask(learner, forward.state, context, initial, centres, weights)
+
+    def for_devices(self) -> KernelRidge:
+        """This rule with a solve by elimination."""
+        other = copy.copy(self)
+        other._solve = eliminate
+        return other
 
     def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> KernelRidgeTask:
         """The learner's own outputs: no support example has a weight."""
@@ -167,6 +176,10 @@ class KernelRidgeTask(AdaptedTask):
     def tensors(self) -> tuple[tf.Tensor, ...]:
         """Features and weights of the support examples."""
         return self.centres, self.weights
+
+
+def _by_cholesky(matrix: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+    return tf.linalg.cholesky_solve(tf.linalg.cholesky(matrix), right)
 
 
 def _positive(meta: tuple[tf.Tensor, ...], dtype: tf.DType) -> list[tf.Tensor]:

@@ -240,6 +240,10 @@ class AdaptationRule(ABC):
         """This rule with inner gradients as constants of the outer loop; itself where there are none."""
         return self
 
+    def for_devices(self) -> AdaptationRule:
+        """This rule of such operations as interpreters on devices have; itself where that cannot be bettered."""
+        return self
+
     def through_head(self, head_shapes: tuple[tuple[int, ...], ...]) -> AdaptationRule:
         """This rule for a learner with another head, which stays as it is while the extractor adapts.
 

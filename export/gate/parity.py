@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,12 +11,12 @@ import numpy as np
 from cml_tf.system.files import atomic_file
 from export.errors import ExportError
 from export.gate.expectation import Expectation, expectation, probes
+from export.gate.fresh_process import run_fresh
 from export.gate.reference import Reference
 from export.graph.exportable import Exportable
 from export.requests.files import Request, write_requests
 
 _WORKER = Path(__file__).with_name("parity_worker.py")
-_SECONDS = 1800
 
 
 def check_parity(
@@ -46,13 +43,39 @@ def check_parity(
         "fault": [expected for _, expected in cases],
     }
     with tempfile.TemporaryDirectory() as scratch:
-        faults, expected = Path(scratch) / "faults.tfrecord", Path(scratch) / "expected.npz"
+        faults = Path(scratch) / "faults.tfrecord"
         write_requests(faults, [request for request, _ in cases], "parity")
+        # Every request goes through two loaders.
+        return check_answers(saved_model, {"warm-up": warm_up_file, "fault": faults}, expectations, loaders=2)
+
+
+def check_answers(
+    exported: Path,
+    requests: Mapping[str, Path],
+    expectations: Mapping[str, Sequence[Expectation]],
+    loaders: int,
+) -> int:
+    """Replays files of requests in a fresh process.
+
+    Args:
+      exported: a SavedModel or a LiteRT file.
+      requests: files by a name for them.
+      expectations: by the same names, in the order of the requests.
+      loaders: through how many the worker sends each request.
+
+    Returns:
+      How many answers were compared.
+
+    Raises:
+      ExportError: naming request, signature, loader and output of the first differences.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        expected = Path(scratch) / "expected.npz"
         _write_expectations(expected, expectations)
-        files = [f"warm-up={warm_up_file}", f"fault={faults}"]
-        report = _run_worker([str(saved_model), str(expected), *files])
-    # Every request goes through two loaders.
-    wanted = 2 * sum(map(len, expectations.values()))
+        files = [f"{name}={path}" for name, path in requests.items()]
+        arguments = [str(exported), str(expected), *files]
+        report = run_fresh(_WORKER, arguments, "replaying the requests", "load and run the export")
+    wanted = loaders * sum(map(len, expectations.values()))
     if report["differences"]:
         shown = "; ".join(report["differences"][:3])
         raise ExportError(
@@ -61,8 +84,8 @@ def check_parity(
         )
     if report["compared"] != wanted:
         raise ExportError(
-            f"the parity gate must compare {wanted} answers, but compared {report['compared']}: the warm-up file does "
-            "not contain the requests that were written. Nothing was published."
+            f"the parity gate must compare {wanted} answers, but compared {report['compared']}: the file of requests "
+            "does not contain those that were written. Nothing was published."
         )
     return wanted
 
@@ -77,22 +100,3 @@ def _write_expectations(path: Path, expectations: Mapping[str, Sequence[Expectat
     }
     with atomic_file(path) as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
-
-
-def _run_worker(arguments: list[str]) -> dict:
-    """The worker's report; -I leaves out the current directory and PYTHONPATH."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-I", str(_WORKER), *arguments],
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=_SECONDS,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(f"replaying the requests took longer than {_SECONDS} s. Nothing was published.") from error
-    if done.returncode:
-        reason = f"signal {-done.returncode}" if done.returncode < 0 else f"exit code {done.returncode}"
-        last = " ".join(done.stderr.strip().splitlines()[-3:])
-        raise ExportError(f"a fresh process cannot load and run the export ({reason}): {last} Nothing was published.")
-    return json.loads(done.stdout.strip().splitlines()[-1])

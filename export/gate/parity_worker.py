@@ -1,10 +1,11 @@
-"""Replays requests against a SavedModel, in a process that knows TensorFlow and nothing of this project.
+"""Replays requests against an export, in a process that knows TensorFlow and nothing of this project.
 
-    python -I parity_worker.py SAVED_MODEL EXPECTED.npz NAME=REQUESTS...
+    python -I parity_worker.py SAVED_MODEL_OR_LITERT_FILE EXPECTED.npz NAME=REQUESTS...
 
 It is run by path: it imports nothing of `cml_tf` or `export`, and makes sure that nobody else does. Every request goes
 through the model loaded as a TF2 SavedModel and through a plain TF1 Session on the tag `serve`, which is how a C++
-server runs it. The last line of its output is a JSON object: how many answers were compared, and the differences.
+server runs it; a LiteRT file is run by its interpreter. The last line of its output is a JSON object: how many answers
+were compared, and the differences.
 """
 
 import json
@@ -24,7 +25,7 @@ class Blocked:
             raise ImportError(f"{name} must not be needed to load an exported model")
 
 
-def main(saved_model, expected_path, *request_files):
+def main(exported, expected_path, *request_files):
     """Compares all answers and prints the differences."""
     sys.meta_path.insert(0, Blocked)
     import numpy as np
@@ -33,8 +34,11 @@ def main(saved_model, expected_path, *request_files):
     differences, compared = [], 0
     with np.load(expected_path, allow_pickle=False) as archive:
         expected = {key: archive[key] for key in archive.files}
-    for loader, runner in (("a plain Session", session_runner), ("a TF2 SavedModel", function_runner)):
-        run = runner(saved_model)
+    loaders = {"a plain Session": session_runner, "a TF2 SavedModel": function_runner}
+    if exported.endswith(".tflite"):
+        loaders = {"the LiteRT interpreter": interpreter_runner}
+    for loader, runner in loaders.items():
+        run = runner(exported)
         for name, members in requests.items():
             for position, (signature, inputs) in enumerate(members):
                 wanted, tolerances = (
@@ -88,6 +92,19 @@ def function_runner(saved_model):
     def run(signature, inputs):
         outputs = signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: value.numpy() for name, value in outputs.items()}
+
+    return run
+
+
+def interpreter_runner(file):
+    """Runs signatures as a device does, which has one task at a time and no axis of tasks."""
+    import tensorflow as tf
+
+    interpreter = tf.lite.Interpreter(file)
+
+    def run(signature, inputs):
+        outputs = interpreter.get_signature_runner(signature)(**{name: value[0] for name, value in inputs.items()})
+        return {name: value[None] for name, value in outputs.items()}
 
     return run
 

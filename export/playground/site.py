@@ -14,7 +14,7 @@ PATH = "/playground/"
 _HTML, _CSS = "text/html; charset=utf-8", "text/css; charset=utf-8"
 _SCRIPT, _PICTURE = "text/javascript; charset=utf-8", "image/svg+xml"
 # Every file by its name: whatever else a client asks for is not there, however it spells the path.
-_FILES = {
+FILES = {
     "index.html": _HTML,
     "style.css": _CSS,
     "classifier.css": _CSS,
@@ -22,6 +22,7 @@ _FILES = {
     "icon.svg": _PICTURE,
     "classifier.js": _SCRIPT,
     "class_row.js": _SCRIPT,
+    "device.js": _SCRIPT,
     "errors.js": _SCRIPT,
     "ink.js": _SCRIPT,
     "latest.js": _SCRIPT,
@@ -34,7 +35,7 @@ _FILES = {
     "regression.js": _SCRIPT,
     "rest.js": _SCRIPT,
 }
-_STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parent / "static"
 # As narrow as a source of a Content-Security-Policy is written; nothing of it can end the directive or the header.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]{1,253}(:[0-9]{1,5})?")
 
@@ -51,7 +52,7 @@ class Site:
 
     def __init__(self, models: Sequence[str]) -> None:
         self._only = models[0] if len(models) == 1 else None
-        self._contents = {name: (_STATIC / name).read_bytes() for name in _FILES}
+        self._contents = {name: (STATIC / name).read_bytes() for name in FILES}
 
     def answer(self, method: str, target: str) -> Response | None:
         """The answer to a request, or None if the path is not the playground's.
@@ -70,9 +71,9 @@ class Site:
         if path == PATH and not query and self._only is not None:
             return _redirection(address("", self._only))
         name = path.removeprefix(PATH) or "index.html"
-        if name not in _FILES:
+        if name not in FILES:
             return Response(f"the playground has no file {name!r}: start at {PATH}.\n", 404, _headers("text/plain"))
-        return Response(self._contents[name], headers={**_headers(_FILES[name]), **_policy(query)})
+        return Response(self._contents[name], headers={**_headers(FILES[name]), **_policy(query)})
 
 
 def address(server: str, model: str) -> str:

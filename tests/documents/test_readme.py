@@ -59,6 +59,7 @@ def test_methods_table_names_members_and_variants_that_there_are():
 def test_flags_are_those_of_the_programs():
     assert listed_flags("docs/EVALUATION.md") | {"workdir"} == flags_of("cml_tf/evaluate.py")
     assert listed_flags("docs/EXPORT.md") == flags_of("export/savedmodel.py")
+    assert listed_flags("docs/DEVICE.md") == flags_of("export/device/__main__.py")
     assert listed_flags("docs/AUTOPILOT.md") == flags_of("export/autopilot/__main__.py")
     assert listed_flags("docs/SERVING.md") | {"model_name"} == flags_of("export/serve.py")
 

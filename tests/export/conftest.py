@@ -2,9 +2,11 @@
 
 import fcntl
 import os
+import shutil
 
 import numpy as np
 import pytest
+from playwright.sync_api import sync_playwright
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
@@ -95,3 +97,15 @@ def server(tmp_path_factory, waves, images, nodes, judged):
     flags = [f"--model_config_file={config}", "--max_message_bytes=4000000", "--enable_grpc_healthcheck_service"]
     with running(*flags, log=root / "log") as running_server:
         yield running_server
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium."""
+    executable = shutil.which("chromium")
+    if executable is None:
+        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=executable)
+        yield browser
+        browser.close()

@@ -1,7 +1,7 @@
 // Classification of images: examples for each class, one adaptation, then queries against the adapted state.
 
 import { ClassRow } from "./class_row.js";
-import { PlaygroundError, show } from "./errors.js";
+import { PlaygroundError, losses, show } from "./errors.js";
 import { Latest } from "./latest.js";
 import { Pad } from "./pad.js";
 import { Probabilities, judged } from "./probabilities.js";
@@ -91,11 +91,10 @@ export class Classifier {
     const state = { adapted_state, model_fingerprint, ...(adapted_length && { adapted_length }) };
     this.#adapted = { used, state };
     this.bars.reset(used);
-    const [before, after] = [outputs.support_loss_before[0], outputs.support_loss_after[0]];
     this.status.textContent = changes !== this.#changes
       ? "The examples have changed while the model adapted: adapt again to use them."
-      : `Adapted to ${pictures.length} examples of ${used.length} classes in ${took} ms. ` +
-        `Loss on the examples: ${before.toFixed(3)} before, ${after.toFixed(3)} after.`;
+      : `Adapted to ${pictures.length} examples of ${used.length} classes in ${took} ms.` +
+        losses(outputs, "Loss on the examples");
   }
 
   #queryChanged() {

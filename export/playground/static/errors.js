@@ -37,6 +37,11 @@ export function checkStatus(statuses) {
   }
 }
 
+/** What adaptation did to the loss, where the model tells it: a LiteRT file does not. */
+export function losses({ support_loss_before: before, support_loss_after: after }, words) {
+  return before ? ` ${words}: ${before[0].toFixed(3)} before, ${after[0].toFixed(3)} after.` : "";
+}
+
 /** Shows an error in an element; what was only overtaken by a newer request says nothing. */
 export function show(element, error) {
   if (error.name === "AbortError") return;

@@ -1,8 +1,9 @@
 // Reads the page's address, asks the server what the model is, and shows the section for it.
 
 import { Classifier } from "./classifier.js";
+import { Device } from "./device.js";
 import { PlaygroundError, show } from "./errors.js";
-import { describe } from "./model.js";
+import { describe, describeFile } from "./model.js";
 import { Regression } from "./regression.js";
 import { Rest } from "./rest.js";
 
@@ -10,7 +11,8 @@ const notice = document.getElementById("notice");
 const progress = document.getElementById("progress");
 
 try {
-  await start(new URLSearchParams(location.search));
+  const file = document.querySelector('meta[name="litert-model"]')?.content;
+  await (file ? startHere(file) : start(new URLSearchParams(location.search)));
 } catch (error) {
   progress.textContent = "";
   document.getElementById("connection").open = true;
@@ -26,6 +28,21 @@ async function start(parameters) {
   const rest = new Rest(origin(server), model);
   const description = describe(await rest.metadata());
   progress.textContent = `Connected to ${model} on ${rest.server || location.host}.`;
+  present(description, rest, model);
+}
+
+async function startHere(file) {
+  document.getElementById("connection").hidden = true;
+  document.getElementById("lead").textContent =
+    "This model learns a new task from your examples, within this page: nothing of them is sent anywhere.";
+  progress.textContent = "Loading the model and its interpreter …";
+  const device = await Device.open(file);
+  const description = describeFile(device.facts);
+  progress.textContent = `Loaded ${file}, which adapts to ${device.facts.support} examples.`;
+  present(description, device, file);
+}
+
+function present(description, rest, model) {
   document.title = `${model}: few-shot playground`;
   const [id, Section] = description.kind === "images" ? ["classifier", Classifier] : ["regression", Regression];
   const section = document.getElementById(id);

@@ -35,6 +35,21 @@ export function describe(metadata) {
   );
 }
 
+/** The same of a LiteRT file, from the JSON file beside it. */
+export function describeFile(facts) {
+  const { problem, inputs } = facts;
+  if (problem.kind === "classification" && inputs.shape.length === 3 && [1, 3].includes(inputs.shape[2])) {
+    return { kind: "images", ways: problem.outputs, shape: inputs.shape };
+  }
+  if (problem.kind === "regression" && problem.outputs === 1 && inputs.shape.length === 1 && inputs.shape[0] === 1) {
+    return { kind: "curve", hasInitialState: false, here: true };
+  }
+  throw new PlaygroundError(
+    "The playground shows classifiers of grey or colour images, and regressions from one number to one number. " +
+      `This file has a ${problem.kind} of examples of shape [${inputs.shape.join(", ")}].`,
+  );
+}
+
 function sizes(tensor) {
   return tensor.tensor_shape.dim.map((axis) => Number(axis.size));
 }

@@ -1,6 +1,6 @@
 // Regression from one number to one number: points in, the curve before and after adaptation out.
 
-import { PlaygroundError, show } from "./errors.js";
+import { PlaygroundError, losses, show } from "./errors.js";
 import { Latest } from "./latest.js";
 import { Plot } from "./plot.js";
 
@@ -33,7 +33,7 @@ export class Regression {
     part("axes-form").addEventListener("submit", (event) => event.preventDefault());
     part("wave").addEventListener("click", () => this.#attempt(() => this.#add(this.#wave())));
     part("clear").addEventListener("click", () => this.#attempt(() => this.#replace([])));
-    part("no-initial-state").hidden = model.hasInitialState;
+    part("no-initial-state").hidden = model.hasInitialState || model.here;
     part("before-legend").hidden = !model.hasInitialState;
     this.#replace([]);
   }
@@ -139,10 +139,9 @@ export class Regression {
     if (signal.aborted) return;
     const [after, before] = predictions.map((values) => values.map(([y], index) => [xs[index], y]));
     this.plot.showCurves(before ? { before, after } : { after });
-    const [{ support_loss_before: [lossBefore], support_loss_after: [lossAfter] }] = states;
     this.status.textContent =
-      `Adapted to ${this.#points.length} ${this.#points.length === 1 ? "point" : "points"}. ` +
-      `Loss on them: ${lossBefore.toFixed(3)} before, ${lossAfter.toFixed(3)} after.`;
+      `Adapted to ${this.#points.length} ${this.#points.length === 1 ? "point" : "points"}.` +
+      losses(states[0], "Loss on them");
   }
 
   #failed(error) {

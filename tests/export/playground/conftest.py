@@ -1,9 +1,6 @@
-"""A server with the playground, and a browser that looks at it."""
-
-import shutil
+"""A server with the playground, and how a browser looks at it."""
 
 import pytest
-from playwright.sync_api import sync_playwright
 
 from tests.export.playground.pages import Page
 from tests.export.server.conformance.make_models import config_text
@@ -35,18 +32,6 @@ def open_server(serve):
     """Without the playground, for pages of any origin."""
     with serve("--cors") as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Headless Chromium."""
-    executable = shutil.which("chromium")
-    if executable is None:
-        pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=executable)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

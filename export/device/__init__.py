@@ -1,0 +1,1 @@
+"""Models that adapt where they are used: a LiteRT file with its adaptation inside, for phones, boards and browsers."""

@@ -1,0 +1,52 @@
+"""A small model as a LiteRT file, written once."""
+
+import functools
+import http.server
+import threading
+
+import pytest
+
+from cml_tf.adaptation import SGD
+from cml_tf.learners import mlp
+from cml_tf.problems import Classification
+from export.device.exporting import write_for_device
+from export.requests.form import Bucket
+from tests.export.served import WAYS, exportable
+
+SIZES = Bucket(6, 4)
+
+
+@pytest.fixture(scope="session")
+def letters():
+    """MAML on vectors, with ReLU: gradients of everything."""
+    return exportable(mlp(WAYS, (2, 2, 1), hidden=(8, 8)), Classification(WAYS), SGD(0.1), 2)
+
+
+@pytest.fixture(scope="session")
+def letters_file(letters, tmp_path_factory):
+    """Its file."""
+    return write_for_device(letters, SIZES, tmp_path_factory.mktemp("device") / "letters.tflite", {"rule": "sgd"})
+
+
+@pytest.fixture
+def given_out():
+    """Gives the files of a folder out as any web server does; the address of that."""
+    servers = []
+
+    def give_out(folder):
+        handler = functools.partial(Silent, directory=folder)
+        servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_address[1]}"
+
+    yield give_out
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+class Silent(http.server.SimpleHTTPRequestHandler):
+    """Says nothing of its requests."""
+
+    def log_message(self, *args):
+        del args
