@@ -119,18 +119,14 @@ def _around(axis: str, name: str) -> Iterator[Choice]:
     learners = [name] if axis == "learner" else ["mlp", *members("learner")]
     both = ("query_loss", "co_learner")
     rules = ["gradient_descent", *members("rule")]
-    orders = (None, *members("hypergradient"))
+    orders = ("reverse", *members("hypergradient"))
     for learner, rule, terms, order in itertools.product(learners, rules, (both, both[:1]), orders):
         dataset = DATASETS[members("learner")[learner].traits["reads"][-1]]
-        choice = Choice(dataset, learner, rule, hypergradient=order, terms=terms)
-        try:
-            choice = choice.with_members([(name, name)])
-            if not members("rule")[choice.rule].traits["parts"]:
-                choice = dataclasses.replace(choice, update=None, hypergradient=None)
-            small(choice)
-        except ConfigurationError:
-            continue
-        yield choice
+        choice = Choice(dataset, learner, rule, "sgd", order, terms).with_members([(name, name)])
+        if not members("rule")[choice.rule].traits["parts"]:
+            choice = dataclasses.replace(choice, update=None, hypergradient=None)
+        if name in names_of(choice) and _is_legal(choice):
+            yield choice
 
 
 def contract_case(choice: Choice) -> tuple[Method, Episode]:
