@@ -15,8 +15,6 @@
 SHELL := /bin/sh
 PYTHON ?=
 export PYTHON
-# Where Python may not keep what it compiled, each of a hundred processes of the tests compiles everything anew.
-unexport PYTHONDONTWRITEBYTECODE
 
 VENV_PYTHON := .venv/bin/python
 WORKERS ?= 3
