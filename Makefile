@@ -23,8 +23,8 @@ UV_VERSION := 0.13.9
 UPGRADE ?=
 SOAK ?=
 BENCHMARK ?=
-# A file's tests share what is costly to make, so they stay in one process.
-PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile
+# A file's tests share what is costly to make, so they stay in one process; tests/conftest.py says which begin.
+PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 COMPILE := build/lock-tool/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 

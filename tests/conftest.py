@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from pathlib import Path
 
 # TensorFlow's native log tells a machine without a GPU several times that it has none; errors reach Python anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -16,6 +17,23 @@ from tests.helpers.precision import precision
 
 # For the workers of this process too, and for all that tests start.
 leave_out_broken_amx()
+
+# Files begin in this order, then all others: so that at the end no worker is left alone with much to do. Workers are
+# given whole files, the largest numbers of tests first unless `--no-loadscope-reorder` is given, and the costliest have
+# few.
+FIRST = (
+    *("export/quickstart/test_quickstart.py", "export/test_members.py", "documents/test_examples.py"),
+    *("experiments/test_members.py", "export/server/test_conformance.py", "proofs/test_member_contracts.py"),
+    *("export/test_exporter.py", "programs/test_programs.py", "adaptation/test_meta_gradients.py"),
+    *("learners/test_pretrained.py", "proofs/test_learning.py", "experiments/test_runs.py"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    tests = Path(__file__).parent
+    order = {tests / name: place for place, name in enumerate(FIRST)}
+    assert all(path.is_file() for path in order), "FIRST in tests/conftest.py names a file that is not there"
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 def pytest_collection_finish():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -82,11 +83,17 @@ def option(default: Any, text: str, **limits: Any) -> Any:
 
 def option_fields(options: type, chosen: Mapping[str, Any]) -> Iterator[tuple[str, Any, Option, Any]]:
     """Name, type, `Option` and default of each field of a dataclass of options, as far as it is there at all."""
-    kinds = get_type_hints(options)
+    kinds = _kinds(options)
     for one in dataclasses.fields(options):
         described = one.metadata["option"]
         if described.only is None or described.only(chosen):
             yield one.name, kinds[one.name], described, one.default
+
+
+@functools.cache
+def _kinds(options: type) -> dict[str, Any]:
+    # Annotations are text, which is compiled each time that it is read; configurations read thousands.
+    return get_type_hints(options)
 
 
 def _is_of(kind: Any, value: Any) -> bool:

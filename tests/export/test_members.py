@@ -20,8 +20,15 @@ pytestmark = pytest.mark.slow
 
 OUTER = [name for name, one in members("objective").items() if one.traits["slot"] == "outer"]
 AXES = {"objective": OUTER, "update": members("update"), "rule": members("rule")}
+# Update rules that need no model of their own, by the objective whose model they are part of.
+SHARED = {"mixed_trajectory": "meta_sgd", "multi_step": "per_step_rates"}
 # Of members that choose the same the last one.
-CHOICES = {choice_with(axis, name): name for axis, names in AXES.items() for name in names}
+CHOICES = {
+    choice_with(axis, name).with_members((other, other) for other in [SHARED.get(name)] if other): name
+    for axis, names in AXES.items()
+    for name in names
+    if name not in SHARED.values()
+}
 SHOTS = 2
 
 

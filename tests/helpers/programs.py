@@ -6,11 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.forked_programs import ROOT, Program
+
 # Native libraries write about processors and missing GPUs to a program's stderr before any of its own code runs.
 _NATIVE_NOISE = ("WARNING: All log messages before absl::InitializeLog", "I0000 ", "W0000 ", "E0000 ")
 
@@ -51,17 +53,16 @@ def run_program(module: str, *arguments: str) -> Finished:
 
 
 def run_programs(calls: Sequence[Sequence[str]], directory: Path = ROOT) -> list[Finished]:
-    """Runs many `[module, *arguments]`, each in a process of its own that need not import TensorFlow anew.
+    """Runs many `[module, *arguments]` in a directory, each in a process of its own, one after the other.
 
-    The processes are forked, one after the other, from one that has imported it and done nothing with it. They run in
-    `directory`.
+    They are forked from one that has imported TensorFlow and done nothing with it, so that none need import it anew.
     """
-    command = [sys.executable, "-m", "tests.helpers.forked_programs"]
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    given = {**environment(), "PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(
-        command, cwd=directory, env=given, input=json.dumps(calls), capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"the forking process failed:\n{done.stderr}")
-    return [Finished(**finished) for finished in json.loads(done.stdout.splitlines()[-1])]
+    # Programs that they start, from wherever, find the project too.
+    given = {**environment(), "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    results = []
+    with tempfile.TemporaryDirectory() as scratch:
+        out, errors = Path(scratch) / "out", Path(scratch) / "errors"
+        for call in calls:
+            code = Program(list(call), out, errors, given, directory).wait()
+            results.append(Finished(code, out.read_text(), errors.read_text()))
+    return results

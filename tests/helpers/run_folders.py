@@ -45,9 +45,9 @@ def assert_same_runs(first: Path, second: Path) -> None:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Content and time of the last change of every file below a folder."""
+    """Content and time of the last change of every file below a folder, but for what Python compiled."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and "__pycache__" not in path.parts
     }

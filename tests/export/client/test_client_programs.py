@@ -83,7 +83,6 @@ def done(files, server):
         [module, f"--address={server.addresses[scheme]}", *(flag.replace("@", f"{files}/") for flag in flags)]
         for module, scheme, *flags in (*CALLS.values(), *(call for call, _ in MISTAKES))
     ]
-    # gRPC does not survive a fork once it was used, and nothing before these was forked from a process that did.
     return run_programs(calls)
 
 

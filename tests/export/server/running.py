@@ -16,7 +16,7 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from export.server.child import ServerFailed
-from tests.export.server.forked import Program
+from tests.helpers.forked_programs import Program
 
 _PATIENCE = 120
 _STARTED = re.compile(r"gRPC (\S+), REST https?://[^/]+:(\d+)/")

@@ -10,7 +10,7 @@ from absl import flags
 from export.deploy import MONITORING
 from export.server.model_config import ModelConfig
 from export.server.tensorflow_serving import IMAGE, EngineError, docker_command, run_tensorflow_serving, translated
-from tests.export.server.forked import Program, called
+from tests.helpers.forked_programs import Program, called
 
 _PLAIN = ["--model_dir=waves", "--host=0.0.0.0"]
 # What it cannot honour, and what the refusal names.
