@@ -94,6 +94,10 @@ def _of_one_task(method: Method, task: Episode, rated: tuple[str, ...]) -> dict[
     adapted = path[-1]
     with tf.GradientTape() as tape:
         tape.watch(tf.nest.flatten((adapted, values)))
+        if learner.state_follows_parameters:
+            # Statistics of a support set are a function of the adapted parameters, and no part of the inner loop.
+            support = task.support
+            state = learner.call(adapted, state, support.inputs, task.context, True, support.targets).state
         features, outputs, _ = learner.call(adapted, state, task.query.inputs, task.context, training=False)
         loss = tf.constant(0.0, tf.float64)
         for term, own in zip(method.terms, values, strict=True):

@@ -88,7 +88,11 @@ def _mixed_term(method, task, gamma):
     with tf.GradientTape() as tape:
         tape.watch(psi)
         loss = support_loss(psi, theta)
-    psi_adapted = [value - RATE * gradient for value, gradient in zip(psi, _dense(tape, loss, psi), strict=True)]
+    followed = {id(value) for value in learner.adaptable(type(learner.variables)(psi, theta)).extractor}
+    # No inner step moves what layers leave to the outer loop.
+    rates = [RATE if id(value) in followed else 0.0 for value in psi]
+    slopes = zip(psi, rates, _dense(tape, loss, psi), strict=True)
+    psi_adapted = [value - rate * gradient for value, rate, gradient in slopes]
     with tf.GradientTape() as tape:
         tape.watch(psi_adapted)
         adapted = type(learner.variables)(tuple(psi_adapted), theta)
@@ -101,9 +105,9 @@ def _mixed_term(method, task, gamma):
         with tf.GradientTape() as inner:
             inner.watch(psi)
             loss = support_loss(psi, theta)
-        products = zip(_dense(inner, loss, psi), upstream, strict=True)
-        product = tf.add_n([tf.reduce_sum(gradient * u) for gradient, u in products])
-    return [-gamma * RATE * np.asarray(g) for g in outer.gradient(product, theta)]
+        products = zip(_dense(inner, loss, psi), rates, upstream, strict=True)
+        product = tf.add_n([rate * tf.reduce_sum(gradient * u) for gradient, rate, u in products])
+    return [-gamma * np.asarray(g) for g in outer.gradient(product, theta)]
 
 
 def _dense(tape, loss, sources):
