@@ -8,23 +8,27 @@ episodes, the file's size, and medians of a call in milliseconds.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
-import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from absl import flags
 
 import cml_tf
+from cml_tf.errors import UserError
+from cml_tf.system.command_line import run
 from examples.device.few_shot import DeviceModel, Task
 
 _QUERIES = 15
+_MODEL = flags.DEFINE_string("model", None, "File of export.device.", required=True)
+_EPISODES = flags.DEFINE_integer("episodes", 600, "Number of test episodes.", 2)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the episodes.", 0)
 
 
 def measure(path: Path, episodes: int, seed: int) -> dict[str, Any]:
@@ -65,7 +69,7 @@ def measure(path: Path, episodes: int, seed: int) -> dict[str, Any]:
 def asked(task: Task, queries: np.ndarray, count: int) -> tuple[np.ndarray, list[float]]:
     """The answers to all queries, so many at a time, and the seconds of each call."""
     if len(queries) % count:
-        raise SystemExit(f"error: the file must take 1 query at a time, or a divisor of {len(queries)}, not {count}.")
+        raise UserError(f"the file must take 1 query at a time, or a divisor of {len(queries)}, not {count}.")
     calls = [timed(partial(task.predict, part)) for part in np.split(queries, len(queries) // count)]
     return np.concatenate([answer for answer, _ in calls]), [took for _, took in calls]
 
@@ -76,16 +80,11 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return call(), time.perf_counter() - start
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: list[str]) -> None:
     """Measures one file."""
-    parser = argparse.ArgumentParser(description="Score and time a LiteRT file on glyphs.")
-    parser.add_argument("--model", required=True, type=Path, help="file of export.device")
-    parser.add_argument("--episodes", default=600, type=int, help="test episodes")
-    parser.add_argument("--seed", default=0, type=int, help="of the episodes")
-    options = parser.parse_args(arguments)
-    print(json.dumps(measure(options.model, options.episodes, options.seed)))
-    return 0
+    del arguments
+    print(json.dumps(measure(Path(_MODEL.value), _EPISODES.value, _SEED.value)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(main)
