@@ -27,7 +27,7 @@ ROOMS = (
     *("export.card", "export.exporter", "export.savedmodel", "export", "export.playground", "export.device"),
     "export.deploy",
     *("export.server", "export.serve", "export.client", "export.rollout", "export.quickstart"),
-    *("export.autopilot", "benchmarks", "examples"),
+    *("export.autopilot", "examples", "benchmarks"),
 )
 # What stands on the left, but is not for everybody on its right.
 KNOWS_ONLY = {

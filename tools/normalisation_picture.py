@@ -8,19 +8,21 @@ changes another pixel's output in the first channel of the first query.
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import flags
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from cml_tf.learners import Normalisation
 from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.studies.pictures.style import BLUE, FAINT, INK, VERMILLION, house_style, new_figure, write_png
+from cml_tf.system.command_line import run
 
+_OUTPUT = flags.DEFINE_string("output", "docs/images/normalisation.png", "PNG file to write.")
 _SUPPORT, _QUERIES, _CHANNELS, _EDGE = 4, 3, 4, 3
 _ORDER = ("batch_transductive", "per_step", "support", "tasknorm", "group", "layer", "none")
 
@@ -65,11 +67,9 @@ def _square(across: float, down: float, colour: str, edge: str = "white") -> Rec
     return Rectangle((across, down), 1, 1, facecolor=colour, edgecolor=edge, linewidth=1.8)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Draws all modes side by side."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("docs/images/normalisation.png"))
-    arguments = parser.parse_args()
+    del arguments
     assert set(_ORDER) == set(MODES), "a mode has come or gone: change the order of the panels"
     with house_style():
         figure = new_figure(11, 2.9)
@@ -77,8 +77,8 @@ def main() -> None:
             draw(axes, mode)
         figure.supxlabel("channels", fontsize=9)
         figure.supylabel("queries        support set", fontsize=9)
-    write_png(figure, arguments.output)
+    write_png(figure, Path(_OUTPUT.value))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

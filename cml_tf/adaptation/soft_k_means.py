@@ -215,7 +215,14 @@ def _faults(settings: Settings) -> list[str]:
 
 
 @register(
-    "rule", "soft_k_means", SoftKMeansOptions, faults=_faults, head=False, steps=True, any_ways=lambda settings: True
+    "rule",
+    "soft_k_means",
+    SoftKMeansOptions,
+    faults=_faults,
+    head=False,
+    steps=True,
+    any_ways=lambda settings: True,
+    transductive=lambda settings: True,
 )
 def _soft_k_means(options: SoftKMeansOptions, given: Given) -> SoftKMeans:
     """Class means that the queries refine; transductive (arXiv 1803.00676)."""

@@ -263,7 +263,15 @@ variant("fiml_transductive", chooses=("steepest_descent",))(
 )
 
 
-@register("rule", "steepest_descent", SteepestDescentOptions, faults=_faults, smoke={"iterations": 2}, head=False)
+@register(
+    "rule",
+    "steepest_descent",
+    SteepestDescentOptions,
+    faults=_faults,
+    smoke={"iterations": 2},
+    head=False,
+    transductive=lambda settings: settings["adaptation.transductive"],
+)
 def _steepest_descent(options: SteepestDescentOptions, given: Given) -> SteepestDescent:
     """Few steps of the best length on class weights that start in closed form (FIML, arXiv 2010.00511)."""
     return SteepestDescent(given.problem, **vars(options))

@@ -68,6 +68,8 @@ _OF_RULES = {
     "path": False,
     # Whether classes without a support example are left out, so that tasks may have any number of them.
     "any_ways": lambda settings: False,
+    # Whether it adapts to the queries too, given the settings.
+    "transductive": lambda settings: False,
     # Whether a task answers from the features alone (`AdaptedTask.answer`).
     "answers_features": True,
     # Options under which it leaves nothing out of the meta-gradient, which tests compare with differences then.

@@ -13,7 +13,7 @@ An override holds for the runs that have its key, such as the inner steps of tho
 Every run is scored as its configuration says, and once more for each of `evaluations`: on the same episodes, or those
 of other classes (`"split": "train"`) or other pictures (`"dataset": "glyphs"`); one that reads a co-learner is left out
 for runs that have none, one with a number of steps for rules that take none. With `"single_queries": true` every query
-is predicted alone.
+is predicted alone, but for rules that adapt to the queries.
 """
 
 from __future__ import annotations
@@ -208,10 +208,12 @@ def _run(
     name = f"{experiment_name(source, plain)}-seed{seed}"
     settings = dict(flatten(config.to_dict()))
     alone = not Choice.of(settings).has_co_learner
-    stepless = not member("rule", settings["adaptation.rule"]).traits["steps"]
+    traits = member("rule", settings["adaptation.rule"]).traits
     fitting = {
         name: one
         for name, one in evaluations.items()
-        if not (alone and one.readout != "learner") and not (stepless and one.steps is not None)
+        if not (alone and one.readout != "learner")
+        and (traits["steps"] or one.steps is None)
+        and not (one.single_queries and traits["transductive"](settings))
     }
     return SweepRun(name, source, seed, config, fitting)

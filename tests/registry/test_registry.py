@@ -55,7 +55,7 @@ class Rated:
 
 
 REFUSED = {
-    "axis must be one of learner, .*readout, received 'head'": lambda: register("head", "mine"),
+    "axis must be one of learner, .*readout, .*open_set, received 'head'": lambda: register("head", "mine"),
     r"a rule has no trait 'speed' \(its traits: parts, ": lambda: register("rule", "mine", speed=3),
     "a member's name must contain only letters, .*received '5 steps'": lambda: register("rule", "5 steps"),
     "the options of 'mine' must be a dataclass with fields": lambda: register("rule", "mine", Plain),
