@@ -75,7 +75,7 @@ WAITING = {
     *("normalisation_cora", "normalisation_glyphs", "normalisation_omniglot_small"),
     *("free_ways", "free_ways_fixed"),
     *("meta_delta_rotation_glyphs", "meta_rkhs_waves"),
-    *("query_mixup_glyphs", "query_mixup_omniglot_small", "query_mixup_waves"),
+    *("query_mixup_glyphs", "query_mixup_omniglot_small"),
 }
 
 
