@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +33,7 @@ _RESULTS = flags.DEFINE_multi_string(
 _PICTURE = flags.DEFINE_string("picture", None, "PNG file of the scores by size.")
 # Words of a run that say its size and not its method.
 _OF_SIZE = "any_size"
-_LINES = ("-", "--", ":", "-.")
+_LINES, _MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
 
 
 class Score(NamedTuple):
@@ -96,35 +97,32 @@ def sizes_table(scores: Scores) -> Table:
 
 
 def draw_sizes(scores: Scores) -> Figure:
-    """Accuracy against ways, a line for each number of shots; models for one size are rings; 8 x 4.4 inches."""
+    """Accuracy against ways: lines of models for any size, rings of models for one; each number of shots has a shape.
+
+    8 x 4.4 inches.
+    """
     colour_of = colours([trained.method for trained in scores])
-    all_shots = sorted({size.shots for trained, of_one in scores.items() if trained.free for size in of_one})
+    all_shots = sorted({size.shots for of_one in scores.values() for size in of_one})
     with house_style():
         figure = new_figure(8.0, 4.4)
         axes = figure.add_subplot()
         for trained, of_one in scores.items():
-            colour = colour_of[trained.method]
-            if not trained.free:
-                for size, score in of_one.items():
-                    label = literal(f"{trained.name}: {size.ways}-way {size.shots}-shot")
+            for shots, line, marker in zip(all_shots, cycle(_LINES), cycle(_MARKERS), strict=False):
+                points = {size.ways: score for size, score in of_one.items() if size.shots == shots}
+                if points:
+                    look: dict[str, Any] = {"color": colour_of[trained.method], "linestyle": line, "marker": marker}
+                    if not trained.free:
+                        look |= {"linestyle": "none", "mfc": "white", "capsize": 3}
                     axes.errorbar(
-                        size.ways,
-                        score.mean,
-                        score.half_width,
-                        fmt="o",
-                        mfc="white",
-                        color=colour,
-                        capsize=3,
-                        label=label,
+                        [*points],
+                        [score.mean for score in points.values()],
+                        None if trained.free else [score.half_width for score in points.values()],
+                        label=literal(f"{trained.name}: {shots}-shot"),
+                        **look,
                     )
-                continue
-            for shots, line in zip(all_shots, _LINES, strict=False):
-                points = {size.ways: score.mean for size, score in of_one.items() if size.shots == shots}
-                label = literal(f"{trained.name}: {shots}-shot")
-                axes.plot([*points], [*points.values()], line, color=colour, marker=".", label=label)
         ways = sorted({size.ways for of_one in scores.values() for size in of_one})
         axes.plot(ways, [100 / way for way in ways], color=MUTED, linewidth=1.0, linestyle=":", label="guessing")
-        axes.set(xscale="log", xlabel="classes of a task", ylabel="accuracy on query examples [%]")
+        axes.set(xscale="log", xlabel="classes of a task", ylabel="accuracy on query examples [%]", ylim=(0, 103))
         axes.set_xticks(ways, [str(way) for way in ways])
         axes.minorticks_off()
         figure.legend(loc="outside right upper", fontsize=8)

@@ -10,7 +10,7 @@ from playwright.sync_api import sync_playwright
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
-from tests.export.served import Served, image_model, judged_model, node_model, saved, wave_model
+from tests.export.served import Served, free_model, image_model, judged_model, node_model, saved, wave_model
 from tests.export.server.conformance.make_models import config_text, write_halvers
 from tests.export.server.running import running
 from tests.helpers.drawn_images import write_classes
@@ -32,10 +32,8 @@ def _saved(name, make):
     return fixture
 
 
-images, waves, nodes, judged = (
-    _saved(*row)
-    for row in (("images", image_model), ("waves", wave_model), ("nodes", node_model), ("judged", judged_model))
-)
+MODELS = {"images": image_model, "waves": wave_model, "nodes": node_model, "judged": judged_model, "free": free_model}
+images, waves, nodes, judged, free = (_saved(*row) for row in MODELS.items())
 
 
 @pytest.fixture(params=["images", "waves", "nodes"])

@@ -32,6 +32,7 @@ from tests.helpers.models import randomise
 from tests.helpers.random_graphs import random_features, untidy_edges
 
 WAYS, IMAGE_SHAPE = 3, (16, 16, 1)
+FREE_WAYS = 7
 NODE_WAYS, FEATURES, NODES = 2, 7, 30
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 Arrays = dict[str, np.ndarray]
@@ -72,6 +73,15 @@ class Served:
 def image_model(normalisation: str = "batch_transductive", steps: int = 2, rate: float = 0.1) -> Exportable:
     """Four blocks of 4 filters on 16x16 images, 3 ways."""
     return exportable(conv4(WAYS, IMAGE_SHAPE, 4, normalisation), Classification(WAYS), SGD(rate), steps)
+
+
+def free_model() -> Exportable:
+    """The same for tasks of 2 to 7 classes, whose rows begin at prototypes."""
+    problem = Classification(FREE_WAYS)
+    rule = GradientDescent(problem, SGD(0.01), 2, class_rows="prototypes")
+    method = Method.of(conv4(FREE_WAYS, IMAGE_SHAPE, 4, "support"), rule, [QueryLoss(problem)])
+    randomise(method.learner, 0)
+    return Exportable(method, problem, (0.0, 1.0))
 
 
 def judged_model(open_set: str | None = "feature_distance") -> Exportable:

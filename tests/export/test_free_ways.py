@@ -14,6 +14,7 @@ from cml_tf.experiments.callbacks import PauseAt
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json
 from cml_tf.experiments.runs import evaluate_run, load_run, train_run
 from cml_tf.registry import ConfigurationError
+from export import status
 from export.client import ClientError, FewShotClient
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, export_run
 from tests.export.server.conformance.make_models import config_text
@@ -95,6 +96,40 @@ def test_absent_classes_get_nothing_from_the_server_whatever_their_numbers(model
         assert outputs["status"].tolist() == [0] and probabilities.shape == (4, BOUND)
         answers.append(probabilities[:, list(numbers.values())])
     np.testing.assert_allclose(*answers, rtol=1e-5, atol=1e-6)
+
+
+def test_signatures_keep_their_statuses_and_padding_changes_nothing(free):
+    generator = np.random.default_rng(0)
+    support, query = (generator.uniform(size=(1, rows, 16, 16, 1)).astype("f4") for rows in (5, 3))
+    labels = np.array([[0, 3, 3, 6, 0]], np.int32)
+    whole = free("serving_default", support_inputs=support, support_labels=labels, query_inputs=query)
+    assert whole["status"].tolist() == [status.OK] and whole["probabilities"].shape == (1, 3, 7)
+    np.testing.assert_array_equal(whole["probabilities"][..., [1, 2, 4, 5]], 0)
+
+    def padded(array, filled):
+        return np.concatenate([array, np.full((1, 2, *array.shape[2:]), filled, array.dtype)], 1)
+
+    cut = free(
+        "adapt_and_predict_padded",
+        support_inputs=padded(support, np.nan),
+        support_labels=padded(labels, 5),
+        query_inputs=padded(query, np.nan),
+        support_size=np.array([5], np.int32),
+        query_size=np.array([3], np.int32),
+    )
+    np.testing.assert_allclose(cut["probabilities"][:, :3], whole["probabilities"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(cut["probabilities"][:, 3:], 0)
+    outside = free("serving_default", support_inputs=support, support_labels=labels + 1, query_inputs=query)
+    assert outside["status"].tolist() == [status.LABEL_OUT_OF_RANGE]
+    np.testing.assert_allclose(outside["probabilities"], 1 / 7, rtol=1e-6)
+    adapted = free("adapt", support_inputs=support, support_labels=labels)
+    assert adapted["adapted_state"][0, :7].tolist() == [1, 0, 0, 1, 0, 0, 1]
+    keys = ("adapted_state", "model_fingerprint")
+    later = free("predict", **{key: adapted[key] for key in keys}, query_inputs=query)
+    np.testing.assert_allclose(later["probabilities"], whole["probabilities"], rtol=1e-5, atol=1e-6)
+    before = free("initial_state", support_inputs=support, support_labels=labels)
+    unadapted = free("predict", **{key: before[key] for key in keys}, query_inputs=query)
+    np.testing.assert_array_equal(unadapted["probabilities"][..., [1, 2, 4, 5]], 0)
 
 
 def test_cards_say_how_many_classes_there_may_be(models):

@@ -41,11 +41,13 @@ def test_methods_stand_side_by_side_at_every_size():
 
 def test_the_picture_has_a_line_for_each_number_of_shots_and_a_ring_for_each_size():
     (axes,) = draw_sizes(scores_by_size(RESULTS)).axes
-    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-    assert drawn["maml proto_maml, any size: 1-shot"] == [[2, 70], [5, 70]]
-    assert drawn["guessing"] == [[2, 50], [5, 20]]
-    rings = {one.get_label(): one.lines[0].get_xydata().tolist() for one in axes.containers}
-    assert rings == {"maml, this size alone: 5-way 1-shot": [[5, 50]]}
+    drawn = {one.get_label(): one.lines[0].get_xydata().tolist() for one in axes.containers}
+    assert drawn == {
+        "maml proto_maml, any size: 1-shot": [[2, 70], [5, 70]],
+        "maml, this size alone: 1-shot": [[5, 50]],
+    }
+    joined = [one.lines[0].get_linestyle() for one in axes.containers]
+    assert joined == ["-", "None"] and axes.lines[-1].get_xydata().tolist() == [[2, 50], [5, 20]]
 
 
 def test_what_has_no_size_is_refused():

@@ -8,12 +8,13 @@ from tests.export.server.running import running
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory, waves, images):
-    """Serves a small regression and a small classifier."""
+def serve(tmp_path_factory, waves, images, free):
+    """Serves a small regression and two small classifiers."""
 
     def serve(flag):
         root = tmp_path_factory.mktemp("playground")
-        places = {name: served.directory.parent for name, served in (("waves", waves), ("images", images))}
+        models = {"waves": waves, "images": images, "free": free}
+        places = {name: served.directory.parent for name, served in models.items()}
         (root / "models.config").write_text(config_text(places))
         return running(f"--model_config_file={root / 'models.config'}", flag, log=root / "log")
 

@@ -30,6 +30,29 @@ def test_a_drawing_is_answered_as_rest_answers_its_pixels(look, images):
     page.sees(f"Most likely Class {np.argmax(probabilities) + 1}: {100 * max(probabilities):.1f} %.")
 
 
+def test_a_model_of_many_classes_offers_more_rows_as_they_are_needed(look):
+    page = look("free")
+    rows = page.get_by_role("textbox", name=re.compile("Name of class"))
+    for number, shape in enumerate("LTVLTVL", 1):
+        assert rows.count() == max(5, number)
+        page.give(shape, classes=(number,))
+    assert rows.count() == 7
+    sent, _ = page.adapt()
+    assert sent["support_labels"] == [[0, 1, 2, 3, 4, 5, 6]]
+    _, answer = page.ask(SHAPES["L"])
+    page.wait_for_bars(answer["outputs"]["probabilities"][0][0])
+
+
+def test_classes_that_were_not_drawn_get_nothing(look):
+    page = look("free")
+    page.give("L", "T", classes=(2, 4))
+    page.adapt()
+    _, answer = page.ask(SHAPES["T"])
+    probabilities = answer["outputs"]["probabilities"][0][0]
+    assert probabilities[2:] == [0.0] * 5 and abs(sum(probabilities) - 1) < 1e-5
+    page.wait_for_bars(probabilities[:2])
+
+
 @slow
 def test_drawings_look_like_the_data(look):
     """Dark ink on white, centred, of one size wherever and however large it was drawn; turned round where asked for."""
