@@ -4,7 +4,8 @@ Prints Markdown: every method compared with plain MAML (or with `--against`) in 
 and without CML, and the machines that trained the runs. With `--output` it also writes `report.html` and its pictures:
 the tables, learning curves and an episode of each setting (with `--workdir`, the directory of the sweep's runs), the
 analyses (with `--analyses`, the output of `cml_tf.analyse`), and the paper's figures next to the measured ones.
-`--picture` writes the scores seed by seed, and the paired differences, as one PNG file.
+`--picture` writes the scores seed by seed, and the paired differences, as one PNG file. With `--sizes` table and
+picture are of scores by size of the tasks instead (docs/FREE_WAYS.md).
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from absl import flags
 from cml_tf.studies.page import Picture, write_page
 from cml_tf.studies.pictures.differences import write_differences
 from cml_tf.studies.pictures.of_runs import draw_setting
+from cml_tf.studies.pictures.style import write_png
 from cml_tf.studies.report_page import copy_analyses, sweep_page
 from cml_tf.studies.results import read_results
 from cml_tf.studies.scores import MAML, Setting, diverged, machines, method_named, settings
+from cml_tf.studies.sizes import draw_sizes, scores_by_size, sizes_table
 from cml_tf.studies.sweeps import SweepError
 from cml_tf.studies.tables import bases_table, budget, diverged_table, machines_table, markdown, methods_table
 from cml_tf.system.command_line import fail, run
@@ -34,12 +37,15 @@ _AGAINST = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for the page and its pictures.")
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory with the runs of the sweep, for curves and episodes.")
 _PICTURE = flags.DEFINE_string("picture", None, "PNG file of the scores by seed and of the paired differences.")
+_SIZES = flags.DEFINE_bool("sizes", False, "Compare by ways and shots what was trained for any size and for one.")
 _ANALYSES = flags.DEFINE_string("analyses", None, "Output directory of cml_tf.analyse.")
 
 
 def main(arguments: list[str]) -> None:
     """Prints the tables and writes the page."""
     del arguments
+    if _SIZES.value and (_OUTPUT.value or _AGAINST.value != MAML.name):
+        fail("--sizes writes no page and compares with nothing: leave out --output and --against.")
     if not _OUTPUT.value and (_WORKDIR.value or _ANALYSES.value):
         fail("--workdir and --analyses need a page: pass --output=FOLDER for it.")
     for folder in filter(None, (_WORKDIR.value, _ANALYSES.value)):
@@ -47,6 +53,9 @@ def main(arguments: list[str]) -> None:
             fail(f"the directory {folder} does not exist: check its path.")
     try:
         results = _read([Path(path) for path in _RESULTS.value])
+        if _SIZES.value:
+            _by_size(results)
+            return
         found, without_score = settings(results), diverged(results)
         against = MAML if _AGAINST.value == MAML.name else method_named(found, _AGAINST.value)
         for setting, methods in found.items():
@@ -71,6 +80,14 @@ def main(arguments: list[str]) -> None:
             print(f"wrote {output / REPORT}")
     except (SweepError, ValueError) as error:
         fail(str(error))
+
+
+def _by_size(results: list[dict[str, Any]]) -> None:
+    scores = scores_by_size(results)
+    print(markdown(sizes_table(scores)))
+    if _PICTURE.value:
+        write_png(draw_sizes(scores), Path(_PICTURE.value))
+        print(f"\nwrote {_PICTURE.value}")
 
 
 def _read(paths: list[Path]) -> list[dict[str, Any]]:

@@ -1,10 +1,8 @@
 """One model for tasks of any size beside models trained for one: a table, and a picture.
 
-    python -m cml_tf.studies.sizes --results=FILE.jsonl [--results=...] [--picture=FILE.png]
-
-Of results of `cml_tf.sweep`. A run whose `dataset.sampling` is not `fixed` is scored in every evaluation that asks for
-ways and shots; any other run as its configuration says, at the one size that it was trained for. ± is the half-width of
-the 95 % interval over seeds, or over episodes where there is one seed.
+`python -m cml_tf.report --sizes` shows them. A run whose `dataset.sampling` is not `fixed` is scored in each evaluation
+that asks for ways and shots; any other run as its configuration says, at the one size that it was trained for. ± is the
+half-width of the 95 % interval over seeds, or over episodes where there is one seed.
 """
 
 from __future__ import annotations
@@ -12,25 +10,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import cycle
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags
 from matplotlib.figure import Figure
 
 from cml_tf.errors import UserError
 from cml_tf.studies.page import Table
-from cml_tf.studies.pictures.style import MUTED, colours, house_style, literal, new_figure, write_png
-from cml_tf.studies.results import DIVERGED, read_results
-from cml_tf.studies.tables import markdown
-from cml_tf.system.command_line import run
+from cml_tf.studies.pictures.style import MUTED, colours, house_style, literal, new_figure
+from cml_tf.studies.results import DIVERGED
 from cml_tf.training.evaluator import confidence_interval
 
-_RESULTS = flags.DEFINE_multi_string(
-    "results", None, "File of results from cml_tf.sweep; may be repeated.", required=True
-)
-_PICTURE = flags.DEFINE_string("picture", None, "PNG file of the scores by size.")
 # Words of a run that say its size and not its method.
 _OF_SIZE = "any_size"
 _LINES, _MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
@@ -149,17 +139,3 @@ def _score(runs: list[Mapping[str, Any]]) -> Score:
     means = [100 * run["mean"] for run in runs]
     spread = means if len(means) > 1 else [100 * score for score in runs[0]["scores"]]
     return Score(float(np.mean(means)), confidence_interval(np.asarray(spread)))
-
-
-def main(arguments: list[str]) -> None:
-    """Prints the table, and draws the picture."""
-    del arguments
-    scores = scores_by_size([result for path in _RESULTS.value for result in read_results(Path(path)).values()])
-    print(markdown(sizes_table(scores)))
-    if _PICTURE.value:
-        write_png(draw_sizes(scores), Path(_PICTURE.value))
-        print(f"\nwrote {_PICTURE.value}")
-
-
-if __name__ == "__main__":
-    run(main)

@@ -14,9 +14,9 @@ import tensorflow as tf
 
 from cml_tf.adaptation.rule import AdaptedTask, Initial, final_values
 from cml_tf.episodes import Examples
-from export.graph.exportable import Exportable
+from export.graph.exportable import Adapted, Exportable
 from export.graph.serving_module import variables_digest
-from export.graph.specifications import ADAPT, PREDICT, Specifications, answer_name, target_name
+from export.graph.specifications import ADAPT, PREDICT, Specifications, target_name
 from export.requests.form import Bucket, Tensors
 
 WHOLE, STATE = "adapt_and_predict", "adapted_state"
@@ -43,7 +43,7 @@ def signatures_of(model: Exportable, sizes: Bucket) -> dict[str, Signature]:
         target_name(model): tf.TensorSpec(targets[1], targets[0]),
     }
     query = {model.form.query: tf.TensorSpec([sizes.query, *shape], tf.float32)}
-    answer = {answer_name(model): tf.TensorSpec([sizes.query, outputs], tf.float32)}
+    answer = {model.answer_name: tf.TensorSpec([sizes.query, outputs], tf.float32)}
     if not model.packs:
         return {WHOLE: Signature({**support, **query}, answer)}
     state = {STATE: tf.TensorSpec([int(model.state_size(sizes.support))], tf.float32)}
@@ -98,7 +98,8 @@ class DeviceModule(tf.Module):
         return self._rule.adapt(model.learner, self._initial(), support, (), query)
 
     def _answer(self, task: AdaptedTask, inputs: Tensors) -> Tensors:
-        return {answer_name(self._model): self._model.predictions(task, inputs[self._model.form.query])}
+        answers = self._model.answers(Adapted(task, None), inputs[self._model.form.query])
+        return {self._model.answer_name: answers[self._model.answer_name]}
 
     def _initial(self) -> Initial:
         values = [tf.convert_to_tensor(variable) for variable in self.held]

@@ -6,6 +6,7 @@ section 4.2). Networks that adapt to a few examples are as a rule too sure: thei
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 
 import numpy as np
@@ -50,13 +51,15 @@ class Calibrator(ABC):
             )
         points, truth = tf.constant(logits, tf.float64), tf.constant(labels, tf.int32)
 
-        @tf.function(autograph=False)
-        def loss_and_slope(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def differentiated(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             with tf.GradientTape() as tape:
                 tape.watch(numbers)
                 losses = tf.nn.sparse_softmax_cross_entropy_with_logits(truth, self.apply(points, numbers))
                 loss = tf.reduce_mean(losses)
             return loss, tape.gradient(loss, numbers)
+
+        # A partial is a function of its own to TensorFlow, which else would warn of one that is traced too often.
+        loss_and_slope = tf.function(functools.partial(differentiated), autograph=False)
 
         def objective(numbers: np.ndarray) -> tuple[float, np.ndarray]:
             loss, slope = loss_and_slope(tf.constant(numbers, tf.float64))

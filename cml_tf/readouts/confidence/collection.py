@@ -73,7 +73,7 @@ def collect(
     ways, problem = confidence.ways, source.problem
     if not isinstance(problem, Classification) or problem.ways < ways:
         raise UserError(f"episodes must have at least {ways} ways, received {problem}.")
-    answer = tf.function(lambda episode: _answers(method, confidence, problem.ways, episode), autograph=False)
+    answer = tf.function(functools.partial(_answers, method, confidence, problem.ways), autograph=False)
     parts: list[Any] = []
     for batch in source.batches(0, meta_batch):
         parts.append(tf.nest.map_structure(lambda tensor: tensor.numpy(), answer(batch)))
