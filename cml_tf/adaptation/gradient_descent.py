@@ -14,6 +14,7 @@ import tensorflow as tf
 from cml_tf.adaptation.adapted_learner import AdaptedLearner
 from cml_tf.adaptation.hypergradients import FirstOrder, Hypergradient, InnerLoop, Iterate, Reverse
 from cml_tf.adaptation.inner_functions import InnerFunctions
+from cml_tf.adaptation.observed import Pace, Trace, watched
 from cml_tf.adaptation.packing import Specification
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.adaptation.updates.partition import FrozenHead, anil, boil
@@ -38,6 +39,8 @@ class GradientDescent(AdaptationRule):
       sharpness: radius of the ball in whose worst point each inner gradient is taken, 0 for where the parameters are
         (Sharp-MAML, Abbas et al. 2022, arXiv 2206.03996: `theta + radius * g / |g|`, to first order; the way there is
         a constant to the outer gradient).
+      clip_norm: the largest norm of an inner gradient, all adapted tensors together; a longer one is shortened to it.
+        0 for none.
     """
 
     answers_through_head = True
@@ -49,8 +52,16 @@ class GradientDescent(AdaptationRule):
         steps: int | tf.Tensor = 1,
         hypergradient: Hypergradient | None = None,
         sharpness: float = 0.0,
+        clip_norm: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= clip_norm < float("inf"):
+            raise ValueError(f"clip_norm must be 0 (none) or a positive norm, received {clip_norm}.")
+        if clip_norm and hypergradient is not None and hypergradient.of_loss:
+            raise UserError(
+                f"clip_norm must be 0 with the hypergradient {type(hypergradient).__name__}, which takes the inner "
+                f"gradient for that of the support loss, received {clip_norm}: use reverse, or leave out one of them."
+            )
         if sharpness < 0:
             raise ValueError(f"sharpness must be 0 (none) or a positive radius, received {sharpness}.")
         if sharpness and update_rule.at_seen:
@@ -63,6 +74,7 @@ class GradientDescent(AdaptationRule):
         self.steps = _checked_steps(steps)
         self.hypergradient = hypergradient or Reverse()
         self.sharpness = sharpness
+        self.clip_norm = clip_norm
 
     @property
     def second_order(self) -> bool:  # type: ignore[override]
@@ -139,6 +151,7 @@ class GradientDescent(AdaptationRule):
             "update_rule": keras.saving.serialize_keras_object(self.update_rule),
             "steps": self.steps,
             "sharpness": self.sharpness,
+            "clip_norm": self.clip_norm,
             "second_order": self.second_order,
             "hypergradient": keras.saving.serialize_keras_object(self.hypergradient) if own_steps else None,
         }
@@ -154,6 +167,7 @@ class GradientDescent(AdaptationRule):
             config["steps"],
             own or (Reverse() if config["second_order"] else FirstOrder()),
             float(config["sharpness"]),
+            float(config.get("clip_norm", 0.0)),
         )
 
     def adapt(
@@ -164,30 +178,65 @@ class GradientDescent(AdaptationRule):
         def predictor(iterate: Iterate) -> AdaptedLearner:
             return self._predictor(learner, iterate, initial.meta, support, context)
 
-        start = Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta))
-        functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness)
-        solution = self.hypergradient.solve(
-            InnerLoop(
-                field=functions.field,
-                follow=functions.follow,
-                loss=functions.loss,
-                moved=self.update_rule.moved,
-                start=start,
-                meta=initial.meta,
-                support=support,
-                context=context,
-                steps=self._all_steps(),
-            )
-        )
+        solution = self.hypergradient.solve(self._loop(learner, initial, support, context))
         adapted = predictor(solution.final)
         if (iterates := solution.path) is not None:
             iterates = (iterates[0], *iterates[1 + self.update_rule.leading_steps :])
             adapted.make_path = lambda: [*map(predictor, iterates[:-1]), adapted]
         return adapted
 
+    def _loop(
+        self, learner: Learner, initial: Initial, support: Examples, context: Any, scale: tf.Tensor | None = None
+    ) -> InnerLoop:
+        functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness, self.clip_norm, scale)
+        return InnerLoop(
+            field=functions.field,
+            follow=functions.follow,
+            loss=functions.loss,
+            moved=self.update_rule.moved,
+            start=Iterate(initial.parameters, initial.state, self.update_rule.init(initial.parameters, initial.meta)),
+            meta=initial.meta,
+            support=support,
+            context=context,
+            steps=self._all_steps(),
+        )
+
+    @property
+    def inner_rate(self) -> float | None:  # type: ignore[override]
+        """The update rule's."""
+        return self.update_rule.inner_rate
+
+    def check_watched(self) -> None:
+        """Raises UserError for hypergradients and update rules whose steps are not counted and scaled one by one."""
+        own = self.hypergradient.first_order is not None
+        if own or self.update_rule.at_seen or self.update_rule.leading_steps:
+            asked = type(self.hypergradient if own else self.update_rule).__name__
+            raise UserError(
+                f"{asked} does not make plain steps of gradient descent, so nobody else can name how many and how "
+                "large they are: leave out most_steps."
+            )
+
+    def adapt_watched(
+        self, learner: Learner, initial: Initial, support: Examples, context: Any, pace: Pace
+    ) -> tuple[AdaptedLearner, Trace]:
+        """Runs the inner loop on one task as far as `pace` says; no gradient is meant to pass."""
+
+        def predictor(iterate: Iterate) -> AdaptedLearner:
+            return self._predictor(learner, iterate, initial.meta, support, context)
+
+        def loss(iterate: Iterate) -> tf.Tensor:
+            return tf.cast(self.support_loss(self.problem, predictor(iterate), support), tf.float32)
+
+        final, trace = watched(self._loop(learner, initial, support, context, pace.scale), loss, pace)
+        return predictor(final), trace
+
     def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> AdaptedLearner:
         """The task after no step: what the update rule makes of the initial parameters."""
         return self.with_steps(0).adapt(learner, initial, support, context)
+
+    def state_origin(self, learner: Learner, initial: Initial) -> Sequence[tf.Tensor]:
+        """The initial parameters that the update rule changes."""
+        return tf.nest.flatten(tuple(self.update_rule.changed(initial.parameters)))
 
     def restore(
         self, learner: Learner, initial: Initial, tensors: Sequence[tf.Tensor], state: State, context: Any
@@ -257,6 +306,7 @@ class GradientDescentOptions:
         "all", "which part adapts: all, only the head (anil) or only the body (boil)", choices=tuple(PARTITIONS)
     )
     sharpness: float = option(0.0, "radius of sharpness-aware minimisation in the inner loop; 0 for none", least=0)
+    clip_norm: float = option(0.0, "largest global norm of an inner gradient; 0 for none", least=0)
 
 
 def _adapts(settings: Settings) -> frozenset[str]:
@@ -274,7 +324,8 @@ def _adapts(settings: Settings) -> frozenset[str]:
 def _gradient_descent(options: GradientDescentOptions, given: Given) -> GradientDescent:
     """Steps of an update rule on the support loss: MAML's inner loop (arXiv 1703.03400)."""
     update = PARTITIONS[options.partition][1](given.parts["update"])
-    return GradientDescent(given.problem, update, options.steps, given.parts["hypergradient"], options.sharpness)
+    hypergradient = given.parts["hypergradient"]
+    return GradientDescent(given.problem, update, options.steps, hypergradient, options.sharpness, options.clip_norm)
 
 
 FIVE_STEPS = {"adaptation.steps": 5, "adaptation.eval_steps": 5}

@@ -51,6 +51,12 @@ class Partition(UpdateRule):
         """Those of the groups' rules."""
         return max((rule.leading_steps for rule in self._rules.values()), default=0)
 
+    @property
+    def inner_rate(self) -> float | None:  # type: ignore[override]
+        """That of the groups' rules, if it is one."""
+        rates = {rule.inner_rate for rule in self._rules.values()}
+        return rates.pop() if len(rates) == 1 else None
+
     def check(self, learner: Learner) -> None:
         """Asks each group's rule, and whether all of them can go together.
 
@@ -182,6 +188,11 @@ class FrozenHead(UpdateRule):
     def leading_steps(self) -> int:  # type: ignore[override]
         """As the rule."""
         return self.rule.leading_steps
+
+    @property
+    def inner_rate(self) -> float | None:  # type: ignore[override]
+        """As the rule."""
+        return self.rule.inner_rate
 
     def check(self, learner: Learner) -> None:
         """Asks the rule."""

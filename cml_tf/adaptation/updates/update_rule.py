@@ -44,10 +44,12 @@ class UpdateRule(ABC):
       at_seen: whether the gradients of parameters are those with respect to what `before_step` makes of them.
       leading_steps: how many steps the rule makes before the first one that is counted (one that moves context vectors
         alone, for example); none where no step is asked for.
+      inner_rate: what gradients are multiplied by, where that is one number which is not learned; else None.
     """
 
     at_seen: bool = False
     leading_steps: int = 0
+    inner_rate: float | None = None
 
     def __init__(self) -> None:
         self.meta_variables: tuple[keras.Variable, ...] = ()
