@@ -161,7 +161,7 @@ def _publish(
     service: Service,
 ) -> Path:
     name = model_dir.resolve().name
-    model = service.with_buckets(model, buckets)
+    model = service.with_signatures(model, buckets)
     digest = variables_digest(variable.value for _, variable in model.named_variables)
     reference = Reference(model, fingerprint(digest))
     warm_up = warm_up_requests(model, buckets, reference)

@@ -49,6 +49,7 @@ def model_card(
         "queries": queries,
         "confidence": None if model.confidence is None else model.confidence.to_json(),
         "limits": {"support_examples": model.limits.support, "queries": model.limits.queries},
+        "bounds": None if model.bounds is None else model.bounds.to_json(model.rule),
         "batching": {"buckets": [bucket._asdict() for bucket in model.buckets]} if model.buckets else None,
         "data": origin.data,
         "training": origin.training,
@@ -95,7 +96,13 @@ def _state(model: Exportable) -> dict[str, Any] | None:
         size = spec.shape.num_elements()
         entries.append({"name": spec.name, "shape": spec.shape.as_list(), "offset": offset, "size": size})
         offset = None if offset is None or size is None else offset + size
-    return {"dtype": "float32", "length": offset, "order": "row-major", "entries": entries}
+    compact = model.compact
+    small = (
+        None
+        if compact is None
+        else {"dtype": compact.dtype, "bytes": compact.bytes, "float32_bytes": 4 * compact.length}
+    )
+    return {"dtype": "float32", "length": offset, "order": "row-major", "entries": entries, "compact": small}
 
 
 def _parameters(model: Exportable, trained: Method) -> dict[str, Any]:

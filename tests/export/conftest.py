@@ -8,7 +8,16 @@ import pytest
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
-from tests.export.served import Served, image_model, judged_model, node_model, saved, wave_model
+from tests.export.served import (
+    Served,
+    bounded_model,
+    image_model,
+    judged_model,
+    node_model,
+    saved,
+    small_model,
+    wave_model,
+)
 from tests.export.server.conformance.make_models import config_text, write_halvers
 from tests.export.server.running import running
 from tests.helpers.drawn_images import write_classes
@@ -30,9 +39,12 @@ def _saved(name, make):
     return fixture
 
 
-images, waves, nodes, judged = (
+images, waves, nodes, judged, bounded, small = (
     _saved(*row)
-    for row in (("images", image_model), ("waves", wave_model), ("nodes", node_model), ("judged", judged_model))
+    for row in (
+        *(("images", image_model), ("waves", wave_model), ("nodes", node_model), ("judged", judged_model)),
+        *(("bounded", bounded_model), ("small", small_model)),
+    )
 )
 
 
@@ -81,14 +93,15 @@ def node_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, waves, images, nodes, judged):
+def server(tmp_path_factory, waves, images, nodes, judged, bounded, small):
     """One server for all tests that do not change it.
 
     It serves `halver` (versions 1 and 2, label `first`), a few-shot regression, classifiers of
-    images (`judged` with a confidence) and of nodes.
+    images (`judged` with a confidence, `small` with compact states) and of nodes; `bounded` is the regression with steps
+    and rate to be set.
     """
     root = tmp_path_factory.mktemp("served")
-    made = {"waves": waves, "images": images, "nodes": nodes, "judged": judged}
+    made = {"waves": waves, "images": images, "nodes": nodes, "judged": judged, "bounded": bounded, "small": small}
     places = {name: one.directory.parent for name, one in made.items()}
     config = root / "models.config"
     config.write_text(config_text({**places, "halver": write_halvers(root / "halver")}))
