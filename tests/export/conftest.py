@@ -97,8 +97,8 @@ def server(tmp_path_factory, waves, images, nodes, judged, bounded, small):
     """One server for all tests that do not change it.
 
     It serves `halver` (versions 1 and 2, label `first`), a few-shot regression, classifiers of
-    images (`judged` with a confidence, `small` with compact states) and of nodes; `bounded` is the regression with steps
-    and rate to be set.
+    images (`judged` with a confidence), of nodes and of vectors (`small`, with compact states); `bounded` is the
+    regression with steps and rate to be set.
     """
     root = tmp_path_factory.mktemp("served")
     made = {"waves": waves, "images": images, "nodes": nodes, "judged": judged, "bounded": bounded, "small": small}
