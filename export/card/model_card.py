@@ -27,6 +27,7 @@ def model_card(
     readout: str,
     queries: dict[str, Any],
     metrics: dict[str, Any] | None,
+    state_difference: float | None = None,
 ) -> dict[str, Any]:
     """The card as JSON.
 
@@ -38,6 +39,7 @@ def model_card(
       readout: which head answers.
       queries: from `query_dependence`.
       metrics: an evaluation, or None if there was none.
+      state_difference: from `state_difference`.
     """
     return {
         "format": FORMAT,
@@ -56,7 +58,7 @@ def model_card(
         "metrics": metrics,
         "signatures": _signatures(model),
         "status": {str(code): meaning for code, meaning in MEANINGS.items()},
-        "adapted_state": _state(model),
+        "adapted_state": _state(model, state_difference),
         "parameters": _parameters(model, origin.trained),
         "variables_sha256": module.digest,
         "model_fingerprint": module.fingerprint,
@@ -85,7 +87,7 @@ def _described(specifications: Specifications, tasks: bool = False) -> dict[str,
     }
 
 
-def _state(model: Exportable) -> dict[str, Any] | None:
+def _state(model: Exportable, difference: float | None) -> dict[str, Any] | None:
     """What an adapted state holds, None of a model that has none; offsets behind what grows are open."""
     if model.packed_spec is None:
         return None
@@ -97,11 +99,10 @@ def _state(model: Exportable) -> dict[str, Any] | None:
         entries.append({"name": spec.name, "shape": spec.shape.as_list(), "offset": offset, "size": size})
         offset = None if offset is None or size is None else offset + size
     compact = model.compact
-    small = (
-        None
-        if compact is None
-        else {"dtype": compact.dtype, "bytes": compact.bytes, "float32_bytes": 4 * compact.length}
-    )
+    small: dict[str, Any] | None = None
+    if compact is not None:
+        small = {"dtype": compact.dtype, "bytes": compact.bytes, "float32_bytes": 4 * compact.length}
+        small["measured_difference"] = difference
     return {"dtype": "float32", "length": offset, "order": "row-major", "entries": entries, "compact": small}
 
 
