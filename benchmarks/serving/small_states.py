@@ -47,18 +47,23 @@ def main(arguments: list[str]) -> None:
     model = Exportable(method, experiment.problem, experiment.data.value_range)
     batch = experiment.episodes("test").batch
     tasks = [_inputs(batch(position, 1)) for position in range(_EPISODES.value)]
-    answers: dict[str, np.ndarray] = {}
-    rows = []
+    rows: list[dict[str, Any]] = []
+    timed: dict[str, Callable[[], Any]] = {}
+    whole = None
     for state in STATES:
-        row, answers[state] = _measured(state, _caller(dataclasses.replace(model, state=state)), tasks)
-        off = float(np.abs(answers[state] - answers["float32"]).max())
-        rows.append({**row, "largest_difference": off})
-        print(_line(rows[-1]), flush=True)
-    told = _told(model, tasks)
-    print(f"adapt_bounded: {told['adapt_ms']:.1f} ms")
-    print(json.dumps({"states": rows, "adapt_bounded_ms": told["adapt_ms"]}))
+        row, answers, calls = _measured(state, _caller(dataclasses.replace(model, state=state)), tasks)
+        whole = answers if whole is None else whole
+        rows.append({**row, "largest_difference": float(np.abs(answers - whole).max())})
+        timed |= calls
+    losses, timed["adapt_bounded"] = _told(model, tasks)
+    times = _milliseconds(timed)
+    for row in rows:
+        row |= {kind: times[f"{row['state']} {kind}"] for kind in ("adapt", "predict")}
+        print(_line(row))
+    print(f"adapt_bounded: {times['adapt_bounded']:.1f} ms")
+    print(json.dumps({"states": rows, "adapt_bounded": times["adapt_bounded"]}))
     if _PICTURES.value:
-        write_png(_losses_figure(told["losses"]), Path(_PICTURES.value) / "support_losses.png")
+        write_png(_losses_figure(losses), Path(_PICTURES.value) / "support_losses.png")
         write_png(_states_figure(rows), Path(_PICTURES.value) / "small_states.png")
 
 
@@ -86,7 +91,10 @@ def _caller(model: Exportable) -> Call:
     return call
 
 
-def _measured(state: str, call: Call, tasks: list[tuple[Arrays, Arrays, np.ndarray]]) -> tuple[Any, np.ndarray]:
+def _measured(
+    state: str, call: Call, tasks: list[tuple[Arrays, Arrays, np.ndarray]]
+) -> tuple[dict[str, Any], np.ndarray, dict[str, Callable[[], Any]]]:
+    """Bytes and accuracy, all probabilities, and what is to be timed."""
     adapt, predict = ("adapt", "predict") if state == "float32" else ("adapt_compact", "predict_compact")
     scores, answers, found = [], [], {}
     for support, query, classes in tasks:
@@ -100,14 +108,18 @@ def _measured(state: str, call: Call, tasks: list[tuple[Arrays, Arrays, np.ndarr
         "bytes": sum(len(array[0]) if array.dtype == object else array.nbytes for array in sent.values()),
         "accuracy": statistics.fmean(scores),
         "ci95": 1.96 * statistics.stdev(scores) / len(scores) ** 0.5,
-        "adapt_ms": _milliseconds(lambda: call(adapt, **tasks[0][0])),
-        "predict_ms": _milliseconds(lambda: call(predict, **found, **tasks[-1][1])),
     }
-    return row, np.stack(answers)
+    calls = {
+        f"{state} adapt": lambda: call(adapt, **tasks[0][0]),
+        f"{state} predict": lambda: call(predict, **found, **tasks[-1][1]),
+    }
+    return row, np.stack(answers), calls
 
 
-def _told(model: Exportable, tasks: list[tuple[Arrays, Arrays, np.ndarray]]) -> dict[str, Any]:
-    """What steps cost that are told of, and mean support losses by rate: as many steps again as in training."""
+def _told(
+    model: Exportable, tasks: list[tuple[Arrays, Arrays, np.ndarray]]
+) -> tuple[dict[float, list[float]], Callable[[], Any]]:
+    """Mean support losses by rate, for twice the steps of training; and a request for those, to be timed."""
     own, steps = own_rate(model.rule), int(model.rule.steps or 0)
     rates = [factor * own for factor in _FACTORS]
     call = _caller(dataclasses.replace(model, bounds=Bounds(2 * steps, (rates[0], rates[-1]))))
@@ -120,25 +132,24 @@ def _told(model: Exportable, tasks: list[tuple[Arrays, Arrays, np.ndarray]]) -> 
         losses = [ask(support, 2 * steps, rate)["support_losses"][0] for support, _, _ in tasks[:50]]
         return np.mean(losses, axis=0).tolist()
 
-    losses = {rate: mean_losses(rate) for rate in rates}
-    return {"losses": losses, "adapt_ms": _milliseconds(lambda: ask(tasks[0][0], -1, -1.0))}
+    return {rate: mean_losses(rate) for rate in rates}, lambda: ask(tasks[0][0], -1, -1.0)
 
 
-def _milliseconds(call: Callable[[], Any]) -> float:
-    """The median; the first, which may trace or compile, is not counted."""
-    call()
-    times = []
+def _milliseconds(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Medians over rounds in which all take turns: what else the machine does, it does to all of them."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(_ROUNDS.value):
-        start = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - start)
-    return 1000 * statistics.median(times)
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            times[name].append(time.perf_counter() - start)
+    return {name: 1000 * statistics.median(values) for name, values in times.items()}
 
 
 def _line(row: dict[str, Any]) -> str:
     return (
         f"{row['state']} | {row['bytes']:,} bytes | {100 * row['accuracy']:.2f} ± {100 * row['ci95']:.2f} % | "
-        f"{row['largest_difference']:.1e} | adapt {row['adapt_ms']:.1f} ms | predict {row['predict_ms']:.1f} ms"
+        f"{row['largest_difference']:.1e} | adapt {row['adapt']:.1f} ms | predict {row['predict']:.1f} ms"
     )
 
 

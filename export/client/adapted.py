@@ -119,7 +119,7 @@ class Adapted:
         compact = arrays["adapted_state"].dtype == np.uint8
         scaled = _SCALES in arrays and not (compact and arrays[_SCALES].dtype == np.float32)
         if wrong or scaled or not flat or arrays["format"] != (_COMPACT if compact else _FORMAT):
-            raise ClientError(f"{path} must have a format of this client ({_FORMAT} or {_COMPACT}): adapt again.")
+            raise ClientError(f"{path} must have the format {_FORMAT} or {_COMPACT} of this client: adapt again.")
         names = tuple(map(str, arrays["class_names"])) if arrays["classification"] else None
         sound = int(arrays["version"]) >= 0 and abs(int(arrays["model_fingerprint"])) < 2**31
         if not sound or (names is not None and len(names) < 2):
