@@ -26,6 +26,7 @@ from export.gate.inspection import check_file, co_learner_names
 from export.gate.parity import check_parity
 from export.gate.query_dependence import query_dependence
 from export.gate.reference import Reference
+from export.gate.state_difference import state_difference
 from export.gate.warm_up import shape_buckets, warm_up_requests
 from export.graph.buckets import Service
 from export.graph.exportable import Exportable
@@ -162,14 +163,15 @@ def _publish(
     service: Service,
 ) -> Path:
     name = model_dir.resolve().name
-    model = service.with_buckets(model, buckets)
+    model = service.with_signatures(model, buckets)
     digest = variables_digest(variable.value for _, variable in model.named_variables)
     reference = Reference(model, fingerprint(digest))
     warm_up = warm_up_requests(model, buckets, reference)
     queries = query_dependence(model, warm_up, reference)
     model = service.with_limits(model, buckets, not queries["predictions_depend_on_other_queries"])
     module = ServingModule(model)
-    card = model_card(name, model, module, origin, readout, queries, metrics)
+    off = state_difference(model, warm_up, reference)
+    card = model_card(name, model, module, origin, readout, queries, metrics, off)
     with new_version(model_dir, version) as draft:
         extra = draft.path / EXTRA
         service.write(draft.path)

@@ -13,7 +13,9 @@ from absl import flags
 from cml_tf.readouts import through_head
 from cml_tf.system.command_line import run
 from export.exporter import Options, export_run
+from export.graph.bounds import read_bounds
 from export.graph.buckets import Service, read_buckets
+from export.graph.compact import STATES
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
 _MODEL_DIR = flags.DEFINE_string(
@@ -56,12 +58,34 @@ _CONFIDENCE = flags.DEFINE_string(
     None,
     "File of python -m cml_tf.calibrate for this run: adds calibrated probabilities, prediction sets and is_known.",
 )
+_MOST_STEPS = flags.DEFINE_integer(
+    "most_steps",
+    None,
+    "Let requests set inner steps, up to this number, and rate; adds signatures that tell losses.",
+    1,
+)
+_RATES = flags.DEFINE_list(
+    "rates", [], "Lowest and highest rate that requests may set with --most_steps, as LOW,HIGH; the model's by default."
+)
+_ENOUGH = flags.DEFINE_float(
+    "stop_when_loss_below", None, "With --most_steps: steps end once the support loss is below; all steps by default."
+)
+_STATE = flags.DEFINE_enum(
+    "state", "float32", list(STATES), "Also offer compact adapted states: what moved, in float16 or int8."
+)
 
 
 def main(arguments: list[str]) -> None:
     """Exports one run."""
     del arguments
-    service = Service(_BATCHING.value, read_buckets(_BUCKETS.value), _MOST_SUPPORT.value, _MOST_QUERIES.value)
+    service = Service(
+        _BATCHING.value,
+        read_buckets(_BUCKETS.value),
+        _MOST_SUPPORT.value,
+        _MOST_QUERIES.value,
+        read_bounds(_MOST_STEPS.value, _RATES.value, _ENOUGH.value),
+        _STATE.value,
+    )
     options = Options(
         _VERSION.value,
         _STEPS.value,

@@ -13,6 +13,7 @@ NON_FINITE_INPUT = 3
 SIZE = 4
 STATE_OF_ANOTHER_MODEL = 5
 NODE_OUT_OF_RANGE = 6
+OUT_OF_BOUNDS = 7
 
 # For people who read a model card or an error of the client: what happened, and what to do.
 MEANINGS = {
@@ -29,12 +30,15 @@ MEANINGS = {
     "Call adapt again on this version.",
     NODE_OUT_OF_RANGE: "An edge, a support node or a query node is not in [0, nodes). Number nodes from 0, and "
     "send one row of node_features for each.",
+    OUT_OF_BOUNDS: "The steps or the rate that the task asks for are not within the bounds of this model. Ask for what "
+    "its card allows (-1 for the model's own), or export with other --most_steps and --rates.",
 }
 
 # Where several faults meet, the first of these is told.
 PRECEDENCE = (
     SIZE,
     STATE_OF_ANOTHER_MODEL,
+    OUT_OF_BOUNDS,
     LABEL_OUT_OF_RANGE,
     NODE_OUT_OF_RANGE,
     NON_FINITE_INPUT,

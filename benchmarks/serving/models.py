@@ -77,7 +77,7 @@ def _write(
     method = Method.of(learner, GradientDescent(problem, SGD(_RATE), _STEPS), [QueryLoss(problem)])
     model = Exportable(method, problem, value_range)
     if service is not None:
-        model = service.with_limits(service.with_buckets(model, buckets), buckets, independent_queries)
+        model = service.with_limits(service.with_signatures(model, buckets), buckets, independent_queries)
     _write_model(directory, model, buckets)
 
 

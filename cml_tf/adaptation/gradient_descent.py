@@ -15,6 +15,7 @@ from cml_tf.adaptation.adapted_learner import AdaptedLearner
 from cml_tf.adaptation.class_rows import CLASS_ROWS, OWN, PROTOTYPES, ClassRows, class_row_faults, masked
 from cml_tf.adaptation.hypergradients import FirstOrder, Hypergradient, InnerLoop, Iterate, Reverse
 from cml_tf.adaptation.inner_functions import InnerFunctions
+from cml_tf.adaptation.observed import Pace, Trace, watched
 from cml_tf.adaptation.packing import Specification
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.adaptation.updates.partition import FrozenHead, anil, boil
@@ -41,6 +42,8 @@ class GradientDescent(AdaptationRule):
         a constant to the outer gradient).
       class_rows: how the rows of the last layer begin in a task (`cml_tf.adaptation.class_rows`): `own` as each was
         meta-learned; `shared` or `prototypes` for tasks of any number of classes up to `problem.ways`.
+      clip_norm: the largest norm of an inner gradient, all adapted tensors together; a longer one is shortened to it.
+        0 for none.
     """
 
     answers_through_head = True
@@ -53,8 +56,16 @@ class GradientDescent(AdaptationRule):
         hypergradient: Hypergradient | None = None,
         sharpness: float = 0.0,
         class_rows: str = OWN,
+        clip_norm: float = 0.0,
     ) -> None:
         super().__init__()
+        if not 0 <= clip_norm < float("inf"):
+            raise ValueError(f"clip_norm must be 0 (none) or a positive norm, received {clip_norm}.")
+        if clip_norm and hypergradient is not None and hypergradient.of_loss:
+            raise UserError(
+                f"clip_norm must be 0 with the hypergradient {type(hypergradient).__name__}, which takes the inner "
+                f"gradient for that of the support loss, received {clip_norm}: use reverse, or leave out one of them."
+            )
         if sharpness < 0:
             raise ValueError(f"sharpness must be 0 (none) or a positive radius, received {sharpness}.")
         if sharpness and update_rule.at_seen:
@@ -68,6 +79,7 @@ class GradientDescent(AdaptationRule):
         self.hypergradient = hypergradient or Reverse()
         self.sharpness = sharpness
         self.rows = None if class_rows == OWN else ClassRows(problem, class_rows)
+        self.clip_norm = clip_norm
 
     @property
     def second_order(self) -> bool:  # type: ignore[override]
@@ -161,6 +173,7 @@ class GradientDescent(AdaptationRule):
             "update_rule": keras.saving.serialize_keras_object(self.update_rule),
             "steps": self.steps,
             "sharpness": self.sharpness,
+            "clip_norm": self.clip_norm,
             "second_order": self.second_order,
             "hypergradient": keras.saving.serialize_keras_object(self.hypergradient) if own_steps else None,
             "class_rows": OWN if self.rows is None else self.rows.kind,
@@ -178,6 +191,7 @@ class GradientDescent(AdaptationRule):
             own or (Reverse() if config["second_order"] else FirstOrder()),
             float(config["sharpness"]),
             config.get("class_rows", OWN),
+            float(config.get("clip_norm", 0.0)),
         )
 
     def adapt(
@@ -188,7 +202,7 @@ class GradientDescent(AdaptationRule):
         def predictor(iterate: Iterate) -> AdaptedLearner:
             return self._predictor(learner, iterate, initial.meta, support, context)
 
-        solution = self.hypergradient.solve(self._inner_loop(learner, initial, support, context))
+        solution = self.hypergradient.solve(self._loop(learner, initial, support, context))
         adapted = predictor(solution.final)
         if (iterates := solution.path) is not None:
             iterates = (iterates[0], *iterates[1 + self.update_rule.leading_steps :])
@@ -197,16 +211,49 @@ class GradientDescent(AdaptationRule):
 
     def first_gradients(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> Parameters:
         """After the steps that are not counted."""
-        loop = self._inner_loop(learner, initial, support, context)
+        loop = self._loop(learner, initial, support, context)
         iterate = loop.start
         for _ in range(self.update_rule.leading_steps):
             iterate = loop.next(iterate, second_order=False)
         gradients, _ = loop.field(iterate, loop.meta, support, context, False)
         return gradients.parameters
 
+    @property
+    def inner_rate(self) -> float | None:  # type: ignore[override]
+        """The update rule's."""
+        return self.update_rule.inner_rate
+
+    def check_watched(self) -> None:
+        """Raises UserError for hypergradients and update rules whose steps are not counted and scaled one by one."""
+        own = self.hypergradient.first_order is not None
+        if own or self.update_rule.at_seen or self.update_rule.leading_steps:
+            asked = type(self.hypergradient if own else self.update_rule).__name__
+            raise UserError(
+                f"{asked} does not make plain steps of gradient descent, so nobody else can name how many and how "
+                "large they are: leave out most_steps."
+            )
+
+    def adapt_watched(
+        self, learner: Learner, initial: Initial, support: Examples, context: Any, pace: Pace
+    ) -> tuple[AdaptedLearner, Trace]:
+        """Runs the inner loop on one task as far as `pace` says; no gradient is meant to pass."""
+
+        def predictor(iterate: Iterate) -> AdaptedLearner:
+            return self._predictor(learner, iterate, initial.meta, support, context)
+
+        def loss(iterate: Iterate) -> tf.Tensor:
+            return tf.cast(self.support_loss(self.problem, predictor(iterate), support), tf.float32)
+
+        final, trace = watched(self._loop(learner, initial, support, context, pace.scale), loss, pace)
+        return predictor(final), trace
+
     def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> AdaptedLearner:
         """The task after no step: what the update rule makes of the initial parameters."""
         return self.with_steps(0).adapt(learner, initial, support, context)
+
+    def state_origin(self, learner: Learner, initial: Initial) -> Sequence[tf.Tensor]:
+        """The initial parameters that the update rule changes."""
+        return tf.nest.flatten(tuple(self.update_rule.changed(initial.parameters)))
 
     def restore(
         self, learner: Learner, initial: Initial, tensors: Sequence[tf.Tensor], state: State, context: Any
@@ -225,8 +272,10 @@ class GradientDescent(AdaptationRule):
         forward = task.learner.call(task.parameters, task.state, support.inputs, task.context, True, support.targets)
         return self._loss(forward.outputs, support.targets)
 
-    def _inner_loop(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> InnerLoop:
-        functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness)
+    def _loop(
+        self, learner: Learner, initial: Initial, support: Examples, context: Any, scale: tf.Tensor | None = None
+    ) -> InnerLoop:
+        functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness, self.clip_norm, scale)
         return InnerLoop(
             field=functions.field,
             follow=functions.follow,
@@ -313,6 +362,7 @@ class GradientDescentOptions:
         "or at the class means (prototypes)",
         choices=CLASS_ROWS,
     )
+    clip_norm: float = option(0.0, "largest global norm of an inner gradient; 0 for none", least=0)
 
 
 def _adapts(settings: Settings) -> frozenset[str]:
@@ -333,9 +383,8 @@ def _adapts(settings: Settings) -> frozenset[str]:
 def _gradient_descent(options: GradientDescentOptions, given: Given) -> GradientDescent:
     """Steps of an update rule on the support loss: MAML's inner loop (arXiv 1703.03400)."""
     update = PARTITIONS[options.partition][1](given.parts["update"])
-    return GradientDescent(
-        given.problem, update, options.steps, given.parts["hypergradient"], options.sharpness, options.class_rows
-    )
+    parts = given.parts["hypergradient"], options.sharpness, options.class_rows, options.clip_norm
+    return GradientDescent(given.problem, update, options.steps, *parts)
 
 
 FIVE_STEPS = {"adaptation.steps": 5, "adaptation.eval_steps": 5}

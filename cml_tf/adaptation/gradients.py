@@ -3,7 +3,8 @@
 A weight that is read by `tf.gather` (an Embedding) gets its gradient as `tf.IndexedSlices`: rows and their numbers.
 Update rules, loops and reducers do arithmetic on gradients, which those do not know.
 
-Sharpness-aware gradients: those at the worst point near by (Foret et al. 2021, arXiv 2010.01412, equation 2).
+Sharpness-aware gradients: those at the worst point near by (Foret et al. 2021, arXiv 2010.01412, equation 2). Clipped
+gradients: no longer than a bound (Pascanu et al. 2013, arXiv 1211.5063).
 """
 
 from __future__ import annotations
@@ -35,4 +36,21 @@ def ascent(gradients: Any, radius: float) -> Any:
         return gradients
     # Where all gradients are zero no way is the worst one: stay.
     factor = tf.math.divide_no_nan(tf.constant(radius, flat[0].dtype), tf.linalg.global_norm(flat))
+    return tf.nest.map_structure(lambda gradient: gradient * tf.cast(factor, gradient.dtype), gradients)
+
+
+def clipped(gradients: Any, norm: float) -> Any:
+    """Gradients no longer than a bound: `g * min(1, norm / |g|)`, and derivatives go through both.
+
+    Args:
+      gradients: any `tf.nest` structure of tensors; the norm is that of all of them together.
+      norm: the bound, positive. Shorter gradients come back bit for bit.
+    """
+    flat = tf.nest.flatten(gradients)
+    if not flat:
+        return gradients
+    squares = tf.add_n([tf.cast(tf.reduce_sum(tf.square(gradient)), flat[0].dtype) for gradient in flat])
+    above = squares > norm * norm
+    # A square root at zero has no derivative, and `where` would multiply it by zero: NaN.
+    factor = tf.where(above, norm * tf.math.rsqrt(tf.where(above, squares, 1.0)), 1.0)
     return tf.nest.map_structure(lambda gradient: gradient * tf.cast(factor, gradient.dtype), gradients)

@@ -8,7 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cml_tf.adaptation.gradients import ascent, dense_gradients
+from cml_tf.adaptation.gradients import ascent, clipped, dense_gradients
 from cml_tf.adaptation.hypergradients import Iterate
 from cml_tf.adaptation.updates.update_rule import Gradients, UpdateRule
 from cml_tf.episodes import Examples
@@ -25,17 +25,23 @@ class InnerFunctions:
       update_rule: how gradients become updates.
       support_loss: a scalar, of the learner's outputs and the targets.
       sharpness: of `GradientDescent`.
+      clip_norm: likewise.
+      pace: what every update of parameters is multiplied by, a scalar; None leaves them as they are.
     """
 
     learner: Learner
     update_rule: UpdateRule
     support_loss: Callable[[Any, tf.Tensor], tf.Tensor]
     sharpness: float = 0.0
+    clip_norm: float = 0.0
+    pace: tf.Tensor | None = None
 
     def follow(self, iterate: Iterate, gradients: Gradients, state: State, meta: tuple[tf.Tensor, ...]) -> Iterate:
         """What the update rule makes of gradients, and of the learner state after the pass that gave them."""
         moved = self.update_rule.moved(iterate.parameters)
         updates, rule_state = self.update_rule.update(gradients, iterate.rule_state, moved, meta)
+        if (pace := self.pace) is not None:
+            updates = tf.nest.map_structure(lambda update: update * tf.cast(pace, update.dtype), updates)
         return Iterate(add_updates(iterate.parameters, updates), state, rule_state)
 
     def field(
@@ -43,7 +49,8 @@ class InnerFunctions:
     ) -> tuple[Gradients, State]:
         """The gradient that a step from an iterate follows, and the learner state of that pass."""
         place = self._place(iterate, meta, support, context)
-        return self._gradients_at(place, meta, support, context, second_order)
+        gradients, state = self._gradients_at(place, meta, support, context, second_order)
+        return (clipped(gradients, self.clip_norm) if self.clip_norm else gradients), state
 
     def _place(self, iterate: Iterate, meta: tuple[tf.Tensor, ...], support: Examples, context: Any) -> Iterate:
         """Where the gradient of a step is taken: at the iterate itself, or at the worst point near by."""

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from cml_tf.adaptation.observed import Pace, Trace
 from cml_tf.adaptation.packing import (
     Specification,
     pack,
@@ -126,6 +127,7 @@ class AdaptationRule(ABC):
 
     Attributes:
       steps: how many inner steps it takes (an integer, or an int32 scalar); None if it takes none.
+      inner_rate: the rate of its steps, where that is one number which is not learned; else None.
       uses_query_inputs: whether `adapt` is given the query inputs (transductive); a rule that does not ask never sees
         them. Such a task cannot be packed: other queries would ask for another one.
       second_order: whether its meta-gradient needs second derivatives of the learner.
@@ -137,6 +139,7 @@ class AdaptationRule(ABC):
     """
 
     steps: int | tf.Tensor | None = None
+    inner_rate: float | None = None
     uses_query_inputs: bool = False
     second_order: bool = False
     vectorisable: bool = False
@@ -183,6 +186,20 @@ class AdaptationRule(ABC):
         """
         raise UserError(f"{type(self).__name__} takes no inner steps, so there is no first gradient: use another rule.")
 
+    def check_watched(self) -> None:
+        """Raises UserError unless `adapt_watched` works: by default."""
+        raise UserError(
+            f"{type(self).__name__} takes no steps of gradient descent, so nobody can ask for some of them: "
+            "leave out most_steps."
+        )
+
+    def adapt_watched(
+        self, learner: Learner, initial: Initial, support: Examples, context: Any, pace: Pace
+    ) -> tuple[AdaptedTask, Trace]:
+        """Adapts as far as `pace` says, and tells what each step did (`cml_tf.adaptation.observed`)."""
+        self.check_watched()
+        raise NotImplementedError(f"{type(self).__name__} must define adapt_watched.")
+
     def unadapted(self, learner: Learner, initial: Initial, support: Examples, context: Any) -> AdaptedTask:
         """What answers if adaptation fails, and what it is compared with: the learner as it was meta-learned."""
         return Unadapted(learner, initial, context)
@@ -213,6 +230,14 @@ class AdaptationRule(ABC):
         """What a packed task holds, the learner's threaded state included; None if it cannot be packed."""
         own = None if self.uses_query_inputs else self.state_spec(learner)
         return None if own is None else (*own, *threaded_specification(learner))
+
+    def state_origin(self, learner: Learner, initial: Initial) -> Sequence[tf.Tensor]:
+        """What the tensors of a task are near to before anything was adapted; by default zeros. For a fixed length."""
+        return [tf.zeros(spec.shape, spec.dtype) for spec in self.state_spec(learner) or ()]
+
+    def packed_origin(self, learner: Learner, initial: Initial) -> tf.Tensor:
+        """The same of a packed task: what it differs from is all that a server need hand out."""
+        return pack([*self.state_origin(learner, initial), *threaded(learner, initial.state)])
 
     def unpack(self, learner: Learner, initial: Initial, packed: tf.Tensor, context: Any) -> AdaptedTask:
         """The inverse of `AdaptedTask.pack`, for the same initial learner.

@@ -27,6 +27,7 @@ def model_card(
     readout: str,
     queries: dict[str, Any],
     metrics: dict[str, Any] | None,
+    state_difference: float | None = None,
 ) -> dict[str, Any]:
     """The card as JSON.
 
@@ -38,6 +39,7 @@ def model_card(
       readout: which head answers.
       queries: from `query_dependence`.
       metrics: an evaluation, or None if there was none.
+      state_difference: from `state_difference`.
     """
     return {
         "format": FORMAT,
@@ -51,13 +53,14 @@ def model_card(
         "queries": queries,
         "confidence": None if model.confidence is None else model.confidence.to_json(),
         "limits": {"support_examples": model.limits.support, "queries": model.limits.queries},
+        "bounds": None if model.bounds is None else model.bounds.to_json(model.rule),
         "batching": {"buckets": [bucket._asdict() for bucket in model.buckets]} if model.buckets else None,
         "data": origin.data,
         "training": origin.training,
         "metrics": metrics,
         "signatures": _signatures(model),
         "status": {str(code): meaning for code, meaning in MEANINGS.items()},
-        "adapted_state": _state(model),
+        "adapted_state": _state(model, state_difference),
         "parameters": _parameters(model, origin.trained),
         "variables_sha256": module.digest,
         "model_fingerprint": module.fingerprint,
@@ -86,7 +89,7 @@ def _described(specifications: Specifications, tasks: bool = False) -> dict[str,
     }
 
 
-def _state(model: Exportable) -> dict[str, Any] | None:
+def _state(model: Exportable, difference: float | None) -> dict[str, Any] | None:
     """What an adapted state holds, None of a model that has none; offsets behind what grows are open."""
     if model.packed_spec is None:
         return None
@@ -97,7 +100,12 @@ def _state(model: Exportable) -> dict[str, Any] | None:
         size = spec.shape.num_elements()
         entries.append({"name": spec.name, "shape": spec.shape.as_list(), "offset": offset, "size": size})
         offset = None if offset is None or size is None else offset + size
-    return {"dtype": "float32", "length": offset, "order": "row-major", "entries": entries}
+    compact = model.compact
+    small: dict[str, Any] | None = None
+    if compact is not None:
+        small = {"dtype": compact.dtype, "bytes": compact.bytes, "float32_bytes": 4 * compact.length}
+        small["measured_difference"] = difference
+    return {"dtype": "float32", "length": offset, "order": "row-major", "entries": entries, "compact": small}
 
 
 def _parameters(model: Exportable, trained: Method) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from export.client.trace import Trace
+
 if TYPE_CHECKING:
     # It needs TensorFlow, which asking a server over REST does not.
     from export.client.examples import ExampleSet
@@ -55,11 +57,13 @@ class Answer:
       values: class probabilities `[queries, classes]`, each row adding up to 1, or predictions `[queries, outputs]`.
       class_names: what the columns mean; None for a regression.
       confidence: of a model that was exported with one; None for others.
+      trace: what the inner steps did, of a task that asked for steps or a rate; None for others.
     """
 
     values: np.ndarray
     class_names: tuple[str, ...] | None
     confidence: Confidence | None = None
+    trace: Trace | None = None
 
     @cached_property
     def classes(self) -> tuple[str, ...]:

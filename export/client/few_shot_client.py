@@ -16,9 +16,13 @@ from export.client.inputs import are_files, as_examples, as_files, as_targets, c
 from export.client.interface import Choice, Interface, Settings
 from export.client.packing import (
     ADAPT,
+    ADAPT_BOUNDED,
+    ADAPT_COMPACT,
     FILES,
     PREDICT,
+    PREDICT_COMPACT,
     WHOLE,
+    WHOLE_BOUNDED,
     Call,
     Task,
     check_request,
@@ -26,6 +30,7 @@ from export.client.packing import (
     of_bucket,
     pieces,
 )
+from export.client.trace import pace_inputs, read_trace
 
 # The second: a signature, such as that of a bucket, is not there; or a server that joins requests had other shapes.
 _NOT_AS_EXPECTED = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
@@ -90,8 +95,19 @@ class FewShotClient:
         """What the chosen version takes and gives now."""
         return self._interface(self._choice)
 
+    def interface_of(self, version: int) -> Interface:
+        """What a version takes and gives that has a number, such as that of an adapted task."""
+        return self._interface(Choice(version))
+
     def adapt_and_predict(
-        self, support_inputs: Any, support_targets: Any, query_inputs: Any, graph: Any = None
+        self,
+        support_inputs: Any,
+        support_targets: Any,
+        query_inputs: Any,
+        graph: Any = None,
+        *,
+        steps: int | None = None,
+        rate: float | None = None,
     ) -> Answer:
         """Adapts to the support examples and answers the queries, in one request.
 
@@ -100,8 +116,11 @@ class FewShotClient:
           support_targets: class names, or numbers `[support, outputs]`.
           query_inputs: `[queries, ...]`, or the bytes of files.
           graph: for models on nodes, `(features, edges)` as of `export.client.graphs.Graph`.
+          steps: inner steps, of models that let requests set them; None for the model's own.
+          rate: likewise.
         """
-        return self.adapt_and_predict_tasks([Task(support_inputs, support_targets, query_inputs, graph)])[0]
+        task = Task(support_inputs, support_targets, query_inputs, graph, steps, rate)
+        return self.adapt_and_predict_tasks([task])[0]
 
     def adapt_and_predict_tasks(self, tasks: Sequence[Task]) -> list[Answer]:
         """The same for many tasks, of any sizes, in as few requests as hold them; no tasks have no answers."""
@@ -127,7 +146,15 @@ class FewShotClient:
             for call, classes in zip(calls, names, strict=True)
         ]
 
-    def adapt(self, support_inputs: Any, support_targets: Any, graph: Any = None) -> Adapted:
+    def adapt(
+        self,
+        support_inputs: Any,
+        support_targets: Any,
+        graph: Any = None,
+        *,
+        steps: int | None = None,
+        rate: float | None = None,
+    ) -> Adapted:
         """Adapts to the support examples; see `adapt_and_predict`.
 
         What comes back belongs to one version of the model, so it asks that version by its number.
@@ -141,16 +168,20 @@ class FewShotClient:
         targets, names = as_targets(support_targets, interface, count(support_inputs))
         checked = as_graph(graph, interface)
         support = {interface.support: _examples(support_inputs, interface, checked), interface.targets: targets}
-        call = ADAPT, {**graph_inputs(checked), **support}
+        pace = pace_inputs(interface, steps, rate)
+        signature = ADAPT_BOUNDED if pace else ADAPT_COMPACT if interface.compact else ADAPT
+        call = signature, {**graph_inputs(checked), **support, **pace}
         (outputs,) = self._predict(Choice(interface.version), interface, [call])
         return Adapted(
             self.model,
             interface.version,
             names,
-            outputs["adapted_state"][: outputs["adapted_length"] if interface.state_grows else None],
+            _state(outputs, interface),
             int(outputs["model_fingerprint"]),
             float(outputs["support_loss_before"]),
             float(outputs["support_loss_after"]),
+            outputs.get("compact_scales"),
+            read_trace(outputs),
         )
 
     def predict(self, adapted: Adapted, query_inputs: Any, graph: Any = None) -> Answer:
@@ -179,13 +210,12 @@ class FewShotClient:
             if not count(query_inputs):
                 return _no_answer(interface, adapted.class_names)
             inputs = {
-                "adapted_state": adapted.state[None],
-                "model_fingerprint": np.array([adapted.fingerprint], np.int32),
-                **({"adapted_length": np.array([len(adapted.state)], np.int32)} if interface.state_grows else {}),
+                **adapted.inputs(interface.state_grows),
                 **graph_inputs(checked),
                 interface.query: _examples(query_inputs, interface, checked),
             }
-            (outputs,) = self._predict(choice, interface, [(PREDICT, inputs)])
+            signature = PREDICT_COMPACT if adapted.compact else PREDICT
+            (outputs,) = self._predict(choice, interface, [(signature, inputs)])
         except RequestError as error:
             if error.code != "NOT_FOUND":
                 raise
@@ -243,6 +273,18 @@ def _check_fits(adapted: Adapted, interface: Interface) -> None:
             f"the task was adapted with {'no' if classes is None else classes} classes, but version "
             f"{interface.version} of {adapted.model} has {told}: adapt again."
         )
+    if adapted.compact and not interface.compact:
+        raise ClientError(
+            f"the task has a compact state, but version {interface.version} of {adapted.model} does not use any: adapt "
+            "again."
+        )
+
+
+def _state(outputs: Outputs, interface: Interface) -> np.ndarray:
+    """The adapted state of one task; of a compact one its bytes."""
+    if "compact_state_bytes" in outputs:
+        return np.frombuffer(outputs["compact_state_bytes"], np.uint8)
+    return outputs["adapted_state"][: outputs["adapted_length"] if interface.state_grows else None]
 
 
 def _whole_call(task: Task, interface: Interface) -> tuple[Call | None, tuple[str, ...] | None]:
@@ -251,15 +293,15 @@ def _whole_call(task: Task, interface: Interface) -> tuple[Call | None, tuple[st
     checked = as_graph(task.graph, interface)
     if not count(task.query_inputs):
         return None, names
-    both = task.support_inputs, task.query_inputs
+    both, pace = (task.support_inputs, task.query_inputs), pace_inputs(interface, task.steps, task.rate)
     # Over the wire files are a fraction of what their pixels are.
-    if are_files(both[0]) and are_files(both[1]):
+    if not pace and are_files(both[0]) and are_files(both[1]):
         support, query = (as_files(examples, interface) for examples in both)
         inputs = {"support_inputs_bytes": support, "query_inputs_bytes": query}
         return (FILES, {**inputs, interface.targets: targets}), names
     support, query = (_examples(examples, interface, checked) for examples in both)
-    inputs = {**graph_inputs(checked), interface.support: support, interface.query: query}
-    return (WHOLE, {**inputs, interface.targets: targets}), names
+    inputs = {**graph_inputs(checked), interface.support: support, interface.query: query, **pace}
+    return (WHOLE_BOUNDED if pace else WHOLE, {**inputs, interface.targets: targets}), names
 
 
 def _put_together(parts: Sequence[tuple[Outputs, int]], answer: str) -> Outputs:
@@ -283,9 +325,10 @@ def _no_answer(interface: Interface, names: tuple[str, ...] | None) -> Answer:
 def _answer(outputs: dict[str, np.ndarray], interface: Interface, names: tuple[str, ...] | None) -> Answer:
     values = outputs[interface.answer]
     # Ways without an example are answers to nothing.
+    trace = read_trace(outputs)
     if names is None:
-        return Answer(values, None)
-    return Answer(among(values, len(names)), names, _confidence(outputs, len(names)))
+        return Answer(values, None, trace=trace)
+    return Answer(among(values, len(names)), names, _confidence(outputs, len(names)), trace)
 
 
 def _confidence(outputs: dict[str, np.ndarray], classes: int) -> Confidence | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +12,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
+from tensorflow.core.framework import tensor_pb2, types_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     model_pb2,
@@ -98,7 +101,24 @@ def predict_request(
 
 def arrays_of(response: predict_pb2.PredictResponse) -> dict[str, np.ndarray]:
     """The outputs by name."""
-    return {name: tf.make_ndarray(tensor) for name, tensor in response.outputs.items()}
+    return {name: _array(tensor) for name, tensor in response.outputs.items()}
+
+
+def _array(tensor: tensor_pb2.TensorProto) -> np.ndarray:
+    if tensor.dtype != types_pb2.DT_STRING or not tensor.tensor_content:
+        return tf.make_ndarray(tensor)
+    # TensorFlow Serving with --enable_serialization_as_tensor_content: all lengths as varints, then all contents.
+    content, at, lengths = tensor.tensor_content, 0, []
+    for _ in range(math.prod(axis.size for axis in tensor.tensor_shape.dim)):
+        length = shift = 0
+        while content[at] & 0x80:
+            length, shift, at = length | (content[at] & 0x7F) << shift, shift + 7, at + 1
+        lengths.append(length | content[at] << shift)
+        at += 1
+    ends = at + np.cumsum([0, *lengths])
+    found = np.empty(len(lengths), object)
+    found[:] = [content[start:end] for start, end in itertools.pairwise(ends)]
+    return found.reshape([axis.size for axis in tensor.tensor_shape.dim])
 
 
 def _options(attempts: int) -> list[tuple[str, Any]]:

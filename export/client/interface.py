@@ -49,6 +49,16 @@ class Interface:
         return "adapted_length" in self.dtypes.get("adapt", {})
 
     @property
+    def bounded(self) -> bool:
+        """Whether requests may set inner steps and rate."""
+        return "adapt_bounded" in self.dtypes
+
+    @property
+    def compact(self) -> bool:
+        """Whether adapted states come in few bytes."""
+        return "adapt_compact" in self.dtypes
+
+    @property
     def support(self) -> str:
         """The name of the input with the support examples."""
         return "support_inputs" if self.node_features is None else "support_nodes"

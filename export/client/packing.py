@@ -17,6 +17,8 @@ from export.client.errors import ClientError
 from export.client.interface import Interface, Settings
 
 WHOLE, FILES, ADAPT, PREDICT = "serving_default", "adapt_and_predict_bytes", "adapt", "predict"
+WHOLE_BOUNDED, ADAPT_BOUNDED = "adapt_and_predict_bounded", "adapt_bounded"
+ADAPT_COMPACT, PREDICT_COMPACT = "adapt_compact", "predict_compact"
 _PADDED = {
     WHOLE: "adapt_and_predict_padded",
     FILES: "adapt_and_predict_bytes_padded",
@@ -35,6 +37,8 @@ Call = tuple[str, Inputs]
 class Task(NamedTuple):
     """What `FewShotClient.adapt_and_predict` takes of one task; `graph` is for models on nodes.
 
+    With `steps` or `rate` the model must let requests set them (`export.client.trace`).
+
     Example:
       >>> task = Task(images, names, questions)
       >>> with FewShotClient(address, "letters") as client:
@@ -47,6 +51,8 @@ class Task(NamedTuple):
     support_targets: Any
     query_inputs: Any
     graph: Any = None
+    steps: int | None = None
+    rate: float | None = None
 
 
 class Piece(NamedTuple):
@@ -147,7 +153,7 @@ def _buckets(interface: Interface, signature: str, support: str, query: str) -> 
     found = []
     for name, shapes in interface.shapes.items():
         match = _FIXED.fullmatch(name)
-        if match and match[1] == _PADDED[signature]:
+        if match and match[1] == _PADDED.get(signature):
             sizes = {part: shape[1] for part, shape in shapes.items() if part in (support, query)}
             found.append(_Bucket(sizes.get(support, 0), sizes.get(query, 0), name))
     return found

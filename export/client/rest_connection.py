@@ -72,7 +72,7 @@ class RestConnection:
         document = self._ask("POST", f"{self._path(choice)}:predict", column_body(signature, inputs))
         try:
             outputs = document["outputs"]
-            return {name: np.asarray(outputs[name], dtype) for name, dtype in dtypes.items()}
+            return {name: _array(outputs[name], dtype) for name, dtype in dtypes.items()}
         except (KeyError, TypeError, ValueError) as error:
             raise ClientError(
                 f"the answer of the server does not fit its metadata of {signature} ({error}): try again, since the "
@@ -137,6 +137,14 @@ def _refusal(response: requests.Response) -> RequestError:
     except (ValueError, KeyError, TypeError):
         message = response.text[:500] or response.reason
     return RequestError(_CODES.get(response.status_code, "UNKNOWN"), f"HTTP {response.status_code}: {message}")
+
+
+def _array(values: Any, dtype: str) -> np.ndarray:
+    if dtype != "object":
+        return np.asarray(values, dtype)
+    contents = np.empty(len(values), object)
+    contents[:] = [base64.b64decode(value["b64"], validate=True) for value in values]
+    return contents
 
 
 def _plain(array: np.ndarray) -> Any:

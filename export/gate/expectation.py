@@ -19,6 +19,9 @@ import numpy as np
 from cml_tf.readouts.confidence.confidence import CALIBRATED, KNOWN, PREDICTION_SET, SCORE
 from export import status
 from export.gate.reference import Reference
+from export.graph.bounds import ADAPT_BOUNDED, RATE, STEPS
+from export.graph.compact import BYTES as COMPACT_BYTES
+from export.graph.compact import PREDICT_COMPACT
 from export.graph.exportable import Exportable
 from export.graph.specifications import PADDED, PREDICT, target_name
 from export.requests.files import Request
@@ -44,13 +47,23 @@ def expectation(model: Exportable, reference: Reference, request: Request) -> Ex
     """What a served model must answer to a request without fault."""
     values = reference.answer(request)
     nudged = reference.answer(_nudged(reference.with_arrays(request)))
-    fixed = _fixed_tolerance(model)
+    free = {COMPACT_BYTES, *(model.bounds.outputs if model.bounds else ())}
     tolerances = {
-        name: (fixed * (1 + np.abs(value)) + _TIMES_LAST_BIT * _spread(model, name, value, nudged[name])).astype("f4")
+        name: _tolerance(model, name, value, nudged[name]).astype("f4")
         for name, value in values.items()
-        if value.dtype.kind == "f"
+        if value.dtype.kind == "f" or name in free
     }
     return Expectation(values, tolerances | _of_decisions(model, request, values, tolerances))
+
+
+def _tolerance(model: Exportable, name: str, value: np.ndarray, nudged: np.ndarray) -> np.ndarray:
+    """Of a float; and of whole numbers that follow from floats: where rounding may turn them over."""
+    exact = value.astype(np.float32)
+    of_last_bit = _TIMES_LAST_BIT * _spread(model, name, exact, nudged.astype(np.float32))
+    if value.dtype.kind != "f":
+        return of_last_bit + (1 if name == COMPACT_BYTES else 0)
+    rounding = np.spacing(np.abs(value)) if value.dtype == np.float16 else 0
+    return _fixed_tolerance(model) * (1 + np.abs(exact)) + of_last_bit + rounding
 
 
 def _of_decisions(model: Exportable, request: Request, values: Arrays, tolerances: Arrays) -> Arrays:
@@ -71,6 +84,9 @@ def _of_decisions(model: Exportable, request: Request, values: Arrays, tolerance
 def _support_counts(model: Exportable, request: Request) -> list[np.ndarray]:
     """Support examples by class of each task, as an adapted state carries them or the request has them."""
     inputs, ways = request.inputs, model.problem.outputs
+    if COMPACT_BYTES in inputs:
+        halves = [np.frombuffer(content, np.float16) for content in inputs[COMPACT_BYTES]]
+        return [model.support_counts(values.astype(np.float32)) for values in halves]
     if "adapted_state" in inputs:
         states = inputs["adapted_state"]
         lengths = inputs.get("adapted_length", np.full(len(states), states.shape[1]))
@@ -101,7 +117,7 @@ def _spread(model: Exportable, name: str, value: np.ndarray, nudged: np.ndarray)
     """The largest difference, over the whole answer; in a state over each of its tensors, whose scales differ."""
     difference = np.abs(value - nudged)
     specification = model.packed_spec
-    if name != "adapted_state" or model.state_grows or specification is None:
+    if name not in ("adapted_state", COMPACT_BYTES) or model.state_grows or specification is None:
         return np.full_like(value, difference.max(initial=0))
     sizes = [spec.shape.num_elements() for spec in specification]
     pieces = np.split(difference, np.cumsum(sizes)[:-1], axis=1)
@@ -111,11 +127,21 @@ def _spread(model: Exportable, name: str, value: np.ndarray, nudged: np.ndarray)
 def probes(model: Exportable, warm_up: Sequence[Request], reference: Reference) -> list[tuple[Request, Expectation]]:
     """Requests with the answers that they must get."""
     # A model that adapts to its queries has no request that asks later.
-    requests = [next((r for r in warm_up if r.signature == signature), None) for signature in (PADDED, PREDICT)]
+    asked = (PADDED, PREDICT, ADAPT_BOUNDED, PREDICT_COMPACT)
+    requests = [next((r for r in warm_up if r.signature == signature), None) for signature in asked]
     faults: dict[str, list[tuple[str, Damage, int]]] = {
         PADDED: [("support_size", _put(0), status.SIZE)],
         PREDICT: [("model_fingerprint", _flip, status.STATE_OF_ANOTHER_MODEL)],
+        PREDICT_COMPACT: [
+            ("model_fingerprint", _flip, status.STATE_OF_ANOTHER_MODEL),
+            (COMPACT_BYTES, _lengthen, status.STATE_OF_ANOTHER_MODEL),
+        ],
+        ADAPT_BOUNDED: [],
     }
+    if model.bounds is not None:
+        high = np.nextafter(np.float32(model.bounds.limits[1]), np.float32(np.inf))
+        wrong = ((STEPS, model.bounds.most_steps + 1), (STEPS, -2), (RATE, np.nan), (RATE, high))
+        faults[ADAPT_BOUNDED] = [(name, _put(value), status.OUT_OF_BOUNDS) for name, value in wrong]
     for request in filter(None, requests):
         spoilt = {name: how for name, how in model.form.spoilt.items() if name in request.inputs}
         faults[request.signature] += [(name, _put(value), code) for name, (value, code) in spoilt.items()]
@@ -172,6 +198,10 @@ def _put(value: float) -> Damage:
         array.reshape(-1)[-1] = value
 
     return damage
+
+
+def _lengthen(array: np.ndarray) -> None:
+    array[-1] = array[-1] + b"\0"
 
 
 def _flip(array: np.ndarray) -> None:

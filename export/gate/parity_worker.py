@@ -122,11 +122,14 @@ def compare(run, signature, inputs, wanted, tolerances, where):
     found = []
     for name, value in wanted.items():
         got = answer[name]
+        if got.dtype == object:
+            # Bytes are held against the numbers that they should be.
+            got = np.stack([np.frombuffer(content, value.dtype) for content in got])
         if got.dtype != value.dtype or got.shape != value.shape:
             found.append(f"{where}: {name} is {got.dtype} {got.shape}, expected {value.dtype} {value.shape}")
             continue
         # Whole numbers have no tolerance; NaN passes no comparison.
-        off = np.abs(got - value)
+        off = np.abs(got.astype(np.float64) - value)
         if not np.all(off <= tolerances.get(name, 0)):
             at = np.unravel_index(np.argmax(np.where(np.isfinite(off), off, np.inf)), off.shape)
             found.append(f"{where}: {name}{list(map(int, at))} is {got[at]:g}, expected {value[at]:g}")

@@ -14,7 +14,10 @@ from cml_tf.datasets.image_files import decode_and_resize, scale
 from cml_tf.episodes import Examples
 from export import status
 from export.errors import ExportError
+from export.graph.bounds import ADAPT_BOUNDED, RATE, STEPS
 from export.graph.buckets import base_of
+from export.graph.compact import ADAPT_COMPACT, PREDICT_COMPACT, SCALES
+from export.graph.compact import BYTES as COMPACT_BYTES
 from export.graph.exportable import Exportable
 from export.graph.specifications import (
     ADAPT,
@@ -79,21 +82,53 @@ class Reference:
     def _task(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         ok = {"status": np.array(status.OK, np.int32)}
         context = self._form.reference_context(inputs)
-        if signature in (PREDICT, PREDICT_PADDED):
-            state = inputs["adapted_state"]
-            return {**self._answered(state[: inputs.get("adapted_length", len(state))], inputs, context), **ok}
+        if signature in (PREDICT, PREDICT_PADDED, PREDICT_COMPACT):
+            return {**self._answered(self._sent_state(inputs), inputs, context), **ok}
         support = self._support(inputs)
         fingerprint = {"model_fingerprint": np.array(self._fingerprint, np.int32)}
         if signature == INITIAL:
             return {**self._state(self._initial(support, context).numpy(), inputs), **fingerprint, **ok}
-        query = self._queries_of(inputs, support)
-        state, before, after = (tensor.numpy() for tensor in self._adapt(support, context, query))
-        ok |= {"support_loss_before": before, "support_loss_after": after}
+        state, told = self._adapted(inputs, support, context)
+        ok |= told
         if not self._model.packs:
             return {**self._whole(support, inputs, context), **ok}
-        if signature in (ADAPT, ADAPT_PADDED):
+        if signature == ADAPT_COMPACT or (signature == ADAPT_BOUNDED and self._model.compact is not None):
+            return {**self._compact_state(state), **fingerprint, **ok}
+        if signature in (ADAPT, ADAPT_PADDED, ADAPT_BOUNDED):
             return {**self._state(state, inputs), **fingerprint, **ok}
         return {**self._answered(state, inputs, context), **ok}
+
+    def _adapted(
+        self, inputs: Mapping[str, Any], support: Examples, context: Any
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """The adapted state, and what a task is told of its adaptation."""
+        if STEPS in inputs:
+            state, told = self._watched(support, context, inputs[STEPS], inputs[RATE])
+            return state.numpy(), {name: tensor.numpy() for name, tensor in told.items()}
+        query = self._queries_of(inputs, support)
+        state, before, after = (tensor.numpy() for tensor in self._adapt(support, context, query))
+        return state, {"support_loss_before": before, "support_loss_after": after}
+
+    def _compact_state(self, state: np.ndarray) -> dict[str, np.ndarray]:
+        """A compact state as it is answered, but its values as numbers and not as bytes."""
+        assert self._model.compact is not None
+        made = self._model.compact.encode(state - self._origin)
+        scales = {} if made.scales is None else {SCALES: made.scales.numpy()}
+        return {COMPACT_BYTES: made.values.numpy(), **scales}
+
+    def _sent_state(self, inputs: Mapping[str, Any]) -> np.ndarray:
+        if COMPACT_BYTES not in inputs:
+            state = inputs["adapted_state"]
+            return state[: inputs.get("adapted_length", len(state))]
+        assert self._model.compact is not None
+        values = np.frombuffer(inputs[COMPACT_BYTES], self._model.compact.dtype).astype(np.float32)
+        if SCALES in inputs:
+            values = values * np.repeat(inputs[SCALES], self._model.compact.sizes)
+        return self._origin + values
+
+    @cached_property
+    def _origin(self) -> np.ndarray:
+        return self._model.origin(self._model.rule.initial(self._model.learner)).numpy()
 
     def _state(self, state: np.ndarray, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """A state as it is answered: one that grows is padded to what all support examples sent would give."""
@@ -156,6 +191,19 @@ class Reference:
             task = self._task_of(initial, support, context, query)
             state = model.pack(model.adapted(task, support)) if model.packs else tf.zeros([0])
             return state, model.support_loss(unadapted, support), model.support_loss(task, support)
+
+        return self._compiled(adapt)
+
+    @cached_property
+    def _watched(self) -> Any:
+        model, bounds = self._model, self._model.bounds
+        assert bounds is not None
+
+        def adapt(initial: Any, support: Examples, context: Any, steps: Any, rate: Any) -> tuple[tf.Tensor, Any]:
+            pace = bounds.pace(model.rule, steps, rate)
+            task, trace = model.rule.adapt_watched(model.learner, initial, support, context, pace)
+            losses = {"support_loss_before": trace.losses[0], "support_loss_after": trace.losses[-1]}
+            return model.pack(model.adapted(task, support)), {**losses, **bounds.told(trace)}
 
         return self._compiled(adapt)
 

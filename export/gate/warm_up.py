@@ -8,7 +8,10 @@ import numpy as np
 import tensorflow as tf
 
 from export.gate.reference import Reference
+from export.graph.bounds import ADAPT_BOUNDED, RATE, STEPS, WHOLE_BOUNDED, own_rate
 from export.graph.buckets import BucketSignature, bucket_signatures
+from export.graph.compact import ADAPT_COMPACT, PREDICT_COMPACT
+from export.graph.compact import BYTES as COMPACT_BYTES
 from export.graph.exportable import Exportable
 from export.graph.specifications import (
     ADAPT,
@@ -24,7 +27,7 @@ from export.graph.specifications import (
     target_name,
 )
 from export.requests.files import Request
-from export.requests.form import Bucket
+from export.requests.form import Arrays, Bucket
 
 _SEED = 20240604
 
@@ -91,11 +94,29 @@ def _requests(model: Exportable, bucket: Bucket, reference: Reference, generator
         adapted = reference.answer(Request(ADAPT, support))
         state = {name: array for name, array in adapted.items() if name in signatures[PREDICT]}
         requests.append(Request(PREDICT, {**state, **context, **query}))
+    requests += _of_bounds(model, support, query)
+    if model.compact is not None:
+        adapted = reference.answer(Request(ADAPT_COMPACT, support))
+        state = {name: array for name, array in adapted.items() if name in signatures[PREDICT_COMPACT]}
+        state[COMPACT_BYTES] = np.array([state[COMPACT_BYTES].tobytes()], object)
+        requests += [Request(ADAPT_COMPACT, support), Request(PREDICT_COMPACT, {**state, **context, **query})]
     if BYTES in signatures:
         files = {"support_inputs_bytes": support["support_inputs"], "query_inputs_bytes": query["query_inputs"]}
         encoded = {name: _encoded(images) for name, images in files.items()}
         requests.append(Request(BYTES, {**encoded, target_name(model): support[target_name(model)]}))
     return requests
+
+
+def _of_bounds(model: Exportable, support: Arrays, query: Arrays) -> list[Request]:
+    """The steps of training, and as many as may be asked for, at the lowest rate."""
+    bounds = model.bounds
+    if bounds is None:
+        return []
+    own, most = (
+        {STEPS: np.array([steps], np.int32), RATE: np.array([rate], np.float32)}
+        for steps, rate in ((model.rule.steps, own_rate(model.rule)), (bounds.most_steps, bounds.limits[0]))
+    )
+    return [Request(WHOLE_BOUNDED, {**support, **query, **own}), Request(ADAPT_BOUNDED, {**support, **most})]
 
 
 def _targets(model: Exportable, examples: int, generator: np.random.Generator) -> np.ndarray:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 from cml_tf.system.files import write_text
 from export.errors import ExportError
+from export.graph.bounds import Bounds
 from export.graph.exportable import Exportable, Limits
 from export.requests.form import Bucket
 
@@ -108,30 +109,40 @@ class Service:
       buckets: the shapes; by default those of training (`export.gate.warm_up.shape_buckets`).
       most_support: support examples a task; by default what 2**20 input values are, or 4 times those of training.
       most_queries: queries a task; likewise, and any number where answers do not depend on the other queries.
+      bounds: what requests may set of adaptation; None for nothing.
+      state: `float16` or `int8` to offer compact states of that kind besides.
     """
 
     batching: bool = False
     buckets: tuple[Bucket, ...] = ()
     most_support: int | None = None
     most_queries: int | None = None
+    bounds: Bounds | None = None
+    state: str = "float32"
 
     def __post_init__(self) -> None:
+        if self.batching and (self.bounds is not None or self.state != "float32"):
+            raise ExportError(
+                "batching and bounds or compact states cannot be combined, since these have no shape buckets: use only "
+                "one of them."
+            )
         if self.buckets and not self.batching:
             raise ExportError("buckets need batching: pass batching too, or leave out buckets.")
         check_buckets(self.buckets)
 
-    def with_buckets(self, model: Exportable, trained: Sequence[Bucket]) -> Exportable:
-        """The model with its shape buckets; `trained` are the shapes of training.
+    def with_signatures(self, model: Exportable, trained: Sequence[Bucket]) -> Exportable:
+        """The model with its shape buckets, bounds and compact states; `trained` are the shapes of training.
 
         Raises:
-          ExportError: if requests to it cannot be joined.
+          ExportError: if requests to it cannot be joined, or it cannot have such bounds or states.
         """
         if self.batching and model.form.context:
             raise ExportError(
                 "requests to a model on nodes cannot be batched, since their graphs differ in size: export it "
                 "without batching."
             )
-        return dataclasses.replace(model, buckets=(self.buckets or tuple(trained)) if self.batching else ())
+        buckets = (self.buckets or tuple(trained)) if self.batching else ()
+        return dataclasses.replace(model, buckets=buckets, bounds=self.bounds, state=self.state)
 
     def with_limits(self, model: Exportable, trained: Sequence[Bucket], independent_queries: bool) -> Exportable:
         """The model, which has its buckets, with the most that a task may hold.

@@ -22,6 +22,8 @@ from cml_tf.readouts.confidence import Confidence, Summary
 from cml_tf.training.answers import check_answers
 from cml_tf.training.method import Method
 from export.errors import ExportError
+from export.graph.bounds import Bounds
+from export.graph.compact import STATES, CompactStates
 from export.requests.arrays import ArrayForm
 from export.requests.form import Bucket, RequestForm
 from export.requests.graphs import GraphForm
@@ -55,6 +57,8 @@ class Exportable:
       limits: what a task may hold.
       query_blocks: whether queries are answered block by block, which needs answers that do not depend on each other.
       confidence: fitted for this model; None for probabilities as they are, and nothing besides.
+      bounds: what requests may set of adaptation; None for nothing.
+      state: `float32`, or of what kind compact states are that are offered besides.
 
     Raises:
       ExportError: if the graph of a served task cannot be made of it.
@@ -68,6 +72,8 @@ class Exportable:
     limits: Limits = Limits()
     query_blocks: bool = False
     confidence: Confidence | None = None
+    bounds: Bounds | None = None
+    state: str = "float32"
 
     def __post_init__(self) -> None:
         term = self.method.terms[0]
@@ -77,6 +83,9 @@ class Exportable:
                 f"this one answers through {type(term).__name__}."
             )
         self._check_confidence()
+        self._check_state()
+        if self.bounds is not None:
+            object.__setattr__(self, "bounds", self.bounds.of(self.rule))
         _ = self.form
         try:
             check_answers(self.method, self.problem)
@@ -95,6 +104,22 @@ class Exportable:
             raise ExportError(
                 f"the confidence must be of this very model with {steps} inner steps, but was fitted for another "
                 f"checkpoint, readout or number of steps ({confidence.steps}): run python -m cml_tf.calibrate again."
+            )
+
+    def _check_state(self) -> None:
+        if self.state not in STATES:
+            raise ExportError(f"state must be one of {', '.join(STATES)}, received {self.state!r}.")
+        if self.state == "float32":
+            return
+        if not self.packs or self.state_grows:
+            kind = "grow with the support set" if self.packs else "do not exist, since it adapts to the queries too"
+            raise ExportError(
+                f"state must be float32 for a model whose adapted states {kind}, received {self.state!r}."
+            )
+        if self.confidence is not None and self.state == "int8":
+            raise ExportError(
+                "state must be float32 or float16 for a model with a confidence, whose states carry counts, received "
+                "'int8'."
             )
 
     @property
@@ -167,6 +192,18 @@ class Exportable:
     def state_grows(self) -> bool:
         """Whether an adapted state is the longer, the more support examples there are."""
         return self.packed_spec is not None and not is_fixed(self.packed_spec)
+
+    @cached_property
+    def compact(self) -> CompactStates | None:
+        """What makes small states; None where they are not offered."""
+        if self.state == "float32":
+            return None
+        return CompactStates(self.state, tuple(spec.shape.num_elements() for spec in self.packed_spec or ()))
+
+    def origin(self, initial: Initial) -> tf.Tensor:
+        """What compact states are the difference from, float32 `[state]`; of confidence's summary zeros."""
+        own = self.rule.packed_origin(self.learner, initial)
+        return tf.concat([own, tf.zeros([int(packed_size(self._summary_spec))])], 0)
 
     def state_size(self, support: int | tf.Tensor) -> int | tf.Tensor:
         """The length of an adapted state after so many support examples."""

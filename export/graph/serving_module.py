@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from cml_tf.adaptation.rule import Initial, final_values
 from cml_tf.boundary.digest import variables_digest
+from export.graph.bounds import ADAPT_BOUNDED, WHOLE_BOUNDED
 from export.graph.buckets import bucket_signatures
+from export.graph.compact import ADAPT_COMPACT, PREDICT_COMPACT
 from export.graph.exportable import Exportable
 from export.graph.image_bytes import decode_images
 from export.graph.specifications import (
@@ -95,6 +97,10 @@ class ServingModule(tf.Module):
             INITIAL: graph.initial_state,
             PREDICT: graph.predict,
             PREDICT_PADDED: graph.predict,
+            WHOLE_BOUNDED: graph.adapt_and_predict,
+            ADAPT_BOUNDED: graph.adapt if self._model.compact is None else graph.adapt_compact,
+            ADAPT_COMPACT: graph.adapt_compact,
+            PREDICT_COMPACT: graph.predict_compact,
         }[name]
         # The loop sees one task at a time: no operation can mix tasks, so neighbours cannot change an answer.
         return tf.map_fn(one_task, checked_shapes(inputs, specifications), fn_output_signature=outputs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from export.graph.bounds import ADAPT_BOUNDED, WHOLE_BOUNDED
 from export.graph.buckets import (
     ADAPT_PADDED,
     BYTES_PADDED,
@@ -16,6 +17,7 @@ from export.graph.buckets import (
     base_of,
     bucket_signatures,
 )
+from export.graph.compact import ADAPT_COMPACT, PREDICT_COMPACT
 from export.graph.exportable import Exportable
 
 DEFAULT, BYTES = "serving_default", "adapt_and_predict_bytes"
@@ -36,7 +38,8 @@ def input_specifications(model: Exportable) -> dict[str, Specifications]:
     int32 `[tasks]`, the bytes of image files strings `[tasks, examples]`; examples and context are as the form of the
     model's requests says, adapted states float32; where their length depends on the support set it is an
     input and an output of its own. A model that adapts to its queries has no signatures that adapt first and answer
-    later. Signatures of a bucket have its numbers of examples.
+    later. Signatures of a bucket have its numbers of examples. What requests may set (`export.graph.bounds`) and
+    compact states (`export.graph.compact`) have signatures of their own.
     """
     of_any_size = traced_specifications(model)
     signatures = {
@@ -77,6 +80,12 @@ def traced_specifications(model: Exportable) -> dict[str, Specifications]:
         }
     if model.packs and model.rule.steps is not None:
         signatures[INITIAL] = support
+    if model.bounds is not None:
+        signatures[WHOLE_BOUNDED] = {**support, **query, **model.bounds.inputs}
+        signatures[ADAPT_BOUNDED] = {**support, **model.bounds.inputs}
+    if model.compact is not None:
+        state = {**model.compact.inputs, "model_fingerprint": sizes}
+        signatures |= {ADAPT_COMPACT: support, PREDICT_COMPACT: {**state, **form.context, **query}}
     if model.takes_images:
         signatures[BYTES] = {
             "support_inputs_bytes": files,
@@ -116,5 +125,13 @@ def output_specifications(model: Exportable) -> dict[str, Specifications]:
         PREDICT: predicted,
         PREDICT_PADDED: predicted,
     }
+    if model.compact is not None:
+        compact = {**model.compact.outputs, "model_fingerprint": state["model_fingerprint"]}
+        of_functions |= {ADAPT_COMPACT: {**compact, **status, **losses}, PREDICT_COMPACT: predicted}
+    if model.bounds is not None:
+        # Nobody asked them before there were compact states: theirs are of the kind that was chosen.
+        small = adapted if model.compact is None else of_functions[ADAPT_COMPACT]
+        of_functions[WHOLE_BOUNDED] = {**whole, **model.bounds.outputs}
+        of_functions[ADAPT_BOUNDED] = {**small, **model.bounds.outputs}
     names = {*input_specifications(model), *traced_specifications(model)}
     return {name: of_functions[base_of(model, name)] for name in names}

@@ -12,8 +12,11 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from cml_tf.adaptation import AdaptedTask, Initial
+from cml_tf.adaptation.observed import Pace
 from cml_tf.episodes import Examples
 from export import status
+from export.graph.bounds import RATE, STEPS
+from export.graph.compact import CompactStates
 from export.graph.exportable import Adapted, Exportable
 from export.graph.specifications import target_name
 from export.requests.boundary import any_of, finite, first_fault
@@ -24,11 +27,16 @@ _VALUES_IN_A_BLOCK, _FEWEST_IN_A_BLOCK = 2**18, 16
 
 
 class _Adaptation(NamedTuple):
-    """What adapting to a support set gave; only meaningful where `sound`."""
+    """What adapting to a support set gave; only meaningful where `sound`, but for what is told of its steps."""
 
     adapted: Adapted
     sound: tf.Tensor
     losses: Tensors
+    trace: Tensors = {}
+
+    def told_if(self, sound: tf.Tensor) -> Tensors:
+        """Losses, of a task that diverged zeros; its steps show where it did."""
+        return {name: tf.where(sound, loss, 0.0) for name, loss in self.losses.items()} | self.trace
 
 
 class TaskGraph:
@@ -58,34 +66,64 @@ class TaskGraph:
         received = self._form.received_context(inputs)
         support, support_faults = self._support(inputs, received)
         query, query_faults = self._queries(inputs, received)
-        faults = any_of(support_faults, query_faults, {status.NON_FINITE_INPUT: tf.convert_to_tensor(damaged)})
+        files = {status.NON_FINITE_INPUT: tf.convert_to_tensor(damaged)}
+        faults = any_of(support_faults, query_faults, files, self._bound_faults(inputs))
 
         def healthy() -> Tensors:
             context = self._form.learner_context(received.content)
-            adaptation = self._adapt(support, context, query)
+            adaptation = self._adapt(support, context, query, self._pace(inputs))
             answers = self._answers(adaptation.adapted, query)
             sound = adaptation.sound & finite(answers[self._answer])
             answers = tf.cond(sound, lambda: answers, lambda: self._unadapted_answers(support, context, query))
-            losses = {name: tf.where(sound, loss, 0.0) for name, loss in adaptation.losses.items()}
-            return {**answers, "status": _ok_if(sound), **losses}
+            return {**answers, "status": _ok_if(sound), **adaptation.told_if(sound)}
 
         def faulty(fault: tf.Tensor) -> Tensors:
-            return {**self._model.blank(tf.shape(query)[0]), "status": fault, **_no_losses()}
+            return {**self._model.blank(tf.shape(query)[0]), "status": fault, **self._nothing_told(inputs)}
 
         return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
 
     def adapt(self, inputs: Tensors) -> Tensors:
         """Adapts to the support examples and gives the adapted state; nothing of a task that failed can be used on."""
-        received = self._form.received_context(inputs)
-        support, faults = self._support(inputs, received)
         sent = tf.shape(inputs[self._form.support])[0]
 
-        def healthy() -> Tensors:
-            adaptation = self._adapt(support, self._form.learner_context(received.content))
-            losses = {name: tf.where(adaptation.sound, loss, 0.0) for name, loss in adaptation.losses.items()}
-            return {**self._state(self._model.pack(adaptation.adapted), adaptation.sound, sent), **losses}
+        def healthy(adaptation: _Adaptation, state: tf.Tensor) -> Tensors:
+            return {**self._state(state, adaptation.sound, sent), **adaptation.told_if(adaptation.sound)}
 
-        return _unless(first_fault(faults), healthy, lambda fault: {**self._no_state(fault, sent), **_no_losses()})
+        return self._adapted(inputs, healthy, lambda fault: self._no_state(fault, sent))
+
+    def adapt_compact(self, inputs: Tensors) -> Tensors:
+        """The same, in the place of the state what differs in it from the initial one, in few bytes."""
+        compact, origin = self._compact, self._model.origin(self._initial)
+
+        def healthy(adaptation: _Adaptation, state: tf.Tensor) -> Tensors:
+            sound = adaptation.sound & compact.encode(state - origin).finite
+            made = compact.sent(compact.encode(tf.where(sound, state - origin, 0.0)))
+            fingerprint = tf.where(sound, self._fingerprint, 0)
+            return {**made, "model_fingerprint": fingerprint, "status": _ok_if(sound), **adaptation.told_if(sound)}
+
+        def faulty(fault: tf.Tensor) -> Tensors:
+            nothing = compact.sent(compact.encode(tf.zeros([compact.length])))
+            return {**nothing, "model_fingerprint": tf.constant(0), "status": fault}
+
+        return self._adapted(inputs, healthy, faulty)
+
+    def _adapted(
+        self,
+        inputs: Tensors,
+        healthy: Callable[[_Adaptation, tf.Tensor], Tensors],
+        faulty: Callable[[tf.Tensor], Tensors],
+    ) -> Tensors:
+        """Of a task without fault what `healthy` makes of its adaptation and its state, else what `faulty` says."""
+        received = self._form.received_context(inputs)
+        support, faults = self._support(inputs, received)
+
+        def adapted() -> Tensors:
+            context = self._form.learner_context(received.content)
+            adaptation = self._adapt(support, context, pace=self._pace(inputs))
+            return healthy(adaptation, self._model.pack(adaptation.adapted))
+
+        fault = first_fault(any_of(faults, self._bound_faults(inputs)))
+        return _unless(fault, adapted, lambda fault: {**faulty(fault), **self._nothing_told(inputs)})
 
     def initial_state(self, inputs: Tensors) -> Tensors:
         """What `adapt` would give if it made no inner step: `predict` with it shows what adaptation changes."""
@@ -128,6 +166,37 @@ class TaskGraph:
             return {**self._model.blank(tf.shape(query)[0]), "status": fault}
 
         return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
+
+    def predict_compact(self, inputs: Tensors) -> Tensors:
+        """The same from a compact state."""
+        difference, whole = self._compact.decode(inputs)
+        # A state of other lengths is one of another model.
+        fingerprint = tf.where(whole, inputs["model_fingerprint"], 0)
+        state = self._model.origin(self._initial) + difference
+        return self.predict({**inputs, "adapted_state": state, "model_fingerprint": fingerprint})
+
+    @property
+    def _compact(self) -> CompactStates:
+        assert self._model.compact is not None
+        return self._model.compact
+
+    def _bound_faults(self, inputs: Tensors) -> Faults:
+        bounds = self._model.bounds
+        return {} if bounds is None or STEPS not in inputs else bounds.faults(inputs)
+
+    def _pace(self, inputs: Tensors) -> Pace | None:
+        bounds = self._model.bounds
+        if bounds is None or STEPS not in inputs:
+            return None
+        return bounds.pace(self._model.rule, inputs[STEPS], inputs[RATE])
+
+    def _nothing_told(self, inputs: Tensors) -> Tensors:
+        """What a task is told of its adaptation that had none."""
+        losses = {"support_loss_before": tf.constant(0.0), "support_loss_after": tf.constant(0.0)}
+        bounds = self._model.bounds
+        if bounds is None or STEPS not in inputs:
+            return losses
+        return losses | {name: tf.zeros(spec.shape, spec.dtype) for name, spec in bounds.outputs.items()}
 
     def _support(self, inputs: Tensors, received: Context) -> tuple[Examples, Faults]:
         """The support set, cut to its size, and what is wrong with it or its context."""
@@ -200,8 +269,12 @@ class TaskGraph:
             return {**nothing, "adapted_state": tf.zeros([self._model.state_size(0)])}
         return {**nothing, "adapted_state": tf.zeros([self._model.state_size(sent)]), "adapted_length": tf.constant(0)}
 
-    def _adapt(self, support: Examples, context: Any, query: tf.Tensor | None = None) -> _Adaptation:
+    def _adapt(
+        self, support: Examples, context: Any, query: tf.Tensor | None = None, pace: Pace | None = None
+    ) -> _Adaptation:
         model = self._model
+        if pace is not None:
+            return self._adapt_watched(support, context, pace)
         query_inputs = None
         if model.rule.uses_query_inputs and query is not None:
             # Nobody asks anything of a task without queries, and layers are never called without examples.
@@ -214,6 +287,14 @@ class TaskGraph:
         }
         sound = finite(tf.stack(list(losses.values())))
         return _Adaptation(adapted, sound & finite(model.pack(adapted)) if model.packs else sound, losses)
+
+    def _adapt_watched(self, support: Examples, context: Any, pace: Pace) -> _Adaptation:
+        model = self._model
+        assert model.bounds is not None
+        task, trace = model.rule.adapt_watched(model.learner, self._initial, support, context, pace)
+        adapted = model.adapted(task, support)
+        losses = {"support_loss_before": trace.losses[0], "support_loss_after": trace.losses[-1]}
+        return _Adaptation(adapted, trace.finite & finite(model.pack(adapted)), losses, model.bounds.told(trace))
 
     def _unadapted(self, support: Examples, context: Any) -> AdaptedTask:
         model = self._model
@@ -264,10 +345,6 @@ def _more(count: tf.Tensor, most: int | None) -> tf.Tensor:
 
 def _ok_if(sound: tf.Tensor) -> tf.Tensor:
     return tf.where(sound, status.OK, status.DIVERGED)
-
-
-def _no_losses() -> Tensors:
-    return {"support_loss_before": tf.constant(0.0), "support_loss_after": tf.constant(0.0)}
 
 
 def _unless(fault: tf.Tensor, healthy: Callable[[], Tensors], faulty: Callable[[tf.Tensor], Tensors]) -> Tensors:

@@ -10,7 +10,17 @@ from playwright.sync_api import sync_playwright
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
-from tests.export.served import Served, free_model, image_model, judged_model, node_model, saved, wave_model
+from tests.export.served import (
+    Served,
+    bounded_model,
+    free_model,
+    image_model,
+    judged_model,
+    node_model,
+    saved,
+    small_model,
+    wave_model,
+)
 from tests.export.server.conformance.make_models import config_text, write_halvers
 from tests.export.server.running import running
 from tests.helpers.drawn_images import write_classes
@@ -32,8 +42,11 @@ def _saved(name, make):
     return fixture
 
 
-MODELS = {"images": image_model, "waves": wave_model, "nodes": node_model, "judged": judged_model, "free": free_model}
-images, waves, nodes, judged, free = (_saved(*row) for row in MODELS.items())
+MODELS = {
+    **{"images": image_model, "waves": wave_model, "nodes": node_model, "judged": judged_model, "free": free_model},
+    **{"bounded": bounded_model, "small": small_model},
+}
+images, waves, nodes, judged, free, bounded, small = (_saved(*row) for row in MODELS.items())
 
 
 @pytest.fixture(params=["images", "waves", "nodes"])
@@ -81,14 +94,15 @@ def node_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, waves, images, nodes, judged):
+def server(tmp_path_factory, waves, images, nodes, judged, bounded, small):
     """One server for all tests that do not change it.
 
     It serves `halver` (versions 1 and 2, label `first`), a few-shot regression, classifiers of
-    images (`judged` with a confidence) and of nodes.
+    images (`judged` with a confidence), of nodes and of vectors (`small`, with compact states); `bounded` is the
+    regression with steps and rate to be set.
     """
     root = tmp_path_factory.mktemp("served")
-    made = {"waves": waves, "images": images, "nodes": nodes, "judged": judged}
+    made = {"waves": waves, "images": images, "nodes": nodes, "judged": judged, "bounded": bounded, "small": small}
     places = {name: one.directory.parent for name, one in made.items()}
     config = root / "models.config"
     config.write_text(config_text({**places, "halver": write_halvers(root / "halver")}))

@@ -24,6 +24,7 @@ from cml_tf.training.method import Method
 from export.exporter import write_version
 from export.gate.reference import Reference
 from export.gate.warm_up import warm_up_requests
+from export.graph.bounds import Bounds
 from export.graph.exportable import Exportable
 from export.graph.serving_module import ServingModule
 from export.graph.specifications import target_name
@@ -91,6 +92,17 @@ def judged_model(open_set: str | None = "feature_distance") -> Exportable:
     knots = (Knot(1, (0.5,), 0.7, -0.6), Knot(4, (-0.5,), 0.62, -0.5))
     confidence = Confidence(WAYS, "temperature", knots, open_set=open_set, model=digest, steps=2)
     return dataclasses.replace(model, confidence=confidence)
+
+
+def bounded_model() -> Exportable:
+    """The wave model, whose requests may set steps and rate, with compact states in float16."""
+    return dataclasses.replace(wave_model(), bounds=Bounds(4, (0.001, 0.02)), state="float16")
+
+
+def small_model() -> Exportable:
+    """2-8-8-3, a classifier with compact states in int8."""
+    made = exportable(mlp(WAYS, (2,), hidden=(8, 8)), Classification(WAYS), SGD(0.3), 2)
+    return dataclasses.replace(made, state="int8")
 
 
 def wave_model() -> Exportable:

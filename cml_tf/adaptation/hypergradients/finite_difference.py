@@ -38,6 +38,7 @@ class FiniteDifference(Hypergradient):
     """
 
     second_order = False
+    of_loss = True
 
     def __init__(self, radius: float = 0.01) -> None:
         if not radius > 0:

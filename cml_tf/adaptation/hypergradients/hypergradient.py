@@ -118,6 +118,7 @@ class Hypergradient(ABC):
       second_order: whether the meta-gradient needs second derivatives of the learner.
       exact: whether it is the derivative of what the loop makes, however many steps it has.
       unrolled: whether the loop is a straight line of steps in the graph, so that all tasks can be worked out at once.
+      of_loss: whether it takes the field for the gradient of the loop's `loss`, so that nothing may change it.
       first_order: for one that makes other steps than the update rule's: itself with inner gradients as constants of
         the outer loop. Saved models keep such a one, by `get_config`. None where `FirstOrder` makes the same steps.
     """
@@ -125,6 +126,7 @@ class Hypergradient(ABC):
     second_order: bool = True
     exact: bool = False
     unrolled: bool = False
+    of_loss: bool = False
     first_order: Hypergradient | None = None
 
     def check(self, learner: Learner, update_rule: UpdateRule) -> None:

@@ -67,6 +67,8 @@ class Implicit(Hypergradient):
       tolerance: the residual, as a share of what arrives, at which they stop.
     """
 
+    of_loss = True
+
     def __init__(self, proximity: float = 1.0, iterations: int = 20, tolerance: float = 1e-6) -> None:
         if proximity < 0 or iterations < 1 or tolerance < 0:
             raise ValueError(

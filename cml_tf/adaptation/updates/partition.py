@@ -56,6 +56,12 @@ class Partition(UpdateRule):
         """Whether the head's rule does: it is there that class rows are."""
         return self.head is not None and self.head.by_element
 
+    @property
+    def inner_rate(self) -> float | None:  # type: ignore[override]
+        """That of the groups' rules, if it is one."""
+        rates = {rule.inner_rate for rule in self._rules.values()}
+        return rates.pop() if len(rates) == 1 else None
+
     def check(self, learner: Learner) -> None:
         """Asks each group's rule, and whether all of them can go together.
 
@@ -187,6 +193,11 @@ class FrozenHead(UpdateRule):
     def leading_steps(self) -> int:  # type: ignore[override]
         """As the rule."""
         return self.rule.leading_steps
+
+    @property
+    def inner_rate(self) -> float | None:  # type: ignore[override]
+        """As the rule."""
+        return self.rule.inner_rate
 
     def check(self, learner: Learner) -> None:
         """Asks the rule."""

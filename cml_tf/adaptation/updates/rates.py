@@ -30,7 +30,7 @@ class SGD(UpdateRule):
 
     def __init__(self, rate: float) -> None:
         super().__init__()
-        self.rate = check_rate(rate)
+        self.rate = self.inner_rate = check_rate(rate)
 
     def update(
         self, gradients: Gradients, state: RuleState, parameters: Parameters, meta: tuple[tf.Tensor, ...]

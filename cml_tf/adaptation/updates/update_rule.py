@@ -45,11 +45,13 @@ class UpdateRule(ABC):
       leading_steps: how many steps the rule makes before the first one that is counted (one that moves context vectors
         alone, for example); none where no step is asked for.
       by_element: whether elements of one tensor move at different rates, so that class rows are not all alike.
+      inner_rate: what gradients are multiplied by, where that is one number which is not learned; else None.
     """
 
     at_seen: bool = False
     leading_steps: int = 0
     by_element: bool = False
+    inner_rate: float | None = None
 
     def __init__(self) -> None:
         self.meta_variables: tuple[keras.Variable, ...] = ()

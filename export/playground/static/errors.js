@@ -11,6 +11,7 @@ export const STATUS = {
   4: "There is no example, or examples and classes differ in number. Add an example.",
   5: "The server now has another version of the model. Adapt again.",
   6: "A node is not in the graph. The playground sends no graphs: use python -m export.client.predict.",
+  7: "Steps or rate are out of the bounds of the model. The playground asks for neither: use python -m export.client.adapt.",
 };
 
 const HINTS = {

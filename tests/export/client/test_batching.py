@@ -30,7 +30,7 @@ def images_in_buckets(tmp_path_factory) -> Served:
 def bucketed(tmp_path_factory) -> Served:
     """A regression whose answers do not depend on each other, with limits."""
     service = Service(True, BUCKETS, most_support=20)
-    model = service.with_limits(service.with_buckets(wave_model(), ()), (), True)
+    model = service.with_limits(service.with_signatures(wave_model(), ()), (), True)
     return saved(model, tmp_path_factory.mktemp("waves") / "1")
 
 

@@ -93,7 +93,7 @@ CONTRADICTIONS = [
     (lambda: Service(buckets=(Bucket(5, 5),)), "batching"),
     (lambda: Service(True, (Bucket(0, 5),)), r"\(0, 5\)"),
     (lambda: Service(True, (Bucket(5, 5), Bucket(5, 5))), "differ"),
-    (lambda: Service(True).with_buckets(tiny.node_model(), []), "nodes"),
+    (lambda: Service(True).with_signatures(tiny.node_model(), []), "nodes"),
     (lambda: Service(most_support=24).with_limits(wave_model(), TRAINED, True), "most_support.* 25, .*24"),
     (lambda: Service(most_queries=1).with_limits(wave_model(), TRAINED, True), "most_queries.* 75"),
 ]

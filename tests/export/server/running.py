@@ -18,7 +18,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 from export.server.child import ServerFailed
 from tests.helpers.forked_programs import Program
 
-_PATIENCE = 120
+_PATIENCE = 300
 _STARTED = re.compile(r"gRPC (\S+), REST https?://[^/]+:(\d+)/")
 
 
