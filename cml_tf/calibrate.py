@@ -19,6 +19,7 @@ from cml_tf.experiments.confident_runs import FittedRun, fit_run
 from cml_tf.experiments.runs import load_run
 from cml_tf.readouts.confidence import BEST, Asked
 from cml_tf.registry import members
+from cml_tf.studies.pictures.confidence import write_confidence
 from cml_tf.system.command_line import run
 from cml_tf.system.files import write_json
 
@@ -45,6 +46,7 @@ _UNKNOWN = flags.DEFINE_integer(
 )
 _EPISODES = flags.DEFINE_integer("episodes", 400, "Validation episodes to fit on, for each number of shots.", 4)
 _TEST_EPISODES = flags.DEFINE_integer("test_episodes", 400, "Test episodes to measure on.", 2)
+_PICTURE = flags.DEFINE_string("picture", None, "PNG file: how often answers are right, and scores of queries.")
 _STEPS = flags.DEFINE_integer("steps", None, "Inner steps; adaptation.eval_steps of the configuration by default.", 0)
 _READOUT = flags.DEFINE_enum("readout", "learner", list(members("readout")), "What answers.")
 _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Checkpoint to fit for.")
@@ -67,8 +69,14 @@ def main(arguments: list[str]) -> None:
     fitted = fit_run(workdir, asked, _TEST_EPISODES.value, _CHECKPOINT.value, _READOUT.value, _STEPS.value)
     path = Path(_OUTPUT.value) if _OUTPUT.value else workdir / CONFIDENCE
     write_json(path, fitted.to_json())
+    if _PICTURE.value:
+        write_confidence(fitted.measures, fitted.confidence, Path(_PICTURE.value))
     Console().print(_table(fitted))
-    print(json.dumps({"confidence": str(path), "measures": fitted.measures, **fitted.origin}))
+    measures = {
+        shots: {name: one for name, one in measured.items() if name != "histograms"}
+        for shots, measured in fitted.measures.items()
+    }
+    print(json.dumps({"confidence": str(path), "measures": measures, **fitted.origin}))
 
 
 def _number(text: str) -> int:

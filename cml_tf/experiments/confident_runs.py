@@ -15,7 +15,7 @@ from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import evaluation_method, load_run
 from cml_tf.problems import Classification
 from cml_tf.readouts import served_variables
-from cml_tf.readouts.confidence import Asked, Confidence, Knot, collect, discrimination, fit, measured
+from cml_tf.readouts.confidence import Asked, Confidence, Knot, collect, discrimination, fit, histograms, measured
 from cml_tf.training.evaluator import manifest_hash
 from cml_tf.training.method import Method
 
@@ -27,7 +27,7 @@ class FittedRun:
     Attributes:
       confidence: fitted.
       measures: by shots, each `before` and `after` with the measures by name (`cml_tf.readouts.confidence.measured`),
-        and `scores`: `auroc` and `fpr95` of every score that there was to choose from.
+        `scores`: `auroc` and `fpr95` of every score that there was to choose from, and `histograms` for the picture.
       areas: by score, the area under the curve on validation episodes, mean over shots.
       origin: of the episodes, as JSON.
     """
@@ -123,7 +123,9 @@ def _measures(
     before, after = (measured(state, known, mixed) for state in (unfitted, confidence))
     # Without a fit there are no decisions to be measured.
     decided = ("coverage", "set_size", "false_accept", "true_accept")
-    found = {"before": {name: one for name, one in before.items() if name not in decided}, "after": after}
+    pictured = {"before": histograms(unfitted, known, None), "after": histograms(confidence, known, mixed)}
+    before = {name: one for name, one in before.items() if name not in decided}
+    found = {"before": before, "after": after, "histograms": pictured}
     if mixed is None:
         return found
     scores = {name: discrimination(replace(confidence, open_set=name), mixed) for name in asked.candidates}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from jinja2 import UndefinedError
+from PIL import Image
 
 import export.exporter
 from cml_tf.boundary.digest import variables_digest
@@ -53,9 +54,10 @@ def test_it_answers_as_the_run_that_it_comes_from(classifier, image_run, readout
 
 def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run, tmp_path):
     run, path, few = f"--workdir={image_run}", tmp_path / "confidence.json", ["--episodes=8", "--test_episodes=6"]
+    picture = f"--picture={tmp_path / 'sure.png'}"
     fitted, none, late = run_programs(
         [
-            ["cml_tf.calibrate", run, *few, "--shots=1,2", "--open_set=feature_distance", f"--output={path}"],
+            ["cml_tf.calibrate", run, *few, "--shots=1,2", "--open_set=feature_distance", f"--output={path}", picture],
             ["cml_tf.calibrate", run, *few, "--open_set=none", f"--output={tmp_path / 'closed.json'}"],
             ["cml_tf.calibrate", run, *few, "--steps=0", f"--output={tmp_path / 'steps.json'}"],
         ]
@@ -63,6 +65,9 @@ def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run
     assert [(one.code, one.messages) for one in (fitted, none, late)] == [(0, [])] * 3
     summary = fitted.last_json
     assert late.last_json["measures"]["1"]["scores"].keys() == members("open_set").keys()
+    with Image.open(tmp_path / "sure.png") as drawn:
+        assert drawn.width > drawn.height > 800, "three panels in two rows"
+    assert "histograms" not in summary["measures"]["1"], "numbers for the picture are in the file"
     assert summary["measures"].keys() == {"1", "2"} and summary["unknown_classes"] == 1
     before, after = (summary["measures"]["1"][when] for when in ("before", "after"))
     assert before.keys() == {"accuracy", "nll", "brier", "ece", "auroc", "fpr95"}

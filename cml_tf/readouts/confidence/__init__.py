@@ -4,7 +4,7 @@ from cml_tf.readouts.confidence.calibration import Calibrator
 from cml_tf.readouts.confidence.collection import Collected, collect
 from cml_tf.readouts.confidence.confidence import Confidence, Knot, Summary, read_confidence
 from cml_tf.readouts.confidence.fitting import BEST, Asked, Fitted, fit
-from cml_tf.readouts.confidence.measures import discrimination, measured
+from cml_tf.readouts.confidence.measures import discrimination, histograms, measured
 from cml_tf.readouts.confidence.open_set import Reading, Score
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "collect",
     "discrimination",
     "fit",
+    "histograms",
     "measured",
     "read_confidence",
 ]

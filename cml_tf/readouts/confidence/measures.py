@@ -12,6 +12,7 @@ from cml_tf.readouts.confidence.confidence import KNOWN, PREDICTION_SET, SCORE, 
 from cml_tf.training.evaluator import confidence_interval
 
 BINS = 15
+_SCORE_BINS = 30
 _RESAMPLES, _SEED = 200, 20240607
 Measure = dict[str, float]
 
@@ -67,11 +68,32 @@ def calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
       probabilities: `[..., ways]`.
       labels: `[...]`.
     """
+    counts, sure, right = reliability(probabilities, labels)
+    return float(np.abs(sure - right).sum() / counts.sum())
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each of 15 bins of the largest probability: how many queries, the sum of it over them, how many are right."""
     sure = probabilities.max(-1).ravel()
     right = (probabilities.argmax(-1) == labels).ravel()
     bins = np.minimum((sure * BINS).astype(int), BINS - 1)
-    gaps = np.bincount(bins, right - sure, BINS)
-    return float(np.abs(gaps).sum() / len(sure))
+    return np.bincount(bins, minlength=BINS), np.bincount(bins, sure, BINS), np.bincount(bins, right, BINS)
+
+
+def histograms(confidence: Confidence, known: Collected, mixed: Collected | None) -> dict[str, dict[str, list[float]]]:
+    """What pictures show: the reliability of calibrated probabilities, and scores of known and of unknown queries."""
+    logs = known.answers(confidence)["log_probabilities"].astype(np.float64)
+    names = ("queries", "probability", "right")
+    found = {
+        "reliability": dict(zip(names, map(np.ndarray.tolist, reliability(np.exp(logs), known.labels)), strict=True))
+    }
+    if mixed is None or confidence.score is None:
+        return found
+    scores, are_known = mixed.answers(confidence)[SCORE], mixed.labels != UNKNOWN
+    edges = np.histogram_bin_edges(scores, _SCORE_BINS)
+    shares = {"known": scores[are_known], "unknown": scores[~are_known]}
+    counted = {name: (np.histogram(part, edges)[0] / len(part)).tolist() for name, part in shares.items()}
+    return {**found, "scores": {"edges": edges.tolist(), **counted}}
 
 
 def brier(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
