@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cml_tf.adaptation.gradient_descent import FIVE_STEPS
+from cml_tf.adaptation.gradient_descent_options import FIVE_STEPS
 from cml_tf.errors import UserError
 from cml_tf.objectives.multi_step import path_faults, path_terms
 from cml_tf.objectives.term import ObjectiveTerm

@@ -13,7 +13,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import FIVE_STEPS
+from cml_tf.adaptation.gradient_descent_options import FIVE_STEPS
 from cml_tf.datasets.registry import DRAWINGS
 from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.objectives.query_loss import QueryLoss

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from cml_tf.adaptation.gradient_descent import FIVE_STEPS
+from cml_tf.adaptation.gradient_descent_options import FIVE_STEPS
 from cml_tf.objectives.plain_descent import plain_descent_faults
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
