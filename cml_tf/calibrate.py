@@ -20,7 +20,7 @@ from cml_tf.experiments.runs import load_run
 from cml_tf.readouts.confidence import BEST, Asked
 from cml_tf.registry import members
 from cml_tf.studies.pictures.confidence import write_confidence
-from cml_tf.system.command_line import run
+from cml_tf.system.command_line import fail, run
 from cml_tf.system.files import write_json
 
 CONFIDENCE = "confidence.json"
@@ -83,9 +83,7 @@ def _number(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise flags.IllegalFlagValueError(
-            f"flag --shots={','.join(_SHOTS.value)}: shots must be whole numbers, received {text!r}."
-        ) from None
+        fail(f"--shots={','.join(_SHOTS.value)} must be whole numbers, received {text!r}.")
 
 
 def _table(fitted: FittedRun) -> Table:

@@ -27,7 +27,6 @@ MODULES = {
     "cml_tf.command_line": "cml_tf.system.command_line",
     "cml_tf.datasets.archives": "cml_tf.datasets.storage.archives",
     "cml_tf.datasets.cache": "cml_tf.datasets.storage.cache",
-    "cml_tf.datasets.class_source": "cml_tf.datasets.class_pool",
     "cml_tf.datasets.class_splits": "cml_tf.datasets.benchmarks.class_splits",
     "cml_tf.datasets.download": "cml_tf.datasets.storage.downloads",
     "cml_tf.datasets.errors": "cml_tf.errors",

@@ -195,6 +195,11 @@ class FrozenHead(UpdateRule):
         return self.rule.leading_steps
 
     @property
+    def by_element(self) -> bool:  # type: ignore[override]
+        """No: the head stays, and class rows with it."""
+        return False
+
+    @property
     def inner_rate(self) -> float | None:  # type: ignore[override]
         """As the rule."""
         return self.rule.inner_rate

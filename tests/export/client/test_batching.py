@@ -73,7 +73,7 @@ def _check(served, task: Task, *answers: np.ndarray) -> None:
 
 
 def _whole(task: Task):
-    return lambda client: client.adapt_and_predict(*task).values
+    return lambda client: client.adapt_and_predict_tasks([task])[0].values
 
 
 def _whole_and_halves(task: Task):
@@ -105,11 +105,11 @@ def test_files_are_joined_too(together, images_in_buckets):
     tasks = [_task(images_in_buckets, *size, seed) for seed, size in enumerate([(3, 2), (6, 4), (5, 3)])]
     files = [
         Task(list(map(encoded, levels(support))), names, list(map(encoded, levels(query))))
-        for support, names, query, _ in tasks
+        for support, names, query, *_ in tasks
     ]
     results, batches = together(images_in_buckets, *map(_whole, files))
     assert batches == [("adapt_and_predict_bytes_padded_6_4", 3)]
-    for (support, names, query, _), values in zip(tasks, results, strict=True):
+    for (support, names, query, *_), values in zip(tasks, results, strict=True):
         shown, asked = (levels(images) * np.float32(1 / 255) for images in (support, query))
         _check(images_in_buckets, Task(shown, names, asked), values)
 

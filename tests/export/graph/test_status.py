@@ -134,7 +134,7 @@ def test_states_of_another_model_and_such_as_are_not_finite(images, waves):
 
 def test_every_status_is_explained():
     codes = {value for name, value in vars(status).items() if name.isupper() and isinstance(value, int)}
-    assert codes == set(status.MEANINGS) == set(range(7))
+    assert codes == set(status.MEANINGS) == set(range(8))
     assert set(status.PRECEDENCE) == codes - {status.OK}
 
 
