@@ -53,18 +53,12 @@ def test_it_answers_as_the_run_that_it_comes_from(classifier, image_run, readout
 
 
 def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run, tmp_path):
-    run, path, few = f"--workdir={image_run}", tmp_path / "confidence.json", ["--episodes=8", "--test_episodes=6"]
-    picture = f"--picture={tmp_path / 'sure.png'}"
-    fitted, none, late = run_programs(
-        [
-            ["cml_tf.calibrate", run, *few, "--shots=1,2", "--open_set=feature_distance", f"--output={path}", picture],
-            ["cml_tf.calibrate", run, *few, "--open_set=none", f"--output={tmp_path / 'closed.json'}"],
-            ["cml_tf.calibrate", run, *few, "--steps=0", f"--output={tmp_path / 'steps.json'}"],
-        ]
-    )
-    assert [(one.code, one.messages) for one in (fitted, none, late)] == [(0, [])] * 3
-    summary = fitted.last_json
-    assert late.last_json["measures"]["1"]["scores"].keys() == members("open_set").keys()
+    path, flags = tmp_path / "confidence.json", ["--shots=1,2", "--episodes=8", "--test_episodes=6"]
+    flags += [f"--workdir={image_run}", f"--output={path}", f"--picture={tmp_path / 'sure.png'}"]
+    (fitted,) = run_programs([["cml_tf.calibrate", *flags]])
+    assert (fitted.code, fitted.messages) == (0, [])
+    summary, file = fitted.last_json, json.loads(path.read_text())
+    assert summary["measures"]["1"]["scores"].keys() == file["validation_areas"].keys() == members("open_set").keys()
     with Image.open(tmp_path / "sure.png") as drawn:
         assert drawn.width > drawn.height > 800, "three panels in two rows"
     assert "histograms" not in summary["measures"]["1"], "numbers for the picture are in the file"
@@ -75,12 +69,17 @@ def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run
     assert after["accuracy"] == before["accuracy"], "a temperature changes no answer"
     assert f"{after['nll']['mean']:.4f} ± {after['nll']['ci95']:.4f}" in fitted.out
     version = export_run(image_run, tmp_path / "models", Options(confidence=path))
-    assert json.loads((version / EXTRA / CARD).read_text())["confidence"]["open_set"] == "feature_distance"
+    assert json.loads((version / EXTRA / CARD).read_text())["confidence"] == file["confidence"]
     assert "`prediction_set`: 1 for each class" in (version / EXTRA / CARD_FOR_PEOPLE).read_text()
-    closed = exportable(load_run(image_run), Options(confidence=tmp_path / "closed.json"))
-    assert closed.query_outputs.keys() == {"probabilities", "calibrated_probabilities", "prediction_set"}
+
+    def exportable_with(**change):
+        path.write_text(json.dumps({**file, "confidence": {**file["confidence"], **change}}))
+        return exportable(load_run(image_run), Options(confidence=path))
+
+    closed = exportable_with(open_set=None).query_outputs
+    assert closed.keys() == {"probabilities", "calibrated_probabilities", "prediction_set"}
     with pytest.raises(ExportError, match="confidence must be of this very model"):
-        exportable(load_run(image_run), Options(confidence=tmp_path / "steps.json"))
+        exportable_with(steps=0)
 
 
 @pytest.mark.slow
