@@ -169,7 +169,7 @@ def test_wheel_holds_the_packages_their_data_and_the_type_marker(tmp_path):
     """Built without isolation and without dependencies, so without a network."""
     source = tmp_path / "source"
     for name in ("cml_tf", "export"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
     for name in ("pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(ROOT / name, source)
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir=out"]
