@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.table import Table
 
 from cml_tf.experiments.confident_runs import FittedRun, fit_run
-from cml_tf.experiments.runs import load_run
 from cml_tf.readouts.confidence import BEST, Asked
 from cml_tf.registry import members
 from cml_tf.studies.pictures.confidence import write_confidence
@@ -56,14 +55,13 @@ def main(arguments: list[str]) -> None:
     """Fits and measures."""
     del arguments
     workdir = Path(_WORKDIR.value)
-    settings = load_run(workdir, _CHECKPOINT.value).config.dataset
     asked = Asked(
-        tuple(map(_number, _SHOTS.value)) or (settings.shots,),
+        tuple(map(_number, _SHOTS.value)),
         _CALIBRATION.value,
         _COVERAGE.value,
         None if _OPEN_SET.value == _NONE else _OPEN_SET.value,
         _FALSE_ACCEPT.value,
-        _UNKNOWN.value or settings.get("ways", 1),
+        _UNKNOWN.value or 0,
         _EPISODES.value,
     )
     fitted = fit_run(workdir, asked, _TEST_EPISODES.value, _CHECKPOINT.value, _READOUT.value, _STEPS.value)

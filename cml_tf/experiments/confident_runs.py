@@ -15,7 +15,7 @@ from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import evaluation_method, load_run
 from cml_tf.problems import Classification
 from cml_tf.readouts import served_variables
-from cml_tf.readouts.confidence import Asked, Confidence, Knot, collect, discrimination, fit, histograms, measured
+from cml_tf.readouts.confidence import Asked, Confidence, Knot, collect, discrimination, fit, measured
 from cml_tf.training.evaluator import manifest_hash
 from cml_tf.training.method import Method
 
@@ -55,7 +55,7 @@ def fit_run(
 
     Args:
       workdir: of the run.
-      asked: what to fit; without shots those of training.
+      asked: what to fit; without shots those of training, with 0 unknown classes as many as ways.
       test_episodes: for each number of shots, at least 2.
       checkpoint: `best` or `latest`.
       readout: what answers.
@@ -72,7 +72,7 @@ def fit_run(
         raise UserError(f"{workdir} is a regression, which has no probabilities: fit a classification.")
     method = evaluation_method(experiment, steps, readout)
     episodes = partial(_episodes, experiment)
-    asked = _within(experiment, asked, problem.ways)
+    asked = _within(experiment, replace(asked, shots=asked.shots or (experiment.config.dataset.shots,)), problem.ways)
     confidence, areas = fit(method, problem, partial(episodes, "validation"), asked)
     digest = variables_digest(variable.value for variable in served_variables(method))
     rule_steps = method.rule.steps
@@ -86,11 +86,11 @@ def fit_run(
 
 
 def _within(experiment: Experiment, asked: Asked, ways: int) -> Asked:
-    """As many unknown classes as the splits have, at most as many as there are ways."""
+    """As many unknown classes as the splits have, at most as many as were asked for, or as there are ways."""
     if not asked.candidates:
         return asked
     fewest = min(len(experiment.dataset.class_names(split)) for split in ("validation", "test"))
-    most = min(asked.unknown, fewest - ways)
+    most = min(asked.unknown or ways, fewest - ways)
     if most < 1:
         raise UserError(
             f"unknown classes need more than {ways} classes in validation and test, received {fewest}: leave out the "
@@ -123,9 +123,9 @@ def _measures(
     before, after = (measured(state, known, mixed) for state in (unfitted, confidence))
     # Without a fit there are no decisions to be measured.
     decided = ("coverage", "set_size", "false_accept", "true_accept")
-    pictured = {"before": histograms(unfitted, known, None), "after": histograms(confidence, known, mixed)}
-    before = {name: one for name, one in before.items() if name not in decided}
-    found = {"before": before, "after": after, "histograms": pictured}
+    pictured = {"before": before.histograms, "after": after.histograms}
+    undecided = {name: one for name, one in before.measures.items() if name not in decided}
+    found = {"before": undecided, "after": after.measures, "histograms": pictured}
     if mixed is None:
         return found
     scores = {name: discrimination(replace(confidence, open_set=name), mixed) for name in asked.candidates}

@@ -98,6 +98,11 @@ class Exportable:
             return
         if not isinstance(self.problem, Classification) or confidence.ways != self.problem.ways:
             raise ExportError(f"the confidence must be for {self.problem}, received one of {confidence.ways} ways.")
+        if self.bounds is not None:
+            raise ExportError(
+                "a confidence is fitted for one number of steps and one rate, so requests cannot set them: leave out "
+                "confidence or most_steps."
+            )
         digest = variables_digest(variable.value for variable in served_variables(self.method))
         steps = None if self.rule.steps is None else int(self.rule.steps)
         if confidence.model != digest or confidence.steps != steps:

@@ -164,7 +164,7 @@ def test_what_is_fitted_holds_on_queries_drawn_in_the_same_way(monkeypatch):
     outside = np.arange(8000) % 2 > 0
     mixed_logits[outside] = np.random.default_rng(7).normal(0, 0.5, (outside.sum(), WAYS))
     mixed = collected(mixed_logits, np.where(outside, -1, mixed_labels), episodes=400)
-    found, raw = measured(fitted, known, mixed), measured(before, known)
+    found, raw = measured(fitted, known, mixed).measures, measured(before, known).measures
     assert abs(np.exp(fitted.knots[0].numbers[0]) - 3) < 0.2
     assert found["ece"]["mean"] < 0.02 < raw["ece"]["mean"] and found["nll"]["mean"] < raw["nll"]["mean"]
     assert found["accuracy"]["mean"] == raw["accuracy"]["mean"]

@@ -4,7 +4,7 @@ from cml_tf.readouts.confidence.calibration import Calibrator
 from cml_tf.readouts.confidence.collection import Collected, collect
 from cml_tf.readouts.confidence.confidence import Confidence, Knot, Summary, read_confidence
 from cml_tf.readouts.confidence.fitting import BEST, Asked, Fitted, fit
-from cml_tf.readouts.confidence.measures import discrimination, histograms, measured
+from cml_tf.readouts.confidence.measures import Measured, discrimination, measured
 from cml_tf.readouts.confidence.open_set import Reading, Score
 
 __all__ = [
@@ -15,13 +15,13 @@ __all__ = [
     "Confidence",
     "Fitted",
     "Knot",
+    "Measured",
     "Reading",
     "Score",
     "Summary",
     "collect",
     "discrimination",
     "fit",
-    "histograms",
     "measured",
     "read_confidence",
 ]

@@ -1,7 +1,7 @@
 """The calibration axis: what makes probabilities of logits that are as sure as they are right.
 
 A calibrator has a few numbers, which lower the cross-entropy of validation queries (Guo et al. 2017, arXiv 1706.04599,
-section 4.2). Networks that adapt to a few examples are as a rule too sure: their support loss is near zero.
+section 4.2). After a few inner steps a model may be too sure or, as was measured (docs/CONFIDENCE.md), not sure enough.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Vector(Calibrator):
     """
 
     def identity(self, ways: int) -> np.ndarray:
-        """W = 1, b = 0."""
+        """Factors 1, offsets 0."""
         return np.zeros(2 * ways)
 
     def apply(self, logits: tf.Tensor, numbers: tf.Tensor) -> tf.Tensor:

@@ -34,13 +34,14 @@ class Asked:
     """What is to be fitted.
 
     Attributes:
-      shots: support examples a class to fit at, at least one number.
+      shots: support examples a class to fit at; none where a run's are taken.
       calibration: a member of that axis.
       coverage: of the prediction sets, in (0, 1).
       open_set: a member of that axis; `best` for the one with the largest area under the curve on validation episodes;
         None for none.
       false_accept: at the threshold, in (0, 1).
-      unknown: classes a task does not know, whose queries are asked with the others, to fit the threshold; positive.
+      unknown: classes a task does not know, whose queries are asked with the others, to fit the threshold; 0 where
+        a run says how many.
       episodes: for each number of shots, and again for the threshold; at least 4.
     """
 
@@ -53,10 +54,10 @@ class Asked:
     episodes: int = 400
 
     def __post_init__(self) -> None:
-        if self.episodes < 4 or self.unknown < 1 or not self.shots:
+        if self.episodes < 4 or self.unknown < 0:
             raise UserError(
-                "a confidence needs at least 4 episodes, 1 unknown class and 1 number of shots, received "
-                f"{self.episodes} episodes, {self.unknown} unknown classes and shots {list(self.shots)}."
+                f"a confidence needs at least 4 episodes and no negative number of unknown classes, received "
+                f"{self.episodes} and {self.unknown}."
             )
 
     @property
@@ -98,6 +99,8 @@ def fit(method: Method, problem: Problem, sources: Sources, asked: Asked) -> Fit
     Raises:
       UserError: for a regression, or a dataset without enough classes or examples.
     """
+    if asked.candidates and asked.unknown < 1:
+        raise UserError("an open-set score needs at least 1 unknown class, received 0.")
     if not isinstance(problem, Classification):
         raise UserError(f"only classifications have probabilities to calibrate, received {problem}.")
     bare = asked.unfitted(problem.ways)

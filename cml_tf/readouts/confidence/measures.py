@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -17,7 +18,19 @@ _RESAMPLES, _SEED = 200, 20240607
 Measure = dict[str, float]
 
 
-def measured(confidence: Confidence, known: Collected, mixed: Collected | None = None) -> dict[str, Measure]:
+class Measured(NamedTuple):
+    """What `measured` found.
+
+    Attributes:
+      measures: by name.
+      histograms: for pictures: `reliability` of the probabilities, and `scores` of known and of unknown queries.
+    """
+
+    measures: dict[str, Measure]
+    histograms: dict[str, dict[str, list[float]]]
+
+
+def measured(confidence: Confidence, known: Collected, mixed: Collected | None = None) -> Measured:
     """Mean and half-width of the 95 % interval of each measure, by name.
 
     `nll` (nats), `brier` (from 0 to 2), `ece` (15 bins, Guo et al. 2017) and `accuracy` of the calibrated
@@ -40,19 +53,26 @@ def measured(confidence: Confidence, known: Collected, mixed: Collected | None =
         "coverage": _over_episodes(_of_labels(answers[PREDICTION_SET], known.labels)),
         "set_size": _over_episodes(answers[PREDICTION_SET].sum(-1)),
     }
+    bins = zip(("queries", "probability", "right"), reliability(np.exp(logs), known.labels), strict=True)
+    pictured = {"reliability": {name: array.tolist() for name, array in bins}}
     if mixed is None or confidence.score is None:
-        return found
+        return Measured(found, pictured)
     answers, are_known = mixed.answers(confidence), mixed.labels != UNKNOWN
-    return found | {
-        **discrimination(confidence, mixed),
+    pictured["scores"] = _histogram(answers[SCORE], are_known)
+    decided = {
+        **_discrimination(answers[SCORE], are_known),
         "false_accept": _over_episodes(_share(answers[KNOWN], ~are_known)),
         "true_accept": _over_episodes(_share(answers[KNOWN], are_known)),
     }
+    return Measured(found | decided, pictured)
 
 
 def discrimination(confidence: Confidence, mixed: Collected) -> dict[str, Measure]:
     """`auroc` and `fpr95` of the score of a confidence (`measured`)."""
-    scores, known = mixed.answers(confidence)[SCORE], mixed.labels != UNKNOWN
+    return _discrimination(mixed.answers(confidence)[SCORE], mixed.labels != UNKNOWN)
+
+
+def _discrimination(scores: np.ndarray, known: np.ndarray) -> dict[str, Measure]:
     measures = {"auroc": area_under_curve, "fpr95": false_positives}
     return {name: _resampled(measure, scores, known) for name, measure in measures.items()}
 
@@ -80,20 +100,11 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarr
     return np.bincount(bins, minlength=BINS), np.bincount(bins, sure, BINS), np.bincount(bins, right, BINS)
 
 
-def histograms(confidence: Confidence, known: Collected, mixed: Collected | None) -> dict[str, dict[str, list[float]]]:
-    """What pictures show: the reliability of calibrated probabilities, and scores of known and of unknown queries."""
-    logs = known.answers(confidence)["log_probabilities"].astype(np.float64)
-    names = ("queries", "probability", "right")
-    found = {
-        "reliability": dict(zip(names, map(np.ndarray.tolist, reliability(np.exp(logs), known.labels)), strict=True))
-    }
-    if mixed is None or confidence.score is None:
-        return found
-    scores, are_known = mixed.answers(confidence)[SCORE], mixed.labels != UNKNOWN
+def _histogram(scores: np.ndarray, known: np.ndarray) -> dict[str, list[float]]:
     edges = np.histogram_bin_edges(scores, _SCORE_BINS)
-    shares = {"known": scores[are_known], "unknown": scores[~are_known]}
+    shares = {"known": scores[known], "unknown": scores[~known]}
     counted = {name: (np.histogram(part, edges)[0] / len(part)).tolist() for name, part in shares.items()}
-    return {**found, "scores": {"edges": edges.tolist(), **counted}}
+    return {"edges": edges.tolist(), **counted}
 
 
 def brier(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from cml_tf.readouts.confidence import Summary
 from export import status
 from export.errors import ExportError
 from export.gate.expectation import expectation
+from export.graph.bounds import Bounds
 from export.graph.exportable import Exportable
 from export.requests.files import Request
 from tests.export.served import (
@@ -104,6 +105,11 @@ def test_a_decision_may_only_differ_where_rounding_could_turn_it(model):
     moved = dataclasses.replace(model.model, confidence=dataclasses.replace(model.model.confidence, knots=knots))
     free = expectation(moved, in_process(moved).reference, request).tolerances["is_known"]
     assert free[0].tolist() == [0, 1, 0, 0]
+
+
+def test_requests_cannot_set_steps_that_the_confidence_was_not_fitted_for():
+    with pytest.raises(ExportError, match="one number of steps and one rate"):
+        dataclasses.replace(judged_model(), bounds=Bounds(5))
 
 
 @pytest.mark.parametrize("change", [{"model": "0" * 64}, {"steps": 3}, {"ways": 5, "knots": ()}])

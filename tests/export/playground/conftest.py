@@ -8,12 +8,12 @@ from tests.export.server.running import running
 
 
 @pytest.fixture(scope="session")
-def serve(tmp_path_factory, waves, images, free):
-    """Serves a small regression and two small classifiers."""
+def serve(tmp_path_factory, waves, images, free, judged):
+    """Serves a small regression and three small classifiers."""
 
     def serve(flag):
         root = tmp_path_factory.mktemp("playground")
-        models = {"waves": waves, "images": images, "free": free}
+        models = {"waves": waves, "images": images, "free": free, "judged": judged}
         places = {name: served.directory.parent for name, served in models.items()}
         (root / "models.config").write_text(config_text(places))
         return running(f"--model_config_file={root / 'models.config'}", flag, log=root / "log")

@@ -53,6 +53,21 @@ def test_classes_that_were_not_drawn_get_nothing(look):
     page.wait_for_bars(probabilities[:2])
 
 
+def test_how_sure_the_model_is_is_shown(look):
+    page = look("judged")
+    page.give("L", "T", classes=(1, 3))
+    page.adapt()
+    _, answer = page.ask(SHAPES["V"])
+    outputs = answer["outputs"]
+    calibrated, held = (outputs[name][0][0] for name in ("calibrated_probabilities", "prediction_set"))
+    page.wait_for_bars(calibrated[:2])
+    names = ("Class 1", "Class 3")
+    likely = f"ost likely {names[int(np.argmax(calibrated))]}: {100 * max(calibrated):.1f} %."
+    known = outputs["is_known"][0][0] == 1
+    kept = ", ".join(name for name, one in zip(names, held, strict=False) if one)
+    page.sees((f"M{likely}" if known else f"None of these classes. Among them m{likely}") + f" Prediction set: {kept}.")
+
+
 @slow
 def test_drawings_look_like_the_data(look):
     """Dark ink on white, centred, of one size wherever and however large it was drawn; turned round where asked for."""
