@@ -5,7 +5,6 @@ The adaptation is the very `rule.adapt` that training and evaluation call.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -15,15 +14,13 @@ from cml_tf.adaptation import AdaptedTask, Initial
 from cml_tf.adaptation.observed import Pace
 from cml_tf.episodes import Examples
 from export import status
+from export.graph.answering import answers_of
 from export.graph.bounds import RATE, STEPS
 from export.graph.compact import CompactStates
 from export.graph.exportable import Adapted, Exportable
 from export.graph.specifications import target_name
 from export.requests.boundary import any_of, finite, first_fault
 from export.requests.form import Context, Faults, Tensors
-
-# Of queries that are answered block by block: as many as have so many values, 334 images of 28x28.
-_VALUES_IN_A_BLOCK, _FEWEST_IN_A_BLOCK = 2**18, 16
 
 
 class _Adaptation(NamedTuple):
@@ -72,7 +69,7 @@ class TaskGraph:
         def healthy() -> Tensors:
             context = self._form.learner_context(received.content)
             adaptation = self._adapt(support, context, query, self._pace(inputs))
-            answers = self._answers(adaptation.adapted, query)
+            answers = answers_of(self._model, adaptation.adapted, query)
             sound = adaptation.sound & finite(answers[self._answer])
             answers = tf.cond(sound, lambda: answers, lambda: self._unadapted_answers(support, context, query))
             return {**answers, "status": _ok_if(sound), **adaptation.told_if(sound)}
@@ -156,7 +153,7 @@ class TaskGraph:
             # everywhere, and would then leave out the comparison of lengths that leads to this branch.
             packed = tf.ensure_shape(state[:used], [None if self._model.state_grows else used])
             context = self._form.learner_context(received.content)
-            answers = self._answers(self._model.unpack(self._initial, packed, context), query)
+            answers = answers_of(self._model, self._model.unpack(self._initial, packed, context), query)
             sound = finite(answers[self._answer])
             # There is no support set here, and so no unadapted model to fall back on (its normalisation may need one).
             answers = tf.cond(sound, lambda: answers, lambda: self._model.blank(tf.shape(query)[0]))
@@ -304,39 +301,8 @@ class TaskGraph:
         """What the unadapted model answers; of how sure it is nothing is known."""
         unadapted = Adapted(self._unadapted(support, context), None)
         blank = self._model.blank(tf.shape(query)[0])
-        answer = self._answers(unadapted, query)[self._answer]
+        answer = answers_of(self._model, unadapted, query)[self._answer]
         return {**blank, self._answer: tf.where(finite(answer), answer, blank[self._answer])}
-
-    def _answers(self, adapted: Adapted, query: tf.Tensor) -> Tensors:
-        # Layers are never called without examples: statistics of nothing are NaN, and kernels may refuse it.
-        some = tf.shape(query)[0] > 0
-        specs = self._specifications(adapted)
-        answer = self._block_by_block if self._model.query_blocks else self._model.answers
-        nothing = {name: tf.zeros([0, *spec.shape[1:]], spec.dtype) for name, spec in specs.items()}
-        return tf.cond(some, lambda: answer(adapted, query), lambda: nothing)
-
-    def _block_by_block(self, adapted: Adapted, query: tf.Tensor) -> Tensors:
-        """The same, in the memory that some queries take; only for answers that do not depend on each other."""
-        specs = self._specifications(adapted)
-        rows = max(_FEWEST_IN_A_BLOCK, _VALUES_IN_A_BLOCK // max(1, math.prod(self._model.input_shape)))
-        blocks = (tf.shape(query)[0] + rows - 1) // rows
-        answers = {
-            name: tf.TensorArray(spec.dtype, blocks, infer_shape=False, element_shape=spec.shape)
-            for name, spec in specs.items()
-        }
-
-        def one(block: tf.Tensor, written: dict[str, tf.TensorArray]) -> tuple[tf.Tensor, dict[str, tf.TensorArray]]:
-            found = self._model.answers(adapted, query[block * rows : (block + 1) * rows])
-            return block + 1, {name: array.write(block, found[name]) for name, array in written.items()}
-
-        # One after the other: side by side they would take the memory of all.
-        _, answers = tf.while_loop(lambda block, _: block < blocks, one, (0, answers), parallel_iterations=1)
-        return {name: tf.ensure_shape(array.concat(), specs[name].shape) for name, array in answers.items()}
-
-    def _specifications(self, adapted: Adapted) -> dict[str, tf.TensorSpec]:
-        """Of what `Exportable.answers` gives for a task."""
-        specs = self._model.query_outputs
-        return specs if adapted.summary is not None else {self._answer: specs[self._answer]}
 
 
 def _more(count: tf.Tensor, most: int | None) -> tf.Tensor:

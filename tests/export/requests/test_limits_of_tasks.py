@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-import export.graph.task_graph
+import export.graph.answering
 from export import status
 from export.errors import ExportError
 from export.graph.buckets import PARAMETERS, PARAMETERS_TEXT, Service
@@ -57,8 +57,8 @@ def test_files_beyond_the_limit_are_not_even_decoded():
 
 
 def test_block_by_block_the_answer_is_the_same(monkeypatch):
-    monkeypatch.setattr(export.graph.task_graph, "_VALUES_IN_A_BLOCK", 0)
-    monkeypatch.setattr(export.graph.task_graph, "_FEWEST_IN_A_BLOCK", 3)
+    monkeypatch.setattr(export.graph.answering, "_VALUES_IN_A_BLOCK", 0)
+    monkeypatch.setattr(export.graph.answering, "_FEWEST_IN_A_BLOCK", 3)
     whole, blocks = (in_process(dataclasses.replace(wave_model(), query_blocks=flag)) for flag in (False, True))
     for queries in (0, 1, 3, 4, 10):
         inputs = inputs_of(whole.model, tasks=2, query=queries)
