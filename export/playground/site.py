@@ -20,8 +20,9 @@ FILES = {
     "classifier.css": _CSS,
     "regression.css": _CSS,
     "icon.svg": _PICTURE,
-    "classifier.js": _SCRIPT,
+    "advice.js": _SCRIPT,
     "class_row.js": _SCRIPT,
+    "classifier.js": _SCRIPT,
     "device.js": _SCRIPT,
     "errors.js": _SCRIPT,
     "ink.js": _SCRIPT,
@@ -34,6 +35,7 @@ FILES = {
     "probabilities.js": _SCRIPT,
     "regression.js": _SCRIPT,
     "rest.js": _SCRIPT,
+    "task.js": _SCRIPT,
 }
 STATIC = Path(__file__).parent / "static"
 # As narrow as a source of a Content-Security-Policy is written; nothing of it can end the directive or the header.

@@ -6,6 +6,7 @@ import { paint, readImage, toPicture } from "./pixels.js";
 export class ClassRow extends EventTarget {
   /** Nested arrays, in the order in which they were added. */
   pictures = [];
+  #items = new Map();
 
   /**
    * Tells `change` when examples come or go, `rename` when the name changes.
@@ -33,6 +34,21 @@ export class ClassRow extends EventTarget {
   /** What the class is called. */
   get name() {
     return this.input.value.trim() || this.fallback;
+  }
+
+  /** Says of an example that it looks like one of another class. */
+  mark(picture, other) {
+    const item = this.#items.get(picture);
+    item.classList.add("suspect");
+    item.querySelector(".verdict").textContent = `like ${other.name}`;
+  }
+
+  /** Takes back what was said of examples. */
+  unmark() {
+    for (const item of this.#items.values()) {
+      item.classList.remove("suspect");
+      item.querySelector(".verdict").textContent = "";
+    }
   }
 
   #renamed() {
@@ -78,13 +94,17 @@ export class ClassRow extends EventTarget {
     button.title = "Remove this example";
     button.setAttribute("aria-label", "Remove this example");
     button.addEventListener("click", () => this.#remove(picture, item));
-    item.append(canvas, button);
+    const verdict = document.createElement("span");
+    verdict.className = "verdict";
+    item.append(canvas, button, verdict);
+    this.#items.set(picture, item);
     this.examples.append(item);
     this.dispatchEvent(new Event("change"));
   }
 
   #remove(picture, item) {
     this.pictures.splice(this.pictures.indexOf(picture), 1);
+    this.#items.delete(picture);
     const neighbour = item.nextElementSibling ?? item.previousElementSibling;
     item.remove();
     // The focus must not fall back to the top of the page.

@@ -39,7 +39,7 @@ export function describe(metadata) {
 export function describeFile(facts) {
   const { problem, inputs } = facts;
   if (problem.kind === "classification" && inputs.shape.length === 3 && [1, 3].includes(inputs.shape[2])) {
-    return { kind: "images", ways: problem.outputs, shape: inputs.shape };
+    return { kind: "images", ways: problem.outputs, shape: inputs.shape, exactly: facts.support };
   }
   if (problem.kind === "regression" && problem.outputs === 1 && inputs.shape.length === 1 && inputs.shape[0] === 1) {
     return { kind: "curve", hasInitialState: false, here: true };

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from export.client import FewShotClient
+from export.client.advice import leave_one_out
 from tests.export.playground.pages import SHAPES, pixels
 
 slow = pytest.mark.slow
@@ -66,6 +68,27 @@ def test_how_sure_the_model_is_is_shown(look):
     known = outputs["is_known"][0][0] == 1
     kept = ", ".join(name for name, one in zip(names, held, strict=False) if one)
     page.sees((f"M{likely}" if known else f"None of these classes. Among them m{likely}") + f" Prediction set: {kept}.")
+
+
+def test_examples_are_judged_as_the_client_judges_them(look, playground):
+    page = look("images")
+    page.button("Check the examples").click()
+    page.alerts("Add at least three examples of two classes first.")
+    page.give("L", "T", "V")
+    page.button("Check the examples").click()
+    page.alerts("Add a second example to a class first")
+    page.give("T", "L", classes=(1, 2))
+    sent, _ = page.adapt()
+    names = [f"Class {label + 1}" for label in sent["support_labels"][0]]
+    client = FewShotClient(playground.addresses["http"], "images")
+    wanted = leave_one_out(client, pixels(sent, "support_inputs")[0], names)
+    page.button("Check the examples").click()
+    right = round(wanted.accuracy * 4)
+    page.sees(f"Left out in turn, {right} of 4 are taken for their class.", "would help most in Class 3.")
+    marks = page.locator(".suspect .verdict")
+    assert marks.all_inner_texts() == [f"like {wanted.taken_for[place]}" for place in sorted(wanted.suspects)]
+    page.give("V", classes=(3,))
+    assert marks.count() == 0 and page.get_by_text("Left out in turn").count() == 0
 
 
 @slow

@@ -1,0 +1,62 @@
+// Which example looks wrong, and which class needs another: what export.client.advice tells, at this page.
+
+import { PlaygroundError } from "./errors.js";
+import { judged } from "./probabilities.js";
+import { adapt, ask } from "./task.js";
+
+/**
+ * Leaves out each example in turn, and asks a model that adapted to the others what it takes that one for.
+ * @param {import("./rest.js").Rest} rest
+ * @param {{picture: Array, label: number}[]} examples labels count from 0.
+ * @param {(done: number, all: number) => void} progress
+ * @returns {Promise<({own: number, takenFor: number} | null)[]>} one an example: the probability of its own label, and
+ *   the most probable one; null where its class has no other example.
+ */
+export async function leaveOneOut(rest, examples, progress) {
+  const counts = countsOf(examples);
+  if (examples.length < 3 || counts.length < 2) {
+    throw new PlaygroundError("Add at least three examples of two classes first.");
+  }
+  const verdicts = examples.map(() => null);
+  const places = [...examples.keys()].filter((place) => counts[examples[place].label] > 1);
+  if (!places.length) throw new PlaygroundError("Add a second example to a class first: one that is alone cannot be left out.");
+  for (const [done, place] of places.entries()) {
+    progress(done, places.length);
+    const { label, picture } = examples[place];
+    const { state } = await adapt(rest, examples.filter((_, other) => other !== place));
+    const [values] = judged(await ask(rest, state, picture), counts.length);
+    verdicts[place] = { own: values[label], takenFor: values.indexOf(Math.max(...values)) };
+  }
+  return verdicts;
+}
+
+/**
+ * The same in words.
+ * @param {{picture: Array, label: number}[]} examples
+ * @param {({own: number, takenFor: number} | null)[]} verdicts
+ * @param {string[]} names of the classes.
+ */
+export function advice(examples, verdicts, names) {
+  const places = [...examples.keys()].filter((place) => verdicts[place]);
+  const right = places.filter((place) => verdicts[place].takenFor === examples[place].label).length;
+  const suspects = places.length - right;
+  const look = suspects ? ` Look at ${suspects === 1 ? "the one that is" : `the ${suspects} that are`} marked.` : "";
+  const weakest = names[weakestClass(examples, verdicts)];
+  return `Left out in turn, ${right} of ${places.length} are taken for their class.${look} Another example would help most in ${weakest}.`;
+}
+
+/** A class with a single example, else the one that is recognised least. */
+function weakestClass(examples, verdicts) {
+  const counts = countsOf(examples);
+  if (counts.includes(1)) return counts.indexOf(1);
+  const sums = counts.map(() => 0);
+  examples.forEach(({ label }, place) => (sums[label] += verdicts[place].own));
+  const means = sums.map((sum, label) => sum / counts[label]);
+  return means.indexOf(Math.min(...means));
+}
+
+function countsOf(examples) {
+  const counts = [];
+  for (const { label } of examples) counts[label] = (counts[label] ?? 0) + 1;
+  return counts;
+}
