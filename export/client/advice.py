@@ -1,8 +1,9 @@
 """What would help: which support label looks wrong, which class needs another example, which query to label next.
 
-Each support example in turn is left out, and the model that adapts to the others says what it takes it for. That needs
-nothing of a server but what it does anyway: as many tasks as there are examples, several a request. An example whose
-class has no other cannot be judged so.
+Each support example is left out once, and a model that adapts to others says what it takes it for. One of each class
+is left out at a time: a class that alone lacks an example is found less probable for that, and its right labels look
+wrong. That needs nothing of a server but what it does anyway, for as many tasks as the largest class has examples. An
+example whose class has no other cannot be judged so.
 """
 
 from __future__ import annotations
@@ -10,20 +11,30 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from cml_tf.boundary.labels import ClassNameError, class_labels
 from export.client.answers import Answer
 from export.client.errors import ClientError
-from export.client.few_shot_client import FewShotClient
+from export.client.interface import Interface
 from export.client.packing import Task
+
+
+class Adviser(Protocol):
+    """Whoever adapts and predicts: a `FewShotClient`, for one."""
+
+    def interface(self) -> Interface:
+        """What the model takes and gives."""
+
+    def adapt_and_predict_tasks(self, tasks: Sequence[Task]) -> list[Answer]:
+        """One answer a task."""
 
 
 @dataclass(frozen=True, eq=False)
 class Advice:
-    """What leaving out each support example in turn tells.
+    """What leaving out each support example tells.
 
     Example:
       >>> advice = Advice(("cat", "cat", "dog", "dog"), np.array([0.9, 0.2, 0.6, 0.8]), ("cat", "dog", "dog", "dog"))
@@ -73,7 +84,7 @@ class Advice:
         return min(sorted(means), key=means.__getitem__, default=None)
 
 
-def leave_one_out(client: FewShotClient, support_inputs: Any, support_targets: Any, graph: Any = None) -> Advice:
+def leave_one_out(client: Adviser, support_inputs: Any, support_targets: Any, graph: Any = None) -> Advice:
     """Judges support examples by models that adapted to all the others.
 
     Args:
@@ -97,14 +108,15 @@ def leave_one_out(client: FewShotClient, support_inputs: Any, support_targets: A
             f"leaving one out needs at least 3 support examples and 2 classes, received {len(labels)} examples and "
             f"{len(counts)} classes: add examples."
         )
-    judged = [position for position, label in enumerate(labels) if counts[label] > 1]
-    tasks = [_without(position, support_inputs, labels, graph) for position in judged]
+    rounds = _rounds(labels)
+    tasks = [_without(left_out, support_inputs, labels, graph) for left_out in rounds]
     own = np.full(len(labels), np.nan)
     taken_for: list[str | None] = [None] * len(labels)
-    for position, answer in zip(judged, client.adapt_and_predict_tasks(tasks), strict=True):
-        assert answer.class_names is not None
-        own[position] = _probabilities(answer)[0, answer.class_names.index(labels[position])]
-        taken_for[position] = answer.classes[0]
+    for left_out, answer in zip(rounds, client.adapt_and_predict_tasks(tasks), strict=True):
+        assert answer.class_names is not None and answer.classes is not None
+        for row, position in enumerate(left_out):
+            own[position] = _probabilities(answer)[row, answer.class_names.index(labels[position])]
+            taken_for[position] = answer.classes[row]
     return Advice(labels, own, tuple(taken_for))
 
 
@@ -130,10 +142,21 @@ def _probabilities(answer: Answer) -> np.ndarray:
     return answer.values if answer.confidence is None else answer.confidence.probabilities
 
 
-def _without(position: int, inputs: Any, labels: Sequence[str], graph: Any) -> Task:
-    """A task that adapts to all examples but one, and asks what that one is."""
-    others = [other for other in range(len(labels)) if other != position]
+def _rounds(labels: Sequence[str]) -> list[list[int]]:
+    """What is left out together: the first example of every class, then the second of every class that has one, ..."""
+    counts, met = Counter(labels), Counter[str]()
+    rounds: list[list[int]] = [[] for _ in range(max(counts.values()) if max(counts.values()) > 1 else 0)]
+    for position, label in enumerate(labels):
+        if counts[label] > 1:
+            rounds[met[label]].append(position)
+            met[label] += 1
+    return rounds
+
+
+def _without(left_out: list[int], inputs: Any, labels: Sequence[str], graph: Any) -> Task:
+    """A task that adapts to all examples but these, and asks what these are."""
+    others = [other for other in range(len(labels)) if other not in left_out]
     targets = [labels[other] for other in others]
     if isinstance(inputs, np.ndarray):
-        return Task(inputs[others], targets, inputs[[position]], graph)
-    return Task([inputs[other] for other in others], targets, [inputs[position]], graph)
+        return Task(inputs[others], targets, inputs[left_out], graph)
+    return Task([inputs[other] for other in others], targets, [inputs[position] for position in left_out], graph)

@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _table(advice: Advice, support: ExampleSet) -> Table:
-    table = Table("example", "label", "taken for", "probability of its label", title="each example left out in turn")
+    table = Table("example", "label", "taken for", "probability of its label", title="each example left out once")
     order = np.argsort(np.where(np.isnan(advice.own), 2, advice.own), kind="stable")
     for position in order[:_SHOWN].tolist():
         taken = advice.taken_for[position]

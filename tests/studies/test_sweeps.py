@@ -74,7 +74,6 @@ WAITING = {
     *("a_maml_surfaces", "a_maml_surfaces_maml", "comln", "cxgrad", "fiml_glyphs", "hypergradients"),
     *("normalisation_cora", "normalisation_omniglot_small"),
     *("free_ways", "free_ways_fixed"),
-    "meta_rkhs_waves",
     *("query_mixup_glyphs", "query_mixup_omniglot_small"),
 }
 

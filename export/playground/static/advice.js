@@ -5,7 +5,7 @@ import { judged } from "./probabilities.js";
 import { adapt, ask } from "./task.js";
 
 /**
- * Leaves out each example in turn, and asks a model that adapted to the others what it takes that one for.
+ * Leaves out each example once, one of each class at a time, and asks a model that adapted to others what it takes it for.
  * @param {import("./rest.js").Rest} rest
  * @param {{picture: Array, label: number}[]} examples labels count from 0.
  * @param {(done: number, all: number) => void} progress
@@ -18,16 +18,28 @@ export async function leaveOneOut(rest, examples, progress) {
     throw new PlaygroundError("Add at least three examples of two classes first.");
   }
   const verdicts = examples.map(() => null);
-  const places = [...examples.keys()].filter((place) => counts[examples[place].label] > 1);
-  if (!places.length) throw new PlaygroundError("Add a second example to a class first: one that is alone cannot be left out.");
-  for (const [done, place] of places.entries()) {
-    progress(done, places.length);
-    const { label, picture } = examples[place];
-    const { state } = await adapt(rest, examples.filter((_, other) => other !== place));
-    const [values] = judged(await ask(rest, state, picture), counts.length);
-    verdicts[place] = { own: values[label], takenFor: values.indexOf(Math.max(...values)) };
+  const rounds = roundsOf(examples, counts);
+  if (!rounds.length) throw new PlaygroundError("Add a second example to a class first: one that is alone cannot be left out.");
+  for (const [done, places] of rounds.entries()) {
+    progress(done, rounds.length);
+    const { state } = await adapt(rest, examples.filter((_, other) => !places.includes(other)));
+    const outputs = await ask(rest, state, places.map((place) => examples[place].picture));
+    for (const [query, place] of places.entries()) {
+      const [values] = judged(outputs, counts.length, query);
+      verdicts[place] = { own: values[examples[place].label], takenFor: values.indexOf(Math.max(...values)) };
+    }
   }
   return verdicts;
+}
+
+/** What is left out together: the first example of every class, then the second of every class that has one, ... */
+function roundsOf(examples, counts) {
+  const rounds = [];
+  const met = counts.map(() => 0);
+  examples.forEach(({ label }, place) => {
+    if (counts[label] > 1) (rounds[met[label]++] ??= []).push(place);
+  });
+  return rounds;
 }
 
 /**

@@ -113,7 +113,7 @@ export class Classifier {
     const examples = examplesOf(used);
     try {
       const verdicts = await leaveOneOut(this.rest, examples, (done, all) => {
-        this.advice.textContent = `Left out ${done} of ${all} …`;
+        this.advice.textContent = `Left out in round ${done} of ${all} …`;
       });
       if (changes !== this.#changes) throw new PlaygroundError("The examples have changed: check them again.");
       verdicts.forEach((verdict, place) => {
@@ -143,7 +143,7 @@ export class Classifier {
 
   async #predict(signal) {
     const { used, state } = this.#adapted;
-    const outputs = await ask(this.rest, state, this.queryPad.picture, signal);
+    const outputs = await ask(this.rest, state, [this.queryPad.picture], signal);
     if (!signal.aborted) this.bars.show(...judged(outputs, used.length));
   }
 

@@ -66,15 +66,16 @@ export function renormalised(all, used) {
 
 /**
  * What the bars show of one query: calibrated probabilities and a judgement where the model has them.
- * @param {Object<string, Array>} outputs of `predict`, for one task with one query.
+ * @param {Object<string, Array>} outputs of `predict`, for one task.
  * @param {number} used how many classes have examples.
+ * @param {number} query which of the queries.
  */
-export function judged(outputs, used) {
+export function judged(outputs, used, query = 0) {
   const calibrated = outputs.calibrated_probabilities;
-  if (!calibrated) return [renormalised(outputs.probabilities[0][0], used)];
+  if (!calibrated) return [renormalised(outputs.probabilities[0][query], used)];
   // The model itself leaves out classes without an example here.
-  const known = outputs.is_known ? outputs.is_known[0][0] === 1 : true;
-  return [calibrated[0][0].slice(0, used), { known, held: outputs.prediction_set[0][0].map((value) => value === 1) }];
+  const known = outputs.is_known ? outputs.is_known[0][query] === 1 : true;
+  return [calibrated[0][query].slice(0, used), { known, held: outputs.prediction_set[0][query].map((value) => value === 1) }];
 }
 
 function bar(row) {

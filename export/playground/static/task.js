@@ -16,7 +16,7 @@ export async function adapt(rest, examples) {
   return { outputs, state };
 }
 
-/** The outputs of `predict` for one picture. */
-export async function ask(rest, state, picture, signal) {
-  return rest.predict("predict", { ...state, query_inputs: [[picture]] }, signal);
+/** The outputs of `predict` for these pictures. */
+export async function ask(rest, state, pictures, signal) {
+  return rest.predict("predict", { ...state, query_inputs: [pictures] }, signal);
 }

@@ -63,9 +63,10 @@ def test_a_served_model_judges_as_the_library_does(ask, images):
     labels = [NAMES[position % 3] for position in range(6)]
     advice = leave_one_out(ask("images"), support, labels)
     for position, label in enumerate(labels):
-        others = [other for other in range(6) if other != position]
+        # One of each class is left out, and asked about, at a time: positions 0 to 2, then 3 to 5.
+        others = [other for other in range(6) if other // 3 != position // 3]
         task = images.in_process.adapt(support[others], [labels[other] for other in others])
-        wanted = task.predict(support[[position]])[0]
+        wanted = task.predict(support[:3] if position < 3 else support[3:])[position % 3]
         np.testing.assert_allclose(advice.own[position], wanted[task.class_names.index(label)], **CLOSE)
         assert advice.taken_for[position] == task.class_names[wanted.argmax()]
     with pytest.raises(ClientError, match="regression"):
