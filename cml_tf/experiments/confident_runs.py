@@ -8,14 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from cml_tf.boundary.digest import variables_digest
 from cml_tf.datasets import EpisodeSource
 from cml_tf.errors import UserError
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import evaluation_method, load_run
 from cml_tf.problems import Classification
-from cml_tf.readouts import served_variables
-from cml_tf.readouts.confidence import Asked, Confidence, Knot, collect, discrimination, fit, measured
+from cml_tf.readouts.confidence import Asked, Confidence, Knot, belonging_to, collect, discrimination, fit, measured
 from cml_tf.training.evaluator import manifest_hash
 from cml_tf.training.method import Method
 
@@ -72,31 +70,15 @@ def fit_run(
         raise UserError(f"{workdir} is a regression, which has no probabilities: fit a classification.")
     method = evaluation_method(experiment, steps, readout)
     episodes = partial(_episodes, experiment)
-    asked = _within(experiment, replace(asked, shots=asked.shots or (experiment.config.dataset.shots,)), problem.ways)
+    classes = min(len(experiment.dataset.class_names(split)) for split in ("validation", "test"))
+    asked = replace(asked, shots=asked.shots or (experiment.config.dataset.shots,)).within(problem.ways, classes)
     confidence, areas = fit(method, problem, partial(episodes, "validation"), asked)
-    digest = variables_digest(variable.value for variable in served_variables(method))
-    rule_steps = method.rule.steps
-    taken = None if rule_steps is None else int(rule_steps)
-    confidence = replace(confidence, model=digest, steps=taken, readout=readout)
+    confidence = replace(belonging_to(confidence, method), readout=readout)
     test = partial(episodes, "test")
     measures = {
         str(knot.shots): _measures(method, test, confidence, knot, asked, test_episodes) for knot in confidence.knots
     }
     return FittedRun(confidence, measures, areas, _origin(experiment, checkpoint, asked, test_episodes, test))
-
-
-def _within(experiment: Experiment, asked: Asked, ways: int) -> Asked:
-    """As many unknown classes as the splits have, at most as many as were asked for, or as there are ways."""
-    if not asked.candidates:
-        return asked
-    fewest = min(len(experiment.dataset.class_names(split)) for split in ("validation", "test"))
-    most = min(asked.unknown or ways, fewest - ways)
-    if most < 1:
-        raise UserError(
-            f"unknown classes need more than {ways} classes in validation and test, received {fewest}: leave out the "
-            "decision with --open_set=none."
-        )
-    return replace(asked, unknown=most)
 
 
 def _episodes(experiment: Experiment, split: str, ways: int, shots: int) -> EpisodeSource:

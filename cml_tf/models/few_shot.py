@@ -18,10 +18,14 @@ from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel, Summary
 from cml_tf.models.learner_recipes import LearnerRecipe
 from cml_tf.models.method_recipes import MethodRecipe
 from cml_tf.models.score import Score
-from cml_tf.problems import Classification, Problem, Regression
+from cml_tf.models.task_sizes import TaskSizes
+from cml_tf.problems import Classification
+from cml_tf.readouts.confidence import Asked, Confidence, belonging_to, fit
 from cml_tf.training.evaluator import Evaluator
 from cml_tf.training.method import Method
 from cml_tf.training.trainer import Trainer, Validation
+
+_ANY_WAYS = 'class rows that begin alike, such as cml_tf.method_of(class_rows="prototypes"), and a range that holds it'
 
 
 class FewShot:
@@ -44,6 +48,10 @@ class FewShot:
       ways: classes a task; None for regression.
       shots: support examples a class (regression: a task).
       queries: query examples a class, in training and evaluation.
+      ways_range: fewest and most classes of a training task, such as `(2, 20)`, each as likely as another; `ways` by
+        default. The model then takes up to the most of them, with a method whose class rows begin alike, such as
+        `cml_tf.method_of(class_rows="prototypes")`.
+      shots_range: fewest and most support examples of each class in a training task; `shots` by default.
       seed: of initial weights and training episodes. Keras' global seed is set to it when the learner is built.
       optimizer: of the outer loop, see `cml_tf.Trainer`; Adam at 1e-3 by default.
 
@@ -59,15 +67,13 @@ class FewShot:
         ways: int | None = None,
         shots: int,
         queries: int = 15,
+        ways_range: Sequence[int] = (),
+        shots_range: Sequence[int] = (),
         seed: int = 0,
         optimizer: Any = None,
     ) -> None:
         _check_recipes(learner, method)
-        if ways is not None:
-            check_integer("ways", ways, minimum=2)
-        for name, value in (("shots", shots), ("queries", queries)):
-            check_integer(name, value, minimum=1)
-        self.ways, self.shots, self.queries = ways, shots, queries
+        self.sizes = TaskSizes(ways, shots, queries, ways_range, shots_range)
         self.seed = check_integer("seed", seed, minimum=0)
         self.learner = learner
         self.method = method
@@ -121,16 +127,17 @@ class FewShot:
         self._check_dataset(dataset)
         # All splits are tried now: a test set that is too small should not come to light after the training.
         for split in dataset.splits:
-            self._episodes(dataset, split, 0)
+            self.sizes.scored(dataset, split, 0)
+        self.sizes.training(dataset, 0)
         with _as_user_errors():
             if self._trainer is None:
                 self._build(dataset)
             dataset = self._as_seen(dataset)
             validation = None
             if validation_episodes:
-                validation = Validation(self._episodes(dataset, "validation", 0), validation_episodes)
+                validation = Validation(self.sizes.scored(dataset, "validation", 0), validation_episodes)
             return self.trainer.fit(
-                self._episodes(dataset, "train", self.seed),
+                self.sizes.training(dataset, self.seed),
                 self.trainer.step + steps,
                 callbacks,
                 validation,
@@ -147,6 +154,8 @@ class FewShot:
         split: str = "test",
         seed: int = 0,
         steps: int | None = None,
+        ways: int | None = None,
+        shots: int | None = None,
     ) -> Score:
         """Scores the model on the first episodes of a split.
 
@@ -156,6 +165,8 @@ class FewShot:
           split: whose classes; those of `test` were never trained on.
           seed: which episodes. Models that are scored with one seed are scored on the same episodes.
           steps: inner steps; as many as in training by default.
+          ways: classes a task, where the model takes any number of them; its own `ways` by default.
+          shots: support examples a class; its own `shots` by default.
 
         Returns:
           Mean and 95 % interval over episodes.
@@ -163,7 +174,8 @@ class FewShot:
         model = self.model
         check_integer("episodes", episodes, minimum=2)
         self._check_dataset(dataset)
-        source = self._episodes(self._as_seen(dataset), split, seed)
+        self._check_ways(ways)
+        source = self.sizes.scored(self._as_seen(dataset), split, seed, ways, shots)
         with _as_user_errors():
             if steps not in self._evaluators:
                 readout = model.method
@@ -171,7 +183,33 @@ class FewShot:
                 method = Method.of(readout.learner, rule, readout.terms)
                 self._evaluators[steps] = Evaluator(method, model.problem.metric)
             evaluation = self._evaluators[steps].evaluate(source, episodes, seed)
-        return Score.of(evaluation, split, f"{self.ways}-way {self.shots}-shot" if self.ways else f"{self.shots}-shot")
+        return Score.of(evaluation, split, self.sizes.told(ways, shots))
+
+    def calibrate(self, dataset: FewShotDataset, *, seed: int = 0, **asked: Any) -> Confidence:
+        """Fits how sure answers may be, on tasks of the split `validation`: see docs/CONFIDENCE.md.
+
+        Args:
+          dataset: of a classification.
+          seed: which tasks.
+          **asked: of `cml_tf.readouts.confidence.Asked`: `shots`, `calibration`, `coverage`, `open_set`,
+            `false_accept`, `unknown`, `episodes`.
+
+        Returns:
+          What `export.exporter.export_model(model.model, directory, confidence=...)` puts into the graph; it belongs to
+          the weights of now.
+        """
+        model = self.model
+        self._check_dataset(dataset)
+        seen = self._as_seen(dataset)
+        with _as_user_errors():
+            wanted = Asked(**{"shots": (self.sizes.shots,), **asked})
+            if isinstance(model.problem, Classification):
+                wanted = wanted.within(model.problem.ways, len(seen.class_names("validation")))
+
+            def validation(ways: int, shots: int) -> EpisodeSource:
+                return seen.episodes("validation", ways=ways, shots=shots, queries=self.sizes.queries, seed=seed)
+
+            return belonging_to(fit(model.method, model.problem, validation, wanted).confidence, model.method)
 
     def adapt(self, inputs: Any, targets: Any, steps: int | None = None, context: Any = None) -> AdaptedModel:
         """Adapts to one task of your own; see `FewShotModel.adapt`.
@@ -193,9 +231,11 @@ class FewShot:
         return self.model.summary()
 
     def _build(self, dataset: FewShotDataset) -> None:
-        problem = self._problem()
+        problem = self.sizes.problem
         keras.utils.set_random_seed(self.seed)
         built = self.method.build(self.learner, dataset, problem)
+        if len(self.sizes.ways_range) and not built.rule.any_ways:
+            raise UserError(f"ways_range needs {_ANY_WAYS}, or leave it out.")
         trainer = Trainer(
             built.learner, built.rule, built.terms, problem, reducer=built.reducer, optimizer=self.optimizer
         )
@@ -203,8 +243,13 @@ class FewShot:
         self._examples = _kind(dataset)
         self._trainer = trainer
 
-    def _problem(self) -> Problem:
-        return Regression(1) if self.ways is None else Classification(self.ways)
+    def _check_ways(self, ways: int | None) -> None:
+        """Raises UserError for a number of classes that the model cannot take."""
+        if ways is None:
+            return
+        most = self.sizes.most_ways if self.sizes.ways else 0
+        if ways > most or (ways != most and not self.model.method.rule.any_ways):
+            raise UserError(f"ways must be {most} for this model, received {ways}: another number needs {_ANY_WAYS}.")
 
     def _check_dataset(self, dataset: FewShotDataset) -> None:
         """Raises UserError unless the dataset is of this model's kind and, once it is built, has examples like it."""
@@ -212,17 +257,14 @@ class FewShot:
             raise UserError(
                 f"dataset must be the result of cml_tf.datasets.load(name), received {type(dataset).__name__}."
             )
-        if (dataset.problem_kind == "regression") != (self.ways is None):
-            remedy = "leave out ways" if self.ways else "use FewShot(..., ways=5)"
+        if (dataset.problem_kind == "regression") != (self.sizes.ways is None):
+            remedy = "leave out ways" if self.sizes.ways else "use FewShot(..., ways=5)"
             raise UserError(f"ways must fit {dataset.name!r}, which is {dataset.problem_kind}: {remedy}.")
         if self._trainer is not None and _kind(dataset) != self._examples:
             raise UserError(
                 f"dataset must have the same kind of examples as in the first fit, {self._examples}, received "
                 f"{dataset.name!r} with {_kind(dataset)}."
             )
-
-    def _episodes(self, dataset: FewShotDataset, split: str, seed: int) -> EpisodeSource:
-        return dataset.episodes(split, ways=self.ways, shots=self.shots, queries=self.queries, seed=seed)
 
     def _as_seen(self, dataset: FewShotDataset) -> FewShotDataset:
         """The dataset as the learner looks at it: a graph's features propagated as often as it asks for."""

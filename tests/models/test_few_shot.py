@@ -10,6 +10,7 @@ import cml_tf
 from cml_tf.datasets import NodeDataset
 from cml_tf.errors import UserError
 from cml_tf.training.evaluator import compare
+from export.graph.exportable import Exportable
 from tests.helpers.few_shot import IMAGE_SHAPE, drawings
 from tests.helpers.random_graphs import random_graph
 from tests.helpers.small_tasks import NAMES, pictures
@@ -135,6 +136,33 @@ def test_waves_have_no_ways(images):
         model.fit(images)
 
 
+def test_a_model_of_any_size_is_trained_and_scored_on_many(images):
+    method = cml_tf.method_of(class_rows="prototypes", rate=0.005, steps=2)
+    model = small(cml_tf.conv4(filters=2), method, ways=2, ways_range=(2, 4), shots_range=(1, 3))
+    model.fit(images, steps=1, validation_episodes=2, verbose=0)
+    sizes = model.sizes.training(images, 0)
+    counts = {int(np.sum(sizes.batch(position, 1).classes >= 0)) for position in range(20)}
+    assert counts == {2, 3, 4}
+    for ways, shots, told in ((None, None, "2-way 1-shot"), (4, None, "4-way 1-shot"), (3, 2, "3-way 2-shot")):
+        assert told in str(model.evaluate(images, episodes=2, ways=ways, shots=shots))
+    assert model.adapt(pictures(6), NAMES).predict(pictures(2)).shape == (2, len(set(NAMES)))
+    with pytest.raises(UserError, match="ways must be 4 for this model, received 5"):
+        model.evaluate(images, episodes=2, ways=5)
+
+
+def test_a_confidence_is_fitted_for_the_weights_of_now(fitted, images):
+    model = fitted[0]
+    confidence = model.calibrate(images, shots=(1, 2), episodes=4)
+    assert [knot.shots for knot in confidence.knots] == [1, 2] and confidence.ways == 3
+    assert confidence.open_set is not None and confidence.steps == int(model.model.method.rule.steps)
+    Exportable(model.model.method, model.model.problem, (0.0, 1.0), confidence=confidence)
+    plain = model.calibrate(images, open_set=None, episodes=4)
+    assert plain.open_set is None and [knot.shots for knot in plain.knots] == [1]
+    model.fit(images, steps=1, **SILENT)
+    with pytest.raises(UserError, match="must be of this very model"):
+        Exportable(model.model.method, model.model.problem, (0.0, 1.0), confidence=confidence)
+
+
 FIRST = r"call fit\(dataset"
 REFUSED = {
     "adapt before fit": (lambda: small().adapt(pictures(6), NAMES), FIRST),
@@ -146,6 +174,10 @@ REFUSED = {
     "a name": (lambda: small(method="cml"), "the method must be .* received str"),
     "no shots": (lambda: small(shots=0), "shots must be an integer of at least 1"),
     "one way": (lambda: small(ways=1), "ways must be an integer of at least 2"),
+    "a range of waves": (lambda: small(ways=None, shots_range=(1, 2)), "one size: leave out ways_range"),
+    "a range that ends below": (lambda: small(ways_range=(2, 2)), "ways must be at most 2, the most of ways_range"),
+    "a range upside down": (lambda: small(shots_range=(3, 1)), "swap them"),
+    "rows of their own": (lambda: small(ways_range=(2, 4)).fit(drawings()), "class rows that begin alike"),
     "many ways": (lambda: small(ways=7).fit(drawings()), "ways must be at most 6"),
     "many shots": (lambda: small(shots=9).fit(drawings()), r"shots \+ queries must be at most 5"),
     "a folder": (lambda: small().fit("photos"), r"datasets.load\(name\).*received str"),
@@ -167,6 +199,7 @@ def test_what_is_refused(call, message):
 REFUSED_OF_A_FITTED = {
     "episodes must be an integer of at least 2": lambda model: model.evaluate(drawings(), episodes=1),
     "must be one of train, validation, test, received 'tests'": lambda model: model.evaluate(drawings(), split="tests"),
+    "ways must be 3 for this model, received 2": lambda model: model.evaluate(drawings(), ways=2),
     "inner steps must be 0 or more": lambda model: model.evaluate(drawings(), steps=-1),
     r"arrays of shape \[16, 16, 1\], received": lambda model: model.evaluate(cml_tf.datasets.load("glyphs")),
     "has 3 ways .*received 4": lambda model: model.adapt(pictures(4), ["a", "b", "c", "d"]),

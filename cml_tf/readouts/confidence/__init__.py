@@ -3,7 +3,7 @@
 from cml_tf.readouts.confidence.calibration import Calibrator
 from cml_tf.readouts.confidence.collection import Collected, collect
 from cml_tf.readouts.confidence.confidence import Confidence, Knot, Summary, read_confidence
-from cml_tf.readouts.confidence.fitting import BEST, Asked, Fitted, fit
+from cml_tf.readouts.confidence.fitting import BEST, Asked, Fitted, belonging_to, fit
 from cml_tf.readouts.confidence.measures import Measured, discrimination, measured
 from cml_tf.readouts.confidence.open_set import Reading, Score
 
@@ -19,6 +19,7 @@ __all__ = [
     "Reading",
     "Score",
     "Summary",
+    "belonging_to",
     "collect",
     "discrimination",
     "fit",

@@ -15,12 +15,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cml_tf.boundary.digest import variables_digest
 from cml_tf.datasets.base import EpisodeSource
 from cml_tf.errors import UserError
 from cml_tf.problems import Classification, Problem
 from cml_tf.readouts.confidence.collection import UNKNOWN, Collected, collect
 from cml_tf.readouts.confidence.confidence import CALIBRATED, SCORE, Confidence, Knot
 from cml_tf.readouts.confidence.measures import area_under_curve
+from cml_tf.readouts.readout import served_variables
 from cml_tf.registry import Given, member, members
 from cml_tf.training.method import Method
 
@@ -40,8 +42,8 @@ class Asked:
       open_set: a member of that axis; `best` for the one with the largest area under the curve on validation episodes;
         None for none.
       false_accept: at the threshold, in (0, 1).
-      unknown: classes a task does not know, whose queries are asked with the others, to fit the threshold; 0 where
-        a run says how many.
+      unknown: classes a task does not know, whose queries are asked with the others, to fit the threshold; 0 for as
+        many as it knows, as far as there are so many (`within`).
       episodes: for each number of shots, and again for the threshold; at least 4.
     """
 
@@ -50,7 +52,7 @@ class Asked:
     coverage: float = 0.95
     open_set: str | None = BEST
     false_accept: float = 0.05
-    unknown: int = 1
+    unknown: int = 0
     episodes: int = 400
 
     def __post_init__(self) -> None:
@@ -66,6 +68,26 @@ class Asked:
         if self.open_set is None:
             return ()
         return tuple(members("open_set")) if self.open_set == BEST else (self.open_set,)
+
+    def within(self, ways: int, classes: int) -> Asked:
+        """The same with as many unknown classes as there are, at most as many as were asked for, or as there are ways.
+
+        Args:
+          ways: of the model.
+          classes: of the split with the fewest.
+
+        Raises:
+          UserError: if there is no class beside those of a task.
+        """
+        if not self.candidates:
+            return self
+        most = min(self.unknown or ways, classes - ways)
+        if most < 1:
+            raise UserError(
+                f"unknown classes need more than {ways} classes in validation and test, received {classes}: leave out "
+                "the decision with open_set none."
+            )
+        return replace(self, unknown=most)
 
     def unfitted(self, ways: int) -> Confidence:
         """The confidence of the probabilities as they are, with sets that hold every class.
@@ -88,7 +110,7 @@ class Fitted(NamedTuple):
 
 
 def fit(method: Method, problem: Problem, sources: Sources, asked: Asked) -> Fitted:
-    """Fits a confidence for a model.
+    """Fits a confidence for a model; `belonging_to` says for which.
 
     Args:
       method: a readout: what answers.
@@ -116,6 +138,13 @@ def fit(method: Method, problem: Problem, sources: Sources, asked: Asked) -> Fit
     thresholds = [_threshold(one, chosen) for one in mixed]
     fitted = (replace(knot, threshold=at) for knot, at in zip(knots, thresholds, strict=True))
     return Fitted(replace(chosen, knots=tuple(fitted)), areas)
+
+
+def belonging_to(confidence: Confidence, method: Method) -> Confidence:
+    """The confidence with what it holds for: these variables and this number of steps, and no others."""
+    digest = variables_digest(variable.value for variable in served_variables(method))
+    steps = method.rule.steps
+    return replace(confidence, model=digest, steps=None if steps is None else int(steps))
 
 
 def _calibrated(bare: Confidence, knot: Knot, known: Collected) -> Knot:
