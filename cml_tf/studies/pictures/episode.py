@@ -14,8 +14,10 @@ from cml_tf.studies.pictures.style import GREEN, INK, MUTED, VERMILLION, bare, h
 RIGHT_MARK, WRONG_MARK = "✓", "✗"
 # Inches. The places are computed here: a layout engine would widen columns for the words above and below them.
 _IMAGE, _ACROSS, _DOWN = 0.86, 1.0, 1.14
-_NAME_COLUMN, _GAP, _HEADER, _MARGIN = 0.85, 0.3, 0.68, 0.1
-_SHORT_NAME, _LONGEST_NAME = 4, 12
+_GAP, _HEADER, _MARGIN = 0.3, 0.68, 0.1
+# Columns of names up to eight letters, and of longer ones.
+_NARROW_NAMES, _WIDE_NAMES = 0.85, 1.2
+_SHORT_NAME, _LONG_NAME, _LONGEST_NAME = 4, 8, 12
 # Words above the queries, and what they need in inches on one line and on two.
 _ABOVE_QUERIES = ("queries, each with the predicted", "class and its probability")
 _ONE_LINE, _TWO_LINES = 4.2, 2.2
@@ -86,14 +88,16 @@ def draw_episode(picture: EpisodePicture, shots_shown: int = 5, queries_shown: i
     shots = _most(picture.support_labels, ways, shots_shown)
     queries = _most(picture.query_labels, ways, queries_shown)
     with house_style():
-        first_query = _NAME_COLUMN + shots * _ACROSS + _GAP
+        names = max(map(len, map(_short, picture.class_names)))
+        name_column = _NARROW_NAMES if names <= _LONG_NAME else _WIDE_NAMES
+        first_query = name_column + shots * _ACROSS + _GAP
         width = max(first_query + max(queries * _ACROSS, _TWO_LINES) + _MARGIN, 5.0)
-        sheet = _Sheet(new_figure(width, _HEADER + ways * _DOWN + _MARGIN))
+        sheet = _Sheet(new_figure(width, _HEADER + ways * _DOWN + _MARGIN), name_column)
         sheet.write_header(picture, shown=_shown(picture, queries), first_query=first_query)
         for row, name in enumerate(picture.class_names):
             sheet.write_name(row, name)
             for column, example in enumerate(np.flatnonzero(picture.support_labels == row)[:shots]):
-                _draw_support(sheet.place(row, _NAME_COLUMN + column * _ACROSS), picture.support_images[example])
+                _draw_support(sheet.place(row, name_column + column * _ACROSS), picture.support_images[example])
             for column, example in enumerate(np.flatnonzero(picture.query_labels == row)[:queries]):
                 _draw_query(sheet.place(row, first_query + column * _ACROSS), picture, int(example))
     return sheet.figure
@@ -102,8 +106,8 @@ def draw_episode(picture: EpisodePicture, shots_shown: int = 5, queries_shown: i
 class _Sheet:
     """A figure whose places are given in inches from the left edge and in rows from the top."""
 
-    def __init__(self, figure: Figure) -> None:
-        self.figure = figure
+    def __init__(self, figure: Figure, name_column: float) -> None:
+        self.figure, self._name_column = figure, name_column
         figure.set_layout_engine("none")
         self._width, self._height = figure.get_size_inches()
 
@@ -121,7 +125,7 @@ class _Sheet:
         """The class' name at the beginning of its row."""
         size = {1: 22.0, 2: 18.0, 3: 15.0}.get(len(name), 8.5)
         middle = _HEADER + row * _DOWN + _IMAGE / 2
-        self.write((_NAME_COLUMN - _MARGIN) / 2, middle, _short(name), ha="center", va="center", fontsize=size)
+        self.write((self._name_column - _MARGIN) / 2, middle, _short(name), ha="center", va="center", fontsize=size)
 
     def write_header(self, picture: EpisodePicture, shown: int, first_query: float) -> None:
         """The score, and a word above each part."""
@@ -131,7 +135,7 @@ class _Sheet:
         self.write(_MARGIN, 0.25, score, fontsize=11.0, fontweight="bold")
         lines = " " if self._width - first_query - _MARGIN >= _ONE_LINE else "\n"
         above_queries = (first_query, lines.join(_ABOVE_QUERIES))
-        for left, words in ((_MARGIN, "class"), (_NAME_COLUMN, "support"), above_queries):
+        for left, words in ((_MARGIN, "class"), (self._name_column, "support"), above_queries):
             self.write(left, _HEADER - 0.09, words, fontsize=9.0, color=MUTED)
 
 
@@ -170,9 +174,10 @@ def _draw_query(axes: Axes, picture: EpisodePicture, example: int) -> None:
         spine.set(color=colour, linewidth=1.8 if right else 2.8, linestyle=line)
     share = 100.0 * float(picture.probabilities[example, predicted])
     name = _short(picture.class_names[predicted])
+    # Neighbours' words must not meet.
+    between = "  " if len(name) <= _LONG_NAME else "\n"
     axes.set_xlabel(
-        f"{mark} {name}  {share:.0f} %",
-        # Neighbours' words must not meet.
+        f"{mark} {name}{between}{share:.0f} %",
         fontsize=9.0 if len(name) <= _SHORT_NAME else 6.5,
         fontweight="normal" if right else "bold",
         color=INK if right else VERMILLION,
@@ -184,5 +189,6 @@ def _short(name: str) -> str:
     # Of a path, what tells classes apart; a class may be called "/".
     name = name.rpartition("/")[2] or name
     # A dollar sign would start a formula.
-    shown = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    # Numbers at the end tell classes apart too.
+    shown = name if len(name) <= _LONGEST_NAME else f"{name[:6]}…{name[7 - _LONGEST_NAME :]}"
     return shown.replace("$", r"\$")
