@@ -4,7 +4,8 @@
     python -m tools.playground_pictures --page=http://127.0.0.1:8000/ --output=docs/images
 
 Start the server with --playground; or give out the folder of `export.device.page`. Writes `playground_classifier.png`
-or `playground_regression.png`, depending on the model, `device_` in front for a page. Needs chromium on PATH.
+or `playground_regression.png`, depending on the model, `device_` in front for a page; with --check, where a drawing has
+been given to the wrong class, `playground_check.png`. Needs chromium on PATH.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from cml_tf.system.files import atomic_file
 from export.playground.site import address
 
 Stroke = list[tuple[float, float]]
+# Where a point of a letter is drawn.
+Bent = Callable[[float, float], tuple[float, float]]
 
 # Katakana, which is in no training set here: strokes with points in [0, 1].
 _LETTERS: dict[str, list[Stroke]] = {
@@ -33,11 +36,13 @@ _LETTERS: dict[str, list[Stroke]] = {
     "ro": [[(0.2, 0.25), (0.2, 0.8), (0.8, 0.8), (0.8, 0.25), (0.2, 0.25)]],
 }
 _ASKED = "yo"
+# A drawing of the first is given to the second.
+_MISTAKEN = ("to", "me")
 # A wave of amplitude 3.2 and phase 0.6, at places in the axes' range from -5 to 5.
 _WAVE = tuple((x, 3.2 * math.sin(x - 0.6)) for x in (-4.2, -2.4, -1.1, 0.7, 1.9, 3.4, 4.5))
 
 
-def take_picture(page: Page, place: str) -> str:
+def take_picture(page: Page, place: str, check: bool = False) -> str:
     """Plays with the model until there is something to see; returns the name that the picture should have.
 
     Raises:
@@ -48,16 +53,34 @@ def take_picture(page: Page, place: str) -> str:
     if page.get_by_role("heading", name="1. Click points").is_visible():
         _click_points(page)
         return "playground_regression.png"
-    _draw_letters(page)
+    _name_classes(page)
+    _draw_letters(page, lambda x, y: (x, y))
+    if check:
+        _check_letters(page)
+        return "playground_check.png"
+    _ask_letter(page)
     return "playground_classifier.png"
 
 
-def _draw_letters(page: Page) -> None:
-    names = page.get_by_role("textbox", name="Name of class").all()
-    for field, (name, strokes) in zip(names, _LETTERS.items(), strict=False):
+def _name_classes(page: Page) -> None:
+    for field, name in zip(page.get_by_role("textbox", name="Name of class").all(), _LETTERS, strict=False):
         field.fill(name)
-        _draw(page, "Pad for examples", strokes, lambda x, y: (x, y))
+
+
+def _draw_letters(page: Page, bent: Bent, wrong: tuple[str, str] | None = None) -> None:
+    for name, strokes in _LETTERS.items():
+        _draw(page, "Pad for examples", _LETTERS[wrong[0]] if wrong and name == wrong[1] else strokes, bent)
         page.get_by_role("button", name=f"Add the drawing to {name}", exact=True).click()
+
+
+def _check_letters(page: Page) -> None:
+    _draw_letters(page, lambda x, y: (0.9 * x + 0.1 * y, 0.1 + 0.8 * y))
+    _draw_letters(page, lambda x, y: (0.1 + 0.8 * x, y + 0.06 * x - 0.03), _MISTAKEN)
+    page.get_by_role("button", name="Check the examples").click()
+    page.get_by_text("Another example would help most").wait_for()
+
+
+def _ask_letter(page: Page) -> None:
     page.get_by_role("button", name="Adapt to the examples").click()
     page.get_by_text("Adapted to").wait_for()
     # No hand draws the same twice.
@@ -77,7 +100,7 @@ def _click_points(page: Page) -> None:
     plot.scroll_into_view_if_needed()
 
 
-def _draw(page: Page, pad: str, strokes: list[Stroke], bent: Callable[[float, float], tuple[float, float]]) -> None:
+def _draw(page: Page, pad: str, strokes: list[Stroke], bent: Bent) -> None:
     canvas: Locator = page.get_by_role("group", name=pad).locator("canvas").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -99,6 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place.add_argument("--rest", help="scheme, host and port of a server that runs with --playground")
     place.add_argument("--page", help="instead: where a folder of export.device.page is given out")
     parser.add_argument("--model", default="", help="its name on the server")
+    parser.add_argument("--check", action="store_true", help="mark a drawing that was given to the wrong class")
     parser.add_argument("--output", required=True, type=Path, help="directory of the picture")
     options = parser.parse_args(arguments)
     chromium = shutil.which("chromium")
@@ -109,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         browser = driver.chromium.launch(executable_path=chromium)
         try:
             page = browser.new_page(viewport={"width": 1120, "height": 800})
-            name = take_picture(page, options.page or address(options.rest, options.model))
+            name = take_picture(page, options.page or address(options.rest, options.model), options.check)
             name = f"device_{name}" if options.page else name
             picture = page.screenshot(full_page=True)
         except Error as error:

@@ -40,7 +40,7 @@ export class ClassRow extends EventTarget {
   mark(picture, other) {
     const item = this.#items.get(picture);
     item.classList.add("suspect");
-    item.querySelector(".verdict").textContent = `like ${other.name}`;
+    item.querySelector(".verdict").textContent = `looks like “${other.name}”`;
   }
 
   /** Takes back what was said of examples. */

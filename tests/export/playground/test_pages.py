@@ -86,7 +86,7 @@ def test_examples_are_judged_as_the_client_judges_them(look, playground):
     right = round(wanted.accuracy * 4)
     page.sees(f"Left out in turn, {right} of 4 are taken for their class.", "would help most in Class 3.")
     marks = page.locator(".suspect .verdict")
-    assert marks.all_inner_texts() == [f"like {wanted.taken_for[place]}" for place in sorted(wanted.suspects)]
+    assert marks.all_inner_texts() == [f"looks like “{wanted.taken_for[place]}”" for place in sorted(wanted.suspects)]
     page.give("V", classes=(3,))
     assert marks.count() == 0 and page.get_by_text("Left out in turn").count() == 0
 
