@@ -16,6 +16,7 @@ from cml_tf.errors import UserError
 from cml_tf.training.keras_features import check_unused
 from cml_tf.training.meta_gradient import MetaGradient, meta_gradient
 from cml_tf.training.method import Method
+from cml_tf.training.replicas import ONE, Replicas
 from cml_tf.training.schedule import Moment, Schedule
 from cml_tf.training.task_mapping import can_be_vectorised, is_masked
 
@@ -45,10 +46,10 @@ class Work:
 
     Attributes:
       method: with the terms and the order of derivatives of this step.
-      episode: the meta-batch.
+      episode: the meta-batch, or those of its tasks that are this process'.
       weights: of the method's terms, `[terms]`.
       scalars: of its scheduled numbers, by name.
-      gradient: of the outer loss.
+      gradient: of the outer loss; before the reduction one a replica, of its tasks.
       norms: global norms of the gradient's groups.
       finite: whether loss and gradient are.
     """
@@ -66,9 +67,10 @@ Part = Callable[[Work], Work]
 
 
 class MetaStep:
-    """One outer step, compiled once: a sequence of named parts, `gradient`, `finiteness`, `clipping` and `update`.
+    """One outer step, compiled once: the parts `gradient`, `reduction`, `finiteness`, `clipping` and `update`.
 
-    A reduction over replicas has its place between the first two.
+    Replicas make a gradient each, of their tasks. All that follows the reduction is made once in every process, of the
+    same numbers, so that their variables stay alike.
 
     Args:
       method: what to train.
@@ -82,6 +84,7 @@ class MetaStep:
       sharpness: radius of the ball around all trained variables in whose worst point the meta-gradient is taken, 0 for
         where they are (Sharp-MAML, arXiv 2206.03996, equation 9). It doubles the work. Reported losses and metrics are
         those at the variables.
+      replicas: that share the tasks; one by default.
 
     Attributes:
       parts: by name, in the order in which they are made.
@@ -96,6 +99,7 @@ class MetaStep:
         vectorised: bool | None = None,
         jit_compile: bool = False,
         sharpness: float = 0.0,
+        replicas: Replicas | None = None,
     ) -> None:
         trained = method.trained_variables()
         if set(optimizers) != set(trained):
@@ -105,6 +109,9 @@ class MetaStep:
         _check_number("sharpness", sharpness, "0 (none) or a positive radius")
         if not isinstance(jit_compile, bool):
             raise ValueError(f"jit_compile must be True or False, received {jit_compile!r}.")
+        self.replicas = replicas or ONE
+        if jit_compile and self.replicas.strategy is not None:
+            raise UserError("jit_compile must be False for a step that replicas share, received True: leave it out.")
         self.method = method
         self.clip_norm = clip_norm
         self.sharpness = sharpness
@@ -128,6 +135,7 @@ class MetaStep:
             optimizer.build(variables)
         self.parts: dict[str, Part] = {
             "gradient": self._gradient,
+            "reduction": self._reduction,
             "finiteness": self._finiteness,
             "clipping": self._clipping,
             "update": self._update,
@@ -140,12 +148,13 @@ class MetaStep:
         Terms that count for nothing (`Method.counted`) are left out: the step without them is another graph.
 
         Args:
-          episode: the meta-batch.
+          episode: the meta-batch, or those of its tasks that are this process'.
           moment: of the outer step; that of step 0 under no schedule by default.
         """
         method = self.method
         if self._asked_vectorised and is_masked(episode):
             raise ValueError("vectorised must be None or False for episodes with a mask, received True.")
+        self.replicas.check_divides(len(episode.query.targets) * self.replicas.processes)
         weights, first_order, scalars = moment or Schedule()(0, method.terms, method.schedules)
         terms = {term.name for term in method.counted(weights)}
         counted = [(t.name, w) for t, w in zip(method.terms, weights, strict=True) if t.name in terms]
@@ -186,20 +195,27 @@ class MetaStep:
         return StepResult(work.gradient.term_losses, work.gradient.metrics, work.finite)
 
     def _gradient(self, work: Work) -> Work:
-        options = self.task_chunk, self.vectorised, work.scalars
-        gradient = meta_gradient(work.method, work.episode, work.weights, *options)
+        return replace(work, gradient=self.replicas.run(self._of_replica, work))
+
+    def _of_replica(self, work: Work) -> MetaGradient:
+        episode, options = self.replicas.share(work.episode), (self.task_chunk, self.vectorised, work.scalars)
+        gradient = meta_gradient(work.method, episode, work.weights, *options, self.replicas)
         if not self.sharpness:
-            return replace(work, gradient=gradient)
-        variables = tf.nest.flatten(list(self.method.trained_variables().values()))
-        start = [tf.identity(variable.value) for variable in variables]
-        offsets = tf.nest.flatten(ascent(list(gradient.gradients.values()), self.sharpness))
-        for variable, offset in zip(variables, offsets, strict=True):
-            variable.assign_add(offset)
-        worst = meta_gradient(work.method, work.episode, work.weights, *options)
-        # Not by subtraction, which would leave roundings behind.
-        for variable, value in zip(variables, start, strict=True):
-            variable.assign(value)
-        return replace(work, gradient=gradient._replace(gradients=worst.gradients))
+            return gradient
+        groups = self.method.trained_variables()
+        reduced = self.replicas.mean(gradient.gradients)
+        offsets = tf.nest.flatten(ascent([reduced[group] for group in groups], self.sharpness))
+        variables = tf.nest.flatten([*groups.values()])
+        with keras.StatelessScope([(v, v.value + offset) for v, offset in zip(variables, offsets, strict=True)]):
+            worst = meta_gradient(work.method, episode, work.weights, *options, self.replicas)
+        return gradient._replace(gradients=worst.gradients)
+
+    def _reduction(self, work: Work) -> Work:
+        def reduced(own: MetaGradient) -> MetaGradient:
+            loss, gradients = self.replicas.mean((own.loss, own.gradients))
+            return MetaGradient(loss, *self.replicas.joined((own.term_losses, own.metrics)), gradients)
+
+        return replace(work, gradient=self.replicas.one_of(self.replicas.run(reduced, work.gradient)))
 
     def _finiteness(self, work: Work) -> Work:
         assert work.gradient is not None
