@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -84,6 +84,47 @@ def meta_gradient(
     reduced = iter([tf.tensordot(tf.cast(shares, gradient.dtype), gradient, 1) for gradient in gradients])
     by_group = {group: tuple(next(reduced) for _ in variables) for group, variables in trained.items()}
     return MetaGradient(loss, losses, metrics, by_group | ({"reducer": of_reducer} if of_reducer else {}))
+
+
+def in_pieces(function: Callable[[Episode], MetaGradient], episode: Episode, pieces: int) -> MetaGradient:
+    """The mean over pieces of a meta-batch of what a function gives, one piece after the other.
+
+    One sum of gradients is held, however many pieces there are. In a graph only.
+
+    Args:
+      function: gives loss and gradient of a piece.
+      episode: a meta-batch, whose reducer is the mean over tasks.
+      pieces: how many, of the same size.
+    """
+    if pieces == 1:
+        return function(episode)
+    of_tasks = (episode.support, episode.query, episode.key, episode.classes)
+    parts = tf.nest.map_structure(lambda part: tf.reshape(part, [pieces, -1, *part.shape[1:]]), of_tasks)
+
+    @tf.function(autograph=False)
+    def one(number: tf.Tensor) -> MetaGradient:
+        support, query, key, classes = tf.nest.map_structure(lambda part: part[number], parts)
+        return function(Episode(support, query, episode.context, key, classes))
+
+    first = one(tf.constant(0))
+    rows = tf.nest.map_structure(
+        lambda row: tf.TensorArray(row.dtype, pieces, element_shape=row.shape).write(0, row),
+        (first.term_losses, first.metrics),
+    )
+
+    def body(number: tf.Tensor, sums: Any, rows: Any) -> tuple[tf.Tensor, Any, Any]:
+        own = one(number)
+        sums = tf.nest.map_structure(tf.add, sums, (own.loss, own.gradients))
+        written = tf.nest.map_structure(lambda rows, row: rows.write(number, row), rows, (own.term_losses, own.metrics))
+        return number + 1, sums, written
+
+    start = tf.constant(1), (first.loss, first.gradients), rows
+    _, sums, rows = tf.while_loop(
+        lambda number, *_: number < pieces, body, start, parallel_iterations=1, maximum_iterations=pieces - 1
+    )
+    loss, gradients = tf.nest.map_structure(lambda total: total / pieces, sums)
+    term_losses, metrics = tf.nest.map_structure(lambda array: array.concat(), rows)
+    return MetaGradient(loss, term_losses, metrics, gradients)
 
 
 def _of_tasks(method: Method, trained: Mapping[str, Sequence[Any]], gradients: Sequence[tf.Tensor]) -> TaskGradients:

@@ -11,10 +11,11 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.gradients import ascent
+from cml_tf.datasets.base import check_integer
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
 from cml_tf.training.keras_features import check_unused
-from cml_tf.training.meta_gradient import MetaGradient, meta_gradient
+from cml_tf.training.meta_gradient import MetaGradient, in_pieces, meta_gradient
 from cml_tf.training.method import Method
 from cml_tf.training.replicas import ONE, Replicas
 from cml_tf.training.schedule import Moment, Schedule
@@ -84,6 +85,8 @@ class MetaStep:
       sharpness: radius of the ball around all trained variables in whose worst point the meta-gradient is taken, 0 for
         where they are (Sharp-MAML, arXiv 2206.03996, equation 9). It doubles the work. Reported losses and metrics are
         those at the variables.
+      accumulate: in how many pieces the tasks of a replica are worked on, one after the other: memory for gradients is
+        that of a piece's tasks.
       replicas: that share the tasks; one by default.
 
     Attributes:
@@ -99,6 +102,7 @@ class MetaStep:
         vectorised: bool | None = None,
         jit_compile: bool = False,
         sharpness: float = 0.0,
+        accumulate: int = 1,
         replicas: Replicas | None = None,
     ) -> None:
         trained = method.trained_variables()
@@ -112,6 +116,13 @@ class MetaStep:
         self.replicas = replicas or ONE
         if jit_compile and self.replicas.strategy is not None:
             raise UserError("jit_compile must be False for a step that replicas share, received True: leave it out.")
+        check_integer("accumulate", accumulate, minimum=1)
+        if accumulate > 1 and not method.reducer.is_mean:
+            raise UserError(
+                f"accumulate must be 1 with {type(method.reducer).__name__}, which compares all tasks of a meta-batch, "
+                f"received {accumulate}: use the mean over tasks, or leave out accumulate."
+            )
+        self.accumulate = accumulate
         self.method = method
         self.clip_norm = clip_norm
         self.sharpness = sharpness
@@ -154,7 +165,7 @@ class MetaStep:
         method = self.method
         if self._asked_vectorised and is_masked(episode):
             raise ValueError("vectorised must be None or False for episodes with a mask, received True.")
-        self.replicas.check_divides(len(episode.query.targets) * self.replicas.processes)
+        self.replicas.check_divides(len(episode.query.targets) * self.replicas.processes, self.accumulate)
         weights, first_order, scalars = moment or Schedule()(0, method.terms, method.schedules)
         terms = {term.name for term in method.counted(weights)}
         counted = [(t.name, w) for t, w in zip(method.terms, weights, strict=True) if t.name in terms]
@@ -199,7 +210,11 @@ class MetaStep:
 
     def _of_replica(self, work: Work) -> MetaGradient:
         episode, options = self.replicas.share(work.episode), (self.task_chunk, self.vectorised, work.scalars)
-        gradient = meta_gradient(work.method, episode, work.weights, *options, self.replicas)
+
+        def of_piece(piece: Episode) -> MetaGradient:
+            return meta_gradient(work.method, piece, work.weights, *options, self.replicas)
+
+        gradient = in_pieces(of_piece, episode, self.accumulate)
         if not self.sharpness:
             return gradient
         groups = self.method.trained_variables()
@@ -207,13 +222,14 @@ class MetaStep:
         offsets = tf.nest.flatten(ascent([reduced[group] for group in groups], self.sharpness))
         variables = tf.nest.flatten([*groups.values()])
         with keras.StatelessScope([(v, v.value + offset) for v, offset in zip(variables, offsets, strict=True)]):
-            worst = meta_gradient(work.method, episode, work.weights, *options, self.replicas)
+            worst = in_pieces(of_piece, episode, self.accumulate)
         return gradient._replace(gradients=worst.gradients)
 
     def _reduction(self, work: Work) -> Work:
         def reduced(own: MetaGradient) -> MetaGradient:
             loss, gradients = self.replicas.mean((own.loss, own.gradients))
-            return MetaGradient(loss, *self.replicas.joined((own.term_losses, own.metrics)), gradients)
+            term_losses, metrics = self.replicas.joined((own.term_losses, own.metrics))
+            return MetaGradient(loss, term_losses, metrics, gradients)
 
         return replace(work, gradient=self.replicas.one_of(self.replicas.run(reduced, work.gradient)))
 

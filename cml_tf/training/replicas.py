@@ -11,9 +11,8 @@ start from the values of the first one, and make the same update of the same mea
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -25,15 +24,6 @@ from cml_tf.errors import UserError
 
 _SUM, _MEAN = tf.distribute.ReduceOp.SUM, tf.distribute.ReduceOp.MEAN
 _STRATEGIES = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
-# What TensorFlow raises when another process has ended, depending on what it was doing.
-_GONE = (
-    *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError),
-    *(tf.errors.InternalError, tf.errors.FailedPreconditionError),
-)
-
-
-class WorkerLost(UserError):
-    """Another process of the training has ended, or cannot be reached."""
 
 
 class Replicas:
@@ -71,7 +61,8 @@ class Replicas:
             own = [int(number) for number in strategy.experimental_local_results(numbers)]
             self.count, self.local, self.first = strategy.num_replicas_in_sync, len(own), own[0]
         self.processes = self.count // self.local
-        self._joined = tf.function(lambda values: self.one_of(self.run(lambda: self.joined(values))), autograph=False)
+        self._joined = tf.function(lambda values: self.one_of(self.run(self.joined, values)), autograph=False)
+        self._of_first = tf.function(lambda values: self.one_of(self.run(self._first, values)), autograph=False)
 
     @property
     def is_chief(self) -> bool:
@@ -132,31 +123,13 @@ class Replicas:
                 "and one directory that they share."
             )
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Tells in one line that another process is gone.
-
-        Raises:
-          WorkerLost: for errors of the communication between processes.
-        """
-        try:
-            yield
-        except _GONE as error:
-            if self.processes == 1:
-                raise
-            raise WorkerLost(
-                "another process of this training has ended, or cannot be reached: run all of them again to go on "
-                "from the last checkpoint."
-            ) from error
-
     def align(self, variables: Iterable[keras.Variable]) -> None:
         """Gives the variables of every process the values that they have in the first."""
-        if self.processes == 1:
-            return
-        for variable in variables:
-            value = tf.convert_to_tensor(variable)
-            first = self._joined((value if self.is_chief else tf.zeros_like(value))[tf.newaxis])
-            variable.assign(first[0])
+        if self.processes > 1:
+            variables = list(variables)
+            values = self._of_first([tf.convert_to_tensor(variable) for variable in variables])
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
 
     # ---- in the graph, across replicas
 
@@ -191,6 +164,10 @@ class Replicas:
     def own_rows(self, rows: tf.Tensor) -> tf.Tensor:
         """The rows of this replica's tasks: what `joined` has put together."""
         return rows if self.count == 1 else tf.reshape(rows, [-1, self.count, *rows.shape[1:]])[:, self._number()]
+
+    def _first(self, values: Any) -> Any:
+        own = values if self._number() == 0 else tf.nest.map_structure(tf.zeros_like, values)
+        return _reduced(_SUM, own)
 
     def _number(self) -> int:
         return int(tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group))

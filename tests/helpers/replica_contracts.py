@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
+from absl import flags
 
-from cml_tf.experiments.strategies import make_strategy
+from cml_tf.experiments.strategies import chosen_replicas
 from cml_tf.registry import Choice
 from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
@@ -28,7 +30,9 @@ def values_after(choice: Choice, tasks: int, replicas: Replicas, **options: floa
     keras.utils.set_random_seed(0)
     method, episode = contract_case(choice)
     groups = method.trained_variables()
-    step = MetaStep(method, dict.fromkeys(groups, keras.optimizers.Adam(0.01)), clip_norm=1.0, replicas=replicas, **options)
+    step = MetaStep(
+        method, dict.fromkeys(groups, keras.optimizers.Adam(0.01)), clip_norm=1.0, replicas=replicas, **options
+    )
     reported = []
     for number in range(STEPS):
         result = step(replicas.of_process(_whole(episode, tasks, number)))
@@ -60,7 +64,15 @@ def _whole(episode, tasks: int, number: int):
 def main() -> int:
     """Compares."""
     devices, *wanted = sys.argv[1:]
-    replicas = Replicas(make_strategy("multi_worker" if "TF_CONFIG" in os.environ else "mirrored", int(devices)))
+    flags.FLAGS(
+        ["", f"--strategy={'multi_worker' if 'TF_CONFIG' in os.environ else 'mirrored'}", f"--cpu_devices={devices}"]
+    )
+    with chosen_replicas() as replicas:
+        return compare(replicas, wanted)
+
+
+def compare(replicas: Replicas, wanted: Sequence[str]) -> int:
+    """Prints what differs, and counts it up to 1."""
     keras.config.set_floatx("float64")
     keras.config.set_dtype_policy("float64")
     failed = 0
