@@ -184,7 +184,8 @@ ONE = Replicas()
 
 def _reduced(operation: tf.distribute.ReduceOp, values: Any) -> Any:
     """One message for all tensors of a number format: TensorFlow cannot pack several formats into one."""
-    flat = tf.nest.flatten(values)
+    # TensorFlow asks where the tensors are, which it does not know of a function's arguments.
+    flat = [tf.identity(tensor) for tensor in tf.nest.flatten(values)]
     context = tf.distribute.get_replica_context()
     for dtype in dict.fromkeys(tensor.dtype for tensor in flat):
         places = [place for place, tensor in enumerate(flat) if tensor.dtype == dtype]
