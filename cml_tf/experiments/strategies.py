@@ -11,6 +11,7 @@ import tensorflow as tf
 from absl import flags
 
 from cml_tf.errors import UserError
+from cml_tf.system.command_line import LOST
 from cml_tf.system.files import parsed_json
 from cml_tf.training.replicas import ONE, Replicas
 
@@ -42,7 +43,7 @@ _CPU_DEVICES = flags.DEFINE_integer(
 def chosen_replicas() -> Iterator[Replicas]:
     """The replicas that the flags choose; to be entered before TensorFlow does anything else.
 
-    If another process is lost, this one ends with one line and exit code 2.
+    If another process is lost, this one ends with one line and an exit code of its own.
 
     Raises:
       UserError: for flags that do not go together, or a cluster that is not described.
@@ -59,7 +60,7 @@ def chosen_replicas() -> Iterator[Replicas]:
     except _GONE as error:
         print(f"error: {_LOST} ({type(error).__name__}): {_AGAIN}.", file=sys.stderr, flush=True)
         # The usual end waits for the others.
-        os._exit(2)
+        os._exit(LOST)
 
 
 def _mirrored(cpu_devices: int) -> tf.distribute.Strategy:

@@ -31,7 +31,11 @@ def values_after(choice: Choice, tasks: int, replicas: Replicas, **options: floa
     method, episode = contract_case(choice)
     groups = method.trained_variables()
     step = MetaStep(
-        method, dict.fromkeys(groups, keras.optimizers.Adam(0.01)), clip_norm=1.0, replicas=replicas, **options
+        method,
+        dict.fromkeys(groups, keras.optimizers.Adam(0.01, epsilon=1e-3)),
+        clip_norm=1.0,
+        replicas=replicas,
+        **options,
     )
     reported = []
     for number in range(STEPS):
