@@ -64,7 +64,10 @@ def test_every_pod_knows_all_others_and_which_one_it_is():
 def test_what_is_tried_again_is_what_goes_on_from_a_checkpoint():
     (container,) = JOB["template"]["spec"]["containers"]
     disrupted, again, mend = JOB["podFailurePolicy"]["rules"]
-    assert disrupted["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}] and disrupted["action"] == "Ignore"
+    assert (
+        disrupted["onPodConditions"] == [{"type": "DisruptionTarget", "status": "True"}]
+        and disrupted["action"] == "Ignore"
+    )
     assert (again["action"], again["onExitCodes"]["values"]) == ("Ignore", [STOPPED, LOST])
     assert (mend["action"], mend["onExitCodes"]["values"]) == ("FailJob", [2])
     assert {rule["onExitCodes"]["containerName"] for rule in (again, mend)} == {container["name"]}
