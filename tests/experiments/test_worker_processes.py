@@ -2,40 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cml_tf.system.command_line import LOST, STOPPED
-from tests.helpers.forked_programs import ROOT, Program
-from tests.helpers.programs import Finished, environment
+from tests.helpers.clusters import run_cluster
 from tests.helpers.run_folders import assert_same_runs, checkpoint, metrics_lines
 
 TRAIN = ["--config=configs/sinusoid.py:cml,5shot,smoke", "--config.learner.dtype_policy=float64", "--verbose=0"]
 TRAIN += ["--config.train.meta_batch=12", "--config.train.steps=20", "--config.train.validate_every=6"]
 TRAIN += ["--config.train.clip_norm=1.0", "--config.train.patience=9"]
-# What one process notices of another that is gone; some more for a machine that is busy.
-BOUND = 120
-
-
-def run_cluster(folder: Path, *calls: list[str]) -> list[Finished]:
-    """Runs programs that are each other's workers."""
-    # All at once, so that no number is given out twice; another program could still take one in the meantime.
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in calls]
-    hosts = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    started = []
-    for index, call in enumerate(calls):
-        task = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
-        files = folder / f"out{index}", folder / f"err{index}"
-        more = {"TF_CONFIG": json.dumps(task)} if len(calls) > 1 else {}
-        started.append((Program(call, *files, {**environment(), **more}, ROOT), *files))
-    return [Finished(one.wait(BOUND), out.read_text(), err.read_text()) for one, out, err in started]
 
 
 def train(workdir: Path, *more: str) -> list[str]:
