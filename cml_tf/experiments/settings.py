@@ -138,7 +138,7 @@ class Train:
     )
     vectorised: str = option(
         "auto",
-        "process all episodes at once, each operation with a task axis",
+        "process all episodes at once, each operation with a task axis; auto does with small dense layers",
         choices=tuple(VECTORISED),
     )
     jit_compile: bool = option(False, "compile the step with XLA; for GPUs, slower on CPUs")

@@ -80,7 +80,8 @@ class MetaStep:
         of weight 0 leaves the learner's path untouched.
       task_chunk: how many tasks are worked on at a time; memory grows with it. 0 chooses (`map_tasks`).
       vectorised: whether all tasks are worked on at once, every operation with a task axis. None chooses: so they are
-        where the learner and the terms have dense layers only and no chunk is set. Others cannot be.
+        where the learner and the terms have dense layers only and no chunk is set. With convolutions it takes more
+        memory, and is for devices with more cores than a task can use; with other layers it cannot be done.
       jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
       sharpness: radius of the ball around all trained variables in whose worst point the meta-gradient is taken, 0 for
         where they are (Sharp-MAML, arXiv 2206.03996, equation 9). It doubles the work. Reported losses and metrics are
@@ -127,14 +128,15 @@ class MetaStep:
         self.clip_norm = clip_norm
         self.sharpness = sharpness
         self.task_chunk = task_chunk
-        possible = can_be_vectorised(method)
+        possible = can_be_vectorised(method, convolutions=True)
         if vectorised and (task_chunk or not possible):
             raise ValueError(
-                "vectorised needs a method of dense layers with an unrolled inner loop and task_chunk 0, received "
-                f"{'such a' if possible else 'another'} method and task_chunk {task_chunk}: leave vectorised at auto."
+                "vectorised needs a method of dense or plain convolutional layers with an unrolled inner loop and "
+                f"task_chunk 0, received {'such a' if possible else 'another'} method and task_chunk {task_chunk}: "
+                "leave vectorised at auto."
             )
         self._asked_vectorised = bool(vectorised)
-        self.vectorised = possible and not task_chunk if vectorised is None else vectorised
+        self.vectorised = can_be_vectorised(method) and not task_chunk if vectorised is None else vectorised
         distinct = {id(optimizers[group]): optimizers[group] for group in trained}
         self._groups_by_optimizer = [
             (optimizer, [group for group in trained if optimizers[group] is optimizer])
