@@ -16,9 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from cml_tf.experiments.runs import RunError, evaluate_run
+from cml_tf.experiments.strategies import chosen_replicas
 from cml_tf.registry import members
 from cml_tf.system.command_line import run
 from cml_tf.training.evaluator import Evaluation, PairedDifference, compare
+from cml_tf.training.replicas import Replicas
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", required=True)
 _SPLIT = flags.DEFINE_enum("split", "test", ["train", "validation", "test"], "Split of classes to score on.")
@@ -50,7 +52,10 @@ def main(arguments: list[str]) -> None:
     """Evaluates one run, or two on the same episodes."""
     del arguments
     runs = [Path(path) for path in (_WORKDIR.value, _COMPARE.value) if path]
-    results = [_evaluate(path) for path in runs]
+    with chosen_replicas() as replicas:
+        results = [_evaluate(path, replicas) for path in runs]
+    if not replicas.is_chief:
+        return
     difference = None
     if len(results) == 2:
         try:
@@ -61,7 +66,7 @@ def main(arguments: list[str]) -> None:
     print(json.dumps(_summary(results, difference)))
 
 
-def _evaluate(workdir: Path) -> Evaluation:
+def _evaluate(workdir: Path, replicas: Replicas) -> Evaluation:
     try:
         return evaluate_run(
             workdir,
@@ -75,6 +80,7 @@ def _evaluate(workdir: Path) -> Evaluation:
             _ROOT.value,
             _WAYS.value,
             _SHOTS.value,
+            replicas,
         )
     except ValueError as error:
         raise RunError(f"{workdir}: {error}") from error

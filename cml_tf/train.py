@@ -10,6 +10,7 @@ from ml_collections import config_flags
 from cml_tf.experiments.arguments import words_of
 from cml_tf.experiments.runs import train_run
 from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.experiments.strategies import chosen_replicas
 from cml_tf.system.command_line import checked_config, run
 
 _WORDS = ", ".join(sorted({word for examples in EXAMPLES.values() for word in words_of(examples)}))
@@ -29,7 +30,9 @@ _VERBOSE = flags.DEFINE_integer("verbose", 1, "0 for silent, 1 for a progress ba
 def main(arguments: list[str]) -> None:
     """Trains or resumes."""
     del arguments
-    train_run(checked_config(_CONFIG.value), Path(_WORKDIR.value), _VERBOSE.value)
+    config = checked_config(_CONFIG.value)
+    with chosen_replicas() as replicas:
+        train_run(config, Path(_WORKDIR.value), _VERBOSE.value, replicas=replicas)
 
 
 if __name__ == "__main__":

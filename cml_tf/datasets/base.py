@@ -78,18 +78,24 @@ class EpisodeSource(abc.ABC):
         """
         return self._eager(start, count, self._record).numpy()
 
-    def batches(self, start: int, meta_batch: int) -> tf.data.Dataset:
+    def batches(self, start: int, meta_batch: int, share: tuple[int, int, int] = (0, 1, 1)) -> tf.data.Dataset:
         """Endless meta-batches, in order; the first holds the episodes `start` ... `start + meta_batch - 1`.
 
         Batches are made ahead of time in background threads. Every element is an `Episode` with static shapes, task
         axis first. Its context is that of the source, without a task axis: the very tensors, not copies of them.
+
+        Args:
+          start: number of the first episode.
+          meta_batch: how many episodes make a meta-batch.
+          share: `(first, count, of)`: of every meta-batch only the episodes at positions p with
+            `first <= p mod of < first + count` are made; `of` divides `meta_batch`.
 
         Raises:
           ValueError: if `start` is negative or `meta_batch` is not positive.
         """
         start = check_integer("start", start, minimum=0)
         meta_batch = check_integer("meta_batch", meta_batch, minimum=1)
-        batches = _pipeline(start, _LARGEST, self._episode, meta_batch)
+        batches = _pipeline(start, _LARGEST, self._episode, meta_batch, share)
         # Behind the batching, which would make a copy for every task.
         return batches.map(self._with_context).prefetch(_PREFETCHED_BATCHES)
 
@@ -198,13 +204,19 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _pipeline(start: int, stop: int, function: Callable[[tf.Tensor], Any], size: int) -> tf.data.Dataset:
+def _pipeline(
+    start: int, stop: int, function: Callable[[tf.Tensor], Any], size: int, share: tuple[int, int, int] = (0, 1, 1)
+) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
     # The rewriting of the graph would first copy every captured tensor into it, gigabytes for a large pool of images.
     options.experimental_optimization.apply_default_optimizations = False
-    numbers = tf.data.Dataset.range(start, stop).with_options(options)
-    return numbers.map(function, num_parallel_calls=tf.data.AUTOTUNE).batch(size, drop_remainder=True)
+    first, count, of = share
+    numbers = tf.data.Dataset.range(start, stop)
+    if count < of:
+        numbers = numbers.filter(lambda number: tf.math.floormod(number - start - first, of) < count)
+    made = numbers.with_options(options).map(function, num_parallel_calls=tf.data.AUTOTUNE)
+    return made.batch(size * count // of, drop_remainder=True)
 
 
 def _stable_hash(text: str) -> int:

@@ -11,6 +11,7 @@ from cml_tf.problems import Problem
 from cml_tf.registry import Choice, ConfigurationError, Given
 from cml_tf.system.machine import WOULD_DIE, bfloat16_works
 from cml_tf.training.assembly import assemble
+from cml_tf.training.replicas import Replicas
 from cml_tf.training.schedule import Schedule
 from cml_tf.training.trainer import Trainer
 
@@ -22,6 +23,7 @@ def build_trainer(
     node_features: int = 0,
     classes: int = 0,
     restored: bool = False,
+    replicas: Replicas | None = None,
 ) -> Trainer:
     """The trainer that a configuration describes, for a problem and inputs of a shape (or nodes with features).
 
@@ -34,6 +36,7 @@ def build_trainer(
       node_features: as of `Given`, like the following.
       classes: likewise.
       restored: likewise.
+      replicas: as of `Trainer`.
 
     Raises:
       ConfigurationError: for a dtype policy that this machine's processor does not survive.
@@ -57,6 +60,8 @@ def build_trainer(
         jit_compile=train.jit_compile,
         sharpness=train.sharpness,
         schedule=Schedule(train.get("first_order_steps", 0)),
+        accumulate=train.accumulate,
+        replicas=replicas,
     )
 
 

@@ -18,6 +18,7 @@ from cml_tf.experiments.assembly import build_trainer, feature_hops, takes_any_w
 from cml_tf.experiments.configuration import check_config
 from cml_tf.experiments.settings import EXAMPLES, sizes_of
 from cml_tf.problems import Classification, Problem, Regression, problem_from_json, problem_to_json
+from cml_tf.training.replicas import Replicas
 from cml_tf.training.trainer import Validation
 
 
@@ -60,18 +61,18 @@ class Experiment:
     Args:
       config: a checked configuration.
       data: what the method knows of its data; found out from the dataset when None.
+      replicas: that training shares its tasks among; one by default.
 
     Attributes:
       trainer: untrained, or restored by whoever asks.
     """
 
-    def __init__(self, config: ConfigDict, data: Data | None = None) -> None:
+    def __init__(self, config: ConfigDict, data: Data | None = None, replicas: Replicas | None = None) -> None:
         self.config = config
         self.data = data or self._describe()
         known = self.data
-        self.trainer = build_trainer(
-            config, known.problem, known.input_shape, known.node_features, known.classes, restored=data is not None
-        )
+        shapes = known.input_shape, known.node_features, known.classes
+        self.trainer = build_trainer(config, known.problem, *shapes, restored=data is not None, replicas=replicas)
 
     @property
     def problem(self) -> Problem:
@@ -174,16 +175,17 @@ class Experiment:
         return Data(problem, shape, value_range, sources["train"].fingerprint, features, classes)
 
 
-def build_experiment(config: ConfigDict, data: Data | None = None) -> Experiment:
+def build_experiment(config: ConfigDict, data: Data | None = None, replicas: Replicas | None = None) -> Experiment:
     """Builds everything. The same configuration gives the same initial weights, in a fresh process.
 
     Args:
       config: of the experiment.
       data: from a checkpoint, so that the dataset need not be there.
+      replicas: as of `Experiment`.
 
     Raises:
       ConfigurationError: for values that cannot be run.
       DatasetError: if the dataset is missing, malformed, or does not hold what the episodes need.
     """
     check_config(config)
-    return Experiment(config, data)
+    return Experiment(config, data, replicas)

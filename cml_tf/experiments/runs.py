@@ -5,6 +5,8 @@ A run may be scored on the episodes of another dataset: trained on one set, test
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -31,10 +33,11 @@ from cml_tf.system.machine import label, machine
 from cml_tf.training.checkpoints import CheckpointError, read_checkpoint
 from cml_tf.training.evaluator import Evaluation, Evaluator
 from cml_tf.training.method import Method
+from cml_tf.training.replicas import ONE, Replicas
 
 CONFIG, MACHINE, METRICS, CHECKPOINTS = "config.json", "machine.json", "metrics.jsonl", "checkpoints"
 # What may change between two starts of one run. The data are known by their fingerprint, wherever they lie.
-MAY_GROW, MAY_MOVE = "train.steps", "dataset.root"
+MAY_GROW, MAY_MOVE, MAY_SPLIT = "train.steps", "dataset.root", "train.accumulate"
 
 
 class RunError(UserError):
@@ -42,16 +45,21 @@ class RunError(UserError):
 
 
 def train_run(
-    config: ConfigDict, workdir: Path, verbose: int = 1, callbacks: Sequence[keras.callbacks.Callback] = ()
+    config: ConfigDict,
+    workdir: Path,
+    verbose: int = 1,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    replicas: Replicas = ONE,
 ) -> Experiment:
     """Trains, or resumes exactly; a finished run returns at once.
 
     Args:
       config: of the run. When `workdir` holds a run already, only `train.steps` may differ, and only grow, and
-        `dataset.root`, when the same data lie elsewhere now.
+        `dataset.root`, when the same data lie elsewhere now, and `train.accumulate`.
       workdir: gets `config.json`, `machine.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
       verbose: as in `Trainer.fit`.
       callbacks: more of them, such as `cml_tf.experiments.callbacks.PauseAt`, called after the run's own.
+      replicas: that share the tasks, another number of them at every start. Only the first process writes.
 
     Raises:
       RunError: if `workdir` belongs to something else or to another configuration (nothing is written then), or
@@ -61,15 +69,26 @@ def train_run(
     """
     workdir = Path(workdir)
     check_config(config)
-    _check_workdir(config, workdir)
-    experiment = build_experiment(config)
+    replicas.check_divides(config.train.meta_batch, config.train.accumulate)
+    if replicas.is_chief:
+        _check_workdir(config, workdir)
+    experiment = build_experiment(config, replicas=replicas)
     latest = workdir / CHECKPOINTS / "latest.npz"
     trainer = experiment.trainer
     if latest.exists():
         values, metadata, data = _read_checkpoint(latest)
         _check_data(experiment.data, data, latest)
         trainer.restore(values, metadata)
+    known = {key: value for key, value in flatten(config_to_json(config)) if key != MAY_MOVE}
+    # Nothing is written before all processes have read what is there.
+    replicas.check_alike(
+        "configuration, data and checkpoint", json.dumps([known, experiment.data, trainer.step], default=str)
+    )
     finished = trainer.step >= config.train.steps or trainer.stopped
+    if not replicas.is_chief:
+        if not finished:
+            _fit(experiment, workdir, 0, callbacks)
+        return experiment
     if finished:
         logging.getLogger(__name__).info("%s finished after %d steps", workdir, trainer.step)
     if finished and _holds(workdir, config):
@@ -88,6 +107,7 @@ def train_run(
 
 def _fit(experiment: Experiment, workdir: Path, verbose: int, more: Sequence[keras.callbacks.Callback]) -> None:
     config, trainer, interrupt = experiment.config, experiment.trainer, StopOnInterrupt()
+    replicas = trainer.replicas
     try:
         trainer.fit(
             experiment.episodes("train"),
@@ -100,7 +120,7 @@ def _fit(experiment: Experiment, workdir: Path, verbose: int, more: Sequence[ker
         )
     finally:
         interrupt.release()
-    if interrupt.requested and trainer.step < config.train.steps:
+    if replicas.anywhere(interrupt.requested) and trainer.step < config.train.steps:
         raise Interrupted(
             f"stopped after {trainer.step} of {config.train.steps} steps. Run the same command again to resume."
         )
@@ -158,6 +178,7 @@ def evaluate_run(
     root: str = "",
     ways: int | None = None,
     shots: int | None = None,
+    replicas: Replicas = ONE,
 ) -> Evaluation:
     """Scores a run on the first episodes of a split, which are the same for every run on the same data.
 
@@ -174,6 +195,7 @@ def evaluate_run(
       ways: classes an episode; the configuration's by default. A model whose class rows are each learned on their own
         takes no other number.
       shots: support examples a class; the configuration's by default.
+      replicas: that share the episodes; every process gets the whole result.
 
     Raises:
       RunError, CheckpointError, DatasetError, ValueError: for whatever cannot be had as asked.
@@ -184,7 +206,8 @@ def evaluate_run(
     method = evaluation_method(experiment, steps, readout)
     if single_queries:
         method = Method.of(method.learner, SingleQueries(method.rule), method.terms)
-    evaluator = Evaluator(method, experiment.problem.metric)
+    evaluator = Evaluator(method, experiment.problem.metric, replicas)
+    replicas.align(itertools.chain(*method.all_variables().values()))
     config = experiment.config
     if ways is not None and not isinstance(experiment.problem, Classification):
         raise RunError(f"ways is for classifications, received {ways} for a regression: leave it out.")
@@ -209,6 +232,9 @@ def _callbacks(experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt
     if patience:
         mode = "max" if problem.higher_is_better else "min"
         yield keras.callbacks.EarlyStopping(f"val_{problem.metric}", patience=patience, mode=mode)
+    if not trainer.replicas.is_chief:
+        yield interrupt
+        return
     yield keras.callbacks.TensorBoard(str(workdir / "tensorboard"), write_graph=False)
     yield MetricsFile(workdir / METRICS, trainer)
     yield interrupt
@@ -243,7 +269,7 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
     check_config(there)
     old, new = (dict(flatten(config_to_json(c))) for c in (there, config))
     keys = [*new, *(key for key in old if key not in new)]
-    changed = [key for key in keys if new.get(key) != old.get(key) and key != MAY_MOVE]
+    changed = [key for key in keys if new.get(key) != old.get(key) and key not in (MAY_MOVE, MAY_SPLIT)]
     if MAY_GROW in changed and new[MAY_GROW] > old[MAY_GROW]:
         changed.remove(MAY_GROW)
     if changed:
@@ -251,7 +277,7 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
         differences = "; ".join(f"{key}: {there} in the run, {asked} requested" for key, there, asked in told)
         raise RunError(
             f"{workdir} contains a run with another configuration ({differences}). Choose another directory: in a run "
-            f"only {MAY_GROW} may increase, and {MAY_MOVE} may change when the data have moved."
+            f"only {MAY_GROW} may increase, {MAY_MOVE} may change when the data have moved, and {MAY_SPLIT} may change."
         )
 
 

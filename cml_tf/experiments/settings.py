@@ -131,9 +131,14 @@ class Train:
     steps: int = option(1000, "outer steps", least=1)
     meta_batch: int = option(4, "episodes per outer step", least=1)
     task_chunk: int = option(0, "episodes processed at a time, to limit memory; 0 for automatic", least=0)
+    accumulate: int = option(
+        1,
+        "pieces in which a replica works on its episodes, one after the other, to save memory; not with task weights",
+        least=1,
+    )
     vectorised: str = option(
         "auto",
-        "process all episodes at once, each operation with a task axis",
+        "process all episodes at once, each operation with a task axis; auto does with small dense layers",
         choices=tuple(VECTORISED),
     )
     jit_compile: bool = option(False, "compile the step with XLA; for GPUs, slower on CPUs")
@@ -224,6 +229,9 @@ def faults(settings: Settings) -> Iterator[str]:
     for key, most in (("train.first_order_steps", steps - 1), ("train.cosine_steps", steps)):
         if settings.get(key, 0) > most:
             yield f"{key} must be at most {most} with train.steps {steps}, received {settings[key]}: set both keys."
+    if settings["train.meta_batch"] % settings["train.accumulate"]:
+        batch, pieces = settings["train.meta_batch"], settings["train.accumulate"]
+        yield f"train.meta_batch must be a multiple of train.accumulate ({pieces}), received {batch}: set both keys."
     if settings["train.cosine_steps"] and settings["train.final_rate"] > settings["train.rate"]:
         yield (
             f"train.final_rate must be at most train.rate ({settings['train.rate']!r}), received "

@@ -24,7 +24,13 @@ class TaskReducer(ABC):
 
     Attributes:
       variables: what it meta-learns, made by `build`; a group of its own, `reducer`, in optimisers and checkpoints.
+      is_mean: whether it is the mean over tasks, and without variables: then a meta-batch may be worked on in parts,
+        whose outer losses and gradients are averaged.
+      compares: groups of `TaskGradients` that it reads; None for all. Of those of other replicas it sees no others.
     """
+
+    is_mean: bool = False
+    compares: tuple[str, ...] | None = None
 
     def __init__(self) -> None:
         self.variables: tuple[keras.Variable, ...] = ()
@@ -51,6 +57,9 @@ class MeanOverTasks(TaskReducer):
       >>> float(MeanOverTasks()(tf.constant([1.0, 3.0]), {}, ()))
       2.0
     """
+
+    is_mean = True
+    compares = ()
 
     def __call__(self, losses: tf.Tensor, gradients: TaskGradients, values: tuple[tf.Tensor, ...]) -> tf.Tensor:
         """The mean of `[tasks]`."""

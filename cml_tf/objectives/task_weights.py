@@ -46,6 +46,8 @@ class TaskWeights(TaskReducer):
       UserError: for a factor that is negative or not finite.
     """
 
+    compares = ("head",)
+
     def __init__(self, agreement: float = 1.0) -> None:
         super().__init__()
         if not 0 <= agreement < np.inf:

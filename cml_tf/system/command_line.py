@@ -1,7 +1,7 @@
 """How all programs start and end: absl flags, errors of the user in one line, exit codes.
 
-Exit codes: 0 done, 1 a defect (with its traceback), 2 something the user can mend, 130 interrupted and saved. Output
-that cannot be shown or written stops no program (`cml_tf.system.standard_output`).
+Exit codes: 0 done, 1 a defect (with its traceback), 2 something the user can mend, 130 interrupted and saved, 138 lost
+another process. Output that cannot be shown or written stops no program (`cml_tf.system.standard_output`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from cml_tf.errors import Interrupted, UserError
 from cml_tf.system.file_faults import file_fault
 from cml_tf.system.renamed import config_source
 from cml_tf.system.standard_output import endure, output_fault
+
+# From 128 on, schedulers of jobs start a program again.
+STOPPED, LOST = 130, 138
 
 PLUGINS = flags.DEFINE_list(
     "plugins", [], "Comma-separated modules of yours that register members (CONTRIBUTING.md); imported first."
@@ -42,10 +45,10 @@ def run(main: Callable[[list[str]], None], operands: int = 0) -> NoReturn:
             fail(str(error))
         except Interrupted as error:
             print(error, file=sys.stderr)
-            sys.exit(130)
+            sys.exit(STOPPED)
         except KeyboardInterrupt:
             print("interrupted.", file=sys.stderr)
-            sys.exit(130)
+            sys.exit(STOPPED)
         except Exception as error:
             if (fault := file_fault(error)) is None:
                 raise

@@ -20,6 +20,7 @@ from cml_tf.errors import UserError
 from cml_tf.problems import Regression
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
+from cml_tf.training.replicas import ONE, Replicas
 
 
 @dataclass(frozen=True)
@@ -93,15 +94,24 @@ class Evaluator:
     Args:
       method: whose rule takes the evaluation's number of steps; its first term's metric is the score.
       metric: name of the metric to score by, as that term reports it.
+      replicas: that share the tasks; one by default.
     """
 
-    def __init__(self, method: Method, metric: str) -> None:
+    def __init__(self, method: Method, metric: str, replicas: Replicas | None = None) -> None:
         self.metric = metric
+        self.replicas = replicas or ONE
         self._problems = [term.problem for term in method.terms if hasattr(term, "problem")]
-        self._compiled = tf.function(lambda episode: evaluate_losses(method, episode)[1], autograph=False)
+
+        def metrics(episode: Episode) -> dict[str, tf.Tensor]:
+            return self.replicas.joined(evaluate_losses(method, self.replicas.share(episode))[1])
+
+        self._compiled = tf.function(lambda e: self.replicas.one_of(self.replicas.run(metrics, e)), autograph=False)
 
     def metrics(self, batches: Iterable[Episode], episodes: int) -> dict[str, np.ndarray]:
-        """Every reported metric on the first `episodes` tasks of an iterable of meta-batches, `[episodes]` each."""
+        """Every reported metric on the first `episodes` tasks of an iterable of meta-batches, `[episodes]` each.
+
+        Of each meta-batch it takes the tasks of this process (`Replicas.batches`).
+        """
         collected: dict[str, list[np.ndarray]] = {}
         count = 0
         for batch in batches:
@@ -133,7 +143,7 @@ class Evaluator:
                 raise ValueError(f"episodes must be for {problem}, received episodes for {source.problem}.")
         if episodes < 2:
             raise ValueError(f"episodes must be at least 2 for a confidence interval, received {episodes}.")
-        metrics = self.metrics(source.batches(0, meta_batch), episodes)
+        metrics = self.metrics(self.replicas.batches(source, 0, self.replicas.rounded_up(meta_batch)), episodes)
         diverged = np.flatnonzero(~np.isfinite(metrics[self.metric]))
         if diverged.size:
             raise Diverged(

@@ -70,7 +70,7 @@ def check_method(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
     """
     if tf.distribute.has_strategy():
         raise ValueError(
-            "training runs on one device: create the trainer outside the scope of a tf.distribute strategy."
+            "a trainer must be made outside the scope of a tf.distribute strategy: pass the strategy to it instead."
         )
     for part, adapted in _parts(learner, terms):
         for layer in part._flatten_layers():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -13,6 +13,7 @@ from cml_tf.episodes import Episode
 from cml_tf.learners.layers.derivative_order import outer_gradient
 from cml_tf.objectives.reducers import TaskGradients
 from cml_tf.training.method import Method
+from cml_tf.training.replicas import ONE, Replicas
 from cml_tf.training.task_mapping import map_tasks
 
 
@@ -45,6 +46,7 @@ def meta_gradient(
     task_chunk: int = 0,
     vectorised: bool = False,
     scalars: dict[str, tf.Tensor] | None = None,
+    replicas: Replicas | None = None,
 ) -> MetaGradient:
     """The outer loss, `reducer` of the tasks' `sum over terms of weight * loss`, and its gradient by variable group.
 
@@ -58,6 +60,8 @@ def meta_gradient(
       task_chunk: how many tasks are worked on at a time, as in `map_tasks`.
       vectorised: whether all are worked on at once, likewise.
       scalars: of `Method.initial`.
+      replicas: among which the meta-batch is shared: this is called on each of them with its share, and the mean over
+        replicas of what it gives is the outer loss and its gradient. None for one.
     """
     trained = method.trained_variables()
     trained.pop("reducer", None)
@@ -75,10 +79,52 @@ def meta_gradient(
         return loss, losses, metrics, gradients
 
     per_task, losses, metrics, gradients = map_tasks(one, episode, task_chunk, vectorised)
-    loss, shares, of_reducer = _reduced(method, per_task, _of_tasks(method, trained, gradients))
+    of_tasks = _of_tasks(method, trained, gradients)
+    loss, shares, of_reducer = _reduced(method, per_task, of_tasks, replicas or ONE)
     reduced = iter([tf.tensordot(tf.cast(shares, gradient.dtype), gradient, 1) for gradient in gradients])
     by_group = {group: tuple(next(reduced) for _ in variables) for group, variables in trained.items()}
     return MetaGradient(loss, losses, metrics, by_group | ({"reducer": of_reducer} if of_reducer else {}))
+
+
+def in_pieces(function: Callable[[Episode], MetaGradient], episode: Episode, pieces: int) -> MetaGradient:
+    """The mean over pieces of a meta-batch of what a function gives, one piece after the other.
+
+    One sum of gradients is held, however many pieces there are. In a graph only.
+
+    Args:
+      function: gives loss and gradient of a piece.
+      episode: a meta-batch, whose reducer is the mean over tasks.
+      pieces: how many, of the same size.
+    """
+    if pieces == 1:
+        return function(episode)
+    of_tasks = (episode.support, episode.query, episode.key, episode.classes)
+    parts = tf.nest.map_structure(lambda part: tf.reshape(part, [pieces, -1, *part.shape[1:]]), of_tasks)
+
+    @tf.function(autograph=False)
+    def one(number: tf.Tensor) -> MetaGradient:
+        support, query, key, classes = tf.nest.map_structure(lambda part: part[number], parts)
+        return function(Episode(support, query, episode.context, key, classes))
+
+    first = one(tf.constant(0))
+    rows = tf.nest.map_structure(
+        lambda row: tf.TensorArray(row.dtype, pieces, element_shape=row.shape).write(0, row),
+        (first.term_losses, first.metrics),
+    )
+
+    def body(number: tf.Tensor, sums: Any, rows: Any) -> tuple[tf.Tensor, Any, Any]:
+        own = one(number)
+        sums = tf.nest.map_structure(tf.add, sums, (own.loss, own.gradients))
+        written = tf.nest.map_structure(lambda rows, row: rows.write(number, row), rows, (own.term_losses, own.metrics))
+        return number + 1, sums, written
+
+    start = tf.constant(1), (first.loss, first.gradients), rows
+    _, sums, rows = tf.while_loop(
+        lambda number, *_: number < pieces, body, start, parallel_iterations=1, maximum_iterations=pieces - 1
+    )
+    loss, gradients = tf.nest.map_structure(lambda total: total / pieces, sums)
+    term_losses, metrics = tf.nest.map_structure(lambda array: array.concat(), rows)
+    return MetaGradient(loss, term_losses, metrics, gradients)
 
 
 def _of_tasks(method: Method, trained: Mapping[str, Sequence[Any]], gradients: Sequence[tf.Tensor]) -> TaskGradients:
@@ -91,15 +137,24 @@ def _of_tasks(method: Method, trained: Mapping[str, Sequence[Any]], gradients: S
 
 
 def _reduced(
-    method: Method, per_task: tf.Tensor, gradients: TaskGradients
+    method: Method, per_task: tf.Tensor, gradients: TaskGradients, replicas: Replicas
 ) -> tuple[tf.Tensor, tf.Tensor, tuple[tf.Tensor, ...]]:
-    """The outer loss, how much each task's gradient counts, and the gradient of the reducer's own variables."""
+    """The outer loss, how much each task's gradient counts, and the gradient of the reducer's own variables.
+
+    What is no mean over tasks must see all of them, wherever they are.
+    """
+    everywhere = replicas.count > 1 and not method.reducer.is_mean
+    if everywhere:
+        compared = method.reducer.compares
+        known = {group: own for group, own in gradients.items() if compared is None or group in compared}
+        per_task, gradients = replicas.joined((per_task, known))
     values = tuple(tf.convert_to_tensor(variable) for variable in method.reducer.variables)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch([per_task, *values])
         loss = method.reducer(per_task, gradients, values)
     shares, *own = tape.gradient(loss, [per_task, *values], unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return loss, shares, tuple(own)
+    # The mean over replicas follows, and a task is on one of them.
+    return loss, replicas.own_rows(shares) * replicas.count if everywhere else shares, tuple(own)
 
 
 def _losses(

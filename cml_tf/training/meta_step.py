@@ -11,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.gradients import ascent
+from cml_tf.datasets.base import check_integer
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
 from cml_tf.training.keras_features import check_unused
-from cml_tf.training.meta_gradient import MetaGradient, meta_gradient
+from cml_tf.training.meta_gradient import MetaGradient, in_pieces, meta_gradient
 from cml_tf.training.method import Method
+from cml_tf.training.replicas import ONE, Replicas
 from cml_tf.training.schedule import Moment, Schedule
 from cml_tf.training.task_mapping import can_be_vectorised, is_masked
 
@@ -45,10 +47,10 @@ class Work:
 
     Attributes:
       method: with the terms and the order of derivatives of this step.
-      episode: the meta-batch.
+      episode: the meta-batch, or those of its tasks that are this process'.
       weights: of the method's terms, `[terms]`.
       scalars: of its scheduled numbers, by name.
-      gradient: of the outer loss.
+      gradient: of the outer loss; before the reduction one a replica, of its tasks.
       norms: global norms of the gradient's groups.
       finite: whether loss and gradient are.
     """
@@ -66,9 +68,10 @@ Part = Callable[[Work], Work]
 
 
 class MetaStep:
-    """One outer step, compiled once: a sequence of named parts, `gradient`, `finiteness`, `clipping` and `update`.
+    """One outer step, compiled once: the parts `gradient`, `reduction`, `finiteness`, `clipping` and `update`.
 
-    A reduction over replicas has its place between the first two.
+    Replicas make a gradient each, of their tasks. All that follows the reduction is made once in every process, of the
+    same numbers, so that their variables stay alike.
 
     Args:
       method: what to train.
@@ -77,11 +80,15 @@ class MetaStep:
         of weight 0 leaves the learner's path untouched.
       task_chunk: how many tasks are worked on at a time; memory grows with it. 0 chooses (`map_tasks`).
       vectorised: whether all tasks are worked on at once, every operation with a task axis. None chooses: so they are
-        where the learner and the terms have dense layers only and no chunk is set. Others cannot be.
+        where the learner and the terms have dense layers only and no chunk is set. With convolutions it takes more
+        memory, and is for devices with more cores than a task can use; with other layers it cannot be done.
       jit_compile: whether XLA compiles the step: for GPUs; slower on CPUs.
       sharpness: radius of the ball around all trained variables in whose worst point the meta-gradient is taken, 0 for
         where they are (Sharp-MAML, arXiv 2206.03996, equation 9). It doubles the work. Reported losses and metrics are
         those at the variables.
+      accumulate: in how many pieces the tasks of a replica are worked on, one after the other: memory for gradients is
+        that of a piece's tasks.
+      replicas: that share the tasks; one by default.
 
     Attributes:
       parts: by name, in the order in which they are made.
@@ -96,6 +103,8 @@ class MetaStep:
         vectorised: bool | None = None,
         jit_compile: bool = False,
         sharpness: float = 0.0,
+        accumulate: int = 1,
+        replicas: Replicas | None = None,
     ) -> None:
         trained = method.trained_variables()
         if set(optimizers) != set(trained):
@@ -105,18 +114,29 @@ class MetaStep:
         _check_number("sharpness", sharpness, "0 (none) or a positive radius")
         if not isinstance(jit_compile, bool):
             raise ValueError(f"jit_compile must be True or False, received {jit_compile!r}.")
+        self.replicas = replicas or ONE
+        if jit_compile and self.replicas.strategy is not None:
+            raise UserError("jit_compile must be False for a step that replicas share, received True: leave it out.")
+        check_integer("accumulate", accumulate, minimum=1)
+        if accumulate > 1 and not method.reducer.is_mean:
+            raise UserError(
+                f"accumulate must be 1 with {type(method.reducer).__name__}, which compares all tasks of a meta-batch, "
+                f"received {accumulate}: use the mean over tasks, or leave out accumulate."
+            )
+        self.accumulate = accumulate
         self.method = method
         self.clip_norm = clip_norm
         self.sharpness = sharpness
         self.task_chunk = task_chunk
-        possible = can_be_vectorised(method)
+        possible = can_be_vectorised(method, convolutions=True)
         if vectorised and (task_chunk or not possible):
             raise ValueError(
-                "vectorised needs a method of dense layers with an unrolled inner loop and task_chunk 0, received "
-                f"{'such a' if possible else 'another'} method and task_chunk {task_chunk}: leave vectorised at auto."
+                "vectorised needs a method of dense or plain convolutional layers with an unrolled inner loop and "
+                f"task_chunk 0, received {'such a' if possible else 'another'} method and task_chunk {task_chunk}: "
+                "leave vectorised at auto."
             )
         self._asked_vectorised = bool(vectorised)
-        self.vectorised = possible and not task_chunk if vectorised is None else vectorised
+        self.vectorised = can_be_vectorised(method) and not task_chunk if vectorised is None else vectorised
         distinct = {id(optimizers[group]): optimizers[group] for group in trained}
         self._groups_by_optimizer = [
             (optimizer, [group for group in trained if optimizers[group] is optimizer])
@@ -128,6 +148,7 @@ class MetaStep:
             optimizer.build(variables)
         self.parts: dict[str, Part] = {
             "gradient": self._gradient,
+            "reduction": self._reduction,
             "finiteness": self._finiteness,
             "clipping": self._clipping,
             "update": self._update,
@@ -140,12 +161,13 @@ class MetaStep:
         Terms that count for nothing (`Method.counted`) are left out: the step without them is another graph.
 
         Args:
-          episode: the meta-batch.
+          episode: the meta-batch, or those of its tasks that are this process'.
           moment: of the outer step; that of step 0 under no schedule by default.
         """
         method = self.method
         if self._asked_vectorised and is_masked(episode):
             raise ValueError("vectorised must be None or False for episodes with a mask, received True.")
+        self.replicas.check_divides(len(episode.query.targets) * self.replicas.processes, self.accumulate)
         weights, first_order, scalars = moment or Schedule()(0, method.terms, method.schedules)
         terms = {term.name for term in method.counted(weights)}
         counted = [(t.name, w) for t, w in zip(method.terms, weights, strict=True) if t.name in terms]
@@ -186,20 +208,32 @@ class MetaStep:
         return StepResult(work.gradient.term_losses, work.gradient.metrics, work.finite)
 
     def _gradient(self, work: Work) -> Work:
-        options = self.task_chunk, self.vectorised, work.scalars
-        gradient = meta_gradient(work.method, work.episode, work.weights, *options)
+        return replace(work, gradient=self.replicas.run(self._of_replica, work))
+
+    def _of_replica(self, work: Work) -> MetaGradient:
+        episode, options = self.replicas.share(work.episode), (self.task_chunk, self.vectorised, work.scalars)
+
+        def of_piece(piece: Episode) -> MetaGradient:
+            return meta_gradient(work.method, piece, work.weights, *options, self.replicas)
+
+        gradient = in_pieces(of_piece, episode, self.accumulate)
         if not self.sharpness:
-            return replace(work, gradient=gradient)
-        variables = tf.nest.flatten(list(self.method.trained_variables().values()))
-        start = [tf.identity(variable.value) for variable in variables]
-        offsets = tf.nest.flatten(ascent(list(gradient.gradients.values()), self.sharpness))
-        for variable, offset in zip(variables, offsets, strict=True):
-            variable.assign_add(offset)
-        worst = meta_gradient(work.method, work.episode, work.weights, *options)
-        # Not by subtraction, which would leave roundings behind.
-        for variable, value in zip(variables, start, strict=True):
-            variable.assign(value)
-        return replace(work, gradient=gradient._replace(gradients=worst.gradients))
+            return gradient
+        groups = self.method.trained_variables()
+        reduced = self.replicas.mean(gradient.gradients)
+        offsets = tf.nest.flatten(ascent([reduced[group] for group in groups], self.sharpness))
+        variables = tf.nest.flatten([*groups.values()])
+        with keras.StatelessScope([(v, v.value + offset) for v, offset in zip(variables, offsets, strict=True)]):
+            worst = in_pieces(of_piece, episode, self.accumulate)
+        return gradient._replace(gradients=worst.gradients)
+
+    def _reduction(self, work: Work) -> Work:
+        def reduced(own: MetaGradient) -> MetaGradient:
+            loss, gradients = self.replicas.mean((own.loss, own.gradients))
+            term_losses, metrics = self.replicas.joined((own.term_losses, own.metrics))
+            return MetaGradient(loss, term_losses, metrics, gradients)
+
+        return replace(work, gradient=self.replicas.one_of(self.replicas.run(reduced, work.gradient)))
 
     def _finiteness(self, work: Work) -> Work:
         assert work.gradient is not None

@@ -9,7 +9,10 @@ import keras
 import tensorflow as tf
 
 from cml_tf.episodes import Episode
+from cml_tf.learners.layers.convolution import Convolution
 from cml_tf.learners.layers.initialisation import Linear
+from cml_tf.learners.layers.task_axis import tasks_at_once
+from cml_tf.learners.normalisation.layer import Normalisation
 from cml_tf.training.method import Method
 
 # Small operations leave cores idle, which a second task can use; large ones do not, and hold their memory twice. The
@@ -41,7 +44,8 @@ def map_tasks(
 
     if vectorised and not is_masked(episode):
         # What has no batched form (in a rule or a loss of somebody's own) is done task by task.
-        return tf.vectorized_map(one, mapped, fallback_to_while_loop=True)
+        with tasks_at_once():
+            return tf.vectorized_map(one, mapped, fallback_to_while_loop=True)
     if tf.executing_eagerly():
         count = len(tf.nest.flatten(mapped)[0])
         results = [one(tf.nest.map_structure(lambda tensor, i=i: tensor[i], mapped)) for i in range(count)]
@@ -72,8 +76,7 @@ def tasks_at_a_time(task: Any) -> int:
     return 1 if values >= LARGE_TASK else 2
 
 
-# Their operations have a batched form, and are so small that starting them is what takes the time. A convolution has no
-# form with a filter for each task.
+# Their operations have a batched form, and are so small that starting them is what takes the time.
 _DENSE = (
     keras.Sequential,
     keras.layers.InputLayer,
@@ -84,11 +87,21 @@ _DENSE = (
 )
 
 
-def can_be_vectorised(method: Method) -> bool:
-    """Whether all layers are dense, and the rule and the terms say that they can."""
+# Theirs have one that is for devices with more cores than one task can use (docs/REPLICAS.md).
+_CONVOLUTIONAL = (Convolution, Normalisation, keras.layers.MaxPooling2D)
+
+
+def can_be_vectorised(method: Method, convolutions: bool = False) -> bool:
+    """Whether all layers are dense, and the rule and the terms say that they can.
+
+    Args:
+      method: to be looked at.
+      convolutions: whether layers may be those of convolutional learners, too.
+    """
     if not (method.rule.vectorisable and all(term.vectorisable for term in method.terms)):
         return False
     roots = [method.learner.extractor, method.learner.head, *(term.layer for term in method.terms)]
     # Keras offers no public way to walk the layers inside a layer that is not a Model.
     layers = [layer for root in roots if root is not None for layer in root._flatten_layers()]
-    return all(type(layer) in _DENSE for layer in layers)
+    known = (*_DENSE, *_CONVOLUTIONAL) if convolutions else _DENSE
+    return all(type(layer) in known for layer in layers)

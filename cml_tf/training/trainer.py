@@ -36,7 +36,10 @@ from cml_tf.training.evaluator import Evaluator, RunningMeans
 from cml_tf.training.keras_features import Optimizers, check_method, check_trainable, optimizers_by_group
 from cml_tf.training.meta_step import MetaStep, NonFiniteLoss
 from cml_tf.training.method import Method
+from cml_tf.training.replicas import ONE, Replicas
 from cml_tf.training.schedule import Schedule
+
+_VALIDATION_BATCH = 4
 
 
 class Validation(NamedTuple):
@@ -76,6 +79,8 @@ class Trainer:
       sharpness: radius within which the meta-gradient is taken at the worst point (`MetaStep`); 0 for none.
       schedule: what changes with the outer step, but for the weights of terms, which say so themselves, and the
         optimisers' rates.
+      accumulate: in how many pieces the tasks of a replica are worked on, to save memory (`MetaStep`).
+      replicas: that share the tasks of every meta-batch (docs/REPLICAS.md); one by default.
 
     Raises:
       ValueError: for what Keras' own `fit` honours and meta-training cannot (docs/KERAS.md), by name.
@@ -101,8 +106,11 @@ class Trainer:
         jit_compile: bool = False,
         sharpness: float = 0.0,
         schedule: Schedule | None = None,
+        accumulate: int = 1,
+        replicas: Replicas | None = None,
     ) -> None:
         self.schedule = schedule or Schedule()
+        self.replicas = replicas or ONE
         self.method = Method.of(learner, rule, terms, reducer)
         if self.schedule.first_order_steps and not rule.second_order:
             raise UserError(
@@ -114,7 +122,8 @@ class Trainer:
         check_method(learner, terms)
         groups = list(self.method.trained_variables())
         by_group = optimizers_by_group(keras.optimizers.Adam(1e-3) if optimizer is None else optimizer, groups)
-        self.meta_step = MetaStep(self.method, by_group, clip_norm, task_chunk, vectorised, jit_compile, sharpness)
+        options = clip_norm, task_chunk, vectorised, jit_compile, sharpness, accumulate
+        self.meta_step = MetaStep(self.method, by_group, *options, self.replicas)
         self.step = 0
         self.stopped = False
         self.host = callback_host(self.method, self.meta_step.optimizers[0])
@@ -174,6 +183,8 @@ class Trainer:
         for source in (episodes, validation.source if validation else None):
             if isinstance(source, EpisodeSource) and source.problem != self.problem:
                 raise ValueError(f"episodes must be for {self.problem}, received episodes for {source.problem}.")
+        if isinstance(episodes, EpisodeSource):
+            self.replicas.check_divides(meta_batch, self.meta_step.accumulate)
         check_callbacks(callbacks, self.meta_step.optimizers)
         settle_modes(callbacks)
         check_trainable(self.method.learner, self.method.terms)
@@ -193,9 +204,12 @@ class Trainer:
         runner.on_train_begin()
         restore_callback_states(self._callbacks, self._restored)
         self._restored = {}
+        self.replicas.align(itertools.chain(*self._variables().values()))
         batches = self._batches(episodes, meta_batch)
         # Made once for all epochs, and before the first one: what does not fit the learner is told before work is lost.
-        self._validation_batches = () if validation is None else self._fitting(validation.source.batches(0, 4))
+        if validation is not None:
+            tasks = self.replicas.rounded_up(_VALIDATION_BATCH)
+            self._validation_batches = self._fitting(self.replicas.batches(validation.source, 0, tasks))
         while self.step < steps and not self.host.stop_training:
             self._epoch(runner, batches, validation, steps, validate_every)
         if self.step >= steps or self.stopped:
@@ -220,6 +234,7 @@ class Trainer:
             tasks += self._one_step(batches)
             logs = {**self._means.result(), "tasks_per_second": tasks / (time.perf_counter() - started)}
             runner.on_train_batch_end(position, logs)
+            self.host.stop_training = self.replicas.anywhere(self.host.stop_training)
             if self.host.stop_training and position + 1 < last:
                 return
         if validation is not None:
@@ -258,16 +273,16 @@ class Trainer:
             # A method without any is judged by what MAML lowers.
             terms = terms or [QueryLoss(self.problem, differentiated=False)]
             method = Method.of(self.method.learner, rule, terms, self.method.reducer)
-            self._evaluators[validation.steps] = Evaluator(method, self.problem.metric)
+            self._evaluators[validation.steps] = Evaluator(method, self.problem.metric, self.replicas)
         metrics = self._evaluators[validation.steps].metrics(self._validation_batches, validation.episodes)
         return {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
 
     def _batches(self, episodes: EpisodeSource | Iterable[Episode], meta_batch: int) -> Iterator[Episode]:
         if isinstance(episodes, EpisodeSource):
-            return iter(self._fitting(episodes.batches(self.step * meta_batch, meta_batch)))
+            return iter(self._fitting(self.replicas.batches(episodes, self.step * meta_batch, meta_batch)))
         context_fits = functools.partial(check_context, self.method.learner)
         checked = validated(episodes, self.problem, self.method.learner.example_inputs, context_fits)
-        return itertools.islice(checked, self.step, None)
+        return map(self.replicas.of_process, itertools.islice(checked, self.step, None))
 
     def _fitting(self, batches: tf.data.Dataset) -> tf.data.Dataset:
         """Batches of a source, whose inputs are known to be such as the learner takes."""
@@ -277,14 +292,13 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Everything that exact resumption needs: arrays by name, and a JSON object."""
-        groups = {**self.method.all_variables(), **self._optimizer_variables()}
         metadata = {
             "step": self.step,
             "stopped": self.stopped or (self._epoch_is_ending and self.host.stop_training),
             "means": self._means.state,
             "callbacks": self._callback_states.read(self._callbacks),
         }
-        return named_values(groups), metadata
+        return named_values(self._variables()), metadata
 
     def restore(self, values: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
         """Continues from a `state`; callbacks get theirs back when `fit` begins.
@@ -295,13 +309,14 @@ class Trainer:
         missing = {"step", "stopped", "means", "callbacks"} - set(metadata)
         if missing:
             raise CheckpointError(f"this checkpoint is not from a trainer: it lacks {', '.join(sorted(missing))}.")
-        groups = {**self.method.all_variables(), **self._optimizer_variables()}
-        assign_values(groups, values)
+        assign_values(self._variables(), values)
         settle_constants(self.method.learner.extractor, self.method.learner.head)
         self.step = metadata["step"]
         self.stopped = metadata["stopped"]
         self._means.state = metadata["means"]
         self._restored = metadata["callbacks"]
 
-    def _optimizer_variables(self) -> dict[str, Sequence[keras.Variable]]:
-        return {f"optimizer_{i}": optimizer.variables for i, optimizer in enumerate(self.meta_step.optimizers)}
+    def _variables(self) -> dict[str, Sequence[keras.Variable]]:
+        """Everything that a checkpoint holds, by group."""
+        optimizers = {f"optimizer_{i}": one.variables for i, one in enumerate(self.meta_step.optimizers)}
+        return {**self.method.all_variables(), **optimizers}

@@ -1,4 +1,4 @@
-"""Files to run TensorFlow Serving with: Docker, Kubernetes, KServe, and what they mount."""
+"""Files to run TensorFlow Serving with (Docker, Kubernetes, KServe, and what they mount), and training (Kubernetes)."""
 
 from pathlib import Path
 
@@ -13,5 +13,7 @@ FILES = (
     "monitoring.config",
     "nginx.conf",
     "ssl.config",
+    "training-job.yaml",
+    "training-tfjob.yaml",
 )
 MONITORING = FOLDER / "monitoring.config"

@@ -116,7 +116,7 @@ def test_arguments_of_a_trainer_that_would_not_do_what_they_say_are_refused(argu
 
 def test_an_optimiser_may_be_named_and_a_strategy_is_refused():
     assert [type(one) for one in tiny_trainer(optimizer="sgd").meta_step.optimizers] == [optimizers.SGD]
-    with tf.distribute.OneDeviceStrategy("/cpu:0").scope(), pytest.raises(ValueError, match="runs on one device"):
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope(), pytest.raises(ValueError, match="outside the scope"):
         tiny_trainer()
 
 

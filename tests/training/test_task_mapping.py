@@ -10,6 +10,8 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.episodes import Examples
 from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
+from cml_tf.learners.layers.convolution import Convolution
+from cml_tf.learners.layers.task_axis import tasks_at_once
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification, Regression
 from cml_tf.training.meta_gradient import meta_gradient
@@ -57,6 +59,30 @@ def test_chunks_of_any_size_and_all_tasks_at_once_give_the_same(float64, make, c
         assert_equal_gradients(received, expected, 1e-12)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "tolerance"), [("float64", 1e-10), ("float32", 1e-4)])
+def test_all_tasks_of_a_convolutional_learner_at_once_give_the_same(precision, tolerance):
+    keras.config.set_floatx(precision)
+    keras.config.set_dtype_policy(precision)
+    method, episode = convolutional()
+    step = step_of(method, vectorised=True)
+    graph = tf.function(lambda: meta_gradient(method, episode, method.weights(), vectorised=step.vectorised))
+    # Nothing is left that goes through the tasks one by one.
+    traced = graph.get_concrete_function()
+    assert not [operation for operation in traced.graph.get_operations() if "While" in operation.type]
+    assert_equal_gradients(graph(), meta_gradient(method, episode, method.weights()), tolerance)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("size", [1, 2, 3, (4, 3)])
+def test_a_product_of_patches_is_a_convolution(float64, padding, size):
+    layer = Convolution(3, size, padding=padding)
+    maps = np.random.default_rng(0).standard_normal((2, 6, 7, 2))
+    expected = layer(maps)
+    with tasks_at_once():
+        np.testing.assert_allclose(layer(maps), expected, rtol=1e-12, atol=1e-14)
+
+
 @pytest.mark.parametrize("make", [dense, pytest.param(convolutional, marks=pytest.mark.slow)])
 def test_a_compiled_step_is_the_same_step(make):
     results = []
@@ -82,8 +108,8 @@ def test_a_compiled_step_is_the_same_step(make):
 def test_dense_layers_are_vectorised_unless_memory_is_to_be_bounded(make, task_chunk, expected):
     method, _ = make()
     assert step_of(method, task_chunk=task_chunk).vectorised is expected
-    if not expected:
-        with pytest.raises(ValueError, match="vectorised needs a method of dense layers"):
+    if not expected and make is not convolutional:
+        with pytest.raises(ValueError, match="vectorised needs a method of dense or plain convolutional layers"):
             step_of(method, task_chunk=task_chunk, vectorised=True)
     with pytest.raises(ValueError, match="task_chunk must be 0"):
         step_of(method, task_chunk=-1)

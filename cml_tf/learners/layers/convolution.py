@@ -15,6 +15,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cml_tf.learners.layers.task_axis import at_once, convolved
+
 
 @keras.saving.register_keras_serializable("cml_tf")
 class Convolution(keras.layers.Conv2D):
@@ -44,10 +46,16 @@ class Convolution(keras.layers.Conv2D):
         kernel = tf.convert_to_tensor(self.kernel)
         if self.use_bias and self.idle_bias:
             kernel = _accompanied(kernel, tf.convert_to_tensor(self.bias))
-        outputs = self.convolution_op(inputs, kernel)
+        outputs = (
+            convolved(inputs, kernel, self.padding) if self._has_product() else self.convolution_op(inputs, kernel)
+        )
         if self.use_bias and not self.idle_bias:
             outputs = outputs + tf.convert_to_tensor(self.bias)
         return outputs if self.activation is None else self.activation(outputs)
+
+    def _has_product(self) -> bool:
+        plain = {1} == {*self.strides, *self.dilation_rate, self.groups} and self.data_format == "channels_last"
+        return at_once() and plain and self.padding in ("same", "valid")
 
     def get_config(self) -> dict[str, Any]:
         """The arguments that make this layer again."""
@@ -173,6 +181,6 @@ def _mean(maps: tf.Tensor) -> tf.Tensor:
 
 
 def has_kernels(maps: tf.Tensor) -> bool:
-    """Whether TensorFlow's kernels do these passes."""
+    """Whether TensorFlow's kernels do these passes; with a task axis they would go through the tasks one by one."""
     on_cpu = not tf.config.list_logical_devices("GPU")
-    return on_cpu and len(maps.shape) == 4 and maps.dtype in (tf.float32, *_HALF)
+    return on_cpu and not at_once() and len(maps.shape) == 4 and maps.dtype in (tf.float32, *_HALF)

@@ -1,0 +1,87 @@
+"""Which devices a program runs on: the flags `--strategy` and `--cpu_devices` (docs/REPLICAS.md)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import tensorflow as tf
+from absl import flags
+
+from cml_tf.errors import UserError
+from cml_tf.system.command_line import LOST
+from cml_tf.system.files import parsed_json
+from cml_tf.training.replicas import ONE, Replicas
+
+ONE_DEVICE, MIRRORED, MULTI_WORKER = "one", "mirrored", "multi_worker"
+TF_CONFIG = "TF_CONFIG"
+_JOBS = ("chief", "worker")
+_EXAMPLE = '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, "task": {"type": "worker", "index": 0}}'
+# What TensorFlow raises when another process has ended, depending on what it was doing.
+_GONE = (
+    *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError),
+    *(tf.errors.InternalError, tf.errors.FailedPreconditionError),
+)
+_LOST = "another process of this program has ended, or cannot be reached"
+_AGAIN = "run all of them again; a training goes on from its last checkpoint"
+
+_STRATEGY = flags.DEFINE_enum(
+    "strategy",
+    ONE_DEVICE,
+    [ONE_DEVICE, MIRRORED, MULTI_WORKER],
+    "Devices to share the tasks of a meta-batch among: one, all of this machine (mirrored), or those of all processes "
+    "that TF_CONFIG names (multi_worker).",
+)
+_CPU_DEVICES = flags.DEFINE_integer(
+    "cpu_devices", 1, "Devices to divide the processor into, to try --strategy=mirrored without GPUs.", 1
+)
+
+
+@contextlib.contextmanager
+def chosen_replicas() -> Iterator[Replicas]:
+    """The replicas that the flags choose; to be entered before TensorFlow does anything else.
+
+    If another process is lost, this one ends with one line and an exit code of its own.
+
+    Raises:
+      UserError: for flags that do not go together, or a cluster that is not described.
+    """
+    name, devices = _STRATEGY.value, _CPU_DEVICES.value
+    if devices > 1 and name != MIRRORED:
+        raise UserError(f"--cpu_devices must be 1 unless --strategy is mirrored, received {devices}: leave it out.")
+    if name != MULTI_WORKER:
+        yield Replicas(_mirrored(devices)) if name == MIRRORED else ONE
+        return
+    check_cluster(os.environ.get(TF_CONFIG, ""))
+    try:
+        yield Replicas(tf.distribute.MultiWorkerMirroredStrategy())
+    except _GONE as error:
+        print(f"error: {_LOST} ({type(error).__name__}): {_AGAIN}.", file=sys.stderr, flush=True)
+        # The usual end waits for the others.
+        os._exit(LOST)
+
+
+def _mirrored(cpu_devices: int) -> tf.distribute.Strategy:
+    if cpu_devices > 1:
+        parts = [tf.config.LogicalDeviceConfiguration()] * cpu_devices
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+    kind = "GPU" if tf.config.list_physical_devices("GPU") else "CPU"
+    return tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+
+
+def check_cluster(text: str) -> None:
+    """Raises UserError unless TF_CONFIG says which processes there are, and which one this is."""
+    try:
+        described = parsed_json(text)
+        cluster, task = described["cluster"], described["task"]
+        hosts = cluster[task["type"]]
+        fits = task["type"] in _JOBS and set(cluster) <= set(_JOBS) and 0 <= int(task["index"]) < len(hosts)
+    except (ValueError, KeyError, TypeError):
+        fits = False
+    if not fits:
+        raise UserError(
+            f"{TF_CONFIG} must be JSON such as {_EXAMPLE} for --strategy=multi_worker, received {text or 'none'}: set "
+            "it in the environment of every process, each with an index of its own."
+        )
