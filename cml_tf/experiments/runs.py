@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from ml_collections import ConfigDict
 
 from cml_tf import datasets
@@ -24,17 +23,29 @@ from cml_tf.experiments.callbacks import Checkpoints, MetricsFile, StopOnInterru
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
 from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.experiments.stored import (
+    CHECKPOINTS,
+    CONFIG,
+    LATEST,
+    MACHINE,
+    MAY_GROW,
+    MAY_MOVE,
+    METRICS,
+    check_belongs,
+    check_files,
+    check_metrics,
+    clear_killed,
+    has_checkpoint,
+    stored_checkpoint,
+    write_described,
+)
 from cml_tf.problems import Classification
 from cml_tf.readouts import read_through
-from cml_tf.system.files import locked, parsed_json, write_json
+from cml_tf.system.files import locked, parsed_json
 from cml_tf.system.machine import label, machine
-from cml_tf.training.checkpoints import CheckpointError, read_checkpoint
+from cml_tf.training.checkpoints import CheckpointError
 from cml_tf.training.evaluator import Evaluation, Evaluator
 from cml_tf.training.method import Method
-
-CONFIG, MACHINE, METRICS, CHECKPOINTS = "config.json", "machine.json", "metrics.jsonl", "checkpoints"
-# What may change between two starts of one run. The data are known by their fingerprint, wherever they lie.
-MAY_GROW, MAY_MOVE = "train.steps", "dataset.root"
 
 
 class RunError(UserError):
@@ -42,34 +53,42 @@ class RunError(UserError):
 
 
 def train_run(
-    config: ConfigDict, workdir: Path, verbose: int = 1, callbacks: Sequence[keras.callbacks.Callback] = ()
+    config: ConfigDict,
+    workdir: Path,
+    verbose: int = 1,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    keep: int = 2,
+    strict: bool = False,
 ) -> Experiment:
     """Trains, or resumes exactly; a finished run returns at once.
 
     Args:
       config: of the run. When `workdir` holds a run already, only `train.steps` may differ, and only grow, and
         `dataset.root`, when the same data lie elsewhere now.
-      workdir: gets `config.json`, `machine.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
+      workdir: gets `config.json`, `machine.json`, `manifest.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
       verbose: as in `Trainer.fit`.
       callbacks: more of them, such as `cml_tf.experiments.callbacks.PauseAt`, called after the run's own.
+      keep: how many of the latest checkpoints stay, beside the best.
+      strict: whether a damaged checkpoint is an error even if there is an earlier one to go on from.
 
     Raises:
       RunError: if `workdir` belongs to something else or to another configuration (nothing is written then), or
         another process trains in it.
-      CheckpointError: if a checkpoint there is damaged, or of other data.
+      CheckpointError, DamagedFile: if a file there is not what was written, or a checkpoint is of other data.
       Interrupted: after a Ctrl-C, when everything is saved.
     """
     workdir = Path(workdir)
     check_config(config)
     _check_workdir(config, workdir)
     experiment = build_experiment(config)
-    latest = workdir / CHECKPOINTS / "latest.npz"
-    trainer = experiment.trainer
-    if latest.exists():
-        values, metadata, data = _read_checkpoint(latest)
-        _check_data(experiment.data, data, latest)
-        trainer.restore(values, metadata)
-    finished = trainer.step >= config.train.steps or trainer.stopped
+    trainer, stored = experiment.trainer, None
+    if has_checkpoint(workdir):
+        stored = stored_checkpoint(workdir, "latest", strict)
+        check_belongs(stored, config)
+        _check_data(experiment.data, stored.data, stored.path)
+        check_metrics(workdir, stored.metadata, strict)
+        trainer.restore(stored.values, stored.metadata)
+    finished = trainer.finished(config.train.steps)
     if finished:
         logging.getLogger(__name__).info("%s finished after %d steps", workdir, trainer.step)
     if finished and _holds(workdir, config):
@@ -77,53 +96,68 @@ def train_run(
     workdir.mkdir(parents=True, exist_ok=True)
     try:
         with locked(workdir):
-            write_json(workdir / CONFIG, config_to_json(config))
+            clear_killed(workdir)
+            write_described(workdir, {CONFIG: config_to_json(config), **({} if finished else {MACHINE: machine()})})
             if not finished:
-                write_json(workdir / MACHINE, machine())
-                _fit(experiment, workdir, verbose, callbacks)
+                sound = stored is not None and stored.path.name == LATEST
+                _fit(experiment, workdir, verbose, callbacks, keep, sound)
     except BlockingIOError:
         raise RunError(f"another process is training in {workdir}: wait for it, or choose another directory.") from None
     return experiment
 
 
-def _fit(experiment: Experiment, workdir: Path, verbose: int, more: Sequence[keras.callbacks.Callback]) -> None:
+def _fit(
+    experiment: Experiment,
+    workdir: Path,
+    verbose: int,
+    more: Sequence[keras.callbacks.Callback],
+    keep: int,
+    sound: bool,
+) -> None:
     config, trainer, interrupt = experiment.config, experiment.trainer, StopOnInterrupt()
+    checkpoints = _checkpoints(experiment, workdir, keep, sound)
     try:
         trainer.fit(
             experiment.episodes("train"),
             config.train.steps,
-            [*_callbacks(experiment, workdir, interrupt), *more],
+            [*_callbacks(experiment, workdir, interrupt), checkpoints, *more],
             experiment.validation(),
             config.train.validate_every,
             config.train.meta_batch,
             verbose,
         )
+    except KeyboardInterrupt:
+        if not interrupt.requested:
+            raise
     finally:
         interrupt.release()
-    if interrupt.requested and trainer.step < config.train.steps:
+    if interrupt.requested and not trainer.finished(config.train.steps):
         raise Interrupted(
             f"stopped after {trainer.step} of {config.train.steps} steps. Run the same command again to resume."
         )
 
 
-def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
+def load_run(workdir: Path, checkpoint: str = "best", strict: bool = False) -> Experiment:
     """A run with the variables of a checkpoint. Its dataset need not be there until episodes are asked for.
 
     Args:
       workdir: of the run.
       checkpoint: `best` (by validation score) or `latest`.
+      strict: whether a damaged checkpoint is an error even if there is another one.
 
     Raises:
       RunError: if there is no run in `workdir`.
-      CheckpointError: if the checkpoint is missing or damaged.
+      CheckpointError, DamagedFile: if a file is missing, or not what was written.
     """
     workdir = Path(workdir)
     path = workdir / CONFIG
     if not path.is_file():
         raise RunError(f"{workdir} contains no run ({CONFIG} is missing). Train one with python -m cml_tf.train.")
-    values, metadata, data = _read_checkpoint(workdir / CHECKPOINTS / f"{checkpoint}.npz")
-    experiment = build_experiment(_read_config(workdir), data)
-    experiment.trainer.restore(values, metadata)
+    check_files(workdir)
+    stored, config = stored_checkpoint(workdir, checkpoint, strict), _read_config(workdir)
+    check_belongs(stored, config)
+    experiment = build_experiment(config, stored.data)
+    experiment.trainer.restore(stored.values, stored.metadata)
     return experiment
 
 
@@ -158,6 +192,7 @@ def evaluate_run(
     root: str = "",
     ways: int | None = None,
     shots: int | None = None,
+    strict: bool = False,
 ) -> Evaluation:
     """Scores a run on the first episodes of a split, which are the same for every run on the same data.
 
@@ -174,13 +209,14 @@ def evaluate_run(
       ways: classes an episode; the configuration's by default. A model whose class rows are each learned on their own
         takes no other number.
       shots: support examples a class; the configuration's by default.
+      strict: as in `load_run`.
 
     Raises:
       RunError, CheckpointError, DatasetError, ValueError: for whatever cannot be had as asked.
     """
     if root and not dataset:
         raise RunError(f"root is for another dataset, received root {root!r} without a dataset: name the dataset too.")
-    experiment = load_run(workdir, checkpoint)
+    experiment = load_run(workdir, checkpoint, strict)
     method = evaluation_method(experiment, steps, readout)
     if single_queries:
         method = Method.of(method.learner, SingleQueries(method.rule), method.terms)
@@ -203,7 +239,6 @@ def evaluation_method(experiment: Experiment, steps: int | None = None, readout:
 
 
 def _callbacks(experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt) -> Iterator[keras.callbacks.Callback]:
-    identity = {"data": experiment.data.to_json()}
     problem, trainer = experiment.problem, experiment.trainer
     patience = experiment.config.train.patience
     if patience:
@@ -212,7 +247,13 @@ def _callbacks(experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt
     yield keras.callbacks.TensorBoard(str(workdir / "tensorboard"), write_graph=False)
     yield MetricsFile(workdir / METRICS, trainer)
     yield interrupt
-    yield Checkpoints(workdir / CHECKPOINTS, trainer, problem.higher_is_better, identity)
+
+
+def _checkpoints(experiment: Experiment, workdir: Path, keep: int, sound: bool) -> Checkpoints:
+    config = dict(flatten(config_to_json(experiment.config)))
+    identity = {"data": experiment.data.to_json(), "config": config}
+    better = experiment.problem.higher_is_better
+    return Checkpoints(workdir / CHECKPOINTS, experiment.trainer, better, identity, keep, sound)
 
 
 def _read_config(workdir: Path) -> ConfigDict:
@@ -239,6 +280,7 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
                 f"{workdir} is not empty and contains no run ({CONFIG} is missing): choose another directory."
             )
         return
+    check_files(workdir)
     there = _read_config(workdir)
     check_config(there)
     old, new = (dict(flatten(config_to_json(c))) for c in (there, config))
@@ -253,20 +295,6 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
             f"{workdir} contains a run with another configuration ({differences}). Choose another directory: in a run "
             f"only {MAY_GROW} may increase, and {MAY_MOVE} may change when the data have moved."
         )
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Data]:
-    if not path.exists() and path.with_name("latest.npz").exists():
-        raise CheckpointError(
-            f"{path} does not exist before the first validation: train longer, or use --checkpoint=latest."
-        )
-    values, metadata = read_checkpoint(path)
-    try:
-        return values, metadata, Data.from_json(metadata["data"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not the checkpoint of a run: it does not describe the data ({error})."
-        ) from error
 
 
 def _check_data(here: Data, there: Data, path: Path) -> None:
