@@ -43,6 +43,7 @@ _WAYS = flags.DEFINE_integer("ways", None, "Classes per episode; dataset.ways of
 _SHOTS = flags.DEFINE_integer(
     "shots", None, "Support examples per class; dataset.shots of the configuration by default.", 1
 )
+_STRICT = flags.DEFINE_bool("strict", False, "Refuse a damaged checkpoint even if there is another one.")
 _ROOT = flags.DEFINE_string("root", "", "Folder with the files of --dataset.")
 
 
@@ -75,6 +76,7 @@ def _evaluate(workdir: Path) -> Evaluation:
             _ROOT.value,
             _WAYS.value,
             _SHOTS.value,
+            _STRICT.value,
         )
     except ValueError as error:
         raise RunError(f"{workdir}: {error}") from error

@@ -10,6 +10,7 @@ is the machine of that start.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from contextlib import closing
@@ -33,7 +34,7 @@ from cml_tf.studies.results import (
 )
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepRun, read_sweep
 from cml_tf.system.command_line import PLUGINS, fail, run
-from cml_tf.system.files import locked
+from cml_tf.system.files import clear_leftovers, locked
 from cml_tf.training.evaluator import Diverged, Evaluation
 
 _SPEC = flags.DEFINE_string("spec", None, "JSON file that describes the sweep (cml_tf.studies.sweeps).", required=True)
@@ -55,7 +56,9 @@ def main(arguments: list[str]) -> None:
             end_with_parent()
             print(json.dumps(_train_and_score(runs[_RUN.value])))
             return
-        with locked(Path(_RESULTS.value)):
+        path = Path(_RESULTS.value)
+        with locked(path):
+            clear_leftovers(path.parent, re.escape(path.name))
             _run_all(runs)
     except BlockingIOError:
         fail(f"another sweep is writing {_RESULTS.value}: wait until it ends, or choose another file with --results.")
@@ -81,7 +84,7 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
     trainer = train_run(chosen.config, workdir, verbose=0).trainer
     seconds = time.monotonic() - started
     try:
-        own = _scored(evaluate_run(workdir))
+        own = _scored(evaluate_run(workdir, strict=True))
     except Diverged as error:
         raise RunError(f"{workdir}: {error}") from error
     return {
@@ -100,7 +103,7 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
 def _further(workdir: Path, evaluation: FurtherEvaluation) -> dict[str, Any]:
     """A run is worth its line even where one way to read it, such as many inner steps, diverges: that is a result."""
     try:
-        scored = _scored(evaluate_run(workdir, **asdict(evaluation)))
+        scored = _scored(evaluate_run(workdir, **asdict(evaluation), strict=True))
     except Diverged as error:
         scored = {DIVERGED: str(error)}
     return {**asked_of(evaluation), **scored}

@@ -56,14 +56,14 @@ KINDS = {
     "waves": Kind(
         "configs/sinusoid.py:cml,5shot,smoke,meta_sgd",
         {
-            **{"learner.hidden": (8, 8), "train.clip_norm": 1.0, "train.steps": 60, "train.validate_every": 3},
-            **{"train.patience": 30},
+            **{"learner.hidden": (8, 8), "train.clip_norm": 1.0, "train.steps": 150, "train.validate_every": 3},
+            **{"train.patience": 60},
         },
     ),
     "glyphs": Kind(
         "configs/glyphs.py:smoke",
         {
-            **{"dataset.ways": 3, "learner.filters": 4, "train.steps": 24, "train.validate_every": 2},
+            **{"dataset.ways": 3, "learner.filters": 4, "train.steps": 40, "train.validate_every": 2},
             **{"train.validation_episodes": 8},
         },
     ),

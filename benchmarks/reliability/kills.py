@@ -1,8 +1,9 @@
-"""Kills trainings at random moments: `python -m benchmarks.reliability.kills [--kills=120 --runs=6 --seed=0]`.
+"""Kills trainings at random moments: `python -m benchmarks.reliability.kills [--kills=120 --seed=0]`.
 
-Each run is killed (SIGKILL) again and again, some times in the midst of a write, and then left to finish. It must end
-as one that nobody disturbed: bit for bit the same weights, optimiser, counters and best checkpoint, the same lines of
-metrics, and no file of a killed writer. Prints one JSON object; the exit code is 2 if any run differs.
+Each run is killed (SIGKILL) again and again, some times in the midst of a write, until it finishes nevertheless; then
+another one begins. It must end as one that nobody disturbed: bit for bit the same weights, optimiser, counters and best
+checkpoint, the same lines of metrics, and no file of a killed writer. Prints one JSON object; the exit code is 2 if any
+run differs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from cml_tf.system.manifest import check_manifest
 from cml_tf.training.checkpoints import read_checkpoint
 
 _KILLS = flags.DEFINE_integer("kills", 120, "How often trainings are killed, in all.", 1)
-_RUNS = flags.DEFINE_integer("runs", 6, "How many runs of each kind share them.", 1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.", 0)
 _KINDS = flags.DEFINE_multi_enum("kind", list(KINDS), list(KINDS), "What is trained.")
 _IN_WRITES = 0.5
@@ -36,61 +36,52 @@ def main(arguments: list[str]) -> None:
     """Kills, compares, prints."""
     del arguments
     with tempfile.TemporaryDirectory() as folder:
-        told = kill_all(Path(folder), _KINDS.value, _RUNS.value, _KILLS.value, _SEED.value)
+        told = kill_all(Path(folder), _KINDS.value, _KILLS.value, _SEED.value)
     print(json.dumps(told))
     if told["faults"]:
         fail(f"{len(told['faults'])} differences from undisturbed runs, first: {told['faults'][0]}.")
 
 
-def kill_all(folder: Path, kinds: list[str], runs: int, kills: int, seed: int) -> dict[str, Any]:
+def kill_all(folder: Path, kinds: list[str], kills: int, seed: int) -> dict[str, Any]:
     """Runs of each kind, killed; what came out as JSON.
 
     Args:
       folder: for the runs.
-      kinds: keys of `KINDS`.
-      runs: of each kind.
-      kills: in all, shared by the runs.
+      kinds: keys of `KINDS`, which get equal shares.
+      kills: in all.
       seed: of the moments.
     """
     random = np.random.default_rng(seed)
+    told: dict[str, Any] = {"seed": seed}
     faults: list[str] = []
-    moments: Counter[str] = Counter()
-    shares = np.diff(np.linspace(0, kills, len(kinds) * runs + 1).astype(int)).reshape(len(kinds), runs)
-    began = time.monotonic()
-    for kind, counts in zip(kinds, shares, strict=True):
-        whole, started = folder / f"{kind}-whole", time.monotonic()
+    for kind in kinds:
+        whole, began = folder / f"{kind}-whole", time.monotonic()
         train(kind, whole, None)
-        seconds = time.monotonic() - started
-        for number, count in enumerate(counts):
-            killed = folder / f"{kind}-{number}"
-            moments += _kill(kind, killed, int(count), seconds, random)
+        seconds = time.monotonic() - began
+        moments: Counter[str] = Counter()
+        runs = 0
+        while sum(moments.values()) < kills / len(kinds):
+            killed = folder / f"{kind}-{runs}"
+            ended = _kill(kind, killed, seconds, random)
+            moments, runs = moments + ended, runs + 1
             found = list(differences(whole, killed))
             faults += [f"{killed.name}: {fault}" for fault in found]
-            print(f"{killed.name}: killed {count} times, {len(found)} differences", flush=True)
-    return {
-        "kills": sum(moments.values()),
-        "runs": len(kinds) * runs,
-        "moments": dict(sorted(moments.items())),
-        "seed": seed,
-        "minutes": round((time.monotonic() - began) / 60, 1),
-        "faults": faults,
-    }
+            print(f"{killed.name}: killed {sum(ended.values())} times, {len(found)} differences", flush=True)
+        told[kind] = {"runs": runs, "kills": sum(moments.values()), "moments": dict(sorted(moments.items()))}
+    return {**told, "faults": faults}
 
 
-def _kill(kind: str, workdir: Path, count: int, seconds: float, random: np.random.Generator) -> Counter[str]:
-    """Kills a run so often, then lets it finish."""
+def _kill(kind: str, workdir: Path, seconds: float, random: np.random.Generator) -> Counter[str]:
+    """Kills a run until it has finished; how often, by the moment."""
     moments: Counter[str] = Counter()
-    while sum(moments.values()) < count:
+    while True:
         if random.random() < _IN_WRITES:
-            death = Death(str(random.choice(MOMENTS)), float(random.integers(0, 6)))
+            death = Death(str(random.choice(MOMENTS)), float(random.integers(0, 8)))
         else:
             death = Death("", float(random.uniform(0.0, seconds)))
-        if not train(kind, workdir, death):
-            moments[death.moment or "at a time"] += 1
-        elif not death.moment:
-            break  # It was done before its time came. A write may be one that there was no longer.
-    train(kind, workdir, None)
-    return moments
+        if train(kind, workdir, death):
+            return moments
+        moments[death.moment or "at a time"] += 1
 
 
 def differences(whole: Path, killed: Path) -> Iterator[str]:

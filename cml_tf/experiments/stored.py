@@ -134,7 +134,7 @@ def check_belongs(stored: Stored, config: ConfigDict) -> None:
 
 def check_files(workdir: Path) -> None:
     """Raises DamagedFile if the configuration, or what is known of the machine, is not what was written."""
-    if not check_manifest(workdir, workdir / MANIFEST, may_lack=True):
+    if not check_manifest(workdir, workdir / MANIFEST, may_lack=(CONFIG, MACHINE)):
         _LOG.warning("%s is from before runs had a %s: damage may go unseen.", workdir, MANIFEST)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from cml_tf.errors import UserError
@@ -42,13 +42,13 @@ def write_manifest(path: Path, digests: Mapping[str, list[str]]) -> None:
     write_text(path, _text(digests))
 
 
-def check_manifest(folder: Path, manifest: Path, may_lack: bool = False) -> bool:
+def check_manifest(folder: Path, manifest: Path, may_lack: Collection[str] = ()) -> bool:
     """Compares the files of a folder with its manifest; files that are not in it are not looked at.
 
     Args:
       folder: that the names belong to.
       manifest: the file.
-      may_lack: whether files may be gone.
+      may_lack: names of files that may be gone.
 
     Returns:
       Whether there is a manifest.
@@ -61,7 +61,7 @@ def check_manifest(folder: Path, manifest: Path, may_lack: bool = False) -> bool
     for name, known in read_manifest(manifest).items():
         path = folder / name
         if not path.is_file():
-            if may_lack:
+            if name in may_lack:
                 continue
             raise DamagedFile(f"{path} is missing, but {manifest} lists it: restore it from a copy.")
         if _digest_of(path) not in known:
