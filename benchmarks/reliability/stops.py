@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> None:
     """Stops and measures."""
     del arguments
     random = np.random.default_rng(_SEED.value)
-    seconds, codes, steps = [], [], []
+    saved, ended, codes, steps = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         workdir = Path(folder) / "run"
         command = [sys.executable, "-m", "cml_tf.train", "--config=configs/glyphs.py:cml,5way,1shot", "--verbose=0"]
@@ -40,13 +40,16 @@ def main(arguments: list[str]) -> None:
         for _ in range(_STOPS.value):
             process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=quiet)
             time.sleep(random.uniform(0.0, _SECONDS.value))
-            began = time.monotonic()
+            began = time.time()
             process.send_signal(signal.SIGTERM)
             codes.append(process.wait())
-            seconds.append(round(time.monotonic() - began, 2))
+            ended.append(round(time.time() - began, 2))
             latest = workdir / CHECKPOINTS / LATEST
-            steps.append(read_checkpoint(latest)[1]["step"] if latest.exists() else 0)
-    print(json.dumps({"seconds": seconds, "longest": max(seconds), "exit_codes": codes, "steps": steps}))
+            if latest.exists():
+                # What was saved before the signal is no answer to it.
+                saved.append(max(0.0, round(latest.stat().st_mtime - began, 2)))
+                steps.append(read_checkpoint(latest)[1]["step"])
+    print(json.dumps({"seconds_to_save": saved, "seconds_to_end": ended, "exit_codes": codes, "steps": steps}))
 
 
 if __name__ == "__main__":

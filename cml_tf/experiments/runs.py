@@ -36,6 +36,7 @@ from cml_tf.experiments.stored import (
     check_metrics,
     clear_killed,
     has_checkpoint,
+    holds_nothing,
     stored_checkpoint,
     write_described,
 )
@@ -275,7 +276,7 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
         raise RunError(f"{workdir} must be a directory, received a file.")
     path = workdir / CONFIG
     if not path.exists():
-        if workdir.exists() and any(workdir.iterdir()):
+        if workdir.exists() and not holds_nothing(workdir):
             raise RunError(
                 f"{workdir} is not empty and contains no run ({CONFIG} is missing): choose another directory."
             )

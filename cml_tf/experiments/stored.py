@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from ml_collections import ConfigDict
 
 from cml_tf.experiments.configuration import config_to_json, flatten
 from cml_tf.experiments.experiment import Data
-from cml_tf.system.files import clear_leftovers, json_text, write_json
+from cml_tf.system.files import clear_leftovers, json_text, leftover_names, write_json
 from cml_tf.system.manifest import (
     MANIFEST,
     DamagedFile,
@@ -174,10 +175,19 @@ def write_described(workdir: Path, described: Mapping[str, Any]) -> None:
         write_json(workdir / name, value)
 
 
+_OWN = "|".join(re.escape(name) for name in (CONFIG, MACHINE, METRICS, MANIFEST))
+
+
+def holds_nothing(workdir: Path) -> bool:
+    """Whether a directory is empty, but for what a start leaves that is killed before it wrote the configuration."""
+    return all(
+        path.name == MANIFEST or re.fullmatch(leftover_names(_OWN), path.name) is not None for path in workdir.iterdir()
+    )
+
+
 def clear_killed(workdir: Path) -> None:
     """Removes temporary files of earlier starts that were killed; the run must be locked."""
-    files = (CONFIG, MACHINE, METRICS, MANIFEST)
-    removed = clear_leftovers(workdir, "|".join(name.replace(".", r"\.") for name in files))
+    removed = clear_leftovers(workdir, _OWN)
     if (workdir / CHECKPOINTS).is_dir():
         removed += clear_leftovers(workdir / CHECKPOINTS, r"(?:latest|best|step-\d{8,})\.npz")
     if removed:

@@ -54,6 +54,11 @@ def named_faults(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def leftover_names(names: str) -> str:
+    """Regular expression of the temporary names of files whose names match another one."""
+    return rf"\.(?:{names})\.[a-z0-9_]{{8}}"
+
+
 def clear_leftovers(folder: Path, names: str) -> list[Path]:
     """Removes temporary files of writers that were killed: those that no living process has locked.
 
@@ -68,7 +73,7 @@ def clear_leftovers(folder: Path, names: str) -> list[Path]:
     """
     removed = []
     for path in sorted(folder.iterdir()):
-        if re.fullmatch(rf"\.(?:{names})\.[a-z0-9_]{{8}}", path.name) and path.is_file() and not path.is_symlink():
+        if re.fullmatch(leftover_names(names), path.name) and path.is_file() and not path.is_symlink():
             with path.open("rb") as file, contextlib.suppress(BlockingIOError):
                 fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
                 path.unlink()

@@ -136,6 +136,13 @@ def test_files_of_killed_writers_are_cleared_and_no_others(run):
         assert ours[0].exists()
 
 
+def test_a_start_that_was_killed_before_it_wrote_its_configuration_begins_anew(tmp_path):
+    (tmp_path / ".config.json.abcdefgh").write_text("half")
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": {}, "format": 1}, indent=2, sort_keys=True) + "\n")
+    assert train_run(waves(), tmp_path, verbose=0).trainer.step == 4
+    assert not list(tmp_path.glob(".*"))
+
+
 class SignalIn(keras.callbacks.Callback):
     """Sends SIGTERM to its own process after the first batch of a validation, or before the first step."""
 
