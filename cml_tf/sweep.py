@@ -1,5 +1,7 @@
 """Runs a sweep: `python -m cml_tf.sweep --spec=FILE.json --workdir=DIR --results=FILE.jsonl [--processes=2]`.
 
+With --engine=ray[://HOST:PORT] the runs are tasks of a Ray cluster whose nodes see the same files (docs/SCALING.md).
+
 Each run is trained and scored on the test split in its own process, and adds one line to the file of results when it
 finishes. The same command continues an interrupted sweep, and does nothing if the sweep is complete. If you add or
 change evaluations in the file of the sweep, finished runs are scored again, and trained again only if their directory
@@ -23,6 +25,7 @@ from rich.console import Console
 
 from cml_tf.experiments.runs import RunError, evaluate_run, train_run, trained_on
 from cml_tf.studies.processes import end_with_parent, run_side_by_side
+from cml_tf.studies.ray_tasks import run_on_ray
 from cml_tf.studies.results import (
     DIVERGED,
     asked_of,
@@ -41,6 +44,13 @@ _SPEC = flags.DEFINE_string("spec", None, "JSON file that describes the sweep (c
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory for the runs, each in its own subdirectory.", required=True)
 _RESULTS = flags.DEFINE_string("results", None, "File for the results, one JSON line per run.", required=True)
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Number of runs at a time.", 1)
+_ENGINE = flags.DEFINE_string(
+    "engine",
+    "local",
+    "What runs the runs: local (--processes), ray, or ray://HOST:PORT for a cluster (docs/SCALING.md).",
+)
+_CPUS = flags.DEFINE_float("cpus", 1.0, "CPUs of a run, with Ray.", 0.0)
+_GPUS = flags.DEFINE_float("gpus", 0.0, "GPUs of a run, with Ray; may be a fraction.", 0.0)
 _ROOT = flags.DEFINE_string("root", "", "Folder with the files of the dataset (dataset.root of every run).")
 _RUN = flags.DEFINE_string("run", "", "Name of a single run to do in this process; prints its result as one JSON line.")
 
@@ -48,6 +58,8 @@ _RUN = flags.DEFINE_string("run", "", "Name of a single run to do in this proces
 def main(arguments: list[str]) -> None:
     """Does what is not done yet."""
     del arguments
+    if _ENGINE.value not in ("local", "ray") and not _ENGINE.value.startswith("ray://"):
+        fail(f"--engine must be one of local, ray, ray://HOST:PORT, received {_ENGINE.value!r}.")
     try:
         runs = {r.name: r for r in read_sweep(Path(_SPEC.value), {"dataset.root": _ROOT.value} if _ROOT.value else {})}
         if _RUN.value:
@@ -117,7 +129,12 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
     """Runs what is left, writes every result as it comes; returns what failed, with the reason."""
     console, failed = Console(), []
     console.print(f"{len(results)} results found, {len(names)} runs left.")
-    with closing(run_side_by_side({name: _command(name) for name in names}, _PROCESSES.value)) as ended:
+    commands = {name: _command(name) for name in names}
+    if _ENGINE.value == "local":
+        running = run_side_by_side(commands, _PROCESSES.value)
+    else:
+        running = run_on_ray(commands, _ENGINE.value, _CPUS.value, _GPUS.value)
+    with closing(running) as ended:
         for number, (name, process) in enumerate(ended, 1):
             if process.returncode:
                 last = process.stderr.strip().splitlines()[-1:] or ["no message"]
