@@ -45,6 +45,7 @@ _WAYS = flags.DEFINE_integer("ways", None, "Classes per episode; dataset.ways of
 _SHOTS = flags.DEFINE_integer(
     "shots", None, "Support examples per class; dataset.shots of the configuration by default.", 1
 )
+_STRICT = flags.DEFINE_bool("strict", False, "Refuse a damaged checkpoint even if there is another one.")
 _ROOT = flags.DEFINE_string("root", "", "Folder with the files of --dataset.")
 
 
@@ -81,6 +82,7 @@ def _evaluate(workdir: Path, replicas: Replicas) -> Evaluation:
             _WAYS.value,
             _SHOTS.value,
             replicas,
+            _STRICT.value,
         )
     except ValueError as error:
         raise RunError(f"{workdir}: {error}") from error

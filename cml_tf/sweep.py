@@ -1,5 +1,7 @@
 """Runs a sweep: `python -m cml_tf.sweep --spec=FILE.json --workdir=DIR --results=FILE.jsonl [--processes=2]`.
 
+With --engine=ray[://HOST:PORT] the runs are tasks of a Ray cluster whose nodes see the same files (docs/SCALING.md).
+
 Each run is trained and scored on the test split in its own process, and adds one line to the file of results when it
 finishes. The same command continues an interrupted sweep, and does nothing if the sweep is complete. If you add or
 change evaluations in the file of the sweep, finished runs are scored again, and trained again only if their directory
@@ -10,6 +12,7 @@ is the machine of that start.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from contextlib import closing
@@ -22,6 +25,7 @@ from rich.console import Console
 
 from cml_tf.experiments.runs import RunError, evaluate_run, train_run, trained_on
 from cml_tf.studies.processes import end_with_parent, run_side_by_side
+from cml_tf.studies.ray_tasks import run_on_ray
 from cml_tf.studies.results import (
     DIVERGED,
     asked_of,
@@ -33,13 +37,20 @@ from cml_tf.studies.results import (
 )
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepRun, read_sweep
 from cml_tf.system.command_line import PLUGINS, fail, run
-from cml_tf.system.files import locked
+from cml_tf.system.files import clear_leftovers, locked
 from cml_tf.training.evaluator import Diverged, Evaluation
 
 _SPEC = flags.DEFINE_string("spec", None, "JSON file that describes the sweep (cml_tf.studies.sweeps).", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory for the runs, each in its own subdirectory.", required=True)
 _RESULTS = flags.DEFINE_string("results", None, "File for the results, one JSON line per run.", required=True)
 _PROCESSES = flags.DEFINE_integer("processes", 1, "Number of runs at a time.", 1)
+_ENGINE = flags.DEFINE_string(
+    "engine",
+    "local",
+    "What runs the runs: local (--processes), ray, or ray://HOST:PORT for a cluster (docs/SCALING.md).",
+)
+_CPUS = flags.DEFINE_float("cpus", 1.0, "CPUs of a run, with Ray.", 0.0)
+_GPUS = flags.DEFINE_float("gpus", 0.0, "GPUs of a run, with Ray; may be a fraction.", 0.0)
 _ROOT = flags.DEFINE_string("root", "", "Folder with the files of the dataset (dataset.root of every run).")
 _RUN = flags.DEFINE_string("run", "", "Name of a single run to do in this process; prints its result as one JSON line.")
 
@@ -47,6 +58,8 @@ _RUN = flags.DEFINE_string("run", "", "Name of a single run to do in this proces
 def main(arguments: list[str]) -> None:
     """Does what is not done yet."""
     del arguments
+    if _ENGINE.value not in ("local", "ray") and not _ENGINE.value.startswith("ray://"):
+        fail(f"--engine must be one of local, ray, ray://HOST:PORT, received {_ENGINE.value!r}.")
     try:
         runs = {r.name: r for r in read_sweep(Path(_SPEC.value), {"dataset.root": _ROOT.value} if _ROOT.value else {})}
         if _RUN.value:
@@ -55,7 +68,9 @@ def main(arguments: list[str]) -> None:
             end_with_parent()
             print(json.dumps(_train_and_score(runs[_RUN.value])))
             return
-        with locked(Path(_RESULTS.value)):
+        path = Path(_RESULTS.value)
+        with locked(path):
+            clear_leftovers(path.parent, re.escape(path.name))
             _run_all(runs)
     except BlockingIOError:
         fail(f"another sweep is writing {_RESULTS.value}: wait until it ends, or choose another file with --results.")
@@ -81,7 +96,7 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
     trainer = train_run(chosen.config, workdir, verbose=0).trainer
     seconds = time.monotonic() - started
     try:
-        own = _scored(evaluate_run(workdir))
+        own = _scored(evaluate_run(workdir, strict=True))
     except Diverged as error:
         raise RunError(f"{workdir}: {error}") from error
     return {
@@ -100,7 +115,7 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
 def _further(workdir: Path, evaluation: FurtherEvaluation) -> dict[str, Any]:
     """A run is worth its line even where one way to read it, such as many inner steps, diverges: that is a result."""
     try:
-        scored = _scored(evaluate_run(workdir, **asdict(evaluation)))
+        scored = _scored(evaluate_run(workdir, **asdict(evaluation), strict=True))
     except Diverged as error:
         scored = {DIVERGED: str(error)}
     return {**asked_of(evaluation), **scored}
@@ -114,7 +129,12 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
     """Runs what is left, writes every result as it comes; returns what failed, with the reason."""
     console, failed = Console(), []
     console.print(f"{len(results)} results found, {len(names)} runs left.")
-    with closing(run_side_by_side({name: _command(name) for name in names}, _PROCESSES.value)) as ended:
+    commands = {name: _command(name) for name in names}
+    if _ENGINE.value == "local":
+        running = run_side_by_side(commands, _PROCESSES.value)
+    else:
+        running = run_on_ray(commands, _ENGINE.value, _CPUS.value, _GPUS.value)
+    with closing(running) as ended:
         for number, (name, process) in enumerate(ended, 1):
             if process.returncode:
                 last = process.stderr.strip().splitlines()[-1:] or ["no message"]

@@ -33,10 +33,9 @@ from export.graph.exportable import Exportable
 from export.graph.serving_module import ServingModule, fingerprint
 from export.requests.files import Request, write_requests
 from export.requests.form import Bucket
-from export.versions import new_version
+from export.versions import CARD, EXTRA, new_version
 
-EXTRA = "assets.extra"
-WARM_UP, CARD, CARD_FOR_PEOPLE = "tf_serving_warmup_requests", "model_card.json", "model_card.md"
+WARM_UP, CARD_FOR_PEOPLE = "tf_serving_warmup_requests", "model_card.md"
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,7 @@ class Options:
       evaluation: instead, a file with what `evaluate` printed.
       service: what it allows its clients.
       confidence: a file of `python -m cml_tf.calibrate` for this run; None for probabilities as they are.
+      strict: whether a damaged checkpoint is an error even if there is another one.
     """
 
     version: int | None = None
@@ -62,6 +62,7 @@ class Options:
     evaluation: Path | None = None
     service: Service = Service()
     confidence: Path | None = None
+    strict: bool = False
 
 
 def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -> Path:
@@ -85,7 +86,7 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
         raise ExportError(f"readout must be one of {through_head()}, received {options.readout!r}.")
     if options.evaluate_episodes and options.evaluation:
         raise ExportError("evaluate_episodes and evaluation cannot be combined: use only one of them.")
-    experiment = load_run(workdir, options.checkpoint)
+    experiment = load_run(workdir, options.checkpoint, options.strict)
     try:
         model = exportable(experiment, options)
     except ValueError as error:

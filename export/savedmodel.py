@@ -73,6 +73,7 @@ _ENOUGH = flags.DEFINE_float(
 _STATE = flags.DEFINE_enum(
     "state", "float32", list(STATES), "Also offer compact adapted states: what moved, in float16 or int8."
 )
+_STRICT = flags.DEFINE_bool("strict", False, "Refuse a damaged checkpoint even if there is another one.")
 
 
 def main(arguments: list[str]) -> None:
@@ -95,6 +96,7 @@ def main(arguments: list[str]) -> None:
         Path(_EVALUATION.value) if _EVALUATION.value else None,
         service,
         Path(_CONFIDENCE.value) if _CONFIDENCE.value else None,
+        _STRICT.value,
     )
     print(export_run(Path(_WORKDIR.value), Path(_MODEL_DIR.value), options))
 

@@ -1,20 +1,30 @@
-"""Versions of a served model: directories named by integers, which appear whole or not at all."""
+"""Versions of a served model: directories named by integers, which appear whole or not at all.
+
+Each has a manifest of its files among what TensorFlow Serving leaves alone.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import functools
+import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cml_tf.system.manifest import MANIFEST, check_manifest, digests_of, write_manifest
 from export.errors import ExportError
 
 # TensorFlow Serving reads the name as an int64 and skips names that are none.
 _LARGEST = 2**63 - 1
 _SAVED_MODEL = "saved_model.pb"
+_DRAFT, _SECONDS_AN_HOUR = ".export-", 3600
+EXTRA, CARD = "assets.extra", "model_card.json"
 
 
 def existing_versions(model_dir: Path) -> dict[int, Path]:
@@ -79,13 +89,16 @@ def new_version(model_dir: Path, version: int | None = None) -> Iterator[Draft]:
     if version is not None:
         _check_version(model_dir, version)
     made = _make_directories(model_dir)
-    temporary = Path(tempfile.mkdtemp(prefix=".export-", dir=model_dir))
+    _clear_leftovers(model_dir)
+    temporary = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=model_dir))
     try:
-        draft = Draft(temporary)
-        yield draft
-        temporary.chmod(0o755)
-        _sync_tree(temporary)
-        draft.published = _publish(temporary, model_dir, version)
+        with _held(temporary):
+            draft = Draft(temporary)
+            yield draft
+            write_manifest(temporary / EXTRA / MANIFEST, digests_of(temporary, _files(temporary)))
+            temporary.chmod(0o755)
+            _sync_tree(temporary)
+            draft.published = _publish(temporary, model_dir, version)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         for directory in made:
@@ -93,6 +106,54 @@ def new_version(model_dir: Path, version: int | None = None) -> Iterator[Draft]:
             with contextlib.suppress(OSError):
                 directory.rmdir()
         raise
+
+
+def check_files(version: Path) -> None:
+    """Compares a version with its manifest; what was exported before there were any is loaded with a warning.
+
+    Raises:
+      DamagedFile: for the first file that is missing, or not what was written.
+    """
+    if not check_manifest(version, version / EXTRA / MANIFEST) and (version / EXTRA / CARD).is_file():
+        _warn_of_unsealed(version)
+
+
+@functools.cache
+def _warn_of_unsealed(version: Path) -> None:
+    logging.getLogger(__name__).warning(
+        "%s is from before exports had a %s: damage may go unseen. Export it again.", version, MANIFEST
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@contextlib.contextmanager
+def _held(directory: Path) -> Iterator[None]:
+    """Locks a draft, so that nobody takes it for one whose writer was killed."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _clear_leftovers(model_dir: Path) -> None:
+    """Removes drafts that no living process has locked. One is not locked for a moment after it is made: an hour."""
+    for path in model_dir.glob(f"{_DRAFT}*"):
+        if time.time() - path.stat().st_mtime < _SECONDS_AN_HOUR:
+            continue
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            continue
+        else:
+            shutil.rmtree(path)
+        finally:
+            os.close(descriptor)
 
 
 def _check_version(model_dir: Path, version: int) -> None:

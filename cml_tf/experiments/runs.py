@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 from ml_collections import ConfigDict
 
 from cml_tf import datasets
@@ -26,18 +25,33 @@ from cml_tf.experiments.callbacks import Checkpoints, MetricsFile, StopOnInterru
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
 from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.experiments.stored import (
+    CHECKPOINTS,
+    CONFIG,
+    LATEST,
+    MACHINE,
+    MAY_GROW,
+    MAY_MOVE,
+    MAY_SPLIT,
+    METRICS,
+    Stored,
+    check_belongs,
+    check_files,
+    check_metrics,
+    clear_killed,
+    has_checkpoint,
+    holds_nothing,
+    stored_checkpoint,
+    write_described,
+)
 from cml_tf.problems import Classification
 from cml_tf.readouts import read_through
-from cml_tf.system.files import locked, parsed_json, write_json
+from cml_tf.system.files import locked, parsed_json
 from cml_tf.system.machine import label, machine
-from cml_tf.training.checkpoints import CheckpointError, read_checkpoint
+from cml_tf.training.checkpoints import CheckpointError
 from cml_tf.training.evaluator import Evaluation, Evaluator
 from cml_tf.training.method import Method
 from cml_tf.training.replicas import ONE, Replicas
-
-CONFIG, MACHINE, METRICS, CHECKPOINTS = "config.json", "machine.json", "metrics.jsonl", "checkpoints"
-# What may change between two starts of one run. The data are known by their fingerprint, wherever they lie.
-MAY_GROW, MAY_MOVE, MAY_SPLIT = "train.steps", "dataset.root", "train.accumulate"
 
 
 class RunError(UserError):
@@ -50,21 +64,25 @@ def train_run(
     verbose: int = 1,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     replicas: Replicas = ONE,
+    keep: int = 2,
+    strict: bool = False,
 ) -> Experiment:
     """Trains, or resumes exactly; a finished run returns at once.
 
     Args:
       config: of the run. When `workdir` holds a run already, only `train.steps` may differ, and only grow, and
         `dataset.root`, when the same data lie elsewhere now, and `train.accumulate`.
-      workdir: gets `config.json`, `machine.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
+      workdir: gets `config.json`, `machine.json`, `manifest.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
       verbose: as in `Trainer.fit`.
       callbacks: more of them, such as `cml_tf.experiments.callbacks.PauseAt`, called after the run's own.
       replicas: that share the tasks, another number of them at every start. Only the first process writes.
+      keep: how many of the latest checkpoints stay, beside the best.
+      strict: whether a damaged checkpoint is an error even if there is an earlier one to go on from.
 
     Raises:
       RunError: if `workdir` belongs to something else or to another configuration (nothing is written then), or
         another process trains in it.
-      CheckpointError: if a checkpoint there is damaged, or of other data.
+      CheckpointError, DamagedFile: if a file there is not what was written, or a checkpoint is of other data.
       Interrupted: after a Ctrl-C, when everything is saved.
     """
     workdir = Path(workdir)
@@ -73,21 +91,16 @@ def train_run(
     if replicas.is_chief:
         _check_workdir(config, workdir)
     experiment = build_experiment(config, replicas=replicas)
-    latest = workdir / CHECKPOINTS / "latest.npz"
-    trainer = experiment.trainer
-    if latest.exists():
-        values, metadata, data = _read_checkpoint(latest)
-        _check_data(experiment.data, data, latest)
-        trainer.restore(values, metadata)
+    trainer, stored = experiment.trainer, _restored(experiment, workdir, strict)
     known = {key: value for key, value in flatten(config_to_json(config)) if key != MAY_MOVE}
     # Nothing is written before all processes have read what is there.
     replicas.check_alike(
         "configuration, data and checkpoint", json.dumps([known, experiment.data, trainer.step], default=str)
     )
-    finished = trainer.step >= config.train.steps or trainer.stopped
+    finished = trainer.finished(config.train.steps)
     if not replicas.is_chief:
         if not finished:
-            _fit(experiment, workdir, 0, callbacks)
+            _fit(experiment, 0, [*_callbacks(experiment), *callbacks])
         return experiment
     if finished:
         logging.getLogger(__name__).info("%s finished after %d steps", workdir, trainer.step)
@@ -96,54 +109,76 @@ def train_run(
     workdir.mkdir(parents=True, exist_ok=True)
     try:
         with locked(workdir):
-            write_json(workdir / CONFIG, config_to_json(config))
+            clear_killed(workdir)
+            write_described(workdir, {CONFIG: config_to_json(config), **({} if finished else {MACHINE: machine()})})
             if not finished:
-                write_json(workdir / MACHINE, machine())
-                _fit(experiment, workdir, verbose, callbacks)
+                sound = stored is not None and stored.path.name == LATEST
+                written = _written(experiment, workdir, keep, sound)
+                _fit(experiment, verbose, [*_callbacks(experiment), *written, *callbacks])
     except BlockingIOError:
         raise RunError(f"another process is training in {workdir}: wait for it, or choose another directory.") from None
     return experiment
 
 
-def _fit(experiment: Experiment, workdir: Path, verbose: int, more: Sequence[keras.callbacks.Callback]) -> None:
+def _restored(experiment: Experiment, workdir: Path, strict: bool) -> Stored | None:
+    """The checkpoint that training goes on from, already in the trainer; None where it begins."""
+    if not has_checkpoint(workdir):
+        return None
+    stored = stored_checkpoint(workdir, "latest", strict)
+    check_belongs(stored, experiment.config)
+    _check_data(experiment.data, stored.data, stored.path)
+    check_metrics(workdir, stored.metadata, strict)
+    experiment.trainer.restore(stored.values, stored.metadata)
+    return stored
+
+
+def _fit(experiment: Experiment, verbose: int, callbacks: Sequence[keras.callbacks.Callback]) -> None:
     config, trainer, interrupt = experiment.config, experiment.trainer, StopOnInterrupt()
-    replicas = trainer.replicas
+    replicas, at_once = trainer.replicas, False
     try:
         trainer.fit(
             experiment.episodes("train"),
             config.train.steps,
-            [*_callbacks(experiment, workdir, interrupt), *more],
+            [interrupt, *callbacks],
             experiment.validation(),
             config.train.validate_every,
             config.train.meta_batch,
             verbose,
         )
+    except KeyboardInterrupt:
+        if not interrupt.requested:
+            raise
+        at_once = True
     finally:
         interrupt.release()
-    if replicas.anywhere(interrupt.requested) and trainer.step < config.train.steps:
+    # Who was interrupted before the first step left the others where nobody counts.
+    if at_once or (replicas.anywhere(interrupt.requested) and not trainer.finished(config.train.steps)):
         raise Interrupted(
             f"stopped after {trainer.step} of {config.train.steps} steps. Run the same command again to resume."
         )
 
 
-def load_run(workdir: Path, checkpoint: str = "best") -> Experiment:
+def load_run(workdir: Path, checkpoint: str = "best", strict: bool = False) -> Experiment:
     """A run with the variables of a checkpoint. Its dataset need not be there until episodes are asked for.
 
     Args:
       workdir: of the run.
       checkpoint: `best` (by validation score) or `latest`.
+      strict: whether a damaged checkpoint is an error even if there is another one.
 
     Raises:
       RunError: if there is no run in `workdir`.
-      CheckpointError: if the checkpoint is missing or damaged.
+      CheckpointError, DamagedFile: if a file is missing, or not what was written.
     """
     workdir = Path(workdir)
     path = workdir / CONFIG
     if not path.is_file():
         raise RunError(f"{workdir} contains no run ({CONFIG} is missing). Train one with python -m cml_tf.train.")
-    values, metadata, data = _read_checkpoint(workdir / CHECKPOINTS / f"{checkpoint}.npz")
-    experiment = build_experiment(_read_config(workdir), data)
-    experiment.trainer.restore(values, metadata)
+    check_files(workdir)
+    stored, config = stored_checkpoint(workdir, checkpoint, strict), _read_config(workdir)
+    check_belongs(stored, config)
+    experiment = build_experiment(config, stored.data)
+    experiment.trainer.restore(stored.values, stored.metadata)
     return experiment
 
 
@@ -179,6 +214,7 @@ def evaluate_run(
     ways: int | None = None,
     shots: int | None = None,
     replicas: Replicas = ONE,
+    strict: bool = False,
 ) -> Evaluation:
     """Scores a run on the first episodes of a split, which are the same for every run on the same data.
 
@@ -196,13 +232,14 @@ def evaluate_run(
         takes no other number.
       shots: support examples a class; the configuration's by default.
       replicas: that share the episodes; every process gets the whole result.
+      strict: as in `load_run`.
 
     Raises:
       RunError, CheckpointError, DatasetError, ValueError: for whatever cannot be had as asked.
     """
     if root and not dataset:
         raise RunError(f"root is for another dataset, received root {root!r} without a dataset: name the dataset too.")
-    experiment = load_run(workdir, checkpoint)
+    experiment = load_run(workdir, checkpoint, strict)
     method = evaluation_method(experiment, steps, readout)
     if single_queries:
         method = Method.of(method.learner, SingleQueries(method.rule), method.terms)
@@ -225,20 +262,21 @@ def evaluation_method(experiment: Experiment, steps: int | None = None, readout:
     return read_through(Method.of(method.learner, rule, method.terms), experiment.problem, readout)
 
 
-def _callbacks(experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt) -> Iterator[keras.callbacks.Callback]:
-    identity = {"data": experiment.data.to_json()}
-    problem, trainer = experiment.problem, experiment.trainer
-    patience = experiment.config.train.patience
+def _callbacks(experiment: Experiment) -> Iterator[keras.callbacks.Callback]:
+    """What every process that trains has."""
+    problem, patience = experiment.problem, experiment.config.train.patience
     if patience:
         mode = "max" if problem.higher_is_better else "min"
         yield keras.callbacks.EarlyStopping(f"val_{problem.metric}", patience=patience, mode=mode)
-    if not trainer.replicas.is_chief:
-        yield interrupt
-        return
+
+
+def _written(experiment: Experiment, workdir: Path, keep: int, sound: bool) -> Iterator[keras.callbacks.Callback]:
+    """What the one process has that writes."""
+    trainer, config = experiment.trainer, dict(flatten(config_to_json(experiment.config)))
     yield keras.callbacks.TensorBoard(str(workdir / "tensorboard"), write_graph=False)
     yield MetricsFile(workdir / METRICS, trainer)
-    yield interrupt
-    yield Checkpoints(workdir / CHECKPOINTS, trainer, problem.higher_is_better, identity)
+    identity, better = {"data": experiment.data.to_json(), "config": config}, experiment.problem.higher_is_better
+    yield Checkpoints(workdir / CHECKPOINTS, trainer, better, identity, keep, sound)
 
 
 def _read_config(workdir: Path) -> ConfigDict:
@@ -260,11 +298,12 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
         raise RunError(f"{workdir} must be a directory, received a file.")
     path = workdir / CONFIG
     if not path.exists():
-        if workdir.exists() and any(workdir.iterdir()):
+        if workdir.exists() and not holds_nothing(workdir):
             raise RunError(
                 f"{workdir} is not empty and contains no run ({CONFIG} is missing): choose another directory."
             )
         return
+    check_files(workdir)
     there = _read_config(workdir)
     check_config(there)
     old, new = (dict(flatten(config_to_json(c))) for c in (there, config))
@@ -279,20 +318,6 @@ def _check_workdir(config: ConfigDict, workdir: Path) -> None:
             f"{workdir} contains a run with another configuration ({differences}). Choose another directory: in a run "
             f"only {MAY_GROW} may increase, {MAY_MOVE} may change when the data have moved, and {MAY_SPLIT} may change."
         )
-
-
-def _read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any], Data]:
-    if not path.exists() and path.with_name("latest.npz").exists():
-        raise CheckpointError(
-            f"{path} does not exist before the first validation: train longer, or use --checkpoint=latest."
-        )
-    values, metadata = read_checkpoint(path)
-    try:
-        return values, metadata, Data.from_json(metadata["data"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is not the checkpoint of a run: it does not describe the data ({error})."
-        ) from error
 
 
 def _check_data(here: Data, there: Data, path: Path) -> None:

@@ -13,13 +13,14 @@ from types import FrameType
 from typing import NoReturn
 
 _PARENT = "CML_TF_PARENT_PROCESS"
+_PARENT_SIGNAL = "CML_TF_PARENT_SIGNAL"
 _PR_SET_PDEATHSIG = 1
 
 
 def end_with_parent() -> None:
-    """Has the kernel tell this process to stop (SIGTERM) when the one that started it ends, even by SIGKILL.
+    """Has the kernel tell this process to stop when the one that started it ends, even by SIGKILL.
 
-    Does nothing in a process that `run_side_by_side` did not start.
+    Does nothing in a process that was not started with `environment_of_child`.
 
     Raises:
       KeyboardInterrupt: if the parent has ended already.
@@ -27,9 +28,19 @@ def end_with_parent() -> None:
     parent = os.environ.get(_PARENT)
     if parent is None:
         return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.Signals[os.environ[_PARENT_SIGNAL]])
     if os.getppid() != int(parent):
         raise KeyboardInterrupt
+
+
+def environment_of_child(name: str = "SIGTERM") -> dict[str, str]:
+    """The environment of a process that calls `end_with_parent`.
+
+    Args:
+      name: of the signal that it gets when this process ends: SIGTERM lets it save, and SIGKILL makes room at once for
+        who takes its place.
+    """
+    return {**os.environ, _PARENT: str(os.getpid()), _PARENT_SIGNAL: name}
 
 
 def run_side_by_side(
@@ -82,7 +93,7 @@ class _Children:
                 encoding="utf-8",
                 errors="replace",
                 start_new_session=True,
-                env={**os.environ, _PARENT: str(os.getpid())},
+                env=environment_of_child(),
             )
             self._running.add(child)
         out, err = child.communicate()

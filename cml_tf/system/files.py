@@ -1,11 +1,18 @@
-"""Files that are either whole or absent: written under a temporary name, synced, renamed; and locks on them."""
+"""Files that are either whole or absent: written under a temporary name, synced, renamed; and locks on them.
+
+A killed writer leaves its temporary file behind. Each is locked while somebody writes it, so that `clear_leftovers`
+knows which are nobody's.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +30,13 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     with named_faults(path):
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with os.fdopen(descriptor, "wb") as file:
+            with os.fdopen(descriptor, "w+b") as file:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
+                os.fsync(descriptor)
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -46,6 +54,46 @@ def named_faults(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def leftover_names(names: str) -> str:
+    """Regular expression of the temporary names of files whose names match another one."""
+    return rf"\.(?:{names})\.[a-z0-9_]{{8}}"
+
+
+def clear_leftovers(folder: Path, names: str) -> list[Path]:
+    """Removes temporary files of writers that were killed: those that no living process has locked.
+
+    Call it where nobody else begins to write (under the lock of the folder, or of the file).
+
+    Args:
+      folder: that is looked at, without the folders in it.
+      names: regular expression of the files' names; those of other files are left alone.
+
+    Returns:
+      What was removed.
+    """
+    removed = []
+    for path in sorted(folder.iterdir()):
+        if re.fullmatch(leftover_names(names), path.name) and path.is_file() and not path.is_symlink():
+            with path.open("rb") as file, contextlib.suppress(BlockingIOError):
+                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                removed.append(path)
+    return removed
+
+
+def keep_another(path: Path, other: Path) -> None:
+    """Gives a file a second name, under which it stays when the first one is replaced; `other` is replaced."""
+    other.unlink(missing_ok=True)
+    try:
+        os.link(path, other)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+            raise
+        # A file system without a second name for one file.
+        with atomic_file(other) as file, path.open("rb") as source:
+            shutil.copyfileobj(source, file)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes a file atomically."""
     with atomic_file(path) as file:
@@ -59,7 +107,12 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file atomically, keys sorted."""
-    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+    write_text(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """What `write_json` writes."""
+    return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
 @contextlib.contextmanager

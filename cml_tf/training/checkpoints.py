@@ -1,12 +1,19 @@
 """Checkpoints: one file each, whole or absent; arrays by name plus one JSON object. Nothing in them is executed.
 
-A checkpoint is a NumPy archive read without pickles. Its zip checksums reveal damage, and the names and shapes of its
-arrays must match the variables they are put into.
+A checkpoint is a NumPy archive read without pickles. Its last bytes, the comment of the zip archive, are a seal: the
+version of the format and the SHA-256 of all bytes before it, so that no damage goes unseen. Checkpoints of before have
+none; there the checksums of zip reveal what damages an array. The names and shapes of arrays must match the variables
+they are put into.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import io
 import json
+import logging
+import re
 import struct
 import zipfile
 import zlib
@@ -21,6 +28,12 @@ from cml_tf.errors import UserError
 from cml_tf.system.files import atomic_file
 
 METADATA = "metadata.json"
+# Raise when what a checkpoint holds changes its meaning.
+FORMAT = 2
+_SEAL = re.compile(rb"cml_tf checkpoint ([0-9]{4}) sha256 ([0-9a-f]{64})")
+_SEAL_LENGTH = 94
+# The end of a zip archive without a comment, whose length is the last number.
+_END_OF_ZIP, _END_LENGTH = b"PK\x05\x06", 22
 # What NumPy and zipfile raise on damaged files, depending on where the damage is.
 _DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
 
@@ -67,11 +80,16 @@ def assign_values(groups: Mapping[str, Sequence[keras.Variable]], values: Mappin
 
 
 def write_checkpoint(path: Path, values: Mapping[str, np.ndarray], metadata: Mapping[str, Any]) -> None:
-    """Writes arrays and metadata (JSON) to one file, atomically."""
+    """Writes arrays and metadata (JSON) to one file, sealed, atomically."""
     encoded = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
     arrays: dict[str, Any] = {METADATA: encoded, **values}
     with atomic_file(path) as file:
         np.savez(file, **arrays)
+        file.seek(-2, io.SEEK_END)
+        file.write(struct.pack("<H", _SEAL_LENGTH))
+        file.seek(0)
+        content = hashlib.file_digest(file, "sha256")  # type: ignore[arg-type] # it reads too
+        file.write(f"cml_tf checkpoint {FORMAT:04d} sha256 {content.hexdigest()}".encode())
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -81,14 +99,19 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
       CheckpointError: if the file is missing or damaged.
     """
     try:
-        _check_sums(path)
-        with np.load(path, allow_pickle=False) as archive:
+        content = path.read_bytes()
+        if not _is_sealed(content):
+            _check_sums(content)
+            _warn_of_unsealed(path)
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             values = {name: archive[name] for name in archive.files}
         if not all(isinstance(value, np.ndarray) for value in values.values()):
             raise ValueError("it contains something other than arrays")
         metadata = json.loads(values.pop(METADATA).tobytes().decode())
         if not isinstance(metadata, dict):
             raise ValueError(f"its metadata must be a JSON object, received {type(metadata).__name__}")
+    except CheckpointError:
+        raise
     except FileNotFoundError as error:
         raise CheckpointError(f"the checkpoint {path} does not exist.") from error
     except PermissionError as error:
@@ -100,9 +123,34 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return values, metadata
 
 
-def _check_sums(path: Path) -> None:
+def _is_sealed(content: bytes) -> bool:
+    """Whether there is a seal.
+
+    Raises:
+      ValueError: if it is broken.
+      CheckpointError: if it is a later version's.
+    """
+    ends_as_before = content[-_END_LENGTH:].startswith(_END_OF_ZIP) and content.endswith(b"\0\0")
+    if ends_as_before or not zipfile.is_zipfile(io.BytesIO(content)):
+        return False
+    seal = _SEAL.fullmatch(content[-_SEAL_LENGTH:])
+    if seal is None or hashlib.sha256(content[:-_SEAL_LENGTH]).hexdigest().encode() != seal[2]:
+        raise ValueError("its SHA-256 is not the one it was written with")
+    if int(seal[1]) > FORMAT:
+        raise CheckpointError(f"a checkpoint has format {int(seal[1])}, which a later version wrote: use that version.")
+    return True
+
+
+def _check_sums(content: bytes) -> None:
     """NumPy stops reading where an array ends by its header; damage to the header would pass unseen."""
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
         damaged = archive.testzip()
     if damaged is not None:
         raise ValueError(f"the checksum of {damaged} is wrong")
+
+
+@functools.cache
+def _warn_of_unsealed(path: Path) -> None:
+    logging.getLogger(__name__).warning(
+        "%s is from before checkpoints had a SHA-256: damage may go unseen. Training on writes one.", path
+    )

@@ -56,6 +56,10 @@ class Validation(NamedTuple):
     steps: int | None = None
 
 
+class _Stopped(Exception):
+    """A validation was not finished."""
+
+
 class Trainer:
     """Meta-trains a learner.
 
@@ -210,9 +214,9 @@ class Trainer:
         if validation is not None:
             tasks = self.replicas.rounded_up(_VALIDATION_BATCH)
             self._validation_batches = self._fitting(self.replicas.batches(validation.source, 0, tasks))
-        while self.step < steps and not self.host.stop_training:
+        while not self.finished(steps) and not self.host.stop_training:
             self._epoch(runner, batches, validation, steps, validate_every)
-        if self.step >= steps or self.stopped:
+        if self.finished(steps):
             self.meta_step.finalize()
         runner.on_train_end()
         return history.history
@@ -225,10 +229,13 @@ class Trainer:
         steps: int,
         validate_every: int,
     ) -> None:
-        epoch, first = divmod(self.step, validate_every)
+        # An epoch whose validation was interrupted has all its steps, and its means still: it is validated now.
+        pending = self._means.state and (self.step % validate_every == 0 or self.step >= steps)
+        epoch = (self.step - 1 if pending else self.step) // validate_every
+        first = self.step - epoch * validate_every
         last = min(validate_every, steps - epoch * validate_every)
         runner.on_epoch_begin(epoch)
-        tasks, started = 0, time.perf_counter()
+        tasks, started, logs = 0, time.perf_counter(), self._means.result()
         for position in range(first, last):
             runner.on_train_batch_begin(position)
             tasks += self._one_step(batches)
@@ -237,14 +244,17 @@ class Trainer:
             self.host.stop_training = self.replicas.anywhere(self.host.stop_training)
             if self.host.stop_training and position + 1 < last:
                 return
+        paused, self.host.stop_training = self.host.stop_training, False
         if validation is not None:
             runner.on_test_begin()
-            scores = self._validate(validation)
+            scores = self._validate(runner, validation)
             runner.on_test_end(scores)
+            if not scores:
+                return
             logs |= {f"val_{name}": value for name, value in scores.items()}
         self._means.reset()
         # Asked for in the middle of an epoch, stopping is a pause; asked for at its end, it is the end of training.
-        paused, self.host.stop_training, self._epoch_is_ending = self.host.stop_training, False, True
+        self._epoch_is_ending = True
         runner.on_epoch_end(epoch, logs)
         self.stopped, self._epoch_is_ending = self.host.stop_training, False
         self.host.stop_training = self.stopped or paused
@@ -266,7 +276,8 @@ class Trainer:
         self.step += 1
         return len(result.term_losses)
 
-    def _validate(self, validation: Validation) -> dict[str, float]:
+    def _validate(self, runner: keras.callbacks.CallbackList, validation: Validation) -> dict[str, float]:
+        """Empty if a callback stopped training in the midst of it."""
         if validation.steps not in self._evaluators:
             rule = self.method.rule if validation.steps is None else self.method.rule.with_steps(validation.steps)
             terms = [term for term in self.method.terms if term.reported]
@@ -274,8 +285,24 @@ class Trainer:
             terms = terms or [QueryLoss(self.problem, differentiated=False)]
             method = Method.of(self.method.learner, rule, terms, self.method.reducer)
             self._evaluators[validation.steps] = Evaluator(method, self.problem.metric, self.replicas)
-        metrics = self._evaluators[validation.steps].metrics(self._validation_batches, validation.episodes)
+        try:
+            batches = self._watched(runner, self._validation_batches)
+            metrics = self._evaluators[validation.steps].metrics(batches, validation.episodes)
+        except _Stopped:
+            return {}
         return {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
+
+    def _watched(self, runner: keras.callbacks.CallbackList, batches: Iterable[Episode]) -> Iterator[Episode]:
+        """Batches of a validation, until a callback stops training after one of them."""
+        for number, batch in enumerate(batches):
+            yield batch
+            runner.on_test_batch_end(number)
+            if self.replicas.anywhere(self.host.stop_training):
+                raise _Stopped
+
+    def finished(self, steps: int) -> bool:
+        """Whether nothing is left to do until `steps` outer steps are made, or a callback ended training for good."""
+        return self.stopped or (self.step >= steps and not self._means.state)
 
     def _batches(self, episodes: EpisodeSource | Iterable[Episode], meta_batch: int) -> Iterator[Episode]:
         if isinstance(episodes, EpisodeSource):

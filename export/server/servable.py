@@ -13,7 +13,9 @@ from tensorflow.core.framework import types_pb2
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 from cml_tf.system.machine import WOULD_DIE, bfloat16_works
+from cml_tf.system.manifest import DamagedFile
 from export.server.errors import ServingError, from_tensorflow
+from export.versions import check_files
 
 DEFAULT_SIGNATURE = "serving_default"
 _TAG = "serve"
@@ -32,10 +34,15 @@ class Servable:
       signatures: SignatureDef messages by name, as in the file.
 
     Raises:
-      ServingError: if there is no whole SavedModel in it, or it computes in bfloat16 and this machine does not.
+      ServingError: if there is no whole SavedModel in it, a file is not what its manifest says, or it computes in
+        bfloat16 and this machine does not.
     """
 
     def __init__(self, directory: Path) -> None:
+        try:
+            check_files(directory)
+        except DamagedFile as error:
+            raise ServingError("DATA_LOSS", str(error)) from error
         meta_graph = _read_meta_graph(directory)
         if _in_bfloat16(meta_graph) and not bfloat16_works():
             raise ServingError("FAILED_PRECONDITION", f"the model in {directory} is in bfloat16, which {WOULD_DIE}.")

@@ -95,7 +95,8 @@ def test_the_readme_compares_and_exports(tour):
 def test_runs_hold_the_files_that_are_listed(tour):
     run = tour[0] / "runs/tour_maml"
     names = [name for row in table(read("docs/RUNS.md"), "file") for name in row[0].split(", ")]
-    kept = ["config.json", "machine.json", "metrics.jsonl", "tensorboard/", "checkpoints/latest.npz", "best.npz"]
+    kept = ["config.json", "machine.json", "manifest.json", "metrics.jsonl", "tensorboard/"]
+    kept += ["checkpoints/latest.npz", "best.npz"]
     assert names == kept
     for name in (*names[:-1], "checkpoints/best.npz"):
         assert (run / name).exists(), name

@@ -61,10 +61,12 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path, data):
         "checkpoints",
         "config.json",
         "machine.json",
+        "manifest.json",
         "metrics.jsonl",
         "tensorboard",
     ]
-    assert sorted(path.name for path in (broken / "checkpoints").iterdir()) == ["best.npz", "latest.npz"]
+    names = ["best.npz", "latest.npz", "step-00000006.npz"]
+    assert sorted(path.name for path in (broken / "checkpoints").iterdir()) == names
 
 
 def test_a_real_interrupt_from_outside(tmp_path):

@@ -34,9 +34,13 @@ def rewrite(path, change=lambda values: values, without=()):
 
 
 def test_a_run_has_its_files(finished):
-    files = {"config.json", "machine.json", "metrics.jsonl", "checkpoints", "tensorboard"}
+    files = {"config.json", "machine.json", "manifest.json", "metrics.jsonl", "checkpoints", "tensorboard"}
     assert {path.name for path in finished.iterdir()} == files and trained_on(finished) == machine()
-    assert {path.name for path in (finished / "checkpoints").iterdir()} == {"latest.npz", "best.npz"}
+    assert {path.name for path in (finished / "checkpoints").iterdir()} == {
+        "latest.npz",
+        "best.npz",
+        "step-00000002.npz",
+    }
     terms = ["query_loss", "co_learner"]
     assert config_of(finished)["objective"] == {"terms": terms, "reducer": "mean", "co_learners": 1, "gamma": 0.2}
     lines = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
@@ -193,7 +197,7 @@ def configured(**changes):
 
 
 def on_checkpoints(damage):
-    return lambda run: [damage(run / "checkpoints" / f"{name}.npz") for name in ("latest", "best")]
+    return lambda run: [damage(path) for path in (run / "checkpoints").glob("*.npz")]
 
 
 UNREADABLE = (RunError, ConfigurationError), "config.json cannot be read"
@@ -216,6 +220,8 @@ DAMAGE = {
 
 @pytest.mark.parametrize(("damage", "error", "message"), DAMAGE.values(), ids=DAMAGE)
 def test_damaged_runs_are_refused_and_left_alone(run, damage, error, message):
+    """Whether or not there is a manifest, which would tell at once."""
+    (run / "manifest.json").unlink()
     damage(run)
     before = snapshot(run)
     for use in (lambda: train_run(waves(**SIX), run, verbose=0), lambda: load_run(run)):

@@ -100,7 +100,9 @@ def test_a_regression_of_two_numbers_answers_as_its_run_far_from_zero_too(tmp_pa
 
 def test_a_version_holds_what_a_server_needs_and_no_co_learner(card, classifier, image_run):
     assert classifier.name == "1" and {path.name for path in classifier.iterdir()} == FILES
-    assert {path.name for path in (classifier / EXTRA).iterdir()} == {CARD, CARD_FOR_PEOPLE, WARM_UP, "config.json"}
+    assert {path.name for path in (classifier / EXTRA).iterdir()} == {
+        *(CARD, CARD_FOR_PEOPLE, WARM_UP, "config.json", "manifest.json"),
+    }
     held = b"".join(path.read_bytes() for path in sorted((classifier / "variables").iterdir()))
     held += (classifier / "saved_model.pb").read_bytes() + (classifier / "fingerprint.pb").read_bytes()
     assert b"co_learner" not in held

@@ -62,7 +62,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path, error):
             (draft.path / "folder").mkdir()
             (draft.path / "folder" / "file").write_text("x")
             raise error
-    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")) == ["kept", "kept/1", "kept/1/file"]
+    kept = ["kept/1/assets.extra/manifest.json", "kept/1/file"]
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*")) if path.is_file()] == kept
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_a_version_that_cannot_be_is_refused(tmp_path):

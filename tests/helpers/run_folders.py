@@ -20,11 +20,12 @@ def metrics_lines(workdir: Path) -> list[dict[str, Any]]:
 def checkpoint(workdir: Path, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Arrays and metadata of a checkpoint.
 
-    Left out is what two equal runs differ in: TensorBoard's folder, and the callback that a test was interrupted by.
+    Left out is what two equal runs differ in: TensorBoard's folder, the digest of lines with a speed, and the callback
+    that a test was interrupted by.
     """
     values, metadata = read_checkpoint(workdir / "checkpoints" / f"{name}.npz")
     states = metadata["callbacks"]
-    metadata["callbacks"] = {key: state for key, state in states.items() if not key.endswith(":SignalAt")}
+    metadata["callbacks"] = {key: state for key, state in states.items() if key not in ("SignalAt:0", "MetricsFile:0")}
     for state in states.values():
         state.pop("log_dir", None)
     return values, metadata

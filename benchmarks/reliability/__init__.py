@@ -1,0 +1,1 @@
+"""What survives: trainings that are killed, and what is found of them."""

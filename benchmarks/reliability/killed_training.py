@@ -1,0 +1,149 @@
+"""A training that dies at a chosen moment, as by `kill -9`: between two calls of a write, or when its time comes.
+
+Starts are forked from a process that has imported TensorFlow and done nothing with it, which saves each some seconds.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cml_tf.experiments.callbacks import MetricsFile
+from cml_tf.experiments.configuration import load_config
+from cml_tf.experiments.runs import train_run
+
+MOMENTS = ("opened", "half", "written", "synced", "renamed", "kept", "torn line")
+"""Where in a write a training may die; `half` and `torn line` have half of a checkpoint, or of a line, on the disk."""
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([__name__])
+
+
+class Death(NamedTuple):
+    """When a training is killed.
+
+    Attributes:
+      moment: one of `MOMENTS`, or empty: at a time.
+      after: how many such moments it survives, or seconds from its start.
+    """
+
+    moment: str
+    after: float
+
+
+class Kind(NamedTuple):
+    """A training that is to survive. A run of several workers has a place here: one line that starts and kills them.
+
+    Attributes:
+      source: configuration file with words.
+      changes: of the configuration, by dotted key.
+    """
+
+    source: str
+    changes: dict[str, Any]
+
+
+KINDS = {
+    "waves": Kind(
+        "configs/sinusoid.py:cml,5shot,smoke,meta_sgd",
+        {
+            **{"learner.hidden": (8, 8), "train.clip_norm": 1.0, "train.steps": 150, "train.validate_every": 3},
+            **{"train.patience": 60},
+        },
+    ),
+    "glyphs": Kind(
+        "configs/glyphs.py:smoke",
+        {
+            **{"dataset.ways": 3, "learner.filters": 4, "train.steps": 40, "train.validate_every": 2},
+            **{"train.validation_episodes": 8},
+        },
+    ),
+}
+
+
+def train(kind: str, workdir: Path, death: Death | None) -> bool:
+    """Starts a training and waits for its end; True if it was not killed.
+
+    Raises:
+      RuntimeError: if it failed.
+    """
+    process = _FORKS.Process(target=_train, args=(kind, workdir, death))
+    process.start()
+    process.join()
+    if process.exitcode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"a start of {workdir} ended with exit code {process.exitcode}.")
+    return process.exitcode == 0
+
+
+def _train(kind: str, workdir: Path, death: Death | None) -> None:
+    source, changes = KINDS[kind]
+    config = load_config(source)
+    config.update_from_flattened_dict(changes)
+    if death is not None and death.moment:
+        _die_in_a_write(death)
+    elif death is not None:
+        timer = threading.Timer(death.after, _die)
+        timer.daemon = True
+        timer.start()
+    train_run(config, workdir, verbose=0)
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_in_a_write(death: Death) -> None:
+    left = iter(range(int(death.after), -1, -1))
+
+    def dying(function: Callable[..., Any], before: bool) -> Callable[..., Any]:
+        def called(*arguments: Any, **named: Any) -> Any:
+            last = next(left) == 0
+            if last and before:
+                _die()
+            result = function(*arguments, **named)
+            if last:
+                _die()
+            return result
+
+        return called
+
+    holder, name, before = {
+        "opened": (tempfile, "mkstemp", False),
+        "half": (np, "savez", False),
+        "written": (os, "fsync", True),
+        "synced": (os, "replace", True),
+        "renamed": (os, "replace", False),
+        "kept": (os, "link", False),
+        "torn line": (MetricsFile, "on_epoch_end", False),
+    }[death.moment]
+    function = {"half": _half_an_archive, "torn line": _half_a_line}.get(death.moment, getattr(holder, name))
+    if death.moment in ("half", "torn line"):
+        function = _whole_until_the_last(getattr(holder, name), function, int(death.after))
+    setattr(holder, name, dying(function, before))
+
+
+def _whole_until_the_last(whole: Callable[..., Any], half: Callable[..., Any], last: int) -> Callable[..., Any]:
+    calls = iter(range(last + 1))
+    return lambda *arguments, **named: (half if next(calls) == last else whole)(*arguments, **named)
+
+
+def _half_an_archive(file: Any, _savez: Callable[..., Any] = np.savez, **arrays: Any) -> None:
+    content = io.BytesIO()
+    _savez(content, **arrays)
+    file.write(content.getvalue()[: len(content.getvalue()) // 2])
+    file.flush()
+
+
+def _half_a_line(callback: MetricsFile, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    del epoch, logs
+    with callback._path.open("a") as file:
+        file.write('{"step": 12, "split": "trai')
