@@ -60,7 +60,12 @@ def alone(target: Target, questions: Sequence[Question]) -> list[Arrays]:
 
 
 def load(
-    target: Target, questions: Sequence[Question], expected: Sequence[Arrays], clients: int, seconds: float
+    target: Target,
+    questions: Sequence[Question],
+    expected: Sequence[Arrays],
+    clients: int,
+    seconds: float,
+    pause: float = 0.0,
 ) -> Load:
     """Lets clients ask for a time, half of them over gRPC and half over REST, each in an order of its own.
 
@@ -70,6 +75,7 @@ def load(
       expected: their answers, which must come back bit for bit.
       clients: threads with a connection each.
       seconds: after which no more questions are asked.
+      pause: seconds that a client waits after each answer.
     """
     result, lock = Load(), threading.Lock()
     start = time.monotonic()
@@ -86,6 +92,7 @@ def load(
                 with lock:
                     (result.answered if isinstance(outcome, Answered) else result.errors).append(outcome)  # type: ignore[arg-type]
                 turn += 1
+                time.sleep(pause)
         finally:
             client.close()
 

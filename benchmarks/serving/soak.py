@@ -1,4 +1,4 @@
-"""Load for minutes: `python -m benchmarks.serving.soak [--seconds=180 --clients=16 --output=FILE]`.
+"""Load for minutes: `python -m benchmarks.serving.soak [--seconds=180 --clients=16 --pause=0 --output=FILE]`.
 
 Starts the embedded server with a regression and a classifier of full size. Half of the clients use gRPC, half REST.
 They call every signature in many shapes, and each answer must equal, bit for bit, the answer to the same request
@@ -25,6 +25,7 @@ from cml_tf.system.files import write_json
 
 _SECONDS = flags.DEFINE_float("seconds", 180.0, "Duration of the load.", 1.0)
 _CLIENTS = flags.DEFINE_integer("clients", 16, "Number of concurrent clients.", 1, 256)
+_PAUSE = flags.DEFINE_float("pause", 0.0, "Seconds that a client waits after each answer.", 0.0)
 _FILTERS = flags.DEFINE_integer("filters", 64, "Filters of each block of the classifier.", 1)
 _OUTPUT = flags.DEFINE_string("output", None, "File for the JSON object.")
 _QUESTIONS = 60
@@ -40,7 +41,8 @@ def main(arguments: list[str]) -> None:
         asked = [q for version in versions for q in questions(version.parent.name, version, _QUESTIONS, seed=0)]
         with serving(versions) as target:
             expected = alone(target, asked)
-            result = report(load(target, asked, expected, _CLIENTS.value, _SECONDS.value), _CLIENTS.value)
+            done = load(target, asked, expected, _CLIENTS.value, _SECONDS.value, _PAUSE.value)
+            result = report(done, _CLIENTS.value)
     Console().print(table(result))
     for error in result["errors"][:10]:
         print(f"error: {error}", file=sys.stderr)

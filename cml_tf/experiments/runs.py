@@ -20,7 +20,7 @@ from cml_tf.datasets import DatasetError, EpisodeSource
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.benchmarks.class_splits import class_splits
 from cml_tf.errors import Interrupted, UserError
-from cml_tf.experiments.callbacks import Checkpoints, MetricsFile, StopOnInterrupt
+from cml_tf.experiments.callbacks import Checkpoints, EpochEvents, MetricsFile, StopOnInterrupt
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
 from cml_tf.experiments.settings import EXAMPLES
@@ -209,7 +209,7 @@ def _callbacks(experiment: Experiment, workdir: Path, interrupt: StopOnInterrupt
     if patience:
         mode = "max" if problem.higher_is_better else "min"
         yield keras.callbacks.EarlyStopping(f"val_{problem.metric}", patience=patience, mode=mode)
-    yield keras.callbacks.TensorBoard(str(workdir / "tensorboard"), write_graph=False)
+    yield EpochEvents(str(workdir / "tensorboard"), write_graph=False)
     yield MetricsFile(workdir / METRICS, trainer)
     yield interrupt
     yield Checkpoints(workdir / CHECKPOINTS, trainer, problem.higher_is_better, identity)

@@ -151,7 +151,9 @@ class MetaStep:
         counted = [(t.name, w) for t, w in zip(method.terms, weights, strict=True) if t.name in terms]
         names, own = zip(*counted, strict=True)
         dtype = keras.config.floatx()
-        values = {name: tf.constant(value, dtype) for name, value in scalars.items()}
+        # Of arrays, since TensorFlow keeps what it makes of every single number, each step's too, for good.
+        number = tf.as_dtype(dtype).as_numpy_dtype
+        values = {name: tf.constant(np.array(value, number)) for name, value in scalars.items()}
         return self._compiled(episode, tf.constant(own, dtype), first_order, names, values)
 
     @property

@@ -156,11 +156,9 @@ def read_arrays(path: Path, names: Sequence[str], expected: str) -> dict[str, np
       ClientError: if it is no .npz, is damaged, or one of these arrays holds objects.
     """
     try:
-        # NumPy itself would take anything that is no zip file for a pickle, and recommend to load it.
-        if not zipfile.is_zipfile(path):
-            with path.open("rb"):
-                raise ClientError(f"{path} must be {expected}, but is not a complete .npz file.")
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path) as file:
             return {name: file[name] for name in names if name in file}
+    except DatasetError as error:
+        raise ClientError(str(error)) from error
     except _DAMAGED as error:
         raise ClientError(f"{path} must be {expected}: {error}") from error

@@ -25,6 +25,7 @@ from cml_tf.datasets.base import DatasetError
 from cml_tf.datasets.graphs.nodes import GraphSize, NodeDataset
 from cml_tf.datasets.storage.cache import cache_directory
 from cml_tf.datasets.storage.downloads import download
+from cml_tf.datasets.storage.npz import open_npz
 from cml_tf.graphs import GraphError, NodeGraph, check_graph
 
 SOURCE = "https://raw.githubusercontent.com/shchur/gnn-benchmark/1e72912a0810cdf27ae54fd589a3b43358a2b161/data/npz"
@@ -84,12 +85,14 @@ def read_graph_npz(path: Path) -> NodeGraph:
     if not path.is_file():
         raise DatasetError(f"{path} does not exist: check dataset.root.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_npz(path) as archive:
             adjacency, features = _matrix(archive, "adj"), _matrix(archive, "attr")
             labels, names = archive["labels"], _class_names(archive)
         return check_graph(adjacency, features, labels, names)
     except GraphError as error:
         raise DatasetError(f"{path}: {error}") from error
+    except DatasetError:
+        raise
     except _DAMAGE as error:
         raise DatasetError(
             f"{path} must contain adj_*, attr_* and labels as plain arrays, but cannot be read "

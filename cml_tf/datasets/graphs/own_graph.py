@@ -33,6 +33,7 @@ from cml_tf.boundary.labels import ClassNameError, class_labels
 from cml_tf.datasets.base import DatasetError
 from cml_tf.datasets.graphs.nodes import NodeDataset
 from cml_tf.datasets.graphs.tables import label_header, labels_of, read_lines, read_numbers, refuse
+from cml_tf.datasets.storage.npz import open_npz
 from cml_tf.graphs import UNLABELLED, GraphError, NodeGraph, check_graph
 
 _DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error)
@@ -97,7 +98,7 @@ def read_own_graph(folder: Path) -> NodeGraph:
 
 def _read_npz(path: Path) -> tuple[Any, Any, np.ndarray, Sequence[str] | None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_npz(path) as archive:
             missing = [name for name in ("features", "edges", "labels") if name not in archive.files]
             if missing:
                 raise DatasetError(
