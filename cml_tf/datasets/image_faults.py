@@ -27,7 +27,10 @@ def image_fault(file: IO[bytes]) -> str | None:
     too_many = f"it has more than {MOST_PIXELS:,} pixels, all pictures of an animation together: make it smaller"
     try:
         # Pillow warns of sizes that are judged here.
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning), Image.open(file) as image:
+        with (
+            warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning),
+            Image.open(file) as image,
+        ):
             if image.width * image.height > MOST_PIXELS:
                 return too_many
             if image.format == "GIF" and gif_pixels(file) > MOST_PIXELS:

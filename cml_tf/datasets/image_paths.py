@@ -14,6 +14,7 @@ from pathlib import Path
 from cml_tf.boundary.labels import ClassNameError, folder_classes
 from cml_tf.errors import DatasetError
 
+MOST_FOLDERS = 100
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
 # What systems leave in folders, beside names that begin with a dot.
 _SYSTEM_NAMES = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
@@ -81,6 +82,8 @@ def files_below(folder: Path, above: tuple[str, ...] = ()) -> list[str]:
     real = os.path.realpath(folder)
     if real in above:
         raise DatasetError(f"{folder} is a link to a folder that contains it: remove the link.")
+    if len(above) > MOST_FOLDERS:
+        raise DatasetError(f"folders must be nested at most {MOST_FOLDERS} deep, received {folder}: move its files up.")
     files: list[str] = []
     for entry in _visible(folder):
         files += files_below(entry, (*above, real)) if entry.is_dir() else [str(entry)]

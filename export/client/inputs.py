@@ -5,9 +5,6 @@ Files of arrays may come from strangers: they give arrays of plain values or an 
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,23 +12,10 @@ from typing import Any
 import numpy as np
 
 from cml_tf.boundary.labels import ClassNameError, class_labels, numbered
+from cml_tf.datasets.storage.npz import DAMAGE, open_npz
 from cml_tf.errors import DatasetError
 from export.client.errors import ClientError
 from export.client.interface import Interface
-
-# What zipfile and NumPy were seen to raise for damaged files, encrypted and exotic ones included.
-_DAMAGED = (
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def are_files(examples: Any) -> bool:
@@ -160,5 +144,5 @@ def read_arrays(path: Path, names: Sequence[str], expected: str) -> dict[str, np
             return {name: file[name] for name in names if name in file}
     except DatasetError as error:
         raise ClientError(str(error)) from error
-    except _DAMAGED as error:
+    except DAMAGE as error:
         raise ClientError(f"{path} must be {expected}: {error}") from error

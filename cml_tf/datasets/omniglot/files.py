@@ -80,7 +80,7 @@ def _list_zip(path: Path) -> tuple[list[Drawing], Callable[[tuple[Drawing, ...]]
         parts = PurePosixPath(member.filename).parts
         if member.is_dir() or parts[0] == "__MACOSX" or not _is_drawing(parts[-1]):
             continue
-        if len(parts) != 4 or ".." in parts:
+        if len(parts) != 4 or parts[0] == "/" or ".." in parts:
             raise DatasetError(f"{path} must contain top/{_LAYOUT}, found {member.filename!r}: download it again.")
         if member.file_size > _LARGEST_DRAWING:
             raise DatasetError(

@@ -5,7 +5,10 @@ Needs no TensorFlow, as clients do not.
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +17,22 @@ from cml_tf.errors import DatasetError
 
 MOST_BYTES = 1 << 32
 """A file of some megabytes can unpack to gigabytes."""
+DAMAGE = (
+    EOFError,
+    KeyError,
+    MemoryError,
+    OSError,
+    OverflowError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile and NumPy were seen to raise for damaged files, encrypted and exotic ones included."""
 
 
 def open_npz(path: Path, most: int = MOST_BYTES) -> np.lib.npyio.NpzFile:
@@ -22,7 +41,7 @@ def open_npz(path: Path, most: int = MOST_BYTES) -> np.lib.npyio.NpzFile:
     Raises:
       DatasetError: if they claim more than `most` bytes together.
       ValueError: if it is no zip file.
-      Exception: whatever zipfile and NumPy raise for damaged files.
+      Exception: of `DAMAGE`, if it is damaged; so does reading a member.
     """
     if not zipfile.is_zipfile(path):
         # NumPy itself would take it for an array or a pickle.

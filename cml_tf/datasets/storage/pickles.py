@@ -75,7 +75,7 @@ class _Named:
 
 
 def _array(kind: Any, shape: Any, _: Any) -> _Array:
-    if kind is not _Named or shape != (0,):
+    if not issubclass(kind, _Named) or shape != (0,):
         raise ValueError("an array must begin empty")
     return _Array()
 
@@ -84,10 +84,16 @@ def _list() -> list[Any]:
     return []
 
 
-def _lists(make: Any = _list) -> collections.defaultdict[Any, Any]:
-    if make is not _list:
-        raise ValueError("a defaultdict must be of lists")
+def _lists(make: Any = None) -> collections.defaultdict[Any, Any]:
+    del make
     return collections.defaultdict(list)
+
+
+def _own(stand_in: Any) -> Any:
+    """A copy for one file, which may set attributes of what it names."""
+    if isinstance(stand_in, type):
+        return type(stand_in.__name__, (stand_in,), {})
+    return lambda *arguments: stand_in(*arguments)
 
 
 ADMITTED: dict[tuple[str, str], Any] = {
@@ -109,15 +115,14 @@ class _Restricted(pickle.Unpickler):
     def __init__(self, content: bytes) -> None:
         super().__init__(io.BytesIO(content), encoding="latin1")
         self._left = len(content)
+        self._admitted = {name: _own(stand_in) for name, stand_in in ADMITTED.items()} | {_ENCODE: self._encode}
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == _ENCODE:
-            return self._encode
-        if (module, name) not in ADMITTED:
+        if (module, name) not in self._admitted:
             raise DatasetError(
                 f"it names {f'{module}.{name}'!r}, which such files do not need and which was not called"
             )
-        return ADMITTED[module, name]
+        return self._admitted[module, name]
 
     def _encode(self, text: str, encoding: str) -> bytes:
         # Asked for again and again, one text would fill the memory.
@@ -152,7 +157,9 @@ def load_pickle_content(content: bytes, name: str) -> Any:
         raise DatasetError(f"{name} is refused: {error}. Download the file from its source again.") from error
     except DAMAGE as error:
         # The text may quote the damaged bytes, line ends among them.
-        raise DatasetError(f"{name} is damaged ({type(error).__name__}: {str(error)[:200]!r}): download it again.") from error
+        raise DatasetError(
+            f"{name} is damaged ({type(error).__name__}: {str(error)[:200]!r}): download it again."
+        ) from error
 
 
 def _check_places(content: bytes) -> None:
