@@ -1,7 +1,8 @@
 """Training for hours: `python -m benchmarks.training_soak [--seconds=7200 --config=NAME:WORDS --output=FILE]`.
 
 Trains without an end in a process of its own, with validation, checkpoints and event files, samples its memory, and
-interrupts it. Prints one JSON object, which the file has from the second minute on. Exits with 1 if the memory grows, or the training does not end as it should.
+interrupts it. Prints one JSON object, which the file has from the second minute on. Exits with 1 if the memory grows,
+or the training does not end as it should.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ def _trained(workdir: Path, seconds: float) -> list[Sample]:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.Popen([sys.executable, "-m", "cml_tf.train", *command], env=environment)
     try:
-        samples, start = [], time.monotonic()
+        samples: list[Sample] = []
+        start = time.monotonic()
         while not samples or samples[-1].seconds < seconds:
             time.sleep(_SAMPLE_SECONDS)
             if process.poll() is not None:

@@ -165,7 +165,7 @@ def declared_pixels(content: tf.Tensor) -> tf.Tensor:
 
 
 def _pixels_of_gif(data: tf.Tensor) -> tf.Tensor:
-    """What `cml_tf.datasets.image_faults.gif_pixels` counts, of bytes `[size]`; more than any limit for too many parts."""
+    """What `cml_tf.datasets.image_faults.gif_pixels` counts, of bytes `[size]`; too many parts are too much."""
 
     def at(place: tf.Tensor) -> tf.Tensor:
         return tf.where(place < tf.size(data), data[tf.minimum(place, tf.size(data) - 1)], 0)

@@ -72,7 +72,8 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 said = images.faults_of_bombs()
 for name, case in {**pickles.BOMBS, **arrays.BOMBS, **archives.BOMBS}.items():
     try:
-        said[name] = str(case.run(Path(tempfile.mkdtemp(dir=sys.argv[1]))))
+        case.run(Path(tempfile.mkdtemp(dir=sys.argv[1])))
+        said[name] = "read"
     except ValueError as error:
         said[name] = str(error)
 print(json.dumps([resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, said]))

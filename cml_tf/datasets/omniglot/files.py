@@ -90,7 +90,8 @@ def _list_zip(path: Path) -> tuple[list[Drawing], Callable[[tuple[Drawing, ...]]
         drawings.append(Drawing(f"{parts[1]}/{parts[2]}", member.filename, (member.file_size, member.CRC)))
     if (claimed := sum(drawing.stamp[0] for drawing in drawings)) > _MOST_BYTES:
         raise DatasetError(
-            f"{path} must hold drawings of at most {_MOST_BYTES} bytes together, but claims {claimed}: download it again."
+            f"{path} must hold drawings of at most {_MOST_BYTES} bytes together, but claims {claimed}: download it "
+            "again."
         )
     return drawings, read
 

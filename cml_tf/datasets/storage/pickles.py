@@ -135,8 +135,8 @@ class _Restricted(pickle.Unpickler):
 def load_pickle(path: Path) -> Any:
     """What a pickle of NumPy arrays, SciPy CSR matrices, lists and dictionaries holds; strings are read as Latin-1.
 
-    Sizes and dtypes are as the file describes them, and the caller's to check. An array is found where it is all that the
-    file holds, or a value of its dictionary.
+    Sizes and dtypes are as the file describes them, and the caller's to check. An array is found where it is all that
+    the file holds, or a value of its dictionary.
 
     Raises:
       DatasetError: if the file cannot be read, is damaged, or names anything else.

@@ -13,6 +13,7 @@ from PIL import Image
 from cml_tf.datasets.image_faults import image_fault
 from cml_tf.datasets.image_files import decode_contents
 from tests.datasets.hostile.case import Case
+from tests.helpers.drawn_images import pixels
 from tests.helpers.pictures import COLOUR, FAULTY, saved
 
 _SIZE = (4, 4)
@@ -74,6 +75,7 @@ _READ = _level(0, 255)
 _BLACK, _BRIGHT = _level(0), _level(250, 255)
 _DECODER = "it.png cannot be read as a PNG, JPEG, BMP or GIF image"
 _DEEP = zlib.compress(b"".join(b"\0" + b"\x80\x00" * 12 for _ in range(4)))
+_NOISE = saved(Image.fromarray(pixels(0, (200, 300))), "JPEG", quality=90)
 _BLOCK = b"\x21\xfe" + b"\1x" * 9 + b"\0"
 
 # Decided before anything is decoded.
@@ -158,7 +160,9 @@ READ = {
     "PNG with a wrong checksum of its text": _image(
         png(1, 1, more=edited(chunk(b"tEXt", b"a\0b"), -4, b"abcd")), _BLACK
     ),
-    "JPEG with flipped bits, which has no checksum": _image(edited(JPEG, -40, b"\x55\xaa"), _READ),
+    "JPEG with flipped bits, which has no checksum": _image(
+        edited(_NOISE, len(_NOISE) // 2, bytes([_NOISE[len(_NOISE) // 2] ^ 0x55])), _READ
+    ),
     "GIF with a long comment": _image(GIF[: GIF.index(b",")] + 500 * _BLOCK + GIF[GIF.index(b",") :], _BRIGHT),
     "GIF of 1987": _image(saved(Image.new("L", (8, 8), 255), "GIF"), _BRIGHT),
 }
