@@ -48,11 +48,13 @@ def document(lock: str, project: dict[str, Any]) -> dict[str, Any]:
     """
     own = f"pkg:pypi/{project['name'].replace('_', '-')}@{project['version']}"
     listed = components(lock)
-    places = {_plain(part["name"]): _place(part) for part in listed} | {_plain(project["name"]): own}
-    needs: dict[str, list[str]] = {place: [] for place in places.values()}
+    # Of some there is a version for each Python.
+    places = [(_plain(part["name"]), _place(part)) for part in listed] + [(_plain(project["name"]), own)]
+    needs: dict[str, list[str]] = {place: [] for _, place in places}
     for part in listed:
-        for name in part["asked_for_by"]:
-            needs[places[_plain(name)]].append(_place(part))
+        asking = set(map(_plain, part["asked_for_by"]))
+        for place in (place for name, place in places if name in asking):
+            needs[place].append(_place(part))
     return {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
