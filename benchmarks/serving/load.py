@@ -67,7 +67,7 @@ def load(
     clients: int,
     seconds: float,
     pause: float = 0.0,
-    watch: Callable[[Load], None] = lambda done: None,
+    watch: Callable[[Load], object] = lambda done: None,
 ) -> Load:
     """Lets clients ask for a time, half of them over gRPC and half over REST, each in an order of its own.
 

@@ -34,7 +34,8 @@ def test_it_describes_the_paths_that_the_server_takes():
 @pytest.mark.skipif(importlib.util.find_spec("schemathesis") is None, reason="needs schemathesis")
 def test_requests_made_from_the_description_are_answered_as_it_says(tmp_path):
     write_halver(tmp_path / "halver" / "1", 1.0)
-    # The phase "coverage" finds one thing: like TensorFlow Serving's, the answer to a version beyond 2**63 - 1 is empty.
+    # The phase "coverage" finds one thing: a version beyond 2**63 - 1 is answered with an empty body, as in TensorFlow
+    # Serving.
     # Names of models at random would hardly ever be that of one.
     model = '{type: string, minLength: 1, pattern: "^[^/:?]+$"}}\n    version'
     text = DESCRIPTION.read_text(encoding="utf-8")
