@@ -10,6 +10,8 @@
 #   make benchmark    speed and memory of the meta-step compared with PyTorch, 25 minutes (BENCHMARK="--only=28x28_1_step" ...)
 #   make format       rewrite the sources to the house format
 #   make lock         resolve the lock files again, keeping versions that still fit (UPGRADE=--upgrade: the newest)
+#   make sbom         what is installed, as CycloneDX: build/sbom.json
+#   make audit        the lock against the advisories of the package index
 #   make clean        remove .venv, caches and build products; runs/ stays
 # WORKERS=N runs the tests in N processes (3 keep two cores busy; each takes up to 3 GB, with what it starts).
 # PYTHON=/path/to/python chooses the Python that .venv is made with.
@@ -29,7 +31,8 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --n
 COMPILE := build/lock-tool/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
-.PHONY: help quickstart test test-slow test-ci not-long test-all oracles device-runtime soak benchmark lint format lock clean force
+.PHONY: help quickstart test test-slow test-ci not-long test-all oracles device-runtime soak benchmark lint format \
+	lock sbom audit clean force
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -98,6 +101,20 @@ build/lock-tool/.installed-$(UV_VERSION):
 	rm -rf build/lock-tool
 	python=$$(sh tools/find_python.sh) && $$python -m venv build/lock-tool
 	build/lock-tool/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	touch $@
+
+sbom: .venv/.installed-runtime
+	mkdir -p build
+	$(VENV_PYTHON) tools/sbom.py requirements.txt >build/sbom.json
+
+# The auditor has an environment of its own, as the resolver has. It fails where it can reach no advisories.
+audit: build/audit-tool/.installed
+	build/audit-tool/bin/pip-audit --strict --progress-spinner=off --disable-pip --no-deps --requirement requirements.txt
+
+build/audit-tool/.installed:
+	rm -rf build/audit-tool
+	python=$$(sh tools/find_python.sh) && $$python -m venv build/audit-tool
+	build/audit-tool/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	touch $@
 
 .venv/.installed-runtime: requirements.txt

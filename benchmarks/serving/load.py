@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from benchmarks.serving.questions import Arrays, Question
 from benchmarks.serving.server_process import Target
 
 _SAMPLE_SECONDS = 0.5
+_SAMPLES_TO_WATCH = 120
 _MOST_ERRORS = 100
 
 
@@ -60,7 +61,13 @@ def alone(target: Target, questions: Sequence[Question]) -> list[Arrays]:
 
 
 def load(
-    target: Target, questions: Sequence[Question], expected: Sequence[Arrays], clients: int, seconds: float
+    target: Target,
+    questions: Sequence[Question],
+    expected: Sequence[Arrays],
+    clients: int,
+    seconds: float,
+    pause: float = 0.0,
+    watch: Callable[[Load], object] = lambda done: None,
 ) -> Load:
     """Lets clients ask for a time, half of them over gRPC and half over REST, each in an order of its own.
 
@@ -70,6 +77,8 @@ def load(
       expected: their answers, which must come back bit for bit.
       clients: threads with a connection each.
       seconds: after which no more questions are asked.
+      pause: seconds that a client waits after each answer.
+      watch: called about once a minute with what came of it so far.
     """
     result, lock = Load(), threading.Lock()
     start = time.monotonic()
@@ -86,6 +95,7 @@ def load(
                 with lock:
                     (result.answered if isinstance(outcome, Answered) else result.errors).append(outcome)  # type: ignore[arg-type]
                 turn += 1
+                time.sleep(pause)
         finally:
             client.close()
 
@@ -94,6 +104,9 @@ def load(
         thread.start()
     while time.monotonic() < end:
         result.memory.append(Sample(time.monotonic() - start, target.resident_bytes()))
+        if not len(result.memory) % _SAMPLES_TO_WATCH:
+            result.seconds = result.memory[-1].seconds
+            watch(result)
         time.sleep(min(_SAMPLE_SECONDS, max(0.0, end - time.monotonic())))
     for thread in threads:
         thread.join()

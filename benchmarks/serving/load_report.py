@@ -9,7 +9,7 @@ import numpy as np
 from rich.table import Table
 
 from benchmarks.serving.load import Answered, Load
-from benchmarks.serving.memory import slope
+from benchmarks.serving.memory import figures
 
 _PERCENTILES = (50, 95, 99)
 # The allocator's own ups and downs; a leak of one small answer in a hundred requests is more than this.
@@ -21,7 +21,6 @@ def report(done: Load, clients: int) -> dict:
     groups: dict[str, list[Answered]] = defaultdict(list)
     for answer in done.answered:
         groups[f"{answer.protocol}, {answer.kind}"].append(answer)
-    line = slope(done.memory)
     return {
         "clients": clients,
         "seconds": round(done.seconds, 1),
@@ -29,14 +28,7 @@ def report(done: Load, clients: int) -> dict:
         "tasks_per_second": _rate(done.answered, done.seconds),
         "errors": done.errors,
         "kinds": {name: _figures(group, done.seconds) for name, group in sorted(groups.items())},
-        "memory_mib": {
-            "first": round(done.memory[0].resident / 2**20, 1),
-            "last": round(done.memory[-1].resident / 2**20, 1),
-            "most": round(max(sample.resident for sample in done.memory) / 2**20, 1),
-        },
-        "memory_slope_mib_per_minute": None if line is None else round(line.mib_per_minute, 3),
-        "memory_slope_ci95": None if line is None else round(line.ci95, 3),
-        "memory_grows": line is not None and line.low > _TOLERATED_MIB_PER_MINUTE,
+        **figures(done.memory, _TOLERATED_MIB_PER_MINUTE),
     }
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.serving.memory import resident_bytes
 from export.server.child import server_process
-
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Target:
 
     def resident_bytes(self) -> int:
         """Memory that the process holds."""
-        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * _PAGE
+        return resident_bytes(self.pid)
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO
@@ -26,6 +27,8 @@ from cml_tf.datasets.orientation import orientation_of, upright
 from cml_tf.errors import DatasetError
 
 _CHUNK = 64
+# Where in a graph an error was says nothing about a file.
+_OPERATIONS = re.compile(r"\{\{.*?\}\} ?| \[Op:.*")
 
 
 def decode_files(
@@ -95,7 +98,7 @@ def _decode_all(
             except tf.errors.OpError as cause:
                 raise DatasetError(
                     f"{name} cannot be read as a PNG, JPEG, BMP or GIF image with {channels} channels: save it as PNG "
-                    f"or remove it. ({cause.message.splitlines()[0]})"
+                    f"or remove it. ({_OPERATIONS.sub('', cause.message.splitlines()[0])})"
                 ) from error
         raise
     return images

@@ -13,22 +13,24 @@ class belong to it. Links are followed. Hidden files and folders are passed over
 names them. docs/OWN_DATA.md says how pictures are seen: turned as their EXIF orientation asks, without transparency.
 Images of different sizes are all resized to `image_size`, without regard to their aspect ratio, and PNG and JPEG are
 converted to `channels` (GIF and BMP must have 3). With a split file, folders that it does not name are passed over,
-with a warning. All images are decoded at once and kept in memory as bytes: height x width x channels each.
+with a warning. Images that two splits share are told in a warning too. All images are decoded at once and kept in
+memory as bytes: height x width x channels each.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from cml_tf.boundary.labels import ClassNameError, class_name
+from cml_tf.boundary.labels import ClassNameError, class_name, file_text
 from cml_tf.datasets.base import SPLITS, DatasetError, check_image_size
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.datasets.image_files import CHANNELS, decode_files
-from cml_tf.datasets.image_paths import class_folders, image_files
+from cml_tf.datasets.image_paths import check_regular, class_folders, image_files
 from cml_tf.system.files import parsed_json
 
 SPLIT_FILE = "splits.json"
@@ -57,7 +59,9 @@ def load_image_folder(root: str = "", image_size: Sequence[int] = (84, 84), chan
     folders = folders_by_split(base)
     # All folders are looked through before the first image is decoded: decoding may take minutes.
     files = {split: {name: image_files(path) for name, path in classes.items()} for split, classes in folders.items()}
-    return ImageDataset.from_pools("image_folder", {split: _pool(files[split], size, channels) for split in SPLITS})
+    pools = {split: _pool(files[split], size, channels) for split in SPLITS}
+    _tell_shared_images(files, pools)
+    return ImageDataset.from_pools("image_folder", pools)
 
 
 def folders_by_split(base: Path) -> dict[str, dict[str, Path]]:
@@ -99,6 +103,7 @@ def _by_split_file(base: Path) -> dict[str, dict[str, Path]]:
 
 def _read_splits(path: Path) -> dict[str, list[str]]:
     expected = '{"train": ["class", ...], "validation": [...], "test": [...]}'
+    check_regular(path)
     try:
         splits = parsed_json(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
@@ -139,3 +144,21 @@ def _pool(files: Mapping[str, Sequence[str]], image_size: tuple[int, int], chann
     paths = [path for images in files.values() for path in images]
     counts = np.array([len(images) for images in files.values()], np.int64)
     return ClassPool(tuple(files), counts, decode_files(paths, image_size=image_size, channels=channels))
+
+
+def _tell_shared_images(files: Mapping[str, Mapping[str, Sequence[str]]], pools: Mapping[str, ClassPool]) -> None:
+    """Warns of pictures that two splits share: what was trained on must not be what is tested on."""
+    seen: dict[bytes, tuple[str, str]] = {}
+    shared = []
+    for split, classes in files.items():
+        paths = [path for images in classes.values() for path in images]
+        for path, image in zip(paths, pools[split].images, strict=True):
+            other, first = seen.setdefault(hashlib.sha256(image).digest(), (split, path))
+            if other != split:
+                shared.append(f"{file_text(path)} = {file_text(first)}")
+    if shared:
+        _LOG.warning(
+            "%d images of one split are in another too, so scores would be too good: remove them from one. %s",
+            len(shared),
+            ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else ""),
+        )

@@ -7,16 +7,25 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 from cml_tf.boundary.labels import ClassNameError, folder_classes
 from cml_tf.errors import DatasetError
 
+MOST_FOLDERS = 100
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif")
 # What systems leave in folders, beside names that begin with a dot.
 _SYSTEM_NAMES = {"__macosx", "@eadir", "thumbs.db", "desktop.ini"}
 _KINDS = "PNG, JPEG, BMP or GIF"
+_SPECIAL = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -44,10 +53,12 @@ def image_files(folder: Path) -> list[str]:
     """The images in a folder and its subfolders, sorted by path, hidden files passed over, others told in a warning.
 
     Raises:
-      DatasetError: if there are none, or a link leads nowhere or in a circle.
+      DatasetError: if there are none, one is no regular file, or a link leads nowhere or in a circle.
     """
     files = files_below(Path(folder))
     images = sorted(path for path in files if path.lower().endswith(SUFFIXES))
+    for path in images:
+        check_regular(Path(path))
     if not images:
         raise DatasetError(
             f"{folder} must contain images ({', '.join(SUFFIXES)}), found none: add images or remove the folder."
@@ -71,6 +82,8 @@ def files_below(folder: Path, above: tuple[str, ...] = ()) -> list[str]:
     real = os.path.realpath(folder)
     if real in above:
         raise DatasetError(f"{folder} is a link to a folder that contains it: remove the link.")
+    if len(above) > MOST_FOLDERS:
+        raise DatasetError(f"folders must be nested at most {MOST_FOLDERS} deep, received {folder}: move its files up.")
     files: list[str] = []
     for entry in _visible(folder):
         files += files_below(entry, (*above, real)) if entry.is_dir() else [str(entry)]
@@ -82,6 +95,14 @@ def _visible(folder: Path) -> list[Path]:
     if lost := [entry for entry in entries if entry.is_symlink() and not entry.exists()]:
         raise DatasetError(f"{lost[0]} is a link to a missing file: remove the link, or restore the file.")
     return entries
+
+
+def check_regular(path: Path) -> None:
+    """Raises DatasetError for a pipe, a socket or a device: reading one may never end."""
+    kind = path.stat().st_mode
+    if not stat.S_ISREG(kind):
+        found = next((name for is_kind, name in _SPECIAL if is_kind(kind)), "something else")
+        raise DatasetError(f"{path} must be a regular file, found {found}: remove it.")
 
 
 def is_hidden(name: str) -> bool:

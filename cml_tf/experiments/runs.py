@@ -21,7 +21,7 @@ from cml_tf.datasets import DatasetError, EpisodeSource
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.benchmarks.class_splits import class_splits
 from cml_tf.errors import Interrupted, UserError
-from cml_tf.experiments.callbacks import Checkpoints, MetricsFile, StopOnInterrupt
+from cml_tf.experiments.callbacks import Checkpoints, EpochEvents, MetricsFile, StopOnInterrupt
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.experiment import Data, Experiment, build_experiment
 from cml_tf.experiments.settings import EXAMPLES
@@ -273,7 +273,7 @@ def _callbacks(experiment: Experiment) -> Iterator[keras.callbacks.Callback]:
 def _written(experiment: Experiment, workdir: Path, keep: int, sound: bool) -> Iterator[keras.callbacks.Callback]:
     """What the one process has that writes."""
     trainer, config = experiment.trainer, dict(flatten(config_to_json(experiment.config)))
-    yield keras.callbacks.TensorBoard(str(workdir / "tensorboard"), write_graph=False)
+    yield EpochEvents(str(workdir / "tensorboard"), write_graph=False)
     yield MetricsFile(workdir / METRICS, trainer)
     identity, better = {"data": experiment.data.to_json(), "config": config}, experiment.problem.higher_is_better
     yield Checkpoints(workdir / CHECKPOINTS, trainer, better, identity, keep, sound)

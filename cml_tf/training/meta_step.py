@@ -173,7 +173,9 @@ class MetaStep:
         counted = [(t.name, w) for t, w in zip(method.terms, weights, strict=True) if t.name in terms]
         names, own = zip(*counted, strict=True)
         dtype = keras.config.floatx()
-        values = {name: tf.constant(value, dtype) for name, value in scalars.items()}
+        # Of arrays, since TensorFlow keeps what it makes of every single number, each step's too, for good.
+        number = tf.as_dtype(dtype).as_numpy_dtype
+        values = {name: tf.constant(np.array(value, number)) for name, value in scalars.items()}
         return self._compiled(episode, tf.constant(own, dtype), first_order, names, values)
 
     @property
@@ -273,23 +275,21 @@ class NonFiniteLoss(UserError, ArithmeticError):
     """Training met a loss or gradient that is not finite. The step's update was not made."""
 
     @classmethod
-    def at(cls, step: int, losses: np.ndarray, names: Sequence[str]) -> NonFiniteLoss:
+    def at(cls, step: int, losses: np.ndarray, names: Sequence[str], first: str) -> NonFiniteLoss:
         """The error of a step.
 
         Args:
           step: outer steps made before.
           losses: of the step, `[tasks, terms]`.
           names: of the terms.
+          first: what was not finite first, and what to do (`cml_tf.training.first_fault`).
         """
         tasks = np.flatnonzero(~np.isfinite(losses).all(1))
-        first = step * len(losses)
+        start = step * len(losses)
         if tasks.size:
-            where = ", ".join(f"episode {first + task} (task {task}): {losses[task].tolist()}" for task in tasks)
+            where = ", ".join(f"episode {start + task} (task {task}): {losses[task].tolist()}" for task in tasks)
             what = f"a loss that is not finite in {where}"
         else:
-            last = first + len(losses) - 1
-            what = f"a gradient that is not finite, although all losses are, in episodes {first} to {last}"
-        return cls(
-            f"step {step} has {what} (terms {list(names)}). The update was skipped. Lower the inner or outer rate, or "
-            "set clip_norm."
-        )
+            last = start + len(losses) - 1
+            what = f"a gradient that is not finite, although all losses are, in episodes {start} to {last}"
+        return cls(f"step {step} has {what} (terms {list(names)}). The update was skipped. Not finite first: {first}.")

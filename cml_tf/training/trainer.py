@@ -33,6 +33,7 @@ from cml_tf.training.callback_state import (
 )
 from cml_tf.training.checkpoints import CheckpointError, assign_values, named_values
 from cml_tf.training.evaluator import Evaluator, RunningMeans
+from cml_tf.training.first_fault import first_fault
 from cml_tf.training.keras_features import Optimizers, check_method, check_trainable, optimizers_by_group
 from cml_tf.training.meta_step import MetaStep, NonFiniteLoss
 from cml_tf.training.method import Method
@@ -269,7 +270,8 @@ class Trainer:
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
         if not result.finite:
             names = [term.name for term in self.method.counted(moment.weights)]
-            raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names)
+            first = first_fault(self.method, self.problem, episode, moment)
+            raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names, first)
         for term in self.method.terms:
             term.heed(metrics)
         self._means.update(metrics)

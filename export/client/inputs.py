@@ -5,9 +5,6 @@ Files of arrays may come from strangers: they give arrays of plain values or an 
 
 from __future__ import annotations
 
-import struct
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,23 +12,10 @@ from typing import Any
 import numpy as np
 
 from cml_tf.boundary.labels import ClassNameError, class_labels, numbered
+from cml_tf.datasets.storage.npz import DAMAGE, open_npz
 from cml_tf.errors import DatasetError
 from export.client.errors import ClientError
 from export.client.interface import Interface
-
-# What zipfile and NumPy were seen to raise for damaged files, encrypted and exotic ones included.
-_DAMAGED = (
-    EOFError,
-    KeyError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    ValueError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def are_files(examples: Any) -> bool:
@@ -156,11 +140,9 @@ def read_arrays(path: Path, names: Sequence[str], expected: str) -> dict[str, np
       ClientError: if it is no .npz, is damaged, or one of these arrays holds objects.
     """
     try:
-        # NumPy itself would take anything that is no zip file for a pickle, and recommend to load it.
-        if not zipfile.is_zipfile(path):
-            with path.open("rb"):
-                raise ClientError(f"{path} must be {expected}, but is not a complete .npz file.")
-        with np.load(path, allow_pickle=False) as file:
+        with open_npz(path) as file:
             return {name: file[name] for name in names if name in file}
-    except _DAMAGED as error:
+    except DatasetError as error:
+        raise ClientError(str(error)) from error
+    except DAMAGE as error:
         raise ClientError(f"{path} must be {expected}: {error}") from error

@@ -9,6 +9,8 @@ from cml_tf.datasets.orientation import places_of
 
 # A file of some kilobytes can decode to gigabytes; photographs of 24 megapixels pass.
 MOST_PIXELS = 25_000_000
+# A part of a GIF has up to 255 bytes; so many make an animation of two megabytes.
+_MOST_PARTS = 1 << 13
 
 
 def decode_images(contents: tf.Tensor, input_shape: tuple[int, ...]) -> tuple[tf.Tensor, tf.Tensor]:
@@ -134,6 +136,8 @@ def _starts_with(content: tf.Tensor, magic: bytes) -> tf.Tensor:
 def declared_pixels(content: tf.Tensor) -> tf.Tensor:
     """Height times width as the header of a file says, int64; more than any limit for another format.
 
+    Of a GIF all pictures count, each of its own size: the decoder makes all of them to give the first.
+
     Raises:
       tf.errors.InvalidArgumentError: at run time, if the header is cut off.
     """
@@ -150,8 +154,40 @@ def declared_pixels(content: tf.Tensor) -> tf.Tensor:
         [
             (_starts_with(content, b"\x89PNG"), lambda: pixels(sides(16, tf.int32, little_endian=False))),
             (_starts_with(content, b"\xff\xd8\xff"), lambda: pixels(tf.io.extract_jpeg_shape(content)[:2])),
-            (_starts_with(content, b"GIF8"), lambda: pixels(sides(6, tf.uint16, little_endian=True))),
+            (
+                _starts_with(content, b"GIF8"),
+                lambda: tf.maximum(pixels(sides(6, tf.uint16, little_endian=True)), _pixels_of_gif(_bytes(content))),
+            ),
             (_starts_with(content, b"BM"), lambda: pixels(sides(18, tf.int32, little_endian=True))),
         ],
         default=lambda: tf.constant(tf.int64.max),
     )
+
+
+def _pixels_of_gif(data: tf.Tensor) -> tf.Tensor:
+    """What `cml_tf.datasets.image_faults.gif_pixels` counts, of bytes `[size]`; too many parts are too much."""
+
+    def at(place: tf.Tensor) -> tf.Tensor:
+        return tf.where(place < tf.size(data), data[tf.minimum(place, tf.size(data) - 1)], 0)
+
+    def colours(place: tf.Tensor) -> tf.Tensor:
+        return tf.where(at(place) >= 128, 3 * tf.bitwise.left_shift(2, at(place) % 8), 0)
+
+    def part(
+        place: tf.Tensor, pixels: tf.Tensor, inside: tf.Tensor, going_on: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        byte = at(place)
+        is_picture, is_extension = ~inside & tf.equal(byte, 0x2C), ~inside & tf.equal(byte, 0x21)
+        width, height = (tf.cast(at(place + side) + 256 * at(place + side + 1), tf.int64) for side in (5, 7))
+        header = tf.where(is_picture, 11 + colours(place + 9), tf.where(is_extension, 2, 1 + byte))
+        going_on &= inside | is_picture | is_extension
+        inside = is_picture | is_extension | (inside & (byte > 0))
+        pixels += tf.where(is_picture, width * height, 0)
+        place += header
+        return place, pixels, inside, going_on & (place < tf.size(data))
+
+    start = (13 + colours(tf.constant(10)), tf.constant(0, tf.int64), tf.constant(False), tf.constant(True))
+    _, pixels, _, unfinished = tf.while_loop(
+        lambda *state: state[-1], part, start, parallel_iterations=1, maximum_iterations=_MOST_PARTS
+    )
+    return tf.where(unfinished, tf.int64.max, pixels)

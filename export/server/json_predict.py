@@ -56,7 +56,9 @@ def predict(servable: Servable, body: bytes, timeout: float) -> bytes:
         )
     if not rows and "inputs" not in document:
         raise invalid("Missing 'inputs' or 'instances' key")
-    inputs = _rows(document, definition.inputs) if rows else _columns(document["inputs"], definition.inputs)
+    # A map of protobuf fails when it is asked for a name that is not Unicode.
+    infos = dict(definition.inputs)
+    inputs = _rows(document, infos) if rows else _columns(document["inputs"], infos)
     answer = servable.run(signature, inputs, sorted(definition.outputs), timeout)
     return encoded(row_text(answer) if rows else column_text(answer))
 

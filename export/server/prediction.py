@@ -5,8 +5,9 @@ An export carries the requests of that file, so that no client pays for the firs
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -132,11 +133,23 @@ def _decoded(name: str, tensor: tensor_pb2.TensorProto, largest: int) -> np.ndar
         # Without a copy; all other forms are TensorFlow's to read.
         return np.frombuffer(tensor.tensor_content, _PLAIN[tensor.dtype]).reshape(dimensions)
     try:
-        value = tf.io.parse_tensor(tensor.SerializeToString(), tf.as_dtype(tensor.dtype)).numpy()
+        value = _parser(tf.as_dtype(tensor.dtype))(tensor.SerializeToString())
     except (tf.errors.OpError, ValueError, TypeError, NotImplementedError) as error:
         raise invalid(f"tensor parsing error: {name}") from error
     # A string without axes comes as bytes.
     return np.asarray(value, object if isinstance(value, bytes) else None)
+
+
+@functools.cache
+def _parser(dtype: tf.DType) -> Callable[[bytes], np.ndarray]:
+    """Reads a serialised TensorProto of a dtype.
+
+    In a session: each operation that fails outside of one keeps a kilobyte for good.
+    """
+    with tf.Graph().as_default() as graph:
+        content = tf.compat.v1.placeholder(tf.string, [])
+        value = tf.io.parse_tensor(content, dtype)
+    return tf.compat.v1.Session(graph=graph).make_callable(value, [content])
 
 
 def _set(names: Iterable[str]) -> str:

@@ -12,8 +12,6 @@ Nothing is unpickled: names that are kept as Python objects are not read, and cl
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from cml_tf.datasets.base import DatasetError
 from cml_tf.datasets.graphs.nodes import GraphSize, NodeDataset
 from cml_tf.datasets.storage.cache import cache_directory
 from cml_tf.datasets.storage.downloads import download
+from cml_tf.datasets.storage.npz import DAMAGE, open_npz
 from cml_tf.graphs import GraphError, NodeGraph, check_graph
 
 SOURCE = "https://raw.githubusercontent.com/shchur/gnn-benchmark/1e72912a0810cdf27ae54fd589a3b43358a2b161/data/npz"
@@ -36,17 +35,6 @@ GIT_BLOBS = {
     CORA_FULL: "2478a176d63fe71090f4c21fe588bf5d381cad80",
 }
 SIZES = {AMAZON_COMPUTER: GraphSize(13752, 767, 10), CORA_FULL: GraphSize(19793, 8710, 70)}
-_DAMAGE = (
-    OSError,
-    ValueError,
-    OverflowError,
-    EOFError,
-    KeyError,
-    TypeError,
-    MemoryError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def load_amazon_computer(
@@ -84,13 +72,15 @@ def read_graph_npz(path: Path) -> NodeGraph:
     if not path.is_file():
         raise DatasetError(f"{path} does not exist: check dataset.root.")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_npz(path) as archive:
             adjacency, features = _matrix(archive, "adj"), _matrix(archive, "attr")
             labels, names = archive["labels"], _class_names(archive)
         return check_graph(adjacency, features, labels, names)
     except GraphError as error:
         raise DatasetError(f"{path}: {error}") from error
-    except _DAMAGE as error:
+    except DatasetError:
+        raise
+    except DAMAGE as error:
         raise DatasetError(
             f"{path} must contain adj_*, attr_* and labels as plain arrays, but cannot be read "
             f"({type(error).__name__}: {error}): download it again."

@@ -21,8 +21,6 @@ one), they are integers, otherwise they are names. Edges may be given in one dir
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,9 +31,8 @@ from cml_tf.boundary.labels import ClassNameError, class_labels
 from cml_tf.datasets.base import DatasetError
 from cml_tf.datasets.graphs.nodes import NodeDataset
 from cml_tf.datasets.graphs.tables import label_header, labels_of, read_lines, read_numbers, refuse
+from cml_tf.datasets.storage.npz import DAMAGE, open_npz
 from cml_tf.graphs import UNLABELLED, GraphError, NodeGraph, check_graph
-
-_DAMAGE = (OSError, ValueError, EOFError, KeyError, TypeError, MemoryError, zipfile.BadZipFile, zlib.error)
 
 
 def load_own_graph(
@@ -97,7 +94,7 @@ def read_own_graph(folder: Path) -> NodeGraph:
 
 def _read_npz(path: Path) -> tuple[Any, Any, np.ndarray, Sequence[str] | None]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open_npz(path) as archive:
             missing = [name for name in ("features", "edges", "labels") if name not in archive.files]
             if missing:
                 raise DatasetError(
@@ -112,7 +109,7 @@ def _read_npz(path: Path) -> tuple[Any, Any, np.ndarray, Sequence[str] | None]:
         raise
     except ClassNameError as error:
         raise DatasetError(f"{path}, class_names: {error}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DatasetError(
             f"{path} must be an npz file of plain arrays, but cannot be read ({type(error).__name__}: {error})."
         ) from error
@@ -153,7 +150,7 @@ def _read_tables(folder: Path) -> tuple[Any, Any, np.ndarray, None]:
 def _read_array(path: Path) -> np.ndarray:
     try:
         return np.atleast_1d(np.load(path, allow_pickle=False))
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise DatasetError(f"{path} must be an array of numbers, but cannot be read: {error}.") from error
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import math
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,11 +21,12 @@ import numpy as np
 from cml_tf.boundary.labels import MISSING, ClassNameError, class_name
 from cml_tf.errors import DatasetError
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 _INFINITE = ("inf", "infinity")
 _WORDS_FOR_NOTHING = ("", "nan", "none", "na", "n/a", "null", "<na>", "nat", "?")
 _LABEL_HEADERS = ("label", "labels", "class", "classes", "class_name", "category", "target", "targets", "y")
 _ROW_HEADERS = ("", "index", "id", "node", "nodes", "node_id", "nodeid", "unnamed: 0")
+_MOST_DIGITS = 40
 _COMMENTS = ("#", "%")
 
 
@@ -187,8 +189,9 @@ def _is_number(text: str) -> bool:
 def _whole(path: Path, place: int | str, text: str) -> int | None:
     if text.lower() in _WORDS_FOR_NOTHING or float(text) < 0:
         return None
-    value = int(text) if text.lstrip("+").isdigit() else float(text)
-    if value != int(value) or value >= (2**63 if isinstance(value, int) else 2**53):
+    # Python itself refuses to read more than some thousand digits.
+    value = int(text) if text.lstrip("+").isdigit() and len(text) <= _MOST_DIGITS else float(text)
+    if math.isinf(value) or value != int(value) or value >= (2**63 if isinstance(value, int) else 2**53):
         refuse(path, place, f"must contain a whole number or a name as label, received {text[:40]!r}.")
     return int(value)
 

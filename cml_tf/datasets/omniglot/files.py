@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from cml_tf.datasets.base import DatasetError, digest
-from cml_tf.datasets.image_paths import SUFFIXES, files_below
+from cml_tf.datasets.image_paths import SUFFIXES, check_regular, files_below
 from cml_tf.datasets.storage.archives import DAMAGE
 
 # An original drawing has a few hundred bytes. A member that claims more than this is not one.
 _LARGEST_DRAWING = 1 << 20
+# All of the published ones have some ten megabytes.
+_MOST_BYTES = 1 << 30
 _LAYOUT = "alphabet/character/drawing.png"
 
 
@@ -78,7 +80,7 @@ def _list_zip(path: Path) -> tuple[list[Drawing], Callable[[tuple[Drawing, ...]]
         parts = PurePosixPath(member.filename).parts
         if member.is_dir() or parts[0] == "__MACOSX" or not _is_drawing(parts[-1]):
             continue
-        if len(parts) != 4 or ".." in parts:
+        if len(parts) != 4 or parts[0] == "/" or ".." in parts:
             raise DatasetError(f"{path} must contain top/{_LAYOUT}, found {member.filename!r}: download it again.")
         if member.file_size > _LARGEST_DRAWING:
             raise DatasetError(
@@ -86,6 +88,11 @@ def _list_zip(path: Path) -> tuple[list[Drawing], Callable[[tuple[Drawing, ...]]
                 f"{member.file_size}: download it again."
             )
         drawings.append(Drawing(f"{parts[1]}/{parts[2]}", member.filename, (member.file_size, member.CRC)))
+    if (claimed := sum(drawing.stamp[0] for drawing in drawings)) > _MOST_BYTES:
+        raise DatasetError(
+            f"{path} must hold drawings of at most {_MOST_BYTES} bytes together, but claims {claimed}: download it "
+            "again."
+        )
     return drawings, read
 
 
@@ -103,6 +110,7 @@ def _list_folder(path: Path) -> tuple[list[Drawing], Callable[[tuple[Drawing, ..
             raise DatasetError(
                 f"{path} must contain {_LAYOUT} and no other pictures, found {place}: move it elsewhere."
             )
+        check_regular(file)
         status = file.stat()
         stamp = (status.st_size, status.st_mtime_ns)
         drawings.append(Drawing("/".join(place.parts[:2]), str(place), stamp))

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from cml_tf.datasets.base import DatasetError
+from cml_tf.datasets.image_paths import MOST_FOLDERS
 
 # An image has some hundred kilobytes. A member that claims more than this is not one.
 LARGEST_IMAGE = 1 << 26
@@ -110,6 +111,8 @@ def _files(folder: Path, before: str, above: frozenset[tuple[int, int]]) -> Iter
     status = folder.stat()
     if (status.st_dev, status.st_ino) in above:
         return
+    if len(above) > MOST_FOLDERS:
+        raise DatasetError(f"folders must be nested at most {MOST_FOLDERS} deep, received {folder}: move its files up.")
     above |= {(status.st_dev, status.st_ino)}
     with os.scandir(folder) as scanned:
         entries = sorted((entry for entry in scanned if not entry.name.startswith(".")), key=lambda entry: entry.name)

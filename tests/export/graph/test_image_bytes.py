@@ -1,9 +1,12 @@
 """Image files in the request: decoded as the loaders decode them, and damaged ones told by status."""
 
+import io
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cml_tf.datasets.image_faults import gif_pixels
 from cml_tf.datasets.image_files import decode_and_resize, decode_contents, scale
 from export import status
 from export.graph.image_bytes import MOST_PIXELS, declared_pixels, decode_images
@@ -71,6 +74,13 @@ def test_a_small_file_of_a_huge_image_is_not_decoded(decoder):
     for kind in ("PNG", "JPEG", "GIF", "BMP"):
         for channels in (1, 3):
             assert int(declared_pixels(tf.constant(encoded(pixels(0, (21, 34), channels), kind)))) == 21 * 34
+    # All pictures of an animation are decoded to give the first, each of its own size.
+    small, wide = (encoded(np.zeros((*size, 1), np.uint8), "GIF") for size in ((8, 8), (2000, 3000)))
+    hidden = small[:-1] + 5 * wide[wide.index(b",") : -1] + b";"
+    for content in (small, hidden, SOUND["animated GIF"], small[:-9], small[:14]):
+        assert int(declared_pixels(tf.constant(content))) == max(gif_pixels(io.BytesIO(content)), 64)
+    assert int(declared_pixels(tf.constant(hidden))) > MOST_PIXELS
+    assert int(declared_pixels(tf.constant(small[:-1] + b"!\xfe" + b"\1x" * 9000))) > MOST_PIXELS, "too many parts"
     # Another format is never decoded.
     assert int(declared_pixels(tf.constant(b"RIFF....WEBP"))) > MOST_PIXELS
     # A header cannot claim little by overflow.
@@ -81,6 +91,6 @@ def test_a_small_file_of_a_huge_image_is_not_decoded(decoder):
     large = [encoded(np.zeros((5001, 5000, 1), np.uint8), kind) for kind in ("PNG", "JPEG", "GIF")]
     for content in large:
         assert len(content) < 2**20 and int(declared_pixels(tf.constant(content))) == 5001 * 5000 > MOST_PIXELS
-    for content in (bytes(png), *large):
+    for content in (bytes(png), hidden, *large):
         images, complete = decoder(tf.constant([PNG[0], content]))
         assert not complete.numpy() and images.shape == (2, 8, 9, 3) and not images.numpy().any()
