@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -24,8 +25,6 @@ _GONE = (
     *(tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.DeadlineExceededError),
     *(tf.errors.InternalError, tf.errors.FailedPreconditionError),
 )
-_LOST = "another process of this program has ended, or cannot be reached"
-_AGAIN = "run all of them again; a training goes on from its last checkpoint"
 
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
@@ -36,6 +35,14 @@ _STRATEGY = flags.DEFINE_enum(
 )
 _CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", 1, "Devices to divide the processor into, to try --strategy=mirrored without GPUs.", 1
+)
+
+
+_WORKER_WAIT = flags.DEFINE_integer(
+    "worker_wait",
+    600,
+    "Seconds to wait for all processes of --strategy=multi_worker; SIGALRM ends one that waits longer.",
+    1,
 )
 
 
@@ -55,12 +62,24 @@ def chosen_replicas() -> Iterator[Replicas]:
         yield Replicas(_mirrored(devices)) if name == MIRRORED else ONE
         return
     check_cluster(os.environ.get(TF_CONFIG, ""))
+    # TensorFlow waits for an hour, and lets no Python run meanwhile: only the system can end that.
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_WORKER_WAIT.value)
     try:
-        yield Replicas(tf.distribute.MultiWorkerMirroredStrategy())
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        signal.alarm(0)
+        # TensorFlow has made SIGTERM a note to itself.
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        yield Replicas(strategy)
     except _GONE as error:
-        print(f"error: {_LOST} ({type(error).__name__}): {_AGAIN}.", file=sys.stderr, flush=True)
-        # The usual end waits for the others.
-        os._exit(LOST)
+        _end(f"another process of this program has ended, or cannot be reached ({type(error).__name__})")
+
+
+def _end(reason: str) -> None:
+    print(f"error: {reason}: run all of them again; a training goes on from its last checkpoint.", file=sys.stderr)
+    sys.stderr.flush()
+    # The usual end waits for the others.
+    os._exit(LOST)
 
 
 def _mirrored(cpu_devices: int) -> tf.distribute.Strategy:

@@ -28,7 +28,7 @@ ELSEWHERE = {"docs/ANALYSES.md": "analyses", "docs/BACKBONES.md": "backbones", "
 ALONE = ("docs/EXTENDING.md",)
 OTHERS = [page for page in PAGES if page not in ("README.md", *ALONE, *ELSEWHERE) and to_run(read(page))]
 # What commands begin with that are no program of ours.
-FOREIGN = ("make ", ".venv/bin/tensorboard ", "tensorflow_model_server ", "CML_TFSERVING_TARGET=", "curl ")
+FOREIGN = ("make ", ".venv/bin/tensorboard ", "tensorflow_model_server ", "CML_TFSERVING_TARGET=", "TF_CONFIG=", "curl ")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,10 @@ def defined(program: str) -> dict[str, bool]:
     own = base / "__main__.py" if base.is_dir() else base.with_suffix(".py")
     assert own.is_file(), f"there is no program {program}"
     found = {}
-    for path in (own, *own.parent.glob("*_flags.py"), ROOT / "cml_tf/system/command_line.py"):
+    shared = ["cml_tf/system/command_line.py"]
+    if "chosen_replicas" in own.read_text(encoding="utf-8"):
+        shared.append("cml_tf/experiments/strategies.py")
+    for path in (own, *own.parent.glob("*_flags.py"), *(ROOT / name for name in shared)):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and "DEFINE_" in ast.unparse(node.func):
                 names = [word.value for word in node.args if isinstance(word, ast.Constant)]
