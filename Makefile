@@ -95,6 +95,7 @@ format: .venv/.installed-dev
 lock: build/lock-tool/.installed-$(UV_VERSION)
 	$(COMPILE) pyproject.toml --output-file requirements.txt
 	$(COMPILE) pyproject.toml --output-file requirements-dev.txt --extra dev --constraint requirements.txt
+	$(COMPILE) pyproject.toml --output-file requirements-ray.txt --extra ray --constraint requirements.txt
 	$(COMPILE) tests/oracles/requirements.in --output-file tests/oracles/requirements.txt
 
 build/lock-tool/.installed-$(UV_VERSION):

@@ -17,6 +17,8 @@ from packaging.requirements import Requirement
 ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKS = ("requirements.txt", "requirements-dev.txt")
+# What only some users need: each extra has a lock of its own.
+EXTRAS = {"ray": "requirements-ray.txt"}
 # Where the project's own code lives; what it imports must be declared.
 PACKAGES = ("cml_tf", "configs", "export", "benchmarks", "examples")
 
@@ -35,7 +37,7 @@ def entries(lock: str) -> list[str]:
 
 
 def test_locks_hold_all_that_is_declared_exactly_for_the_one_platform_and_name_no_index():
-    for lock in LOCKS:
+    for lock in (*LOCKS, *EXTRAS.values()):
         for line in entries(lock):
             assert re.fullmatch(r"[a-z0-9._-]+==[^\s;*]+ ; .*", line), line
             assert "sys_platform == 'linux'" in line and "platform_machine == 'x86_64'" in line, line
@@ -45,6 +47,8 @@ def test_locks_hold_all_that_is_declared_exactly_for_the_one_platform_and_name_n
     assert declared_names(PROJECT["project"]["optional-dependencies"]["dev"]) <= development
     # Installing one on top of the other then changes no version, in whichever order.
     assert set(entries(LOCKS[0])) <= set(entries(LOCKS[1]))
+    for extra, lock in EXTRAS.items():
+        assert declared_names(PROJECT["project"]["optional-dependencies"][extra]) <= declared_names(entries(lock))
 
 
 def test_lock_is_complete_for_the_installed_distributions():
@@ -64,6 +68,7 @@ def test_lock_is_complete_for_the_installed_distributions():
 def test_every_import_of_the_project_is_a_declared_dependency():
     provided = importlib.metadata.packages_distributions()
     declared = declared_names(PROJECT["project"]["dependencies"])
+    declared |= declared_names(sum((PROJECT["project"]["optional-dependencies"][extra] for extra in EXTRAS), []))
     # They run in an environment of their own.
     peers = declared_names(entries("benchmarks/peers/requirements.txt"))
     for file in sorted(file for package in PACKAGES for file in (ROOT / package).rglob("*.py")):

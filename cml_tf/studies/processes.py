@@ -28,7 +28,8 @@ def end_with_parent() -> None:
     parent = os.environ.get(_PARENT)
     if parent is None:
         return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.Signals[os.environ[_PARENT_SIGNAL]])
+    told = signal.Signals[os.environ.get(_PARENT_SIGNAL, "SIGTERM")]
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, told)
     if os.getppid() != int(parent):
         raise KeyboardInterrupt
 
