@@ -28,7 +28,14 @@ ELSEWHERE = {"docs/ANALYSES.md": "analyses", "docs/BACKBONES.md": "backbones", "
 ALONE = ("docs/EXTENDING.md",)
 OTHERS = [page for page in PAGES if page not in ("README.md", *ALONE, *ELSEWHERE) and to_run(read(page))]
 # What commands begin with that are no program of ours.
-FOREIGN = ("make ", ".venv/bin/tensorboard ", "tensorflow_model_server ", "CML_TFSERVING_TARGET=", "TF_CONFIG=", "curl ")
+FOREIGN = (
+    "make ",
+    ".venv/bin/tensorboard ",
+    "tensorflow_model_server ",
+    "CML_TFSERVING_TARGET=",
+    "TF_CONFIG=",
+    "curl ",
+)
 
 
 @pytest.fixture(scope="module")
