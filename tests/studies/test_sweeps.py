@@ -72,7 +72,7 @@ TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omni
 # Sweeps of related systems that wait for their run; whoever commits results takes the name out.
 WAITING = {
     *("a_maml_surfaces", "a_maml_surfaces_maml", "comln", "fiml_glyphs", "hypergradients"),
-    *("normalisation_omniglot_small"),
+    "normalisation_omniglot_small",
     *("free_ways", "free_ways_fixed"),
     *("query_mixup_glyphs", "query_mixup_omniglot_small"),
 }
