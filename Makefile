@@ -31,8 +31,7 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --n
 COMPILE := build/lock-tool/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
-.PHONY: help quickstart test test-slow test-ci not-long test-all oracles device-runtime soak benchmark lint format \
-	lock sbom audit clean force
+.PHONY: help quickstart test test-slow test-ci not-long test-all oracles device-runtime soak benchmark lint format lock sbom audit clean force
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
