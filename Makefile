@@ -2,7 +2,7 @@
 #   make quickstart   train CML and MAML on real images, compare them, write runs/quickstart/report.html, serve
 #   make test         lint, types and the fast tests, which every change must pass
 #   make test-slow    the tests marked slow, except the long ones (minutes each)
-#   make test-ci      lint, types, and both kinds at once: what is made for the fast tests serves the slow ones too
+#   make test-ci      lint, types, and both kinds, one after the other: all but the long ones
 #   make test-all     lint, types, every test
 #   make oracles      install JAX apart, and compare related systems with what it computes
 #   make device-runtime  install LiteRT.js by its lock file, for pages that adapt in the browser (needs npm)
@@ -31,7 +31,7 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --n
 COMPILE := build/lock-tool/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
-.PHONY: help quickstart test test-slow test-ci not-long test-all oracles device-runtime soak benchmark lint format lock sbom audit clean force
+.PHONY: help quickstart test test-slow test-ci fast-then-slow test-all oracles device-runtime soak benchmark lint format lock sbom audit clean force
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -46,11 +46,12 @@ test: lint
 test-slow: .venv/.installed-dev
 	$(PYTEST) -m "slow and not long"
 
-# With --jobs=2 the types are checked while the tests run.
-test-ci: lint not-long
+# With --jobs=2 the types are checked while the tests run. Both kinds in one run would need more than 16 GB.
+test-ci: lint fast-then-slow
 
-not-long: .venv/.installed-dev
-	$(PYTEST) -m "not long"
+fast-then-slow: .venv/.installed-dev
+	$(PYTEST)
+	$(PYTEST) -m "slow and not long"
 
 test-all: lint
 	$(PYTEST) -m ""
