@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,9 +76,11 @@ def stored_checkpoint(workdir: Path, name: str, strict: bool) -> Stored:
     except CheckpointError as error:
         if strict and path.exists():
             raise
-        others = [found for other in sorted(folder.glob("*.npz")) if other != path for found in _sound(other)]
+        others, faults = _others(folder, path)
         if not others:
             raise
+        for fault in faults:
+            _LOG.warning("%s", fault)
         chosen = max(others, key=lambda one: one.metadata["step"])
         # A run that was killed between its first best and its first latest lacks nothing.
         if path.exists() or chosen.path.name != BEST:
@@ -101,11 +103,16 @@ def has_checkpoint(workdir: Path) -> bool:
     return any((workdir / CHECKPOINTS).glob("*.npz"))
 
 
-def _sound(path: Path) -> Iterator[Stored]:
-    try:
-        yield _read(path)
-    except CheckpointError as error:
-        _LOG.warning("%s", error)
+def _others(folder: Path, path: Path) -> tuple[list[Stored], list[CheckpointError]]:
+    """The sound checkpoints beside one, and what is wrong with the others."""
+    sound, faults = [], []
+    for other in sorted(folder.glob("*.npz")):
+        try:
+            if other != path:
+                sound.append(_read(other))
+        except CheckpointError as error:
+            faults.append(error)
+    return sound, faults
 
 
 def _read(path: Path) -> Stored:
