@@ -167,7 +167,8 @@ class MetaStep:
         method = self.method
         if self._asked_vectorised and is_masked(episode):
             raise ValueError("vectorised must be None or False for episodes with a mask, received True.")
-        self.replicas.check_divides(len(episode.query.targets) * self.replicas.processes, self.accumulate)
+        tasks = int(episode.query.targets.shape[0])
+        self.replicas.check_divides(tasks * self.replicas.processes, self.accumulate)
         weights, first_order, scalars = moment or Schedule()(0, method.terms, method.schedules)
         terms = {term.name for term in method.counted(weights)}
         counted = [(t.name, w) for t, w in zip(method.terms, weights, strict=True) if t.name in terms]
