@@ -13,7 +13,7 @@
 #   make sbom         what is installed, as CycloneDX: build/sbom.json
 #   make audit        the lock against the advisories of the package index
 #   make clean        remove .venv, caches and build products; runs/ stays
-# WORKERS=N runs the tests in N processes (3 keep two cores busy; each takes up to 3 GB, with what it starts).
+# WORKERS=N runs the tests in N processes (3 keep two cores busy; each takes up to 5 GB, with what it starts).
 # PYTHON=/path/to/python chooses the Python that .venv is made with.
 
 SHELL := /bin/sh
