@@ -18,7 +18,7 @@ from typing import Any
 from absl import flags
 from rich.console import Console
 
-from cml_tf.experiments.runs import RunError
+from cml_tf.experiments.stored import RunError
 from cml_tf.studies.analyses.figures import ANALYSES, Analysis, Made
 from cml_tf.studies.analyses.runs import Run, manifests, open_runs
 from cml_tf.studies.pictures.style import write_png, write_svg

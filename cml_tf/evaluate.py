@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cml_tf.experiments.runs import RunError, evaluate_run
+from cml_tf.experiments.runs import evaluate_run
+from cml_tf.experiments.stored import RunError
 from cml_tf.experiments.strategies import chosen_replicas
 from cml_tf.registry import members
 from cml_tf.system.command_line import run

@@ -23,7 +23,8 @@ from typing import Any
 from absl import flags
 from rich.console import Console
 
-from cml_tf.experiments.runs import RunError, evaluate_run, train_run, trained_on
+from cml_tf.experiments.runs import evaluate_run, train_run, trained_on
+from cml_tf.experiments.stored import RunError
 from cml_tf.studies.processes import end_with_parent, run_side_by_side
 from cml_tf.studies.ray_tasks import run_on_ray
 from cml_tf.studies.results import (
@@ -60,6 +61,9 @@ def main(arguments: list[str]) -> None:
     del arguments
     if _ENGINE.value not in ("local", "ray") and not _ENGINE.value.startswith("ray://"):
         fail(f"--engine must be one of local, ray, ray://HOST:PORT, received {_ENGINE.value!r}.")
+    for flag in (_CPUS, _GPUS) if _ENGINE.value == "local" else (_PROCESSES,):
+        if flag.present:
+            fail(f"--{flag.name} has no effect with --engine={_ENGINE.value}: leave it out.")
     try:
         runs = {r.name: r for r in read_sweep(Path(_SPEC.value), {"dataset.root": _ROOT.value} if _ROOT.value else {})}
         if _RUN.value:

@@ -20,27 +20,29 @@ from cml_tf.adaptation.single_queries import SingleQueries
 from cml_tf.datasets import DatasetError, EpisodeSource
 from cml_tf.datasets.benchmarks.catalogue import BENCHMARKS
 from cml_tf.datasets.benchmarks.class_splits import class_splits
-from cml_tf.errors import Interrupted, UserError
+from cml_tf.errors import Interrupted
 from cml_tf.experiments.callbacks import Checkpoints, EpochEvents, MetricsFile, StopOnInterrupt
-from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
-from cml_tf.experiments.experiment import Data, Experiment, build_experiment
+from cml_tf.experiments.configuration import check_config, config_to_json, flatten
+from cml_tf.experiments.experiment import Experiment, build_experiment
 from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.experiments.stored import (
     CHECKPOINTS,
     CONFIG,
     LATEST,
     MACHINE,
-    MAY_GROW,
     MAY_MOVE,
-    MAY_SPLIT,
     METRICS,
+    RunError,
     Stored,
     check_belongs,
+    check_data,
     check_files,
     check_metrics,
+    check_workdir,
     clear_killed,
     has_checkpoint,
-    holds_nothing,
+    holds,
+    read_config,
     stored_checkpoint,
     write_described,
 )
@@ -48,14 +50,9 @@ from cml_tf.problems import Classification
 from cml_tf.readouts import read_through
 from cml_tf.system.files import locked, parsed_json
 from cml_tf.system.machine import label, machine
-from cml_tf.training.checkpoints import CheckpointError
 from cml_tf.training.evaluator import Evaluation, Evaluator
 from cml_tf.training.method import Method
 from cml_tf.training.replicas import ONE, Replicas
-
-
-class RunError(UserError):
-    """A working directory that cannot be used as asked."""
 
 
 def train_run(
@@ -89,7 +86,7 @@ def train_run(
     check_config(config)
     replicas.check_divides(config.train.meta_batch, config.train.accumulate)
     if replicas.is_chief:
-        _check_workdir(config, workdir)
+        check_workdir(config, workdir)
     experiment = build_experiment(config, replicas=replicas)
     trainer, stored = experiment.trainer, _restored(experiment, workdir, strict)
     known = {key: value for key, value in flatten(config_to_json(config)) if key != MAY_MOVE}
@@ -104,7 +101,7 @@ def train_run(
         return experiment
     if finished:
         logging.getLogger(__name__).info("%s finished after %d steps", workdir, trainer.step)
-    if finished and _holds(workdir, config):
+    if finished and holds(workdir, config):
         return experiment
     workdir.mkdir(parents=True, exist_ok=True)
     try:
@@ -126,7 +123,7 @@ def _restored(experiment: Experiment, workdir: Path, strict: bool) -> Stored | N
         return None
     stored = stored_checkpoint(workdir, "latest", strict)
     check_belongs(stored, experiment.config)
-    _check_data(experiment.data, stored.data, stored.path)
+    check_data(experiment.data, stored.data, stored.path)
     check_metrics(workdir, stored.metadata, strict)
     experiment.trainer.restore(stored.values, stored.metadata)
     return stored
@@ -175,7 +172,7 @@ def load_run(workdir: Path, checkpoint: str = "best", strict: bool = False) -> E
     if not path.is_file():
         raise RunError(f"{workdir} contains no run ({CONFIG} is missing). Train one with python -m cml_tf.train.")
     check_files(workdir)
-    stored, config = stored_checkpoint(workdir, checkpoint, strict), _read_config(workdir)
+    stored, config = stored_checkpoint(workdir, checkpoint, strict), read_config(workdir)
     check_belongs(stored, config)
     experiment = build_experiment(config, stored.data)
     experiment.trainer.restore(stored.values, stored.metadata)
@@ -277,55 +274,6 @@ def _written(experiment: Experiment, workdir: Path, keep: int, sound: bool) -> I
     yield MetricsFile(workdir / METRICS, trainer)
     identity, better = {"data": experiment.data.to_json(), "config": config}, experiment.problem.higher_is_better
     yield Checkpoints(workdir / CHECKPOINTS, trainer, better, identity, keep, sound)
-
-
-def _read_config(workdir: Path) -> ConfigDict:
-    path = workdir / CONFIG
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read: {error}.") from error
-    return config_from_json(text)
-
-
-def _holds(workdir: Path, config: ConfigDict) -> bool:
-    """Whether the run there has this very configuration, so that its directory may be read-only."""
-    return (workdir / CONFIG).exists() and config_to_json(_read_config(workdir)) == config_to_json(config)
-
-
-def _check_workdir(config: ConfigDict, workdir: Path) -> None:
-    if workdir.exists() and not workdir.is_dir():
-        raise RunError(f"{workdir} must be a directory, received a file.")
-    path = workdir / CONFIG
-    if not path.exists():
-        if workdir.exists() and not holds_nothing(workdir):
-            raise RunError(
-                f"{workdir} is not empty and contains no run ({CONFIG} is missing): choose another directory."
-            )
-        return
-    check_files(workdir)
-    there = _read_config(workdir)
-    check_config(there)
-    old, new = (dict(flatten(config_to_json(c))) for c in (there, config))
-    keys = [*new, *(key for key in old if key not in new)]
-    changed = [key for key in keys if new.get(key) != old.get(key) and key not in (MAY_MOVE, MAY_SPLIT)]
-    if MAY_GROW in changed and new[MAY_GROW] > old[MAY_GROW]:
-        changed.remove(MAY_GROW)
-    if changed:
-        told = ((key, *(repr(side[key]) if key in side else "none" for side in (old, new))) for key in changed)
-        differences = "; ".join(f"{key}: {there} in the run, {asked} requested" for key, there, asked in told)
-        raise RunError(
-            f"{workdir} contains a run with another configuration ({differences}). Choose another directory: in a run "
-            f"only {MAY_GROW} may increase, {MAY_MOVE} may change when the data have moved, and {MAY_SPLIT} may change."
-        )
-
-
-def _check_data(here: Data, there: Data, path: Path) -> None:
-    if here != there:
-        raise CheckpointError(
-            f"{path} was trained on other data (fingerprint {there.fingerprint[:12]}, now {here.fingerprint[:12]}): "
-            "restore the data, or train in another directory."
-        )
 
 
 def episodes_of(

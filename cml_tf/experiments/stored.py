@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from cml_tf.experiments.configuration import config_to_json, flatten
+from cml_tf.errors import UserError
+from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.experiment import Data
 from cml_tf.system.files import clear_leftovers, json_text, leftover_names, write_json
 from cml_tf.system.manifest import (
@@ -36,6 +37,10 @@ CONFIG, MACHINE, METRICS, CHECKPOINTS = "config.json", "machine.json", "metrics.
 MAY_GROW, MAY_MOVE, MAY_SPLIT = "train.steps", "dataset.root", "train.accumulate"
 LATEST, BEST = "latest.npz", "best.npz"
 _LOG = logging.getLogger(__name__)
+
+
+class RunError(UserError):
+    """A working directory that cannot be used as asked."""
 
 
 class Stored(NamedTuple):
@@ -125,6 +130,58 @@ def _read(path: Path) -> Stored:
             f"{path} is not the checkpoint of a run: it does not describe the run ({error})."
         ) from error
     return Stored(path, values, metadata, data)
+
+
+def read_config(workdir: Path) -> ConfigDict:
+    """The configuration of a run; RunError if it cannot be read."""
+    path = workdir / CONFIG
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunError(f"{path} cannot be read: {error}.") from error
+    return config_from_json(text)
+
+
+def holds(workdir: Path, config: ConfigDict) -> bool:
+    """Whether the run there has this very configuration, so that its directory may be read-only."""
+    return (workdir / CONFIG).exists() and config_to_json(read_config(workdir)) == config_to_json(config)
+
+
+def check_workdir(config: ConfigDict, workdir: Path) -> None:
+    """Raises RunError unless a run of this configuration may begin, or go on, in a directory."""
+    if workdir.exists() and not workdir.is_dir():
+        raise RunError(f"{workdir} must be a directory, received a file.")
+    path = workdir / CONFIG
+    if not path.exists():
+        if workdir.exists() and not holds_nothing(workdir):
+            raise RunError(
+                f"{workdir} is not empty and contains no run ({CONFIG} is missing): choose another directory."
+            )
+        return
+    check_files(workdir)
+    there = read_config(workdir)
+    check_config(there)
+    old, new = (dict(flatten(config_to_json(c))) for c in (there, config))
+    keys = [*new, *(key for key in old if key not in new)]
+    changed = [key for key in keys if new.get(key) != old.get(key) and key not in (MAY_MOVE, MAY_SPLIT)]
+    if MAY_GROW in changed and new[MAY_GROW] > old[MAY_GROW]:
+        changed.remove(MAY_GROW)
+    if changed:
+        told = ((key, *(repr(side[key]) if key in side else "none" for side in (old, new))) for key in changed)
+        differences = "; ".join(f"{key}: {there} in the run, {asked} requested" for key, there, asked in told)
+        raise RunError(
+            f"{workdir} contains a run with another configuration ({differences}). Choose another directory: in a run "
+            f"only {MAY_GROW} may increase, {MAY_MOVE} may change when the data have moved, and {MAY_SPLIT} may change."
+        )
+
+
+def check_data(here: Data, there: Data, path: Path) -> None:
+    """Raises CheckpointError if a checkpoint was trained on other data."""
+    if here != there:
+        raise CheckpointError(
+            f"{path} was trained on other data (fingerprint {there.fingerprint[:12]}, now {here.fingerprint[:12]}): "
+            "restore the data, or train in another directory."
+        )
 
 
 def check_belongs(stored: Stored, config: ConfigDict) -> None:

@@ -36,8 +36,6 @@ _STRATEGY = flags.DEFINE_enum(
 _CPU_DEVICES = flags.DEFINE_integer(
     "cpu_devices", 1, "Devices to divide the processor into, to try --strategy=mirrored without GPUs.", 1
 )
-
-
 _WORKER_WAIT = flags.DEFINE_integer(
     "worker_wait",
     600,
@@ -58,6 +56,8 @@ def chosen_replicas() -> Iterator[Replicas]:
     name, devices = _STRATEGY.value, _CPU_DEVICES.value
     if devices > 1 and name != MIRRORED:
         raise UserError(f"--cpu_devices must be 1 unless --strategy is mirrored, received {devices}: leave it out.")
+    if _WORKER_WAIT.present and name != MULTI_WORKER:
+        raise UserError(f"--worker_wait is for --strategy=multi_worker, received {name}: leave it out.")
     if name != MULTI_WORKER:
         yield Replicas(_mirrored(devices)) if name == MIRRORED else ONE
         return

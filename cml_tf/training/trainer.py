@@ -282,9 +282,9 @@ class Trainer:
         """Empty if a callback stopped training in the midst of it."""
         if validation.steps not in self._evaluators:
             rule = self.method.rule if validation.steps is None else self.method.rule.with_steps(validation.steps)
-            terms = [term for term in self.method.terms if term.reported]
             # A method without any is judged by what MAML lowers.
-            terms = terms or [QueryLoss(self.problem, differentiated=False)]
+            reported = [term for term in self.method.terms if term.reported]
+            terms = reported or [QueryLoss(self.problem, differentiated=False)]
             method = Method.of(self.method.learner, rule, terms, self.method.reducer)
             self._evaluators[validation.steps] = Evaluator(method, self.problem.metric, self.replicas)
         try:

@@ -145,12 +145,12 @@ def _probabilities(answer: Answer) -> np.ndarray:
 def _rounds(labels: Sequence[str]) -> list[list[int]]:
     """What is left out together: the first example of every class, then the second of every class that has one, ..."""
     counts, met = Counter(labels), Counter[str]()
-    rounds: list[list[int]] = [[] for _ in range(max(counts.values()) if max(counts.values()) > 1 else 0)]
+    rounds: list[list[int]] = [[] for _ in range(max(counts.values()))]
     for position, label in enumerate(labels):
         if counts[label] > 1:
             rounds[met[label]].append(position)
             met[label] += 1
-    return rounds
+    return [left_out for left_out in rounds if left_out]
 
 
 def _without(left_out: list[int], inputs: Any, labels: Sequence[str], graph: Any) -> Task:

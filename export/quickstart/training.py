@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from cml_tf import datasets
-from cml_tf.experiments.runs import RunError, evaluate_run, train_run
+from cml_tf.experiments.runs import evaluate_run, train_run
+from cml_tf.experiments.stored import RunError
 from cml_tf.system.stages import Stages, duration
 from cml_tf.training.evaluator import Evaluation
 from export.quickstart.page import QuickstartResults, percent, points, reading

@@ -10,7 +10,8 @@ import pytest
 from cml_tf import datasets
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments.configuration import default_config
-from cml_tf.experiments.runs import RunError, episodes_of, evaluate_run, load_run, train_run
+from cml_tf.experiments.runs import episodes_of, evaluate_run, load_run, train_run
+from cml_tf.experiments.stored import RunError
 from cml_tf.registry import Choice
 from tests.helpers.benchmark_files import write_benchmark
 from tests.helpers.drawn_images import drawings, write_classes, write_zip

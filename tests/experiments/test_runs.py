@@ -12,7 +12,8 @@ from cml_tf.datasets import DatasetError
 from cml_tf.experiments import presets
 from cml_tf.experiments.configuration import ConfigurationError
 from cml_tf.experiments.experiment import build_experiment
-from cml_tf.experiments.runs import RunError, evaluate_run, load_run, train_run, trained_on
+from cml_tf.experiments.runs import evaluate_run, load_run, train_run, trained_on
+from cml_tf.experiments.stored import RunError
 from cml_tf.system.files import locked
 from cml_tf.system.machine import machine
 from cml_tf.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint

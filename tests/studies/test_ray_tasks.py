@@ -33,9 +33,13 @@ def sweep(folder, steps):
 
 def test_an_engine_that_cannot_be_had_is_one_line(tmp_path):
     sweep(tmp_path, 10)
-    calls = [["cml_tf.sweep", *flags(tmp_path, "runs"), f"--engine={name}"] for name in ("dask", "ray")]
-    wrong, missing = run_programs(calls if not RAY else calls[:1] * 2)
+    calls = [["cml_tf.sweep", *flags(tmp_path, "runs"), f"--engine={name}"] for name in ("dask", "local", "ray", "ray")]
+    calls[1].append("--gpus=1")
+    calls[2].append("--processes=2")
+    wrong, local, ray, missing = run_programs(calls if not RAY else [*calls[:3], calls[0]])
     assert wrong.code == 2 and "--engine must be one of local, ray" in wrong.messages[-1]
+    for idle, name in ((local, "--gpus has no effect with --engine=local"), (ray, "--processes has no effect")):
+        assert idle.code == 2 and name in idle.messages[-1]
     if not RAY:
         assert missing.code == 2 and "the package ray is not installed" in missing.messages[-1]
 

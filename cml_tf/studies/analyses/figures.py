@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cml_tf.episodes import Episode
-from cml_tf.experiments.runs import RunError
+from cml_tf.experiments.stored import RunError
 from cml_tf.problems import Regression
 from cml_tf.studies.analyses.representations import FEWEST, plane_of
 from cml_tf.studies.analyses.rows import (

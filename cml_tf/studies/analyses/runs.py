@@ -17,7 +17,8 @@ from cml_tf.datasets import EpisodeSource
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
 from cml_tf.experiments.experiment import Experiment
-from cml_tf.experiments.runs import RunError, load_run
+from cml_tf.experiments.runs import load_run
+from cml_tf.experiments.stored import RunError
 from cml_tf.studies.analyses.gradients import LayerParameters, parameter_layers
 from cml_tf.studies.pictures.style import colours
 from cml_tf.training.evaluator import confidence_interval, manifest_hash

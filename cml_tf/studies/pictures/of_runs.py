@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from cml_tf.datasets import EpisodeSource
 from cml_tf.datasets.formulas import FormulaSource
 from cml_tf.experiments.loading import model_of
-from cml_tf.experiments.runs import METRICS, RunError, load_run
+from cml_tf.experiments.runs import METRICS, load_run
+from cml_tf.experiments.stored import RunError
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.studies.page import Picture
 from cml_tf.studies.pictures.curves import Curve, draw_learning_curves, mean_curves

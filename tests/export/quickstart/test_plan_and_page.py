@@ -12,7 +12,7 @@ import pytest
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.configuration import check_config, flatten, load_config
-from cml_tf.experiments.runs import RunError
+from cml_tf.experiments.stored import RunError
 from cml_tf.studies.page import render_page
 from cml_tf.training.evaluator import Evaluation, PairedDifference, compare
 from export.quickstart.page import Classified, QuickstartResults, quickstart_page, reading

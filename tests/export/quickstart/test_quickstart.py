@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from cml_tf.experiments.runs import RunError
+from cml_tf.experiments.stored import RunError
 from export.client import Adapted
 from export.quickstart import serving, training
 from export.quickstart.plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.experiment import build_experiment
-from cml_tf.experiments.runs import RunError
+from cml_tf.experiments.stored import RunError
 from cml_tf.studies.analyses.rows import ALL_SEEDS, shown, with_all_seeds
 from cml_tf.studies.analyses.runs import Run, manifests, open_runs, summarise
 from cml_tf.training.evaluator import confidence_interval

@@ -10,7 +10,7 @@ import pytest
 
 from cml_tf import datasets
 from cml_tf.datasets.class_pool import ClassPool, ClassPoolSource
-from cml_tf.experiments.runs import RunError
+from cml_tf.experiments.stored import RunError
 from cml_tf.studies.pictures.curves import mean_curves
 from cml_tf.studies.pictures.of_runs import (
     draw_setting,
