@@ -53,29 +53,33 @@ def take_picture(page: Page, place: str, check: bool = False) -> str:
     if page.get_by_role("heading", name="1. Click points").is_visible():
         _click_points(page)
         return "playground_regression.png"
-    _name_classes(page)
-    _draw_letters(page, lambda x, y: (x, y))
+    letters = _named_classes(page)
+    _draw_letters(page, letters, lambda x, y: (x, y))
     if check:
-        _check_letters(page)
+        _check_letters(page, letters)
         return "playground_check.png"
     _ask_letter(page)
     return "playground_classifier.png"
 
 
-def _name_classes(page: Page) -> None:
-    for field, name in zip(page.get_by_role("textbox", name="Name of class").all(), _LETTERS, strict=False):
+def _named_classes(page: Page) -> list[str]:
+    """The letters that the page has classes for, which now have their names."""
+    fields = page.get_by_role("textbox", name="Name of class").all()
+    for field, name in zip(fields, _LETTERS, strict=False):
         field.fill(name)
+    return list(_LETTERS)[: len(fields)]
 
 
-def _draw_letters(page: Page, bent: Bent, wrong: tuple[str, str] | None = None) -> None:
-    for name, strokes in _LETTERS.items():
-        _draw(page, "Pad for examples", _LETTERS[wrong[0]] if wrong and name == wrong[1] else strokes, bent)
+def _draw_letters(page: Page, letters: list[str], bent: Bent, wrong: tuple[str, str] | None = None) -> None:
+    for name in letters:
+        drawn, given = wrong or (name, name)
+        _draw(page, "Pad for examples", _LETTERS[drawn if name == given else name], bent)
         page.get_by_role("button", name=f"Add the drawing to {name}", exact=True).click()
 
 
-def _check_letters(page: Page) -> None:
-    _draw_letters(page, lambda x, y: (0.9 * x + 0.1 * y, 0.1 + 0.8 * y))
-    _draw_letters(page, lambda x, y: (0.1 + 0.8 * x, y + 0.06 * x - 0.03), _MISTAKEN)
+def _check_letters(page: Page, letters: list[str]) -> None:
+    _draw_letters(page, letters, lambda x, y: (0.9 * x + 0.1 * y, 0.1 + 0.8 * y))
+    _draw_letters(page, letters, lambda x, y: (0.1 + 0.8 * x, y + 0.06 * x - 0.03), _MISTAKEN)
     page.get_by_role("button", name="Check the examples").click()
     page.get_by_text("Another example would help most").wait_for()
 
