@@ -24,7 +24,7 @@ from cml_tf.models.ensemble import Evaluations
 from cml_tf.studies.sweeps import SweepRun, read_sweep
 from cml_tf.system.command_line import run
 from cml_tf.system.files import locked, parsed_json, write_text
-from cml_tf.training.evaluator import confidence_interval
+from examples.ensemble.comparison import SIZES, table
 
 _SPEC = flags.DEFINE_string("spec", "configs/sweeps/meta_delta_glyphs.json", "Sweep whose settings the members have.")
 _METHOD = flags.DEFINE_string("method", "maml-meta_delta-no_rotation", "Which of its methods, as its runs are called.")
@@ -33,9 +33,6 @@ _RESULTS = flags.DEFINE_string("results", None, "File with a JSON line for each 
 _ROUNDS = flags.DEFINE_integer("rounds", 10, "How often the queries refine the class means.", 0)
 _FIT = flags.DEFINE_integer("fit_episodes", 100, "Validation episodes that choose what combines.", 4)
 _EPISODES = flags.DEFINE_integer("episodes", 200, "Test episodes.", 2)
-
-SIZES = tuple({"filters": filters, "extra_blocks": extra} for filters in (16, 32) for extra in (0, 1))
-"""Of the members: channels of each block, and blocks beyond four."""
 
 
 def main(arguments: list[str]) -> None:
@@ -96,34 +93,6 @@ def _line(known: Evaluations, scored: Evaluations) -> dict[str, Any]:
 
 def _rounded(scores: np.ndarray) -> list[float]:
     return [round(float(score), 6) for score in scores]
-
-
-def table(lines: Sequence[dict[str, Any]]) -> str:
-    """Markdown: accuracies in %, and the ensemble's paired differences, as means over seeds with 95 % intervals.
-
-    Args:
-      lines: of the file of results, at least one.
-    """
-    own = np.array([np.mean(line["ensemble"]["scores"]) for line in lines])
-    members = np.array([[np.mean(member["scores"]) for member in line["members"]] for line in lines])
-    chosen = [int(np.argmax([member["validation"] for member in line["members"]])) for line in lines]
-    names = [f"{size['filters']} filters, {4 + size['extra_blocks']} blocks" for size in SIZES]
-    compared = dict(zip(names, members.T, strict=True))
-    compared["the member that is best in validation"] = members[np.arange(len(lines)), chosen]
-    compared["the member that is best in the test"] = members.max(1)
-    rows = [
-        "| who answers | accuracy [%] | the ensemble less it |",
-        "|---|---|---|",
-        f"| ensemble | {_interval(own)} | |",
-    ]
-    rows += [f"| {name} | {_interval(values)} | {_interval(own - values, '+')} |" for name, values in compared.items()]
-    combiners = ", ".join(f"{line['combiner']} (seed {line['seed']})" for line in lines)
-    return "\n".join([*rows, "", f"Chosen to combine: {combiners}."])
-
-
-def _interval(values: np.ndarray, sign: str = "") -> str:
-    wide = f" ± {100 * confidence_interval(values):.2f}" if len(values) > 1 else ""
-    return f"{100 * values.mean():{sign}.2f}{wide}".replace("-", "−")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from examples.ensemble.train import SIZES, table
+from examples.ensemble.comparison import SIZES, table
 from tests.helpers.programs import run_program
 
 
