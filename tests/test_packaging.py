@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -88,8 +89,15 @@ def test_supported_pythons_agree_everywhere():
     assert PROJECT["project"]["requires-python"] == ">=3.11,<3.14"
     assert "(3, 11) <= sys.version_info[:2] <= (3, 13)" in (ROOT / "tools/find_python.sh").read_text()
     assert PROJECT["tool"]["ruff"]["target-version"] == "py311"
-    module = (ROOT / "MODULE.bazel").read_text()
-    assert 'python_version = "3.11"' in module and f'"{PROJECT["project"]["version"]}",\n' in module
+    assert 'python_version = "3.11"' in (ROOT / "MODULE.bazel").read_text()
+
+
+def test_one_version_is_written_everywhere():
+    version, citation = PROJECT["project"]["version"], yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert f'"{version}",\n' in (ROOT / "MODULE.bazel").read_text()
+    assert (citation["version"], citation["license"]) == (version, PROJECT["project"]["license"])
+    assert citation["abstract"] == PROJECT["project"]["description"]
+    assert f": {version}\n" in (found := (ROOT / "CHANGELOG.md").read_text()) or f"## [{version}] - " in found
 
 
 @pytest.fixture
@@ -169,20 +177,53 @@ def test_installation_that_failed_or_was_killed_is_not_taken_for_done_and_one_un
     assert result.returncode != 0 and (project / ".venv/.installing").exists()
 
 
-@pytest.mark.slow
-def test_wheel_holds_the_packages_their_data_and_the_type_marker(tmp_path):
+def run_in(directory: Path, *command: object, **environment: str) -> subprocess.CompletedProcess:
+    words = [sys.executable, *map(str, command)]
+    return subprocess.run(words, cwd=directory, env={**os.environ, **environment}, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
     """Built without isolation and without dependencies, so without a network."""
-    source = tmp_path / "source"
-    for name in ("cml_tf", "export"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "node_modules"))
+    folder = tmp_path_factory.mktemp("wheel")
+    for name in ("cml_tf", "export", "configs"):
+        ignored = shutil.ignore_patterns("__pycache__", "node_modules")
+        shutil.copytree(ROOT / name, folder / "source" / name, ignore=ignored)
     for name in ("pyproject.toml", "LICENSE", "README.md"):
-        shutil.copy(ROOT / name, source)
+        shutil.copy(ROOT / name, folder / "source")
     options = ["--no-deps", "--no-build-isolation", "--no-index", "--quiet", "--wheel-dir=out"]
-    command = [sys.executable, "-m", "pip", "wheel", *options, "./source"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    built = run_in(folder, "-m", "pip", "wheel", *options, "./source")
+    assert built.returncode == 0, built.stderr
+    return next((folder / "out").glob("*.whl"))
+
+
+@pytest.mark.slow
+def test_wheel_holds_the_packages_their_data_and_the_type_marker_and_nothing_else(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    source = wheel.parents[1] / "source"
+    files = (file for name in ("cml_tf", "export", "configs") for file in (source / name).rglob("*") if file.is_file())
+    wanted = {str(file.relative_to(source)) for file in files if file.name != "BUILD"}
+    assert names == {re.sub("^configs/", "cml_tf/configs/", name) for name in wanted}
+    assert {"cml_tf/py.typed", "cml_tf/configs/glyphs.py", "export/playground/static/index.html"} <= names
+
+
+@pytest.mark.slow
+def test_programs_of_the_wheel_run_from_an_empty_folder(wheel, tmp_path):
+    installed, empty = tmp_path / "installed", tmp_path / "empty"
+    empty.mkdir()
+    options = ["--no-deps", "--no-index", "--quiet", "--no-compile", f"--target={installed}"]
+    result = run_in(empty, "-m", "pip", "install", *options, wheel)
     assert result.returncode == 0, result.stderr
-    (wheel,) = (tmp_path / "out").glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
-    files = (file for name in ("cml_tf", "export") for file in (source / name).rglob("*") if file.is_file())
-    assert {str(file.relative_to(source)) for file in files if file.name != "BUILD"} <= names
-    assert "cml_tf/py.typed" in names
+
+    def program(*words):
+        done = run_in(empty, "-m", *words, PYTHONPATH=str(installed))
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    where = run_in(empty, "-c", "import cml_tf, export; print(cml_tf.__file__)", PYTHONPATH=str(installed)).stdout
+    assert where.startswith(str(installed)), "not this checkout's"
+    program("cml_tf.train", "--config=configs/sinusoid.py:cml,smoke", "--workdir=run", "--verbose=0")
+    program("export.savedmodel", "--workdir=run", "--model_dir=models/waves")
+    assert (empty / "models/waves/1/saved_model.pb").is_file()
+    assert "--workdir" in program("export.quickstart", "--help")
+    assert not (empty / "configs").exists()

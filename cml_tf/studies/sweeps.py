@@ -33,6 +33,7 @@ from cml_tf.experiments.configuration import ConfigurationError, check_config, f
 from cml_tf.experiments.settings import EXAMPLES
 from cml_tf.registry import Choice, member, members
 from cml_tf.system.files import parsed_json
+from cml_tf.system.shipped import shipped_file
 
 # Kind, kind of its items, and what the errors call it.
 _KEYS = {
@@ -97,13 +98,14 @@ def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[Swee
     """All runs of a sweep file, configurations in the file's order, and their seeds one after the other.
 
     Args:
-      path: of the file.
+      path: of the file; `configs/sweeps/NAME.json` is found in the installed package too.
       overrides: by dotted key, on top of the file's.
 
     Raises:
       SweepError: if the file cannot be read or names what there is not.
       ConfigurationError: if a configuration cannot be run.
     """
+    path = Path(shipped_file(str(path)))
     sweep = _read(path)
     changes = {**sweep["overrides"], **(overrides or {})}
     evaluations = {name: _evaluation(path, name, asked) for name, asked in sweep["evaluations"].items()}

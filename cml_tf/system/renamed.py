@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from cml_tf.system.shipped import shipped_file
+
 MODULES = {
     "cml_tf.adaptation.base": "cml_tf.adaptation.rule",
     "cml_tf.adaptation.dense_gradients": "cml_tf.adaptation.gradients",
@@ -98,16 +100,19 @@ _CONFIG = re.compile(r"(?P<dataset>[a-z_]+?)(?:_(?P<ways>[0-9]+)way)?_(?P<shots>
 def config_source(source: str) -> str:
     """The present name of a configuration file, with its arguments; itself if there is such a file.
 
+    A file of `configs/` that the working directory does not have is the package's own.
+
     Args:
       source: path of the file, with arguments after a colon.
     """
     path, _, arguments = source.partition(":")
     match = _CONFIG.fullmatch(Path(path).name)
     if match is None or Path(path).exists():
-        return source
+        return source if path == shipped_file(path) else f"{shipped_file(path)}:{arguments}"
     ways = [f"{match['ways']}way"] if match["ways"] else []
     words = [match["method"], *ways, f"{match['shots']}shot", *filter(None, arguments.split(","))]
-    return f"{Path(path).with_name(match['dataset'] + '.py')}:{','.join(words)}"
+    present = shipped_file(str(Path(path).with_name(match["dataset"] + ".py")))
+    return f"{present}:{','.join(words)}"
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
