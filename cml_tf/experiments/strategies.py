@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -26,6 +27,16 @@ _GONE = (
     *(tf.errors.InternalError, tf.errors.FailedPreconditionError),
 )
 
+# A process of its own, since TensorFlow waits in C++ and lets no Python run meanwhile: it ends with its input, or
+# tells and ends who waits. SIGUSR1 gives the exit code LOST.
+_WATCH = """
+import os, select, signal, sys
+if not select.select([sys.stdin], [], [], float(sys.argv[1]))[0]:
+    print(sys.argv[2], file=sys.stderr, flush=True)
+    os.kill(int(sys.argv[3]), signal.SIGUSR1)
+"""
+_AGAIN = "run all of them again; a training goes on from its last checkpoint."
+
 _STRATEGY = flags.DEFINE_enum(
     "strategy",
     ONE_DEVICE,
@@ -39,7 +50,7 @@ _CPU_DEVICES = flags.DEFINE_integer(
 _WORKER_WAIT = flags.DEFINE_integer(
     "worker_wait",
     600,
-    "Seconds to wait for all processes of --strategy=multi_worker; SIGALRM ends one that waits longer.",
+    "Seconds to wait for all processes of --strategy=multi_worker.",
     1,
 )
 
@@ -62,24 +73,26 @@ def chosen_replicas() -> Iterator[Replicas]:
         yield Replicas(_mirrored(devices)) if name == MIRRORED else ONE
         return
     check_cluster(os.environ.get(TF_CONFIG, ""))
-    # TensorFlow waits for an hour, and lets no Python run meanwhile: only the system can end that.
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(_WORKER_WAIT.value)
     try:
-        strategy = tf.distribute.MultiWorkerMirroredStrategy()
-        signal.alarm(0)
+        with _at_most(_WORKER_WAIT.value):
+            strategy = tf.distribute.MultiWorkerMirroredStrategy()
         # TensorFlow has made SIGTERM a note to itself.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         yield Replicas(strategy)
     except _GONE as error:
-        _end(f"another process of this program has ended, or cannot be reached ({type(error).__name__})")
+        told = f"{type(error).__name__}: {error.message.splitlines()[0][:200]}"
+        print(f"error: another process has ended, or cannot be reached ({told}): {_AGAIN}", file=sys.stderr, flush=True)
+        # The usual end waits for the others.
+        os._exit(LOST)
 
 
-def _end(reason: str) -> None:
-    print(f"error: {reason}: run all of them again; a training goes on from its last checkpoint.", file=sys.stderr)
-    sys.stderr.flush()
-    # The usual end waits for the others.
-    os._exit(LOST)
+@contextlib.contextmanager
+def _at_most(seconds: int) -> Iterator[None]:
+    message = f"error: the other processes of TF_CONFIG did not all come within {seconds} seconds: {_AGAIN}"
+    command = [sys.executable, "-c", _WATCH, str(seconds), message, str(os.getpid())]
+    # Its input ends after this, and it with that; or with this process, however that ends.
+    with subprocess.Popen(command, stdin=subprocess.PIPE):
+        yield
 
 
 def _mirrored(cpu_devices: int) -> tf.distribute.Strategy:

@@ -52,7 +52,7 @@ def test_processes_train_as_one_does_through_kills_and_other_numbers_of_them(tmp
     left, dead = run_cluster(tmp_path, train(killed, worker), signalled("SIGKILL", 9, killed))
     assert (left.code, dead.code) == (LOST, -signal.SIGKILL)
     (message,) = left.messages
-    assert message.startswith("error: another process of this program has ended, or cannot be reached"), message
+    assert message.startswith("error: another process has ended, or cannot be reached ("), message
     assert checkpoint(killed, "latest")[1]["step"] == 6
     assert [done.code for done in run_cluster(tmp_path, *[train(killed, worker)] * 2)] == [0, 0]
     assert_same_runs(whole, killed)
@@ -84,3 +84,12 @@ def test_processes_train_as_one_does_through_kills_and_other_numbers_of_them(tmp
     assert {done.code for done in both} == {2}
     assert all("must have the same configuration, data and checkpoint" in done.messages[0] for done in both)
     assert not others.exists()
+
+
+@pytest.mark.slow
+def test_a_process_waits_for_the_others_no_longer_than_it_is_told(tmp_path):
+    (alone,) = run_cluster(tmp_path, train(tmp_path / "run", "--strategy=multi_worker", "--worker_wait=1"), missing=1)
+    assert alone.code == -signal.SIGUSR1 and signal.SIGUSR1 + 128 == LOST
+    (message,) = alone.messages
+    assert message.startswith("error: the other processes of TF_CONFIG did not all come within 1 seconds: run all of")
+    assert not (tmp_path / "run").exists()
