@@ -35,7 +35,10 @@ _SEAL_LENGTH = 94
 # The end of a zip archive without a comment, whose length is the last number.
 _END_OF_ZIP, _END_LENGTH = b"PK\x05\x06", 22
 # What NumPy and zipfile raise on damaged files, depending on where the damage is.
-_DAMAGE = (OSError, ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    *(OSError, ValueError, KeyError, EOFError, RuntimeError, MemoryError, struct.error),
+    *(zipfile.BadZipFile, zlib.error),
+)
 
 
 class CheckpointError(UserError):
@@ -103,6 +106,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         if not _is_sealed(content):
             _check_sums(content)
             _warn_of_unsealed(path)
+        _check_size(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             values = {name: archive[name] for name in archive.files}
         if not all(isinstance(value, np.ndarray) for value in values.values()):
@@ -139,6 +143,13 @@ def _is_sealed(content: bytes) -> bool:
     if int(seal[1]) > FORMAT:
         raise CheckpointError(f"a checkpoint has format {int(seal[1])}, which a later version wrote: use that version.")
     return True
+
+
+def _check_size(content: bytes) -> None:
+    """No checkpoint is compressed, so none takes more memory than its file, as a bomb would."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > len(content):
+            raise ValueError("it holds more than its length")
 
 
 def _check_sums(content: bytes) -> None:

@@ -88,6 +88,18 @@ def _saved(**arrays):
     return buffer.getvalue()
 
 
+def _bomb():
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{METADATA: encoded({}), "weights": np.zeros(10**6)})
+    return buffer.getvalue()
+
+
+def _endless():
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
+    return _zip(**{"weights.npy": buffer.getvalue()})
+
+
 def _npy():
     buffer = io.BytesIO()
     np.save(buffer, np.zeros(3))
@@ -115,6 +127,8 @@ FOREIGN_FILES = {
     "metadata that is no text": lambda: _saved(**{METADATA: np.array([255, 254], np.uint8)}),
     "metadata that is a list": lambda: _saved(**{METADATA: encoded([1])}),
     "a zip file of text": lambda: _zip(**{METADATA: "{}", "other.txt": "text"}),
+    "a bomb": _bomb,
+    "an array of more than any memory": _endless,
     "a pickle": lambda: pickle.dumps(Treacherous()),
     "a pickle inside": lambda: _saved(**{METADATA: encoded({}), "x": _object(Treacherous())}),
     "a pickle as metadata": lambda: _saved(**{METADATA: _object(Treacherous())}),
