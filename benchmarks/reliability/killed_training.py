@@ -6,9 +6,11 @@ Starts are forked from a process that has imported TensorFlow and done nothing w
 from __future__ import annotations
 
 import io
+import json
 import multiprocessing
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable
@@ -16,10 +18,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from absl import flags
 
 from cml_tf.experiments.callbacks import MetricsFile
 from cml_tf.experiments.configuration import load_config
 from cml_tf.experiments.runs import train_run
+from cml_tf.experiments.strategies import TF_CONFIG, chosen_replicas
+from cml_tf.system.command_line import LOST
 
 MOMENTS = ("opened", "half", "written", "synced", "renamed", "kept", "torn line")
 """Where in a write a training may die; `half` and `torn line` have half of a checkpoint, or of a line, on the disk."""
@@ -41,25 +46,24 @@ class Death(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A training that is to survive. A run of several workers has a place here: one line that starts and kills them.
+    """A training that is to survive.
 
     Attributes:
       source: configuration file with words.
       changes: of the configuration, by dotted key.
+      processes: how many share its tasks.
     """
 
     source: str
     changes: dict[str, Any]
+    processes: int = 1
 
 
+_WAVES = "configs/sinusoid.py:cml,5shot,smoke,meta_sgd"
+_SMALL = {"learner.hidden": (8, 8), "train.clip_norm": 1.0, "train.validate_every": 3, "train.patience": 60}
 KINDS = {
-    "waves": Kind(
-        "configs/sinusoid.py:cml,5shot,smoke,meta_sgd",
-        {
-            **{"learner.hidden": (8, 8), "train.clip_norm": 1.0, "train.steps": 150, "train.validate_every": 3},
-            **{"train.patience": 60},
-        },
-    ),
+    "waves": Kind(_WAVES, {**_SMALL, "train.steps": 150}),
+    "workers": Kind(_WAVES, {**_SMALL, "train.steps": 60}, processes=2),
     "glyphs": Kind(
         "configs/glyphs.py:smoke",
         {
@@ -70,31 +74,58 @@ KINDS = {
 }
 
 
-def train(kind: str, workdir: Path, death: Death | None) -> bool:
+def train(kind: str, workdir: Path, death: Death | None, victim: int = 0) -> bool:
     """Starts a training and waits for its end; True if it was not killed.
+
+    Args:
+      kind: a key of `KINDS`.
+      workdir: of the run.
+      death: of one of its processes.
+      victim: which one; the first alone writes.
 
     Raises:
       RuntimeError: if it failed.
     """
-    process = _FORKS.Process(target=_train, args=(kind, workdir, death))
-    process.start()
-    process.join()
-    if process.exitcode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"a start of {workdir} ended with exit code {process.exitcode}.")
-    return process.exitcode == 0
+    cluster = _addresses(KINDS[kind].processes)
+    started = []
+    for index in range(len(cluster)):
+        own = death if index == victim else None
+        started.append(_FORKS.Process(target=_train, args=(kind, workdir, own, cluster, index)))
+        started[-1].start()
+    for process in started:
+        process.join()
+    codes = [process.exitcode for process in started]
+    killed = codes.pop(victim) if codes[victim] == -signal.SIGKILL else 0
+    # What lost another process says so, unless it had nothing left to do with it.
+    if not set(codes) <= ({0, LOST, -signal.SIGUSR1} if killed else {0}):
+        raise RuntimeError(f"a start of {workdir} ended with exit codes {codes}.")
+    return not killed
 
 
-def _train(kind: str, workdir: Path, death: Death | None) -> None:
-    source, changes = KINDS[kind]
-    config = load_config(source)
-    config.update_from_flattened_dict(changes)
+def _addresses(processes: int) -> list[str]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
+    found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
+    for one in sockets:
+        one.close()
+    return found
+
+
+def _train(kind: str, workdir: Path, death: Death | None, cluster: list[str], index: int) -> None:
+    config = load_config(KINDS[kind].source)
+    config.update_from_flattened_dict(KINDS[kind].changes)
     if death is not None and death.moment:
         _die_in_a_write(death)
     elif death is not None:
         timer = threading.Timer(death.after, _die)
         timer.daemon = True
         timer.start()
-    train_run(config, workdir, verbose=0)
+    if len(cluster) > 1:
+        os.environ[TF_CONFIG] = json.dumps({"cluster": {"worker": cluster}, "task": {"type": "worker", "index": index}})
+        flags.FLAGS(["killed_training", "--strategy=multi_worker", "--worker_wait=120"])
+    else:
+        flags.FLAGS(["killed_training"])
+    with chosen_replicas() as replicas:
+        train_run(config, workdir, 0, (), replicas)
 
 
 def _die() -> None:

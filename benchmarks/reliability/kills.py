@@ -78,10 +78,11 @@ def _kill(kind: str, workdir: Path, seconds: float, random: np.random.Generator)
     moments: Counter[str] = Counter()
     while True:
         if random.random() < _IN_WRITES:
-            death = Death(str(random.choice(MOMENTS)), float(random.integers(0, 8)))
+            # Of several processes the first one writes.
+            death, victim = Death(str(random.choice(MOMENTS)), float(random.integers(0, 8))), 0
         else:
-            death = Death("", float(random.uniform(0.0, seconds)))
-        if train(kind, workdir, death):
+            death, victim = Death("", float(random.uniform(0.0, seconds))), int(random.integers(KINDS[kind].processes))
+        if train(kind, workdir, death, victim):
             return moments
         moments[death.moment or "at a time"] += 1
 

@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from cml_tf.errors import UserError
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json, flatten
 from cml_tf.experiments.experiment import Data
-from cml_tf.system.files import clear_leftovers, json_text, leftover_names, write_json
+from cml_tf.system.files import clear_leftovers, json_text, leftover_names, leftovers, write_json
 from cml_tf.system.manifest import (
     MANIFEST,
     DamagedFile,
@@ -143,8 +143,9 @@ def read_config(workdir: Path) -> ConfigDict:
 
 
 def holds(workdir: Path, config: ConfigDict) -> bool:
-    """Whether the run there has this very configuration, so that its directory may be read-only."""
-    return (workdir / CONFIG).exists() and config_to_json(read_config(workdir)) == config_to_json(config)
+    """Whether the run there has this very configuration and nothing to clear, so that it may be read-only."""
+    here = (workdir / CONFIG).exists() and config_to_json(read_config(workdir)) == config_to_json(config)
+    return here and not any(leftovers(*place) for place in _places(workdir))
 
 
 def check_workdir(config: ConfigDict, workdir: Path) -> None:
@@ -250,10 +251,14 @@ def holds_nothing(workdir: Path) -> bool:
     )
 
 
+def _places(workdir: Path) -> list[tuple[Path, str]]:
+    """Folders in which a run writes, and the names of its files there."""
+    places = [(workdir, _OWN), (workdir / CHECKPOINTS, r"(?:latest|best|step-\d{8,})\.npz")]
+    return [place for place in places if place[0].is_dir()]
+
+
 def clear_killed(workdir: Path) -> None:
     """Removes temporary files of earlier starts that were killed; the run must be locked."""
-    removed = clear_leftovers(workdir, _OWN)
-    if (workdir / CHECKPOINTS).is_dir():
-        removed += clear_leftovers(workdir / CHECKPOINTS, r"(?:latest|best|step-\d{8,})\.npz")
+    removed = [path for place in _places(workdir) for path in clear_leftovers(*place)]
     if removed:
         _LOG.info("%s: removed %d files of a killed writer", workdir, len(removed))

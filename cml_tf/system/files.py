@@ -59,6 +59,16 @@ def leftover_names(names: str) -> str:
     return rf"\.(?:{names})\.[a-z0-9_]{{8}}"
 
 
+def leftovers(folder: Path, names: str) -> list[Path]:
+    """Temporary files in a folder, of writers that were killed or are at work; arguments as of `clear_leftovers`."""
+    pattern = re.compile(leftover_names(names))
+    return [
+        path
+        for path in sorted(folder.iterdir())
+        if pattern.fullmatch(path.name) and path.is_file() and not path.is_symlink()
+    ]
+
+
 def clear_leftovers(folder: Path, names: str) -> list[Path]:
     """Removes temporary files of writers that were killed: those that no living process has locked.
 
@@ -72,12 +82,11 @@ def clear_leftovers(folder: Path, names: str) -> list[Path]:
       What was removed.
     """
     removed = []
-    for path in sorted(folder.iterdir()):
-        if re.fullmatch(leftover_names(names), path.name) and path.is_file() and not path.is_symlink():
-            with path.open("rb") as file, contextlib.suppress(BlockingIOError):
-                fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-                removed.append(path)
+    for path in leftovers(folder, names):
+        with path.open("rb") as file, contextlib.suppress(BlockingIOError):
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+            removed.append(path)
     return removed
 
 
