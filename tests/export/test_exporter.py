@@ -29,9 +29,21 @@ FILES = {"saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.p
 
 
 @pytest.fixture(scope="module")
-def classifier(image_run, tmp_path_factory):
-    """A run exported for good, parity gate included."""
-    return export_run(image_run, tmp_path_factory.mktemp("models") / "pictures", Options(evaluate_episodes=3))
+def calibrated(image_run, tmp_path_factory):
+    """What calibration of a run printed, and its folder with confidence and picture."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    flags = ["--shots=1,2", "--episodes=8", "--test_episodes=6", f"--workdir={image_run}"]
+    flags += [f"--output={folder / 'confidence.json'}", f"--picture={folder / 'sure.png'}"]
+    (fitted,) = run_programs([["cml_tf.calibrate", *flags]])
+    assert (fitted.code, fitted.messages) == (0, [])
+    return fitted, folder
+
+
+@pytest.fixture(scope="module")
+def classifier(image_run, calibrated, tmp_path_factory):
+    """A run exported for good, parity gate included, with its confidence."""
+    options = Options(evaluate_episodes=3, confidence=calibrated[1] / "confidence.json")
+    return export_run(image_run, tmp_path_factory.mktemp("models") / "pictures", options)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +64,11 @@ def test_it_answers_as_the_run_that_it_comes_from(classifier, image_run, readout
     np.testing.assert_allclose(served("serving_default", **inputs)["probabilities"][0], expected, **CLOSE)
 
 
-def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run, tmp_path):
-    path, flags = tmp_path / "confidence.json", ["--shots=1,2", "--episodes=8", "--test_episodes=6"]
-    flags += [f"--workdir={image_run}", f"--output={path}", f"--picture={tmp_path / 'sure.png'}"]
-    (fitted,) = run_programs([["cml_tf.calibrate", *flags]])
-    assert (fitted.code, fitted.messages) == (0, [])
-    summary, file = fitted.last_json, json.loads(path.read_text())
+def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run, calibrated, classifier, tmp_path):
+    fitted, folder = calibrated
+    summary, file = fitted.last_json, json.loads((folder / "confidence.json").read_text())
     assert summary["measures"]["1"]["scores"].keys() == file["validation_areas"].keys() == members("open_set").keys()
-    with Image.open(tmp_path / "sure.png") as drawn:
+    with Image.open(folder / "sure.png") as drawn:
         assert drawn.width > drawn.height > 800, "three panels in two rows"
     assert "histograms" not in summary["measures"]["1"], "numbers for the picture are in the file"
     assert summary["measures"].keys() == {"1", "2"} and summary["unknown_classes"] == 1
@@ -68,11 +77,11 @@ def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run
     assert after.keys() - before.keys() == {"coverage", "set_size", "false_accept", "true_accept"}
     assert after["accuracy"] == before["accuracy"], "a temperature changes no answer"
     assert f"{after['nll']['mean']:.4f} ± {after['nll']['ci95']:.4f}" in fitted.out
-    version = export_run(image_run, tmp_path / "models", Options(confidence=path))
-    assert json.loads((version / EXTRA / CARD).read_text())["confidence"] == file["confidence"]
-    assert "`prediction_set`: 1 for each class" in (version / EXTRA / CARD_FOR_PEOPLE).read_text()
+    assert json.loads((classifier / EXTRA / CARD).read_text())["confidence"] == file["confidence"]
+    assert "`prediction_set`: 1 for each class" in (classifier / EXTRA / CARD_FOR_PEOPLE).read_text()
 
     def exportable_with(**change):
+        path = tmp_path / "changed.json"
         path.write_text(json.dumps({**file, "confidence": {**file["confidence"], **change}}))
         return exportable(load_run(image_run), Options(confidence=path))
 
@@ -127,7 +136,9 @@ def test_the_card_says_what_it_is(card, classifier, image_run):
     assert card["queries"]["normalisation"] == ["batch_transductive"] == list(card["queries"]["statistics"])
     assert card["queries"]["predictions_depend_on_other_queries"] is True
     state = card["adapted_state"]
-    assert state["length"] == card["parameters"]["served"] == sum(entry["size"] for entry in state["entries"])
+    assert state["length"] == sum(entry["size"] for entry in state["entries"])
+    kept = [entry["size"] for entry in state["entries"] if entry["name"].startswith(("extractor/", "head/"))]
+    assert sum(kept) == card["parameters"]["served"], "the rest is of the confidence"
     assert state["entries"][0] == {"name": "extractor/0000/kernel", "shape": [3, 3, 1, 8], "offset": 0, "size": 72}
     assert card["parameters"]["left_behind"].keys() == {"co_learner"}
     assert {*card["signatures"], ""} == loaded(classifier).functions.keys()
