@@ -29,6 +29,7 @@ ALONE = ("docs/EXTENDING.md",)
 OTHERS = [page for page in PAGES if page not in ("README.md", *ALONE, *ELSEWHERE) and to_run(read(page))]
 # What commands begin with that are no program of ours.
 FOREIGN = (
+    "python3 -m pip ",
     "make ",
     ".venv/bin/tensorboard ",
     "tensorflow_model_server ",
