@@ -7,6 +7,7 @@ another process. Output that cannot be shown or written stops no program (`cml_t
 from __future__ import annotations
 
 import importlib
+import itertools
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from cml_tf.system.standard_output import endure, output_fault
 
 # From 128 on, schedulers of jobs start a program again.
 STOPPED, LOST = 130, 138
+_STORE = re.compile("(gs|gcs|s3|s3a|az|adl|abfs|abfss|wasb|wasbs|hdfs|viewfs|oss|r2)://")
 
 PLUGINS = flags.DEFINE_list(
     "plugins", [], "Comma-separated modules of yours that register members (CONTRIBUTING.md); imported first."
@@ -91,6 +93,17 @@ def _renamed(argument: str) -> str:
     return f"{flag}={config_source(value)}" if equals and flag in ("--config", "-config") else argument
 
 
+def _check_on_disk(arguments: Sequence[str]) -> None:
+    """Python would take `gs://bucket/run` for a folder called `gs:`."""
+    for before, argument in itertools.pairwise(["", *arguments]):
+        name, _, value = argument.partition("=") if argument.startswith("-") else (before, "=", argument)
+        if _STORE.match(value):
+            fail(
+                f"{name} must be a path on a disk, received {value!r}: work on a disk and copy what has ended "
+                "(docs/RELIABILITY.md says why)."
+            )
+
+
 def _import_plugins(arguments: Sequence[str]) -> None:
     """Before the other flags are read: a configuration file may choose what the modules register."""
     given = [argument.split("=", 1)[1] for argument in arguments if re.match("--?plugins=", argument)]
@@ -102,6 +115,7 @@ def _import_plugins(arguments: Sequence[str]) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
+    _check_on_disk(arguments)
     try:
         _import_plugins(arguments)
         return flags.FLAGS([_renamed(argument) for argument in arguments])

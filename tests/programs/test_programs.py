@@ -54,6 +54,7 @@ TRAIN_ERRORS = {
     "--verbose=9": "verbose",
     "--worker_wait=5": "--worker_wait is for --strategy=multi_worker",
     "--cpu_devices=2": "--cpu_devices must be 1",
+    "--config.dataset.root=s3://b/c": "--config.dataset.root must be a path on a disk, received 's3://b/c'",
     "--strategy=multi_worker": "TF_CONFIG must be JSON",
     "--config.train.stepz=5": "stepz",
     "--config.train.steps=many": "steps",
