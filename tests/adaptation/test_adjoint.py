@@ -381,7 +381,10 @@ def peak(name, steps, stored):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["heun", "discrete"])
 def test_memory_grows_by_the_stored_states_alone(name):
-    """From 10 steps to 500: by 490 states where all are stored, and by less than 50 where every 25th is."""
+    """From 10 steps to 500: by 490 states where all are stored, and by less than 50 where every 25th is.
+
+    The allocator keeps up to half a state more for each; a gradient beside each state would double them.
+    """
     few = peak(name, 10, 1)
-    assert peak(name, 500, 1) - few < 490 * STATE + SPREAD
-    assert peak(name, 500, 25) - few < 50 * STATE + SPREAD
+    assert peak(name, 500, 1) - few < 1.5 * 490 * STATE + SPREAD
+    assert peak(name, 500, 25) - few < 1.5 * 50 * STATE + SPREAD
