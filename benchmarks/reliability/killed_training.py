@@ -6,11 +6,9 @@ Starts are forked from a process that has imported TensorFlow and done nothing w
 from __future__ import annotations
 
 import io
-import json
 import multiprocessing
 import os
 import signal
-import socket
 import tempfile
 import threading
 from collections.abc import Callable
@@ -20,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import flags
 
+from benchmarks.reliability.loopback import tf_configs
 from cml_tf.experiments.callbacks import MetricsFile
 from cml_tf.experiments.configuration import load_config
 from cml_tf.experiments.runs import train_run
@@ -86,12 +85,12 @@ def train(kind: str, workdir: Path, death: Death | None, victim: int = 0) -> boo
     Raises:
       RuntimeError: if it failed.
     """
-    cluster = _addresses(KINDS[kind].processes)
-    started = []
-    for index in range(len(cluster)):
-        own = death if index == victim else None
-        started.append(_FORKS.Process(target=_train, args=(kind, workdir, own, cluster, index)))
-        started[-1].start()
+    clusters = tf_configs(KINDS[kind].processes)
+    deaths = [death if index == victim else None for index in range(len(clusters))]
+    calls = [(kind, workdir, *own) for own in zip(deaths, clusters, strict=True)]
+    started = [_FORKS.Process(target=_train, args=call) for call in calls]
+    for process in started:
+        process.start()
     for process in started:
         process.join()
     codes = [process.exitcode for process in started]
@@ -102,15 +101,7 @@ def train(kind: str, workdir: Path, death: Death | None, victim: int = 0) -> boo
     return not killed
 
 
-def _addresses(processes: int) -> list[str]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(processes)]
-    found = [f"127.0.0.1:{one.getsockname()[1]}" for one in sockets]
-    for one in sockets:
-        one.close()
-    return found
-
-
-def _train(kind: str, workdir: Path, death: Death | None, cluster: list[str], index: int) -> None:
+def _train(kind: str, workdir: Path, death: Death | None, cluster: str) -> None:
     config = load_config(KINDS[kind].source)
     config.update_from_flattened_dict(KINDS[kind].changes)
     if death is not None and death.moment:
@@ -119,11 +110,10 @@ def _train(kind: str, workdir: Path, death: Death | None, cluster: list[str], in
         timer = threading.Timer(death.after, _die)
         timer.daemon = True
         timer.start()
-    if len(cluster) > 1:
-        os.environ[TF_CONFIG] = json.dumps({"cluster": {"worker": cluster}, "task": {"type": "worker", "index": index}})
-        flags.FLAGS(["killed_training", "--strategy=multi_worker", "--worker_wait=120"])
-    else:
-        flags.FLAGS(["killed_training"])
+    words = []
+    if KINDS[kind].processes > 1:
+        os.environ[TF_CONFIG], words = cluster, ["--strategy=multi_worker", "--worker_wait=120"]
+    flags.FLAGS(["killed_training", *words])
     with chosen_replicas() as replicas:
         train_run(config, workdir, 0, (), replicas)
 

@@ -80,7 +80,7 @@ def chosen_replicas() -> Iterator[Replicas]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         yield Replicas(strategy)
     except _GONE as error:
-        told = f"{type(error).__name__}: {error.message.splitlines()[0][:200]}"
+        told = f"{type(error).__name__}: {error.message.partition(chr(10))[0][:200]}"
         print(f"error: another process has ended, or cannot be reached ({told}): {_AGAIN}", file=sys.stderr, flush=True)
         # The usual end waits for the others.
         os._exit(LOST)
@@ -89,7 +89,7 @@ def chosen_replicas() -> Iterator[Replicas]:
 @contextlib.contextmanager
 def _at_most(seconds: int) -> Iterator[None]:
     message = f"error: the other processes of TF_CONFIG did not all come within {seconds} seconds: {_AGAIN}"
-    command = [sys.executable, "-c", _WATCH, str(seconds), message, str(os.getpid())]
+    command = [sys.executable, "-I", "-c", _WATCH, str(seconds), message, str(os.getpid())]
     # Its input ends after this, and it with that; or with this process, however that ends.
     with subprocess.Popen(command, stdin=subprocess.PIPE):
         yield

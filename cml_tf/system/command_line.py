@@ -96,7 +96,9 @@ def _renamed(argument: str) -> str:
 def _check_on_disk(arguments: Sequence[str]) -> None:
     """Python would take `gs://bucket/run` for a folder called `gs:`."""
     for before, argument in itertools.pairwise(["", *arguments]):
-        name, _, value = argument.partition("=") if argument.startswith("-") else (before, "=", argument)
+        name, _, value = argument.partition("=")
+        if not argument.startswith("-"):
+            name, value = before, argument
         if _STORE.match(value):
             fail(
                 f"{name} must be a path on a disk, received {value!r}: work on a disk and copy what has ended "

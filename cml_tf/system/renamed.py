@@ -108,7 +108,8 @@ def config_source(source: str) -> str:
     path, _, arguments = source.partition(":")
     match = _CONFIG.fullmatch(Path(path).name)
     if match is None or Path(path).exists():
-        return source if path == shipped_file(path) else f"{shipped_file(path)}:{arguments}"
+        found = shipped_file(path)
+        return source if found == path else f"{found}:{arguments}"
     ways = [f"{match['ways']}way"] if match["ways"] else []
     words = [match["method"], *ways, f"{match['shots']}shot", *filter(None, arguments.split(","))]
     present = shipped_file(str(Path(path).with_name(match["dataset"] + ".py")))

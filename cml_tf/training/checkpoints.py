@@ -103,10 +103,11 @@ def read_checkpoint(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """
     try:
         content = path.read_bytes()
-        if not _is_sealed(content):
+        sealed = _is_sealed(content)
+        _check_size(content)
+        if not sealed:
             _check_sums(content)
             _warn_of_unsealed(path)
-        _check_size(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             values = {name: archive[name] for name in archive.files}
         if not all(isinstance(value, np.ndarray) for value in values.values()):
