@@ -335,8 +335,7 @@ class Trainer:
         Raises:
           CheckpointError: if the state is another model's, or not a trainer's.
         """
-        missing = {"step", "stopped", "means", "callbacks"} - set(metadata)
-        if missing:
+        if missing := {"step", "stopped", "means", "callbacks"} - set(metadata):
             raise CheckpointError(f"this checkpoint is not from a trainer: it lacks {', '.join(sorted(missing))}.")
         assign_values(self._variables(), values)
         settle_constants(self.method.learner.extractor, self.method.learner.head)

@@ -8,10 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, Implicit, MetaSGD, Truncated, anil, make_hypergradient
-from cml_tf.adaptation.hypergradients import InnerLoop, Iterate
-from cml_tf.adaptation.hypergradients.implicit import conjugate_gradients
 from cml_tf.adaptation.hypergradients.rematerialised import rematerialised_path
-from cml_tf.adaptation.updates import Gradients, RuleState
 from cml_tf.experiments.configuration import check_config, default_config
 from cml_tf.learners import Learner, Parameters
 from cml_tf.objectives import QueryLoss
@@ -23,51 +20,9 @@ from tests.adaptation.test_update_hooks import Rescaled
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
 from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.models import randomise
+from tests.helpers.quadratics import TARGET, gradients_of_quadratic
 from tests.helpers.seeded_episodes import one_task, regression_episode
 from tests.helpers.toy_rules import ContextShift, Momentum
-
-RATE, TARGET = 0.1, 0.4
-
-
-def quadratic(curvature, steps, start, at):
-    """`L = (y - x - m)' H (y - x - m) / 2`: y adapts and is the head, x is the extractor, m a meta-variable."""
-    curvature = tf.constant(curvature, tf.float64)
-
-    def field(iterate, meta, support, context, second_order):
-        (x,), (y,) = iterate.parameters
-        return Gradients(Parameters((), (tf.linalg.matvec(curvature, y - x - meta[0]),)), ()), iterate.state
-
-    def follow(iterate, gradients, state, meta):
-        (y,), (gradient,) = iterate.parameters.head, gradients.parameters.head
-        parameters = iterate.parameters._replace(head=(y - RATE * gradient,))
-        return Iterate(parameters, state, RuleState(carried=iterate.rule_state.carried + 1))
-
-    def loss(iterate, meta, support, context, second_order, shift=None):
-        (x,), (y,) = iterate.parameters
-        y = y if shift is None else y + shift.parameters.head[0]
-        return tf.tensordot(y - x - meta[0], tf.linalg.matvec(curvature, y - x - meta[0]), 1) / 2
-
-    y, x, m = start, at, tf.zeros_like(at)
-    counted = Iterate(Parameters((x,), (y,)), (), RuleState(carried=tf.constant(0)))
-    moved = lambda parameters: parameters._replace(extractor=())  # noqa: E731
-    return InnerLoop(field, follow, loss, moved, counted, (m,), (), (), steps)
-
-
-def gradients_of_quadratic(order, curvature=((2.0,),), steps=10, size=1, x=1.5, y=0.0):
-    """d (y_T - c)^2 / 2 by y_0, x and m, and y_T - c itself."""
-    start, at = (tf.fill([size], tf.constant(value, tf.float64)) for value in (y, x))
-    with tf.GradientTape() as tape:
-        loop = quadratic(curvature, steps, start, at)
-        sources = (start, at, loop.meta[0])
-        tape.watch(sources)
-        final = order.solve(loop).final
-        (end,) = final.parameters.head
-        loss = tf.reduce_sum(tf.square(end - TARGET)) / 2
-    assert int(final.rule_state.carried) == steps
-    of_start, of_x, of_meta = tape.gradient(loss, sources, unconnected_gradients="zero")
-    np.testing.assert_allclose(of_x, of_meta, rtol=1e-14)
-    return of_start.numpy(), of_x.numpy(), (end - TARGET).numpy()
-
 
 HALF = 0.8**5
 PROXIMITY = 3.0
@@ -137,44 +92,6 @@ def test_one_tensor_in_two_places_has_both_gradients():
     np.testing.assert_array_equal(path, [9.0, 30.0])
     # The second is start * same^2 + same^2 + same.
     assert float(tape.gradient(end, same)) == 2 * 2.0 * 3.0 + 2 * 3.0 + 1
-
-
-# ---- conjugate gradients
-
-
-def test_conjugate_gradients_take_as_many_turns_as_allowed_and_needed():
-    matrix, target = (
-        tf.constant(np.diag([1.0, 2.0, 4.0])),
-        [tf.constant([1.0, 1.0], tf.float64), tf.constant([[1.0]], tf.float64)],
-    )
-    products = []
-
-    def times(vector):
-        products.append(0)
-        flat = tf.linalg.matvec(matrix, tf.concat([vector[0], vector[1][0]], 0))
-        return [flat[:2], flat[2:][None]]
-
-    x, left = conjugate_gradients(times, target, 10, 1e-12)
-    assert len(products) == 3, "as many as there are different curvatures"
-    np.testing.assert_allclose(np.concatenate([x[0], x[1][0]]), [1.0, 0.5, 0.25], rtol=1e-12)
-    assert max(np.abs(part).max() for part in left) < 1e-12
-    x, left = conjugate_gradients(times, target, 1, 1e-12)
-    assert len(products) == 4
-    # One turn: downhill as far as it pays, (b'b / b'Ab) b.
-    np.testing.assert_allclose(np.concatenate([x[0], x[1][0]]), 3 / 7, rtol=1e-12)
-    np.testing.assert_allclose(np.concatenate([left[0], left[1][0]]), [4 / 7, 1 / 7, -5 / 7], rtol=1e-12)
-    for nothing in (conjugate_gradients(times, target, 0, 0.0), conjugate_gradients(times, target, 5, 1.0)):
-        assert len(products) == 4 and not np.any(nothing[0][0])
-    zero = [tf.zeros_like(part) for part in target]
-    assert not np.any(conjugate_gradients(times, zero, 5, 0.0)[0][0]), "nothing arrives, nothing is divided by"
-
-
-def test_conjugate_gradients_stop_before_a_direction_that_curves_down():
-    matrix, target = tf.constant(np.diag([3.0, -1.0])), [tf.constant([1.0, 1.0], tf.float64)]
-    x, left = conjugate_gradients(lambda v: [tf.linalg.matvec(matrix, v[0])], target, 10, 1e-12)
-    # The first direction is (1, 1), of curvature 2; the next one curves down.
-    np.testing.assert_allclose(x[0], [1.0, 1.0], rtol=1e-12)
-    np.testing.assert_allclose(left[0], [-2.0, 2.0], rtol=1e-12)
 
 
 # ---- truncated
