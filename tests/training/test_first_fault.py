@@ -7,8 +7,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cml_tf.problems import Classification
+from cml_tf.registry import members
+from cml_tf.training.first_fault import first_fault
 from cml_tf.training.meta_step import NonFiniteLoss
+from cml_tf.training.schedule import Schedule
 from tests.helpers.few_shot import tiny_trainer
+from tests.helpers.members import choice_with, contract_case
 from tests.helpers.wave_training import InfiniteGradient, meta_batches, waves
 
 
@@ -62,3 +67,24 @@ def test_a_variable_and_a_gradient_are_told_by_name():
         trainer.fit(waves(), 1, verbose=0)
     with pytest.raises(NonFiniteLoss, match="first: the gradient of .* of learner of task 0, "):
         tiny_trainer(reducer=InfiniteGradient()).fit(waves(), 1, verbose=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("axis", "name"), [(axis, name) for axis in ("rule", "update", "hypergradient") for name in members(axis)]
+)
+def test_whatever_adapts_a_sound_step_has_no_fault_and_a_spoilt_one_is_told(axis, name):
+    method, episode = contract_case(choice_with(axis, name))
+    moment = Schedule()(0, method.terms, method.schedules)
+
+    def told(episode):
+        return first_fault(method, Classification(3), episode, moment)
+
+    assert told(episode).startswith("nothing, when the step was made again. ")
+    inputs = episode.query.inputs.numpy()
+    inputs[1] = np.nan
+    spoilt = episode._replace(query=episode.query._replace(inputs=tf.constant(inputs)))
+    assert told(spoilt) == f"{inputs[1].size} values of query.inputs of task 1. Remove or replace these values"
+    group, (variable, *_) = next(iter(method.trained_variables().items()))
+    variable.assign(variable * np.nan)
+    assert told(episode).startswith(f"the variable {variable.path} of {group}, before the step. Go back")
