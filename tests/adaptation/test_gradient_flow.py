@@ -191,7 +191,10 @@ def test_every_entry_of_the_gram_matrix_has_its_own_derivative(float64):
 def test_all_tasks_at_once_are_as_one_by_one(float64, solver):
     method, episode = method_of(solver=solver, solver_steps=4), classification_episode(tasks=3)
     one, all_at_once = (
-        tf.function(lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once))()
+        tf.function(
+            lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once),
+            autograph=False,
+        )()
         for at_once in (False, True)
     )
     for left, right in zip(*map(tf.nest.flatten, (one.gradients, all_at_once.gradients)), strict=True):

@@ -153,7 +153,7 @@ def test_all_tasks_at_once_give_the_same_gradients(float64, share):
     method, episode = made(warm_up=1), classification_episode()
     scalars = {"gradient_share": tf.constant(share, tf.float64)}
 
-    @tf.function
+    @tf.function(autograph=False)
     def taken(vectorised: bool):
         return meta_gradient(method, episode, method.weights(), vectorised=vectorised, scalars=scalars).gradients
 
@@ -222,7 +222,7 @@ def test_gradient_steps_are_in_the_graph_of_a_warm_up_and_in_no_other(options):
     scalars = {name: tf.constant(one.at(3)) for name, one in method.schedules.items()}
     trained = has_gradient_steps(step._compiled, episode, tf.constant([1.0]), False, ("query_loss",), scalars)
     assert trained is bool(options)
-    assert not has_gradient_steps(tf.function(lambda: evaluate_losses(method, episode)))
+    assert not has_gradient_steps(tf.function(lambda: evaluate_losses(method, episode), autograph=False))
 
 
 def test_a_warm_up_is_one_graph_and_hands_over():

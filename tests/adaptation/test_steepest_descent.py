@@ -298,7 +298,10 @@ def test_the_order_of_classes_is_that_of_the_answers(float64, transductive):
 def test_all_tasks_at_once_are_as_one_by_one(float64, transductive):
     method, episode = method_of(transductive=transductive, kappa=5.0), classification_episode(tasks=3)
     one, all_at_once = (
-        tf.function(lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once))()
+        tf.function(
+            lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once),
+            autograph=False,
+        )()
         for at_once in (False, True)
     )
     for left, right in zip(*map(tf.nest.flatten, (one.gradients, all_at_once.gradients)), strict=True):

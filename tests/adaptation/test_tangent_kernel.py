@@ -260,7 +260,10 @@ def test_the_whole_meta_gradient_through_tables(float64):
 def test_all_tasks_at_once_are_as_one_by_one(float64, shared):
     method, episode = method_of(CLASSES, horizon=0.7, shared=shared), classification_episode(tasks=3)
     one, all_at_once = (
-        tf.function(lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once))()
+        tf.function(
+            lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once),
+            autograph=False,
+        )()
         for at_once in (False, True)
     )
     for left, right in zip(*map(tf.nest.flatten, (one.gradients, all_at_once.gradients)), strict=True):

@@ -51,7 +51,7 @@ def compare(mode, tolerance, rule=SGD, hypergradient="reverse", steps=2, task_ch
         for variable, same in zip(variables, fast.trained_variables()[group], strict=True):
             variable.assign(same)
     # In a graph, where kernels are exchanged for others that remember what pooling chose.
-    received = tf.function(lambda: meta_gradient(fast, episode, fast.weights(), task_chunk))()
+    received = tf.function(lambda: meta_gradient(fast, episode, fast.weights(), task_chunk), autograph=False)()
     expected = meta_gradient(plain, episode, plain.weights())
     np.testing.assert_allclose(received.term_losses, expected.term_losses, rtol=tolerance)
     for group, gradients in expected.gradients.items():
@@ -171,7 +171,8 @@ def test_half_precision_is_no_less_precise_than_the_plain_layers():
         with precision(policy=policy):
             method = make_method(make_learner, make_co_learner, "batch_transductive", SGD, "reverse", 1)
             gradient = tf.function(
-                lambda episode: meta_gradient(method, episode, method.weights()).gradients["learner"]
+                lambda episode: meta_gradient(method, episode, method.weights()).gradients["learner"],
+                autograph=False,
             )
             found = [gradient(classification_episode(seed, shape=SHAPE)) for seed in range(24)]
         return np.stack([np.concatenate([np.ravel(part) for part in parts]) for parts in found])
@@ -208,7 +209,9 @@ def test_no_bias_of_a_convolution_goes_through_bias_add():
     """Only the linear heads may: a matrix product has no filter gradient that it could be merged with."""
     method = image_trainer(ways=3).method
     task = tf.nest.map_structure(lambda tensor: tensor[0], classification_episode(ways=3, shape=(16, 16, 1), tasks=1))
-    losses = tf.function(lambda: method.losses(method.rule.initial(method.learner), method.term_values(), task))
+    losses = tf.function(
+        lambda: method.losses(method.rule.initial(method.learner), method.term_values(), task), autograph=False
+    )
     graph = losses.get_concrete_function().graph
     biases = [operation for operation in graph.get_operations() if operation.type == "BiasAdd"]
     assert biases and all(len(operation.inputs[0].shape) == 2 for operation in biases)
@@ -245,7 +248,9 @@ def test_inner_steps_are_differentiated_twice_and_queries_once():
     assert seen_under("first_order", step) == [False] * 3
     seen = seen_under("reverse", evaluate_losses)
     assert seen and not any(seen), "there is no outer loop"
-    seen = seen_under("reverse_rematerialised", lambda method, episode: tf.function(step)(method, episode))
+    seen = seen_under(
+        "reverse_rematerialised", lambda method, episode: tf.function(step, autograph=False)(method, episode)
+    )
     # A step forwards, and again backwards.
     assert seen.count(False) == 1 and seen.count(True) >= 2
     with pytest.raises(RuntimeError), outer_gradient(), inner_gradient(second_order=True):
@@ -265,7 +270,7 @@ def test_normalisation_takes_the_form_that_it_is_told():
             with outer_gradient(), inner_gradient(prepared):
                 return layer(maps)
 
-        graph = tf.function(run).get_concrete_function(tf.TensorSpec([3, 4, 4, 2])).graph
+        graph = tf.function(run, autograph=False).get_concrete_function(tf.TensorSpec([3, 4, 4, 2])).graph
         return [operation.type for operation in graph.get_operations()].count("FusedBatchNormV3")
 
     assert (kernels(prepared=True), kernels(prepared=False)) == (2, 1)

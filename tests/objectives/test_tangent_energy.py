@@ -154,7 +154,9 @@ def test_the_cross_form_is_unbiased_and_the_norm_is_not(float64):
     parts = [Examples(ones, tf.constant(1 + generator.standard_normal((tasks, count, 1)))) for _ in range(2)]
     found = {}
     for form in ("cross", "norm"):
-        energies = tf.function(lambda form=form: evaluate_losses(energy_of(LINE, learner, form=form), Episode(*parts)))
+        energies = tf.function(
+            lambda form=form: evaluate_losses(energy_of(LINE, learner, form=form), Episode(*parts)), autograph=False
+        )
         found[form] = float(np.mean(energies()[1]["energy"]))
     # The gradient of mean (f - y)^2 by weight and bias is -2 mean y each, of mean -2: 8 together. The variance of the
     # mean of four adds 2 * 4 / 4.

@@ -55,7 +55,9 @@ def test_chunks_of_any_size_and_all_tasks_at_once_give_the_same(float64, make, c
         assert_equal_gradients(meta_gradient(method, episode, method.weights(), vectorised=True), expected, 1e-10)
     for task_chunk in chunks:
         # In a graph: eagerly there is no loop to be cut.
-        received = tf.function(lambda n=task_chunk: meta_gradient(method, episode, method.weights(), n))()
+        received = tf.function(
+            lambda n=task_chunk: meta_gradient(method, episode, method.weights(), n), autograph=False
+        )()
         assert_equal_gradients(received, expected, 1e-12)
 
 
@@ -66,7 +68,9 @@ def test_all_tasks_of_a_convolutional_learner_at_once_give_the_same(precision, t
     keras.config.set_dtype_policy(precision)
     method, episode = convolutional()
     step = step_of(method, vectorised=True)
-    graph = tf.function(lambda: meta_gradient(method, episode, method.weights(), vectorised=step.vectorised))
+    graph = tf.function(
+        lambda: meta_gradient(method, episode, method.weights(), vectorised=step.vectorised), autograph=False
+    )
     # Nothing is left that goes through the tasks one by one.
     traced = graph.get_concrete_function()
     assert not [operation for operation in traced.graph.get_operations() if "While" in operation.type]
