@@ -231,9 +231,11 @@ def test_weights_are_those_of_twice_the_examples_at_half_the_time(float64):
 # ---- the whole gradient
 
 
-@pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("horizon", [0.7, None])
-@pytest.mark.parametrize("problem", [PLANE, CLASSES])
+# Each two of the three with each other.
+@pytest.mark.parametrize(
+    ("problem", "horizon", "shared"),
+    [(PLANE, 0.7, False), (PLANE, None, True), (CLASSES, 0.7, True), (CLASSES, None, False)],
+)
 def test_the_whole_meta_gradient(float64, problem, horizon, shared):
     method = method_of(problem, wide(problem), horizon=horizon, shared=shared)
     episode = classification_episode() if problem is CLASSES else regression_episode(outputs=2)

@@ -14,9 +14,9 @@ from tests.export.served import (
     Served,
     bounded_model,
     free_model,
-    image_model,
     judged_model,
     node_model,
+    recorded_image_model,
     saved,
     small_model,
     wave_model,
@@ -43,7 +43,13 @@ def _saved(name, make):
 
 
 MODELS = {
-    **{"images": image_model, "waves": wave_model, "nodes": node_model, "judged": judged_model, "free": free_model},
+    **{
+        "images": recorded_image_model,
+        "waves": wave_model,
+        "nodes": node_model,
+        "judged": judged_model,
+        "free": free_model,
+    },
     **{"bounded": bounded_model, "small": small_model},
 }
 images, waves, nodes, judged, free, bounded, small = (_saved(*row) for row in MODELS.items())

@@ -7,7 +7,7 @@ serves them with TensorFlow Serving and the one that then compares it with the r
 import sys
 from pathlib import Path
 
-from tests.export.served import image_model, saved, wave_model
+from tests.export.served import recorded_image_model, saved, wave_model
 from tests.export.server.tiny_models import write_halver
 
 
@@ -33,7 +33,7 @@ if __name__ == "__main__":
     places = {name: root / "models" / name for name in ("halver", "waves", "images")}
     write_halvers(places["halver"])
     saved(wave_model(), places["waves"] / "1")
-    saved(image_model(), places["images"] / "1")
+    saved(recorded_image_model(), places["images"] / "1")
     (root / "models.config").write_text(config_text(places))
     print(
         f"tensorflow_model_server --port=8500 --rest_api_port=8501 --model_config_file={root}/models.config "
