@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
@@ -24,8 +25,23 @@ from export.graph.specifications import DEFAULT
 from export.requests.files import read_requests
 from export.server.servable import Servable
 
-BASE = "configs/glyphs.py:{},5way,5shot"
 _FIVE = {"adaptation.steps": 5, "adaptation.eval_steps": 5}
+
+
+class Size(NamedTuple):
+    """Of what is measured: words of a configuration's episodes, and the width of its learner."""
+
+    episodes: str = "5way,5shot"
+    filters: int = 64
+
+    def source(self, words: str) -> str:
+        """The configuration of a method."""
+        return f"configs/glyphs.py:{words},{self.episodes}"
+
+    def settings(self, words: str) -> dict[str, Any]:
+        """What is set in it: five inner steps where there are any."""
+        keys = dict(flatten(load_config(self.source(words)).to_dict()))
+        return {key: steps for key, steps in _FIVE.items() if key in keys} | {"learner.filters": self.filters}
 
 
 def all_words() -> list[str]:
@@ -41,7 +57,7 @@ def _allowed(name: str) -> str:
     for rule in ("", *members("rule")):
         words = ",".join(filter(None, ("maml", rule, name)))
         try:
-            load_configured(BASE.format(words), settings_of(words))
+            load_configured(Size().source(words), Size().settings(words))
         except ConfigurationError as error:
             fault = error
         else:
@@ -49,19 +65,16 @@ def _allowed(name: str) -> str:
     raise fault
 
 
-def settings_of(words: str) -> dict[str, Any]:
-    """Five inner steps where there are any."""
-    keys = dict(flatten(load_config(BASE.format(words)).to_dict()))
-    return {key: steps for key, steps in _FIVE.items() if key in keys}
+Configured = Mapping[str, tuple[str, Mapping[str, Any]]]
+"""By a method's words, its configuration and what is set in it."""
 
 
-def step_cost(words: str, methods: dict[str, dict[str, Any]], rounds: int, console: Console) -> dict[str, float]:
+def step_cost(words: str, methods: Configured, rounds: int, console: Console) -> dict[str, float]:
     """Milliseconds of a meta-step (median), how many times MAML's in the same turns, and MiB over the imports."""
     console.print(f"{words} ...", style="dim")
     with ExitStack() as stack:
         sides = {
-            name: stack.enter_context(running(configured(BASE.format(name), methods[name])))
-            for name in dict.fromkeys(("maml", words))
+            name: stack.enter_context(running(configured(*methods[name]))) for name in dict.fromkeys(("maml", words))
         }
         take_turns(sides, 1)
         times = {name: spread(seconds).median for name, seconds in take_turns(sides, rounds).items()}
@@ -74,12 +87,12 @@ def step_cost(words: str, methods: dict[str, dict[str, Any]], rounds: int, conso
     }
 
 
-def served_costs(methods: dict[str, dict[str, Any]], calls: int) -> dict[str, dict[str, float]]:
+def served_costs(methods: Configured, calls: int) -> dict[str, dict[str, float]]:
     """Milliseconds of a request that adapts and predicts (medians, in turns), and numbers in an adapted task."""
     with tempfile.TemporaryDirectory() as folder:
         versions = {words: Path(folder) / words.replace(",", "-") / "1" for words in methods}
         sizes = {
-            words: write_configured(version, *build_configured(load_configured(BASE.format(words), methods[words])))
+            words: write_configured(version, *build_configured(load_configured(*methods[words])))
             for words, version in versions.items()
         }
         with serving(list(versions.values())) as target:

@@ -75,6 +75,7 @@ WAITING = {
     "normalisation_omniglot_small",
     *("free_ways", "free_ways_fixed"),
     *("query_mixup_glyphs", "query_mixup_omniglot_small"),
+    *("systems_glyphs", "systems_omniglot_small"),
 }
 
 

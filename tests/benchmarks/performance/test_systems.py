@@ -14,7 +14,9 @@ from cml_tf.registry import members
 def test_every_member_is_measured_with_five_steps_where_there_are_any():
     words = system_costs.all_words()
     assert words[0] == "maml" and {"cml", "maml,reptile", "maml,meta_sgd", "maml,implicit"} <= {*words}
-    configs = {one: load_configured(system_costs.BASE.format(one), system_costs.settings_of(one)) for one in words}
+    size = system_costs.Size("5way,1shot", 6)
+    configs = {one: load_configured(size.source(one), size.settings(one)) for one in words}
+    assert (configs["maml"].dataset.shots, configs["maml"].learner.filters) == (1, 6)
     assert {config.adaptation.rule for config in configs.values()} == members("rule").keys()
     assert {config.hypergradient.name for config in configs.values() if "hypergradient" in config} == {
         *members("hypergradient")
@@ -25,7 +27,7 @@ def test_every_member_is_measured_with_five_steps_where_there_are_any():
 @pytest.mark.slow
 def test_a_configuration_is_stepped_and_served():
     few = {"train.meta_batch": 1, "dataset.queries": 1, "learner.filters": 4}
-    methods = {"maml": few, "maml,hypernetwork": few}
+    methods = {words: (system_costs.Size().source(words), few) for words in ("maml", "maml,hypernetwork")}
     costs = system_costs.step_cost("maml,hypernetwork", methods, 1, Console(file=io.StringIO()))
     assert costs.keys() == {"step_milliseconds", "times_maml", "step_mebibytes", "first_seconds"}
     served = system_costs.served_costs(methods, 1)
