@@ -24,7 +24,8 @@ _TITLES = {
 _READOUTS = "## Readouts: `--readout` of evaluation and export\n"
 _HEAD = """# Configuration
 
-Generated from the registered members; do not edit. Regenerate it with `python -m cml_tf.experiments.reference`.
+Generated from the registered members; do not edit. Regenerate it:
+`.venv/bin/python -m cml_tf.experiments.reference > docs/CONFIGURATION.md`.
 
 A configuration file accepts words: `configs/omniglot.py:maml,5way,1shot,meta_sgd,smoke`. A word is `maml` or `cml`,
 `Nway`, `Nshot`, the name of a member below, or a variant. Only the keys of the chosen members can then be set:

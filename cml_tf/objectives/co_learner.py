@@ -162,5 +162,5 @@ for _gamma in (0.2, 0.5, 0.8):
     )
 for _blocks in range(5):
     variant(f"co_blocks_{_blocks}", only="images")(
-        setting(f"{_blocks} blocks in the co-learner (paper, table 8).", objective__co_learner_blocks=_blocks)
+        setting(f"Depth of the co-learner in blocks: {_blocks} (paper, table 8).", objective__co_learner_blocks=_blocks)
     )

@@ -100,5 +100,5 @@ def _mixed_trajectory(options: MixedTrajectoryOptions, given: Given) -> list[Obj
 
 @variant("mixed_trajectory", chooses=("mixed_trajectory",))
 def _five_steps(settings: Settings) -> dict[str, Any]:
-    """Five inner steps; of one there is nothing to mix."""
+    """Five inner steps, since a single one leaves nothing to mix."""
     return FIVE_STEPS
