@@ -15,15 +15,15 @@ from typing import Any
 
 from absl import flags
 
+from cml_tf.errors import UserError
 from cml_tf.studies.page import Picture, write_page
 from cml_tf.studies.pictures.differences import write_differences
 from cml_tf.studies.pictures.of_runs import draw_setting
 from cml_tf.studies.pictures.style import write_png
 from cml_tf.studies.report_page import copy_analyses, sweep_page
-from cml_tf.studies.results import read_results
+from cml_tf.studies.results import read_files
 from cml_tf.studies.scores import MAML, Setting, diverged, machines, method_named, settings
 from cml_tf.studies.sizes import draw_sizes, scores_by_size, sizes_table
-from cml_tf.studies.sweeps import SweepError
 from cml_tf.studies.tables import bases_table, budget, diverged_table, machines_table, markdown, methods_table
 from cml_tf.system.command_line import fail, run
 
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> None:
         if not Path(folder).is_dir():
             fail(f"the directory {folder} does not exist: check its path.")
     try:
-        results = _read([Path(path) for path in _RESULTS.value])
+        results = read_files([Path(path) for path in _RESULTS.value])
         if _SIZES.value:
             _by_size(results)
             return
@@ -78,7 +78,7 @@ def main(arguments: list[str]) -> None:
             page = sweep_page(found, pictures, analyses, against, without_score, trained_on)
             write_page(page, output / REPORT)
             print(f"wrote {output / REPORT}")
-    except (SweepError, ValueError) as error:
+    except UserError as error:
         fail(str(error))
 
 
@@ -88,20 +88,6 @@ def _by_size(results: list[dict[str, Any]]) -> None:
     if _PICTURE.value:
         write_png(draw_sizes(scores), Path(_PICTURE.value))
         print(f"\nwrote {_PICTURE.value}")
-
-
-def _read(paths: list[Path]) -> list[dict[str, Any]]:
-    results: dict[str, dict[str, Any]] = {}
-    for path in paths:
-        if not path.is_file():
-            fail(f"the file {path} does not exist: write it with python -m cml_tf.sweep.")
-        further = read_results(path)
-        if repeated := sorted(results.keys() & further.keys()):
-            fail(f"the run {repeated[0]} is in {path} and in another file: report these files separately.")
-        results |= further
-    if not results:
-        fail(f"no results found in {', '.join(map(str, paths))}: run python -m cml_tf.sweep first.")
-    return list(results.values())
 
 
 def _pictures(found: dict[str, Setting], output: Path) -> tuple[dict[str, list[Picture]], list[Picture]]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from cml_tf.errors import UserError
 from cml_tf.studies.page import Table
 from cml_tf.studies.pictures.style import BLUE, VERMILLION, house_style, literal, new_figure, write_png
-from cml_tf.studies.results import read_results
+from cml_tf.studies.results import read_files
 from cml_tf.studies.scores import MAML, ScoredMethod, Setting, over_seeds, paired, settings
 from cml_tf.studies.tables import markdown
 from cml_tf.system.command_line import run
@@ -58,7 +58,7 @@ def read_costs(path: Path) -> Costs:
 
 
 def joined(found: Mapping[str, Setting], costs: Costs) -> dict[ScoredMethod, Mapping[str, float]]:
-    """The costs of each method that every setting has, MAML's first.
+    """The costs of each method that every setting has, MAML's first; other evaluations of a run have other costs.
 
     Raises:
       UserError: if a setting lacks MAML, or no method has both.
@@ -66,7 +66,8 @@ def joined(found: Mapping[str, Setting], costs: Costs) -> dict[ScoredMethod, Map
     for name, methods in found.items():
         if MAML not in methods:
             raise UserError(f"the results of {name} must contain MAML, found none: add its runs to the sweep.")
-    everywhere = [method for method in next(iter(found.values()), {}) if all(method in one for one in found.values())]
+    trained = [method for method in next(iter(found.values()), {}) if not method.evaluation]
+    everywhere = [method for method in trained if all(method in one for one in found.values())]
     rows = {method: costs[words_of(method)] for method in everywhere if words_of(method) in costs}
     if not rows:
         raise UserError(
@@ -105,7 +106,7 @@ def draw(found: Mapping[str, Setting], costs: Costs) -> Figure:
                 score, milliseconds = over_seeds(methods[method]), figures["grpc_milliseconds"]
                 colour = VERMILLION if method == MAML else BLUE
                 axes.errorbar(milliseconds, score.mean, score.half_width, color=colour, marker="o", capsize=2)
-                shown = literal(method.variant or method.kind.upper())
+                shown = literal(method.name)
                 axes.annotate(shown, (milliseconds, score.mean), (4, 4), textcoords="offset points", fontsize=7)
             axes.set(title=literal(name), xscale="log", xlabel="a served request that adapts and predicts [ms]")
             axes.set(ylabel="accuracy on query examples [%]")
@@ -115,8 +116,7 @@ def draw(found: Mapping[str, Setting], costs: Costs) -> Figure:
 def main(arguments: list[str]) -> None:
     """Prints the table and draws the picture."""
     del arguments
-    results = [result for path in _RESULTS.value for result in read_results(Path(path)).values()]
-    found = settings(results)
+    found = settings(read_files([Path(path) for path in _RESULTS.value]))
     costs = read_costs(Path(_COSTS.value))
     print(markdown(table(found, costs)))
     if _PICTURE.value:

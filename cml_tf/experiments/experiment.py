@@ -91,8 +91,9 @@ class Experiment:
             options = {"image_size": tuple(settings.image_size), "channels": settings.channels} if folder else {}
             images = datasets.load(settings.name, settings.root, **options)
             return dataclasses.replace(images, train_classes=settings.train_classes)  # type: ignore[call-arg]
-        classes = tuple(settings.classes) or None
-        dataset = datasets.load(settings.name, settings.root, class_seed=settings.class_seed, classes=classes)
+        # Without any, each graph has its own numbers of classes.
+        own = {"classes": tuple(settings.classes)} if settings.classes else {}
+        dataset = datasets.load(settings.name, settings.root, class_seed=settings.class_seed, **own)
         assert isinstance(dataset, NodeDataset)
         hops = feature_hops(self.config)
         return dataclasses.replace(dataset, hops=hops, normalise_features=settings.normalise_features)

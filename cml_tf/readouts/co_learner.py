@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner
 from cml_tf.objectives.co_learner import CoLearner
 from cml_tf.objectives.query_loss import QueryLoss
@@ -39,7 +40,7 @@ def _co_term(method: Method, problem: Problem) -> Any:
         return QueryLoss(problem, head=1)
     term = next((term for term in method.terms if term.layer is not None), None)
     if term is None or term.layer is None:
-        raise ValueError("this model was trained without a co-learner: only readout 'learner' exists.")
+        raise UserError("this model was trained without a co-learner: only readout 'learner' exists.")
     return CoLearner(term.layer, problem, prefix="")
 
 

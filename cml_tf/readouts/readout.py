@@ -25,7 +25,7 @@ class Readout(ABC):
           problem: what is answered.
 
         Raises:
-          ValueError: if the method has not what the readout reads.
+          UserError: if the method has not what the readout reads.
         """
 
 
@@ -43,8 +43,7 @@ def read_through(method: Method, problem: Problem, readout: str) -> Method:
       readout: its name: a member of this axis.
 
     Raises:
-      UserError: for an unknown readout.
-      ValueError: for one that needs a co-learner where there is none.
+      UserError: for an unknown readout, or one that needs a co-learner where there is none.
     """
     made: Readout = member("readout", readout).make(Given(problem, {}))
     return made.method(method, problem)

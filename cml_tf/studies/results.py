@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,25 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
             raise SweepError(f"{path}, line {number}: {result['run']} appears twice: delete the wrong line.")
         results[result["run"]] = result
     return results
+
+
+def read_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """The finished runs of several files, each run once.
+
+    Raises:
+      SweepError: as `read_results`, if a file or all results are missing, or two files have one run.
+    """
+    results: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        if not path.is_file():
+            raise SweepError(f"the file {path} does not exist: write it with python -m cml_tf.sweep.")
+        further = read_results(path)
+        if repeated := sorted(results.keys() & further.keys()):
+            raise SweepError(f"the run {repeated[0]} is in {path} and in another file: report these files separately.")
+        results |= further
+    if not results:
+        raise SweepError(f"no results found in {', '.join(map(str, paths))}: run python -m cml_tf.sweep first.")
+    return list(results.values())
 
 
 def write_results(path: Path, results: dict[str, dict[str, Any]]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cml_tf.errors import UserError
 from cml_tf.experiments.configuration import flatten
 from cml_tf.studies.pictures.intervals import decimal_text
 from cml_tf.studies.results import DIVERGED
@@ -124,7 +125,7 @@ def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
     """Methods by setting (`omniglot_5way_1shot`), settings in alphabetical order; without what `diverged` names.
 
     Raises:
-      ValueError: for a run whose name has neither `_maml` nor `_cml` or that was changed into the other, and for runs
+      UserError: for a run whose name has neither `_maml` nor `_cml` or that was changed into the other, and for runs
         of one method whose configurations differ in more than the seed.
     """
     found: dict[str, dict[ScoredMethod, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
@@ -158,14 +159,14 @@ def _trained(result: Mapping[str, Any]) -> tuple[str, ScoredMethod]:
     # By the run's name, which the sources of all versions lead to.
     named = _RUN_NAME.fullmatch(result["run"])
     if named is None:
-        raise ValueError(
+        raise UserError(
             "runs in a table must be named SETTING_maml-VARIANTS-seedN or SETTING_cml-VARIANTS-seedN, as in a sweep of "
             f"configs/, received {result['run']!r} of {result['source']}."
         )
     setting, kind, variants = named.groups()
     co_learner = result["config"].get("objective", {}).get("co_learner")
     if co_learner is not None and (co_learner == "none") != (kind == "maml"):
-        raise ValueError(
+        raise UserError(
             f"{result['run']} is of {result['source']} and was trained with objective.co_learner {co_learner!r}: "
             "run the sweep again with the intended method."
         )
@@ -181,7 +182,7 @@ def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
         if there[key] != here[key]
     ]
     if changed:
-        raise ValueError(
+        raise UserError(
             f"{first['run']} and {other['run']} are seeds of one method but differ in {', '.join(sorted(changed))}: "
             "report their results separately."
         )
@@ -209,21 +210,27 @@ def over_seeds(runs: Runs) -> OverSeeds:
 def baseline(methods: Setting, method: ScoredMethod, against: ScoredMethod = MAML) -> Runs:
     """What a method is compared with: `against`, scored in the same way where it was; empty where it was not run.
 
+    Else its usual score, if that is of the same episodes.
+
     So ten inner steps are compared with MAML's ten, and a co-learner's answers with MAML's own.
     """
     alike = against if against.evaluation else replace(against, evaluation=method.evaluation)
-    return methods.get(alike, methods.get(against, {}))
+    if alike in methods:
+        return methods[alike]
+    own, usual = methods.get(method, {}), methods.get(against, {})
+    same = all(own[seed]["manifest_hash"] == usual[seed]["manifest_hash"] for seed in own.keys() & usual.keys())
+    return usual if same else {}
 
 
 def method_named(found: Mapping[str, Setting], name: str) -> ScoredMethod:
     """The method that tables call so.
 
     Raises:
-      ValueError: if no setting has it.
+      UserError: if no setting has it.
     """
     names = {method.name: method for methods in found.values() for method in methods}
     if name not in names:
-        raise ValueError(f"the method to compare with must be one of {', '.join(names)}, received {name!r}.")
+        raise UserError(f"the method to compare with must be one of {', '.join(names)}, received {name!r}.")
     return names[name]
 
 
@@ -231,13 +238,13 @@ def paired(runs: Runs, others: Runs) -> Paired | None:
     """`runs` minus `others`; None without a seed that both have.
 
     Raises:
-      ValueError: if the two were not scored on the same episodes.
+      UserError: if the two were not scored on the same episodes.
     """
     differences = []
     for seed in sorted(runs.keys() & others.keys()):
         left, right = runs[seed], others[seed]
         if left["manifest_hash"] != right["manifest_hash"]:
-            raise ValueError(f"{left['run']} and {right['run']} must be scored on the same episodes to be compared.")
+            raise UserError(f"{left['run']} and {right['run']} must be scored on the same episodes to be compared.")
         differences.append(scale(left) * (np.asarray(left["scores"]) - np.asarray(right["scores"])))
     if not differences:
         return None

@@ -59,10 +59,14 @@ def scores_by_size(results: Iterable[Mapping[str, Any]]) -> Scores:
     """The scores there are.
 
     Raises:
-      UserError: if there is none, or a run is not scored by accuracy.
+      UserError: if there is none, a run is not scored by accuracy, or there are several datasets.
     """
     found: dict[Trained, dict[Size, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    names = set()
     for result in results:
+        names.add(result["config"]["dataset"]["name"])
+        if len(names) > 1:
+            raise UserError(f"sizes must be of one dataset, received {', '.join(sorted(names))}: report each apart.")
         if result["metric"] != "accuracy":
             raise UserError(f"{result['run']} must be scored by accuracy, received {result['metric']}: leave it out.")
         free = result["config"]["dataset"].get("sampling", "fixed") != "fixed"

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cml_tf import datasets
 from cml_tf.experiments.configuration import (
     check_config,
     config_from_json,
@@ -209,3 +210,22 @@ def test_noise_and_task_weights_reach_training_alone():
     noisy = {split: experiment.episodes(split).noisy(0, 5).tolist() for split in ("train", "validation", "test")}
     assert noisy == {"train": [True] * 5, "validation": [False] * 5, "test": [False] * 5}
     assert experiment.dataset.noise_variance == 9.0 and experiment.trainer.method.reducer.agreement == 2.0
+
+
+@pytest.mark.parametrize(("classes", "handed_on"), [((), {}), ((3, 2, 2), {"classes": (3, 2, 2)})])
+def test_a_graph_keeps_its_own_division_of_classes_unless_told(monkeypatch, classes, handed_on):
+    """Amazon-Computer and CoraFull have divisions of their own."""
+    asked = {}
+
+    class Loaded(Exception):
+        pass
+
+    def load_dataset(name, root, **options):
+        asked.update(options)
+        raise Loaded
+
+    monkeypatch.setattr(datasets, "load", load_dataset)
+    config = default_config(Choice("amazon_computer", "gcn"))
+    with pytest.raises(Loaded):
+        _ = Experiment(changed(config, **{"dataset.classes": classes})).dataset
+    assert asked == {"class_seed": config.dataset.class_seed, **handed_on}

@@ -9,8 +9,11 @@ import sklearn.metrics
 import tensorflow as tf
 
 from cml_tf.errors import UserError
+from cml_tf.experiments import presets
+from cml_tf.experiments.experiment import build_experiment
 from cml_tf.problems import Classification
 from cml_tf.readouts.confidence import Collected, Confidence, Knot, Summary, measured, read_confidence
+from cml_tf.readouts.confidence.collection import collect
 from cml_tf.readouts.confidence.confidence import hat_weights
 from cml_tf.readouts.confidence.fitting import Asked, fit
 from cml_tf.readouts.confidence.measures import area_under_curve, brier, calibration_error, false_positives
@@ -209,3 +212,11 @@ def test_a_confidence_survives_its_file_and_other_files_are_refused(tmp_path):
 def test_a_confidence_that_makes_no_sense_is_refused(change, words):
     with pytest.raises(UserError, match=words):
         confidence(**change)
+
+
+def test_episodes_in_which_adaptation_diverges_are_refused():
+    config = presets.images("glyphs", "maml,mlp,4way,smoke")
+    config.adaptation.rate = 1e30
+    experiment = build_experiment(config)
+    with pytest.raises(UserError, match="adaptation diverged in an episode.*fewer inner steps"):
+        collect(experiment.trainer.method, experiment.episodes("validation"), 2, confidence())

@@ -7,7 +7,7 @@ from cml_tf.errors import UserError
 from cml_tf.studies.sizes import Score, Size, draw_sizes, scores_by_size, sizes_table
 from tests.helpers.sweep_results import result
 
-FREE = {"dataset": {"sampling": "uniform", "ways": 5, "shots": 1}}
+FREE = {"dataset": {"name": "glyphs", "sampling": "uniform", "ways": 5, "shots": 1}}
 
 
 def evaluation(ways, shots, *scores):
@@ -15,7 +15,7 @@ def evaluation(ways, shots, *scores):
 
 
 def fixed(ways, shots, seed, *scores):
-    config = {"dataset": {"ways": ways, "shots": shots}}
+    config = {"dataset": {"name": "glyphs", "ways": ways, "shots": shots}}
     return result("maml", seed, scores, setting=f"glyphs_{ways}way_{shots}shot", config=config)
 
 
@@ -55,3 +55,6 @@ def test_what_has_no_size_is_refused():
         scores_by_size([])
     with pytest.raises(UserError, match="scored by accuracy"):
         scores_by_size([result("maml", 0, (0.5, 1.0), metric="mse", config=FREE)])
+    other = {"dataset": {**FREE["dataset"], "name": "omniglot"}}
+    with pytest.raises(UserError, match="of one dataset, received glyphs, omniglot"):
+        scores_by_size([*RESULTS, result("maml", 0, (0.5, 1.0), "any_size", "accuracy", None, {}, "omniglot", other)])

@@ -83,6 +83,13 @@ def test_every_method_stands_beside_plain_maml_or_another_one():
     ):
         table = methods_table(found[SETTING], method_named(found, against))
         assert table.columns[3] == f"minus {against}, ± over seeds" and [row[3] for row in table.rows] == differences
+    # What no other method was asked stands beside none.
+    elsewhere = {"glyphs": {"scores": [0.9, 0.9], "manifest_hash": "other episodes"}}
+    table = table_of(runs_of("maml", HALF), runs_of("cml", MORE, evaluations=elsewhere))
+    assert [(row[0], row[3]) for row in table.rows[1:]] == [
+        ("CML", "+10.00 (one seed)"),
+        ("CML [glyphs]", "no run of MAML"),
+    ]
     with pytest.raises(ValueError, match=r"CML, CML \[co_learner\], .*, received 'MAML'"):
         method_named(found, "MAML")
 

@@ -68,7 +68,7 @@ def collect(
       meta_batch: tasks a call; it changes speed only.
 
     Raises:
-      UserError: if the source has too few ways, or a model of another kind is asked.
+      UserError: if the source has too few ways, a model of another kind is asked, or adaptation diverges.
     """
     ways, problem = confidence.ways, source.problem
     if not isinstance(problem, Classification) or problem.ways < ways:
@@ -79,7 +79,13 @@ def collect(
         parts.append(tf.nest.map_structure(lambda tensor: tensor.numpy(), answer(batch)))
         if meta_batch * len(parts) >= episodes:
             break
-    return tf.nest.map_structure(lambda *arrays: np.concatenate(arrays)[:episodes], *parts)
+    found: Collected = tf.nest.map_structure(lambda *arrays: np.concatenate(arrays)[:episodes], *parts)
+    if not all(np.isfinite(array).all() for array in (found.logits, found.features, found.summary.means)):
+        raise UserError(
+            "adaptation diverged in an episode, so nothing can be measured: use fewer inner steps (--steps) or another "
+            "checkpoint."
+        )
+    return found
 
 
 def _answers(method: Method, confidence: Confidence, ways: int, episode: Episode) -> Collected:

@@ -11,8 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cml_tf.episodes import Episode
+from cml_tf.experiments.configuration import flatten
 from cml_tf.experiments.stored import RunError
 from cml_tf.problems import Regression
+from cml_tf.registry import Choice
 from cml_tf.studies.analyses.representations import FEWEST, plane_of
 from cml_tf.studies.analyses.rows import (
     ALL_LAYERS,
@@ -78,7 +80,8 @@ def accuracy_curves(runs: Sequence[Run], episodes: int) -> Made:
         for run, curve in curves
         for step, value in zip(curve.steps, curve.values, strict=True)
     ]
-    chance = 1 / runs[0].experiment.problem.outputs if metric == "accuracy" else None
+    # Of the episodes that are drawn: a model for tasks of any size has more outputs.
+    chance = 1 / runs[0].experiment.config.dataset.ways if metric == "accuracy" else None
     name, title = ("accuracy_curves", "Accuracy") if metric == "accuracy" else ("error_curves", "Squared error")
     seeds = " Mean over seeds, at the steps that all of them have." if _several_seeds(runs) else ""
     caption = f"Mean over training episodes since the last validation, and over the validation episodes.{seeds}"
@@ -110,6 +113,13 @@ def gradient_cosine_fault(run: Run) -> str:
     if "reptile" in run.experiment.config.objective.terms:
         return "Reptile's outer step is not the gradient of a query loss through the inner loop"
     return "" if any(is_co_term(term) for term in run.method.terms) else "it has no co-learner"
+
+
+def path_fault(run: Run) -> str:
+    """Why there is nothing before and after inner steps, if so."""
+    chosen = Choice.of(dict(flatten(run.experiment.config.to_dict()))).members()
+    leaves_one = all(chosen[axis].traits["path"] for axis in ("rule", "hypergradient") if axis in chosen)
+    return "" if leaves_one else "its inner steps, if it takes any, cannot be looked at one by one"
 
 
 def gradient_norm(runs: Sequence[Run], episodes: int) -> Made:
@@ -144,7 +154,8 @@ def first_inner_gradient_fault(run: Run) -> str:
     if rule.steps is None:
         return "it takes no inner steps"
     adapted = rule.adapts(run.method.learner)
-    return "" if len(adapted) == 2 else f"its inner steps move the {''.join(adapted)} alone"
+    moved = f"the {''.join(adapted)} alone" if adapted else "no parameters"
+    return "" if len(adapted) == 2 else f"its inner steps move {moved}"
 
 
 def linear_cka_of_adaptation(runs: Sequence[Run], episodes: int) -> Made:
@@ -228,6 +239,8 @@ def _last_layer(runs: Sequence[Run]) -> str:
 
 def tsne_fault(run: Run) -> str:
     """Why there is no plane of classes, if so."""
+    if fault := path_fault(run):
+        return fault
     if isinstance(run.experiment.problem, Regression):
         return "regression has no classes"
     queries = run.source.batch(0, 1).query.targets.shape[1]
@@ -237,8 +250,8 @@ def tsne_fault(run: Run) -> str:
 ANALYSES = (
     Analysis("accuracy_curves", "3a", accuracy_curves),
     Analysis("gradient_cosine", "3b", gradient_cosine, gradient_cosine_fault),
-    Analysis("gradient_norm", "3c", gradient_norm),
-    Analysis("linear_cka", "3d", linear_cka_of_adaptation),
+    Analysis("gradient_norm", "3c", gradient_norm, path_fault),
+    Analysis("linear_cka", "3d", linear_cka_of_adaptation, path_fault),
     Analysis("query_features_tsne", "4", query_features_tsne, tsne_fault),
     Analysis("first_inner_gradient", "-", first_inner_gradient, first_inner_gradient_fault),
 )

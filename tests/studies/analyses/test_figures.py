@@ -11,12 +11,14 @@ import tensorflow as tf
 from cml_tf.experiments import presets
 from cml_tf.experiments.experiment import build_experiment
 from cml_tf.studies.analyses.figures import (
+    ANALYSES,
     first_inner_gradient,
     first_inner_gradient_fault,
     gradient_cosine,
     gradient_cosine_fault,
     gradient_norm,
     linear_cka_of_adaptation,
+    path_fault,
 )
 from cml_tf.studies.analyses.gradients import query_gradient
 from cml_tf.studies.analyses.representations import linear_cka, representations
@@ -127,6 +129,14 @@ def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
 def test_faults_say_why(words, fault):
     told = gradient_cosine_fault(run_of(presets.sinusoid(f"{words},3shot,smoke")))
     assert told.startswith(fault) and bool(told) == bool(fault)
+
+
+@pytest.mark.parametrize("words", ["maml,kernel_ridge", "maml,adjoint_heun", "maml,implicit"])
+def test_what_leaves_no_path_has_no_before_and_after(words):
+    run = run_of(presets.sinusoid(f"{words},3shot,smoke"))
+    named = {one.name for one in ANALYSES if "one by one" in one.fault(run)}
+    assert named == {"gradient_norm", "linear_cka", "query_features_tsne"}
+    assert not path_fault(run_of(presets.sinusoid("maml,3shot,smoke")))
 
 
 @pytest.mark.parametrize(
