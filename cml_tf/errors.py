@@ -26,4 +26,7 @@ class DatasetError(UserError):
 
 
 class Interrupted(Exception):
-    """Somebody stopped the program, and everything is saved; programs print the message and exit with code 130."""
+    """Somebody stopped the program, which can go on; programs print the message and exit with code 130.
+
+    Everything is saved, unless the message says what is lost: a second Ctrl-C does not wait.
+    """

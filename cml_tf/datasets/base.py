@@ -63,11 +63,11 @@ class EpisodeSource(abc.ABC):
         self._stream_key = np.array([self.seed, _stable_hash(split)], np.int64)
 
     @abc.abstractmethod
-    def _draw(self, key: tf.Tensor) -> tf.Tensor:
+    def draw(self, key: tf.Tensor) -> tf.Tensor:
         """The record of one episode, int64 of static shape, as a pure function of `key` (int64 `[2]`)."""
 
     @abc.abstractmethod
-    def _assemble(self, record: tf.Tensor) -> Episode:
+    def assemble(self, record: tf.Tensor) -> Episode:
         """One episode without the task axis and without context, of static shapes, from its record."""
 
     def indices(self, start: int, count: int) -> np.ndarray:
@@ -111,10 +111,10 @@ class EpisodeSource(abc.ABC):
         return tf.random.fold_in(self._stream_key, number, alg=ALGORITHM)
 
     def _record(self, number: tf.Tensor) -> tf.Tensor:
-        return self._draw(self._key(number))
+        return self.draw(self._key(number))
 
     def _episode(self, number: tf.Tensor) -> Episode:
-        return self._assemble(self._record(number))._replace(key=self._key(number))
+        return self.assemble(self._record(number))._replace(key=self._key(number))
 
     def _with_context(self, episode: Episode) -> Episode:
         return episode._replace(context=self.context)

@@ -95,7 +95,7 @@ class ClassSource(EpisodeSource):
         other.problem = Classification(ways)
         return other
 
-    def _draw(self, key: tf.Tensor) -> tf.Tensor:
+    def draw(self, key: tf.Tensor) -> tf.Tensor:
         class_key, example_key = tf.unstack(tf.random.split(key, 2, alg=ALGORITHM))
         classes = random_choice(len(self._counts), self.ways, class_key)
         counts = tf.gather(self._counts, classes)
@@ -105,7 +105,7 @@ class ClassSource(EpisodeSource):
         ranks = tf.where(tf.range(most, dtype=tf.int64) < counts[:, tf.newaxis], ranks, tf.int64.min)
         return tf.concat([classes[:, tf.newaxis], _largest(ranks, self.shots + self.queries)], axis=1)
 
-    def _assemble(self, record: tf.Tensor) -> Episode:
+    def assemble(self, record: tf.Tensor) -> Episode:
         positions = tf.gather(self._offsets, record[:, :1]) + record[:, 1:]
         return Episode(
             support=self._examples(positions[:, : self.shots]),

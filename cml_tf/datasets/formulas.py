@@ -112,7 +112,7 @@ class FormulaSource(EpisodeSource):
             number = tf.random.stateless_uniform([], key, maxval=self.tasks, dtype=tf.int64, alg=ALGORITHM)
         return super()._record(number)
 
-    def _draw(self, key: tf.Tensor) -> tf.Tensor:
+    def draw(self, key: tf.Tensor) -> tf.Tensor:
         values = (self.shots + self.queries) * self.formula.dimensions
         sizes = [*((1, limits) for limits in self.formula.parameters.values()), (values, self.formula.inputs)]
         keys = tf.unstack(tf.random.split(key, len(sizes), alg=ALGORITHM))
@@ -132,7 +132,7 @@ class FormulaSource(EpisodeSource):
         targets = tf.random.stateless_normal([size], noise, stddev=deviation, alg=ALGORITHM)
         return [tf.cast(drawn < self.noisy_tasks, tf.float32), targets]
 
-    def _assemble(self, record: tf.Tensor) -> Episode:
+    def assemble(self, record: tf.Tensor) -> Episode:
         values, count = tf.bitcast(tf.cast(record, tf.int32), tf.float32), len(self.formula.parameters)
         inputs = tf.reshape(values[count : self._drawn], [-1, self.formula.dimensions])
         targets = self.formula.value(*tf.unstack(values[:count]), inputs)

@@ -80,8 +80,8 @@ class VaryingSizes(EpisodeSource):
             context=largest.context,
         )
 
-    def _draw(self, key: tf.Tensor) -> tf.Tensor:
-        record = self._largest._draw(key)
+    def draw(self, key: tf.Tensor) -> tf.Tensor:
+        record = self._largest.draw(key)
         ways_key, shots_key = tf.unstack(tf.random.split(tf.random.fold_in(key, _SIZES, alg=ALGORITHM), 2, ALGORITHM))
         ways = _between(self._ways, ways_key)
         counts = tf.range(self._ways[1], dtype=tf.int64) < ways
@@ -104,9 +104,9 @@ class VaryingSizes(EpisodeSource):
         shots = tf.cast(tf.floor(shares * (total - ways)), tf.int64) + 1
         return tf.clip_by_value(shots, least, most)
 
-    def _assemble(self, record: tf.Tensor) -> Episode:
+    def assemble(self, record: tf.Tensor) -> Episode:
         shots = record[:, 1]
-        episode = self._largest._assemble(tf.concat([record[:, :1], record[:, 2:]], 1))
+        episode = self._largest.assemble(tf.concat([record[:, :1], record[:, 2:]], 1))
         present = shots > 0
         return episode._replace(
             support=_masked(episode.support, tf.range(self._shots[1], dtype=tf.int64) < shots[:, tf.newaxis]),

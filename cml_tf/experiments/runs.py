@@ -80,7 +80,7 @@ def train_run(
       RunError: if `workdir` belongs to something else or to another configuration (nothing is written then), or
         another process trains in it.
       CheckpointError, DamagedFile: if a file there is not what was written, or a checkpoint is of other data.
-      Interrupted: after a Ctrl-C, when everything is saved.
+      Interrupted: after a Ctrl-C, when everything is saved; after a second one, at once.
     """
     workdir = Path(workdir)
     check_config(config)
@@ -131,7 +131,7 @@ def _restored(experiment: Experiment, workdir: Path, strict: bool) -> Stored | N
 
 def _fit(experiment: Experiment, verbose: int, callbacks: Sequence[keras.callbacks.Callback]) -> None:
     config, trainer, interrupt = experiment.config, experiment.trainer, StopOnInterrupt()
-    replicas, at_once = trainer.replicas, False
+    replicas, at_once, began = trainer.replicas, False, trainer.step
     try:
         trainer.fit(
             experiment.episodes("train"),
@@ -150,8 +150,10 @@ def _fit(experiment: Experiment, verbose: int, callbacks: Sequence[keras.callbac
         interrupt.release()
     # Who was interrupted before the first step left the others where nobody counts.
     if at_once or (replicas.anywhere(interrupt.requested) and not trainer.finished(config.train.steps)):
+        # A second signal did not wait for the checkpoint of the first.
+        lost = "; those since the last checkpoint are lost" if at_once and trainer.step > began else ""
         raise Interrupted(
-            f"stopped after {trainer.step} of {config.train.steps} steps. Run the same command again to resume."
+            f"stopped after {trainer.step} of {config.train.steps} steps{lost}. Run the same command again to resume."
         )
 
 

@@ -1,6 +1,6 @@
 """How all programs start and end: absl flags, errors of the user in one line, exit codes.
 
-Exit codes: 0 done, 1 a defect (with its traceback), 2 something the user can mend, 130 interrupted and saved, 138 lost
+Exit codes: 0 done, 1 a defect (with its traceback), 2 something the user can mend, 130 interrupted, 138 lost
 another process. Output that cannot be shown or written stops no program (`cml_tf.system.standard_output`).
 """
 

@@ -95,11 +95,14 @@ class _FirstImport(importlib.abc.MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """The specification of Keras whose loader is accompanied; None for all else."""
+        """The specification of Keras whose loader is accompanied; None for all else.
+
+        Who only asks whether Keras is there gets it too: the import may still come.
+        """
         if name != "keras":
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
+        others = (finder.find_spec(name, path, target) for finder in list(sys.meta_path) if finder is not self)
+        spec = next((found for found in others if found is not None), None)
         if spec is None or spec.loader is None:
             return spec
         execute = spec.loader.exec_module
@@ -107,6 +110,8 @@ class _FirstImport(importlib.abc.MetaPathFinder):
         def accompanied(module: ModuleType) -> None:
             with _hidden_settings():
                 execute(module)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)
             if self._told:
                 warnings.warn(self._told, stacklevel=2)
 

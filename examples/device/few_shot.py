@@ -52,7 +52,9 @@ class Task(NamedTuple):
             return answer
         # Classes that were not shown get no share.
         shown = answer[:, : len(self.names)]
-        return shown / shown.sum(1, keepdims=True)
+        total = shown.sum(1, keepdims=True)
+        # Float32 can leave nothing to those that were; then nothing is known of them.
+        return np.where(total > 0, shown / np.where(total > 0, total, 1), 1 / len(self.names)).astype(np.float32)
 
 
 class DeviceModel:

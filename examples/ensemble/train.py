@@ -18,6 +18,7 @@ import numpy as np
 from absl import flags
 
 import cml_tf
+from cml_tf.errors import UserError
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.experiments.runs import evaluation_method, load_run, train_run
 from cml_tf.models.ensemble import Evaluations
@@ -51,7 +52,11 @@ def main(arguments: list[str]) -> None:
 
 def _runs(size: dict[str, int]) -> list[SweepRun]:
     overrides = {f"learner.{key}": value for key, value in size.items()}
-    return [one for one in read_sweep(Path(_SPEC.value), overrides) if f"_{_METHOD.value}-seed" in one.name]
+    there = read_sweep(Path(_SPEC.value), overrides)
+    if found := [one for one in there if f"_{_METHOD.value}-seed" in one.name]:
+        return found
+    names = dict.fromkeys(one.name.rpartition("-seed")[0] for one in there)
+    raise UserError(f"--method must be the end, behind a '_', of one of {', '.join(names)}, received {_METHOD.value!r}.")
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

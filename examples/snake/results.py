@@ -41,19 +41,18 @@ def is_done(path: Path, settings: Settings, seed: int) -> bool:
     """Whether the file has a run.
 
     Raises:
-      UserError: if it has one of that mix and seed with other settings.
+      UserError: if it has one of that mix with other settings, of any seed: a table averages over seeds.
     """
-    for result in read(path):
-        if (result["settings"]["mix"], result["seed"]) != (settings.mix, seed):
-            continue
+    of_mix = [result for result in read(path) if result["settings"]["mix"] == settings.mix]
+    for result in of_mix:
         if result["settings"] == settings.as_json():
-            return True
+            continue
         different = [key for key, value in settings.as_json().items() if result["settings"].get(key) != value]
         raise UserError(
-            f"--results must hold runs of the settings asked for, found {settings.mix}, seed {seed}, in {path} with "
+            f"--results must hold runs of the settings asked for, found {settings.mix}, seed {result['seed']}, in {path} with "
             f"another {', '.join(different)}: choose another file."
         )
-    return False
+    return seed in [result["seed"] for result in of_mix]
 
 
 def add(path: Path, result: dict[str, Any]) -> None:

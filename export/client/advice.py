@@ -115,7 +115,7 @@ def leave_one_out(client: Adviser, support_inputs: Any, support_targets: Any, gr
     for left_out, answer in zip(rounds, client.adapt_and_predict_tasks(tasks), strict=True):
         assert answer.class_names is not None and answer.classes is not None
         for row, position in enumerate(left_out):
-            own[position] = _probabilities(answer)[row, answer.class_names.index(labels[position])]
+            own[position] = answer.shares[row, answer.class_names.index(labels[position])]
             taken_for[position] = answer.classes[row]
     return Advice(labels, own, tuple(taken_for))
 
@@ -134,12 +134,8 @@ def ask_next(answer: Answer) -> tuple[int, ...]:
     """
     if answer.class_names is None:
         raise ClientError("a regression has no probabilities to be unsure of: ask about a classification.")
-    ordered = np.sort(_probabilities(answer), axis=1)
+    ordered = np.sort(answer.shares, axis=1)
     return tuple(np.argsort(ordered[:, -1] - ordered[:, -2], kind="stable").tolist())
-
-
-def _probabilities(answer: Answer) -> np.ndarray:
-    return answer.values if answer.confidence is None else answer.confidence.probabilities
 
 
 def _rounds(labels: Sequence[str]) -> list[list[int]]:

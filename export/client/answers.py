@@ -65,16 +65,21 @@ class Answer:
     confidence: Confidence | None = None
     trace: Trace | None = None
 
+    @property
+    def shares(self) -> np.ndarray:
+        """Calibrated probabilities where there are any, else `values`."""
+        return self.values if self.confidence is None else self.confidence.probabilities
+
     @cached_property
     def classes(self) -> tuple[str, ...]:
-        """The most probable class of every query.
+        """The most probable class of every query, by `shares`.
 
         Raises:
           TypeError: for a regression, which has no classes.
         """
         if self.class_names is None:
             raise TypeError("a regression has no classes: use values instead.")
-        return tuple(self.class_names[column] for column in self.values.argmax(axis=1))
+        return tuple(self.class_names[column] for column in self.shares.argmax(axis=1))
 
     def prediction_set(self, query: int) -> tuple[str, ...]:
         """The classes in the prediction set of a query; of a model that was exported with a confidence."""
@@ -163,12 +168,12 @@ def as_table(answer: Answer, queries: ExampleSet, encoding: str | None = None) -
 
 
 def _cells(answer: Answer, query: int) -> list[str]:
-    found, column = answer.confidence, answer.values[query].argmax()
+    found, probability = answer.confidence, f"{answer.shares[query].max():.3f}"
     if found is None:
-        return [answer.classes[query], f"{answer.values[query, column]:.3f}"]
+        return [answer.classes[query], probability]
     unknown = found.known is not None and not found.known[query]
     said = f"{NONE_OF_THESE} (nearest: {answer.classes[query]})" if unknown else answer.classes[query]
-    return [said, f"{found.probabilities[query, column]:.3f}", ", ".join(answer.prediction_set(query))]
+    return [said, probability, ", ".join(answer.prediction_set(query))]
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:

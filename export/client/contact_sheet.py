@@ -57,15 +57,10 @@ def _query(answer: Answer, queries: ExampleSet, position: int) -> dict[str, Any]
         "picture": _picture(queries.inputs[position]),
         "truth": truth,
         "right": right,
-        "found": _values(answer, _shares(answer)[position]),
+        "found": _values(answer, answer.shares[position]),
         "unknown": NONE_OF_THESE if _is_unknown(answer, position) else None,
         "set": ", ".join(answer.prediction_set(position)) if answer.confidence else None,
     }
-
-
-def _shares(answer: Answer) -> np.ndarray:
-    """The calibrated probabilities, if there are any."""
-    return answer.values if answer.confidence is None else answer.confidence.probabilities
 
 
 def _is_unknown(answer: Answer, position: int) -> bool:

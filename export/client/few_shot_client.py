@@ -131,7 +131,7 @@ class FewShotClient:
             if not (known and _may_be_of_another_version(error)):
                 raise
             # The newest version, or that of a label, may be another one by now.
-            del self._interfaces[self._choice]
+            self._interfaces.pop(self._choice, None)
             return self._adapt_and_predict(tasks)
 
     def _adapt_and_predict(self, tasks: Sequence[Task]) -> list[Answer]:
@@ -228,9 +228,11 @@ class FewShotClient:
         return _answer(outputs, interface, adapted.class_names)
 
     def _interface(self, choice: Choice) -> Interface:
-        if choice not in self._interfaces:
-            self._interfaces[choice] = self._connection.interface(choice)
-        return self._interfaces[choice]
+        # Another thread may drop it at any time.
+        interface = self._interfaces.get(choice)
+        if interface is None:
+            interface = self._interfaces[choice] = self._connection.interface(choice)
+        return interface
 
     def _predict(self, choice: Choice, interface: Interface, calls: Sequence[Call]) -> list[Outputs]:
         """The outputs of each call, one task each, without task axis and padding."""

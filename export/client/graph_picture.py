@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from cml_tf.system.files import write_bytes
 from export.client.answers import Answer, printable
 from export.client.errors import ClientError
 from export.client.examples import ExampleSet
@@ -66,7 +67,7 @@ def write_graph_picture(
         _add_legend(axes, answer.class_names, queries, support)
         content = io.BytesIO()
         figure.savefig(content, format=path.suffix[1:].lower(), metadata=_metadata(path))
-    _write(path, content.getvalue())
+    write_bytes(path, content.getvalue())
 
 
 def check_picture(path: Path) -> None:
@@ -101,7 +102,7 @@ def _draw_graph(axes: Axes, part: Part) -> np.ndarray:
 
 
 def _draw_queries(axes: Axes, places: np.ndarray, answer: Answer, queries: ExampleSet) -> None:
-    colours = [_COLOURS[column % len(_COLOURS)] for column in answer.values.argmax(axis=1)]
+    colours = [_COLOURS[column % len(_COLOURS)] for column in answer.shares.argmax(axis=1)]
     axes.scatter(places[:, 0], places[:, 1], s=90, c=colours, edgecolors="white", linewidths=0.8, zorder=3)
     if queries.targets is not None:
         wrong = np.array([str(truth) != found for truth, found in zip(queries.targets, answer.classes, strict=True)])
@@ -144,10 +145,3 @@ def _add_legend(axes: Axes, class_names: tuple[str, ...], queries: ExampleSet, s
 
 def _metadata(path: Path) -> dict[str, None]:
     return {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
-
-
-def _write(path: Path, content: bytes) -> None:
-    # Here, because it loads TensorFlow, which nothing else needs over REST.
-    from cml_tf.system.files import write_bytes
-
-    write_bytes(path, content)

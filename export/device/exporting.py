@@ -25,7 +25,7 @@ from export.gate.query_dependence import query_dependence
 from export.gate.reference import Reference
 from export.graph.exportable import Exportable
 from export.graph.serving_module import fingerprint
-from export.graph.specifications import ADAPT, DEFAULT, PREDICT, target_name
+from export.graph.specifications import ADAPT, DEFAULT, PREDICT
 from export.requests.files import Request, write_requests
 from export.requests.form import Bucket
 
@@ -129,7 +129,7 @@ def _request(model: Exportable, sizes: Bucket, generator: np.random.Generator) -
         targets = (np.arange(sizes.support, dtype=np.int32) % model.problem.outputs)[None]
     else:
         targets = generator.standard_normal((1, sizes.support, model.problem.outputs)).astype(np.float32)
-    return Request(DEFAULT, {**drawn, target_name(model): targets})
+    return Request(DEFAULT, {**drawn, model.target_name: targets})
 
 
 def _check_parity(file: Path, model: Exportable, requests: list[Request], reference: Reference) -> int:

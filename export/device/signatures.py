@@ -16,7 +16,7 @@ from cml_tf.adaptation.rule import AdaptedTask, Initial, final_values
 from cml_tf.episodes import Examples
 from export.graph.exportable import Adapted, Exportable
 from export.graph.serving_module import variables_digest
-from export.graph.specifications import ADAPT, PREDICT, Specifications, target_name
+from export.graph.specifications import ADAPT, PREDICT, Specifications
 from export.requests.form import Bucket, Tensors
 
 WHOLE, STATE = "adapt_and_predict", "adapted_state"
@@ -40,7 +40,7 @@ def signatures_of(model: Exportable, sizes: Bucket) -> dict[str, Signature]:
     targets = (tf.int32, [sizes.support]) if model.classification else (tf.float32, [sizes.support, outputs])
     support = {
         model.form.support: tf.TensorSpec([sizes.support, *shape], tf.float32),
-        target_name(model): tf.TensorSpec(targets[1], targets[0]),
+        model.target_name: tf.TensorSpec(targets[1], targets[0]),
     }
     query = {model.form.query: tf.TensorSpec([sizes.query, *shape], tf.float32)}
     answer = {model.answer_name: tf.TensorSpec([sizes.query, outputs], tf.float32)}
@@ -93,7 +93,7 @@ class DeviceModule(tf.Module):
 
     def _adapted(self, inputs: Tensors) -> AdaptedTask:
         model = self._model
-        support = Examples(inputs[model.form.support], inputs[target_name(model)])
+        support = Examples(inputs[model.form.support], inputs[model.target_name])
         query = inputs.get(model.form.query) if self._rule.uses_query_inputs else None
         return self._rule.adapt(model.learner, self._initial(), support, (), query)
 

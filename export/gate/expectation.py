@@ -23,7 +23,7 @@ from export.graph.bounds import ADAPT_BOUNDED, RATE, STEPS
 from export.graph.compact import BYTES as COMPACT_BYTES
 from export.graph.compact import PREDICT_COMPACT
 from export.graph.exportable import Exportable
-from export.graph.specifications import PADDED, PREDICT, target_name
+from export.graph.specifications import PADDED, PREDICT
 from export.requests.files import Request
 
 Arrays = dict[str, np.ndarray]
@@ -91,7 +91,7 @@ def _support_counts(model: Exportable, request: Request) -> list[np.ndarray]:
         states = inputs["adapted_state"]
         lengths = inputs.get("adapted_length", np.full(len(states), states.shape[1]))
         return [model.support_counts(state[:length]) for state, length in zip(states, lengths, strict=True)]
-    labels = inputs[target_name(model)]
+    labels = inputs[model.target_name]
     sizes = inputs.get("support_size", np.full(len(labels), labels.shape[1]))
     return [np.bincount(row[:size], minlength=ways).astype(np.float32) for row, size in zip(labels, sizes, strict=True)]
 
@@ -148,7 +148,7 @@ def probes(model: Exportable, warm_up: Sequence[Request], reference: Reference) 
     if model.packs and (model.state_grows or model.state_size(0)):
         faults[PREDICT].append(("adapted_state", _put(np.nan), status.NON_FINITE_INPUT))
     if model.classification:
-        faults[PADDED].append((target_name(model), _put(model.problem.outputs), status.LABEL_OUT_OF_RANGE))
+        faults[PADDED].append((model.target_name, _put(model.problem.outputs), status.LABEL_OUT_OF_RANGE))
     found = []
     for request in filter(None, requests):
         healthy = expectation(model, reference, request)

@@ -11,7 +11,7 @@ from cml_tf.learners.normalisation.layer import Normalisation
 from cml_tf.learners.normalisation.mode import MODES
 from export.gate.reference import Reference
 from export.graph.exportable import Exportable
-from export.graph.specifications import DEFAULT, target_name
+from export.graph.specifications import DEFAULT
 from export.requests.files import Request
 
 # Of the largest answer; rounding gives 1e-6, batch statistics give more than 1e-2.
@@ -52,4 +52,4 @@ def _answer(model: Exportable, reference: Reference, asked: Request, queries: np
 
 
 def _examples(model: Exportable, request: Request) -> int:
-    return request.inputs[target_name(model)].shape[1]
+    return request.inputs[model.target_name].shape[1]

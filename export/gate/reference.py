@@ -29,7 +29,6 @@ from export.graph.specifications import (
     PADDED,
     PREDICT,
     PREDICT_PADDED,
-    target_name,
 )
 from export.requests.files import Request
 
@@ -139,7 +138,7 @@ class Reference:
         return {"adapted_state": padded, "adapted_length": np.array(len(state), np.int32)}
 
     def _support(self, inputs: Mapping[str, Any]) -> Examples:
-        support, targets = inputs[self._form.support], inputs[target_name(self._model)]
+        support, targets = inputs[self._form.support], inputs[self._model.target_name]
         size = inputs.get("support_size", len(support))
         return Examples(tf.constant(support[:size]), tf.constant(targets[:size]))
 

@@ -24,7 +24,6 @@ from export.graph.specifications import (
     PREDICT,
     PREDICT_PADDED,
     input_specifications,
-    target_name,
 )
 from export.requests.files import Request
 from export.requests.form import Arrays, Bucket
@@ -79,7 +78,7 @@ def _requests(model: Exportable, bucket: Bucket, reference: Reference, generator
     form, drawn = model.form, model.form.drawn(bucket, generator)
     context = {name: drawn[name] for name in form.context}
     support = {**context, form.support: drawn[form.support]}
-    support[target_name(model)] = _targets(model, bucket.support, generator)
+    support[model.target_name] = _targets(model, bucket.support, generator)
     query = {form.query: drawn[form.query]}
     sizes = {"support_size": np.array([bucket.support], np.int32), "query_size": np.array([bucket.query], np.int32)}
     for name, of in zip(form.context_sizes, context.values(), strict=True):
@@ -103,7 +102,7 @@ def _requests(model: Exportable, bucket: Bucket, reference: Reference, generator
     if BYTES in signatures:
         files = {"support_inputs_bytes": support["support_inputs"], "query_inputs_bytes": query["query_inputs"]}
         encoded = {name: _encoded(images) for name, images in files.items()}
-        requests.append(Request(BYTES, {**encoded, target_name(model): support[target_name(model)]}))
+        requests.append(Request(BYTES, {**encoded, model.target_name: support[model.target_name]}))
     return requests
 
 

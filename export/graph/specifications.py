@@ -26,11 +26,6 @@ ADAPT, PREDICT, INITIAL = "adapt", "predict", "initial_state"
 Specifications = dict[str, tf.TensorSpec]
 
 
-def target_name(model: Exportable) -> str:
-    """`support_labels` or `support_targets`."""
-    return model.target_name
-
-
 def input_specifications(model: Exportable) -> dict[str, Specifications]:
     """The inputs of every signature of this model, by name.
 
@@ -63,7 +58,7 @@ def traced_specifications(model: Exportable) -> dict[str, Specifications]:
     else:
         targets = tf.TensorSpec([None, None, model.problem.outputs], tf.float32)
     sizes, files = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, None], tf.string)
-    support = {**form.context, form.support: form.examples, target_name(model): targets}
+    support = {**form.context, form.support: form.examples, model.target_name: targets}
     query = {form.query: form.examples}
     # The length of the state is left open: a state of another model is told by its status, not by a shape error.
     state = {"adapted_state": tf.TensorSpec([None, None], tf.float32), "model_fingerprint": sizes}
@@ -89,7 +84,7 @@ def traced_specifications(model: Exportable) -> dict[str, Specifications]:
     if model.takes_images:
         signatures[BYTES] = {
             "support_inputs_bytes": files,
-            target_name(model): targets,
+            model.target_name: targets,
             "query_inputs_bytes": files,
         }
         signatures[BYTES_PADDED] = {**signatures[BYTES], **both}

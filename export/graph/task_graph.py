@@ -18,7 +18,6 @@ from export.graph.answering import answers_of
 from export.graph.bounds import RATE, STEPS
 from export.graph.compact import CompactStates
 from export.graph.exportable import Adapted, Exportable
-from export.graph.specifications import target_name
 from export.requests.boundary import any_of, finite, first_fault
 from export.requests.form import Context, Faults, Tensors
 
@@ -50,7 +49,7 @@ class TaskGraph:
         self._initial = initial
         self._fingerprint = fingerprint
         self._answer = model.answer_name
-        self._target = target_name(model)
+        self._target = model.target_name
         self._form = model.form
 
     def adapt_and_predict(self, inputs: Tensors, damaged: tf.Tensor | bool = False) -> Tensors:

@@ -92,7 +92,7 @@ def _rows(document: dict[str, Any], infos: TensorInfos) -> Arrays:
         raise invalid(f"JSON Value: {debug_text(document)} Expecting 'instances' to be an list/array")
     if not rows:
         raise invalid(f"JSON Value: {debug_text(document)} No values in 'instances' array")
-    named = isinstance(rows[0], dict) and not _is_plain_object(rows[0])
+    named = isinstance(rows[0], dict) and not is_bytes(rows[0])
     if not named and len(infos) > 1:
         raise invalid(
             "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
@@ -100,7 +100,7 @@ def _rows(document: dict[str, Any], infos: TensorInfos) -> Arrays:
         )
     collected: dict[str, list[np.ndarray]] = {name: [] for name in infos}
     for index, row in enumerate(rows):
-        if named != (isinstance(row, dict) and not _is_plain_object(row)):
+        if named != (isinstance(row, dict) and not is_bytes(row)):
             kinds = ("object", "list") if named else ("list", "object")
             raise invalid(f"Expecting {kinds[0]} but got {kinds[1]} at item {index} of input list")
         if named:
@@ -109,11 +109,6 @@ def _rows(document: dict[str, Any], infos: TensorInfos) -> Arrays:
             (name,) = infos
             _add(f"{index}", row, infos[name].dtype, collected[name])
     return {name: np.stack(arrays) for name, arrays in collected.items()}
-
-
-def _is_plain_object(row: dict[str, Any]) -> bool:
-    """Bytes are an object too, and no names of inputs."""
-    return is_bytes(row)
 
 
 def _add_named_row(index: int, row: dict[str, Any], infos: TensorInfos, collected: dict[str, list[np.ndarray]]) -> None:

@@ -28,7 +28,6 @@ from export.gate.warm_up import warm_up_requests
 from export.graph.bounds import Bounds
 from export.graph.exportable import Exportable
 from export.graph.serving_module import ServingModule
-from export.graph.specifications import target_name
 from export.requests.form import Bucket
 from tests.helpers.models import randomise
 from tests.helpers.random_graphs import random_features, untidy_edges
@@ -179,7 +178,7 @@ def inputs_of(model: Exportable, tasks: int = 1, support: int = 6, query: int = 
         targets = np.tile(np.arange(support, dtype=np.int32) % model.problem.outputs, (tasks, 1))
     else:
         targets = generator.uniform(-3, 3, (tasks, support, model.problem.outputs)).astype(np.float32)
-    return {"support_inputs": draw(support), target_name(model): targets, "query_inputs": draw(query)}
+    return {"support_inputs": draw(support), model.target_name: targets, "query_inputs": draw(query)}
 
 
 def node_request(tasks: int = 1, support: int = 4, query: int = 5, seed: int = 0) -> Arrays:

@@ -40,11 +40,6 @@ class DrawingSet:
         """SHA-256 over names and stamps; cheap, since no drawing is read."""
         return digest([[drawing.character, drawing.place, *drawing.stamp] for drawing in self.drawings])
 
-    @property
-    def alphabets(self) -> tuple[str, ...]:
-        """The names of the alphabets, sorted."""
-        return tuple(sorted({drawing.character.split("/")[0] for drawing in self.drawings}))
-
 
 def open_drawings(path: Path) -> DrawingSet:
     """The drawings of a zip file or a folder.

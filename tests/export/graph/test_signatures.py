@@ -17,7 +17,7 @@ from export.errors import ExportError
 from export.graph.buckets import read_buckets
 from export.graph.exportable import Exportable
 from export.graph.serving_module import ServingModule, fingerprint
-from export.graph.specifications import input_specifications, output_specifications, target_name
+from export.graph.specifications import input_specifications, output_specifications
 from export.requests.form import Bucket
 from tests.export import served as tiny
 from tests.export.served import CLOSE, IMAGE_SHAPE, NODE_WAYS, WAYS, exportable, inputs_of, sizes_of, state_of
@@ -73,7 +73,7 @@ def test_served_equals_in_process(name, request):
         assert given["status"].tolist() == [0, 0]
     for task in range(2):
         more = {"context": tiny.reference_context(served.model, inputs, task)} if "edges" in inputs else {}
-        support, targets, query = (inputs[key][task] for key in (form.support, target_name(served.model), form.query))
+        support, targets, query = (inputs[key][task] for key in (form.support, served.model.target_name, form.query))
         for steps, values, state in ((None, answer, adapted), (0, before, initial)):
             expected = served.in_process.adapt(support, targets, **more, steps=steps)
             np.testing.assert_allclose(values[output][task], expected.predict(query), **CLOSE)

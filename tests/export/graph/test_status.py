@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from export import status
-from export.graph.specifications import target_name
 from tests.export import served as tiny
 from tests.export.served import CLOSE, NODES, WAYS, inputs_of, support_only
 
@@ -97,7 +96,7 @@ def test_divergence_falls_back_on_the_unadapted_model(waves):
 
 
 def test_empty_and_mismatched_support_and_no_nodes_are_size_faults(served):
-    examples, target = served.model.form.support, target_name(served.model)
+    examples, target = served.model.form.support, served.model.target_name
     inputs = inputs_of(served.model, tasks=2)
     spoilt = []
     for support, targets in [(0, 0), (4, 3), (3, 4), (4, 1), (1, 4), (0, 4), (4, 0)]:
