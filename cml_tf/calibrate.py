@@ -54,6 +54,9 @@ _CHECKPOINT = flags.DEFINE_enum("checkpoint", "best", ["best", "latest"], "Check
 def main(arguments: list[str]) -> None:
     """Fits and measures."""
     del arguments
+    for flag in (_FALSE_ACCEPT, _UNKNOWN) if _OPEN_SET.value == _NONE else ():
+        if flag.present:
+            fail(f"--{flag.name} has no effect with --open_set={_NONE}: leave it out.")
     workdir = Path(_WORKDIR.value)
     asked = Asked(
         tuple(map(_number, _SHOTS.value)),

@@ -38,7 +38,7 @@ from cml_tf.studies.results import (
 )
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepRun, read_sweep
 from cml_tf.system.command_line import PLUGINS, fail, run
-from cml_tf.system.files import clear_leftovers, locked
+from cml_tf.system.files import Held, clear_leftovers, locked
 from cml_tf.training.evaluator import Diverged, Evaluation
 
 _SPEC = flags.DEFINE_string("spec", None, "JSON file that describes the sweep (cml_tf.studies.sweeps).", required=True)
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
         with locked(path):
             clear_leftovers(path.parent, re.escape(path.name))
             _run_all(runs)
-    except BlockingIOError:
+    except Held:
         fail(f"another sweep is writing {_RESULTS.value}: wait until it ends, or choose another file with --results.")
 
 

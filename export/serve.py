@@ -116,6 +116,10 @@ def _models() -> dict[str, ModelConfig]:
             "exactly one of --model_dir and --model_config_file must be passed: use --model_dir=MODELS/NAME or "
             "--model_config_file=FILE."
         )
+    given, idle = (_MODEL_DIR, (_REREAD, _ANY_LABEL)) if _CONFIG.value is None else (_CONFIG, (_MODEL_NAME,))
+    for flag in idle:
+        if flag.value:
+            fail(f"--{flag.name} has no effect with --{given.name}: leave it out.")
     if _CONFIG.value is not None:
         return read_config(Path(_CONFIG.value))
     directory = Path(str(_MODEL_DIR.value)).resolve()

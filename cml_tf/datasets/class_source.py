@@ -96,6 +96,7 @@ class ClassSource(EpisodeSource):
         return other
 
     def draw(self, key: tf.Tensor) -> tf.Tensor:
+        """Class numbers, and behind each the numbers of its examples, int64 `[ways, 1 + shots + queries]`."""
         class_key, example_key = tf.unstack(tf.random.split(key, 2, alg=ALGORITHM))
         classes = random_choice(len(self._counts), self.ways, class_key)
         counts = tf.gather(self._counts, classes)
@@ -106,6 +107,7 @@ class ClassSource(EpisodeSource):
         return tf.concat([classes[:, tf.newaxis], _largest(ranks, self.shots + self.queries)], axis=1)
 
     def assemble(self, record: tf.Tensor) -> Episode:
+        """The examples of a record, class after class."""
         positions = tf.gather(self._offsets, record[:, :1]) + record[:, 1:]
         return Episode(
             support=self._examples(positions[:, : self.shots]),

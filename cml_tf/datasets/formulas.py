@@ -113,6 +113,7 @@ class FormulaSource(EpisodeSource):
         return super()._record(number)
 
     def draw(self, key: tf.Tensor) -> tf.Tensor:
+        """The bits of parameters and inputs, and of the noise where there may be some, int64 `[numbers]`."""
         values = (self.shots + self.queries) * self.formula.dimensions
         sizes = [*((1, limits) for limits in self.formula.parameters.values()), (values, self.formula.inputs)]
         keys = tf.unstack(tf.random.split(key, len(sizes), alg=ALGORITHM))
@@ -133,6 +134,7 @@ class FormulaSource(EpisodeSource):
         return [tf.cast(drawn < self.noisy_tasks, tf.float32), targets]
 
     def assemble(self, record: tf.Tensor) -> Episode:
+        """The points of a record, support first."""
         values, count = tf.bitcast(tf.cast(record, tf.int32), tf.float32), len(self.formula.parameters)
         inputs = tf.reshape(values[count : self._drawn], [-1, self.formula.dimensions])
         targets = self.formula.value(*tf.unstack(values[:count]), inputs)

@@ -8,8 +8,8 @@ from typing import IO
 
 from PIL import Image
 
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises at damaged files."""
+UNREADABLE = (OSError, ValueError, SyntaxError, struct.error, Image.DecompressionBombError)
+"""What Pillow, and a look at the bytes, raise at damaged files."""
 MOST_PIXELS = 50_000_000
 """A file of some kilobytes can decode to gigabytes. Photographs of 48 megapixels pass, which take half a gigabyte."""
 # MPO is a JPEG with more pictures behind it, as some telephones make them.

@@ -81,6 +81,7 @@ class VaryingSizes(EpisodeSource):
         )
 
     def draw(self, key: tf.Tensor) -> tf.Tensor:
+        """A record of the source with the number of shots, int64 `[ways, 2 + shots + queries]`."""
         record = self._largest.draw(key)
         ways_key, shots_key = tf.unstack(tf.random.split(tf.random.fold_in(key, _SIZES, alg=ALGORITHM), 2, ALGORITHM))
         ways = _between(self._ways, ways_key)
@@ -105,6 +106,7 @@ class VaryingSizes(EpisodeSource):
         return tf.clip_by_value(shots, least, most)
 
     def assemble(self, record: tf.Tensor) -> Episode:
+        """The source's episode, masked as the record says."""
         shots = record[:, 1]
         episode = self._largest.assemble(tf.concat([record[:, :1], record[:, 2:]], 1))
         present = shots > 0

@@ -48,7 +48,7 @@ from cml_tf.experiments.stored import (
 )
 from cml_tf.problems import Classification
 from cml_tf.readouts import read_through
-from cml_tf.system.files import locked, parsed_json
+from cml_tf.system.files import Held, locked, parsed_json
 from cml_tf.system.machine import label, machine
 from cml_tf.training.evaluator import Evaluation, Evaluator
 from cml_tf.training.method import Method
@@ -112,7 +112,7 @@ def train_run(
                 sound = stored is not None and stored.path.name == LATEST
                 written = _written(experiment, workdir, keep, sound)
                 _fit(experiment, verbose, [*_callbacks(experiment), *written, *callbacks])
-    except BlockingIOError:
+    except Held:
         raise RunError(f"another process is training in {workdir}: wait for it, or choose another directory.") from None
     return experiment
 

@@ -23,6 +23,8 @@ from cml_tf.system.standard_output import endure, output_fault
 
 # From 128 on, schedulers of jobs start a program again.
 STOPPED, LOST = 130, 138
+# Read before absl reads them, which takes `--config FILE` for `--config=FILE`.
+_READ_BEFORE = ("--config", "-config", "--plugins", "-plugins")
 _STORE = re.compile("(gs|gcs|s3|s3a|az|adl|abfs|abfss|wasb|wasbs|hdfs|viewfs|oss|r2)://")
 
 PLUGINS = flags.DEFINE_list(
@@ -87,6 +89,17 @@ def checked_config(config: ConfigDict) -> ConfigDict:
     return config
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with values that stand behind a blank in one word with their flags."""
+    joined: list[str] = []
+    for before, argument in itertools.pairwise(["", *arguments]):
+        if before in _READ_BEFORE and joined[-1] == before:
+            joined[-1] = f"{before}={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def _renamed(argument: str) -> str:
     """An argument, with the present name of the configuration file if it names one of before."""
     flag, equals, value = argument.partition("=")
@@ -117,6 +130,7 @@ def _import_plugins(arguments: Sequence[str]) -> None:
 
 
 def _parse(arguments: Sequence[str]) -> list[str]:
+    arguments = _joined(arguments)
     _check_on_disk(arguments)
     try:
         _import_plugins(arguments)

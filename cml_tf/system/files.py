@@ -124,6 +124,10 @@ def json_text(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
+class Held(BlockingIOError):
+    """Another process has the lock. Its own kind: a process that cannot be started is a BlockingIOError too."""
+
+
 @contextlib.contextmanager
 def locked(path: Path, wait: bool = False) -> Iterator[None]:
     """Keeps other processes that ask for it from a directory, or from a file, until the block or the process ends.
@@ -133,7 +137,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
       wait: until another process that has it lets it go.
 
     Raises:
-      BlockingIOError: if another process has it, and this one does not wait.
+      Held: if another process has it, and this one does not wait.
     """
     if path.is_dir():
         descriptor = os.open(path, os.O_RDONLY)
@@ -141,7 +145,10 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise Held(error.errno, error.strerror, str(path)) from error
         yield
     finally:
         os.close(descriptor)

@@ -56,7 +56,9 @@ def _runs(size: dict[str, int]) -> list[SweepRun]:
     if found := [one for one in there if f"_{_METHOD.value}-seed" in one.name]:
         return found
     names = dict.fromkeys(one.name.rpartition("-seed")[0] for one in there)
-    raise UserError(f"--method must be the end, behind a '_', of one of {', '.join(names)}, received {_METHOD.value!r}.")
+    raise UserError(
+        f"--method must be the end, behind a '_', of one of {', '.join(names)}, received {_METHOD.value!r}."
+    )
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

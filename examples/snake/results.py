@@ -49,8 +49,8 @@ def is_done(path: Path, settings: Settings, seed: int) -> bool:
             continue
         different = [key for key, value in settings.as_json().items() if result["settings"].get(key) != value]
         raise UserError(
-            f"--results must hold runs of the settings asked for, found {settings.mix}, seed {result['seed']}, in {path} with "
-            f"another {', '.join(different)}: choose another file."
+            f"--results must hold runs of the settings asked for, found {settings.mix}, seed {result['seed']}, in "
+            f"{path} with another {', '.join(different)}: choose another file."
         )
     return seed in [result["seed"] for result in of_mix]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from absl import flags
 from rich.console import Console
 
-from cml_tf.system.command_line import run
-from export.autopilot.candidates import Network
+from cml_tf.system.command_line import fail, run
+from export.autopilot.candidates import Network, is_file
 from export.autopilot.flight import Order, fly
 from export.autopilot.survey import Wishes
 
@@ -36,6 +36,10 @@ _WEIGHTS = flags.DEFINE_string("weights", "imagenet", "Weights of --network: ima
 def main(arguments: list[str]) -> None:
     """Flies, and says where the model is."""
     del arguments
+    if _WEIGHTS.present and not _NETWORK.value:
+        fail("--weights has no effect without --network: leave it out.")
+    if _WEIGHTS.present and is_file(_NETWORK.value):
+        fail(f"--weights has no effect with --network={_NETWORK.value}, which holds its own: leave it out.")
     network = Network(_NETWORK.value, _WEIGHTS.value) if _NETWORK.value else None
     wishes = Wishes(_WAYS.value, _SHOTS.value, _SIZE.value)
     order = Order(Path(_DATA.value), _MINUTES.value, Path(_WORKDIR.value), _SEED.value, wishes, network)

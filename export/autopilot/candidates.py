@@ -35,7 +35,7 @@ class Network:
         Raises:
           UserError: if there is no such network, its weights cannot be loaded, or pictures do not fit it.
         """
-        own = self.network.endswith(".keras")
+        own = is_file(self.network)
         options: dict[str, Any] = {
             "network": self.network,
             "weights": "" if own else self.weights,
@@ -43,6 +43,11 @@ class Network:
         }
         pretrained(None, (survey.edge, survey.edge, survey.channels), **options)
         return options
+
+
+def is_file(network: str) -> bool:
+    """Whether that is a file, which holds its weights, and no name of `keras.applications`."""
+    return network.endswith(".keras")
 
 
 @dataclass(frozen=True)

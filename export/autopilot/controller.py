@@ -18,12 +18,13 @@ from cml_tf.experiments.runs import evaluate_run
 from cml_tf.models.ensemble import Ensemble
 from cml_tf.system.files import write_text
 from cml_tf.system.stages import duration
-from cml_tf.training.evaluator import compare
+from cml_tf.training.evaluator import Diverged, compare
 from export.autopilot.candidates import Candidate
 from export.autopilot.journal import Budget, Journal
 from export.autopilot.ladder import Ladder, affordable
 from export.autopilot.signals import Signals
 from export.autopilot.trying import Trials
+from export.errors import ExportError
 from export.exporter import Options, export_run
 
 MODEL, SCORE = "model", "test.json"
@@ -36,6 +37,8 @@ _VOTERS, _VOTE_EPISODES = 3, 100
 _TEST_SHARE, _VOTE_SHARE = 0.15, 0.1
 # What test, export and vote may take together, if they can do with it.
 _RESERVED_SHARE = 0.5
+# What ends the test or the export of one candidate and says nothing about the others.
+_OWN_FAULTS = (Diverged, ExportError)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Controller:
         """Trains, scores and exports.
 
         Raises:
-          UserError: if the time is too short for a step, or no candidate could be trained.
+          UserError: if the time is too short for a step, or no candidate could be trained, or none exported.
           Interrupted: if it was before there was anything to export.
         """
         before = sum(self._journal.steps.values())
@@ -215,15 +218,29 @@ class Controller:
         journal.save(self._workdir)
 
     def _finish(self, ranked: list[str]) -> Outcome:
-        winner, score = ranked[0], {}
-        checkpoint = self._trials.checkpoint(winner)
-        if not self._signals.asked():
-            self._tell(f"{winner} is the best on validation classes; it is scored on test classes")
-            score = self._test(winner, checkpoint)
-        self._tell(f"exporting {winner}")
-        version = self._export(winner, checkpoint, scored=bool(score))
-        vote, why = self._vote(ranked[:_VOTERS], score)
-        return Outcome(winner, str(version), checkpoint, score, vote, why)
+        """The best of those that can be tested and exported; the journal says why better ones could not."""
+        journal = self._journal
+        for place, winner in enumerate(ranked):
+            checkpoint, score = self._trials.checkpoint(winner), {}
+            try:
+                if not self._signals.asked():
+                    self._tell(f"{winner} is the best on validation classes; it is scored on test classes")
+                    score = self._test(winner, checkpoint)
+                self._tell(f"exporting {winner}")
+                version = self._export(winner, checkpoint, scored=bool(score))
+            except _OWN_FAULTS as error:
+                journal.left_out[winner] = f"failed: {str(error).splitlines()[0]}"
+                self._tell(f"{winner} {journal.left_out[winner]}")
+                journal.spent = self._budget.spent
+                journal.save(self._workdir)
+                continue
+            if place:
+                # Further minutes are not for those that failed.
+                journal.in_play = [name for name in journal.in_play if name not in ranked[:place]] or [winner]
+            vote, why = self._vote(ranked[place:][:_VOTERS], score)
+            return Outcome(winner, str(version), checkpoint, score, vote, why)
+        told = "; ".join(f"{name} {journal.left_out[name].rstrip('.')}" for name in ranked)
+        raise UserError(f"no candidate could be tested and exported ({told}): set more --minutes.")
 
     def _test(self, winner: str, checkpoint: str) -> dict[str, Any]:
         seconds = self._budget.left - self._after_test() - self._journal.start(winner)
@@ -255,7 +272,10 @@ class Controller:
         keras.backend.clear_session()
         ensemble = Ensemble([load(self._trials.directory(n), checkpoint=self._trials.checkpoint(n)) for n in names])
         source = self._trials.test_episodes(names[0])
-        scored = ensemble.evaluate(source, min(_VOTE_EPISODES, score["episodes"]))
+        try:
+            scored = ensemble.evaluate(source, min(_VOTE_EPISODES, score["episodes"]))
+        except ArithmeticError:
+            return {}, "the adaptation of one of them diverged"
         difference = compare(scored.ensemble, scored.members[0])
         told = {"mean": difference.mean, "ci95": difference.ci95}
         return {"of": names, **scored.ensemble.as_json(), "difference": told}, ""

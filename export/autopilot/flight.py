@@ -16,7 +16,7 @@ from cml_tf.errors import Interrupted, UserError
 from cml_tf.experiments.loading import model_of
 from cml_tf.experiments.runs import load_run
 from cml_tf.studies.pictures.of_runs import picture_of_episode
-from cml_tf.system.files import locked
+from cml_tf.system.files import Held, locked
 from cml_tf.system.stages import duration
 from export.autopilot.candidates import Network, candidates
 from export.autopilot.controller import Controller, Outcome
@@ -76,7 +76,7 @@ def fly(order: Order, console: Console, clock: Callable[[], float] = time.monoto
     try:
         with locked(order.workdir), Signals() as signals:
             return _fly(order, journal, budget, signals, console)
-    except BlockingIOError:
+    except Held:
         raise UserError(
             f"another process works in {order.workdir}: wait for it, or choose another --workdir."
         ) from None
@@ -96,7 +96,12 @@ def _fly(order: Order, journal: Journal, budget: Budget, signals: Signals, conso
     found.link()
     trials = Trials(order.workdir, found, order.seed, journal, budget, signals, tell)
     outcome = Controller(order.workdir, tried, trials, journal, budget, signals, tell).run()
-    shown = None if signals.asked() else _show(trials, outcome, budget)
+    shown = None
+    if not signals.asked():
+        try:
+            shown = _show(trials, outcome, budget)
+        except ArithmeticError as error:
+            tell(f"the report shows no answers: {error}")
     journal.spent = budget.spent
     journal.save(order.workdir)
     page = write_report(order.workdir, order.minutes, found, tried, journal, outcome, shown)

@@ -97,9 +97,11 @@ def write_example(directory: Path, found: Survey) -> Path:
         shown, asked = files[: found.shots], files[found.shots :][: min(_QUESTIONS, found.queries)]
         for part, paths in (("support", shown), ("queries", asked)):
             for path in paths:
-                link = directory / part / folders[name].name / Path(path).name
+                # With its folders: two of them may have pictures of one name.
+                link = directory / part / folders[name].name / Path(path).relative_to(folders[name])
                 link.parent.mkdir(parents=True, exist_ok=True)
-                if not link.is_symlink():
+                # A picture that somebody put in the place of a link stays.
+                if not os.path.lexists(link):
                     link.symlink_to(os.path.realpath(path))
     return directory
 

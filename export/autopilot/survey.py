@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from cml_tf.datasets.base import SPLITS
+from cml_tf.datasets.image_faults import UNREADABLE
 from cml_tf.datasets.image_folder import SPLIT_FILE, folders_by_split
 from cml_tf.datasets.image_paths import class_folders, image_files
 from cml_tf.errors import DatasetError, UserError
@@ -194,6 +195,6 @@ def _seen(path: str) -> tuple[tuple[int, int], bool]:
             if image.mode in _GREY_MODES:
                 return size, False
             pixels = np.asarray(image.convert("RGB").resize((32, 32)), int)
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{os.fsdecode(path)} cannot be read as a picture ({error}): remove it.") from error
     return size, bool(np.ptp(pixels, axis=-1).max() > 2)

@@ -107,7 +107,7 @@ def as_json(answer: Answer, queries: ExampleSet) -> str:
     """One object: `queries`, `class_names`, `accuracy`.
 
     A query has `name`, `values`, for classes also `class`; of a model that was exported with a confidence also
-    `calibrated`, `prediction_set` (names), `is_known` and `known_score`.
+    `calibrated` (by which `class` is the most probable), `prediction_set` (names), `is_known` and `known_score`.
     """
     rows: list[dict[str, Any]] = [
         {"name": name, "values": values.tolist()} for name, values in zip(queries.names, answer.values, strict=True)

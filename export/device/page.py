@@ -12,6 +12,7 @@ import html
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -51,7 +52,7 @@ def write_page(file: Path, directory: Path, runtime: Path = RUNTIME) -> Path:
     facts = file.with_suffix(".json")
     if not (file.is_file() and facts.is_file()):
         raise ExportError(f"{file.parent} must contain {file.name} and {facts.name}: run python -m export.device.")
-    if "adapt" not in parsed_json(facts.read_bytes())["signatures"]:
+    if "adapt" not in _signatures(facts):
         raise ExportError("the page must have a model with a signature adapt: choose a rule that packs its tasks.")
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
@@ -66,6 +67,17 @@ def write_page(file: Path, directory: Path, runtime: Path = RUNTIME) -> Path:
         _copy_runtime(runtime, draft / "runtime")
         draft.rename(directory)
     return directory
+
+
+def _signatures(facts: Path) -> dict[str, Any]:
+    try:
+        found = parsed_json(facts.read_bytes())
+    except ValueError as error:
+        raise ExportError(f"{facts} cannot be read ({error}): run python -m export.device again.") from error
+    signatures = found.get("signatures") if isinstance(found, dict) else None
+    if not isinstance(signatures, dict):
+        raise ExportError(f"{facts} must contain signatures of a model, found none: run python -m export.device again.")
+    return signatures
 
 
 def _with_model(index: str, name: str) -> str:

@@ -203,7 +203,8 @@ async def _until_stopped(stopping: asyncio.Event, *tasks: asyncio.Task[None]) ->
 
 
 async def _poll(catalogue: Catalogue, options: Options) -> None:
-    seen = _content(options.config_file)
+    # Not what the file holds by now: it may have been edited while the models were loaded.
+    seen: bytes | None = None
     told = ""
     while True:
         await asyncio.sleep(options.poll_seconds)

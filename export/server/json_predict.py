@@ -92,6 +92,7 @@ def _rows(document: dict[str, Any], infos: TensorInfos) -> Arrays:
         raise invalid(f"JSON Value: {debug_text(document)} Expecting 'instances' to be an list/array")
     if not rows:
         raise invalid(f"JSON Value: {debug_text(document)} No values in 'instances' array")
+    # Bytes are an object too, and no names of inputs.
     named = isinstance(rows[0], dict) and not is_bytes(rows[0])
     if not named and len(infos) > 1:
         raise invalid(

@@ -112,6 +112,8 @@ def test_streams_start_anywhere(dataset, drawn):
     for later in (next(iter(source.batches(4, 5)))[:2], source.batch(4, 5)[:2]):
         tf.nest.map_structure(lambda part, tail: np.testing.assert_array_equal(part[4:], tail), whole, later)
     np.testing.assert_array_equal(source.indices(0, 9)[4:], source.indices(4, 5))
+    assembled = source.assemble(tf.constant(source.indices(0, 1)[0]))[:2]
+    tf.nest.map_structure(lambda part, whole: np.testing.assert_array_equal(part, whole[0]), assembled, whole)
 
 
 def test_streams_are_reproducible_and_distinct(dataset):

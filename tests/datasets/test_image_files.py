@@ -1,6 +1,7 @@
 """Image files decode to what people see, in graphs as in the loaders, or are refused by name."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -52,7 +53,8 @@ def test_faulty_files_are_named(tmp_path, name):
 
 
 def test_what_is_no_image_and_other_channels_are_refused():
-    for contents in (b"", b"BM", encoded(pixels(0))[:40]):
+    short = b"BM" + struct.pack("<IIIIHHHH", 30, 0, 26, 12, 1, 1, 1, 24) + bytes(4)
+    for contents in (b"", b"BM", short, encoded(pixels(0))[:40]):
         assert image_fault(io.BytesIO(contents)) is None, "left to the decoder"
         with pytest.raises(tf.errors.InvalidArgumentError):
             decode_and_resize(tf.constant(contents), (4, 4), 3)

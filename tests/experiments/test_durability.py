@@ -164,7 +164,7 @@ class SignalIn(keras.callbacks.Callback):
 def test_a_signal_in_a_validation_or_before_the_first_step_is_honoured_at_once(tmp_path, hook):
     config = waves(**{"train.validation_episodes": 12})
     train_run(config, tmp_path / "whole", verbose=0)
-    with pytest.raises(Interrupted, match=r"stopped after \d of 4 steps"):
+    with pytest.raises(Interrupted, match=r"stopped after \d of 4 steps\. Run"):
         train_run(config, tmp_path / "broken", 0, [SignalIn(hook)])
     there = tmp_path / "broken" / "checkpoints" / "latest.npz"
     assert there.exists() == (hook == "on_test_batch_end"), "nothing was made before the first step"
@@ -176,6 +176,30 @@ def test_a_signal_in_a_validation_or_before_the_first_step_is_honoured_at_once(t
         assert other["mse"] == pytest.approx(line["mse"], rel=1e-5)
     (_, one), (_, two) = (checkpoint(tmp_path / name, "best") for name in ("whole", "broken"))
     assert one["step"] == two["step"]
+
+
+class TwoSignals(SignalIn):
+    """Sends SIGTERM in the fourth step, and does what a second Ctrl-C does there."""
+
+    def __init__(self):
+        super().__init__("unused")
+        self._begun = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._begun += 1
+        if self._begun == 4:
+            self.send()
+            raise KeyboardInterrupt
+
+
+def test_a_second_signal_says_what_is_lost_and_the_run_goes_on(tmp_path):
+    told = (
+        "^stopped after 3 of 4 steps; those since the last checkpoint are lost. Run the same command again to resume.$"
+    )
+    with pytest.raises(Interrupted, match=told):
+        train_run(waves(), tmp_path, 0, [TwoSignals()])
+    assert steps_kept(tmp_path)["latest.npz"] == 2
+    assert train_run(waves(), tmp_path, verbose=0).trainer.step == 4
 
 
 class Vanishing(keras.callbacks.Callback):

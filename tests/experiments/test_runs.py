@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from cml_tf.datasets import DatasetError
-from cml_tf.experiments import presets
+from cml_tf.experiments import presets, runs
 from cml_tf.experiments.configuration import ConfigurationError
 from cml_tf.experiments.experiment import build_experiment
 from cml_tf.experiments.runs import evaluate_run, load_run, train_run, trained_on
@@ -83,6 +84,15 @@ def test_a_finished_run_is_left_alone_and_may_grow(run):
     assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 6, 6]
     with pytest.raises(RunError, match="train.steps: 6 in the run, 4 requested"):
         train_run(waves(), run, verbose=0)
+
+
+def test_a_process_that_cannot_be_started_is_no_other_training(tmp_path, monkeypatch):
+    def fails(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(runs, "_fit", fails)
+    with pytest.raises(BlockingIOError, match="temporarily unavailable"):
+        train_run(waves(), tmp_path / "run", verbose=0)
 
 
 OTHERS = {

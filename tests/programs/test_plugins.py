@@ -30,7 +30,8 @@ def ended(tmp_path_factory):
     (folder / "saved_signs.py").write_text(SAVED.format(folder))
     train, evaluate, export = (command.replace("runs/", f"{folder}/runs/") for command in COMMANDS)
     without = evaluate.replace(" --plugins=sign_descent", "")
-    nobodys = [f"cml_tf.evaluate --plugins={name} --workdir=nowhere" for name in NOBODYS]
+    flags = (f"--plugins={NOBODYS[0]}", f"--plugins {NOBODYS[1]}")
+    nobodys = [f"cml_tf.evaluate {flag} --workdir=nowhere" for flag in flags]
     calls = [train, evaluate, export, without, "saved_signs", *nobodys, "cml_tf.train --help"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(folder))

@@ -66,6 +66,8 @@ TRAIN_ERRORS = {
     "--config={}/raising.py": "a_module_that_nobody_has",
     "--config={}/wrong_type.py": "ConfigDict",
     "--config=configs/sinusoid.py:tiny": "'tiny'",
+    # With a blank, and by a name of before.
+    "--config= --config configs/sinusoid_10shot_maml.py:tiny": "'tiny'",
     f"{GLYPHS} --config.dataset.ways=500": "ways",
     f"{GLYPHS} --config.dataset.root=/nowhere": "/nowhere",
     "--config=configs/image_folder.py:smoke": "root",
@@ -98,6 +100,8 @@ CALIBRATE_ERRORS = {
     "--coverage=1": "coverage must be between 0 and 1",
     "--episodes=3": "episodes",
     "--calibration=hope": "hope",
+    "--open_set=none --false_accept=0.1": "--false_accept has no effect with --open_set=none",
+    "--open_set=none --unknown_classes=2": "--unknown_classes has no effect with --open_set=none",
 }
 PREPARE_ERRORS = {
     "": "aircraft, cars, ",

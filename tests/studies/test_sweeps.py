@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from absl import flags
 
 from cml_tf.experiments.configuration import ConfigurationError
 from cml_tf.studies.results import changed_keys, is_done, read_results, write_results
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepError, read_sweep
 from cml_tf.system.files import locked
+from tests.helpers.forked_programs import called
 from tests.helpers.programs import ROOT, run_program, run_programs
 
 SOURCE = "configs/sinusoid.py:cml,5shot,smoke"
@@ -180,6 +182,25 @@ def test_two_sweeps_do_not_write_one_file(tmp_path):
     assert finished.messages == [
         f"error: another sweep is writing {results}: wait until it ends, or choose another file with --results."
     ]
+
+
+def _sweep_where_no_process_starts(arguments):
+    import cml_tf.sweep  # Its flags would stay in this process.
+
+    def fails(*_):
+        raise BlockingIOError("no process starts")
+
+    cml_tf.sweep._run_all = fails
+    flags.FLAGS(arguments)
+    try:
+        cml_tf.sweep.main([])
+    except (BlockingIOError, SystemExit) as error:
+        return str(error)
+
+
+def test_a_process_that_cannot_be_started_is_no_other_sweep(tmp_path):
+    words = [f"--spec={spec(tmp_path / 's.json')}", f"--workdir={tmp_path}", f"--results={tmp_path / 'r.jsonl'}"]
+    assert called(_sweep_where_no_process_starts, ["sweep", *words]) == "no process starts"
 
 
 # What is written in place of the second line: a text, or changes to the first.

@@ -1,7 +1,10 @@
 """Settings that other projects left in keras.json and in the environment change no result."""
 
+import importlib
+import importlib.util
 import json
 import os
+import sys
 
 import keras
 import pytest
@@ -74,7 +77,23 @@ def test_variables_are_taken_out_of_the_environment_and_told(settings, monkeypat
     assert os.environ.get(name) == ("tensorflow" if name == "KERAS_BACKEND" else None)
 
 
+def test_who_asks_whether_keras_is_there_leaves_its_first_import_accompanied(tmp_path, monkeypatch):
+    (tmp_path / "keras.py").write_text("import os\nhome = os.environ['KERAS_HOME']")
+    monkeypatch.setenv("KERAS_HOME", "theirs")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "keras")
+    finder = keras_settings._FirstImport("not used")
+    monkeypatch.setattr(sys, "meta_path", [finder, *sys.meta_path])
+    assert importlib.util.find_spec("keras").origin == str(tmp_path / "keras.py")
+    with pytest.warns(UserWarning, match="^not used$") as told:
+        assert importlib.import_module("keras").home == keras_settings._NOWHERE
+    assert len(told) == 1 and os.environ["KERAS_HOME"] == "theirs"
+    assert finder not in sys.meta_path
+
+
 _WEIGHTS = """
+import cml_tf, importlib.util
+importlib.util.find_spec("keras")  # As libraries do that work with Keras where it is.
 import hashlib, cml_tf.datasets, matplotlib, keras, numpy as np
 keras.utils.set_random_seed(0)
 layers = [keras.layers.Conv2D(3, 3), keras.layers.BatchNormalization(), keras.layers.Flatten(), keras.layers.Dense(2)]

@@ -27,6 +27,14 @@ def test_a_table_compares_the_ensemble_with_each_member_and_with_the_chosen_one(
     assert "| ensemble | 90.00 ± 0.00 | |" in table([first, {**first, "seed": 1}])
 
 
+def test_a_method_that_no_run_has_is_refused_in_a_line(tmp_path):
+    flags = ["--method=typo", f"--workdir={tmp_path}/runs", f"--results={tmp_path}/r.jsonl"]
+    done = run_program("examples.ensemble.train", *flags)
+    names = "glyphs_5way_1shot_maml-soft_k_means, glyphs_5way_1shot_maml-meta_delta-no_rotation"
+    told = f"error: --method must be the end, behind a '_', of one of {names}, received 'typo'."
+    assert (done.code, done.messages) == (2, [told]) and not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_seeds_are_trained_once(tmp_path):
     configs = ["configs/glyphs.py:maml,meta_delta,no_rotation,3way,1shot,smoke"]

@@ -54,8 +54,10 @@ def test_a_file_of_other_runs_or_a_damaged_one_is_refused(tmp_path):
     path = tmp_path / "found.jsonl"
     line = {"settings": {**TINY.as_json(), "windows": 7}, "seed": 0, "curve": {}, "final": {}}
     results.add(path, line)
-    with pytest.raises(UserError, match="seed 0, in .* with another windows: choose another file"):
-        results.is_done(path, TINY, 0)
+    # A table averages over seeds: those of another seed do not belong there either.
+    for seed in (0, 5):
+        with pytest.raises(UserError, match="seed 0, in .* with another windows: choose another file"):
+            results.is_done(path, TINY, seed)
     path.write_text(json.dumps(line) + "\n[1]\n")
     with pytest.raises(UserError, match="line 2, must be the JSON object of a run"):
         results.read(path)

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from cml_tf.errors import Interrupted, UserError
-from cml_tf.training.evaluator import Evaluation
+from cml_tf.training.evaluator import Diverged, Evaluation
 from export.autopilot import controller as module
 from export.autopilot.candidates import Candidate
 from export.autopilot.controller import Controller
 from export.autopilot.journal import Budget, Journal, Point
 from export.autopilot.signals import Signals
+from export.errors import ExportError
 
 START, EPISODE, EXPORT = 10.0, 0.01, 30.0
+_VOTE = Controller._vote
 
 
 @dataclass
@@ -28,6 +30,8 @@ class World:
     workdir: Path
     now: float = 0.0
     fail: str = ""
+    diverges: str = ""
+    refused: str = ""
     interrupt: tuple[str, int] = ("", 0)
     turns: list[tuple[str, float]] = field(default_factory=list)
     exported: list[tuple[str, str]] = field(default_factory=list)
@@ -64,6 +68,9 @@ class World:
         journal.points.append(Point(name, journal.steps[name], journal.trained[name], self.accuracies[name]))
         return True
 
+    def test_episodes(self, name):
+        return name
+
     def directory(self, name):
         return self.workdir / name
 
@@ -72,11 +79,15 @@ class World:
 
     def evaluate(self, path, split, episodes, checkpoint):
         self.now += START + episodes * EPISODE
+        if path.name in self.diverges:
+            raise Diverged("not finite in an episode. Use fewer steps.")
         self.tested.append((path.name, episodes))
         return Evaluation("accuracy", np.linspace(0.5, 0.7, episodes), 0, "known", {})
 
     def export(self, path, model, options):
         self.now += EXPORT
+        if path.name in self.refused:
+            raise ExportError("the model diverges on ordinary inputs.")
         told = json.loads(options.evaluation.read_text())["split"] if options.evaluation else "not scored"
         self.exported.append((path.name, told))
         return model / str(len(self.exported))
@@ -150,6 +161,37 @@ def test_a_candidate_that_fails_stops_nobody_else(world, fail):
     world.fail = fail
     outcome = world.fly(minutes=20)
     assert outcome.winner == ("d" if fail == "c" else "c") and world.journal.left_out[fail] == "failed"
+
+
+@pytest.mark.parametrize("fault", ["diverges", "refused"])
+def test_who_cannot_be_tested_or_exported_makes_way_for_the_next(world, fault):
+    setattr(world, fault, "cd")
+    outcome = world.fly(minutes=20)
+    assert outcome.winner == "f" and world.exported == [("f", "test")] and outcome.score["split"] == "test"
+    assert all(world.journal.left_out[name].startswith("failed: ") for name in "cd")
+    assert Journal.open(world.workdir, {}).left_out == world.journal.left_out
+    # Further time is for the one that can.
+    before = len(world.turns)
+    world.fly(40, world.journal)
+    assert {name for name, _ in world.turns[before:]} == {"f"}
+    setattr(world, fault, "abcdef")
+    with pytest.raises(UserError, match=r"could be tested and exported \(c failed: .*; d failed: .*more --minutes"):
+        world.fly(60, world.journal)
+
+
+def test_a_vote_that_diverges_is_left_out(world, monkeypatch):
+    class Diverging:
+        def __init__(self, models):
+            assert len(models) == 3
+
+        def evaluate(self, source, episodes):
+            raise ArithmeticError("its parameters are not finite")
+
+    monkeypatch.setattr(Controller, "_vote", _VOTE)
+    monkeypatch.setattr(module, "Ensemble", Diverging)
+    monkeypatch.setattr(module, "load", lambda path, checkpoint: path)
+    outcome = world.fly(minutes=20)
+    assert (outcome.winner, outcome.vote) == ("c", {}) and "one of them diverged" in outcome.no_vote
 
 
 def test_nothing_to_export_is_told(world):

@@ -18,13 +18,14 @@ from cml_tf.errors import UserError
 from cml_tf.experiments.assembly import build_trainer
 from cml_tf.experiments.configuration import check_config
 from cml_tf.problems import Classification
+from cml_tf.system.files import Held
 from export.autopilot import controller, flight
 from export.autopilot.candidates import Network, candidates
 from export.autopilot.flight import Order, fly
 from export.autopilot.survey import Wishes, survey
 from export.autopilot.trying import Trials
 from tests.helpers.drawn_images import write_classes
-from tests.helpers.programs import ROOT, environment
+from tests.helpers.programs import ROOT, environment, run_programs
 
 # Seconds that every look at the clock takes.
 LOOK = 0.4
@@ -103,6 +104,40 @@ def test_a_folder_that_cannot_be_used_leaves_nothing_behind(photos, tmp_path):
     assert [*(tmp_path / "work").iterdir()] == []
     with pytest.raises(UserError, match="--ways must be 2 to 2"):
         fly(dataclasses.replace(order, wishes=Wishes(ways=5)), Console(file=io.StringIO()), counting())
+
+
+def test_weights_without_a_use_are_refused(tmp_path):
+    # No folder of pictures, so that nothing begins.
+    words = ["export.autopilot", f"--data={tmp_path / 'none'}", f"--workdir={tmp_path / 'work'}", "--weights=own.h5"]
+    calls = [words, [*words, "--network=own.keras"]]
+    for call, told in zip(run_programs(calls), ("without --network: ", "with --network=own.keras, "), strict=True):
+        assert call.code == 2 and call.messages[0].startswith(f"error: --weights has no effect {told}"), call
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(("fault", "raised"), [(Held, UserError), (BlockingIOError, BlockingIOError)])
+def test_a_lock_that_another_has_is_told_and_a_process_that_cannot_start_is_none(
+    photos, tmp_path, monkeypatch, fault, raised
+):
+    def fails(*_):
+        raise fault(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(flight, "_fly", fails)
+    with pytest.raises(raised, match="another process works" if fault is Held else "temporarily"):
+        fly(Order(photos, 1.0, tmp_path / "work"), Console(file=io.StringIO()), counting())
+
+
+def test_answers_that_diverge_cost_no_report(photos, tmp_path, small, monkeypatch):
+    def diverges(*_):
+        raise ArithmeticError("adaptation diverged")
+
+    outcome = flight.Outcome("cml", "1", "best", {}, {}, "interrupted")
+    monkeypatch.setattr(flight.Controller, "run", lambda self: outcome)
+    monkeypatch.setattr(flight, "_show", diverges)
+    said = io.StringIO()
+    assert fly(Order(photos, 1.0, tmp_path / "work"), Console(file=said, width=300), counting()) is outcome
+    assert "the report shows no answers: adaptation diverged" in said.getvalue()
+    assert (tmp_path / "work" / "report.md").is_file()
 
 
 def test_a_network_of_ones_own_is_tried_first(photos, tmp_path):

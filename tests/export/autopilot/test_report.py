@@ -13,7 +13,7 @@ from cml_tf.studies.pictures.episode import EpisodePicture
 from export.autopilot.candidates import candidates
 from export.autopilot.controller import Outcome
 from export.autopilot.journal import Journal, Point
-from export.autopilot.report import Shown, write_report
+from export.autopilot.report import Shown, write_example, write_report
 from export.autopilot.survey import survey
 from export.client.examples import read_queries, read_support
 from tests.helpers.drawn_images import write_classes
@@ -70,6 +70,21 @@ def test_the_example_is_what_a_client_reads(tmp_path, found, journal):
     queries = read_queries(tmp_path / "work" / "example" / "queries")
     assert sorted(set(support.targets)) == sorted(found.classes["test"]) and len(support.targets) == 6
     assert len(queries.inputs) == 6
+
+
+def test_the_example_leaves_own_pictures_alone_and_takes_all_of_one_name(tmp_path):
+    photos, example = tmp_path / "photos", tmp_path / "example"
+    write_classes(photos, "abcdef", images=1)
+    for name in "abcdef":
+        write_classes(photos / name, ("left", "right"), images=1)
+    found = survey(photos, tmp_path / "links", 0, 5.0)
+    write_example(example, found)
+    linked = [path for path in sorted(example.rglob("*.png")) if path.is_symlink()]
+    assert len({path.resolve() for path in linked}) == len(linked) == found.ways * (found.shots + found.queries)
+    linked[0].unlink()
+    linked[0].write_bytes(b"own")
+    write_example(example, found)
+    assert linked[0].read_bytes() == b"own" and sorted(example.rglob("*.png")) == linked
 
 
 def test_every_candidate_is_a_configuration_that_can_be_run(found):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -10,6 +12,7 @@ from cml_tf.datasets import load
 from cml_tf.datasets.base import SPLITS
 from cml_tf.errors import DatasetError, UserError
 from export.autopilot.survey import Wishes, split_classes, survey
+from tests.datasets.hostile.images import png
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.run_folders import snapshot
 
@@ -96,4 +99,8 @@ def test_what_is_not_enough_is_told(tmp_path):
     refused("at least 2 pictures, received 1 of 'f'")
     (tmp_path / "photos" / "f" / "9.png").write_bytes(b"no picture")
     refused(r"9\.png cannot be read as a picture")
+    # The name of the chunk behind half of its rows.
+    damaged = png(20, 20, kind=2, rows=zlib.compress(bytes(20 * 61))[:9]).replace(b"IEND", b"I\xc4ND")
+    (tmp_path / "photos" / "f" / "9.png").write_bytes(damaged)
+    refused(r"9\.png cannot be read as a picture \(broken PNG file")
     assert not (tmp_path / "links").exists()

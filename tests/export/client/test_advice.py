@@ -7,6 +7,7 @@ import pytest
 
 from export.client import Answer, ClientError
 from export.client.advice import ask_next, leave_one_out
+from export.client.answers import Confidence
 from export.client.interface import Interface
 from tests.export.served import CLOSE, inputs_of
 
@@ -26,7 +27,9 @@ class NearestMean:
             own = [np.array(task.support_targets) == name for name in names]
             means = np.array([task.support_inputs[rows].mean() for rows in own])
             closeness = np.exp(-abs(task.query_inputs - means[None]))
-            answers.append(Answer(closeness / closeness.sum(1, keepdims=True), names))
+            shares = closeness / closeness.sum(1, keepdims=True)
+            # Before calibration it was sure of another class.
+            answers.append(Answer(1 - shares, names, Confidence(shares, shares > 0)))
         return answers
 
 

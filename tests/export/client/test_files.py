@@ -133,18 +133,20 @@ def test_names_in_bytes_are_names_and_whole_numbers_are_sorted_by_value(tmp_path
 
 def test_how_sure_an_answer_is_stands_in_table_json_and_page():
     sure = Confidence(
-        np.float32([[0.75, 0.25], [0.5, 0.5]]),
-        np.array([[True, False], [True, True]]),
+        # Of the first query another class is the most probable one than before calibration.
+        np.float32([[0.25, 0.75], [0.375, 0.625]]),
+        np.array([[False, True], [True, True]]),
         np.array([True, False]),
         np.ones(2),
     )
     answer, queries = Answer(np.eye(2, dtype="f4"), ("a", "b"), sure), ExampleSet([b""] * 2, None, ("one", "two"))
     rows = json.loads(as_json(answer, queries))["queries"]
     assert rows[0] == {
-        **{"name": "one", "values": [1.0, 0.0], "class": "a", "calibrated": [0.75, 0.25], "prediction_set": ["a"]},
+        **{"name": "one", "values": [1.0, 0.0], "class": "b", "calibrated": [0.25, 0.75], "prediction_set": ["b"]},
         **{"is_known": True, "known_score": 1.0},
     }
     assert rows[1]["prediction_set"] == ["a", "b"] and rows[1]["is_known"] is False
+    assert accuracy(answer, dataclasses.replace(queries, targets=["b", "b"])) == 1
     page, table = contact_sheet(answer, queries), as_table(answer, queries)
     for shown, told in (
         (table, "none of these (nearest: b)"),
@@ -207,9 +209,9 @@ def test_a_picture_is_the_same_every_time_and_what_cannot_be_drawn_is_refused(tm
     graph = read_graph(tmp_path / "graph.npz")
     assert isinstance(graph, Graph) and graph.edges[0].tolist() == [0, 1], "floats that are whole numbers"
 
-    def draw(name, queries, support=(), names=("a", "b")):
+    def draw(name, queries, support=(), names=("a", "b"), columns=(1, 0), sure=None):
         sets = [ExampleSet(np.array(given), ["c"] * len(given), tuple(map(str, given))) for given in (queries, support)]
-        answer = Answer(np.tile(np.float32([[1, 0]]), (len(queries), 1)), names)
+        answer = Answer(np.tile(np.float32(columns), (len(queries), 1)), names, sure)
         write_graph_picture(tmp_path / name, graph, answer, *sets[: 1 + bool(support)])
 
     for name in ("a.svg", "b.svg"):
@@ -217,6 +219,10 @@ def test_a_picture_is_the_same_every_time_and_what_cannot_be_drawn_is_refused(tm
     first, second = ((tmp_path / name).read_text() for name in ("a.svg", "b.svg"))
     # Two edges in either direction of both.
     assert first == second and first.count('id="line2d_') >= 8
+    # Colours follow the calibrated probabilities.
+    draw("a.svg", [10], columns=(0, 1))
+    draw("b.svg", [10], sure=Confidence(np.float32([[0, 1]]), np.ones((1, 2), bool)))
+    assert (tmp_path / "a.svg").read_text() == (tmp_path / "b.svg").read_text() != second
     for given, message in ((([*range(301)],), "300 .*301"), (([0], [1]), "received c"), (([],), "one query")):
         with pytest.raises(ClientError, match=message):
             draw("c.png", *given)

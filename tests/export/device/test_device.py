@@ -54,7 +54,7 @@ def test_the_interpreter_answers_as_a_server_does_and_the_facts_are_true(letters
     }
 
 
-def test_the_example_names_classes_and_leaves_out_those_that_were_not_shown(letters, letters_file):
+def test_the_example_names_classes_and_leaves_out_those_that_were_not_shown(letters, letters_file, monkeypatch):
     inputs = inputs_of(letters, support=SIZES.support, query=SIZES.query)
     model, support, query = (
         DeviceModel(letters_file, tf.lite.Interpreter),
@@ -63,9 +63,13 @@ def test_the_example_names_classes_and_leaves_out_those_that_were_not_shown(lett
     task = model.adapt(support, [NAMES[label] for label in inputs["support_labels"][0]])
     assert task.names == tuple(NAMES)
     np.testing.assert_allclose(task.predict(query), ask(letters, letters_file)[1], rtol=1e-5, atol=1e-5)
-    two = model.adapt(support, ["ant", "bee"] * 3).predict(query)
-    assert two.shape == (SIZES.query, 2)
+    shown = model.adapt(support, ["ant", "bee"] * 3)
+    two = shown.predict(query)
+    assert two.shape == (SIZES.query, 2) and two.dtype == np.float32
     np.testing.assert_allclose(two.sum(1), 1, rtol=1e-6)
+    with monkeypatch.context() as patch:
+        patch.setattr(model, "run", lambda *_, **__: {"probabilities": np.float32([[0, 0, 1]] * SIZES.query)})
+        np.testing.assert_array_equal(shown.predict(query), 0.5)
     for spoilt in (support[1:], support + 1, support * np.nan):
         with pytest.raises(DeviceError, match="support_inputs must be"):
             model.adapt(spoilt, NAMES * 2)

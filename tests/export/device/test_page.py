@@ -90,4 +90,8 @@ def test_a_page_is_written_whole_or_not_at_all(letters_file, tmp_path):
     whole.with_suffix(".json").write_text(json.dumps({"signatures": {"adapt_and_predict": {}}}))
     with pytest.raises(ExportError, match="signature adapt"):
         write_page(whole, tmp_path / "page", runtime)
+    for text, told in {"": "cannot be read", "[1]": "none", "{}": "none", '{"signatures": 3}': "none"}.items():
+        whole.with_suffix(".json").write_text(text)
+        with pytest.raises(ExportError, match=f"whole.json .*{told}.*: run python -m export.device again"):
+            write_page(whole, tmp_path / "page", runtime)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["runtime", "whole.json", "whole.tflite"]

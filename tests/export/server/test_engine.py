@@ -11,6 +11,7 @@ from export.deploy import MONITORING
 from export.server.model_config import ModelConfig
 from export.server.tensorflow_serving import IMAGE, EngineError, docker_command, run_tensorflow_serving, translated
 from tests.helpers.forked_programs import Program, called
+from tests.helpers.programs import run_programs
 
 _PLAIN = ["--model_dir=waves", "--host=0.0.0.0"]
 # What it cannot honour, and what the refusal names.
@@ -79,6 +80,22 @@ def test_flags_are_translated_or_refused_by_name_and_docker_mounts_what_they_nam
     assert {f"{file}:{file}:ro" for file in files} < set(shlex.split(mounting))
     assert "tensorflow_model_server on PATH" in without_binary
     assert "docker run --rm -p 127.0.0.1:" in without_binary
+
+
+# What has no effect there, by what is served.
+_IDLE = {
+    "--model_config_file": ("--model_name=waves",),
+    "--model_dir": ("--reread_model_config_file", "--allow_version_labels_for_unavailable_models"),
+}
+
+
+def test_flags_without_effect_are_refused(tmp_path):
+    pairs = [(served, flag) for served, flags in _IDLE.items() for flag in flags]
+    # An engine that would refuse the host next: nothing is served, whatever is overlooked.
+    calls = [["export.serve", "--engine=tfserving", f"{served}={tmp_path}", flag] for served, flag in pairs]
+    for (served, flag), finished in zip(pairs, run_programs(calls), strict=True):
+        told = f"error: {flag.partition('=')[0]} has no effect with {served}: leave it out."
+        assert (finished.code, finished.messages) == (2, [told])
 
 
 def test_the_binary_on_path_takes_over_the_process(tmp_path):

@@ -1,5 +1,6 @@
 """New versions, damaged versions and the death of the server while clients are asking; what a start passes over."""
 
+import asyncio
 import contextlib
 import gc
 import os
@@ -14,6 +15,7 @@ import pytest
 
 from export.server.catalogue import collect_and_freeze
 from export.server.child import ServerFailed
+from export.server.embedded import Options, _poll
 from export.server.servable import Servable
 from tests.export.server.askers import Askers
 from tests.export.server.running import running
@@ -137,6 +139,24 @@ def test_a_start_passes_over_what_is_not_whole_and_fails_where_there_is_nothing_
     for name in ("gone", "empty"):
         # Once, and once more if it was looked at between the making of the directory and its first version.
         assert len([line for line in log if f"{name} contains no version" in line]) in (1, 2)
+
+
+def test_a_configuration_that_was_edited_while_models_loaded_is_read_again(tmp_path):
+    """The models are of a text that nobody has any more when the first look at the file is taken."""
+    config, done = tmp_path / "models.config", []
+    config.write_text(f'model_config_list {{ config {{ name: "edited" base_path: "{tmp_path}" }} }}')
+
+    class Looking:
+        async def reload(self, models):
+            done.append(list(models))
+
+        async def refresh(self):
+            done.append("refreshed")
+            raise ArithmeticError
+
+    with pytest.raises(ArithmeticError):
+        asyncio.run(_poll(Looking(), Options({}, config_file=config, poll_seconds=0.0)))
+    assert done == [["edited"], "refreshed"]
 
 
 def _ports_of_ones_own(count):
