@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.performance.accuracy_and_cost import draw, joined, read_costs, table, words_of
+from benchmarks.performance.system_scores import draw, joined, read_costs, table, words_of
 from cml_tf.errors import UserError
 from cml_tf.studies.results import read_results
 from cml_tf.studies.scores import MAML, ScoredMethod, settings

@@ -1,0 +1,100 @@
+"""What methods reach beside what they cost, as a table and a picture: sweeps joined with `system_costs`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from cml_tf.errors import UserError
+from cml_tf.studies.page import Table
+from cml_tf.studies.pictures.style import BLUE, VERMILLION, house_style, literal, new_figure
+from cml_tf.studies.scores import MAML, ScoredMethod, Setting, over_seeds, paired
+from cml_tf.system.files import parsed_json
+
+_COST_COLUMNS = {
+    "step_milliseconds": "step, ms",
+    "times_maml": "times MAML",
+    "step_mebibytes": "peak over imports, MiB",
+    "in_process_milliseconds": "in process, ms",
+    "grpc_milliseconds": "over gRPC, ms",
+    "adapted_numbers": "numbers of a task",
+}
+Costs = Mapping[str, Mapping[str, float]]
+
+
+def words_of(method: ScoredMethod) -> str:
+    """The words that choose a method in a configuration, as costs are named: `maml,kernel_ridge`."""
+    return ",".join(filter(None, (method.kind, method.variant)))
+
+
+def read_costs(path: Path) -> Costs:
+    """By the words of methods.
+
+    Raises:
+      UserError: if the file is not one that `benchmarks.performance.systems` wrote.
+    """
+    try:
+        return parsed_json(path.read_bytes())["methods"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"--costs must be a file of benchmarks.performance.systems, received {path} ({error!r}): write it with "
+            "--output=FILE."
+        ) from error
+
+
+def joined(found: Mapping[str, Setting], costs: Costs) -> dict[ScoredMethod, Mapping[str, float]]:
+    """The costs of each method that every setting has, MAML's first; other evaluations of a run have other costs.
+
+    Raises:
+      UserError: if a setting lacks MAML, or no method has both.
+    """
+    for name, methods in found.items():
+        if MAML not in methods:
+            raise UserError(f"the results of {name} must contain MAML, found none: add its runs to the sweep.")
+    trained = [method for method in next(iter(found.values()), {}) if not method.evaluation]
+    everywhere = [method for method in trained if all(method in one for one in found.values())]
+    rows = {method: costs[words_of(method)] for method in everywhere if words_of(method) in costs}
+    if not rows:
+        raise UserError(
+            f"results and costs must share a method, received costs of {', '.join(costs)}: measure those of the sweep "
+            "with python -m benchmarks.performance.systems --served --method=WORDS."
+        )
+    return rows
+
+
+def table(found: Mapping[str, Setting], costs: Costs) -> Table:
+    """A row for each method: accuracy and paired difference from MAML in each setting, then costs."""
+    rows = []
+    for method, figures in joined(found, costs).items():
+        cells: list[str] = [method.name]
+        for methods in found.values():
+            difference = None if method == MAML else paired(methods[method], methods[MAML])
+            cells += [over_seeds(methods[method]).text(), difference.over_seeds.text("+") if difference else ""]
+        rows.append((*cells, *(f"{figures[name]:.3g}" if name in figures else "" for name in _COST_COLUMNS)))
+    heads = [head for name in found for head in (name, "minus MAML")]
+    return Table(("method", *heads, *_COST_COLUMNS.values()), tuple(rows))
+
+
+def draw(found: Mapping[str, Setting], costs: Costs) -> Figure:
+    """Accuracy over milliseconds of a served request, a panel for each setting, MAML in another colour.
+
+    Raises:
+      UserError: if no request was measured.
+    """
+    rows = {method: figures for method, figures in joined(found, costs).items() if "grpc_milliseconds" in figures}
+    if not rows:
+        raise UserError("the costs must contain served requests, found none: measure them with --served.")
+    with house_style():
+        figure = new_figure(5.0 * len(found), 4.2)
+        for axes, (name, methods) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
+            for method, figures in rows.items():
+                score, milliseconds = over_seeds(methods[method]), figures["grpc_milliseconds"]
+                colour = VERMILLION if method == MAML else BLUE
+                axes.errorbar(milliseconds, score.mean, score.half_width, color=colour, marker="o", capsize=2)
+                shown = literal(method.name)
+                axes.annotate(shown, (milliseconds, score.mean), (4, 4), textcoords="offset points", fontsize=7)
+            axes.set(title=literal(name), xscale="log", xlabel="a served request that adapts and predicts [ms]")
+            axes.set(ylabel="accuracy on query examples [%]")
+    return figure
