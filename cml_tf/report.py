@@ -15,7 +15,6 @@ from typing import Any
 
 from absl import flags
 
-from cml_tf.errors import UserError
 from cml_tf.studies.page import Picture, write_page
 from cml_tf.studies.pictures.differences import write_differences
 from cml_tf.studies.pictures.of_runs import draw_setting
@@ -78,7 +77,7 @@ def main(arguments: list[str]) -> None:
             page = sweep_page(found, pictures, analyses, against, without_score, trained_on)
             write_page(page, output / REPORT)
             print(f"wrote {output / REPORT}")
-    except UserError as error:
+    except ValueError as error:
         fail(str(error))
 
 

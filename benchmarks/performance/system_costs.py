@@ -14,6 +14,7 @@ from rich.table import Table
 
 from benchmarks.performance.configured import build_configured, load_configured
 from benchmarks.performance.contestant import configured, running, spread, take_turns
+from benchmarks.performance.system_scores import COST_COLUMNS
 from benchmarks.serving.clients import GrpcClient
 from benchmarks.serving.models import write_configured
 from benchmarks.serving.paired_latency import Call, in_process, measure, through
@@ -39,9 +40,9 @@ class Size(NamedTuple):
         return f"configs/glyphs.py:{words},{self.episodes}"
 
     def settings(self, words: str) -> dict[str, Any]:
-        """What is set in it: five inner steps where there are any."""
+        """What is set in it: five inner steps and the width, where there are any."""
         keys = dict(flatten(load_config(self.source(words)).to_dict()))
-        return {key: steps for key, steps in _FIVE.items() if key in keys} | {"learner.filters": self.filters}
+        return {key: value for key, value in {**_FIVE, "learner.filters": self.filters}.items() if key in keys}
 
 
 def all_words() -> list[str]:
@@ -119,16 +120,9 @@ def _whole_task(version: Path) -> dict[str, np.ndarray]:
 
 def table(result: dict[str, Any]) -> Table:
     """The figures, to be read."""
-    names = {
-        "step_milliseconds": "step, ms",
-        "times_maml": "times MAML",
-        "step_mebibytes": "peak over imports, MiB",
-        "in_process_milliseconds": "in process, ms",
-        "grpc_milliseconds": "gRPC, ms",
-        "adapted_numbers": "numbers of a task",
-    }
-    drawn = Table("method", *names.values(), title=f"Beside MAML with five inner steps, {result['rounds']} steps each")
+    title = f"Beside MAML with five inner steps, {result['rounds']} steps each"
+    drawn = Table("method", *COST_COLUMNS.values(), title=title)
     for words, figures in result["methods"].items():
-        cells = [f"{figures[name]:.3g}" if name in figures else "" for name in names]
+        cells = [f"{figures[name]:.3g}" if name in figures else "" for name in COST_COLUMNS]
         drawn.add_row(words, *cells)
     return drawn

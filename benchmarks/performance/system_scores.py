@@ -13,7 +13,8 @@ from cml_tf.studies.pictures.style import BLUE, VERMILLION, house_style, literal
 from cml_tf.studies.scores import MAML, ScoredMethod, Setting, over_seeds, paired
 from cml_tf.system.files import parsed_json
 
-_COST_COLUMNS = {
+# What `system_costs` measures, and how tables call it.
+COST_COLUMNS = {
     "step_milliseconds": "step, ms",
     "times_maml": "times MAML",
     "step_mebibytes": "peak over imports, MiB",
@@ -72,9 +73,9 @@ def table(found: Mapping[str, Setting], costs: Costs) -> Table:
         for methods in found.values():
             difference = None if method == MAML else paired(methods[method], methods[MAML])
             cells += [over_seeds(methods[method]).text(), difference.over_seeds.text("+") if difference else ""]
-        rows.append((*cells, *(f"{figures[name]:.3g}" if name in figures else "" for name in _COST_COLUMNS)))
+        rows.append((*cells, *(f"{figures[name]:.3g}" if name in figures else "" for name in COST_COLUMNS)))
     heads = [head for name in found for head in (name, "minus MAML")]
-    return Table(("method", *heads, *_COST_COLUMNS.values()), tuple(rows))
+    return Table(("method", *heads, *COST_COLUMNS.values()), tuple(rows))
 
 
 def draw(found: Mapping[str, Setting], costs: Costs) -> Figure:

@@ -108,14 +108,18 @@ def path_terms(problem: Problem, weights: Sequence[Weight]) -> list[ObjectiveTer
     return [QueryLoss(problem, weight=last), *steps]
 
 
+def leaves_path(settings: Settings) -> bool:
+    """Whether the members chosen let inner steps be looked at one by one."""
+    chosen = {"rule": settings["adaptation.rule"], "hypergradient": settings.get("hypergradient.name")}
+    return all(member(axis, name).traits["path"] for axis, name in chosen.items() if name)
+
+
 def path_faults(settings: Settings, name: str) -> list[str]:
     """Why there are no losses on the way, for an objective of that name that weighs them."""
-    rule, hypergradient = settings["adaptation.rule"], settings.get("hypergradient.name")
-    pathless = not member("rule", rule).traits["path"]
-    if pathless or (hypergradient and not member("hypergradient", hypergradient).traits["path"]):
+    if not leaves_path(settings):
         return [
             f"objective.terms must not contain {name!r} with a rule that does not record its inner steps, received "
-            f"{rule} and {hypergradient}."
+            f"{settings['adaptation.rule']} and {settings.get('hypergradient.name')}."
         ]
     if settings["adaptation.steps"] < 2:
         return [

@@ -19,10 +19,10 @@ from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Regression
 from cml_tf.registry import Choice, ConfigurationError
-from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
-from tests.helpers.differences import assert_matches_central_differences, gradients_of
+from tests.helpers.differences import assert_alike_all_at_once, assert_matches_central_differences, gradients_of
 from tests.helpers.models import smooth_mlp, two_headed
 from tests.helpers.seeded_episodes import classification_episode, one_task
 
@@ -189,16 +189,7 @@ def test_every_entry_of_the_gram_matrix_has_its_own_derivative(float64):
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_all_tasks_at_once_are_as_one_by_one(float64, solver):
-    method, episode = method_of(solver=solver, solver_steps=4), classification_episode(tasks=3)
-    one, all_at_once = (
-        tf.function(
-            lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once),
-            autograph=False,
-        )()
-        for at_once in (False, True)
-    )
-    for left, right in zip(*map(tf.nest.flatten, (one.gradients, all_at_once.gradients)), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-12)
+    assert_alike_all_at_once(method_of(solver=solver, solver_steps=4), classification_episode(tasks=3))
 
 
 # ---- what is kept

@@ -28,9 +28,8 @@ from cml_tf.learners.learner import feature_rows
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Regression
 from cml_tf.registry import Choice, ConfigurationError
-from cml_tf.training.meta_gradient import meta_gradient
 from cml_tf.training.method import Method
-from tests.helpers.differences import assert_matches_central_differences, gradients_of
+from tests.helpers.differences import assert_alike_all_at_once, assert_matches_central_differences, gradients_of
 from tests.helpers.models import randomise
 from tests.helpers.seeded_episodes import classification_episode, one_task
 from tests.helpers.small_configs import load
@@ -296,16 +295,7 @@ def test_the_order_of_classes_is_that_of_the_answers(float64, transductive):
 
 @pytest.mark.parametrize("transductive", [False, True])
 def test_all_tasks_at_once_are_as_one_by_one(float64, transductive):
-    method, episode = method_of(transductive=transductive, kappa=5.0), classification_episode(tasks=3)
-    one, all_at_once = (
-        tf.function(
-            lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once),
-            autograph=False,
-        )()
-        for at_once in (False, True)
-    )
-    for left, right in zip(*map(tf.nest.flatten, (one.gradients, all_at_once.gradients)), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-12)
+    assert_alike_all_at_once(method_of(transductive=transductive, kappa=5.0), classification_episode(tasks=3))
 
 
 @pytest.mark.parametrize("kept", [[0, 2], [1]])

@@ -22,7 +22,7 @@ from cml_tf.problems import Classification, Regression
 from cml_tf.registry import Choice, ConfigurationError
 from cml_tf.training.meta_gradient import meta_gradient
 from cml_tf.training.method import Method
-from tests.helpers.differences import assert_matches_central_differences
+from tests.helpers.differences import assert_alike_all_at_once, assert_matches_central_differences
 from tests.helpers.models import CONV_SHAPE, MLP_SHAPE, embedding, randomise, smooth_conv, smooth_mlp, two_headed
 from tests.helpers.seeded_episodes import classification_episode, one_task, regression_episode
 
@@ -260,16 +260,7 @@ def test_the_whole_meta_gradient_through_tables(float64):
 
 @pytest.mark.parametrize("shared", [False, True])
 def test_all_tasks_at_once_are_as_one_by_one(float64, shared):
-    method, episode = method_of(CLASSES, horizon=0.7, shared=shared), classification_episode(tasks=3)
-    one, all_at_once = (
-        tf.function(
-            lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once),
-            autograph=False,
-        )()
-        for at_once in (False, True)
-    )
-    for left, right in zip(*map(tf.nest.flatten, (one.gradients, all_at_once.gradients)), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-9, atol=1e-12)
+    assert_alike_all_at_once(method_of(CLASSES, horizon=0.7, shared=shared), classification_episode(tasks=3))
 
 
 def test_the_order_of_the_examples_does_not_matter(float64):

@@ -72,6 +72,19 @@ def assert_matches_central_differences(
         np.testing.assert_allclose(received, expected, rtol=RELATIVE, atol=ROUNDING, err_msg=f"group {group}")
 
 
+def assert_alike_all_at_once(method: Method, episode: Episode, tolerance: float = 1e-9) -> None:
+    """In a graph, all tasks at once have the gradients of one by one."""
+    one, all_at_once = (
+        tf.function(
+            lambda at_once=at_once: meta_gradient(method, episode, method.weights(), vectorised=at_once),
+            autograph=False,
+        )()
+        for at_once in (False, True)
+    )
+    for left, right in zip(*map(tf.nest.flatten, (one.gradients, all_at_once.gradients)), strict=True):
+        np.testing.assert_allclose(left, right, rtol=tolerance, atol=tolerance / 1000)
+
+
 def assert_same_gradients(received: Gradients, expected: Gradients, tolerance: float = 1e-10) -> None:
     """Every tensor of every group agrees, absolutely and relatively."""
     assert set(received) == set(expected)

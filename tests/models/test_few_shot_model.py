@@ -10,6 +10,7 @@ import tensorflow as tf
 import cml_tf
 from cml_tf import Classification, FewShotModel
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD
+from cml_tf.errors import UserError
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import evaluate_run, load_run, train_run
 from cml_tf.graphs import graph_context
@@ -288,7 +289,7 @@ def test_readouts_of_a_run_differ_and_those_through_the_head_can_be_saved(runs, 
             np.testing.assert_array_equal(again, answer)
     assert len(answers) == 3
     if run == "cml":
-        with pytest.raises(ValueError, match="without a co-learner"):
+        with pytest.raises(UserError, match="without a co-learner"):
             cml_tf.load(tmp_path / "learner", "co_learner")
     with pytest.raises(ValueError, match="readout must be one of"):
         cml_tf.load(runs / run, "phi")

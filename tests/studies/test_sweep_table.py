@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from cml_tf.errors import UserError
 from cml_tf.experiments.arguments import experiment_name
 from cml_tf.experiments.configuration import load_config
 from cml_tf.registry import members
@@ -90,7 +91,7 @@ def test_every_method_stands_beside_plain_maml_or_another_one():
         ("CML", "+10.00 (one seed)"),
         ("CML [glyphs]", "no run of MAML"),
     ]
-    with pytest.raises(ValueError, match=r"CML, CML \[co_learner\], .*, received 'MAML'"):
+    with pytest.raises(UserError, match=r"CML, CML \[co_learner\], .*, received 'MAML'"):
         method_named(found, "MAML")
 
 
@@ -129,7 +130,7 @@ def other_method(method, co_learner):
     ],
 )
 def test_runs_that_cannot_be_compared_are_refused(runs, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         table_of(runs)
 
 
@@ -172,7 +173,7 @@ def test_seeds_of_one_method_must_have_one_configuration_which_is_told():
     # Written before there was another key: its default is what was done.
     alike = [run(0, 15000), run(1, 15000), run(2, 15000, learner={"new": 1})]
     assert len(settings(alike)[SETTING][MAML]) == 3
-    with pytest.raises(ValueError, match=r"seed0 and .*seed3 .*train.steps \(15000 and 200\)"):
+    with pytest.raises(UserError, match=r"seed0 and .*seed3 .*train.steps \(15000 and 200\)"):
         settings([*alike, run(3, 200)])
     usual = budget(settings(alike)[SETTING])
     assert all(word in usual for word in ("15,000 outer", "4 episodes", "600 episodes", "15 queries", "test", "0, 1"))

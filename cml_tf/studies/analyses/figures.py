@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from cml_tf.episodes import Episode
 from cml_tf.experiments.configuration import flatten
 from cml_tf.experiments.stored import RunError
+from cml_tf.objectives.multi_step import leaves_path
 from cml_tf.problems import Regression
-from cml_tf.registry import Choice
 from cml_tf.studies.analyses.representations import FEWEST, plane_of
 from cml_tf.studies.analyses.rows import (
     ALL_LAYERS,
@@ -117,9 +117,9 @@ def gradient_cosine_fault(run: Run) -> str:
 
 def path_fault(run: Run) -> str:
     """Why there is nothing before and after inner steps, if so."""
-    chosen = Choice.of(dict(flatten(run.experiment.config.to_dict()))).members()
-    leaves_one = all(chosen[axis].traits["path"] for axis in ("rule", "hypergradient") if axis in chosen)
-    return "" if leaves_one else "its inner steps, if it takes any, cannot be looked at one by one"
+    if leaves_path(dict(flatten(run.experiment.config.to_dict()))):
+        return ""
+    return "its inner steps, if it takes any, cannot be looked at one by one"
 
 
 def gradient_norm(runs: Sequence[Run], episodes: int) -> Made:

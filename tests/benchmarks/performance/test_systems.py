@@ -16,6 +16,7 @@ def test_every_member_is_measured_with_five_steps_where_there_are_any():
     assert words[0] == "maml" and {"cml", "maml,reptile", "maml,meta_sgd", "maml,implicit"} <= {*words}
     size = system_costs.Size("5way,1shot", 6)
     configs = {one: load_configured(size.source(one), size.settings(one)) for one in words}
+    assert size.settings("maml,mlp") == {"adaptation.steps": 5, "adaptation.eval_steps": 5}
     assert (configs["maml"].dataset.shots, configs["maml"].learner.filters) == (1, 6)
     assert {config.adaptation.rule for config in configs.values()} == members("rule").keys()
     assert {config.hypergradient.name for config in configs.values() if "hypergradient" in config} == {

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.experiment import build_experiment
+from cml_tf.studies.analyses import figures
 from cml_tf.studies.analyses.figures import (
     ANALYSES,
     first_inner_gradient,
@@ -129,6 +130,17 @@ def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
 def test_faults_say_why(words, fault):
     told = gradient_cosine_fault(run_of(presets.sinusoid(f"{words},3shot,smoke")))
     assert told.startswith(fault) and bool(told) == bool(fault)
+
+
+def test_guessing_is_drawn_at_the_ways_of_the_episodes(monkeypatch):
+    """Models for tasks of any size have more outputs."""
+    chances = []
+    monkeypatch.setattr(figures, "read_curves", lambda *run: [])
+    monkeypatch.setattr(figures, "mean_curves", lambda curves: [])
+    monkeypatch.setattr(figures, "draw_learning_curves", lambda curves, metric, chance: chances.append(chance))
+    run = run_of(presets.images("glyphs", "maml,mlp,3way,any_size,unicorn_maml,smoke"))
+    figures.accuracy_curves([run], 1)
+    assert chances == [1 / 3] and run.experiment.problem.outputs > 3
 
 
 @pytest.mark.parametrize("words", ["maml,kernel_ridge", "maml,adjoint_heun", "maml,implicit"])
