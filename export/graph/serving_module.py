@@ -106,23 +106,27 @@ class ServingModule(tf.Module):
         return tf.map_fn(one_task, checked_shapes(inputs, specifications), fn_output_signature=outputs)
 
     def _adapt_and_predict_files(self, graph: TaskGraph, inputs: Tensors) -> Tensors:
+        """Of a task whose images are files; those that are padding are not decoded."""
         limits = self._model.limits
-        support, support_complete = self._decoded(inputs, "support", limits.support)
-        query, query_complete = self._decoded(inputs, "query", limits.queries)
+        roles = {"support": limits.support, "query": limits.queries}
+        files = {role: inputs[f"{role}_inputs_bytes"] for role in roles}
+        used = {role: _counted(rows, inputs.get(f"{role}_size"), roles[role]) for role, rows in files.items()}
+        # Together: the graph of decoding is by far the largest part of this function.
+        contents = tf.concat([rows[: used[role]] for role, rows in files.items()], 0)
+        images, complete = decode_images(contents, self._model.input_shape)
         rest = {name: tensor for name, tensor in inputs.items() if not name.endswith("_bytes")}
-        decoded = {**rest, "support_inputs": support, "query_inputs": query}
-        return graph.adapt_and_predict(decoded, damaged=~(support_complete & query_complete))
+        for role, decoded in zip(roles, tf.split(images, list(used.values())), strict=True):
+            padding = tf.zeros([tf.shape(files[role])[0] - used[role], *self._model.input_shape])
+            rest[f"{role}_inputs"] = tf.concat([decoded, padding], 0)
+        return graph.adapt_and_predict(rest, damaged=~complete)
 
-    def _decoded(self, inputs: Tensors, role: str, most: int | None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Images in as many rows as there are files, and whether all of them could be decoded; padding is not."""
-        files = inputs[f"{role}_inputs_bytes"]
-        rows = tf.shape(files)[0]
-        used = tf.clip_by_value(inputs.get(f"{role}_size", rows), 0, rows)
-        if most is not None:
-            # More than that are refused, so the work is saved.
-            used = tf.where(used > most, 0, used)
-        images, complete = decode_images(files[:used], self._model.input_shape)
-        return tf.concat([images, tf.zeros([rows - used, *self._model.input_shape])], 0), complete
+
+def _counted(files: tf.Tensor, size: tf.Tensor | None, most: int | None) -> tf.Tensor:
+    """How many files are to be decoded: those that are no padding, and none of more than are allowed."""
+    rows = tf.shape(files)[0]
+    used = rows if size is None else tf.clip_by_value(size, 0, rows)
+    # More than that are refused, so the work is saved.
+    return used if most is None else tf.where(used > most, 0, used)
 
 
 def fingerprint(digest: str) -> int:
