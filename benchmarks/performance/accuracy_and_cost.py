@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> None:
     """Prints the table and draws the picture."""
     del arguments
     found = settings(read_files([Path(path) for path in _RESULTS.value]))
-    costs = read_costs(Path(_COSTS.value))
+    costs = read_costs(Path(_COSTS.value), found)
     print(markdown(table(found, costs)))
     if _PICTURE.value:
         write_png(draw(found, costs), Path(_PICTURE.value))

@@ -30,19 +30,34 @@ def words_of(method: ScoredMethod) -> str:
     return ",".join(filter(None, (method.kind, method.variant)))
 
 
-def read_costs(path: Path) -> Costs:
+def read_costs(path: Path, found: Mapping[str, Setting]) -> Costs:
     """By the words of methods.
 
+    Args:
+      path: that `benchmarks.performance.systems --output` wrote.
+      found: results that the costs shall stand beside.
+
     Raises:
-      UserError: if the file is not one that `benchmarks.performance.systems` wrote.
+      UserError: if the file is another one, or was measured with tasks or learners of another size than a result's.
     """
     try:
-        return parsed_json(path.read_bytes())["methods"]
+        written = parsed_json(path.read_bytes())
+        measured, costs = (written["episodes"], written["filters"]), written["methods"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"--costs must be a file of benchmarks.performance.systems, received {path} ({error!r}): write it with "
             "--output=FILE."
         ) from error
+    for name, methods in found.items():
+        for runs in methods.values():
+            dataset, learner = (next(iter(runs.values()))["config"][part] for part in ("dataset", "learner"))
+            trained = (f"{dataset['ways']}way,{dataset['shots']}shot", learner.get("filters", measured[1]))
+            if trained != measured:
+                raise UserError(
+                    "costs and results must be of one size (episodes, filters), received costs of "
+                    f"{measured} and {name} of {trained}: measure with --task_size={trained[0]} --filters={trained[1]}."
+                )
+    return costs
 
 
 def joined(found: Mapping[str, Setting], costs: Costs) -> dict[ScoredMethod, Mapping[str, float]]:

@@ -47,4 +47,15 @@ def test_what_does_not_fit_is_told(tmp_path):
     for content in ("{", "[]", json.dumps({"rows": {}})):
         (tmp_path / "costs.json").write_text(content)
         with pytest.raises(UserError, match="--costs must be a file of benchmarks.performance.systems"):
-            read_costs(tmp_path / "costs.json")
+            read_costs(tmp_path / "costs.json", found)
+
+
+def test_costs_are_those_of_the_size_that_was_trained(tmp_path):
+    written = {"episodes": "5way,5shot", "filters": 32, "methods": COSTS}
+    for filters, found in ((32, trained()), (33, {})):
+        (tmp_path / "costs.json").write_text(json.dumps(written | {"filters": filters}))
+        assert read_costs(tmp_path / "costs.json", found) == COSTS
+    for other in ({"episodes": "5way,1shot"}, {"filters": 33}):
+        (tmp_path / "costs.json").write_text(json.dumps(written | other))
+        with pytest.raises(UserError, match="--task_size=5way,5shot --filters=32"):
+            read_costs(tmp_path / "costs.json", trained())
