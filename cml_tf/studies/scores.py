@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -248,7 +249,8 @@ def paired(runs: Runs, others: Runs) -> Paired | None:
         differences.append(scale(left) * (np.asarray(left["scores"]) - np.asarray(right["scores"])))
     if not differences:
         return None
-    by_seed = OverSeeds.of([float(values.mean()) for values in differences], _decimals(runs))
+    decimals = min(_decimals(runs), _decimals(others))
+    by_seed = OverSeeds.of([float(values.mean()) for values in differences], decimals)
     return Paired(by_seed, confidence_interval(np.concatenate(differences)), len(differences))
 
 
@@ -258,4 +260,8 @@ def scale(run: Mapping[str, Any]) -> float:
 
 
 def _decimals(runs: Runs) -> int:
-    return 2 if all(run["metric"] == "accuracy" for run in runs.values()) else 3
+    """Two for accuracies in per cent, three for errors; of errors below 0.01 three digits that count."""
+    if all(run["metric"] == "accuracy" for run in runs.values()):
+        return 2
+    mean = abs(float(np.mean([run["mean"] for run in runs.values()])))
+    return 2 - math.floor(math.log10(mean)) if 0 < mean < 0.01 else 3

@@ -107,6 +107,7 @@ FEW = [
     ((runs_of("cml", MORE, variant="smoke"),), 0, ("1", "60.00 (one seed)", "no run of MAML", "")),
     ((RESULTS[:3], [result("cml", 7, HALF)]), 1, ("1", "50.00 (one seed)", "no seed in common", "")),
     ((runs_of("maml", (1.5, 2.5), (1.5, 2.5), metric="mse"),), 0, ("2", "2.000 ± 0.000", "", "")),
+    ((runs_of("maml", (0.001, 0.0018), (0.001, 0.0022), metric="mse"),), 0, ("2", "0.00150 ± 0.00127", "", "")),
 ]
 
 
