@@ -15,15 +15,17 @@ from tests.helpers.benchmark_files import write_benchmark
 from tests.helpers.drawn_images import drawings, write_classes, write_zip
 from tests.helpers.graph_files import write_npz_graph, write_planetoid
 
-GRAPHS = {"cora": 2, "citeseer": 2, "amazon_computer": 2, "cora_full": 5, "graph": 2}
-FORMULAS = ("sinusoid", "cosmixture", "alpine")
+GRAPHS = {"citeseer": 2, "amazon_computer": 2, "cora_full": 5, "graph": 2}
+FORMULAS = ("sinusoid", "alpine")
 IMAGES = {"glyphs": 5, "omniglot": 2, "image_folder": 2, **dict.fromkeys(BENCHMARKS, 5)}
 WAYS = {**dict.fromkeys(FORMULAS), **IMAGES, **GRAPHS}
 # Which nobody trains on.
 TEST_ONLY = ("gtsrb", "svhn")
-# One of each kind; the others differ from these in their files alone (test_benchmarks.py).
+# One of each kind; the others differ from these in their files or formula alone, which have tests of their own
+# (test_benchmarks.py, test_published_graphs.py, test_surfaces.py).
 KINDS = ("cifar_fs", "gtsrb")
-CHECKED = tuple(name for name in DATASETS if name not in BENCHMARKS or name in KINDS)
+ALIKE = {*BENCHMARKS, "cora", "cosmixture"} - {*KINDS}
+CHECKED = tuple(name for name in DATASETS if name not in ALIKE)
 SHOTS, QUERIES = 1, 2
 
 
@@ -49,7 +51,6 @@ def write_npz(name):
 WRITERS = {
     "omniglot": write_omniglot,
     "image_folder": write_image_folder,
-    "cora": lambda root: write_planetoid(root, "cora", planetoid.SIZES["cora"]),
     "citeseer": lambda root: write_planetoid(root, "citeseer", planetoid.SIZES["citeseer"], left_out=15),
     "amazon_computer": write_npz(graph_npz.AMAZON_COMPUTER),
     "cora_full": write_npz(graph_npz.CORA_FULL),
@@ -70,13 +71,10 @@ def dataset(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def drawn(dataset):
-    """The source of each split, what its batches are, and its first nine episodes, three a batch."""
-    made = {}
-    for split in dataset.splits:
-        source = make_source(dataset, split)
-        stream = source.batches(0, 3)
-        made[split] = source, stream.element_spec, list(stream.take(3))
-    return made
+    """Of the first split nine episodes of the stream, three a batch; of the last one as many at once: with sources."""
+    first, last = (make_source(dataset, split) for split in (dataset.splits[0], dataset.splits[-1]))
+    stream = first.batches(0, 3)
+    return first, stream.element_spec, list(stream.take(3)), last, last.batch(0, 3)
 
 
 def make_source(dataset, split="", seed=0, **changes):
@@ -85,47 +83,41 @@ def make_source(dataset, split="", seed=0, **changes):
 
 
 def test_batches_are_valid_typed_and_static(dataset, drawn):
+    source, spec, batches, last, of_last = drawn
     ways, dtype = WAYS[dataset.name], tf.int32 if dataset.name in GRAPHS else tf.float32
     low, high = dataset.value_range
     assert dataset.splits == (("test",) if dataset.name in TEST_ONLY else SPLITS)
     assert dataset.problem_kind == ("classification" if ways else "regression")
-    for source, spec, batches in drawn.values():
-        assert source.problem == (Classification(ways) if ways else Regression(1))
-        for part, count in zip(spec[:2], (SHOTS, QUERIES), strict=True):
-            assert part.inputs == tf.TensorSpec([3, count * (ways or 1), *dataset.input_shape], dtype)
-            assert part.targets.dtype == (tf.int32 if ways else tf.float32)
-            assert part.targets.shape[:2] == [3, count * (ways or 1)]
-        for episode in batches:
-            validate_episode(episode, source.problem)
-            for part, count in zip(episode[:2], (SHOTS, QUERIES), strict=True):
-                assert low <= np.min(part.inputs) and np.max(part.inputs) <= high
-                assert np.ptp(part.inputs) > (high - low) / 4  # The range is used.
-                for labels in part.targets.numpy() if ways else ():
-                    assert np.bincount(labels, minlength=ways).tolist() == [count] * ways
-            for support, query in zip(episode.support.inputs.numpy(), episode.query.inputs.numpy(), strict=True):
-                assert not {one.tobytes() for one in support} & {one.tobytes() for one in query}
+    assert source.problem == last.problem == (Classification(ways) if ways else Regression(1))
+    for part, count in zip(spec[:2], (SHOTS, QUERIES), strict=True):
+        assert part.inputs == tf.TensorSpec([3, count * (ways or 1), *dataset.input_shape], dtype)
+        assert part.targets.dtype == (tf.int32 if ways else tf.float32)
+        assert part.targets.shape[:2] == [3, count * (ways or 1)]
+    for episode in (*batches, of_last):
+        validate_episode(episode, source.problem)
+        for part, count in zip(episode[:2], (SHOTS, QUERIES), strict=True):
+            assert low <= np.min(part.inputs) and np.max(part.inputs) <= high
+            assert np.ptp(part.inputs) > (high - low) / 4  # The range is used.
+            for labels in part.targets.numpy() if ways else ():
+                assert np.bincount(labels, minlength=ways).tolist() == [count] * ways
+        for support, query in zip(episode.support.inputs.numpy(), episode.query.inputs.numpy(), strict=True):
+            assert not {one.tobytes() for one in support} & {one.tobytes() for one in query}
 
 
-def test_streams_start_anywhere(dataset, drawn):
-    source, _, batches = drawn[dataset.splits[0]]
-    whole = tf.nest.map_structure(lambda *parts: np.concatenate(parts), *(episode[:2] for episode in batches))
-    for later in (next(iter(source.batches(4, 5)))[:2], source.batch(4, 5)[:2]):
-        tf.nest.map_structure(lambda part, tail: np.testing.assert_array_equal(part[4:], tail), whole, later)
-    np.testing.assert_array_equal(source.indices(0, 9)[4:], source.indices(4, 5))
-    assembled = source.assemble(tf.constant(source.indices(0, 1)[0]))[:2]
-    tf.nest.map_structure(lambda part, whole: np.testing.assert_array_equal(part, whole[0]), assembled, whole)
-
-
-def test_streams_are_reproducible_and_distinct(dataset):
-    first, again, reseeded = (make_source(dataset, seed=seed) for seed in (3, 3, 4))
-    assert first.fingerprint == again.fingerprint == reseeded.fingerprint
-    records = first.indices(0, 30)
-    np.testing.assert_array_equal(again.indices(0, 30), records)
-    assert (reseeded.indices(0, 30) != records).any()
-    others = [make_source(dataset, "test", seed=3)] if len(dataset.splits) > 1 else []
-    for other in (*others, make_source(dataset, seed=3, queries=1)):
-        assert other.fingerprint != first.fingerprint
+def test_streams_are_functions_of_seed_split_and_number(dataset, drawn):
+    source, _, batches, last, _ = drawn
+    again, reseeded = (make_source(dataset, seed=seed) for seed in (0, 1))
+    assert source.fingerprint == again.fingerprint == reseeded.fingerprint
+    records = again.indices(4, 30)
     assert records.dtype == np.int64 and len({record.tobytes() for record in records}) > 15
+    assert (reseeded.indices(4, 30) != records).any()
+    for other in (*[last] * (len(dataset.splits) > 1), make_source(dataset, queries=1)):
+        assert other.fingerprint != source.fingerprint
+    # Episodes 4 and 8, from a source that begins there, are the second one of the second batch and the last of all.
+    for number, batch, place in ((4, batches[1], 1), (8, batches[2], 2)):
+        assembled = again.assemble(tf.constant(records[number - 4]))[:2]
+        drawn_there = tf.nest.map_structure(lambda part, place=place: part[place], batch[:2])
+        tf.nest.map_structure(np.testing.assert_array_equal, assembled, drawn_there)
 
 
 def test_splits_have_no_class_in_common_and_unknown_ones_are_refused(dataset):

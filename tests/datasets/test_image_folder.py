@@ -7,6 +7,7 @@ import pytest
 from cml_tf import datasets
 from cml_tf.datasets import DatasetError
 from cml_tf.datasets.image_files import decode_and_resize
+from cml_tf.datasets.image_folder import folders_by_split
 from cml_tf.datasets.image_paths import image_files
 from tests.helpers.drawn_images import encoded, pixels, write_classes, write_tree
 
@@ -54,7 +55,7 @@ def test_sizes_kinds_and_numbers_of_files_may_be_mixed_and_what_is_left_out_is_t
     assert dataset.input_shape == (84, 84, 3), "as mini-ImageNet"
     assert "notes.txt" in caplog.text and "stray.png" in caplog.text
     split_file(tmp_path / "named", {**SPLITS, "train": ["cat", "dog"]})
-    assert load(tmp_path / "named").class_names("train") == ("cat", "dog")
+    assert list(folders_by_split(tmp_path / "named")["train"]) == ["cat", "dog"]
     assert "emu" in caplog.text
 
 
@@ -80,7 +81,7 @@ def link(target):
 
 
 def many_with_a_broken_one(folder):
-    write_tree(folder, {f"{number:03d}.png": b"broken" if number == 99 else PICTURE for number in range(3, 150)})
+    write_tree(folder, {f"{number:03d}.png": PICTURE[:50] if number == 99 else PICTURE for number in range(3, 150)})
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,6 @@ def many_with_a_broken_one(folder):
         (lambda root: None, "missing: train, validation, test"),
         (edit("test", clear), "test must contain a folder for every class"),
         (edit("train/dog", clear), "dog must contain images .*found none"),
-        (edit("test/ibis/2.png", lambda f: f.write_bytes(f.read_bytes()[:50])), "test/ibis/2.png cannot be read"),
         (edit("train/dog", many_with_a_broken_one), "dog/099.png cannot be read"),
         (edit("test", lambda folder: write_classes(folder, ["cat"])), "'cat' is in train and in test"),
         (edit("train/cat/lost.png", link("gone")), "lost.png is a link to a missing file"),

@@ -75,11 +75,10 @@ def test_episodes_from_the_file_are_those_from_memory(monkeypatch):
     monkeypatch.setattr(ClassPool, "tensor", property(lambda self: pytest.fail("copied into memory")))
     mapped = source(pool)
     assert mapped.fingerprint == resident.fingerprint
-    np.testing.assert_array_equal(mapped.indices(5, 20), resident.indices(5, 20))
-    streams = zip(mapped.batches(5, 4).take(5), resident.batches(5, 4).take(5), strict=True)
-    for left, right in (*streams, (mapped.batch(0, 9), resident.batch(0, 9))):
+    one, other = mapped.batches(5, 4), resident.batches(5, 4)
+    assert one.element_spec == other.element_spec
+    for left, right in zip(one.take(5), other.take(5), strict=True):
         tf.nest.map_structure(np.testing.assert_array_equal, left, right)
-    assert mapped.batches(5, 4).element_spec == resident.batches(5, 4).element_spec
     part = ClassPool(("b",), pool.counts[1:], pool.images[4:])
     np.testing.assert_array_equal(part.gatherer()(tf.constant([2, 0], tf.int64)), pool.images[[6, 4]])
     path = stored().folder / "train.npy"
@@ -89,20 +88,21 @@ def test_episodes_from_the_file_are_those_from_memory(monkeypatch):
         pool.gatherer()(tf.constant([0, 8], tf.int64))
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda folder: (folder / "index.json").write_text("{"),
-        lambda folder: (folder / "train.npy").write_bytes((folder / "train.npy").read_bytes()[:-1]),
-        lambda folder: np.save(folder / "train.npy", np.zeros((9, 3, 3, 3), np.uint8)),
-        lambda folder: np.save(folder / "train.npy", np.array([{}], object)),
-    ],
+DAMAGE = (
+    lambda folder: (folder / "index.json").write_text("{"),
+    lambda folder: (folder / "train.npy").write_bytes((folder / "train.npy").read_bytes()[:-1]),
+    lambda folder: np.save(folder / "train.npy", np.zeros((9, 3, 3, 3), np.uint8)),
+    lambda folder: np.save(folder / "train.npy", np.array([{}], object)),
 )
-def test_what_is_not_whole_is_made_anew(change, caplog):
+
+
+def test_what_is_not_whole_is_made_anew(caplog):
     good = stored().build(pictures)["train"].fingerprint
-    change(stored().folder)
-    assert stored().read() is None and "Rebuilding" in caplog.text
-    assert stored().build(pictures)["train"].fingerprint == good
+    for damage in DAMAGE:
+        caplog.clear()
+        damage(stored().folder)
+        assert stored().read() is None and "Rebuilding" in caplog.text
+        assert stored().build(pictures)["train"].fingerprint == good
 
 
 def test_who_comes_while_another_builds_waits_and_takes_what_that_makes(twice_at_the_lock):
