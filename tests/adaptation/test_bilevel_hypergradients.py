@@ -97,24 +97,20 @@ def test_one_tensor_in_two_places_has_both_gradients():
 # ---- truncated
 
 
-@pytest.mark.parametrize("terms", ["co_learner", "multi_step"])
-@pytest.mark.parametrize("rule", ["sgd", "meta_sgd", "per_step_rates", "anil_sgd"])
+@pytest.mark.parametrize(("rule", "terms"), [("per_step_rates", "multi_step"), ("anil_sgd", "co_learner")])
 def test_keeping_all_steps_is_reverse_mode(float64, rule, terms):
-    method, episode = make_method(rule, terms), make_episode()
+    method, episode = make_method(rule, terms), make_episode(tasks=1)
     expected = gradients_of(method, episode)
     method.rule.hypergradient = Truncated(2)
-    received = gradients_of(method, episode)
-    for group in expected:
-        for left, right in zip(received[group], expected[group], strict=True):
-            np.testing.assert_array_equal(left, right)
+    assert_same_gradients(gradients_of(method, episode), expected, tolerance=0)
 
 
 def test_truncated_is_reverse_mode_from_where_the_kept_steps_begin(float64):
     """One task, so that there is one such place."""
-    method, episode = make_method("sgd", steps=5), make_episode(tasks=1)
+    method, episode = make_method("sgd", steps=3), make_episode(tasks=1)
     method.rule.hypergradient = Truncated(2)
     received = gradients_of(method, episode)
-    early = method.rule.with_steps(3)
+    early = method.rule.with_steps(1)
     task, initial = one_task(episode, 0), method.rule.initial(method.learner)
     middle = early.adapt(method.learner, initial, task.support, ()).parameters
     for variable, value in zip(
@@ -130,7 +126,7 @@ def test_truncated_is_reverse_mode_from_where_the_kept_steps_begin(float64):
 
 def with_rule(make):
     method = make_method()
-    rule = GradientDescent(PROBLEM, make(), 3)
+    rule = GradientDescent(PROBLEM, make(), 2)
     return Method.of(method.learner, rule, method.terms)
 
 
@@ -155,11 +151,11 @@ def furthest(received, expected):
     )
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 0.2])
-@pytest.mark.parametrize("make", UPDATES.values(), ids=UPDATES)
-def test_finite_differences_agree_with_reverse_mode(float64, make, sharpness):
+# Without sharpness it is the same with less to do.
+@pytest.mark.parametrize(("name", "sharpness"), [*((name, 0.2) for name in UPDATES), ("gradients elsewhere", 0.0)])
+def test_finite_differences_agree_with_reverse_mode(float64, name, sharpness):
     """The error falls with the square of the radius."""
-    method, episode = make(), make_episode()
+    method, episode = UPDATES[name](), make_episode(tasks=1)
     method.rule.sharpness = sharpness
     expected = gradients_of(method, episode)
     errors = []
@@ -216,11 +212,10 @@ def test_implicit_is_the_derivative_of_where_a_linear_head_ends(float64):
     assert max(np.abs(part).max() for part in received[4:]) < 1e-10, "the head's own start is forgotten"
 
 
-@pytest.mark.parametrize("sharpness", [0.0, 0.2])
-def test_implicit_is_the_solution_with_the_whole_hessian(float64, sharpness):
-    """With everything adapting, co-learner and all; H from reverse mode through one step."""
-    method, episode = make_method("sgd", steps=3), make_episode(tasks=1)
-    method.rule.sharpness = sharpness
+def test_implicit_is_the_solution_with_the_whole_hessian(float64):
+    """With everything adapting, sharpness, co-learner and all; H from reverse mode through one step."""
+    method, episode = make_method("sgd", steps=2), make_episode(tasks=1)
+    method.rule.sharpness = 0.2
     proximity = 5.0
     method.rule.hypergradient = Implicit(proximity, iterations=60, tolerance=1e-12)
     received = np.concatenate([np.ravel(part) for part in gradients_of(method, episode)["learner"]])
@@ -247,7 +242,7 @@ def test_implicit_is_the_solution_with_the_whole_hessian(float64, sharpness):
 
 
 def test_rates_do_not_move_a_minimum_and_a_context_starts_anywhere(float64):
-    method, episode = make_method("meta_sgd"), make_episode()
+    method, episode = make_method("meta_sgd"), make_episode(tasks=1)
     method.rule.hypergradient = Implicit()
     for gradient in gradients_of(method, episode)["adaptation"]:
         np.testing.assert_array_equal(gradient, 0.0)
@@ -285,7 +280,7 @@ def test_how_near_they_come_to_reverse_mode(float64):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_number_of_steps_that_only_the_run_knows_changes_nothing(float64, name):
-    method, episode = make_method(), make_episode()
+    method, episode = make_method("sgd", "query_loss"), make_episode(tasks=1)
     method.rule.hypergradient = make_hypergradient(name, **ALL[name])
 
     @tf.function(autograph=False)

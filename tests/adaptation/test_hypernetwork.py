@@ -148,16 +148,12 @@ def test_there_is_no_order_to_lower(float64):
     assert_same_gradients(gradients_of(method.of_first_order(), episode), gradients_of(method, episode), 0)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3])
-def test_all_tasks_at_once_give_the_same_gradients(float64, share):
+def test_all_tasks_at_once_give_the_same_gradients(float64):
     method, episode = made(warm_up=1), classification_episode()
-    scalars = {"gradient_share": tf.constant(share, tf.float64)}
-
-    @tf.function(autograph=False)
-    def taken(vectorised: bool):
-        return meta_gradient(method, episode, method.weights(), vectorised=vectorised, scalars=scalars).gradients
-
-    assert_same_gradients(taken(True), taken(False))
+    scalars = {"gradient_share": tf.constant(0.3, tf.float64)}
+    options = {"weights": method.weights(), "scalars": scalars}
+    at_once = tf.function(lambda: meta_gradient(method, episode, vectorised=True, **options), autograph=False)
+    assert_same_gradients(at_once().gradients, meta_gradient(method, episode, **options).gradients)
 
 
 # ---- warm-up
@@ -260,16 +256,15 @@ def query_loss(learner: Learner, rule: AdaptationRule, episodes) -> float:
     return float(tf.reduce_mean(losses))
 
 
-@pytest.mark.parametrize("options", [{}, {"equivariant": True}], ids=["enhanced", "equivariant"])
-def test_where_a_start_tells_nothing_its_change_is_as_large_as_it_must_be(options):
+def test_where_a_start_tells_nothing_its_change_is_as_large_as_it_must_be():
     """From the best start, all zeros, a gradient step at 0.01 leaves a cross-entropy of log(1 + exp(-0.04))."""
     keras.utils.set_random_seed(0)
     learner = Learner(keras.layers.Identity(), keras.layers.Dense(2, kernel_initializer="zeros"), input_shape=(2,))
     step = query_loss(learner, GradientDescent(PAIR, SGD(0.01)), pairs(4, 4, noise=0.0))
     np.testing.assert_allclose(step, np.log1p(np.exp(-0.04)), rtol=1e-5)
-    rule = Hypernetwork(PAIR, width=32, **options)
-    trainer = Trainer(learner, rule, [QueryLoss(PAIR)], PAIR, optimizer=keras.optimizers.Adam(0.003))
-    trainer.fit(pairs(4, 4), 300, verbose=0)
+    rule = Hypernetwork(PAIR, width=32)
+    trainer = Trainer(learner, rule, [QueryLoss(PAIR)], PAIR, optimizer=keras.optimizers.Adam(0.01))
+    trainer.fit(pairs(4, 4), 100, verbose=0)
     assert query_loss(learner, rule, pairs(100, 20, seed=1)) <= 0.1
 
 

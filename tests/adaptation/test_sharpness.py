@@ -13,6 +13,7 @@ from cml_tf.experiments.loading import load
 from cml_tf.learners import Parameters
 from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.readouts import read_through
+from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.meta_step import MetaStep
 from tests.helpers.contract_tables import PROBLEM, RATE, UPDATE_RULES, make_episode, make_method
 from tests.helpers.differences import assert_same_gradients, gradients_of
@@ -58,16 +59,16 @@ def reference_loss(method, moves, parameters, values, task):
     return tf.add_n([weight * losses(outputs, task.query.targets) for weight, outputs in read])
 
 
-@pytest.mark.parametrize("rule", ["sgd", "anil_sgd", "boil_sgd"])
-@pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised"])
+@pytest.mark.parametrize(
+    ("rule", "hypergradient"), [("sgd", "reverse_rematerialised"), ("anil_sgd", "reverse"), ("boil_sgd", "reverse")]
+)
 def test_inner_gradients_are_those_of_the_worst_point_of_what_moves(float64, rule, hypergradient):
-    method, episode, moves = sharp_method(rule), make_episode(), UPDATE_RULES[rule].moves
+    method, episode, moves = sharp_method(rule), make_episode(tasks=1), UPDATE_RULES[rule].moves
     method.rule.hypergradient = make_hypergradient(hypergradient)
     parameters, values = method.rule.initial(method.learner).parameters, method.term_values()
     with tf.GradientTape() as tape:
         tape.watch(tf.nest.flatten((parameters, values)))
-        tasks = [reference_loss(method, moves, parameters, values, one_task(episode, n)) for n in range(2)]
-        loss = tf.add_n(tasks) / 2
+        loss = reference_loss(method, moves, parameters, values, one_task(episode, 0))
     of_learner, of_terms = tape.gradient(loss, (parameters, values))
     expected = {"learner": tf.nest.flatten(of_learner), "co_learner": list(of_terms[1])}
     assert_same_gradients(gradients_of(method, episode), expected)
@@ -93,14 +94,13 @@ def test_the_meta_gradient_is_that_of_the_worst_point(float64):
     result = step(episode)
     for variable, before, gradient in zip(variables, start, expected, strict=True):
         np.testing.assert_allclose(variable.numpy(), before - 0.1 * gradient, rtol=1e-10, atol=1e-11)
-    plain = MetaStep(method, dict.fromkeys(trained, keras.optimizers.SGD(0.1)))
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
-    np.testing.assert_allclose(result.term_losses, plain(episode).term_losses, rtol=1e-12)
+    np.testing.assert_allclose(result.term_losses, evaluate_losses(method, episode)[0], rtol=1e-12)
 
 
 def test_steps_leave_no_rounding_and_retrace_nothing():
-    method = sharp_method()
+    method = sharp_method("anil_sgd", sharpness=0.0)
     before = [v.numpy() for group in method.trained_variables().values() for v in group]
     groups = method.trained_variables()
     step = MetaStep(method, dict.fromkeys(groups, keras.optimizers.SGD(0.0)), sharpness=RADIUS)

@@ -92,11 +92,10 @@ def classes_method(terms, rule="meta_sgd", first_order=False):
 
 
 CASES = {
-    "maml": lambda: classes_method("query_loss"),
     "cml": lambda: classes_method("co_learner"),
     "cl": lambda: classes_method("cl"),
     "multi_step": lambda: classes_method("multi_step"),
-    "boil": lambda: classes_method("co_learner", "boil_sgd"),
+    "boil": lambda: classes_method("query_loss", "boil_sgd"),
     "first_order": lambda: classes_method("co_learner", first_order=True),
     "kernel_ridge": lambda: wave_method(KernelRidge(LINE)),
     "regression": lambda: wave_method(GradientDescent(LINE, SGD(0.1), 2)),
@@ -126,18 +125,16 @@ def test_it_is_the_weighed_sum_of_what_the_tasks_give_alone(float64, make):
     assert float(received.loss) == pytest.approx(total, rel=1e-10)
 
 
-@pytest.mark.parametrize("name", ["cml", "kernel_ridge"])
-def test_all_tasks_at_once_and_one_by_one_give_the_same(float64, name):
-    method, episode = CASES[name]()
+@pytest.mark.parametrize("mode", [{"task_chunk": 1}, {"vectorised": True}])
+def test_all_tasks_at_once_and_one_by_one_give_the_same(float64, mode):
+    """The gradients of the tasks, whatever they come from, meet the reducer in the same place."""
+    method, episode = CASES["kernel_ridge"]()
     expected = meta_gradient(method, episode, method.weights())
-    for mode in ({"task_chunk": 1}, {"vectorised": True}):
-        received = tf.function(
-            lambda mode=mode: meta_gradient(method, episode, method.weights(), **mode), autograph=False
-        )()
-        assert_same_gradients(received.gradients, expected.gradients, 1e-9)
+    received = tf.function(lambda: meta_gradient(method, episode, method.weights(), **mode), autograph=False)()
+    assert_same_gradients(received.gradients, expected.gradients, 1e-9)
 
 
-@pytest.mark.parametrize("name", ["maml", "cl", "kernel_ridge"])
+@pytest.mark.parametrize("name", ["cl", "kernel_ridge"])
 def test_differences_agree_while_weights_are_held(float64, name):
     method, episode = CASES[name]()
     assert_matches_central_differences(method, episode)
@@ -161,10 +158,10 @@ def test_rows_that_a_mask_hides_do_not_count(float64):
 def test_without_agreement_training_is_that_of_the_mean_bit_for_bit():
     trained = []
     for reducer in (None, TaskWeights(0.0)):
-        plain = make_method(terms="co_learner")
+        plain = make_method("anil_sgd", "query_loss", steps=1)
         method = Method.of(plain.learner, plain.rule, plain.terms, reducer)
         step = MetaStep(method, dict.fromkeys(method.trained_variables(), keras.optimizers.Adam(0.01)))
-        for seed in range(3):
+        for seed in range(2):
             assert bool(step(make_episode(seed=seed, tasks=3)).finite)
         trained.append([v.numpy() for v in tf.nest.flatten(method.trained_variables())])
     for one, other in zip(*trained, strict=True):
