@@ -12,17 +12,16 @@ from scipy.special import softmax
 
 from cml_tf.adaptation import SGD, GradientDescent, GradientFlow, anil
 from cml_tf.adaptation.flow_solver import flow, sensitivities
-from cml_tf.adaptation.runge_kutta import SOLVERS
 from cml_tf.errors import UserError
 from cml_tf.experiments.configuration import check_config, default_config
 from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Regression
 from cml_tf.registry import Choice, ConfigurationError
-from cml_tf.training.meta_gradient import evaluate_losses
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
-from tests.helpers.differences import assert_alike_all_at_once, assert_matches_central_differences, gradients_of
+from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.models import smooth_mlp, two_headed
 from tests.helpers.seeded_episodes import classification_episode, one_task
 
@@ -48,26 +47,29 @@ def system(support=5, ways=3, seed=0, scale=1.0):
 # ---- what is known in closed form
 
 
-@pytest.mark.parametrize("solver", ["rk4", "dormand_prince"])
-@pytest.mark.parametrize(("margin", "gram", "horizon"), [(0.0, 1.0, 1.0), (-1.5, 0.7, 2.0), (0.4, 3.0, 0.6)])
-def test_one_example_of_two_classes(float64, solver, margin, gram, horizon):
+@pytest.mark.parametrize(("solver", "tolerance"), [("rk4", 1e-7), ("dormand_prince", 1e-4)])
+def test_one_example_of_two_classes(float64, solver, tolerance):
     """The margin m follows m + e^m = m0 + e^m0 + 2 G T; from that its derivatives too."""
-    logits, gram, horizon = numbers([[margin, 0.0]], [[gram]], horizon)
-    with tf.GradientTape() as tape:
-        tape.watch((logits, gram, horizon))
-        moved = logits - gram @ flow(logits, gram, tf.constant([[1.0, 0.0]], tf.float64), horizon, solver, 64)
-        end = moved[0, 0] - moved[0, 1]
-    total = margin + np.exp(margin) + 2 * float(gram[0, 0]) * float(horizon)
-    expected = brentq(lambda m: m + np.exp(m) - total, -10, 10, xtol=1e-13)
-    slope, of_margin = 1 / (1 + np.exp(expected)), (1 + np.exp(margin)) / (1 + np.exp(expected))
-    of_logits, of_gram, of_horizon = tape.gradient(end, (logits, gram, horizon))
-    tolerance = 1e-7 if solver == "rk4" else 1e-4
-    np.testing.assert_allclose(end, expected, rtol=tolerance)
-    np.testing.assert_allclose(of_horizon, 2 * float(gram[0, 0]) * slope, rtol=tolerance)
-    np.testing.assert_allclose(of_gram, [[2 * float(horizon) * slope]], rtol=tolerance)
-    np.testing.assert_allclose(of_logits, [[of_margin, -of_margin]], rtol=tolerance)
-    if margin == 0:
-        np.testing.assert_allclose([end, of_horizon, of_logits[0, 0]], [0.792060, 0.623453, 0.623453], atol=2e-5)
+
+    @tf.function(autograph=False)
+    def flowed(logits, gram, horizon):
+        with tf.GradientTape() as tape:
+            tape.watch((logits, gram, horizon))
+            moved = logits - gram @ flow(logits, gram, tf.constant([[1.0, 0.0]], tf.float64), horizon, solver, 64)
+            end = moved[0, 0] - moved[0, 1]
+        return end, *tape.gradient(end, (logits, gram, horizon))
+
+    for margin, gram, horizon in ((0.0, 1.0, 1.0), (-1.5, 0.7, 2.0), (0.4, 3.0, 0.6)):
+        end, of_logits, of_gram, of_horizon = flowed(*numbers([[margin, 0.0]], [[gram]], horizon))
+        total = margin + np.exp(margin) + 2 * gram * horizon
+        expected = brentq(lambda m, total=total: m + np.exp(m) - total, -10, 10, xtol=1e-13)
+        slope, of_margin = 1 / (1 + np.exp(expected)), (1 + np.exp(margin)) / (1 + np.exp(expected))
+        np.testing.assert_allclose(end, expected, rtol=tolerance)
+        np.testing.assert_allclose(of_horizon, 2 * gram * slope, rtol=tolerance)
+        np.testing.assert_allclose(of_gram, [[2 * horizon * slope]], rtol=tolerance)
+        np.testing.assert_allclose(of_logits, [[of_margin, -of_margin]], rtol=tolerance)
+        if margin == 0:
+            np.testing.assert_allclose([end, of_horizon, of_logits[0, 0]], [0.792060, 0.623453, 0.623453], atol=2e-5)
 
 
 def test_kernel_and_bias_flow_together(float64):
@@ -96,11 +98,10 @@ def test_no_time_changes_nothing(float64):
 # ---- the same by other means
 
 
-@pytest.mark.parametrize("steps", [1, 4])
-def test_euler_is_gradient_descent_on_the_head(float64, steps):
+def test_euler_is_gradient_descent_on_the_head(float64):
     """Value and gradients, which there pass back through a tape over all steps."""
-    method, episode = method_of(horizon=0.3 * steps, solver="euler", solver_steps=steps), classification_episode()
-    descent = replaced(method, GradientDescent(CLASSES, anil(SGD(0.3)), steps))
+    method, episode = method_of(horizon=0.9, solver="euler", solver_steps=3), classification_episode(tasks=1)
+    descent = replaced(method, GradientDescent(CLASSES, anil(SGD(0.3)), 3))
     ours, theirs = gradients_of(method, episode), gradients_of(descent, episode)
     np.testing.assert_allclose(evaluate_losses(method, episode)[0], evaluate_losses(descent, episode)[0], rtol=1e-10)
     for one, other in zip(ours["learner"], theirs["learner"], strict=True):
@@ -134,8 +135,7 @@ def runge_kutta_on_the_layer(rows, kernel, bias, labels, horizon):
     return tf.while_loop(lambda made, *_: made < 1000, step, (tf.constant(0), kernel, bias))[1:]
 
 
-@pytest.mark.parametrize(("solver", "tolerance"), [("rk4", 1e-6), ("dormand_prince", 2e-4)])
-@pytest.mark.parametrize("horizon", [0.2, 3.0])
+@pytest.mark.parametrize(("solver", "tolerance", "horizon"), [("rk4", 1e-6, 0.2), ("dormand_prince", 2e-4, 3.0)])
 def test_it_is_the_flow_that_a_tape_goes_back_through(float64, solver, tolerance, horizon):
     method, task = method_of(solver=solver), one_task(classification_episode(), 0)
     generator = np.random.default_rng(1)
@@ -171,25 +171,45 @@ def test_steps_that_choose_their_length_follow_a_stiff_flow(float64):
 # ---- the whole gradient
 
 
-@pytest.mark.parametrize("options", [{}, {"solver_steps": 2}, {"solver": "euler", "solver_steps": 3}])
+@pytest.mark.parametrize("options", [{"solver_steps": 2}, {"solver": "euler", "solver_steps": 3}])
 def test_the_gradient_is_that_of_what_is_computed(float64, options):
     """However coarse the steps are, for the horizon as well."""
-    assert_matches_central_differences(method_of(horizon=2.0, **options), classification_episode())
+    assert_matches_central_differences(method_of(horizon=2.0, **options), classification_episode(tasks=1))
 
 
 def test_every_entry_of_the_gram_matrix_has_its_own_derivative(float64):
-    """Which a symmetric matrix cannot show."""
+    """Which a symmetric matrix, moved symmetrically, cannot show."""
     logits, gram, labels = system()
-    horizon = tf.constant(1.5, tf.float64)
-    asked = [logits, gram + tf.constant(np.triu(np.ones((5, 5))) / 4, tf.float64), horizon]
-    exact, differences = tf.test.compute_gradient(lambda z, g, t: flow(z, g, labels, t, steps=3), asked, 1e-5)
-    for one, other in zip(exact, differences, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-9)
+    generator, at = np.random.default_rng(1), [logits, gram, *numbers(1.5)]
+    ways = numbers(*(generator.standard_normal(np.shape(part)) for part in at))
+    upstream = generator.standard_normal(logits.shape)
+
+    @tf.function(autograph=False)
+    def value(*at):
+        return tf.reduce_sum(upstream * flow(at[0], at[1], labels, at[2], steps=3))
+
+    with tf.GradientTape() as tape:
+        tape.watch(at)
+        made = value(*at)
+    for place, gradient in enumerate(tape.gradient(made, at)):
+        moved = [[*at[:place], at[place] + length * ways[place], *at[place + 1 :]] for length in (1e-5, -1e-5)]
+        expected = (value(*moved[0]) - value(*moved[1])) / 2e-5
+        np.testing.assert_allclose(tf.reduce_sum(gradient * ways[place]), expected, atol=1e-9)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_all_tasks_at_once_are_as_one_by_one(float64, solver):
-    assert_alike_all_at_once(method_of(solver=solver, solver_steps=4), classification_episode(tasks=3))
+def test_all_tasks_at_once_are_as_one_by_one(float64):
+    method, episode = method_of(solver="euler", solver_steps=4), classification_episode()
+    at_once = tf.function(lambda: meta_gradient(method, episode, method.weights(), vectorised=True), autograph=False)
+    assert_same_gradients(at_once().gradients, gradients_of(method, episode), 1e-9)
+
+
+def test_all_at_once_each_task_makes_the_steps_that_it_needs(float64):
+    tasks = [(*system(seed=seed, scale=scale), *numbers(1.5)) for seed, scale in ((0, 0.5), (1, 4.0))]
+    together = tf.vectorized_map(
+        lambda task: flow(*task, "dormand_prince"), tuple(map(tf.stack, zip(*tasks, strict=True)))
+    )
+    for pulls, task in zip(together, tasks, strict=True):
+        np.testing.assert_allclose(pulls, flow(*task, "dormand_prince"), rtol=1e-9)
 
 
 # ---- what is kept
@@ -209,7 +229,7 @@ def operations(steps, solver):
     return [node.op for nodes in (graph.node, *(one.node_def for one in graph.library.function)) for node in nodes]
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ["rk4", "dormand_prince"])
 def test_no_step_is_kept(solver):
     """A tape through a loop keeps what it needs of each step in lists of tensors; here are none, however many steps."""
     few, many = (operations(steps, solver) for steps in (10, 1000))
@@ -231,7 +251,7 @@ def test_derivatives_have_the_size_that_the_paper_says(float64):
 
 def test_the_longer_it_flows_the_better_the_support_set_fits(float64):
     losses = []
-    for horizon in (0.01, 0.1, 1.0, 10.0, 100.0):
+    for horizon in (0.01, 1.0, 100.0):
         method, task = method_of(horizon=horizon, solver="dormand_prince"), one_task(classification_episode(), 0)
         adapted = method.outcome(method.initial(), task).adapted
         losses.append(float(method.rule.support_loss(CLASSES, adapted, task.support)))
@@ -248,7 +268,7 @@ def test_neither_the_order_of_examples_nor_that_of_classes_matters(float64):
     np.testing.assert_allclose(turned[:, ::-1], pulls, rtol=1e-12)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("solver", ["euler", "dormand_prince"])
 def test_the_number_of_examples_may_be_open_and_what_is_no_number_ends(solver):
     traced = tf.function(
         lambda logits, gram, labels: flow(logits, gram, labels, tf.constant(1.0), solver, 4),
@@ -262,14 +282,15 @@ def test_the_number_of_examples_may_be_open_and_what_is_no_number_ends(solver):
 
 
 def test_the_horizon_stays_in_its_range_and_comes_back():
-    method = method_of(horizon=148.0)
-    rate = keras.optimizers.SGD(1.0)
-    step = MetaStep(method, dict.fromkeys(method.trained_variables(), rate))
+    method = method_of(horizon=148.0, solver="euler", solver_steps=2)
+    # So small a rate moves nothing: what is out of range is brought back to its end.
+    step = MetaStep(method, dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(1e-12)))
     (variable,) = method.rule.meta_variables
-    for given, least, most in ((9.0, 5.0, 5.0), (-7.0, -5.0, -5.0), (1.0, -5.0, 5.0)):
+    for given, expected in ((9.0, 5.0), (-7.0, -5.0), (1.0, 1.0)):
         variable.assign(given)
-        assert bool(step(classification_episode()).finite) and least <= float(variable) <= most
+        assert bool(step(classification_episode()).finite) and float(variable) == expected
     variable.assign(5.0)
+    rate = keras.optimizers.SGD(1.0)
     rate.build([variable])
     rate.apply([tf.constant(0.5)], [variable])
     assert float(variable) == 4.5
