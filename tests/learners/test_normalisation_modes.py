@@ -12,9 +12,11 @@ import tensorflow as tf
 
 import cml_tf
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
+from cml_tf.adaptation.single_queries import SingleQueries
+from cml_tf.episodes import Examples
 from cml_tf.experiments.configuration import ConfigurationError, check_config, config_from_json, default_config
 from cml_tf.experiments.loading import load as load_model
-from cml_tf.learners import Normalisation, ResidualBlock, conv4, gcn, mlp, resnet12
+from cml_tf.learners import Convolution, Learner, Normalisation, ResidualBlock, conv4, gcn, mlp, resnet12
 from cml_tf.learners.learner import Parameters
 from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.models.few_shot_model import FewShotModel
@@ -123,47 +125,42 @@ def test_a_blend_is_the_support_set_at_one_end_and_the_single_image_at_the_other
             )
 
 
-def conv_method(mode, steps=2, rate=0.1):
-    keras.utils.set_random_seed(5)
-    learner = conv4(3, (16, 16, 1), 4, mode, steps=steps if MODES[mode].counts_steps else 1, groups=2)
-    return Method.of(learner, GradientDescent(PROBLEM, SGD(rate), steps), [QueryLoss(PROBLEM)])
+def pooled_method(mode, steps=2):
+    """Pooled maps, ReLU and scales of both signs, which the smooth nets of the contract tables do not have."""
+    norm = Normalisation(mode, steps=steps if MODES[mode].counts_steps else 1, groups=2, relu=True, pool=2)
+    head = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(3)])
+    learner = Learner(keras.Sequential([Convolution(4, 3), norm]), head, input_shape=CONV_SHAPE)
+    randomise(learner, 3)
+    return Method.of(learner, GradientDescent(PROBLEM, SGD(0.1), steps), [QueryLoss(PROBLEM)])
 
 
-EPISODE = functools.partial(classification_episode, seed=2, queries=3, shape=(16, 16, 1))
+EPISODE = functools.partial(classification_episode, seed=2, queries=1, tasks=1, shape=CONV_SHAPE)
 
 
-def answers(method, support, queries):
-    return method.rule.adapt(method.learner, method.rule.initial(method.learner), support, ()).predict(queries)[1]
+def answers(method, support, queries, rule=None):
+    initial = method.rule.initial(method.learner)
+    return (rule or method.rule).adapt(method.learner, initial, support, ()).predict(queries)[1]
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_query_alone_is_answered_as_among_others_unless_the_mode_says_no(mode):
-    task, method = one_task(EPISODE(), 0), conv_method(mode)
+def test_a_query_alone_is_answered_as_among_others_unless_the_mode_says_no(float64, mode):
+    """And the order of the support set is of no account."""
+    task, method = one_task(EPISODE(), 0), pooled_method(mode)
     together = answers(method, task.support, task.query.inputs)
-    alone = tf.concat([answers(method, task.support, query[None]) for query in task.query.inputs], 0)
+    alone = answers(method, task.support, task.query.inputs, SingleQueries(method.rule))
+    np.testing.assert_array_equal(alone[1], answers(method, task.support, task.query.inputs[1:2])[0])
     if MODES[mode].joins_queries:
         assert np.abs(together - alone).max() > 1e-2
     else:
-        np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_the_order_of_the_support_set_is_of_no_account(float64, mode):
-    task, method = one_task(EPISODE(), 0), conv_method(mode)
+        np.testing.assert_allclose(alone, together, rtol=1e-10)
     order = np.random.default_rng(1).permutation(len(task.support.targets))
-    shuffled = task.support._replace(
-        **{name: tf.gather(getattr(task.support, name), order) for name in ("inputs", "targets")}
-    )
-    expected = answers(method, task.support, task.query.inputs)
-    np.testing.assert_allclose(answers(method, shuffled, task.query.inputs), expected, rtol=1e-9, atol=1e-10)
+    shuffled = Examples(*(tf.gather(part, order) for part in task.support[:2]))
+    np.testing.assert_allclose(answers(method, shuffled, task.query.inputs), together, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("mode", ["tasknorm", "group", "layer"])
-def test_meta_gradient_of_a_whole_network(float64, mode):
-    """Pooled maps, ReLU and scales of both signs, which the smooth nets of the contract tables do not have."""
-    method = conv_method(mode)
-    randomise(method.learner, 3, 0.3)
-    assert_matches_central_differences(method, EPISODE(), seed=3)
+@pytest.mark.parametrize("mode", ["tasknorm", "group", "layer", "support"])
+def test_meta_gradient_through_pooled_maps(float64, mode):
+    assert_matches_central_differences(pooled_method(mode), EPISODE(), seed=3)
 
 
 # ---- weights that the outer loop alone learns
@@ -177,10 +174,12 @@ def blend_of(learner, values):
     return [value for name, value in zip(names, tf.nest.flatten(tuple(values)), strict=True) if name in BLEND]
 
 
-@pytest.mark.parametrize("rule", ["sgd", "meta_sgd", "boil_sgd"])
-@pytest.mark.parametrize("sharpness", [0.0, 0.1])
+@pytest.mark.parametrize(("rule", "sharpness"), [("meta_sgd", 0.1), ("boil_sgd", 0.0)])
 def test_no_step_moves_a_blend_and_the_outer_loop_does(float64, rule, sharpness):
-    method, episode = make_method(rule, learner="tasknorm_normalisation"), make_episode("tasknorm_normalisation")
+    method, episode = (
+        make_method(rule, learner="tasknorm_normalisation"),
+        make_episode("tasknorm_normalisation", tasks=1),
+    )
     method.rule.sharpness = sharpness
     learner, initial = method.learner, method.rule.initial(method.learner)
     adapted = method.rule.adapt(learner, initial, one_task(episode, 0).support, ()).parameters
@@ -199,7 +198,7 @@ def positions(learner):
 
 
 def test_differences_of_inner_gradients_leave_a_blend_at_rest(float64):
-    method, episode = make_method(learner="tasknorm_normalisation"), make_episode("tasknorm_normalisation")
+    method, episode = make_method(learner="tasknorm_normalisation"), make_episode("tasknorm_normalisation", tasks=1)
     expected = gradients_of(method, episode)
     method.rule.hypergradient = make_hypergradient("finite_difference", radius=1e-4)
     assert_same_gradients(gradients_of(method, episode), expected, tolerance=1e-5)
@@ -208,7 +207,8 @@ def test_differences_of_inner_gradients_leave_a_blend_at_rest(float64):
 # ---- what is kept
 
 
-@pytest.mark.parametrize("mode", MODES)
+# Those that keep something: a count, moments, variables or a number of groups.
+@pytest.mark.parametrize("mode", ["per_step", "support", "tasknorm", "group"])
 def test_a_saved_model_answers_as_before(tmp_path, mode):
     learner = smooth_conv(mode=mode, steps=2 if MODES[mode].counts_steps else 1)
     randomise(learner, 4)
@@ -218,8 +218,8 @@ def test_a_saved_model_answers_as_before(tmp_path, mode):
     model.save(tmp_path / "model")
     task = load_model(tmp_path / "model").adapt(support, labels)
     np.testing.assert_allclose(task.predict(support), expected, rtol=1e-5, atol=1e-6)
-    if mode == "tasknorm":
-        assert task.packed()[-1] == 6.0, "the size of the support set is the last that a packed task holds"
+    # Last in a packed task are the number of steps, and the size of the support set.
+    assert task.packed()[-1] == {"per_step": 2.0, "tasknorm": 6.0}.get(mode, task.packed()[-1])
 
 
 def test_what_was_saved_before_there_were_groups_is_read():
@@ -265,13 +265,13 @@ def test_nodes_are_normalised_before_each_relu_and_differentiate(float64, mode):
     learner = gcn(WAYS, FEATURES, (6, 4), normalisation=mode, steps=2 if MODES[mode].counts_steps else 1, groups=2)
     randomise(learner, 0)
     method = Method.of(learner, GradientDescent(PROBLEM, SGD(0.3), 2), [QueryLoss(PROBLEM)])
-    episode = node_episode()
+    episode = node_episode(tasks=1)
     assert_matches_central_differences(method, episode)
     task = one_task(episode._replace(context=()), 0)._replace(context=episode.context)
     adapted = method.rule.adapt(learner, method.rule.initial(learner), task.support, task.context)
     together = adapted.predict(task.query.inputs)[1]
-    alone = tf.concat([adapted.predict(node[None])[1] for node in task.query.inputs], 0)
-    assert (np.abs(together - alone).max() > 1e-6) == MODES[mode].joins_queries
+    alone = adapted.predict(task.query.inputs[:1])[1]
+    assert (np.abs(together[:1] - alone).max() > 1e-6) == MODES[mode].joins_queries
 
 
 def test_a_perceptron_is_normalised_before_each_activation():
