@@ -40,20 +40,18 @@ def test_a_long_gradient_is_shortened_and_keeps_its_direction(float64):
         np.testing.assert_allclose(one, other / 3, rtol=1e-11, atol=1e-14)
 
 
-@pytest.mark.parametrize("hypergradient", ["reverse", "reverse_rematerialised"])
-@pytest.mark.parametrize("rule", ["sgd", "meta_sgd", "anil_sgd"])
+@pytest.mark.parametrize(("rule", "hypergradient"), [("meta_sgd", "reverse"), ("anil_sgd", "reverse_rematerialised")])
 def test_second_order_gradients_flow_through_the_clip(float64, rule, hypergradient):
-    method, episode = clipping(0.05, rule, steps=2, terms="co_learner"), make_episode()
+    method, episode = clipping(0.05, rule, steps=2, terms="co_learner"), make_episode(tasks=1)
     method.rule.hypergradient = make_hypergradient(hypergradient)
     assert_matches_central_differences(method, episode)
 
 
-@pytest.mark.parametrize("rule", ["sgd", "meta_sgd"])
-def test_a_bound_that_is_never_reached_changes_no_bit(rule):
-    episode = make_episode()
-    for one, other in zip(moves(clipping(1e3, rule), episode), moves(clipping(0.0, rule), episode), strict=True):
+def test_a_bound_that_is_never_reached_changes_no_bit():
+    episode = make_episode(tasks=1)
+    for one, other in zip(moves(clipping(1e3), episode), moves(clipping(0.0), episode), strict=True):
         np.testing.assert_array_equal(one, other)
-    gradients = [gradients_of(clipping(norm, rule), episode) for norm in (1e3, 0.0)]
+    gradients = [gradients_of(clipping(norm, "meta_sgd"), episode) for norm in (1e3, 0.0)]
     assert_same_gradients(*gradients, tolerance=1e-6)
 
 

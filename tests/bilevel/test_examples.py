@@ -28,7 +28,7 @@ def test_wrong_examples_soon_weigh_less():
 
 
 def test_features_soon_become_better():
-    found = task_heads.result(0, steps=60, episodes=60)
+    found = task_heads.result(0, steps=30, episodes=60)
     assert found["difference"] > 2 * found["difference_ci95"] > 0
 
 

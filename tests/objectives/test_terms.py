@@ -137,7 +137,7 @@ class Tempered(TaskReducer):
 
 
 def test_a_reducer_has_variables_and_sees_the_gradients_of_tasks(float64):
-    plain, episode = make_method(), make_episode(tasks=3)
+    plain, episode = make_method("anil_sgd", "query_loss", steps=1), make_episode(tasks=3)
     method = Method.of(plain.learner, plain.rule, plain.terms, Tempered())
     assert "reducer" in method.trained_variables() and "reducer" in method.all_variables()
     result = meta_gradient(method, episode, method.weights())
