@@ -128,11 +128,11 @@ LEARNER_CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_LEA
 
 
 def with_learners(first: str, *others: str) -> list[Any]:
-    """For `pytest.mark.parametrize`: the first with every learner, the others with the perceptron and the conv net."""
+    """For `pytest.mark.parametrize`: the first with every learner, the others with the perceptron."""
     rows = [
         pytest.param(first, *case.values, marks=case.marks, id=f"{first}-{case.values[0]}") for case in LEARNER_CASES
     ]
-    return rows + [(other, learner) for other in others if other != first for learner in ("mlp", "conv")]
+    return rows + [(other, "mlp") for other in others if other != first]
 
 
 def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "mlp", steps: int = 2) -> Method:

@@ -29,7 +29,7 @@ def permute_columns(variables):
 
 @pytest.mark.parametrize(("rule", "learner"), with_learners("sgd", "anil_sgd", "boil_sgd"))
 def test_renaming_the_classes_renames_the_outputs(float64, rule, learner):
-    method, episode = make_method(rule, learner=learner), make_episode(learner)
+    method, episode = make_method(rule, learner=learner), make_episode(learner, tasks=1)
     renamed = episode._replace(
         **{
             part: getattr(episode, part)._replace(targets=tf.gather(PERMUTATION, getattr(episode, part).targets))
@@ -54,23 +54,21 @@ def test_renaming_the_classes_renames_the_outputs(float64, rule, learner):
 
 @pytest.mark.parametrize(("rule", "learner"), with_learners("a_rule_for_each", *UPDATE_RULES))
 def test_order_and_neighbours_of_tasks_do_not_matter(float64, rule, learner):
-    method, episode = make_method(rule, learner=learner), make_episode(learner, tasks=3)
+    method, episode = make_method(rule, learner=learner), make_episode(learner)
     losses = evaluate_losses(method, episode)[0].numpy()
     assert np.ptp(losses[:, 0]) > 1e-3
-    order = [2, 0, 1]
-    np.testing.assert_allclose(evaluate_losses(method, tasks_of(episode, order))[0], losses[order], rtol=1e-10)
-    np.testing.assert_allclose(evaluate_losses(method, tasks_of(episode, [1]))[0][0], losses[1], rtol=1e-10)
-    np.testing.assert_allclose(evaluate_losses(method, tasks_of(episode, [1, 1, 2]))[0][:2], losses[[1, 1]], rtol=1e-10)
+    for order in ([1, 1, 0], [1]):
+        np.testing.assert_allclose(evaluate_losses(method, tasks_of(episode, order))[0], losses[order], rtol=1e-10)
 
 
 @pytest.mark.parametrize("learner", LEARNER_CASES)
 def test_neighbours_do_not_matter_in_float32_either(learner):
     """Compiled, in the number format of everyday use, where joined tasks may round differently."""
-    method, episode = make_method("meta_sgd", learner=learner), make_episode(learner, tasks=3)
+    method, episode = make_method("meta_sgd", learner=learner, steps=1), make_episode(learner, tasks=3)
     compiled = tf.function(lambda meta_batch: evaluate_losses(method, meta_batch)[0], autograph=False)
-    together = compiled(episode)
-    alone = [compiled(tasks_of(episode, [position]))[0] for position in range(3)]
-    np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
+    together = compiled(tasks_of(episode, [0, 1, 2]))
+    among_copies = [compiled(tasks_of(episode, [position] * 3))[0] for position in range(3)]
+    np.testing.assert_allclose(together, among_copies, rtol=1e-5, atol=1e-5)
 
 
 def test_the_meta_gradient_is_the_mean_of_the_tasks(float64):
