@@ -37,33 +37,50 @@ def steps_kept(run):
     return {path.name: read_checkpoint(path)[1]["step"] for path in (run / "checkpoints").iterdir()}
 
 
-def test_the_last_ones_and_the_best_are_kept(tmp_path):
-    config = waves(**SIX, **{"train.validate_every": 1})
-    train_run(config, tmp_path / "three", verbose=0, keep=3)
-    kept = steps_kept(tmp_path / "three")
-    assert kept.pop("best.npz") <= 6
-    assert kept == {"latest.npz": 6, "step-00000004.npz": 4, "step-00000005.npz": 5}
-    train_run(waves(**{"train.validate_every": 1, "train.steps": 7}), tmp_path / "three", verbose=0, keep=1)
-    assert set(steps_kept(tmp_path / "three")) == {"best.npz", "latest.npz"}
+def written_half(path):
+    path.write_text("half")
+    return path
 
 
-def test_the_newest_sound_checkpoint_is_used_with_a_warning_or_refused(run, caplog):
-    flip(run / "checkpoints" / "latest.npz")
-    best = read_checkpoint(run / "checkpoints" / "best.npz")[1]["step"]
-    with pytest.raises(CheckpointError, match=r"latest\.npz is damaged"):
+def test_damage_is_told_or_refused_and_training_goes_on_from_the_newest_sound_checkpoint(run, caplog):
+    metrics = run / "metrics.jsonl"
+    metrics.write_bytes(metrics.read_bytes().replace(b'"loss"', b'"lozs"', 1))
+    with pytest.raises(DamagedFile, match=r"metrics\.jsonl is damaged"):
         train_run(waves(**SIX), run, verbose=0, strict=True)
-    with pytest.raises(CheckpointError, match=r"latest\.npz is damaged"):
-        load_run(run, "latest", strict=True)
+    flip(run / "checkpoints" / "latest.npz")
+    for use in (lambda: train_run(waves(**SIX), run, verbose=0, strict=True), lambda: load_run(run, "latest", True)):
+        with pytest.raises(CheckpointError, match=r"latest\.npz is damaged"):
+            use()
+    best = read_checkpoint(run / "checkpoints" / "best.npz")[1]["step"]
     caplog.clear()
     assert load_run(run, "latest").trainer.step == max(best, 2)
     assert "latest.npz is damaged" in caplog.text and f"after step {max(best, 2)}." in caplog.text
+    # Of writers that were killed, and files that are none of ours.
+    names = (".config.json.abcdefgh", "checkpoints/.step-00000300.npz.a1_defgh")
+    ours = [written_half(run / name) for name in names]
+    names = (".config.json.swp", ".notes.txt.abcdefgh", "checkpoints/.latest.npz.abc")
+    others = [written_half(run / name) for name in names]
     train_run(waves(**SIX), run, verbose=0)
+    assert "metrics.jsonl is damaged" in caplog.text
     assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 4, 6, 6]
-    assert steps_kept(run)["latest.npz"] == 6
+    assert not any(path.exists() for path in ours) and all(path.exists() for path in others)
+    others[-1].unlink()
+    kept = steps_kept(run)
+    assert kept["latest.npz"] == 6
     # What was damaged is not kept as an earlier one.
-    assert set(steps_kept(run)) <= {"latest.npz", "best.npz", "step-00000002.npz", "step-00000004.npz"}
+    assert set(kept) <= {"latest.npz", "best.npz", "step-00000002.npz", "step-00000004.npz"}
     (run / "checkpoints" / "latest.npz").unlink()
     assert stored_checkpoint(run, "latest", strict=True).path.name != "latest.npz"
+
+
+def test_files_of_killed_writers_are_cleared_in_a_finished_run_too_but_not_those_of_living_ones(run):
+    ours = [written_half(run / name) for name in (".config.json.abcdefgh", "checkpoints/.latest.npz.a1_defgh")]
+    train_run(waves(), run, verbose=0)
+    assert not any(path.exists() for path in ours)
+    with ours[0].open("w") as held:
+        fcntl.flock(held.fileno(), fcntl.LOCK_EX)
+        clear_killed(run)
+        assert ours[0].exists()
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(run):
@@ -74,7 +91,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(run):
         load_run(run)
 
 
-def test_runs_of_before_are_used_with_one_warning(run, caplog):
+def test_runs_of_before_are_used_with_one_warning_and_the_last_ones_and_the_best_are_kept(run, caplog):
     (run / "manifest.json").unlink()
     for path in (run / "checkpoints").iterdir():
         values, metadata = read_checkpoint(path)
@@ -84,8 +101,11 @@ def test_runs_of_before_are_used_with_one_warning(run, caplog):
     for _ in range(2):
         assert load_run(run).trainer.step in (2, 4)
     assert caplog.text.count("best.npz is from before checkpoints had a SHA-256") == 1
-    train_run(waves(**SIX), run, verbose=0)
-    assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 4, 6, 6]
+    train_run(waves(**{"train.steps": 8}), run, verbose=0, keep=3)
+    assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 4, 6, 6, 8, 8]
+    kept = steps_kept(run)
+    assert kept.pop("best.npz") <= 8
+    assert kept == {"latest.npz": 8, "step-00000004.npz": 4, "step-00000006.npz": 6}, "the last three"
 
 
 def refuses(run):
@@ -113,39 +133,6 @@ def test_every_flipped_bit_and_every_truncation_is_noticed(run, count):
     assert not refuses(run)
 
 
-def test_damaged_metrics_are_told_and_training_goes_on(run, caplog):
-    path = run / "metrics.jsonl"
-    path.write_bytes(path.read_bytes().replace(b'"loss"', b'"lozs"', 1))
-    with pytest.raises(DamagedFile, match=r"metrics\.jsonl is damaged"):
-        train_run(waves(**SIX), run, verbose=0, strict=True)
-    train_run(waves(**SIX), run, verbose=0)
-    assert "metrics.jsonl is damaged" in caplog.text and [line["step"] for line in metrics_lines(run)][-1] == 6
-
-
-def test_files_of_killed_writers_are_cleared_and_no_others(run):
-    ours = [run / ".config.json.abcdefgh", run / "checkpoints" / ".step-00000300.npz.a1_defgh"]
-    others = [run / ".config.json.swp", run / ".notes.txt.abcdefgh", run / "checkpoints" / ".latest.npz.abc"]
-    for path in (*ours, *others):
-        path.write_text("half")
-    train_run(waves(**SIX), run, verbose=0)
-    assert not any(path.exists() for path in ours) and all(path.exists() for path in others)
-    ours[1].write_text("killed in the last write of all")
-    train_run(waves(**SIX), run, verbose=0)
-    assert not ours[1].exists(), "of a finished run too"
-    with ours[0].open("w") as held:
-        # Somebody alive writes it.
-        fcntl.flock(held.fileno(), fcntl.LOCK_EX)
-        clear_killed(run)
-        assert ours[0].exists()
-
-
-def test_a_start_that_was_killed_before_it_wrote_its_configuration_begins_anew(tmp_path):
-    (tmp_path / ".config.json.abcdefgh").write_text("half")
-    (tmp_path / "manifest.json").write_text(json.dumps({"files": {}, "format": 1}, indent=2, sort_keys=True) + "\n")
-    assert train_run(waves(), tmp_path, verbose=0).trainer.step == 4
-    assert not list(tmp_path.glob(".*"))
-
-
 class SignalIn(keras.callbacks.Callback):
     """Sends SIGTERM to its own process after the first batch of a validation, or before the first step."""
 
@@ -160,26 +147,8 @@ class SignalIn(keras.callbacks.Callback):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("hook", ["on_test_batch_end", "on_train_batch_begin"])
-def test_a_signal_in_a_validation_or_before_the_first_step_is_honoured_at_once(tmp_path, hook):
-    config = waves(**{"train.validation_episodes": 12})
-    train_run(config, tmp_path / "whole", verbose=0)
-    with pytest.raises(Interrupted, match=r"stopped after \d of 4 steps\. Run"):
-        train_run(config, tmp_path / "broken", 0, [SignalIn(hook)])
-    there = tmp_path / "broken" / "checkpoints" / "latest.npz"
-    assert there.exists() == (hook == "on_test_batch_end"), "nothing was made before the first step"
-    assert not (tmp_path / "broken" / "metrics.jsonl").exists(), "the validation was not finished"
-    train_run(config, tmp_path / "broken", verbose=0)
-    lines, others = metrics_lines(tmp_path / "whole"), metrics_lines(tmp_path / "broken")
-    assert [(line["step"], line["split"]) for line in lines] == [(line["step"], line["split"]) for line in others]
-    for line, other in zip(lines, others, strict=True):
-        assert other["mse"] == pytest.approx(line["mse"], rel=1e-5)
-    (_, one), (_, two) = (checkpoint(tmp_path / name, "best") for name in ("whole", "broken"))
-    assert one["step"] == two["step"]
-
-
 class TwoSignals(SignalIn):
-    """Sends SIGTERM in the fourth step, and does what a second Ctrl-C does there."""
+    """Sends SIGTERM in the second step, and does what a second Ctrl-C does there."""
 
     def __init__(self):
         super().__init__("unused")
@@ -187,19 +156,39 @@ class TwoSignals(SignalIn):
 
     def on_train_batch_begin(self, batch, logs=None):
         self._begun += 1
-        if self._begun == 4:
+        if self._begun == 2:
             self.send()
             raise KeyboardInterrupt
 
 
-def test_a_second_signal_says_what_is_lost_and_the_run_goes_on(tmp_path):
-    told = (
-        "^stopped after 3 of 4 steps; those since the last checkpoint are lost. Run the same command again to resume.$"
-    )
-    with pytest.raises(Interrupted, match=told):
-        train_run(waves(), tmp_path, 0, [TwoSignals()])
-    assert steps_kept(tmp_path)["latest.npz"] == 2
-    assert train_run(waves(), tmp_path, verbose=0).trainer.step == 4
+# What stops each start of one run, how many steps it has by then, what it says of them, and the step of its checkpoint.
+STOPS = [
+    # Nothing was made.
+    (lambda: SignalIn("on_train_batch_begin"), 0, "", None),
+    # Its first epoch has ended, but for the validation.
+    (lambda: SignalIn("on_test_batch_end"), 2, "", 2),
+    (TwoSignals, 3, "; those since the last checkpoint are lost", 2),
+]
+
+
+def test_signals_and_killed_starts_change_nothing_in_the_end(finished, tmp_path):
+    """Before the first step, in a validation, and a second one: each is honoured at once."""
+    # Killed before it wrote its configuration.
+    written_half(tmp_path / ".config.json.abcdefgh")
+    (tmp_path / "manifest.json").write_text(json.dumps({"files": {}, "format": 1}, indent=2, sort_keys=True) + "\n")
+    for stop, steps, lost, stored in STOPS:
+        told = f"^stopped after {steps} of 4 steps{lost}. Run the same command again to resume.$"
+        with pytest.raises(Interrupted, match=told):
+            train_run(waves(), tmp_path, 0, [stop()])
+        there = tmp_path / "checkpoints" / "latest.npz"
+        assert (read_checkpoint(there)[1]["step"] if there.exists() else None) == stored
+        assert (tmp_path / "metrics.jsonl").exists() == (steps == 3), "the validation was not finished"
+    assert train_run(waves(), tmp_path, verbose=0, keep=1).trainer.step == 4
+    assert set(steps_kept(tmp_path)) == {"best.npz", "latest.npz"} and not list(tmp_path.glob(".*"))
+    for line, other in zip(metrics_lines(finished), metrics_lines(tmp_path), strict=True):
+        assert (line["step"], line["split"]) == (other["step"], other["split"])
+        assert other["mse"] == pytest.approx(line["mse"], rel=1e-5)
+    assert steps_kept(finished)["best.npz"] == steps_kept(tmp_path)["best.npz"]
 
 
 class Vanishing(keras.callbacks.Callback):
@@ -215,7 +204,7 @@ class Vanishing(keras.callbacks.Callback):
 
 def test_a_run_whose_directory_vanishes_ends_in_one_line_and_is_not_made_anew(tmp_path):
     with pytest.raises(OSError) as caught:
-        train_run(waves(), tmp_path / "run", 0, [Vanishing(tmp_path / "run")])
+        train_run(waves("maml"), tmp_path / "run", 0, [Vanishing(tmp_path / "run")])
     told = file_fault(caught.value)
     assert told.startswith(f"{tmp_path / 'run'}/") and "\n" not in told and not (tmp_path / "run").exists()
 

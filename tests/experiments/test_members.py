@@ -11,11 +11,13 @@ from cml_tf.objectives import CoLearner
 from cml_tf.registry import AXES, members
 from tests.helpers.members import covering, names_of, small
 from tests.helpers.small_configs import changed, load, trainer_of
-from tests.helpers.steps import moved, smoked, steps_of
+from tests.helpers.steps import moved, smoked, steps_of, variables_of
 
 LONG = [pytest.mark.slow, pytest.mark.long]
 SLOW = {"resnet12": LONG, **dict.fromkeys(("conv4", "pretrained", "gcn", "sgc"), [pytest.mark.slow])}
 COVERING = covering()
+# Members that treat inner steps differently.
+SEVERAL = ("per_step_rates", "multi_step", "mixed_trajectory")
 
 
 def test_every_member_is_in_one_of_them():
@@ -36,7 +38,10 @@ def network(tmp_path_factory):
     [pytest.param(choice, id="-".join(names_of(choice)), marks=SLOW.get(choice.learner, [])) for choice in COVERING],
 )
 def test_every_legal_pair_of_members_makes_steps(choice, network):
-    trainer, before, after = steps_of(small(choice, **network))
+    # What costs time is to trace layers and inner steps.
+    steps = 2 if {*SEVERAL} & {*names_of(choice)} else 1
+    hidden = {"learner.hidden": (4,)} if choice.learner == "mlp" else {}
+    trainer, before, after = steps_of(small(choice, **{**network, **hidden, "adaptation.steps": steps}))
     # What a rule learns has a gradient of zero where nothing adapts.
     still = {"adaptation"} if "all_classes" in choice.terms else set()
     for group in trainer.method.trained_variables():
@@ -61,7 +66,7 @@ def test_heads_of_cl_count_inner_steps_and_co_learners_do_not(learner):
 
 def test_cl_begins_where_cml_does():
     """Of one seed psi, theta and phi are the same, so that differences are not those of other first weights."""
-    starts = [steps_of(load("sinusoid", words), count=1)[1] for words in ("smoke", "smoke,cl")]
+    starts = [variables_of(trainer_of(load("sinusoid", words))) for words in ("smoke", "smoke,cl")]
     one, other = ([value for group in start.values() for value in group] for start in starts)
     for left, right in zip(one, other, strict=True):
         np.testing.assert_array_equal(left, right)
@@ -77,18 +82,21 @@ def test_cl_begins_where_cml_does():
     ],
 )
 def test_partitions_and_bases_make_steps_and_adapt_what_they_say(name, words, adapts):
-    trainer, before, after = steps_of(smoked(load(name, words), **{"adaptation.steps": 2}))
+    trainer, before, after = steps_of(smoked(load(name, words), **{"adaptation.steps": 1}))
     assert moved(before, after, "learner") and trainer.method.rule.adapts(trainer.method.learner) == adapts
 
 
 def test_several_co_learners_at_once():
-    _, before, after = steps_of(changed(load("sinusoid", "smoke"), **{"objective.co_learners": 3}))
-    assert all(moved(before, after, group) for group in ("co_learner", "co_learner_2", "co_learner_3"))
+    _, before, after = steps_of(changed(load("sinusoid", "smoke"), **{"objective.co_learners": 2}))
+    assert moved(before, after, "co_learner") and moved(before, after, "co_learner_2")
     assert not np.array_equal(after["co_learner"][0], after["co_learner_2"][0])
 
 
-@pytest.mark.parametrize("policy", ["float64", "mixed_bfloat16"])
-@pytest.mark.parametrize("words", ["cml", "maml,kernel_ridge"])
+# The proofs solve kernel ridge regressions in float64.
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [("float64", "cml"), ("mixed_bfloat16", "cml"), ("mixed_bfloat16", "maml,kernel_ridge")],
+)
 def test_every_number_format_makes_steps(policy, words):
     config = changed(load("sinusoid", f"smoke,{words}"), **{"learner.dtype_policy": policy})
     trainer, before, after = steps_of(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from cml_tf.system.files import locked
 from cml_tf.system.machine import machine
 from cml_tf.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
 from cml_tf.training.meta_step import NonFiniteLoss
-from tests.helpers.drawn_images import encoded, pixels, write_classes
+from tests.helpers.drawn_images import encoded, pixels
 from tests.helpers.run_folders import checkpoint, metrics_lines, snapshot
 from tests.helpers.small_configs import changed, own_pictures, waves
 
@@ -68,22 +69,25 @@ def test_a_machine_is_described_or_not_known(tmp_path, text):
         trained_on(tmp_path)
 
 
-def test_a_finished_run_is_left_alone_and_may_grow(run):
+def test_a_finished_run_is_left_alone_and_may_be_moved_and_grow(run, tmp_path):
     before, lines = snapshot(run), metrics_lines(run)
     assert train_run(waves(), run, verbose=0).trainer.step == 4
     assert snapshot(run) == before
     with locked(run), pytest.raises(RunError, match="another process is training in"):
         train_run(waves(**SIX), run, verbose=0)
     assert snapshot(run) == before
+    moved = tmp_path / "elsewhere" / "moved"
+    shutil.move(run, moved)
     # Written whole but for the line end: it is written again.
-    path = run / "metrics.jsonl"
+    path = moved / "metrics.jsonl"
     path.write_text(path.read_text().removesuffix("\n"))
-    train_run(waves(**SIX), run, verbose=0)
-    assert checkpoint(run, "latest")[1]["step"] == 6 == config_of(run)["train"]["steps"]
-    assert metrics_lines(run)[:3] == lines[:3]
-    assert [line["step"] for line in metrics_lines(run)] == [2, 2, 4, 6, 6]
+    train_run(waves(**SIX), moved, verbose=0)
+    assert checkpoint(moved, "latest")[1]["step"] == 6 == config_of(moved)["train"]["steps"]
+    assert metrics_lines(moved)[:3] == lines[:3] and not run.exists()
+    assert [line["step"] for line in metrics_lines(moved)] == [2, 2, 4, 6, 6]
+    assert len(list((moved / "tensorboard" / "train").iterdir())) == 2
     with pytest.raises(RunError, match="train.steps: 6 in the run, 4 requested"):
-        train_run(waves(), run, verbose=0)
+        train_run(waves(), moved, verbose=0)
 
 
 def test_a_process_that_cannot_be_started_is_no_other_training(tmp_path, monkeypatch):
@@ -137,44 +141,34 @@ def test_what_is_no_directory_of_a_run_is_refused_and_left_alone(tmp_path):
     assert {path: path.read_text() for path in tmp_path.iterdir()} == {tmp_path / "thesis.txt": "years of work"}
 
 
-def test_a_run_may_be_moved(run, tmp_path):
-    moved = tmp_path / "elsewhere" / "moved"
-    shutil.move(run, moved)
-    train_run(waves(**SIX), moved, verbose=0)
-    assert checkpoint(moved, "latest")[1]["step"] == 6 and not run.exists()
-    assert len(list((moved / "tensorboard" / "train").iterdir())) == 2
-
-
-def test_its_data_may_be_moved_and_no_other_data_take_their_name(tmp_path):
-    for split in ("train", "validation", "test"):
-        write_classes(tmp_path / "images" / split, [f"{split} {letter}" for letter in "ab"], images=2)
-    train_run(own_pictures(tmp_path / "images"), tmp_path / "run", verbose=0)
-    scored, before = evaluate_run(tmp_path / "run"), snapshot(tmp_path / "run" / "checkpoints")
-    shutil.move(tmp_path / "images", tmp_path / "moved")
-    config = own_pictures(tmp_path / "moved")
-    train_run(config, tmp_path / "run", verbose=0)
-    assert evaluate_run(tmp_path / "run").scores.tolist() == scored.scores.tolist()
-    (tmp_path / "moved" / "train" / "train a" / "0.png").write_bytes(encoded(pixels(99)))
+def test_its_data_may_be_moved_and_no_other_data_take_their_name(pictured, tmp_path):
+    run, images = (Path(shutil.copytree(pictured / name, tmp_path / name)) for name in ("run", "images"))
+    before = snapshot(run / "checkpoints")
+    config = changed(load_run(run).config, **{"dataset.root": str(images)})
+    train_run(config, run, verbose=0)
+    there, here = load_run(pictured / "run"), load_run(run)
+    assert here.config.dataset.root == str(images)
+    assert here.episodes("test").fingerprint == there.episodes("test").fingerprint
+    (images / "train" / "train a" / "0.png").write_bytes(encoded(pixels(99)))
     with pytest.raises(CheckpointError, match="was trained on other data"):
-        train_run(changed(config, **{"train.steps": 2}), tmp_path / "run", verbose=0)
-    assert snapshot(tmp_path / "run" / "checkpoints") == before
-    shutil.rmtree(tmp_path / "moved")
+        train_run(changed(config, **{"train.steps": 2}), run, verbose=0)
+    assert snapshot(run / "checkpoints") == before
+    shutil.rmtree(images)
     # Trained models need no data, episodes do.
-    assert load_run(tmp_path / "run").problem.ways == 2
+    assert load_run(run).problem.ways == 2
     with pytest.raises(DatasetError):
-        evaluate_run(tmp_path / "run")
+        evaluate_run(run)
 
 
 def test_evaluation_reads_the_checkpoint_it_is_told_to(run):
-    # All weights 0: whatever the input, the prediction is 0, adapted or not in any layer but the last bias.
+    # All weights 0: whatever the input, the prediction is 0.
     rewrite(
         run / "checkpoints" / "latest.npz",
         lambda values: {name: value * 0 if name.startswith("learner/") else value for name, value in values.items()},
     )
-    best, latest = evaluate_run(run, episodes=6), evaluate_run(run, episodes=6, checkpoint="latest")
-    assert best.manifest_hash == latest.manifest_hash and best.mean != latest.mean
-    zero = evaluate_run(run, episodes=6, steps=0, checkpoint="latest")
-    targets = load_run(run).episodes("test").batch(0, 6).query.targets.numpy()
+    best, zero = (evaluate_run(run, steps=0, checkpoint=name) for name in ("best", "latest"))
+    assert best.manifest_hash == zero.manifest_hash and best.mean != zero.mean and best.episodes == 4
+    targets = load_run(run).episodes("test").batch(0, 4).query.targets.numpy()
     np.testing.assert_allclose(zero.scores, np.mean(targets**2, axis=(1, 2)), rtol=1e-5)
     (run / "checkpoints" / "best.npz").unlink()
     with pytest.raises(CheckpointError, match="before the first validation: .* --checkpoint=latest"):
@@ -183,11 +177,11 @@ def test_evaluation_reads_the_checkpoint_it_is_told_to(run):
 
 
 def test_evaluation_is_repeatable_and_per_split(finished):
-    first, again = evaluate_run(finished), evaluate_run(finished)
+    first, again = evaluate_run(finished, episodes=12), evaluate_run(finished, episodes=12)
     assert first.as_json() == again.as_json() and first.scores.tolist() == again.scores.tolist()
-    assert first.episodes == 4 and first.seed == 0
-    validation = evaluate_run(finished, "validation", episodes=2)
-    assert validation.manifest_hash != evaluate_run(finished, episodes=2).manifest_hash
+    assert first.episodes == 12 and first.seed == 0
+    validation = evaluate_run(finished, "validation", episodes=12)
+    assert validation.manifest_hash != first.manifest_hash
     # What was validated in training is what is evaluated now.
     assert validation.mean == pytest.approx(checkpoint(finished, "best")[1]["score"], rel=1e-5)
 
@@ -254,12 +248,11 @@ def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(run):
 
 def test_training_classes_may_be_fewer():
     """Of the training split alone; what has no classes has no such key."""
-
-    def episodes(split, count):
-        config = changed(presets.images("glyphs", "maml,smoke"), **{"dataset.train_classes": count})
-        return build_experiment(config).episodes(split)
-
-    assert set(episodes("train", 7).indices(0, 30)[:, :, 0].flat) == set(range(7))
-    assert episodes("train", 0).fingerprint not in {episodes("train", count).fingerprint for count in (7, 8)}
-    assert episodes("test", 7).fingerprint == episodes("test", 0).fingerprint
+    all_, fewer = (
+        build_experiment(changed(presets.images("glyphs", "maml,mlp,smoke"), **{"dataset.train_classes": count}))
+        for count in (0, 7)
+    )
+    assert set(fewer.episodes("train").indices(0, 30)[:, :, 0].flat) == set(range(7))
+    assert all_.episodes("train").fingerprint != fewer.episodes("train").fingerprint
+    assert all_.episodes("test").fingerprint == fewer.episodes("test").fingerprint
     assert "train_classes" not in presets.sinusoid().dataset

@@ -42,9 +42,10 @@ def trainer_of(config: ConfigDict) -> Trainer:
 
 
 def waves(words: str = "cml", **changes: Any) -> ConfigDict:
-    """Four steps on waves, with a tiny learner: of CML, or as words say."""
+    """Four steps on waves, with a tiny learner and validations of three batches: of CML, or as words say."""
     config = presets.sinusoid(f"{words},3shot,smoke")
-    return changed(config, **{"learner.hidden": (4,), "train.meta_batch": 1, "train.steps": 4, **changes})
+    settings = {"train.meta_batch": 1, "train.steps": 4, "train.validation_episodes": 12}
+    return changed(config, **{"learner.hidden": (4,), **settings, **changes})
 
 
 def own_pictures(root: Path, **changes: Any) -> ConfigDict:
