@@ -19,7 +19,7 @@ from cml_tf.training.schedule import Schedule
 from cml_tf.training.trainer import Trainer
 from tests.helpers.contract_tables import PROBLEM, RATE, make_episode, make_method
 from tests.helpers.differences import gradients_of
-from tests.helpers.models import smooth_mlp
+from tests.helpers.models import randomise, smooth_mlp
 
 STEPS = 3
 
@@ -76,6 +76,7 @@ def test_a_step_that_is_not_made_is_refused():
 def trainer_of(first_order_steps=0):
     rule, terms = GradientDescent(PROBLEM, SGD(RATE), 2), multi_step_terms(PROBLEM, 2, until=4)
     learner = Learner(keras.layers.Identity(), keras.layers.Dense(3), input_shape=(2,))
+    randomise(learner, 0)
     return Trainer(learner, rule, terms, PROBLEM, schedule=Schedule(first_order_steps))
 
 
