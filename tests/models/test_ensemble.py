@@ -6,22 +6,31 @@ import numpy as np
 import pytest
 
 import cml_tf
+from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.errors import UserError
+from cml_tf.learners import mlp
 from cml_tf.models import ensemble as module
+from cml_tf.objectives import QueryLoss
 from cml_tf.training.evaluator import Evaluator, compare
-from tests.helpers.few_shot import drawings, image_trainer
+from cml_tf.training.method import Method
+from tests.helpers.few_shot import IMAGE_SHAPE, drawings
 from tests.helpers.models import randomise
 from tests.helpers.small_tasks import NAMES, pictures
 
 WAYS, EPISODES = 3, 6
 
 
+def model_of(ways, seed=0):
+    problem, learner = cml_tf.Classification(ways), mlp(ways, IMAGE_SHAPE, hidden=(4,))
+    randomise(learner, seed)
+    method = Method.of(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
+    return cml_tf.FewShotModel(method, problem, (0.0, 1.0))
+
+
 @pytest.fixture(scope="module")
 def models():
     """Two that differ."""
-    trainers = [image_trainer(WAYS), image_trainer(WAYS)]
-    randomise([*trainers[1].method.learner.variables.extractor, *trainers[1].method.learner.variables.head], seed=5)
-    return [cml_tf.FewShotModel.of(trainer, (0.0, 1.0)) for trainer in trainers]
+    return [model_of(WAYS, seed) for seed in (0, 5)]
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +122,7 @@ def test_a_better_candidate_beats_the_vote(models, source, monkeypatch):
 
 
 def test_what_cannot_answer_together_is_told(models, source):
-    other = cml_tf.FewShotModel.of(image_trainer(2), (0.0, 1.0))
+    other = model_of(2)
     for members, told in (([], "two or more, received 0"), ([models[0], other], "one problem on one shape")):
         with pytest.raises(UserError, match=told):
             cml_tf.Ensemble(members)

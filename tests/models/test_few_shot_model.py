@@ -85,7 +85,7 @@ def test_numbers_in_numbers_out(regressor):
     with pytest.raises(ValueError, match="no classes"):
         adapted.classify(points(3)[0])
     with pytest.raises(ArithmeticError, match="adaptation diverged"):
-        regressor.adapt(*(1e3 * array for array in points(5)), steps=60)
+        regressor.adapt(*(1e10 * array for array in points(5)), steps=6)
 
 
 def test_steps(regressor):
@@ -97,7 +97,7 @@ def test_steps(regressor):
 
     np.testing.assert_allclose(after(0), learner.head(learner.extractor(queries)), rtol=1e-5, atol=1e-6)
     np.testing.assert_array_equal(after(None), after(1))
-    errors = [np.mean((after(steps, inputs) - targets) ** 2) for steps in (0, 1, 20)]
+    errors = [np.mean((after(steps, inputs) - targets) ** 2) for steps in (0, 1, 5)]
     assert errors[0] > errors[1] > errors[2], "more steps fit the support set better"
     with pytest.raises(ValueError, match="inner steps must be 0 or more, received -1"):
         after(-1)

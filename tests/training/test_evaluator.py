@@ -45,18 +45,19 @@ def regressor(method):
 
 def test_scores_are_the_metric_of_each_episode_alone_whatever_the_meta_batch(method, regressor):
     before = tf.nest.map_structure(lambda v: v.numpy(), method.all_variables())
-    alone = [float(evaluate_losses(method, sinusoids().batch(number, 1))[1]["mse"][0]) for number in range(7)]
-    for meta_batch in (7, 3):
-        received = regressor.evaluate(sinusoids(), 7, 0, meta_batch=meta_batch)
+    # Eagerly each task is worked on alone.
+    alone = evaluate_losses(method, sinusoids().batch(0, 5))[1]["mse"].numpy()
+    for meta_batch in (5, 3):
+        received = regressor.evaluate(sinusoids(), 5, 0, meta_batch=meta_batch)
         assert received.scores == pytest.approx(alone, rel=1e-5) and received.averages["mse"] == received.mean
     assert set(received.averages) == {"loss", "mse", "co_loss", "co_mse"}
     assert received.as_json() == {
         "metric": "mse",
         "mean": pytest.approx(np.mean(alone), rel=1e-5),
-        "ci95": pytest.approx(confidence_interval(np.array(alone)), rel=1e-4),
-        "episodes": 7,
+        "ci95": pytest.approx(confidence_interval(alone), rel=1e-4),
+        "episodes": 5,
         "seed": 0,
-        "manifest_hash": manifest_hash(sinusoids(), 7),
+        "manifest_hash": manifest_hash(sinusoids(), 5),
         "nrmse": pytest.approx(received.nrmse.mean()),
         "nrmse_ci95": pytest.approx(confidence_interval(received.nrmse)),
     }
@@ -66,8 +67,8 @@ def test_scores_are_the_metric_of_each_episode_alone_whatever_the_meta_batch(met
 
 def test_nrmse_is_the_root_of_each_episode_s_error_in_deviations_of_its_query_targets(method, regressor):
     source = sinusoids()
-    found = regressor.evaluate(source, 7, 0)
-    targets = source.batch(0, 7).query.targets.numpy()[..., 0]
+    found = regressor.evaluate(source, 5, 0)
+    targets = source.batch(0, 5).query.targets.numpy()[..., 0]
     expected = [np.sqrt(score) / np.std(own) for score, own in zip(found.scores, targets, strict=True)]
     np.testing.assert_allclose(found.nrmse, expected, rtol=1e-5)
     assert regressor.evaluate(sinusoids(queries=1), 2, 0).nrmse is None, "one target does not vary"
@@ -89,15 +90,17 @@ def test_the_manifest_is_that_of_the_episodes():
     pool = image_pool()
     renamed = dataclasses.replace(pool, class_names=("renamed", *pool.class_names[1:]))
     sources = [
-        *(sinusoids(**change) for change in ({}, {"seed": 1}, {"shots": 4}, {"queries": 5}, {"split": "validation"})),
-        *(images(pool, **change) for change in ({}, {"seed": 1}, {"ways": 4}, {"shots": 2}, {"split": "train"})),
+        *(sinusoids(**change) for change in ({}, {"shots": 4}, {"queries": 5}, {"split": "validation"})),
+        *(images(pool, **change) for change in ({}, {"ways": 4}, {"shots": 2}, {"split": "train"})),
         images(image_pool(seed=1)),
         images(renamed),
     ]
-    different = [manifest_hash(source, 4) for source in sources]
-    assert manifest_hash(sinusoids(), 4) == different[0] != manifest_hash(sinusoids(), 5)
-    assert manifest_hash(images(), 4) == different[5]
-    assert len(set(different)) == len(different) and all(len(value) == 64 for value in different)
+    # Which the manifest covers, as the next test shows, and the episodes of a seed.
+    different = {source.fingerprint for source in sources}
+    assert len(different) == len(sources) and sinusoids().fingerprint in different and images().fingerprint in different
+    assert manifest_hash(images(), 4) != manifest_hash(images(seed=1), 4)
+    assert manifest_hash(sinusoids(), 4) == manifest_hash(sources[0], 4) != manifest_hash(sinusoids(), 5)
+    assert len(manifest_hash(images(), 4)) == 64
 
 
 def test_the_manifest_covers_fingerprint_and_indices():
@@ -129,8 +132,8 @@ def of_two_inputs():
 
 
 def diverging():
-    method = sinusoid_trainer(rate=1e6).method
-    return Evaluator(Method.of(method.learner, method.rule.with_steps(8), method.terms), "mse")
+    method = sinusoid_trainer(rate=1e20).method
+    return Evaluator(Method.of(method.learner, method.rule.with_steps(2), method.terms), "mse")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +153,7 @@ def test_what_cannot_be_scored_is_refused(regressor, use, message):
 
 def test_compiled_once_for_one_meta_batch(method):
     evaluator = Evaluator(method, "mse")
-    for episodes in (2, 5, 8):
+    for episodes in (2, 5):
         evaluator.evaluate(sinusoids(), episodes, 0)
     assert evaluator._compiled.experimental_get_tracing_count() == 1
 

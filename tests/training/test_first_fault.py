@@ -1,5 +1,6 @@
 """What a failed step says: the step, the task, and what was not finite first."""
 
+import functools
 import re
 
 import keras
@@ -16,10 +17,12 @@ from tests.helpers.few_shot import tiny_trainer
 from tests.helpers.members import choice_with, contract_case
 from tests.helpers.wave_training import InfiniteGradient, meta_batches, waves
 
+two_batches = functools.cache(lambda: meta_batches(2))
+
 
 def message(trainer, episode):
     """What is said of the second step, on an episode that no boundary has looked at."""
-    good = meta_batches(1)[0]
+    good = two_batches()[0]
     trainer.step = 0
     trainer._one_step(iter([good]))
     with pytest.raises(NonFiniteLoss) as caught:
@@ -31,10 +34,15 @@ def message(trainer, episode):
 
 def spoilt(part, field, task, value, count=1):
     """The second meta-batch with other values in the first examples of a task."""
-    episode = meta_batches(2)[1]
+    episode = two_batches()[1]
     array = getattr(getattr(episode, part), field).numpy()
     array[task, :count] = value
     return episode._replace(**{part: getattr(episode, part)._replace(**{field: tf.constant(array)})})
+
+
+@pytest.fixture(scope="module")
+def trainer():
+    return tiny_trainer()
 
 
 @pytest.mark.parametrize(
@@ -49,8 +57,8 @@ def spoilt(part, field, task, value, count=1):
         ("query", "targets", 3, 3e19, "the query loss of task 3, inf in the term 'query_loss'. Lower the inner or"),
     ],
 )
-def test_the_first_thing_that_is_not_finite_is_told_with_its_task(part, field, task, value, said):
-    assert re.search(said, message(tiny_trainer(), spoilt(part, field, task, value, 2)))
+def test_the_first_thing_that_is_not_finite_is_told_with_its_task(trainer, part, field, task, value, said):
+    assert re.search(said, message(trainer, spoilt(part, field, task, value, 2)))
 
 
 def test_an_exploding_outer_rate_is_told_by_the_variable_or_the_loss():

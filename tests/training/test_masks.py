@@ -9,13 +9,14 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, KernelRidge, make_hypergradient
 from cml_tf.episodes import Episode, Examples, validate_episode
-from cml_tf.learners import conv4, conv4_co_learner, mlp
-from cml_tf.objectives import CoLearner, QueryLoss, QueryMixup
+from cml_tf.learners import mlp
+from cml_tf.objectives import QueryLoss, QueryMixup
 from cml_tf.problems import Classification, Regression
 from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from tests.helpers.differences import assert_same_gradients
+from tests.helpers.models import CONV_SHAPE, smooth_co_learner, smooth_conv
 from tests.helpers.seeded_episodes import classification_episode, regression_episode, tasks_of
 
 CLASSES = Classification(3)
@@ -25,10 +26,9 @@ SIZES = {"support": (3, 6), "query": (5, 2)}
 
 
 def images():
-    terms = [QueryLoss(CLASSES), CoLearner(conv4_co_learner(3, 2, blocks=1), CLASSES, weight=0.5), QueryMixup(CLASSES)]
+    terms = [QueryLoss(CLASSES), smooth_co_learner(CLASSES), QueryMixup(CLASSES)]
     rule = GradientDescent(CLASSES, SGD(0.1), 2, make_hypergradient("reverse_rematerialised"))
-    episode = classification_episode(tasks=2, shape=(16, 16, 1))
-    return CLASSES, Method.of(conv4(3, (16, 16, 1), 2), rule, terms), episode
+    return CLASSES, Method.of(smooth_conv(), rule, terms), classification_episode(tasks=2, shape=CONV_SHAPE)
 
 
 def waves():

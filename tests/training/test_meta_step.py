@@ -17,8 +17,7 @@ from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
 from tests.helpers.differences import gradients_of
-from tests.helpers.few_shot import image_trainer
-from tests.helpers.models import smooth_mlp
+from tests.helpers.models import CONV_SHAPE, smooth_mlp
 from tests.helpers.precision import precision
 from tests.helpers.seeded_episodes import classification_episode, tasks_of
 from tests.helpers.wave_training import InfiniteGradient
@@ -34,13 +33,13 @@ def values(method):
 
 
 # Rules whose variables the orders reach in ways of their own; all members take steps in tests/experiments/test_members.
-ORDERS = [("a_rule_for_each", "reverse"), ("a_rule_for_each", "reverse_rematerialised"), ("frozen", "first_order")]
+ORDERS = [("a_rule_for_each", "reverse_rematerialised"), ("frozen", "first_order")]
 ORDERS += [("anil_per_step_rates", "first_order"), ("boil_meta_sgd", "first_order")]
 
 
 @pytest.mark.parametrize(("rule", "hypergradient"), ORDERS)
 def test_compiles_once_and_updates_every_variable(rule, hypergradient):
-    method = make_method(rule)
+    method = make_method(rule, steps=1)
     method.rule.hypergradient = make_hypergradient(hypergradient)
     step, before = make_step(method), values(method)
     step(make_episode(seed=0))
@@ -54,7 +53,7 @@ def test_compiles_once_and_updates_every_variable(rule, hypergradient):
 
 @pytest.mark.parametrize(("clip_norm", "weight", "rate"), [(0.0, 0.7, 0.1), (0.01, 1000.0, 1.0)])
 def test_takes_one_step_of_gradient_descent_with_groups_clipped_apart(float64, clip_norm, weight, rate):
-    method, episode = make_method("meta_sgd"), make_episode()
+    method, episode = make_method("meta_sgd", steps=1), make_episode()
     method.terms[1].weight = weight
     before, gradients = values(method), gradients_of(method, episode)
     losses, metrics = evaluate_losses(method, episode)
@@ -71,10 +70,9 @@ def test_takes_one_step_of_gradient_descent_with_groups_clipped_apart(float64, c
         np.testing.assert_allclose(result.metrics[name], metric, rtol=1e-10)
 
 
-@pytest.mark.parametrize("clip_norm", [0.0, 1.0])
-def test_a_step_that_is_not_finite_changes_nothing(clip_norm):
-    method, episode = make_method("meta_sgd"), make_episode()
-    step = make_step(method, clip_norm)
+def test_a_step_that_is_not_finite_changes_nothing():
+    method, episode = make_method("meta_sgd", steps=1), make_episode()
+    step = make_step(method, clip_norm=1.0)
     step(episode)
     before = values(method), [v.numpy() for optimizer in step.optimizers for v in optimizer.variables]
     broken = tf.tensor_scatter_nd_update(episode.query.inputs, [[1, 0, 0]], [float("nan")])
@@ -87,7 +85,7 @@ def test_a_step_that_is_not_finite_changes_nothing(clip_norm):
 
 
 def test_a_finite_loss_with_an_infinite_gradient_changes_nothing():
-    method, episode = replace(make_method("sgd", "query_loss"), reducer=InfiniteGradient()), make_episode()
+    method, episode = replace(make_method("sgd", "query_loss", steps=1), reducer=InfiniteGradient()), make_episode()
     before = values(method)
     assert not bool(make_step(method)(episode).finite)
     tf.nest.map_structure(np.testing.assert_array_equal, values(method), before)
@@ -102,19 +100,16 @@ def test_weights_are_read_anew_at_every_call(float64, weight):
     assert float(result.loss) == pytest.approx(float(np.mean(losses[:, 0] + weight * losses[:, 1])), rel=1e-14)
 
 
-@pytest.mark.parametrize("learner", ["mlp", "conv", "gcn"])
-def test_an_unknown_number_of_tasks_gives_the_same(float64, learner):
+def test_an_unknown_number_of_tasks_gives_the_same(float64):
     """Known numbers are unrolled, unknown ones loop: losses, metrics and gradients agree; all share one context."""
-    method, episode = (
-        make_method("meta_sgd", learner=learner),
-        make_episode(learner, tasks=3)._replace(key=(), classes=()),
-    )
+    method = make_method("meta_sgd", learner="gcn", steps=1)
+    episode = make_episode("gcn", tasks=2)._replace(key=(), classes=())
     parts = tf.nest.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), tuple(episode)[:2])
     signature = Episode(*parts, tf.nest.map_structure(tf.type_spec_from_value, episode.context))
     compiled = tf.function(
         lambda meta_batch, weights: meta_gradient(method, meta_batch, weights), autograph=False
     ).get_concrete_function(signature, tf.TensorSpec([2], tf.float64))
-    for meta_batch in (episode, tasks_of(episode, [2])):
+    for meta_batch in (episode, tasks_of(episode, [1])):
         tf.nest.map_structure(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12),
             compiled(meta_batch, method.weights()),
@@ -125,9 +120,9 @@ def test_an_unknown_number_of_tasks_gives_the_same(float64, learner):
 def test_mixed_bfloat16_is_honoured():
     """Compute in bfloat16, variables in float32, losses and gradients in float32, and the step still learns."""
     with precision(policy="mixed_bfloat16"):
-        method = image_trainer().method
+        method = make_method(learner="conv", steps=1)
         assert method.learner.example_features.dtype == tf.bfloat16
-        episode = classification_episode(shape=(16, 16, 1))
+        episode = classification_episode(shape=CONV_SHAPE)
         step = make_step(method, rate=0.05)
         losses = [step(episode).term_losses for _ in range(8)]
     assert {v.dtype for group in method.all_variables().values() for v in group} == {"float32"}

@@ -21,14 +21,14 @@ from cml_tf.training.task_mapping import tasks_at_a_time
 from tests.helpers.differences import assert_same_gradients
 from tests.helpers.seeded_episodes import classification_episode, regression_episode, tasks_of
 
-TASKS = 5
+TASKS = 4
 
 
 def dense(hypergradient="reverse"):
     problem = Regression(1)
-    terms = [QueryLoss(problem), CoLearner(mlp_co_learner(1), problem, weight=0.5)]
+    terms = [QueryLoss(problem), CoLearner(mlp_co_learner(1, 4), problem, weight=0.5)]
     rule = GradientDescent(problem, SGD(0.1), 2, make_hypergradient(hypergradient))
-    return Method.of(mlp(1, (2,)), rule, terms), regression_episode(tasks=TASKS)
+    return Method.of(mlp(1, (2,), (4,)), rule, terms), regression_episode(tasks=TASKS)
 
 
 def convolutional():
@@ -47,13 +47,11 @@ def assert_equal_gradients(received, expected, tolerance):
     assert_same_gradients(received.gradients, expected.gradients, tolerance)
 
 
-@pytest.mark.parametrize(("make", "chunks"), [(dense, (1, 3, 64)), (convolutional, (4,))])
-def test_chunks_of_any_size_and_all_tasks_at_once_give_the_same(float64, make, chunks):
-    method, episode = make()
+def test_chunks_of_any_size_and_all_tasks_at_once_give_the_same(float64):
+    method, episode = dense()
     expected = meta_gradient(method, episode, method.weights())
-    if make is dense:
-        assert_equal_gradients(meta_gradient(method, episode, method.weights(), vectorised=True), expected, 1e-10)
-    for task_chunk in chunks:
+    assert_equal_gradients(meta_gradient(method, episode, method.weights(), vectorised=True), expected, 1e-10)
+    for task_chunk in (3, 64):
         # In a graph: eagerly there is no loop to be cut.
         received = tf.function(
             lambda n=task_chunk: meta_gradient(method, episode, method.weights(), n), autograph=False
