@@ -116,7 +116,7 @@ def test_a_better_candidate_beats_the_vote(models, source, monkeypatch):
 
     monkeypatch.setattr(module.Ensemble, "_each_answer", one_knows)
     ensemble = cml_tf.Ensemble(models)
-    scores = ensemble.fit(source, 40)
+    scores = ensemble.fit(source, 16)
     assert scores["vote"] == 0 and scores["logistic_regression"] == 1 and ensemble.combiner != "vote"
     assert ensemble.evaluate(source, 4).ensemble.mean == 1
 
