@@ -37,13 +37,19 @@ def source(sampling="uniform", seed=0):
     return VaryingSizes(largest(seed), WAYS, SHOTS, sampling)
 
 
+@pytest.fixture(scope="module")
+def many():
+    """The first records of each sampling, for all that looks at records alone."""
+    return {sampling: source(sampling).indices(0, 3000) for sampling in ("uniform", "meta_dataset")}
+
+
 def kinds(test):
     return pytest.mark.parametrize("sampling", ["uniform", "meta_dataset"])(test)
 
 
 @kinds
-def test_sizes_keep_to_their_bounds_and_reach_them(sampling):
-    records = source(sampling).indices(0, 3000)
+def test_sizes_keep_to_their_bounds_and_reach_them(sampling, many):
+    records = many[sampling]
     shots = records[:, :, 1]
     ways = (shots > 0).sum(1)
     # Uniform: each is binomial(3000, 1/3); five standard deviations.
@@ -55,9 +61,9 @@ def test_sizes_keep_to_their_bounds_and_reach_them(sampling):
     assert (spread > 0).any() == (sampling == "meta_dataset")
 
 
-def test_shots_follow_the_formula_of_meta_dataset():
+def test_shots_follow_the_formula_of_meta_dataset(many):
     """More shots for classes with more examples, and never so different that exp(a) in [0.5, 2) would not allow it."""
-    records = source("meta_dataset").indices(0, 3000)
+    records = many["meta_dataset"]
     numbers, shots = records[:, :, 0], records[:, :, 1]
     mean = {number: shots[(numbers == number) & (shots > 0)].mean() for number in range(len(COUNTS))}
     assert mean[1] > mean[5] > mean[3] > mean[0] + 0.2
@@ -69,9 +75,10 @@ def test_shots_follow_the_formula_of_meta_dataset():
 
 
 @kinds
-def test_pixels_labels_and_masks_follow_the_records(sampling):
+def test_pixels_labels_and_masks_follow_the_records(sampling, many):
     made = source(sampling)
-    records, episode = made.indices(5, 20), made.batch(5, 20)
+    records, episode = many[sampling][5:25], made.batch(5, 20)
+    np.testing.assert_array_equal(next(iter(made.batches(7, 2))).support.mask, episode.support.mask[2:4])
     assert made.problem == Classification(4) and episode.support.inputs.shape == (20, 20, 2, 1, 1)
     for record, position in zip(records, range(20), strict=True):
         for part, columns in ((episode.support, slice(2, 7)), (episode.query, slice(7, None))):
@@ -88,20 +95,17 @@ def test_pixels_labels_and_masks_follow_the_records(sampling):
 
 
 @kinds
-def test_an_episode_is_a_function_of_seed_and_number(sampling):
+def test_an_episode_is_a_function_of_seed_and_number(sampling, many):
     made = source(sampling)
-    np.testing.assert_array_equal(made.indices(3, 9), made.indices(0, 12)[3:])
-    np.testing.assert_array_equal(made.indices(0, 12), source(sampling).indices(0, 12))
-    assert (made.indices(0, 12) != source(sampling, seed=1).indices(0, 12)).any()
-    batch = next(iter(made.batches(3, 2)))
-    np.testing.assert_array_equal(batch.support.mask, made.batch(3, 2).support.mask)
+    np.testing.assert_array_equal(made.indices(3, 9), many[sampling][3:12])
+    assert (source(sampling, seed=1).indices(0, 12) != many[sampling][:12]).any()
     assert made.fingerprint not in {largest().fingerprint, VaryingSizes(largest(), (3, 4), SHOTS, sampling).fingerprint}
 
 
-def test_the_stream_is_the_one_that_earlier_runs_used():
+def test_the_stream_is_the_one_that_earlier_runs_used(many):
     """A change here is a break and must be deliberate."""
-    assert source().indices(0, 6)[:, :, 1].tolist() == UNIFORM
-    assert source("meta_dataset").indices(0, 6)[:, :, 1].tolist() == META_DATASET
+    assert many["uniform"][:6, :, 1].tolist() == UNIFORM
+    assert many["meta_dataset"][:6, :, 1].tolist() == META_DATASET
 
 
 def test_the_same_episodes_are_there_for_a_model_with_more_room():

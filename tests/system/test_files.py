@@ -3,16 +3,17 @@
 import errno
 import json
 import os
+import resource
 import stat
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
 
+from cml_tf.experiments.runs import train_run
 from cml_tf.system.file_faults import file_fault
 from cml_tf.system.files import atomic_file, write_json, write_text
-from tests.helpers.programs import ROOT, environment, run_programs
+from tests.helpers.programs import ROOT, run_programs
+from tests.helpers.small_configs import waves
 
 
 def contents(folder):
@@ -109,16 +110,15 @@ def test_programs_end_with_one_line(tmp_path):
         assert finished.messages[0].startswith("error: ") and str(tmp_path) in finished.messages[0], (call, finished)
 
 
-def run_shell(command):
-    return subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
-    )
-
-
 def test_a_write_that_fails_in_the_middle_is_one_line(tmp_path):
     """The limit of some KiB lets the small files through and stops the checkpoint, as a full disk does."""
-    words = " ".join(f"'{word}'" for word in (WAVES, *SMALL, f"--workdir={tmp_path / 'run'}"))
-    done = run_shell(f"ulimit -f 4; exec {sys.executable} -m cml_tf.train {words}")
-    assert done.returncode == 2 and "Traceback" not in done.stderr, done
-    assert done.stderr.strip().splitlines()[-1].startswith(f"error: {tmp_path / 'run'}/checkpoints/"), done
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OSError) as caught:
+            train_run(waves("maml"), tmp_path / "run", verbose=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    told = file_fault(caught.value)
+    assert told.startswith(f"{tmp_path / 'run'}/checkpoints/") and "\n" not in told
     assert not list((tmp_path / "run" / "checkpoints").glob(".*")), "something half-written is left"

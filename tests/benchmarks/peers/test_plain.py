@@ -16,11 +16,10 @@ from cml_tf.training.method import Method
 SHAPE, WAYS, FILTERS = (17, 19, 2), 3, 4
 
 
-def method(learner, co_learner) -> Method:
+def method(learner, *co_learners) -> Method:
     problem = Classification(WAYS)
-    made = Method.of(
-        learner, GradientDescent(problem, SGD(0.1), 1), [QueryLoss(problem), CoLearner(co_learner, problem)]
-    )
+    terms = [QueryLoss(problem), *(CoLearner(one, problem) for one in co_learners)]
+    made = Method.of(learner, GradientDescent(problem, SGD(0.1), 1), terms)
     generator = np.random.default_rng(1)
     for variables in made.trained_variables().values():
         for variable in variables:
@@ -37,8 +36,12 @@ def test_plain_and_fast_have_one_loss_and_one_meta_gradient(mode, float64):
         return Examples(tf.constant(generator.normal(size=(2, count, *SHAPE))), tf.constant(labels))
 
     episode = Episode(examples(6), examples(4))
-    plain = method(plain_conv4(WAYS, SHAPE, FILTERS, mode), plain_conv4_co_learner(WAYS, FILTERS))
-    fast = method(conv4(WAYS, SHAPE, FILTERS, mode), conv4_co_learner(WAYS, FILTERS))
+    # A co-learner has one mode.
+    makers = (plain_conv4_co_learner, conv4_co_learner) if mode == "batch_transductive" else ()
+    plain, fast = (
+        method(learner(WAYS, SHAPE, FILTERS, mode), *(maker(WAYS, FILTERS) for maker in makers[place : place + 1]))
+        for place, learner in enumerate((plain_conv4, conv4))
+    )
     results = [tf.function(meta_gradient, autograph=False)(m, episode, m.weights()) for m in (plain, fast)]
     np.testing.assert_allclose(results[0].loss, results[1].loss, rtol=1e-10)
     for ours, theirs in zip(*(tf.nest.flatten(r.gradients) for r in results), strict=True):

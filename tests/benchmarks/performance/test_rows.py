@@ -25,7 +25,7 @@ from benchmarks.performance.plots import details
 from benchmarks.performance.results import COMMITTED, Figure, comparison, merged, read_result, result, table
 from benchmarks.performance.work import CORA, SINE_WAVES, Work
 from cml_tf.system.files import write_json
-from tests.helpers.programs import run_program
+from tests.helpers.programs import run_programs
 
 TOY = """
 import json, sys
@@ -101,7 +101,7 @@ def test_targets_and_the_comparison_with_the_committed_result(tmp_path):
 
 
 def test_the_committed_result_is_drawn(tmp_path):
-    done = run_program("benchmarks.performance.plots", f"--drawing={tmp_path / 'scaling.png'}")
+    (done,) = run_programs([["benchmarks.performance.plots", f"--drawing={tmp_path / 'scaling.png'}"]])
     assert done.code == 0, done.err
     assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
     series = details(json.loads(COMMITTED.read_text()))

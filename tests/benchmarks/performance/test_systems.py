@@ -37,7 +37,8 @@ def test_a_configuration_is_stepped_and_served():
 
 
 def test_a_configuration_takes_its_turn():
-    with running(configured("configs/sinusoid.py:maml", {"train.meta_batch": 2})) as one:
+    few = {"train.meta_batch": 2, "adaptation.steps": 1, "learner.hidden": (4,)}
+    with running(configured("configs/sinusoid.py:maml", few)) as one:
         assert one.ask("step")["seconds"] > 0 and one.first_seconds > 0
 
 

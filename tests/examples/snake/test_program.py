@@ -12,7 +12,7 @@ from examples.snake import results
 from examples.snake.pictures import draw_curves, record_game, write_gif
 from examples.snake.training import Run, Settings, train
 from examples.snake.variance import estimators, relative_variance, summary
-from tests.helpers.programs import run_program
+from tests.helpers.programs import run_program, run_programs
 
 TINY = Settings(side=2, limit=12, games=4, steps=2, updates=2, windows=2, hidden=(4,), points=2)
 
@@ -99,7 +99,7 @@ def test_noise_that_leaves_nothing_of_a_mean_is_said_to():
 
 
 def test_what_the_program_cannot_do_is_said_in_a_line(tmp_path):
-    done = run_program("examples.snake.train", "--mixes=uniform,best", f"--results={tmp_path}/found.jsonl")
+    (done,) = run_programs([["examples.snake.train", "--mixes=uniform,best", f"--results={tmp_path}/found.jsonl"]])
     assert done.code == 2 and done.messages == [
         "error: --mixes must be of uniform, geometric, last, first, fixed, received best."
     ]
