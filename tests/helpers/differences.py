@@ -80,7 +80,9 @@ def assert_matches_central_differences(
     for together in (strong, *([group] for group in slopes.keys() - set(strong))):
         expected = _along(method, episode, of_tasks, {group: directions[group] for group in together})
         received = sum(slopes[group] for group in together)
-        np.testing.assert_allclose(received, expected, rtol=RELATIVE, atol=ROUNDING, err_msg=f"groups {together}")
+        np.testing.assert_allclose(
+            received, expected, rtol=RELATIVE, atol=ROUNDING, err_msg=f"group {' and '.join(together)}"
+        )
 
 
 def assert_alike_all_at_once(method: Method, episode: Episode, tolerance: float = 1e-9) -> None:
