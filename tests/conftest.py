@@ -8,6 +8,8 @@ from pathlib import Path
 
 # TensorFlow's native log tells a machine without a GPU several times that it has none; errors reach Python anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Workers share the cores: threads of scikit-learn would wait for each other by spinning.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 

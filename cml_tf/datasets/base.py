@@ -12,6 +12,7 @@ import json
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ SPLITS = ("train", "validation", "test")
 # Counter-based and specified bit by bit; "auto_select" would let the device choose the numbers.
 ALGORITHM = "philox"
 _PREFETCHED_BATCHES = 4
+_NUMBER = tf.TensorSpec([], tf.int64)
 _LARGEST = np.iinfo(np.int64).max
 # No learner here is for larger images, and a slip of the pen would ask for terabytes.
 LARGEST_SIDE = 4096
@@ -76,7 +78,7 @@ class EpisodeSource(abc.ABC):
         Raises:
           ValueError: if `start` is negative or `count` is not positive.
         """
-        return self._eager(start, count, self._record).numpy()
+        return self._eager(start, count, self._traced_record).numpy()
 
     def batches(self, start: int, meta_batch: int, share: tuple[int, int, int] = (0, 1, 1)) -> tf.data.Dataset:
         """Endless meta-batches, in order; the first holds the episodes `start` ... `start + meta_batch - 1`.
@@ -95,7 +97,7 @@ class EpisodeSource(abc.ABC):
         """
         start = check_integer("start", start, minimum=0)
         meta_batch = check_integer("meta_batch", meta_batch, minimum=1)
-        batches = _pipeline(start, _LARGEST, self._episode, meta_batch, share)
+        batches = _pipeline(start, _LARGEST, self._traced_episode, meta_batch, share)
         # Behind the batching, which would make a copy for every task.
         return batches.map(self._with_context).prefetch(_PREFETCHED_BATCHES)
 
@@ -105,7 +107,7 @@ class EpisodeSource(abc.ABC):
         Raises:
           ValueError: if `start` is negative or `count` is not positive.
         """
-        return self._with_context(self._eager(start, count, self._episode))
+        return self._with_context(self._eager(start, count, self._traced_episode))
 
     def _key(self, number: tf.Tensor) -> tf.Tensor:
         return tf.random.fold_in(self._stream_key, number, alg=ALGORITHM)
@@ -115,6 +117,15 @@ class EpisodeSource(abc.ABC):
 
     def _episode(self, number: tf.Tensor) -> Episode:
         return self.assemble(self._record(number))._replace(key=self._key(number))
+
+    # A pipeline of every validation calls the graphs of the first one; to trace them takes longer than many an epoch.
+    @cached_property
+    def _traced_record(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        return tf.function(self._record, [_NUMBER])
+
+    @cached_property
+    def _traced_episode(self) -> Callable[[tf.Tensor], Episode]:
+        return tf.function(self._episode, [_NUMBER])
 
     def _with_context(self, episode: Episode) -> Episode:
         return episode._replace(context=self.context)
