@@ -16,8 +16,6 @@ from tests.helpers.steps import moved, smoked, steps_of, variables_of
 LONG = [pytest.mark.slow, pytest.mark.long]
 SLOW = {"resnet12": LONG, **dict.fromkeys(("conv4", "pretrained", "gcn", "sgc"), [pytest.mark.slow])}
 COVERING = covering()
-# Members that treat inner steps differently.
-SEVERAL = ("per_step_rates", "multi_step", "mixed_trajectory")
 
 
 def test_every_member_is_in_one_of_them():
@@ -38,10 +36,9 @@ def network(tmp_path_factory):
     [pytest.param(choice, id="-".join(names_of(choice)), marks=SLOW.get(choice.learner, [])) for choice in COVERING],
 )
 def test_every_legal_pair_of_members_makes_steps(choice, network):
-    # What costs time is to trace layers and inner steps.
-    steps = 2 if {*SEVERAL} & {*names_of(choice)} else 1
+    # What costs time is to trace layers, and the stages of a solver.
     cheap = {"hypergradient.solver": "euler", **({"learner.hidden": (4,)} if choice.learner == "mlp" else {})}
-    trainer, before, after = steps_of(small(choice, **{**network, **cheap, "adaptation.steps": steps}))
+    trainer, before, after = steps_of(small(choice, **network, **cheap))
     # What a rule learns has a gradient of zero where nothing adapts.
     still = {"adaptation"} if "all_classes" in choice.terms else set()
     for group in trainer.method.trained_variables():

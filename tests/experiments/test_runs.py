@@ -81,7 +81,8 @@ def test_a_finished_run_is_left_alone_and_may_be_moved_and_grow(run, tmp_path):
     # Written whole but for the line end: it is written again.
     path = moved / "metrics.jsonl"
     path.write_text(path.read_text().removesuffix("\n"))
-    train_run(waves(**SIX), moved, verbose=0)
+    train_run(waves(**SIX), moved, verbose=0, keep=1)
+    assert {path.name for path in (moved / "checkpoints").iterdir()} == {"latest.npz", "best.npz"}
     assert checkpoint(moved, "latest")[1]["step"] == 6 == config_of(moved)["train"]["steps"]
     assert metrics_lines(moved)[:3] == lines[:3] and not run.exists()
     assert [line["step"] for line in metrics_lines(moved)] == [2, 2, 4, 6, 6]
