@@ -12,13 +12,6 @@ import requests
 from cml_tf import datasets
 from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
 from tests.helpers.benchmark_files import write_benchmark
-from tests.helpers.shared_decoding import shared_decoding
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _decoding():
-    with shared_decoding():
-        yield
 
 
 @pytest.fixture(scope="session")

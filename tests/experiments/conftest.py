@@ -9,14 +9,7 @@ import pytest
 
 from cml_tf.experiments.runs import train_run
 from tests.helpers.drawn_images import write_classes
-from tests.helpers.shared_decoding import shared_decoding
 from tests.helpers.small_configs import own_pictures, waves
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _decoding():
-    with shared_decoding():
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +32,5 @@ def pictured(tmp_path_factory):
     for split in ("train", "validation", "test"):
         write_classes(folder / "images" / split, [f"{split} {letter}" for letter in "ab"])
     config = own_pictures(folder / "images", **{"dataset.queries": 2, "eval.seed": 7, "eval.episodes": 3})
-    with shared_decoding():
-        train_run(config, folder / "run", verbose=0)
+    train_run(config, folder / "run", verbose=0)
     return folder
