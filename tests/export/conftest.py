@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,22 +23,27 @@ from tests.export.served import (
     wave_model,
 )
 from tests.export.server.conformance.make_models import config_text, write_halvers
-from tests.export.server.running import running
+from tests.export.server.running import running_once
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.precision import precision
 from tests.helpers.random_graphs import random_graph
 
 
-def _saved(name, make):
-    """A model that the first of all workers saves, and every one loads."""
+def _shared(tmp_path_factory) -> Path:
+    """The directory of all workers of this run."""
+    directory = tmp_path_factory.getbasetemp()
+    return directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
+
+
+def _made_once(name, make):
+    """A fixture: what `make` gives for a directory of all workers, in which one works at a time."""
 
     @pytest.fixture(scope="session", name=name)
-    def fixture(tmp_path_factory) -> Served:
-        directory = tmp_path_factory.getbasetemp()
-        root = directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
+    def fixture(tmp_path_factory):
+        root = _shared(tmp_path_factory)
         with (root / f"{name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return saved(make(), root / name / "1")
+            return make(root / name)
 
     return fixture
 
@@ -52,7 +58,9 @@ MODELS = {
     },
     **{"bounded": bounded_model, "small": small_model},
 }
-images, waves, nodes, judged, free, bounded, small = (_saved(*row) for row in MODELS.items())
+images, waves, nodes, judged, free, bounded, small = (
+    _made_once(name, lambda root, make=make: saved(make(), root / "1")) for name, make in MODELS.items()
+)
 
 
 @pytest.fixture(params=["images", "waves", "nodes"])
@@ -61,60 +69,70 @@ def served(request) -> Served:
     return request.getfixturevalue(request.param)
 
 
-def _run(config, directory):
-    with precision():
-        train_run(config, directory, verbose=0)
-    return directory
+def _run(root, configuration):
+    """The directory of a run, trained unless it is there."""
+    if not (root / "run").exists():
+        root.mkdir()
+        with precision():
+            train_run(configuration(root), root / "run", verbose=0)
+    return root / "run"
 
 
-@pytest.fixture(scope="session")
-def wave_run(tmp_path_factory):
-    """The directory of a trained CML regression."""
-    return _run(presets.sinusoid("5shot,smoke"), tmp_path_factory.mktemp("runs") / "waves")
+def _of_waves(root):
+    """CML regression."""
+    del root
+    return presets.sinusoid("5shot,smoke")
 
 
-@pytest.fixture(scope="session")
-def image_run(tmp_path_factory):
-    """The directory of a trained CML classifier of pictures in folders."""
-    root = tmp_path_factory.mktemp("pictures")
+def _of_images(root):
+    """A CML classifier of pictures in folders, whose normalisation is over the batch."""
     for split in ("train", "validation", "test"):
         write_classes(root / split, [f"{split} {name}" for name in ("ant", "bee", "cat", "dog")], images=4)
-    config = presets.images("glyphs", "3way,smoke,first_order")
+    config = presets.images("glyphs", "mlp,3way,smoke,first_order")
     with config.unlocked():
         config.dataset.update({"name": "image_folder", "root": str(root), "image_size": (16, 16), "channels": 1})
         config.dataset.queries = config.eval.queries = 2
-    return _run(config, tmp_path_factory.mktemp("runs") / "pictures")
+        config.learner.update({"hidden": (8,), "normalisation": "batch_transductive"})
+    return config
 
 
-@pytest.fixture(scope="session")
-def node_run(tmp_path_factory):
-    """The directory of a trained CML classifier of nodes of a graph in a file, SGC with prototypes."""
-    root, graph = tmp_path_factory.mktemp("graph"), random_graph(nodes=80, features=9, classes=6)
+def _of_nodes(root):
+    """A CML classifier of nodes of a graph in a file, SGC with prototypes."""
+    graph = random_graph(nodes=80, features=9, classes=6)
     edges = np.argwhere(graph.adjacency.toarray())
     np.savez(root / "graph.npz", features=graph.features.toarray(), edges=edges, labels=graph.labels)
     config = presets.nodes("graph", "2shot,smoke,meta_gnn,g_meta")
     with config.unlocked():
         config.dataset.update({"root": str(root), "normalise_features": True})
         config.adaptation.update({"steps": 1, "eval_steps": 1})
-    return _run(config, tmp_path_factory.mktemp("runs") / "papers")
+    return config
+
+
+wave_run, image_run, node_run = (
+    _made_once(name, lambda root, make=make: _run(root, make))
+    for name, make in {"wave_run": _of_waves, "image_run": _of_images, "node_run": _of_nodes}.items()
+)
 
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory, waves, images, nodes, judged, bounded, small):
-    """One server for all tests that do not change it.
+    """One server for all tests that do not change it, of all workers.
 
     It serves `halver` (versions 1 and 2, label `first`), a few-shot regression, classifiers of
     images (`judged` with a confidence), of nodes and of vectors (`small`, with compact states); `bounded` is the
     regression with steps and rate to be set.
     """
-    root = tmp_path_factory.mktemp("served")
+    root = _shared(tmp_path_factory) / "server"
     made = {"waves": waves, "images": images, "nodes": nodes, "judged": judged, "bounded": bounded, "small": small}
     places = {name: one.directory.parent for name, one in made.items()}
-    config = root / "models.config"
-    config.write_text(config_text({**places, "halver": write_halvers(root / "halver")}))
-    flags = [f"--model_config_file={config}", "--max_message_bytes=4000000", "--enable_grpc_healthcheck_service"]
-    with running(*flags, log=root / "log") as running_server:
-        yield running_server
+
+    def flags():
+        (root / "models.config").write_text(config_text({**places, "halver": write_halvers(root / "halver")}))
+        more = ("--max_message_bytes=4000000", "--enable_grpc_healthcheck_service")
+        return (f"--model_config_file={root / 'models.config'}", *more)
+
+    with running_once(root, flags) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

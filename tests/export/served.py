@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,18 +43,26 @@ _SIZES = {"node_count": "node_features", "edge_count": "edges", "support_size": 
 
 @dataclass
 class Served:
-    """An exported model, callable by signature with arrays; `directory` if it was saved and loaded again."""
+    """An exported model, callable by signature with arrays: from `directory` if it was saved, else traced."""
 
     model: Exportable = None
     module: Any = None
     directory: Path | None = None
-    functions: dict[str, Any] = field(default_factory=dict)
 
     def __call__(self, signature: str, /, **inputs: Any) -> Arrays:
         if signature not in self.functions:
             self.functions[signature] = self.module.function(signature)
         outputs = self.functions[signature](**{name: tf.constant(value) for name, value in inputs.items()})
         return {name: value.numpy() for name, value in outputs.items()}
+
+    @cached_property
+    def functions(self) -> dict[str, Any]:
+        """By signature: of a file as a stranger loads it, who knows nothing else; or those that were asked for."""
+        if self.directory is None:
+            return {}
+        module: Any = tf.saved_model.load(str(self.directory))
+        # The functions hold no reference to the module that holds their variables.
+        return {**module.signatures, "": module}
 
     @cached_property
     def in_process(self) -> FewShotModel:
@@ -72,8 +80,20 @@ class Served:
 
 
 def image_model(normalisation: str = "batch_transductive", steps: int = 2, rate: float = 0.1) -> Exportable:
-    """Two blocks of 4 filters on 16x16 images, 3 ways."""
-    return exportable(_two_blocks(WAYS, normalisation), Classification(WAYS), SGD(rate), steps)
+    """A block of 4 filters on 16x16 images, 3 ways."""
+    block = [
+        *(keras.layers.Conv2D(4, 3, padding="same", use_bias=False), Normalisation(normalisation)),
+        *(keras.layers.ReLU(), keras.layers.MaxPooling2D(4)),
+    ]
+    head = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(WAYS)])
+    learner = Learner(keras.Sequential(block), head, input_shape=IMAGE_SHAPE)
+    return exportable(learner, Classification(WAYS), SGD(rate), steps)
+
+
+def flat_model(normalisation: str = "none", steps: int = 2, rate: float = 0.1) -> Exportable:
+    """A hidden layer of 8 units on the same images, where nothing is about convolutions."""
+    learner = mlp(WAYS, IMAGE_SHAPE, hidden=(8,), normalisation=normalisation)
+    return exportable(learner, Classification(WAYS), SGD(rate), steps)
 
 
 def recorded_image_model() -> Exportable:
@@ -82,17 +102,18 @@ def recorded_image_model() -> Exportable:
 
 
 def free_model() -> Exportable:
-    """The same for tasks of 2 to 7 classes, whose rows begin at prototypes."""
+    """A hidden layer on the same images for tasks of 2 to 7 classes, whose rows begin at prototypes."""
     problem = Classification(FREE_WAYS)
     rule = GradientDescent(problem, SGD(0.01), 2, class_rows="prototypes")
-    method = Method.of(_two_blocks(FREE_WAYS, "support"), rule, [QueryLoss(problem)])
+    learner = mlp(FREE_WAYS, IMAGE_SHAPE, hidden=(8,), normalisation="support")
+    method = Method.of(learner, rule, [QueryLoss(problem)])
     randomise(method.learner, 0)
     return Exportable(method, problem, (0.0, 1.0))
 
 
 def judged_model(open_set: str | None = "feature_distance") -> Exportable:
-    """The image model with a confidence, whose state then has counts and class means at its end."""
-    model = image_model("support")
+    """A hidden layer on images with a confidence; its state then has counts and class means at its end."""
+    model = flat_model()
     digest = variables_digest(variable.value for variable in served_variables(model.method))
     knots = (Knot(1, (0.5,), 0.7, -0.6), Knot(4, (-0.5,), 0.62, -0.5))
     confidence = Confidence(WAYS, "temperature", knots, open_set=open_set, model=digest, steps=2)
@@ -115,25 +136,11 @@ def wave_model() -> Exportable:
     return exportable(mlp(1, (1,), hidden=(8, 8)), Regression(1), SGD(0.01), 2, (-5.0, 5.0))
 
 
-def node_model(learner: Learner | None = None, normalise_features: bool = False) -> Exportable:
+def node_model(learner: Learner | None = None, normalise_features: bool = False, steps: int = 2) -> Exportable:
     """Two graph convolutions of 6 units on nodes with 7 features, 2 ways; or another learner."""
     learner = learner or gcn(NODE_WAYS, FEATURES, (6, 6))
-    made = exportable(learner, Classification(NODE_WAYS), SGD(0.1), 2)
+    made = exportable(learner, Classification(NODE_WAYS), SGD(0.1), steps)
     return Exportable(made.method, made.problem, made.value_range, normalise_features)
-
-
-def _two_blocks(outputs: int, normalisation: str) -> Learner:
-    """Half of `conv4`, which are traced in less time."""
-    layers: list[keras.Layer] = []
-    for _ in range(2):
-        layers += [
-            keras.layers.Conv2D(4, 3, padding="same", use_bias=False),
-            Normalisation(normalisation),
-            keras.layers.ReLU(),
-            keras.layers.MaxPooling2D(4),
-        ]
-    head = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(outputs)])
-    return Learner(keras.Sequential(layers), head, input_shape=IMAGE_SHAPE)
 
 
 def exportable(
@@ -151,18 +158,16 @@ def in_process(model: Exportable) -> Served:
 
 
 def saved(model: Exportable, directory: Path) -> Served:
-    """Written with its warm-up requests unless it is there, and loaded again."""
+    """Written with its warm-up requests unless it is there, and loaded once it is called."""
     made = in_process(model)
     if not directory.exists():
         write_version(directory, made.module, warm_up_requests(model, [Bucket(WAYS, 2)], made.reference), "small")
-    return Served(model, made.module, directory, loaded(directory).functions)
+    return Served(model, made.module, directory)
 
 
 def loaded(directory: Path) -> Served:
-    """A version as a stranger loads it: nothing is known but the file."""
-    module: Any = tf.saved_model.load(str(directory))
-    # The functions hold no reference to the module that holds their variables.
-    return Served(directory=directory, functions={**module.signatures, "": module})
+    """A version of which nothing is known but the file."""
+    return Served(directory=directory)
 
 
 def inputs_of(model: Exportable, tasks: int = 1, support: int = 6, query: int = 4, seed: int = 0) -> Arrays:

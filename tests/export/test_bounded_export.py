@@ -11,13 +11,15 @@ from export.gate.reference import Reference
 from export.graph.bounds import Bounds
 from export.graph.buckets import Service
 from export.requests.files import read_requests
+from tests.export.forked_gate import forked_gate
 from tests.export.served import loaded
 
 OPTIONS = Options(service=Service(bounds=Bounds(3, (0.001, 0.02), 0.0), state="float16"))
 
 
 def test_the_version_has_them_and_its_card_says_so(wave_run, tmp_path):
-    version = export_run(wave_run, tmp_path / "models" / "waves", OPTIONS)
+    with forked_gate():
+        version = export_run(wave_run, tmp_path / "models" / "waves", OPTIONS)
     card = json.loads((version / EXTRA / CARD).read_text())
     own = card["bounds"].pop("own_rate")
     assert card["bounds"] == {

@@ -9,16 +9,18 @@ import shutil
 import pytest
 
 from cml_tf.system.manifest import DamagedFile
-from export.exporter import export_run
 from export.server.errors import ServingError
 from export.server.servable import Servable
-from export.versions import check_files, new_version
+from export.versions import CARD, EXTRA, check_files, new_version
 from tests.helpers.damage import damaged_copies
 
 
 @pytest.fixture(scope="module")
-def exported(wave_run, tmp_path_factory):
-    return export_run(wave_run, tmp_path_factory.mktemp("sealed") / "waves")
+def exported(waves, tmp_path_factory):
+    with new_version(tmp_path_factory.mktemp("sealed")) as draft:
+        shutil.copytree(waves.directory, draft.path, dirs_exist_ok=True)
+        (draft.path / EXTRA / CARD).write_text("{}")
+    return draft.published
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from export.client import Adapted, ClientError, TaskError, TaskStore
 from export.client.grpc_connection import arrays_of
 from export.client.packing import Task
 from tests.export.served import CLOSE, inputs_of
-from tests.helpers.programs import run_program
+from tests.helpers.programs import run_programs
 
 NAMES = ["ant", "bee", "cat"] * 2
 
@@ -160,10 +160,10 @@ def test_the_programs_adapt_with_steps_and_list_what_is_kept(server, bounded, tm
     np.savez(tmp_path / "waves.npz", support_inputs=support, support_targets=targets)
     address = f"--address={server.addresses['grpc']}"
     flags = ["--model=bounded", f"--support={tmp_path / 'waves.npz'}", f"--output={tmp_path / 'kept' / 'waves.npz'}"]
-    done = run_program("export.client.adapt", address, *flags, "--steps=4", "--rate=0.02")
+    adapt = ["export.client.adapt", address, *flags, "--steps=4", "--rate=0.02"]
+    done, listed = run_programs([adapt, ["export.client.tasks", f"--folder={tmp_path / 'kept'}", address]])
     assert done.code == 0, done.err
     assert done.out.splitlines()[-1].startswith("support losses: ") and done.out.count(", ") >= 4
-    listed = run_program("export.client.tasks", f"--folder={tmp_path / 'kept'}", address)
     assert listed.code == 0, listed.err
     (row,) = json.loads(listed.out.splitlines()[-1])
     assert (row["name"], row["model"], row["state"]) == ("waves", "bounded", "served")

@@ -19,7 +19,7 @@ SIZES = Bucket(6, 4)
 @pytest.fixture(scope="session")
 def letters():
     """MAML on vectors, with ReLU: gradients of everything."""
-    return exportable(mlp(WAYS, (2, 2, 1), hidden=(8, 8)), Classification(WAYS), SGD(0.1), 2)
+    return exportable(mlp(WAYS, (2, 2, 1), hidden=(4, 4)), Classification(WAYS), SGD(0.1), 2)
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,14 @@ from export.errors import ExportError
 from export.exporter import EXTRA, WARM_UP
 from export.gate.expectation import expectation, probes
 from export.gate.inspection import check_file, co_learner_names
+from export.gate.parity import check_answers
 from export.gate.query_dependence import query_dependence
 from export.gate.warm_up import shape_buckets, warm_up_requests
 from export.graph.exportable import Exportable
 from export.graph.specifications import input_specifications
-from export.requests.files import Request, read_requests
+from export.requests.files import Request, read_requests, write_requests
 from export.requests.form import Bucket
+from tests.export.forked_gate import forked_gate
 from tests.export.served import CLOSE, WAYS, exportable, in_process, inputs_of
 from tests.helpers.few_shot import image_trainer
 from tests.helpers.models import smooth_co_learner
@@ -56,6 +58,10 @@ def test_every_fault_is_probed_and_answered_as_expected(served):
         assert (tolerance >= 1e-5).all() and (tolerance < 3e-4 * (1 + np.abs(expected.values[key]))).all(), key
 
 
+def test_tasks_of_fewer_classes_are_probed_too(free):
+    assert _probed(free, Bucket(4, 3)) >= {("adapt", status.OK), ("predict", status.STATE_OF_ANOTHER_MODEL)}
+
+
 def test_a_model_that_adapts_nothing_can_be_served():
     """ANIL moves the head alone, CML-dagger all but the head."""
     problem = Classification(WAYS)
@@ -82,6 +88,19 @@ def test_warm_up_requests_are_what_the_server_parses_and_equal_the_library(serve
         assert set(answer) == set(expected) and not answer["status"].any()
         for key, value in expected.items():
             np.testing.assert_allclose(answer[key], value, **CLOSE, err_msg=f"{request[0]} {key}")
+
+
+def test_it_says_where_answers_differ_and_nothing_of_those_that_do_not(waves, tmp_path):
+    read = read_requests(waves.directory / EXTRA / WARM_UP)
+    (request,) = (request for request in read if request.signature == "predict")
+    right, file = expectation(waves.model, waves.reference, request), tmp_path / "one"
+    write_requests(file, [request], "small")
+    off = right._replace(values={**right.values, "predictions": right.values["predictions"] + np.float32(0.01)})
+    words = r"\(2 differences\): off request 0 \(signature predict\) through a plain Session: predictions.*TF2"
+    with forked_gate(), pytest.raises(ExportError, match=words):
+        check_answers(waves.directory, {"right": file, "off": file}, {"right": [right], "off": [off]}, loaders=2)
+    with forked_gate(), pytest.raises(ExportError, match="must compare 4 answers, but compared 2"):
+        check_answers(waves.directory, {"right": file}, {"right": [right] * 2}, loaders=2)
 
 
 def test_buckets_are_the_shapes_that_users_ask_for():

@@ -1,12 +1,13 @@
 """A server in a process of its own, and the simplest clients of it."""
 
 import contextlib
+import fcntl
 import http.client
 import json
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ _STARTED = re.compile(r"gRPC (\S+), REST https?://[^/]+:(\d+)/")
 class Running:
     """A server that answers."""
 
-    def __init__(self, process: Program, grpc_address: str, rest_port: int) -> None:
-        self.process, self.grpc_address, self.rest_port = process, grpc_address, rest_port
+    def __init__(self, pid: int, grpc_address: str, rest_port: int, log: Path, process: Program | None = None) -> None:
+        self.pid, self.grpc_address, self.rest_port, self.log, self.process = pid, grpc_address, rest_port, log, process
         self.rest_address = f"127.0.0.1:{rest_port}"
         self.addresses = {"grpc": f"grpc://{grpc_address}", "http": f"http://{self.rest_address}"}
         self.channel = grpc.insecure_channel(grpc_address)
@@ -81,8 +82,33 @@ def running(*flags: str, log: Path) -> Iterator[Running]:
             if process.poll() is not None or time.monotonic() > end:
                 raise ServerFailed(f"the server did not start: {log.read_text()[-2000:]}")
             time.sleep(0.02)
-        server = Running(process, started[1], int(started[2]))
+        server = Running(process.pid, started[1], int(started[2]), log, process)
         yield server
         server.channel.close()
     finally:
         process.send_signal()  # What a test leaves running has nothing left to finish.
+
+
+@contextlib.contextmanager
+def running_once(root: Path, flags: Callable[[], Sequence[str]]) -> Iterator[Running]:
+    """The server that the first of all processes starts, which waits for the others before it ends it.
+
+    Its address is in `root`, which each process holds locked as long as it may ask.
+    """
+    root.mkdir(exist_ok=True)
+    known = root / "known.json"
+    with (root / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        if not known.exists():
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        # Another one may have been faster.
+        if known.exists():
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield Running(*json.loads(known.read_text()), root / "log")
+            return
+        with running(*flags(), log=root / "log") as server:
+            known.write_text(json.dumps([server.pid, server.grpc_address, server.rest_port]))
+            fcntl.flock(lock, fcntl.LOCK_SH)
+            yield server
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known.unlink()

@@ -21,7 +21,7 @@ _CLIENTS = 16
 
 @pytest.fixture
 def target(server):
-    return Target(server.grpc_address, server.rest_address, server.process.pid)
+    return Target(server.grpc_address, server.rest_address, server.pid)
 
 
 def test_a_thousand_concurrent_requests(target, waves, images):
