@@ -7,6 +7,7 @@ import pytest
 
 from cml_tf.adaptation import SGD, KernelRidge, MetaSGD, anil
 from cml_tf.learners import mlp
+from cml_tf.learners.nodes import gcn
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification
 from cml_tf.training.method import Method
@@ -17,8 +18,10 @@ from export.graph.buckets import Service
 from export.graph.exportable import Exportable
 from tests.export.served import (
     CLOSE,
+    FEATURES,
+    NODE_WAYS,
     exportable,
-    image_model,
+    flat_model,
     in_process,
     inputs_of,
     node_model,
@@ -41,9 +44,9 @@ def learned():
 
 
 MODELS = {
-    "waves": (wave_model, (0.001, 0.02)),
-    "images": (image_model, (0.01, 1.0)),
-    "nodes": (node_model, (0.01, 1.0)),
+    # Statistics that a task carries; a graph. Regressions are asked through the client.
+    "images by support": (lambda: flat_model("support"), (0.01, 1.0)),
+    "nodes": (lambda: node_model(gcn(NODE_WAYS, FEATURES, (6,))), (0.01, 1.0)),
     "learned rates": (learned, (0.5, 2.0)),
 }
 
@@ -127,12 +130,12 @@ def test_worse_and_divergence_are_told_step_by_step():
 
 
 def test_steps_end_once_the_support_loss_is_low_enough():
-    plain = in_process(dataclasses.replace(image_model(), bounds=Bounds(MOST)))
+    plain = in_process(dataclasses.replace(flat_model(), bounds=Bounds(MOST)))
     inputs = support_only(inputs_of(plain.model))
     losses = plain("adapt_bounded", **inputs, **asked([MOST], [-1]))["support_losses"][0]
     assert (np.diff(losses) < 0).all()
     enough = float((losses[1] + losses[2]) / 2)
-    stopping = in_process(dataclasses.replace(image_model(), bounds=Bounds(MOST, None, enough)))
+    stopping = in_process(dataclasses.replace(flat_model(), bounds=Bounds(MOST, None, enough)))
     found = stopping("adapt_bounded", **inputs, **asked([MOST], [-1]))
     assert found["steps_taken"].tolist() == [2]
     np.testing.assert_allclose(found["support_losses"][0], [*losses[:3], losses[2], losses[2]], rtol=1e-6)

@@ -17,7 +17,7 @@ from export.requests.files import Request
 from tests.export.served import (
     CLOSE,
     WAYS,
-    image_model,
+    flat_model,
     in_process,
     inputs_of,
     judged_model,
@@ -62,7 +62,7 @@ def test_it_answers_as_the_library_whole_and_from_an_adapted_state(model, classe
         assert (answer["calibrated_probabilities"][:, :, classes:] == 0).all()
         assert (answer["prediction_set"][:, :, classes:] == 0).all()
     # What clients of before read is as it was.
-    before = in_process(image_model("support"))("serving_default", **inputs)
+    before = in_process(flat_model())("serving_default", **inputs)
     for name in before:
         np.testing.assert_allclose(whole[name], before[name], **CLOSE)
 

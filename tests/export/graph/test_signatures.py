@@ -13,6 +13,7 @@ from cml_tf.learners import Learner, conv4, mlp
 from cml_tf.learners.nodes import gcn, sgc
 from cml_tf.problems import Classification, Regression
 from cml_tf.readouts import read_through
+from cml_tf.training.method import Method
 from export.errors import ExportError
 from export.graph.buckets import read_buckets
 from export.graph.exportable import Exportable
@@ -20,13 +21,14 @@ from export.graph.serving_module import ServingModule, fingerprint
 from export.graph.specifications import input_specifications, output_specifications
 from export.requests.form import Bucket
 from tests.export import served as tiny
-from tests.export.served import CLOSE, IMAGE_SHAPE, NODE_WAYS, WAYS, exportable, inputs_of, sizes_of, state_of
-from tests.helpers.few_shot import image_trainer
+from tests.export.served import CLOSE, NODE_WAYS, WAYS, exportable, inputs_of, sizes_of, state_of
+from tests.helpers.models import smooth_co_learner
 
 
 def _dagger(readout: str = "co_learner") -> Exportable:
-    problem = Classification(WAYS)
-    return Exportable(read_through(image_trainer().method, problem, readout), problem, (0.0, 1.0))
+    made, problem = _vectors(SGD(0.3)), Classification(WAYS)
+    method = Method.of(made.learner, made.rule, [*made.method.terms, smooth_co_learner(problem)])
+    return Exportable(read_through(method, problem, readout), problem, (0.0, 1.0))
 
 
 def _vectors(rule, steps: int = 2) -> Exportable:
@@ -34,19 +36,20 @@ def _vectors(rule, steps: int = 2) -> Exportable:
 
 
 def _maml_plus_plus() -> Exportable:
-    learner = conv4(WAYS, IMAGE_SHAPE, 4, "per_step", steps=2)
+    learner = mlp(WAYS, (2,), hidden=(4,), normalisation="per_step", steps=2)
     return exportable(learner, Classification(WAYS), PerStepRates(0.1, 2), 2)
 
 
 def _nodes(make, *sizes, **options) -> Exportable:
-    return tiny.node_model(make(NODE_WAYS, tiny.FEATURES, *sizes, **options), normalise_features=len(options) > 1)
+    learner = make(NODE_WAYS, tiny.FEATURES, *sizes, **options)
+    return tiny.node_model(learner, normalise_features=len(options) > 1, steps=1)
 
 
 # Without a function: a fixture.
 MODELS = {
     **dict.fromkeys(("images", "waves", "nodes")),
     "images by support": lambda: tiny.image_model("support", steps=1),
-    "images by tasknorm": lambda: tiny.image_model("tasknorm"),
+    "images by tasknorm": lambda: tiny.image_model("tasknorm", steps=1),
     "vectors, no steps": lambda: _vectors(SGD(0.3), steps=0),
     "two outputs": lambda: exportable(mlp(2, (3,), hidden=(4,)), Regression(2), SGD(0.05), 2),
     "ANIL": lambda: _vectors(anil(SGD(0.3))),
@@ -162,7 +165,7 @@ def test_each_bucket_has_signatures_of_its_sizes():
 def test_the_layout_of_the_state_names_what_moves():
     whole = tiny.image_model("support")
     assert whole.state_size(0) == sum(int(np.prod(v.shape)) for _, v in whole.named_variables)
-    assert [spec.name.split("/")[0] for spec in whole.packed_spec][-4:] == ["extractor_state"] * 4
+    assert [spec.name.split("/")[0] for spec in whole.packed_spec][-2:] == ["extractor_state"] * 2
     head_only = _vectors(anil(SGD(0.1)))
     assert [spec.name.split("/")[0] for spec in head_only.packed_spec] == ["head", "head"]
     assert head_only.state_size(0) == 4 * 3 + 3

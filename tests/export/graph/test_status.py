@@ -81,7 +81,7 @@ def test_a_fault_blanks_its_task_and_leaves_its_neighbour_alone(served, request)
 
 
 def test_divergence_falls_back_on_the_unadapted_model(waves):
-    for served in (tiny.in_process(tiny.image_model("support", steps=3, rate=1e30)), waves):
+    for served in (tiny.in_process(tiny.flat_model("support", steps=3, rate=1e30)), waves):
         inputs = inputs_of(served.model)
         if served is waves:
             inputs["support_targets"][0, 0] = 1e30

@@ -48,7 +48,7 @@ def test_padding_is_not_counted_and_neighbours_are_untouched(limited):
 
 
 def test_files_beyond_the_limit_are_not_even_decoded():
-    served = in_process(dataclasses.replace(tiny.image_model(steps=1), limits=LIMITS))
+    served = in_process(dataclasses.replace(tiny.flat_model(steps=1), limits=LIMITS))
     # A damaged file that was looked at would be another fault, but this one precedes.
     inputs = {"support_inputs_bytes": np.array([[b"no image"] * 7], object), "support_labels": np.zeros((1, 7), "i4")}
     asked = np.array([[encoded(np.zeros((16, 16, 1), np.uint8))]], object)
