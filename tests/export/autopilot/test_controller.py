@@ -98,6 +98,8 @@ def world(tmp_path, monkeypatch):
     """Six candidates, of which the third is the best; nobody votes."""
     accuracies = {"a": 0.5, "b": 0.6, "c": 0.9, "d": 0.8, "e": 0.4, "f": 0.7}
     world = World(accuracies, tmp_path)
+    # Of models, of which there are none here: it would look at all that other tests left.
+    monkeypatch.setattr(module.keras.backend, "clear_session", lambda: None)
     monkeypatch.setattr(module, "evaluate_run", world.evaluate)
     monkeypatch.setattr(module, "export_run", world.export)
     monkeypatch.setattr(Controller, "_vote", lambda self, names, score: ({}, "not in this test"))

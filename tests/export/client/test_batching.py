@@ -7,11 +7,14 @@ import threading
 import numpy as np
 import pytest
 
+from cml_tf.adaptation import SGD
+from cml_tf.learners import mlp
+from cml_tf.problems import Classification
 from export.client import ClientError, FewShotClient, RequestError, Settings, Task, TaskError
 from export.graph.buckets import Service
 from export.requests.form import Bucket
 from tests.export.batching_session import BatchingSession
-from tests.export.served import CLOSE, Served, image_model, inputs_of, node_request, saved, wave_model
+from tests.export.served import CLOSE, Served, exportable, inputs_of, node_request, saved, wave_model
 from tests.helpers.drawn_images import encoded
 
 BUCKETS = (Bucket(6, 4), Bucket(6, 1), Bucket(12, 8))
@@ -22,7 +25,9 @@ SIZES = [(3, 2), (6, 4), (5, 1), (12, 8), (7, 3), (4, 4), (11, 1), (2, 7)]
 @pytest.fixture(scope="module")
 def images_in_buckets(tmp_path_factory) -> Served:
     """A classifier whose normalisation is over the batch: one row of padding would change every answer."""
-    model = dataclasses.replace(image_model(steps=1), buckets=(Bucket(6, 4),))
+    learner = mlp(len(NAMES), (4, 4, 1), hidden=(4,), normalisation="batch_transductive")
+    made = exportable(learner, Classification(len(NAMES)), SGD(0.1), 1)
+    model = dataclasses.replace(made, buckets=(Bucket(6, 4),))
     return saved(model, tmp_path_factory.mktemp("images") / "1")
 
 
