@@ -35,7 +35,7 @@ def _shared(tmp_path_factory) -> Path:
     return directory.parent if "PYTEST_XDIST_WORKER" in os.environ else directory
 
 
-def _made_once(name, make):
+def made_once(name, make):
     """A fixture: what `make` gives for a directory of all workers, in which one works at a time."""
 
     @pytest.fixture(scope="session", name=name)
@@ -59,7 +59,7 @@ MODELS = {
     **{"bounded": bounded_model, "small": small_model},
 }
 images, waves, nodes, judged, free, bounded, small = (
-    _made_once(name, lambda root, make=make: saved(make(), root / "1")) for name, make in MODELS.items()
+    made_once(name, lambda root, make=make: saved(make(), root / "1")) for name, make in MODELS.items()
 )
 
 
@@ -109,7 +109,7 @@ def _of_nodes(root):
 
 
 wave_run, image_run, node_run = (
-    _made_once(name, lambda root, make=make: _run(root, make))
+    made_once(name, lambda root, make=make: _run(root, make))
     for name, make in {"wave_run": _of_waves, "image_run": _of_images, "node_run": _of_nodes}.items()
 )
 

@@ -11,21 +11,28 @@ from cml_tf.learners import mlp
 from cml_tf.problems import Classification
 from export.device.exporting import write_for_device
 from export.requests.form import Bucket
+from tests.export.conftest import made_once
 from tests.export.served import WAYS, exportable
 
 SIZES = Bucket(6, 4)
 
 
-@pytest.fixture(scope="session")
-def letters():
+def _letters():
     """MAML on vectors, with ReLU: gradients of everything."""
     return exportable(mlp(WAYS, (2, 2, 1), hidden=(4, 4)), Classification(WAYS), SGD(0.1), 2)
 
 
-@pytest.fixture(scope="session")
-def letters_file(letters, tmp_path_factory):
+def _letters_file(root):
     """Its file."""
-    return write_for_device(letters, SIZES, tmp_path_factory.mktemp("device") / "letters.tflite", {"rule": "sgd"})
+    file = root / "letters.tflite"
+    if not file.exists():
+        root.mkdir()
+        write_for_device(_letters(), SIZES, file, {"rule": "sgd"})
+    return file
+
+
+letters = pytest.fixture(scope="session", name="letters")(_letters)
+letters_file = made_once("letters_file", _letters_file)
 
 
 @pytest.fixture

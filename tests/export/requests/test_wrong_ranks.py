@@ -12,11 +12,13 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
-from export.graph.specifications import input_specifications
 from tests.helpers.programs import run_python
 
 
 def test_every_wrong_shape_of_every_input_is_an_error_of_the_request(images, waves, nodes):
+    # Not at the top: the program needs nothing of the project.
+    from export.graph.specifications import input_specifications
+
     models = [str(served.directory) for served in (images, waves, nodes)]
     # oneDNN is what aborts.
     done = run_python("-m", "tests.export.requests.test_wrong_ranks", *models, TF_ENABLE_ONEDNN_OPTS="1")
