@@ -203,7 +203,9 @@ def exportable(experiment: Experiment, options: Options) -> Exportable:
 
 def write_version(directory: Path, module: ServingModule, warm_up: Iterable[Request], name: str) -> None:
     """Writes the SavedModel and its warm-up requests."""
-    tf.saved_model.save(module, str(directory), signatures=module.signatures())
+    # Nobody differentiates what is served; the derivatives of custom gradients would be a large part of the file.
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(directory), signatures=module.signatures(), options=options)
     (directory / EXTRA).mkdir()
     write_requests(directory / EXTRA / WARM_UP, warm_up, name)
 
