@@ -73,7 +73,6 @@ TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omni
 
 # Sweeps that are under way, some with the results of their first runs; whoever commits the last takes the name out.
 WAITING = {
-    "hypergradients",
     "normalisation_omniglot_small",
     *("free_ways", "free_ways_fixed"),
     *("query_mixup_glyphs", "query_mixup_omniglot_small"),

@@ -7,6 +7,9 @@ the gradient that arrives at the end of a step, and L the support loss as a func
 
 Ours makes it for every step, from the last to the first, which for one step is theirs; and it asks the update rule
 itself what it makes of a gradient, where DARTS has one rate.
+
+Kinks between the two points spoil a difference: trained networks with ReLUs and max-pooling have some within 1e-4 of an
+iterate, which float32 cannot resolve (docs/systems/boml.md).
 """
 
 from __future__ import annotations
@@ -27,7 +30,8 @@ class FiniteDifference(Hypergradient):
     """Central differences of the support loss's gradient, two a step, in the place of second derivatives.
 
     It agrees with `Reverse` up to third derivatives of the loss times the square of `radius`, and exactly where the
-    loss is quadratic. Memory holds the iterates. Layers whose second derivative is wrong or missing may be used.
+    loss is quadratic. Memory holds the iterates. Layers whose second derivative is wrong or missing may be used; those
+    with kinks, as ReLU and max-pooling, make it useless in float32.
 
     Example:
       >>> cml_tf.adaptation.make_hypergradient("finite_difference", radius=0.001).second_order
