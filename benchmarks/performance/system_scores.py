@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 
@@ -42,22 +43,31 @@ def read_costs(path: Path, found: Mapping[str, Setting]) -> Costs:
     """
     try:
         written = parsed_json(path.read_bytes())
-        measured, costs = (written["episodes"], written["filters"]), written["methods"]
+        measured, costs = {key: written[key] for key in ("episodes", "filters")}, written["methods"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"--costs must be a file of benchmarks.performance.systems, received {path} ({error!r}): write it with "
             "--output=FILE."
         ) from error
-    for name, methods in found.items():
-        for runs in methods.values():
-            dataset, learner = (next(iter(runs.values()))["config"][part] for part in ("dataset", "learner"))
-            trained = (f"{dataset['ways']}way,{dataset['shots']}shot", learner.get("filters", measured[1]))
-            if trained != measured:
-                raise UserError(
-                    "costs and results must be of one size (episodes, filters), received costs of "
-                    f"{measured} and {name} of {trained}: measure with --task_size={trained[0]} --filters={trained[1]}."
-                )
+    for runs in (runs for methods in found.values() for runs in methods.values()):
+        trained = measured | _size(next(iter(runs.values())))
+        if trained != measured:
+            raise UserError(
+                f"costs must be of {_told(trained)}, as the results are, received costs of {_told(measured)}: measure "
+                f"with --task_size={trained['episodes']} --filters={trained['filters']}."
+            )
     return costs
+
+
+def _size(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the episodes and the learner of a result, as `benchmarks.performance.systems` names it."""
+    dataset, learner = (run["config"][part] for part in ("dataset", "learner"))
+    words = [f"{dataset[key]}{word}" for key, word in (("ways", "way"), ("shots", "shot")) if key in dataset]
+    return {"episodes": ",".join(words), **{key: learner[key] for key in ("filters",) if key in learner}}
+
+
+def _told(size: Mapping[str, Any]) -> str:
+    return f"{size['episodes']} with {size['filters']} filters"
 
 
 def joined(found: Mapping[str, Setting], costs: Costs) -> dict[ScoredMethod, Mapping[str, float]]:

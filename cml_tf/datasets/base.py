@@ -38,7 +38,7 @@ class EpisodeSource(abc.ABC):
     """Endless, stateless stream of the episodes of one split.
 
     An episode is first *drawn*: a record of int64 numbers that identifies it (classes and example numbers, say). Then
-    it is *assembled* from that record alone.
+    it is *assembled* from that record alone. Both are traced once: what they read of the source must not change later.
 
     Example:
       >>> source = cml_tf.datasets.load("sinusoid").episodes("test", shots=5, queries=10, seed=0)

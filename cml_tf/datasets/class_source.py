@@ -91,6 +91,7 @@ class ClassSource(EpisodeSource):
             )
         if ways == self.ways:
             return self
+        # With the graphs of this source where it has some: the episodes are the same.
         other = copy.copy(self)
         other.problem = Classification(ways)
         return other

@@ -198,7 +198,7 @@ def test_every_entry_of_the_gram_matrix_has_its_own_derivative(float64):
 
 
 def test_all_tasks_at_once_are_as_one_by_one(float64):
-    assert_alike_all_at_once(method_of(solver="euler", solver_steps=4), classification_episode())
+    assert_alike_all_at_once(method_of(solver_steps=2), classification_episode())
 
 
 def test_all_at_once_each_task_makes_the_steps_that_it_needs(float64):

@@ -60,6 +60,15 @@ def test_the_episodes_of_the_committed_results_are_made_still():
     assert manifest_hash(source, line["episodes"]) == line["manifest_hash"]
 
 
+def test_all_pipelines_of_a_source_share_one_graph(monkeypatch):
+    source, traced = make_source(), []
+    honest = source.assemble
+    monkeypatch.setattr(source, "assemble", lambda record: traced.append(record) or honest(record))
+    for batch in (source.batch(0, 2), source.batch(3, 1), next(iter(source.batches(5, 2)))):
+        assert len(batch.support.inputs) in (1, 2)
+    assert len(traced) == 1
+
+
 def test_an_episode_s_key_follows_from_seed_split_and_number():
     waves = datasets.load("sinusoid")
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 from jinja2 import UndefinedError
 from PIL import Image
+from tensorflow.core.protobuf import saved_model_pb2
 
 import export.exporter
 from cml_tf.boundary.digest import variables_digest
@@ -126,6 +127,8 @@ def test_a_version_holds_what_a_server_needs_and_no_co_learner(card, classifier,
     assert sum(value.size for value in values) == sum(int(np.prod(v.shape)) for v in trained)
     # The card's digest is that of the file.
     assert card["variables_sha256"] == variables_digest(values)
+    saved = saved_model_pb2.SavedModel.FromString((classifier / "saved_model.pb").read_bytes())
+    assert not saved.meta_graphs[0].graph_def.library.registered_gradients, "nobody differentiates what is served"
     assert card["model_fingerprint"] == fingerprint(card["variables_sha256"])
     support = {"support_inputs": np.zeros((1, 3, 16, 16, 1), np.float32), "support_labels": np.int32([[0, 1, 2]])}
     assert served_classifier("adapt", **support)["model_fingerprint"].tolist() == [card["model_fingerprint"]]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import cml_tf
-import export.exporter
 from cml_tf.errors import UserError
 from cml_tf.experiments import presets
 from cml_tf.experiments.callbacks import PauseAt
@@ -20,6 +19,7 @@ from cml_tf.training.evaluator import manifest_hash
 from export import status
 from export.client import ClientError, FewShotClient
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, export_run
+from tests.export.forked_gate import forked_gate
 from tests.export.served import FREE_WAYS, IMAGE_SHAPE
 from tests.export.server.conformance.make_models import config_text
 from tests.export.server.running import running
@@ -48,9 +48,8 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def version(run, tmp_path_factory):
-    """Its export. What the gate says of such models is in gate/test_gate.py."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export.exporter, "check_version", lambda *_: None)
+    """Its export."""
+    with forked_gate():
         return export_run(run, tmp_path_factory.mktemp("models") / "shared")
 
 

@@ -24,10 +24,8 @@ def waves(split: str = "train", seed: int = 0) -> EpisodeSource:
 
 def meta_batches(count: int, meta_batch: int = 4) -> list[Episode]:
     """The first episodes of `waves()`, as a trainer draws them."""
-    # Every call of `batch` builds a pipeline of its own.
-    drawn = waves().batch(0, count * meta_batch)
-    starts = range(0, count * meta_batch, meta_batch)
-    return [tf.nest.map_structure(lambda tensor, i=i: tensor[i : i + meta_batch], drawn) for i in starts]
+    source = waves()
+    return [source.batch(number * meta_batch, meta_batch) for number in range(count)]
 
 
 def assert_same_values(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> None:

@@ -17,7 +17,8 @@ from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
 from tests.helpers.differences import gradients_of
-from tests.helpers.models import CONV_SHAPE, smooth_mlp
+from tests.helpers.few_shot import image_trainer
+from tests.helpers.models import smooth_mlp
 from tests.helpers.precision import precision
 from tests.helpers.seeded_episodes import classification_episode, tasks_of
 from tests.helpers.wave_training import InfiniteGradient
@@ -120,9 +121,9 @@ def test_an_unknown_number_of_tasks_gives_the_same(float64):
 def test_mixed_bfloat16_is_honoured():
     """Compute in bfloat16, variables in float32, losses and gradients in float32, and the step still learns."""
     with precision(policy="mixed_bfloat16"):
-        method = make_method(learner="conv", steps=1)
+        method = image_trainer().method
         assert method.learner.example_features.dtype == tf.bfloat16
-        episode = classification_episode(shape=CONV_SHAPE)
+        episode = classification_episode(shape=(16, 16, 1))
         step = make_step(method, rate=0.05)
         losses = [step(episode).term_losses for _ in range(8)]
     assert {v.dtype for group in method.all_variables().values() for v in group} == {"float32"}

@@ -57,5 +57,8 @@ def test_costs_are_those_of_the_size_that_was_trained(tmp_path):
         assert read_costs(tmp_path / "costs.json", found) == COSTS
     for other in ({"episodes": "5way,1shot"}, {"filters": 33}):
         (tmp_path / "costs.json").write_text(json.dumps(written | other))
-        with pytest.raises(UserError, match="--task_size=5way,5shot --filters=32"):
+        with pytest.raises(UserError, match="5way,5shot with 32 filters.*--task_size=5way,5shot --filters=32"):
             read_costs(tmp_path / "costs.json", trained())
+    waves = settings(read_results(ROOT / "docs/results/meta_rkhs_waves.jsonl").values())
+    with pytest.raises(UserError, match="must be of 10shot with 33 filters"):
+        read_costs(tmp_path / "costs.json", waves)
