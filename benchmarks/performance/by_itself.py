@@ -101,6 +101,19 @@ def exported_call(row: str, rounds: int) -> list[Figure]:
     return [Figure(row, "times the plain version", median["plain"] / median["ours"], "x", "at least", 1.7, note)]
 
 
+def kernels(row: str, rounds: int) -> list[Figure]:
+    """The step with oneDNN's kernels, beside TensorFlow's own."""
+    with ExitStack() as stack:
+        choices = {
+            name: stack.enter_context(running(ours(Work(), name, {"TF_ENABLE_ONEDNN_OPTS": value})))
+            for name, value in (("oneDNN", "1"), ("Eigen", "0"))
+        }
+        times = take_turns(choices, rounds)
+    median = {name: spread(seconds).median for name, seconds in times.items()}
+    note = f"{median['oneDNN'] * 1e3:.0f} ms against {median['Eigen'] * 1e3:.0f} ms"
+    return [Figure(row, "times TensorFlow's own kernels", median["Eigen"] / median["oneDNN"], "x", note=note)]
+
+
 def input_pipeline(row: str, steps: int) -> list[Figure]:
     """Which share of training is spent waiting for episodes of glyphs, 28x28."""
     work = Work()

@@ -26,12 +26,18 @@ class ContestantError(Exception):
 
 
 class Contestant:
-    """A process that builds something, then does it once each time it is asked (`benchmarks.performance.child`)."""
+    """A process that builds something, then does it once each time it is asked (`benchmarks.performance.child`).
 
-    def __init__(self, name: str, command: Sequence[str]) -> None:
+    Args:
+      name: for messages.
+      command: starts it.
+      variables: of the environment, beside those of this process.
+    """
+
+    def __init__(self, name: str, command: Sequence[str], variables: Mapping[str, str] | None = None) -> None:
         self.name = name
         self.first_seconds = 0.0
-        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ}
+        environment = {"TF_CPP_MIN_LOG_LEVEL": "3", **os.environ, **(variables or {})}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
         )
@@ -114,9 +120,9 @@ def running(contestant: Contestant) -> Iterator[Contestant]:
         contestant.close()
 
 
-def ours(work: Work, name: str = "ours") -> Contestant:
+def ours(work: Work, name: str = "ours", variables: Mapping[str, str] | None = None) -> Contestant:
     """Our meta-step."""
-    return Contestant(name, [sys.executable, "-m", "benchmarks.performance.child", "step", to_json(work)])
+    return Contestant(name, [sys.executable, "-m", "benchmarks.performance.child", "step", to_json(work)], variables)
 
 
 def configured(source: str, settings: Mapping[str, Any]) -> Contestant:

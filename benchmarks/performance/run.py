@@ -20,7 +20,7 @@ from absl import flags
 from rich.console import Console
 
 from benchmarks.performance.against_peer import half_precision, large_images, speed_and_memory, times_the_peer
-from benchmarks.performance.by_itself import exported_call, input_pipeline, many_steps, scaling
+from benchmarks.performance.by_itself import exported_call, input_pipeline, kernels, many_steps, scaling
 from benchmarks.performance.contestant import ContestantError
 from benchmarks.performance.equality import UnequalError
 from benchmarks.performance.first_step import first_steps
@@ -48,6 +48,7 @@ ROWS: dict[str, Row] = {
     "first_step": first_steps,
     "adapt_and_predict": lambda row: exported_call(row, rounds=20),
     "sinusoid": lambda row: times_the_peer(row, SINE_WAVES, 5.0, rounds=20),
+    "kernels": lambda row: kernels(row, rounds=9),
     "input_pipeline": lambda row: input_pipeline(row, steps=30),
     "nodes_cora": lambda row: beside_the_peer(row, CORA, rounds=5),
     "nodes_large": lambda row: [

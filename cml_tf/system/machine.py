@@ -38,10 +38,12 @@ def processor(text: str) -> tuple[str, list[str]]:
 
 
 def machine() -> dict[str, Any]:
-    """What `/proc` and Python tell of this machine; of AMX only where it may be used."""
+    """What `/proc` and Python tell of this machine; of AMX only where it may be used, and where oneDNN is left out."""
     model, flags = processor(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
     if LIMIT[0] in os.environ:
         flags = [flag for flag in flags if not flag.startswith("amx")]
+    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
+        flags.append("without oneDNN")
     total = re.search(r"^MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
     return {
         "processor": model,

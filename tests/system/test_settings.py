@@ -10,6 +10,7 @@ import keras
 import pytest
 
 from cml_tf.system import settings as keras_settings
+from cml_tf.system.machine import machine
 from tests.helpers.programs import ROOT, run_python
 
 HOSTILE = {"backend": "torch", "floatx": "float64", "epsilon": 0.5, "image_data_format": "channels_first"}
@@ -77,6 +78,29 @@ def test_variables_are_taken_out_of_the_environment_and_told(settings, monkeypat
     assert os.environ.get(name) == ("tensorflow" if name == "KERAS_BACKEND" else None)
 
 
+@pytest.mark.parametrize(("given", "kept"), [(None, "1"), ("0", "0"), ("1", "1")])
+def test_quick_kernels_are_taken_where_nobody_chose_others(settings, monkeypatch, given, kept):
+    """TensorFlow by itself takes them on some processors only."""
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    if given:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", given)
+    keras_settings.apply()
+    assert os.environ["TF_ENABLE_ONEDNN_OPTS"] == kept
+    assert ("without oneDNN" in machine()["flags"]) == (kept == "0")
+
+
+def test_no_program_imports_tensorflow_before_its_kernels_are_chosen():
+    modules = [
+        "cml_tf.train",
+        "export.device.exporting",
+        "export.graph.exportable",
+        "examples.snake.train",
+        "benchmarks.device",
+    ]
+    found = printed(_KERNELS, *modules)
+    assert found == [f"{module} 1" for module in modules]
+
+
 def test_who_asks_whether_keras_is_there_leaves_its_first_import_accompanied(tmp_path, monkeypatch):
     (tmp_path / "keras.py").write_text("import os\nhome = os.environ['KERAS_HOME']")
     monkeypatch.setenv("KERAS_HOME", "theirs")
@@ -115,6 +139,27 @@ for home in sys.argv[1:]:
         print(config.backend(), config.floatx(), config.epsilon(), config.image_data_format(), config.is_nnx_enabled())
         sys.exit()
     os.wait()
+"""
+# TensorFlow itself is not imported: what it would find is printed, and the import refused.
+_KERNELS = """
+import importlib, os, sys
+
+class Refused:
+    def find_spec(self, name, path, target=None):
+        if name == "tensorflow":
+            print(module, os.environ.get("TF_ENABLE_ONEDNN_OPTS"))
+            raise ImportError
+
+finders = [Refused(), *sys.meta_path]
+for module in sys.argv[1:]:
+    os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+    sys.meta_path[:] = finders
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        pass
+    for name in [name for name in sys.modules if name.split(".")[0] in ("cml_tf", "export", "examples", "benchmarks")]:
+        del sys.modules[name]
 """
 # After TensorFlow was used, a new process works where a forked one would hang (docs/ENVIRONMENT.md).
 _PROCESSES = """
