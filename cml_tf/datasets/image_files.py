@@ -73,8 +73,11 @@ def _check(file: IO[bytes], name: str) -> None:
 
 
 @functools.cache
-def _decoder(image_size: tuple[int, int], channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Traced once for all splits and archives: a thousand operations, which take as long as hundreds of small files."""
+def decoder(image_size: tuple[int, int], channels: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """`decode_and_resize` to one size, as a graph.
+
+    It is traced once for all splits and archives: a thousand operations, which take as long as hundreds of small files.
+    """
     return tf.function(
         lambda contents: decode_and_resize(contents, image_size, channels),
         [tf.TensorSpec([], tf.string)],
@@ -89,10 +92,10 @@ def _decode_all(
     image_size: tuple[int, int],
     channels: int,
 ) -> np.ndarray:
-    decoder = _decoder(tuple(image_size), channels)
+    decode_file = decoder(tuple(image_size), channels)
 
     def decode_one(item: tf.Tensor) -> tf.Tensor:
-        return decoder(read(item))
+        return decode_file(read(item))
 
     images = np.empty((len(items), *image_size, channels), np.uint8)
     dataset = tf.data.Dataset.from_tensor_slices(np.array(items, object)).map(

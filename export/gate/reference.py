@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.datasets.image_files import decode_and_resize, scale
+from cml_tf.datasets.image_files import decoder, scale
 from cml_tf.episodes import Examples
 from export import status
 from export.errors import ExportError
@@ -169,7 +169,8 @@ class Reference:
 
     def _decoded(self, files: np.ndarray) -> np.ndarray:
         height, width, channels = self._model.input_shape
-        images = [scale(decode_and_resize(content, (height, width), channels)) for content in files]
+        decode = decoder((height, width), channels)
+        images = [scale(decode(content)) for content in files]
         return tf.stack(images).numpy() if images else np.zeros((0, height, width, channels), np.float32)
 
     def _compiled(self, function: Any) -> Any:
