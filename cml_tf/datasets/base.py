@@ -215,18 +215,27 @@ def digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def plainly(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """In order, and without the rewriting and tuning of pipelines; `AUTOTUNE` is then as many calls as there are cores.
+
+    Rewriting would copy every captured tensor into the graph, gigabytes for a large pool of images. The thread that tunes
+    may miss that it is to end, and whoever drops an iterator waits for it: as long as it was in use, up to a minute.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    options.experimental_optimization.apply_default_optimizations = False
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
 def _pipeline(
     start: int, stop: int, function: Callable[[tf.Tensor], Any], size: int, share: tuple[int, int, int] = (0, 1, 1)
 ) -> tf.data.Dataset:
-    options = tf.data.Options()
-    options.deterministic = True
-    # The rewriting of the graph would first copy every captured tensor into it, gigabytes for a large pool of images.
-    options.experimental_optimization.apply_default_optimizations = False
     first, count, of = share
     numbers = tf.data.Dataset.range(start, stop)
     if count < of:
         numbers = numbers.filter(lambda number: tf.math.floormod(number - start - first, of) < count)
-    made = numbers.with_options(options).map(function, num_parallel_calls=tf.data.AUTOTUNE)
+    made = plainly(numbers).map(function, num_parallel_calls=tf.data.AUTOTUNE)
     return made.batch(size * count // of, drop_remainder=True)
 
 

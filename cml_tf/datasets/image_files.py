@@ -23,6 +23,7 @@ from typing import IO
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.datasets.base import plainly
 from cml_tf.datasets.image_faults import image_fault
 from cml_tf.datasets.orientation import orientation_of, upright
 from cml_tf.errors import DatasetError
@@ -98,9 +99,8 @@ def _decode_all(
         return decode_file(read(item))
 
     images = np.empty((len(items), *image_size, channels), np.uint8)
-    dataset = tf.data.Dataset.from_tensor_slices(np.array(items, object)).map(
-        decode_one, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
-    )
+    files = plainly(tf.data.Dataset.from_tensor_slices(np.array(items, object)))
+    dataset = files.map(decode_one, num_parallel_calls=tf.data.AUTOTUNE)
     done = 0
     try:
         for chunk in dataset.batch(_CHUNK).prefetch(2).as_numpy_iterator():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from cml_tf.datasets.base import plainly
 from cml_tf.datasets.image_files import decode_and_resize, scale
 from cml_tf.datasets.orientation import places_of
 
@@ -49,18 +50,10 @@ def decode_images(contents: tf.Tensor, input_shape: tuple[int, ...]) -> tuple[tf
     task = tf.data.Dataset.from_tensors(contents).map(decode_all).ignore_errors()
     # Of no example there is always one element of none.
     otherwise = tf.data.Dataset.from_tensors(nothing).map(lambda none: tf.ensure_shape(none, [None, *input_shape]))
-    decoded = _plainly(task.concatenate(otherwise).take(1)).get_single_element()
+    decoded = plainly(task.concatenate(otherwise).take(1)).get_single_element()
     complete = tf.equal(tf.shape(decoded)[0], tf.shape(contents)[0])
     images = tf.cond(complete, lambda: scale(decoded), lambda: tf.zeros([tf.shape(contents)[0], *input_shape]))
     return tf.ensure_shape(images, [None, *input_shape]), complete
-
-
-def _plainly(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Without the rewriting and tuning of pipelines, which take longer than one element does."""
-    options = tf.data.Options()
-    options.experimental_optimization.apply_default_optimizations = False
-    options.autotune.enabled = False
-    return dataset.with_options(options)
 
 
 def is_seen_as_stored(content: tf.Tensor) -> tf.Tensor:

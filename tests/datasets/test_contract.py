@@ -120,6 +120,11 @@ def test_streams_are_functions_of_seed_split_and_number(dataset, drawn):
         tf.nest.map_structure(np.testing.assert_array_equal, assembled, drawn_there)
 
 
+def test_nobody_waits_for_a_pipeline_to_end(drawn):
+    """The thread that would tune it may sleep on for as long as it ran, up to a minute."""
+    assert drawn[0].batches(0, 3).options().autotune.enabled is False
+
+
 def test_splits_have_no_class_in_common_and_unknown_ones_are_refused(dataset):
     classes = [set(dataset.class_names(split)) for split in dataset.splits]
     assert sum(map(len, classes)) == len(set.union(*classes))
