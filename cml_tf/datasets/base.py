@@ -218,8 +218,9 @@ def digest(content: Any) -> str:
 def plainly(dataset: tf.data.Dataset) -> tf.data.Dataset:
     """In order, and without the rewriting and tuning of pipelines; `AUTOTUNE` is then as many calls as there are cores.
 
-    Rewriting would copy every captured tensor into the graph, gigabytes for a large pool of images. The thread that tunes
-    may miss that it is to end, and whoever drops an iterator waits for it: as long as it was in use, up to a minute.
+    Rewriting would copy every captured tensor into the graph, gigabytes for a large pool of images. The thread that
+    tunes may miss that it is to end, and whoever drops an iterator waits for it: as long as it was in use, up to a
+    minute.
     """
     options = tf.data.Options()
     options.deterministic = True
