@@ -75,7 +75,6 @@ TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omni
 WAITING = {
     "normalisation_omniglot_small",
     *("free_ways", "free_ways_fixed"),
-    *("query_mixup_glyphs", "query_mixup_omniglot_small"),
     *("systems_glyphs", "systems_omniglot_small"),
 }
 
