@@ -53,7 +53,10 @@ def build_episode(work: Work, dtype: type[np.floating] = np.float32) -> Episode:
         labels = np.tile(np.repeat(np.arange(work.ways, dtype=np.int32), count), (work.tasks, 1))
         return Examples(tf.constant(generator.random(shape).astype(dtype)), tf.constant(labels))
 
-    return Episode(examples(work.shots), examples(work.queries), ())
+    # What some objectives ask for: numbers to draw from, and which training class each label stands for.
+    key = tf.constant([[0, task] for task in range(work.tasks)], tf.int64)
+    classes = tf.tile(tf.range(work.ways)[tf.newaxis], [work.tasks, 1])
+    return Episode(examples(work.shots), examples(work.queries), (), key, () if work.learner == "mlp" else classes)
 
 
 def _parts(work: Work) -> tuple[Learner, keras.Layer]:

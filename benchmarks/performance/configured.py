@@ -26,6 +26,8 @@ _GRAPHS = {
     "amazon_computer": (graph_npz.SIZES[graph_npz.AMAZON_COMPUTER], 246_000, 0.35),
     "cora_full": (graph_npz.SIZES[graph_npz.CORA_FULL], 63_000, 0.007),
 }
+# Of images: as many as miniImageNet has.
+_TRAINING_CLASSES = 64
 
 
 def load_configured(source: str, settings: Mapping[str, Any]) -> ConfigDict:
@@ -51,7 +53,7 @@ def build_configured(config: ConfigDict) -> tuple[Trainer, Episode]:
         queries=config.dataset.queries,
     )
     shape = {"numbers": (1,), "images": (work.size, work.size, work.channels), "nodes": ()}[kind]
-    return build_trainer(config, problem, shape, work.features), build_episode(work)
+    return build_trainer(config, problem, shape, work.features, _TRAINING_CLASSES), build_episode(work)
 
 
 def image_like(name: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from benchmarks.performance import system_costs
-from benchmarks.performance.configured import load_configured
+from benchmarks.performance.configured import build_configured, load_configured
 from benchmarks.performance.contestant import configured, running
 from cml_tf.registry import members
 
@@ -34,6 +34,14 @@ def test_a_configuration_is_stepped_and_served():
     served = system_costs.served_costs(methods, 1)
     assert served["maml,hypernetwork"]["adapted_numbers"] == (4 + 1) * 5
     assert all(cost > 0 for costs in served.values() for cost in costs.values())
+
+
+@pytest.mark.parametrize("words", ["query_mixup", "meta_delta"])
+def test_episodes_have_what_objectives_ask_for(words):
+    """Numbers to draw from, and which training class is which."""
+    few = {"train.meta_batch": 2, "dataset.queries": 1, "learner.filters": 2}
+    trainer, episode = build_configured(load_configured(f"configs/glyphs.py:maml,{words},2way,1shot", few))
+    assert trainer.meta_step(episode).finite
 
 
 def test_a_configuration_takes_its_turn():
