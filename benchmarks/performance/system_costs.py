@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from benchmarks.performance.configured import build_configured, load_configured
 from benchmarks.performance.contestant import configured, running, spread, take_turns
@@ -121,7 +121,7 @@ def _whole_task(version: Path) -> dict[str, np.ndarray]:
 def table(result: dict[str, Any]) -> Table:
     """The figures, to be read."""
     title = f"Beside MAML with five inner steps, {result['rounds']} steps each"
-    drawn = Table("method", *COST_COLUMNS.values(), title=title)
+    drawn = Table(Column("method", no_wrap=True), *COST_COLUMNS.values(), title=title)
     for words, figures in result["methods"].items():
         cells = [f"{figures[name]:.3g}" if name in figures else "" for name in COST_COLUMNS]
         drawn.add_row(words, *cells)
