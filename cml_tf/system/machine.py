@@ -22,6 +22,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from cml_tf.system.settings import ONEDNN
+
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_tile")
 _PACKAGES = ("tensorflow", "keras", "numpy")
 _KIB_A_GIB = 2**20
@@ -42,7 +44,7 @@ def machine() -> dict[str, Any]:
     model, flags = processor(Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace"))
     if LIMIT[0] in os.environ:
         flags = [flag for flag in flags if not flag.startswith("amx")]
-    if os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0":
+    if os.environ.get(ONEDNN, "1").lower() in ("0", "false"):
         flags.append("without oneDNN")
     total = re.search(r"^MemTotal:\s*(\d+)", Path("/proc/meminfo").read_text(encoding="ascii"), re.MULTILINE)
     return {

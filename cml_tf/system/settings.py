@@ -51,7 +51,8 @@ IGNORED = (
 )
 """Variables that choose another library, another precision or another compiler, and so another result."""
 
-_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+"""Environment variable that turns oneDNN's kernels on or off."""
 
 _HARMLESS = {"KERAS_BACKEND": "tensorflow", "TF2_BEHAVIOR": "1"}
 # Below a file there is no folder: Keras finds no settings there and cannot leave any.
@@ -74,7 +75,7 @@ def apply() -> None:
         os.environ.pop(name, None)
     os.environ["KERAS_BACKEND"] = DEFAULTS["backend"]
     # TensorFlow leaves these kernels out on processors without AVX-512, where images take up to twice as long then.
-    os.environ.setdefault(_ONEDNN, "1")
+    os.environ.setdefault(ONEDNN, "1")
     told = f"cml_tf ignores these settings of Keras and TensorFlow: {'; '.join(unused)}." if unused else ""
     if not imported:
         sys.meta_path.insert(0, _FirstImport(told))
