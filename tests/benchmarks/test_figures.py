@@ -1,9 +1,13 @@
-"""Sums of a profile, and the figures of the latency measurement."""
+"""Sums of a profile, and the figures of the measurements of latency and throughput."""
+
+import threading
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from benchmarks.op_times import OpTime, grouped, layer, operation, traced
+from benchmarks.serving import throughput
 from benchmarks.serving.paired_latency import measure, report, table
 
 OPERATIONS = {
@@ -45,3 +49,26 @@ def test_calls_take_turns_the_first_do_not_count_and_ratios_are_those_of_the_med
     assert result["milliseconds"]["gRPC, adapt and predict"]["p50"] == 120.0
     assert (result["grpc_overhead_at_p50"], result["rest_overhead_at_p50"]) == (0.2, 1.0)
     assert result["times_cheaper_from_adapted_state"] == 6.0 and "+20.0%" in table(result | {"filters": 1}).caption
+
+
+def test_clients_ask_at_the_same_time_until_the_end_and_what_one_raises_is_raised():
+    meeting = threading.Barrier(3, timeout=60)
+    answers = []
+
+    def call(number):
+        # Nobody is answered before all have asked.
+        if not answers.count(number):
+            meeting.wait()
+        answers.append(number)
+
+    rate = throughput.rate([lambda number=number: call(number) for number in range(3)], 0.1)
+    # The answer that comes after the end does not count.
+    assert set(answers) == {0, 1, 2} and rate == pytest.approx((len(answers) - 3) / 0.1)
+    with pytest.raises(ZeroDivisionError):
+        throughput.rate([lambda: 1 / 0, lambda: None], 0.0)
+
+
+def test_throughput_is_compared_round_by_round():
+    result = throughput.report({"images": np.array([[10.0, 9.0], [20.0, 16.0], [30.0, 30.0]])})
+    assert result["tasks_per_second"]["images"] == {"in_process": 20.0, "served": 16.0, "served_over_in_process": 0.9}
+    assert throughput.table(result | {"clients": 3, "filters": 1}).row_count == 1 and result["rounds"] == 3
