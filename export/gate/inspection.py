@@ -50,13 +50,16 @@ def check_file(saved_model: Path, forbidden: Iterable[str], variables: int) -> N
 
 
 def co_learner_names(full: Method, model: Exportable) -> list[str]:
-    """Names of the terms that were trained along and of their layers, unless it is they that are served."""
+    """Names of the terms that were trained along, unless it is they that are served.
+
+    Not of their layers: a layer of one's own may be called `dense_1`, and so is a second call of `dense` in a graph.
+    """
     served = {id(variable) for _, variable in model.named_variables}
-    names = []
-    for term in full.terms:
-        if term.variables and not any(id(variable) in served for variable in term.variables):
-            names += [term.name, getattr(term.layer, "name", term.name)]
-    return sorted(set(names))
+    return sorted(
+        term.name
+        for term in full.terms
+        if term.variables and not any(id(variable) in served for variable in term.variables)
+    )
 
 
 def _nodes(content: bytes) -> Iterator[tuple[str, tf.compat.v1.NodeDef]]:

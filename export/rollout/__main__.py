@@ -39,6 +39,8 @@ _KEY = flags.DEFINE_string("tls_key", None, "PEM file with the private key of --
 def main(arguments: list[str]) -> None:
     """Moves a label."""
     del arguments
+    if not _ADDRESS.value:
+        fail("--address must name at least one server, received none: pass HOST:PORT.")
     if (_VERSION.value is None) != _BACK.value:
         fail("exactly one of --version and --back must be passed: use --version=N or --back.")
     if not re.fullmatch(r"[A-Za-z0-9_]+", _LABEL.value):

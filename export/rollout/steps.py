@@ -16,8 +16,8 @@ _BETWEEN_LOOKS = 0.2
 class Rollout:
     """Moves one label of one model, on every server or on none.
 
-    The file is written before the servers are told, so that one that rereads it by itself is told the same. While it
-    runs, each state of the file is one that serves the old version; if a step fails, file and servers go back to it.
+    The file is written before the servers are told, so that one that rereads it by itself is told the same. Nothing is
+    unloaded before the label has moved on every server, so if a step fails until then, file and servers go back.
 
     The version that the label pointed to stays loaded under `LABEL_previous`, from where `back` takes it.
 
@@ -68,7 +68,8 @@ class Rollout:
           unload_old: whether the version before is unloaded, unless another label points to it.
 
         Raises:
-          RolloutError: if a step fails; what was served before is served on.
+          RolloutError: if a step fails; what was served before is served on, unless the message says that the label has
+            moved and that old versions are still loaded.
         """
         labels = self._config.labels
         old = labels.get(self._label)
@@ -81,13 +82,14 @@ class Rollout:
                 self._wait(server, version, before[server].get(version))
             self._tell(f"version {version} is AVAILABLE")
             kept, moved = self._after(loaded | {version}, labels, version, unload_old)
-            self._apply(kept, moved)
+            self._apply(loaded | {version}, moved)
             self._check(version)
         except BaseException as error:
             self._restore(error)
             raise
         self._tell(f"label {self._label} points to version {version}" + (f" (before: {old})" if old else ""))
         if unloaded := (loaded | {version}) - kept:
+            self._unload(kept, moved)
             self._tell(f"unloaded {_listed(unloaded)}, loaded {_listed(kept)}")
 
     def _wanted(self, before: dict[RunningServer, dict[int, VersionStatus]]) -> set[int]:
@@ -119,6 +121,16 @@ class Rollout:
         for server in self._servers:
             server.reload(self._config.message, self._seconds)
 
+    def _unload(self, kept: set[int], labels: dict[str, int]) -> None:
+        # There is no way back from here: a server that has unloaded a version refuses labels that point to it.
+        self._config.change(kept, labels)
+        self._config.write()
+        if failures := self._reload_all():
+            raise RolloutError(
+                f"label {self._label} points to version {labels[self._label]} on every server, but unloading what was "
+                f"before failed: {failures} Repeat the command to try again."
+            )
+
     def _wait(self, server: RunningServer, version: int, before: VersionStatus | None) -> None:
         end = time.monotonic() + self._seconds
         while True:
@@ -141,12 +153,19 @@ class Rollout:
 
     def _restore(self, error: BaseException) -> None:
         self._config.restore()
+        if failures := self._reload_all():
+            raise RolloutError(f"{error} Restoring the previous state failed too: {failures}") from error
+        self._tell("restored the file and the servers to their previous state")
+
+    def _reload_all(self) -> str:
+        """Tells every server, also after one that fails; what failed, in words."""
+        failures = []
         for server in self._servers:
             try:
                 server.reload(self._config.message, self._seconds)
-            except RolloutError as second:
-                raise RolloutError(f"{error} Restoring the previous state failed too: {second}") from error
-        self._tell("restored the file and the servers to their previous state")
+            except RolloutError as failure:
+                failures.append(str(failure))
+        return " ".join(failures)
 
 
 def _listed(versions: set[int]) -> str:

@@ -145,6 +145,51 @@ def test_servers_that_refuse_or_are_not_there_change_nothing(server, halver, pat
     assert (path.read_text(), _answers(server)) == (text, [1.0])
 
 
+class _Refuses(RunningServer):
+    """A replica that refuses the reloads whose numbers it is given, and obeys the others."""
+
+    def __init__(self, address, numbers):
+        super().__init__(address)
+        self.numbers, self.count = numbers, 0
+
+    def reload(self, config, seconds):
+        self.count += 1
+        if self.count in self.numbers:
+            raise RolloutError(f"reload {self.count} is refused.")
+        super().reload(config, seconds)
+
+
+def test_replicas_have_one_state_whichever_reload_is_refused(server, path):
+    """Two connections to one server stand for two replicas: what the first one was told must be taken back."""
+    _rollout(server, path).to(2)
+    before = path.read_text()
+    # Loading the new version beside the others, then moving the label.
+    for number in (1, 2):
+        rollout = _rollout(server, path)
+        rollout._servers.append(_Refuses(server.grpc_address, {number}))
+        with pytest.raises(RolloutError, match=f"reload {number} is refused.$"):
+            rollout.to(3)
+        assert (path.read_text(), _answers(server)) == (before, [2.0, 1.0])
+    # The label has moved by then, so there is no way back; the next rollout goes on.
+    rollout = _rollout(server, path)
+    rollout._servers.insert(0, _Refuses(server.grpc_address, {3}))
+    with pytest.raises(RolloutError, match="points to version 3 on every server.*reload 3 is refused.*Repeat"):
+        rollout.to(3)
+    server.wait_for_state("halver", 1, "END")
+    assert _file(path) == ({2, 3}, {"stable": 3, "stable_previous": 2}) and _answers(server) == [3.0, 2.0]
+    _rollout(server, path).to(3)
+    assert _answers(server) == [3.0, 2.0]
+
+
+def test_every_replica_is_restored_after_one_that_fails_again(server, path):
+    rollout = _rollout(server, path)
+    rollout._servers.insert(0, _Refuses(server.grpc_address, {2, 3}))
+    with pytest.raises(RolloutError, match="reload 2 is refused. Restoring .* failed too: reload 3 is refused."):
+        rollout.to(2)
+    server.wait_for_state("halver", 2, "END")
+    assert _answers(server) == [1.0]
+
+
 @pytest.mark.slow
 def test_a_restart_serves_the_same(server, path, tmp_path):
     _rollout(server, path).to(3)
@@ -157,6 +202,7 @@ _MISTAKES = [
     (["--version=1", "--back"], "--back"),
     (["--version=1", "--label=no-dash"], "--label"),
     (["--version=1", "--model=nobody"], "one of"),
+    (["--version=1", "--address="], "--address must name"),
 ]
 
 
