@@ -52,7 +52,11 @@ def model_card(
         "adaptation": {**origin.adaptation, "steps": model.rule.steps, "readout": readout},
         "queries": queries,
         "confidence": None if model.confidence is None else model.confidence.to_json(),
-        "limits": {"support_examples": model.limits.support, "queries": model.limits.queries},
+        "limits": {
+            "support_examples": model.limits.support,
+            "queries": model.limits.queries,
+            "queries_in_files": model.limits.query_files if model.takes_images else None,
+        },
         "bounds": None if model.bounds is None else model.bounds.to_json(model.rule),
         "batching": {"buckets": [bucket._asdict() for bucket in model.buckets]} if model.buckets else None,
         "data": origin.data,

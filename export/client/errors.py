@@ -39,6 +39,10 @@ class ClientError(UserError):
     """
 
 
+class OtherModelError(ClientError):
+    """An adapted task that the model now has no use for, as its metadata says."""
+
+
 class RequestError(ClientError):
     """A request that was not answered.
 

@@ -10,7 +10,7 @@ import numpy as np
 from export.client.adapted import Adapted
 from export.client.answers import CALIBRATED, KNOWN, PREDICTION_SET, SCORE, Answer, Confidence, among
 from export.client.connection import connect
-from export.client.errors import OTHER_SHAPES, ClientError, RequestError, TaskError
+from export.client.errors import OTHER_SHAPES, ClientError, OtherModelError, RequestError, TaskError
 from export.client.graphs import Graph, as_graph, checked_nodes, graph_inputs
 from export.client.inputs import are_files, as_examples, as_files, as_targets, count
 from export.client.interface import Choice, Interface, Settings
@@ -264,19 +264,21 @@ class FewShotClient:
 
 def _may_be_of_another_version(error: ClientError) -> bool:
     """Whether a version with other shapes or classes would have taken the same inputs."""
-    return type(error) is ClientError or (isinstance(error, RequestError) and error.code in _NOT_AS_EXPECTED)
+    return type(error) in (ClientError, OtherModelError) or (
+        isinstance(error, RequestError) and error.code in _NOT_AS_EXPECTED
+    )
 
 
 def _check_fits(adapted: Adapted, interface: Interface) -> None:
     classes = None if adapted.class_names is None else len(adapted.class_names)
     if (classes is not None) != interface.classification or (classes or 0) > interface.outputs:
         told = f"{interface.outputs} classes" if interface.classification else "no classes"
-        raise ClientError(
+        raise OtherModelError(
             f"the task was adapted with {'no' if classes is None else classes} classes, but version "
             f"{interface.version} of {adapted.model} has {told}: adapt again."
         )
     if adapted.compact and not interface.compact:
-        raise ClientError(
+        raise OtherModelError(
             f"the task has a compact state, but version {interface.version} of {adapted.model} does not use any: adapt "
             "again."
         )

@@ -14,7 +14,7 @@ import numpy as np
 from cml_tf.boundary.labels import ClassNameError, class_name
 from export import status
 from export.client.adapted import Adapted
-from export.client.errors import ClientError, RequestError, TaskError
+from export.client.errors import ClientError, OtherModelError, RequestError, TaskError
 from export.client.few_shot_client import FewShotClient
 from export.client.graphs import Graph
 
@@ -140,6 +140,8 @@ class TaskStore:
             if error.code != "NOT_FOUND":
                 raise
             return GONE
+        except OtherModelError:
+            return STALE
         except TaskError as error:
             # Of all others the state was accepted.
             return STALE if status.STATE_OF_ANOTHER_MODEL in error.statuses else SERVED

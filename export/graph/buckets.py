@@ -40,6 +40,8 @@ num_batch_threads { value: 2 }
 _VALUES = 2**20
 # Nor are more than these refused whose examples are small: nobody calls them few.
 _TIMES_TRAINED = 4
+# Where there may be any number of queries, so many times more of them may be files, which are all decoded at once.
+_TIMES_IN_FILES = 16
 
 
 class BucketSignature(NamedTuple):
@@ -162,8 +164,9 @@ class Service:
         blocks = independent_queries and not model.form.context
         if blocks and self.most_queries is None:
             # Block by block, more of them take no more memory.
-            return dataclasses.replace(model, limits=Limits(support, None), query_blocks=True)
-        return dataclasses.replace(model, limits=Limits(support, queries), query_blocks=blocks)
+            limits = Limits(support, None, _TIMES_IN_FILES * queries)
+            return dataclasses.replace(model, limits=limits, query_blocks=True)
+        return dataclasses.replace(model, limits=Limits(support, queries, queries), query_blocks=blocks)
 
     def write(self, directory: Path) -> None:
         """Writes the batching parameters into a version, if it has any."""

@@ -30,10 +30,17 @@ from export.requests.graphs import GraphForm
 
 
 class Limits(NamedTuple):
-    """The most examples that a task may have, padding not counted: memory grows with them. None for any number."""
+    """The most examples that a task may have, padding not counted: memory grows with them. None for any number.
+
+    Attributes:
+      support: support examples.
+      queries: queries.
+      query_files: queries that are files: of those that may be any number too, since a short file makes a large image.
+    """
 
     support: int | None = None
     queries: int | None = None
+    query_files: int | None = None
 
 
 class Adapted(NamedTuple):

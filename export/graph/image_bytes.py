@@ -27,7 +27,7 @@ def decode_images(contents: tf.Tensor, input_shape: tuple[int, ...]) -> tuple[tf
 
     Returns:
       Images as the learner takes them, float32 `[examples, *input_shape]` in [0, 1], and whether all could be decoded
-      and look as people see them (`is_seen_as_stored`); if not, all images are zero.
+      and look as people see them (`is_seen_as_stored`); if not, there are no images.
     """
     height, width, channels = input_shape
     kind = tf.TensorSpec(input_shape, tf.uint8)
@@ -52,8 +52,7 @@ def decode_images(contents: tf.Tensor, input_shape: tuple[int, ...]) -> tuple[tf
     otherwise = tf.data.Dataset.from_tensors(nothing).map(lambda none: tf.ensure_shape(none, [None, *input_shape]))
     decoded = plainly(task.concatenate(otherwise).take(1)).get_single_element()
     complete = tf.equal(tf.shape(decoded)[0], tf.shape(contents)[0])
-    images = tf.cond(complete, lambda: scale(decoded), lambda: tf.zeros([tf.shape(contents)[0], *input_shape]))
-    return tf.ensure_shape(images, [None, *input_shape]), complete
+    return tf.ensure_shape(scale(decoded), [None, *input_shape]), complete
 
 
 def is_seen_as_stored(content: tf.Tensor) -> tf.Tensor:

@@ -29,7 +29,7 @@ from export.graph.specifications import (
     output_specifications,
     traced_specifications,
 )
-from export.graph.task_graph import TaskGraph
+from export.graph.task_graph import Sent, TaskGraph
 from export.requests.boundary import checked_shapes
 from export.requests.form import Tensors
 
@@ -106,19 +106,21 @@ class ServingModule(tf.Module):
         return tf.map_fn(one_task, checked_shapes(inputs, specifications), fn_output_signature=outputs)
 
     def _adapt_and_predict_files(self, graph: TaskGraph, inputs: Tensors) -> Tensors:
-        """Of a task whose images are files; those that are padding are not decoded."""
+        """Of a task whose images are files; those that are padding are not decoded.
+
+        Nothing is made of files that are refused: a file may be an empty string, where an image takes kilobytes.
+        """
         limits = self._model.limits
-        roles = {"support": limits.support, "query": limits.queries}
-        files = {role: inputs[f"{role}_inputs_bytes"] for role in roles}
-        used = {role: _counted(rows, inputs.get(f"{role}_size"), roles[role]) for role, rows in files.items()}
+        most = {"support": limits.support, "query": limits.query_files}
+        files = {role: inputs[f"{role}_inputs_bytes"] for role in most}
+        used = {role: _counted(rows, inputs.get(f"{role}_size"), most[role]) for role, rows in files.items()}
         # Together: the graph of decoding is by far the largest part of this function.
         contents = tf.concat([rows[: used[role]] for role, rows in files.items()], 0)
         images, complete = decode_images(contents, self._model.input_shape)
-        rest = {name: tensor for name, tensor in inputs.items() if not name.endswith("_bytes")}
-        for role, decoded in zip(roles, tf.split(images, list(used.values())), strict=True):
-            padding = tf.zeros([tf.shape(files[role])[0] - used[role], *self._model.input_shape])
-            rest[f"{role}_inputs"] = tf.concat([decoded, padding], 0)
-        return graph.adapt_and_predict(rest, damaged=~complete)
+        decoded = {name: tensor for name, tensor in inputs.items() if not name.endswith("_bytes")}
+        decoded["support_inputs"], decoded["query_inputs"] = images[: used["support"]], images[used["support"] :]
+        support, queries = (tf.shape(rows)[0] for rows in files.values())
+        return graph.adapt_and_predict(decoded, Sent(support, queries, limits.query_files, ~complete))
 
 
 def _counted(files: tf.Tensor, size: tf.Tensor | None, most: int | None) -> tf.Tensor:

@@ -22,6 +22,22 @@ from export.requests.boundary import any_of, finite, first_fault
 from export.requests.form import Context, Faults, Tensors
 
 
+class Sent(NamedTuple):
+    """How much of a task was sent. Of files that are refused or damaged nothing is made, so `inputs` may hold less.
+
+    Attributes:
+      support: number of support examples, padding included.
+      queries: number of queries, padding included.
+      most_queries: how many queries there may be, padding not counted; None for any number.
+      damaged: whether some of the files could not be decoded.
+    """
+
+    support: tf.Tensor
+    queries: tf.Tensor
+    most_queries: int | None
+    damaged: tf.Tensor | bool = False
+
+
 class _Adaptation(NamedTuple):
     """What adapting to a support set gave; only meaningful where `sound`, but for what is told of its steps."""
 
@@ -52,18 +68,19 @@ class TaskGraph:
         self._target = model.target_name
         self._form = model.form
 
-    def adapt_and_predict(self, inputs: Tensors, damaged: tf.Tensor | bool = False) -> Tensors:
+    def adapt_and_predict(self, inputs: Tensors, files: Sent | None = None) -> Tensors:
         """Adapts to the support examples and answers the queries, cut to `support_size` and `query_size` if given.
 
         Args:
           inputs: of the task.
-          damaged: whether some of its images could not be decoded.
+          files: if its images were files, how many were sent; `inputs` holds those that were decoded.
         """
         received = self._form.received_context(inputs)
-        support, support_faults = self._support(inputs, received)
-        query, query_faults = self._queries(inputs, received)
-        files = {status.NON_FINITE_INPUT: tf.convert_to_tensor(damaged)}
-        faults = any_of(support_faults, query_faults, files, self._bound_faults(inputs))
+        sent = self._sent(inputs) if files is None else files
+        support, support_faults = self._support(inputs, received, sent.support)
+        query, query_faults, asked = self._queries(inputs, received, sent)
+        damage = {status.NON_FINITE_INPUT: tf.convert_to_tensor(sent.damaged)}
+        faults = any_of(support_faults, query_faults, damage, self._bound_faults(inputs))
 
         def healthy() -> Tensors:
             context = self._form.learner_context(received.content)
@@ -74,9 +91,9 @@ class TaskGraph:
             return {**answers, "status": _ok_if(sound), **adaptation.told_if(sound)}
 
         def faulty(fault: tf.Tensor) -> Tensors:
-            return {**self._model.blank(tf.shape(query)[0]), "status": fault, **self._nothing_told(inputs)}
+            return {**self._model.blank(asked), "status": fault, **self._nothing_told(inputs)}
 
-        return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
+        return self._with_padding(_unless(first_fault(faults), healthy, faulty), sent.queries)
 
     def adapt(self, inputs: Tensors) -> Tensors:
         """Adapts to the support examples and gives the adapted state; nothing of a task that failed can be used on."""
@@ -111,7 +128,7 @@ class TaskGraph:
     ) -> Tensors:
         """Of a task without fault what `healthy` makes of its adaptation and its state, else what `faulty` says."""
         received = self._form.received_context(inputs)
-        support, faults = self._support(inputs, received)
+        support, faults = self._support(inputs, received, tf.shape(inputs[self._form.support])[0])
 
         def adapted() -> Tensors:
             context = self._form.learner_context(received.content)
@@ -124,8 +141,8 @@ class TaskGraph:
     def initial_state(self, inputs: Tensors) -> Tensors:
         """What `adapt` would give if it made no inner step: `predict` with it shows what adaptation changes."""
         received = self._form.received_context(inputs)
-        support, faults = self._support(inputs, received)
         sent = tf.shape(inputs[self._form.support])[0]
+        support, faults = self._support(inputs, received, sent)
 
         def healthy() -> Tensors:
             unadapted = self._unadapted(support, self._form.learner_context(received.content))
@@ -138,7 +155,8 @@ class TaskGraph:
         """Answers the queries, cut to `query_size` if given, from an adapted state."""
         state = inputs["adapted_state"]
         received = self._form.received_context(inputs)
-        query, query_faults = self._queries(inputs, received)
+        sent = self._sent(inputs)
+        query, query_faults, asked = self._queries(inputs, received, sent)
         ours = tf.equal(inputs["model_fingerprint"], self._fingerprint)
         used, fits = self._used(state, inputs)
         wrong = {
@@ -159,9 +177,9 @@ class TaskGraph:
             return {**answers, "status": _ok_if(sound)}
 
         def faulty(fault: tf.Tensor) -> Tensors:
-            return {**self._model.blank(tf.shape(query)[0]), "status": fault}
+            return {**self._model.blank(asked), "status": fault}
 
-        return self._with_padding(_unless(first_fault(faults), healthy, faulty), inputs)
+        return self._with_padding(_unless(first_fault(faults), healthy, faulty), sent.queries)
 
     def predict_compact(self, inputs: Tensors) -> Tensors:
         """The same from a compact state."""
@@ -194,10 +212,17 @@ class TaskGraph:
             return losses
         return losses | {name: tf.zeros(spec.shape, spec.dtype) for name, spec in bounds.outputs.items()}
 
-    def _support(self, inputs: Tensors, received: Context) -> tuple[Examples, Faults]:
-        """The support set, cut to its size, and what is wrong with it or its context."""
+    def _sent(self, inputs: Tensors) -> Sent:
+        """Of a request whose examples are all in `inputs`."""
+        support, queries = (
+            tf.shape(inputs[name])[0] if name in inputs else tf.constant(0)
+            for name in (self._form.support, self._form.query)
+        )
+        return Sent(support, queries, self._model.limits.queries)
+
+    def _support(self, inputs: Tensors, received: Context, rows: tf.Tensor) -> tuple[Examples, Faults]:
+        """The support set, cut to its size, and what is wrong with it or its context; `rows` were sent."""
         examples, targets = inputs[self._form.support], inputs[self._target]
-        rows = tf.shape(examples)[0]
         size = inputs.get("support_size", rows)
         # Slices before anything else sees the tensors: what a layer never gets cannot change a statistic or a loss.
         cut = tf.clip_by_value(size, 0, rows)
@@ -212,19 +237,22 @@ class TaskGraph:
         example_faults = self._form.example_faults(received.content, support.inputs)
         return support, any_of(received.faults, example_faults, wrong)
 
-    def _queries(self, inputs: Tensors, received: Context) -> tuple[tf.Tensor, Faults]:
-        """The queries, cut to their size, and what is wrong with them; of a size that was never sent, all of them."""
-        examples = inputs[self._form.query]
-        rows = tf.shape(examples)[0]
+    def _queries(self, inputs: Tensors, received: Context, sent: Sent) -> tuple[tf.Tensor, Faults, tf.Tensor]:
+        """The queries, cut to their size, what is wrong with them, and how many are asked.
+
+        Of a size that was never sent, that is all of them.
+        """
+        rows = sent.queries
         size = inputs.get("query_size", rows)
         fits = (size >= 0) & (size <= rows)
-        query = examples[: tf.where(fits, size, rows)]
-        wrong = {status.SIZE: ~fits | _more(tf.shape(query)[0], self._model.limits.queries)}
-        return query, any_of(self._form.example_faults(received.content, query), wrong)
+        asked = tf.where(fits, size, rows)
+        query = inputs[self._form.query][:asked]
+        wrong = {status.SIZE: ~fits | _more(asked, sent.most_queries)}
+        return query, any_of(self._form.example_faults(received.content, query), wrong), asked
 
-    def _with_padding(self, outputs: Tensors, inputs: Tensors) -> Tensors:
+    def _with_padding(self, outputs: Tensors, rows: tf.Tensor) -> Tensors:
         """Outputs whose answers have a row for each row of queries that was sent."""
-        missing = tf.shape(inputs[self._form.query])[0] - tf.shape(outputs[self._answer])[0]
+        missing = rows - tf.shape(outputs[self._answer])[0]
         # Not tf.pad: it refuses what it is given when a fault has left nothing to pad.
         padded = {
             name: tf.concat([outputs[name], tf.zeros([missing, *spec.shape[1:]], spec.dtype)], 0)

@@ -46,34 +46,43 @@ class Catalogue:
         Raises:
           ServingError: if a model has versions and none of them loads, or a label points to none that is loaded.
         """
-        await self.refresh()
-        for name in self._models:
-            self._raise_if_all_failed(name)
-        self._check_labels(self._models)
-        self.table.labels = {name: dict(model.labels) for name, model in self._models.items()}
+        await self.reload(self._models, load_first=True)
 
     async def refresh(self) -> None:
         """Looks at the disk: loads new versions, then unloads those that they replace."""
         async with self._lock:
             for model in self._models.values():
-                await self._refresh_model(model)
+                try:
+                    await self._refresh_model(model)
+                except OSError as error:
+                    self._tell(model.name, f"{model.base_path} cannot be read: {error.strerror or error}.")
             for name in self.table.versions.keys() - self._models.keys():
                 self._unload_all_but(name, set())
 
-    async def reload(self, models: Mapping[str, ModelConfig]) -> None:
+    async def reload(self, models: Mapping[str, ModelConfig], load_first: bool = False) -> None:
         """Serves exactly these models from now on.
 
+        Args:
+          models: by name.
+          load_first: whether labels are looked at when the versions are loaded, and not before.
+
         Raises:
-          ServingError: if a label points to a version that is not loaded, and nothing has changed; or if a model has
-            versions and none of them loads.
+          ServingError: if a label points to a version that is not loaded, and nothing has changed (with `load_first`:
+            no label has); or if a model has versions and none of them loads.
         """
-        self._check_labels(models)
+        labels = {name: dict(model.labels) for name, model in models.items()}
+        if not load_first:
+            self._check_labels(models)
         async with self._lock:
             self._models = dict(models)
-            self.table.labels = {name: dict(model.labels) for name, model in models.items()}
+            if not load_first:
+                self.table.labels = labels
         await self.refresh()
         for name in models:
             self._raise_if_all_failed(name)
+        if load_first:
+            self._check_labels(models)
+            self.table.labels = labels
 
     async def close(self) -> None:
         """Unloads everything; returns when the last request is answered."""

@@ -15,12 +15,14 @@ from export.server.errors import ServingError, invalid
 from export.server.servable import Arrays
 
 _DEEPEST_SHOWN = 64
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+# Without a way back, for which the matcher would remember a place for each character. One that does not end ends the
+# text: looked for again from each of its quotation marks, it would take time that grows with their square.
+_STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|.)", re.DOTALL)
 _INFINITY = "Infinity"
 _LONGER = len(_INFINITY) - len("Inf")
 _SHORT_INFINITY = re.compile(r"-?Inf(?!inity)")
-_STRING_OR_SHORT = re.compile(r'"(?:[^"\\]|\\.)*"|(Inf)(?!inity)', re.DOTALL)
+_STRING_OR_SHORT = re.compile(_STRING.pattern + "|(Inf)(?!inity)", re.DOTALL)
 _LITERALS = ("null", "true", "false", "NaN", "Infinity")
 _AFTER_MEMBER = "Missing a comma or '}' after an object member."
 _MESSAGES = {
@@ -180,9 +182,9 @@ def _half_character(offset: int) -> ServingError:
 
 def _innermost_bracket(text: str) -> str:
     open_brackets = []
-    for bracket in re.findall(r"[\[\]{}]", _STRING.sub("", text)):
-        if bracket in "[{":
-            open_brackets.append(bracket)
+    for found in re.finditer(r"[\[\]{}]", _STRING.sub("", text)):
+        if found[0] in "[{":
+            open_brackets.append(found[0])
         elif open_brackets:
             open_brackets.pop()
     return open_brackets[-1] if open_brackets else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 import zlib
 from collections.abc import Awaitable, Callable
 from urllib.parse import unquote
@@ -33,6 +34,8 @@ _EXAMPLES = re.compile(_MODEL + ":(?:classify|regress)")
 _METADATA = re.compile(_MODEL + "(?i:/metadata)")
 _STATUS = re.compile(_MODEL)
 _LARGEST_VERSION = 2**63 - 1
+# Bodies that are read at once have as many bytes as so many of the largest, whoever sends them and how slowly.
+_BODIES_AT_ONCE = 16
 _NOT_FOUND = "<HTML><HEAD>\n<TITLE>404 Not Found</TITLE>\n</HEAD><BODY>\n<H1>Not Found</H1>\n</BODY></HTML>\n"
 _HTML = "text/html; charset=ISO-8859-1"
 _CORS = {
@@ -57,6 +60,7 @@ class RestApi:
         self._metrics_path = metrics_path
         self._cors = cors
         self._site = site
+        self._reading = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The ASGI endpoint."""
@@ -104,11 +108,13 @@ class RestApi:
 
     async def _predict(self, request: Request, spec: model_pb2.ModelSpec) -> Response:
         with self._calls.counted(spec.name, "predict", "REST"):
+            end = time.monotonic() + self._calls.timeout
             try:
                 body = await asyncio.wait_for(self._body(request), self._calls.timeout)
             except TimeoutError as error:
                 raise deadline_exceeded() from error
-            _, answer = await self._calls.predict(spec, lambda servable, left: predict(servable, body, left))
+            left = max(0.0, end - time.monotonic())
+            _, answer = await self._calls.predict(spec, lambda servable, left: predict(servable, body, left), left)
         return _json(answer)
 
     async def _metadata(self, request: Request, spec: model_pb2.ModelSpec) -> Response:
@@ -133,12 +139,22 @@ class RestApi:
 
     async def _body(self, request: Request) -> bytes:
         parts, size = [], 0
-        async for part in request.stream():
-            size += len(part)
-            if size > self._calls.largest:
-                raise self._too_large()
-            parts.append(part)
-        body = b"".join(parts)
+        try:
+            async for part in request.stream():
+                size += len(part)
+                self._reading += len(part)
+                if size > self._calls.largest:
+                    raise self._too_large()
+                if self._reading > _BODIES_AT_ONCE * self._calls.largest:
+                    raise ServingError(
+                        "RESOURCE_EXHAUSTED",
+                        f"the server is full: the requests that it is reading have {self._reading} bytes. Try again "
+                        "later.",
+                    )
+                parts.append(part)
+            body = b"".join(parts)
+        finally:
+            self._reading -= size
         if request.headers.get("content-encoding") == "gzip":
             return self._inflated(body)
         return body

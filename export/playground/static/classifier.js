@@ -135,6 +135,7 @@ export class Classifier {
       this.query.cancel();
       this.bars.clear();
     } else if (this.#adapted === null) {
+      this.query.cancel();
       this.queryFault.textContent = "Adapt to some examples first.";
     } else {
       this.query.request();

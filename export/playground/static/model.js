@@ -10,6 +10,12 @@ import { PlaygroundError } from "./errors.js";
 export function describe(metadata) {
   const signatures = metadata?.metadata?.signature_def?.signature_def ?? {};
   const missing = ["adapt", "predict"].filter((name) => !(name in signatures));
+  if (missing.length === 2 && "support_inputs" in (signatures.serving_default?.inputs ?? {})) {
+    throw new PlaygroundError(
+      "The playground adapts once and asks later. This model adapts to the queries too, so a task is asked whole: ask " +
+        "it with python -m export.client.predict.",
+    );
+  }
   if (missing.length) {
     throw new PlaygroundError(
       `This model has no signature ${missing.join(" and ")}: it is not an export of cml_tf (python -m export.savedmodel).`,
