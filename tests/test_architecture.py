@@ -52,10 +52,15 @@ def modules() -> dict[str, Path]:
 
 
 @functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
 def imports(path: Path) -> set[str]:
     known = modules().keys()
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -101,17 +106,18 @@ def members(axis: str, bases: tuple[str, ...]) -> set[str]:
         node
         for module, path in modules().items()
         if module.startswith(axis)
-        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        for node in parsed(path).body
         if isinstance(node, ast.ClassDef)
     ]
     return {*bases, *(n.name for n in classes if {getattr(base, "id", "") for base in n.bases} & set(bases))}
 
 
+@functools.cache
 def kinds_asked_for(path: Path) -> set[str]:
     """The names in the second arguments of all calls of isinstance, and in comparisons of types."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "isinstance"]
-    types = [n for n in ast.walk(tree) if isinstance(n, ast.Compare) and "id='type'" in ast.dump(n.left)]
+    nodes = [*ast.walk(parsed(path))]
+    calls = [n for n in nodes if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "isinstance"]
+    types = [n for n in nodes if isinstance(n, ast.Compare) and "id='type'" in ast.dump(n.left)]
     asked = [*(call.args[1] for call in calls), *(part for compare in types for part in compare.comparators)]
     return {name.id for part in asked for name in ast.walk(part) if isinstance(name, ast.Name)}
 

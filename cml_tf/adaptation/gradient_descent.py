@@ -103,11 +103,10 @@ class GradientDescent(AdaptationRule):
         """Makes the update rule's meta-variables.
 
         Raises:
-          ValueError: if the meta-gradient needs a second derivative that a layer of the learner has wrong.
+          UserError: if the meta-gradient needs a second derivative that a layer of the learner has wrong.
         """
         if self.second_order:
-            check_second_derivatives(learner.extractor)
-            check_second_derivatives(learner.head)
+            check_second_derivatives(learner.extractor, learner.head)
         self.update_rule.check(learner)
         if self.rows is not None:
             self.rows.check(learner, self.update_rule)
@@ -250,8 +249,9 @@ class GradientDescent(AdaptationRule):
         return self.with_steps(0).adapt(learner, initial, support, context)
 
     def state_origin(self, learner: Learner, initial: Initial) -> Sequence[tf.Tensor]:
-        """The initial parameters that the update rule changes."""
-        return tf.nest.flatten(tuple(self.update_rule.changed(initial.parameters)))
+        """No class (where tasks say which they have), and the initial parameters that the update rule changes."""
+        absent = [] if self.rows is None else [tf.zeros([self.problem.outputs])]
+        return [*absent, *tf.nest.flatten(tuple(self.update_rule.changed(initial.parameters)))]
 
     def restore(
         self, learner: Learner, initial: Initial, tensors: Sequence[tf.Tensor], state: State, context: Any

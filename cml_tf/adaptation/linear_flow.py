@@ -30,15 +30,22 @@ _TERMS = 12
 def flow_weights(gram: tf.Tensor, residuals: tf.Tensor, horizon: float | None) -> tf.Tensor:
     """`F(H) r`, `[numbers, columns]`: J^T times that is what the parameters have lost.
 
-    For no end of time it is `H^-1 r`, by Cholesky's factors of H and a little on its diagonal (`JITTER`).
+    For no end of time it is `H^-1 r`, by Cholesky's factors of H and a little on its diagonal (`JITTER`). All of it is
+    NaN if H is not finite.
 
     Args:
       gram: H, `[numbers, numbers]`, symmetric, no eigenvalue below 0.
       residuals: r at time 0, `[numbers, columns]`.
       horizon: the time, positive; None for no end of it.
     """
-    if horizon is not None:
-        return response(gram, horizon) @ residuals
+    # TensorFlow fails to decompose what is not finite, and with it all tasks that are worked on at once.
+    finite = tf.reduce_all(tf.math.is_finite(gram))
+    gram = tf.where(finite, gram, tf.eye(tf.shape(gram)[0], dtype=gram.dtype))
+    found = response(gram, horizon) @ residuals if horizon is not None else _interpolating(gram, residuals)
+    return tf.where(finite, found, tf.constant(math.nan, found.dtype))
+
+
+def _interpolating(gram: tf.Tensor, residuals: tf.Tensor) -> tf.Tensor:
     # In double precision: rounding can take eigenvalues below 0 by more than the jitter, and no factors are found then.
     exact = tf.cast(gram, tf.float64)
     jitter = JITTER * tf.reduce_mean(tf.linalg.diag_part(exact))

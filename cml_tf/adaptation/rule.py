@@ -151,6 +151,14 @@ class AdaptationRule(ABC):
         self.meta_variables: tuple[keras.Variable, ...] = ()
 
     @property
+    def answers_unadapted(self) -> bool:
+        """Whether `unadapted` gives outputs like those of tasks, so that the two have losses of one kind.
+
+        A rule that does not answer through the head, and defines `unadapted`, says True.
+        """
+        return self.answers_through_head
+
+    @property
     def name(self) -> str:
         """What model cards call it."""
         return type(self).__name__

@@ -55,6 +55,7 @@ class SoftKMeans(AdaptationRule):
 
     uses_query_inputs = True
     vectorisable = True
+    answers_unadapted = True
     any_ways = True
 
     def __init__(

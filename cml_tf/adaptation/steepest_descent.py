@@ -66,6 +66,7 @@ class SteepestDescent(AdaptationRule):
     """
 
     vectorisable = True
+    answers_unadapted = True
 
     def __init__(
         self,

@@ -95,8 +95,8 @@ class TangentKernel(AdaptationRule):
         """Makes the scale of classes.
 
         Raises:
-          UserError: for a learner with several heads, or with layers that carry state through a task.
-          ValueError: for a layer whose second derivative is wrong.
+          UserError: for a learner with several heads, with layers that carry state through a task, or with one whose
+            second derivative is wrong.
         """
         if learner.second_head is not None:
             raise UserError("tangent_kernel adapts one head, received a learner with two: remove the second head.")
@@ -106,8 +106,7 @@ class TangentKernel(AdaptationRule):
                 "task (class prototypes, normalisation support, per_step or tasknorm): use a linear head and "
                 "batch_transductive."
             )
-        check_second_derivatives(learner.extractor)
-        check_second_derivatives(learner.head)
+        check_second_derivatives(learner.extractor, learner.head)
         if hasattr(self.problem, "ways") and not self.meta_variables:
             self.meta_variables = (
                 keras.Variable(inverse_softplus(self.scale), dtype=keras.config.floatx(), name="scale"),

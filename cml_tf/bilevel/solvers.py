@@ -58,9 +58,11 @@ class Solver(ABC):
     Attributes:
       of_minimum: whether it differentiates the minimum that the steps lead to and not the steps. Then it has a state to
         start from, and the steps must follow the lower loss alone.
+      own_steps: whether it makes other steps than those asked for (a flow), which nobody can number.
     """
 
     of_minimum: bool = False
+    own_steps: bool = False
 
     @abstractmethod
     def differentiate(self, problem: FlatProblem, x: Tensors, y: Tensors, state: Tensors) -> UpperGradient:
@@ -72,6 +74,7 @@ class ByHypergradient(Solver):
 
     def __init__(self, hypergradient: Hypergradient) -> None:
         self.hypergradient = hypergradient
+        self.own_steps = hypergradient.first_order is not None
 
     def differentiate(self, problem: FlatProblem, x: Tensors, y: Tensors, state: Tensors) -> UpperGradient:
         """A tape around the loop."""

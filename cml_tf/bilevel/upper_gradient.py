@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD
@@ -52,12 +53,18 @@ def hypergradient(
     """
     solver = make_solver(solver) if isinstance(solver, str) else solver
     flat_x, flat_y = _floating(x, "x"), _floating(y_start, "y_start")
-    if isinstance(steps, int) and steps < 0:
-        raise UserError(f"steps must be 0 or more, received {steps}.")
+    _check_steps(steps)
+    if not rate > 0:
+        raise UserError(f"rate must be positive, received {rate!r}: use 0.1, for example.")
     if aggregation is not None and solver.of_minimum:
         raise UserError(
             "aggregation and implicit cannot be combined, since steps that follow both losses lead to no minimum of "
             "the lower one: use only one of them."
+        )
+    if aggregation is not None and solver.own_steps:
+        raise UserError(
+            "aggregation and the solver of a flow cannot be combined, since the share of the upper loss depends on the "
+            "number of the step: use only one of them."
         )
     warm = tf.nest.flatten(() if state is None else state)
     if warm and not solver.of_minimum:
@@ -73,6 +80,14 @@ def hypergradient(
         final=tf.nest.pack_sequence_as(y_start, list(found.final)),
         state=tf.nest.pack_sequence_as(y_start, list(ending)) if ending else (),
     )
+
+
+def _check_steps(steps: Any) -> None:
+    """Raises UserError unless it is a number of steps, or a tensor that may be one."""
+    scalar = tf.is_tensor(steps) and steps.shape == () and steps.dtype.is_integer
+    whole = isinstance(steps, (int, np.integer)) and not isinstance(steps, bool)
+    if not (scalar or (whole and steps >= 0)):
+        raise UserError(f"steps must be a whole number of 0 or more, received {steps!r}: use 10, for example.")
 
 
 def _floating(structure: Any, name: str) -> list[tf.Tensor]:

@@ -244,14 +244,13 @@ def evaluate_run(
         method = Method.of(method.learner, SingleQueries(method.rule), method.terms)
     evaluator = Evaluator(method, experiment.problem.metric, replicas)
     replicas.align(itertools.chain(*method.all_variables().values()))
-    config = experiment.config
     if ways is not None and not isinstance(experiment.problem, Classification):
         raise RunError(f"ways is for classifications, received {ways} for a regression: leave it out.")
     if dataset:
         source = episodes_of(experiment, dataset, root, split, ways, shots)
     else:
         source = experiment.episodes(split, ways, shots)
-    return evaluator.evaluate(source, episodes or config.eval.episodes, config.eval.seed)
+    return evaluator.evaluate(source, episodes or experiment.config.eval.episodes, source.seed)
 
 
 def evaluation_method(experiment: Experiment, steps: int | None = None, readout: str = "learner") -> Method:

@@ -178,7 +178,11 @@ def check_workdir(config: ConfigDict, workdir: Path) -> None:
 
 def check_data(here: Data, there: Data, path: Path) -> None:
     """Raises CheckpointError if a checkpoint was trained on other data."""
-    if here != there:
+    # Checkpoints of before do not say how many features or classes there were; their fingerprint tells data apart too.
+    known = there._replace(
+        classes=there.classes or here.classes, node_features=there.node_features or here.node_features
+    )
+    if here != known:
         raise CheckpointError(
             f"{path} was trained on other data (fingerprint {there.fingerprint[:12]}, now {here.fingerprint[:12]}): "
             "restore the data, or train in another directory."

@@ -20,6 +20,7 @@ from typing import Any
 
 import keras
 
+from cml_tf.errors import UserError
 from cml_tf.learners.hidden_state import hidden_attribute, is_foreign, traced_call
 
 _WITH_MOMENTS = (keras.layers.LayerNormalization, keras.layers.GroupNormalization)
@@ -83,17 +84,22 @@ def settle_constants(*layers: keras.Layer) -> None:
             part.finalize_state()
 
 
-def check_second_derivatives(layer: keras.Layer) -> None:
-    """Raises ValueError for the first layer whose second derivative TensorFlow gets wrong.
+def check_second_derivatives(*layers: keras.Layer) -> None:
+    """Raises UserError for the first layer whose second derivative is needed, and which TensorFlow gets wrong.
 
     `tf.nn.moments`, and with it Keras' normalisations, holds the mean inside the variance constant. That leaves the
     first derivative right, since the term it drops is zero there, but not the second one. A BatchNormalization that
     takes moments changes running statistics too: `check_layer_state` refuses it, unless they belong to the task.
+
+    Args:
+      *layers: in the order of a forward pass.
     """
-    for part in _all_layers(layer):
+    # What comes before the first weight that is learned is a constant: no derivative goes through it.
+    first = next((number for number, layer in enumerate(layers) if layer.trainable_variables), len(layers))
+    for part in (part for layer in layers[first:] for part in _all_layers(layer)):
         threads = getattr(part, "threads_state", False) and part.trainable
         if isinstance(part, _WITH_MOMENTS) or (isinstance(part, keras.layers.BatchNormalization) and threads):
-            raise ValueError(
+            raise UserError(
                 f"layer {part.name!r} ({type(part).__name__}) has a wrong second derivative in TensorFlow, which would "
                 "make an exact meta-gradient wrong: use cml_tf.learners.Normalisation or keras.layers.RMSNormalization "
                 "instead, or the hypergradient first_order or finite_difference."

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.boundary.arrays import check_shapes, described, numeric_array, one_line
+from cml_tf.errors import UserError
 from cml_tf.graphs import GraphContext
 from cml_tf.learners.layer_state import (
     check_layer_state,
@@ -252,12 +253,12 @@ def called(role: str, layer: keras.Layer, inputs: Any, **arguments: Any) -> Any:
     """The outputs of a layer that may not be built yet.
 
     Raises:
-      ValueError: in one line, if it cannot take such inputs.
+      UserError: in one line, if it cannot take such inputs.
     """
     try:
         return layer(inputs, **arguments)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        raise ValueError(
+        raise UserError(
             f"the {role} {layer.name!r} cannot process inputs {described(inputs)}: {one_line(error)}"
         ) from error
 

@@ -126,7 +126,7 @@ def pretrained(
 def _of_file(path: Path) -> keras.Model:
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, TypeError, ValueError) as error:
+    except (OSError, TypeError, ValueError, KeyError) as error:
         raise UserError(f"learner.network {str(path)!r} cannot be loaded: {one_line(error)}") from error
     if not isinstance(getattr(model, "input_shape", None), tuple) or len(model.input_shape) != 4:
         raise UserError(f"learner.network must take one batch of pictures, {str(path)!r} does not.")
@@ -179,13 +179,15 @@ class PretrainedOptions:
 
     network: str = option("MobileNetV2", "a name in keras.applications, or the path of a .keras file")
     weights: str = option(
-        "imagenet", "imagenet (downloaded), the path of a weights file without the top, or empty for random ones"
+        "imagenet",
+        "imagenet (downloaded), the path of a weights file without the top, or empty for random ones; a .keras file "
+        "has its own",
     )
     tuned: bool = option(False, "train the network too; otherwise it is frozen")
     size: int = option(
         0, "edge to which images are scaled before the network; 0 for their own, or what a .keras file takes", least=0
     )
-    width: float = option(1.0, "alpha of a network that has one (MobileNets)", above=0)
+    width: float = option(1.0, "alpha of a network in keras.applications that has one (MobileNets)", above=0)
 
 
 def _faults(settings: Settings) -> list[str]:

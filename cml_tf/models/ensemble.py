@@ -79,15 +79,21 @@ class Ensemble:
           The accuracy of every candidate on the second half, the chosen one's first. Of equals the vote is chosen.
 
         Raises:
-          UserError: for fewer episodes, or those of another problem.
+          UserError: for fewer episodes, those of another problem, of different sizes, or with fewer classes than the
+            models' ways, since a column that is never right cannot be fitted.
         """
         answered = self._answers(source, check_integer("episodes", episodes, minimum=4))
-        half = episodes // 2
-        rows = np.concatenate([answer.side_by_side for answer in answered[:half]])
+        half, ways = episodes // 2, self.problem.ways
+        rows = np.concatenate([side_by_side(answer.padded(ways)) for answer in answered[:half]])
         labels = np.concatenate([answer.labels for answer in answered[:half]])
-        combiners = {VOTE: vote, **_fitted(rows, labels, self.problem.ways)}
+        if missing := sorted(set(range(ways)) - set(labels.tolist())):
+            raise UserError(
+                f"episodes to fit on must ask for all {ways} classes of the models, received none of label "
+                f"{missing[0]}: pass episodes of {ways} ways."
+            )
+        combiners = {VOTE: vote, **_fitted(rows, labels)}
         scores = {
-            name: float(np.mean([answer.score(combine) for answer in answered[half:]]))
+            name: float(np.mean([answer.score(combine, ways) for answer in answered[half:]]))
             for name, combine in combiners.items()
         }
         ranked = dict(sorted(scores.items(), key=lambda item: -item[1]))
@@ -104,13 +110,13 @@ class Ensemble:
           seed: recorded in the results; the source's by default.
 
         Raises:
-          UserError: for fewer episodes, or those of another problem.
+          UserError: for fewer episodes, those of another problem, or of different sizes.
         """
         answered = self._answers(source, check_integer("episodes", episodes, minimum=2))
         known, seed = manifest_hash(source, episodes), source.seed if seed is None else seed
 
         def evaluation(combine: Callable[[np.ndarray], np.ndarray]) -> Evaluation:
-            scores = np.array([answer.score(combine) for answer in answered], np.float32)
+            scores = np.array([answer.score(combine, self.problem.ways) for answer in answered], np.float32)
             return Evaluation(self.problem.metric, scores, seed, known, {self.problem.metric: float(scores.mean())})
 
         members = tuple(evaluation(operator.itemgetter(number)) for number in range(len(self.models)))
@@ -119,8 +125,7 @@ class Ensemble:
     def combined(self, probabilities: np.ndarray) -> np.ndarray:
         """One answer of many: `[members, examples, classes]`, with at most `ways` classes -> `[examples, classes]`."""
         classes, ways = probabilities.shape[-1], self.problem.ways
-        padded = np.pad(probabilities, ((0, 0), (0, 0), (0, ways - classes)))
-        combined = self._combine(padded)[:, :classes]
+        combined = self._combine(padded(probabilities, ways))[:, :classes]
         if classes < ways:
             combined = (combined + _TINY) / (combined + _TINY).sum(-1, keepdims=True)
         return combined.astype(probabilities.dtype)
@@ -132,6 +137,11 @@ class Ensemble:
 
     def _each_answer(self, source: EpisodeSource, episodes: int) -> Iterator[_Answer]:
         for episode in source.batches(0, 1).take(episodes):
+            if not all(isinstance(part.mask, tuple) for part in episode[:2]):
+                raise UserError(
+                    f"episodes must all have one size, received {type(source).__name__} with a mask: pass episodes of "
+                    "fixed ways and shots."
+                )
             support, query = (tf.nest.map_structure(_first, tuple(part[:2])) for part in episode[:2])
             # Labels, which are all there, stay what they are: column w is label w.
             tasks = [model.adapt(support[0], support[1], context=source.context) for model in self.models]
@@ -182,17 +192,23 @@ class AdaptedEnsemble:
 
 
 class _Answer(NamedTuple):
-    """Probabilities `[members, queries, ways]` of one episode, and the truth `[queries]`."""
+    """Probabilities `[members, queries, classes]` of one episode, and the truth `[queries]`."""
 
     probabilities: np.ndarray
     labels: np.ndarray
 
-    @property
-    def side_by_side(self) -> np.ndarray:
-        return side_by_side(self.probabilities)
+    def padded(self, ways: int) -> np.ndarray:
+        return padded(self.probabilities, ways)
 
-    def score(self, combine: Callable[[np.ndarray], np.ndarray]) -> float:
-        return float(np.mean(combine(self.probabilities).argmax(-1) == self.labels))
+    def score(self, combine: Callable[[np.ndarray], np.ndarray], ways: int) -> float:
+        """Accuracy of one answer of many, among the classes of the episode."""
+        answers = combine(self.padded(ways))[:, : self.probabilities.shape[-1]]
+        return float(np.mean(answers.argmax(-1) == self.labels))
+
+
+def padded(probabilities: np.ndarray, ways: int) -> np.ndarray:
+    """`[members, examples, classes]` with a column of zeros for each class that the task lacks."""
+    return np.pad(probabilities, ((0, 0), (0, 0), (0, ways - probabilities.shape[-1])))
 
 
 def vote(probabilities: np.ndarray) -> np.ndarray:
@@ -220,9 +236,7 @@ def candidates() -> Mapping[str, Any]:
     }
 
 
-def _fitted(rows: np.ndarray, labels: np.ndarray, ways: int) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    # In every episode of a source every class is asked for, so no classifier misses one.
-    assert set(labels.tolist()) == set(range(ways))
+def _fitted(rows: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     return {name: _combiner(model.fit(rows, labels)) for name, model in candidates().items()}
 
 

@@ -136,8 +136,11 @@ class FewShot:
             validation = None
             if validation_episodes:
                 validation = Validation(self.sizes.scored(dataset, "validation", 0), validation_episodes)
+            source = self.sizes.training(dataset, self.seed)
+            # Here alone: what is scored or calibrated on another graph must not change what `adapt` answers.
+            self._context = source.context
             return self.trainer.fit(
-                self.sizes.training(dataset, self.seed),
+                source,
                 self.trainer.step + steps,
                 callbacks,
                 validation,
@@ -247,7 +250,10 @@ class FewShot:
         """Raises UserError for a number of classes that the model cannot take."""
         if ways is None:
             return
-        most = self.sizes.most_ways if self.sizes.ways else 0
+        if self.sizes.ways is None:
+            raise UserError(f"ways is for classifications, received {ways} for a regression: leave it out.")
+        check_integer("ways", ways, minimum=2)
+        most = self.sizes.most_ways
         if ways > most or (ways != most and not self.model.method.rule.any_ways):
             raise UserError(f"ways must be {most} for this model, received {ways}: another number needs {_ANY_WAYS}.")
 
@@ -271,9 +277,7 @@ class FewShot:
         if not isinstance(dataset, NodeDataset):
             return dataset
         hops = getattr(self.trainer.method.learner.extractor, "hops", dataset.hops)
-        seen = dataset if hops == dataset.hops else dataclasses.replace(dataset, hops=hops)
-        self._context = seen.context
-        return seen
+        return dataset if hops == dataset.hops else dataclasses.replace(dataset, hops=hops)
 
 
 def _kind(dataset: FewShotDataset) -> str:

@@ -85,7 +85,7 @@ class FewShotModel:
           context: the task's context, if the learner takes one; for nodes of a graph `cml_tf.graphs.graph_context`.
 
         Raises:
-          ValueError: naming what was expected and received.
+          ValueError: naming what was expected and received; NonFiniteAdaptation, which is one, if adaptation diverged.
         """
         check_context(self.method.learner, context)
         names, targets = self._targets(targets)
@@ -167,6 +167,10 @@ class FewShotModel:
         return names, labels
 
 
+class NonFiniteAdaptation(UserError, ArithmeticError):
+    """Adaptation to a task diverged: its parameters are not finite."""
+
+
 class Summary(str):
     """Text that a notebook shows in its lines, without quotes."""
 
@@ -208,7 +212,7 @@ class AdaptedModel:
             with told_in_one_line("the model cannot adapt to these examples"):
                 self._packed = functions.adapt(self._initial, support, context)
             if not np.isfinite(self._packed.numpy()).all():
-                raise ArithmeticError("adaptation diverged: its parameters are not finite. Use fewer inner steps.")
+                raise NonFiniteAdaptation("adaptation diverged: its parameters are not finite. Use fewer inner steps.")
 
     def predict(self, inputs: Any) -> np.ndarray:
         """Class probabilities `[examples, classes]` in `class_names` order, or predictions `[examples, outputs]`.

@@ -75,7 +75,7 @@ class MethodRecipe:
         if found := faults_of(choice, settings):
             raise UserError(found[0])
         nodes = dataset.graph.features.shape[1] if isinstance(dataset, NodeDataset) else 0
-        given = Given(problem, settings, tuple(dataset.input_shape), nodes)
+        given = Given(problem, settings, tuple(dataset.input_shape), nodes, len(dataset.class_names("train")))
         instead = None if make is None else lambda blocks, adapted: make(problem.outputs)
         return assemble(choice, given, built, instead)
 

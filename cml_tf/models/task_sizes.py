@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from cml_tf.datasets import EpisodeSource, FewShotDataset
 from cml_tf.datasets.base import check_integer
@@ -32,17 +33,20 @@ class TaskSizes:
     shots_range: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        if self.ways is not None:
-            check_integer("ways", self.ways, minimum=2)
-        for name, value in (("shots", self.shots), ("queries", self.queries)):
-            check_integer(name, value, minimum=1)
+        for name, minimum in (("ways", 2), ("shots", 1), ("queries", 1)):
+            if (value := getattr(self, name)) is not None or name != "ways":
+                self._keep(name, check_integer(name, value, minimum=minimum))
         for name, minimum in (("ways_range", 2), ("shots_range", 1)):
             if len(bounds := getattr(self, name)):
-                check_range(name, bounds, minimum)
+                self._keep(name, check_range(name, bounds, minimum))
         if self.vary and self.ways is None:
             raise UserError("tasks of a regression have one size: leave out ways_range and shots_range.")
         if self.ways is not None and self.ways > self.most_ways:
             raise UserError(f"ways must be at most {self.most_ways}, the most of ways_range, received {self.ways}.")
+
+    def _keep(self, name: str, value: Any) -> None:
+        # Numbers of NumPy become those of Python, which Keras and JSON ask for.
+        object.__setattr__(self, name, value)
 
     @property
     def vary(self) -> bool:
@@ -75,12 +79,15 @@ class TaskSizes:
         self, dataset: FewShotDataset, split: str, seed: int, ways: int | None = None, shots: int | None = None
     ) -> EpisodeSource:
         """What is validated and scored on: tasks of one size, for a model that has room for the most classes."""
-        source = dataset.episodes(
-            split, ways=ways or self.ways, shots=shots or self.shots, queries=self.queries, seed=seed
-        )
+        ways, shots = self._asked(ways, shots)
+        source = dataset.episodes(split, ways=ways, shots=shots, queries=self.queries, seed=seed)
         return source.within(self.most_ways) if isinstance(source, ClassSource) else source
 
     def told(self, ways: int | None = None, shots: int | None = None) -> str:
         """The size of a scored task, in words."""
-        of_shots = f"{shots or self.shots}-shot"
-        return of_shots if self.ways is None else f"{ways or self.ways}-way {of_shots}"
+        ways, shots = self._asked(ways, shots)
+        return f"{shots}-shot" if ways is None else f"{ways}-way {shots}-shot"
+
+    def _asked(self, ways: int | None, shots: int | None) -> tuple[int | None, int]:
+        """Ways and shots of a scored task; 0 is a number, which the dataset refuses."""
+        return self.ways if ways is None else ways, self.shots if shots is None else shots

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cml_tf.adaptation.class_rows import OWN
 from cml_tf.registry import Settings, member
 
 
@@ -25,6 +26,11 @@ def plain_descent_faults(settings: Settings, term: str, *, steps: str, partition
         return [
             f"adaptation.partition must be 'all' with {term}, {partition}, received "
             f"{settings.get('adaptation.partition')!r}."
+        ]
+    if (rows := settings.get("adaptation.class_rows", OWN)) != OWN:
+        return [
+            f"adaptation.class_rows must be {OWN!r} with {term}, which trains the parameters that a task begins with, "
+            f"received {rows!r}."
         ]
     if member("update", update).traits["learned"]:
         return [

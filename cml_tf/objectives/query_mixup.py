@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cml_tf.errors import UserError
@@ -111,7 +112,11 @@ class QueryMixup(ObjectiveTerm):
         first, second = (
             tf.random.stateless_gamma([count], one, alpha=self.concentration) for one in (keys[0], keys[1])
         )
-        shares = tf.where(first + second > 0, first / tf.maximum(first + second, 1e-38), 0.5)
+        # TensorFlow gives the least number of the format for all that are smaller. Two of those say nothing of their
+        # share, but that it is all but 0 or 1.
+        lost = tf.maximum(first, second) <= np.finfo(first.dtype.as_numpy_dtype).tiny
+        coin = tf.random.stateless_uniform([count], tf.random.fold_in(keys[0], 0, alg="philox"), alg="philox") < 0.5
+        shares = tf.where(lost, tf.cast(coin, first.dtype), first / tf.maximum(first + second, 1e-38))
         return shares, tf.argsort(tf.random.stateless_uniform([count], keys[2], alg="philox"))
 
 

@@ -78,9 +78,8 @@ class TangentEnergy(ObjectiveTerm):
         self._warned = False
 
     def build(self, learner: Learner) -> None:
-        """Raises ValueError for a layer whose second derivative is wrong."""
-        check_second_derivatives(learner.extractor)
-        check_second_derivatives(learner.head)
+        """Raises UserError for a layer whose second derivative is wrong."""
+        check_second_derivatives(learner.extractor, learner.head)
 
     def __call__(self, outcome: TaskOutcome, values: tuple[tf.Tensor, ...]) -> TermLoss:
         """The loss of one task."""

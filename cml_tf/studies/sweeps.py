@@ -13,11 +13,13 @@ An override holds for the runs that have its key, such as the inner steps of tho
 Every run is scored as its configuration says, and once more for each of `evaluations`: on the same episodes, or those
 of other classes (`"split": "train"`) or other pictures (`"dataset": "glyphs"`); one that reads a co-learner is left out
 for runs that have none, one with a number of steps for rules that take none. With `"single_queries": true` every query
-is predicted alone, but for rules that adapt to the queries.
+is predicted alone, but for rules that adapt to the queries. One with `ways` is left out for runs whose model takes no
+such number of classes.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +31,14 @@ import cml_tf.readouts  # noqa: F401 - what this room holds registers when it is
 from cml_tf.datasets.base import SPLITS
 from cml_tf.errors import UserError
 from cml_tf.experiments.arguments import experiment_name
-from cml_tf.experiments.configuration import ConfigurationError, check_config, flatten, load_config
-from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.experiments.configuration import (
+    ConfigurationError,
+    check_config,
+    config_to_json,
+    flatten,
+    load_config,
+)
+from cml_tf.experiments.settings import EXAMPLES, sizes_of
 from cml_tf.registry import Choice, member, members
 from cml_tf.system.files import parsed_json
 from cml_tf.system.shipped import shipped_file
@@ -123,7 +131,20 @@ def read_sweep(path: Path, overrides: dict[str, Any] | None = None) -> list[Swee
     names = [run.name for run in runs]
     if repeated := sorted({name for name in names if names.count(name) > 1}):
         raise SweepError(f"{path}: each run must appear once, received {repeated[0]} several times.")
+    _check_differ(path, runs)
     return runs
+
+
+def _check_differ(path: Path, runs: list[SweepRun]) -> None:
+    # The words of a source may come in any order, and stand in the name as they come.
+    by_content: dict[str, SweepRun] = {}
+    for run in runs:
+        same = by_content.setdefault(json.dumps(config_to_json(run.config), sort_keys=True), run)
+        if same is not run:
+            raise SweepError(
+                f"{path}: each configuration must appear once, received {same.source} and {run.source}, which are the "
+                "same: remove one of them."
+            )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -208,14 +229,33 @@ def _run(
     check_config(config)
     # Overrides are the whole sweep's, and in no name.
     name = f"{experiment_name(source, plain)}-seed{seed}"
+    return SweepRun(name, source, seed, config, _fitting(evaluations, source, config))
+
+
+def _fitting(
+    evaluations: Mapping[str, FurtherEvaluation], source: str, config: ConfigDict
+) -> dict[str, FurtherEvaluation]:
+    """The evaluations that a run can have."""
     settings = dict(flatten(config.to_dict()))
     alone = not Choice.of(settings).has_co_learner
     traits = member("rule", settings["adaptation.rule"]).traits
-    fitting = {
+    with_ways = [name for name, one in evaluations.items() if one.ways is not None]
+    if with_ways and EXAMPLES[config.dataset.name] == "numbers":
+        raise SweepError(
+            f"{source}: ways is for classifications, received evaluation {with_ways[0]!r} with ways for a regression: "
+            "leave it out."
+        )
+    return {
         name: one
         for name, one in evaluations.items()
         if not (alone and one.readout != "learner")
         and (traits["steps"] or one.steps is None)
         and not (one.single_queries and traits["transductive"](settings))
+        and (one.ways is None or _has_room(config, one.ways, traits["any_ways"](settings)))
     }
-    return SweepRun(name, source, seed, config, fitting)
+
+
+def _has_room(config: ConfigDict, ways: int, any_ways: bool) -> bool:
+    """Whether the model of a run takes tasks of so many classes."""
+    room = sizes_of(config.dataset)[0][1]
+    return ways == room or (any_ways and ways < room)

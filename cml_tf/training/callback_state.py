@@ -5,6 +5,7 @@ Callbacks are given a model that carries what they read and set, and is never ca
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -121,7 +122,7 @@ def restore_callback_states(callbacks: Sequence[keras.callbacks.Callback], state
             callback.set_state(state)
             continue
         for attribute, value in state.items():
-            setattr(callback, attribute, value)
+            setattr(callback, attribute, copy.deepcopy(value))
 
 
 def _named(callbacks: Sequence[keras.callbacks.Callback]) -> dict[str, keras.callbacks.Callback]:
@@ -146,12 +147,12 @@ def _by_occurrence(states: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(callback: keras.callbacks.Callback) -> dict[str, Any]:
-    """The public attributes that JSON can hold."""
+    """The public attributes that JSON can hold, as copies: a list that grows later on is the callback's."""
     plain: dict[str, Any] = {}
     for name, value in vars(callback).items():
         value = value.item() if isinstance(value, np.generic) else value
         if not name.startswith("_") and name not in _SET_BY_KERAS and _is_json(value):
-            plain[name] = value
+            plain[name] = copy.deepcopy(value)
     return plain
 
 

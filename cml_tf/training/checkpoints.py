@@ -59,7 +59,8 @@ def assign_values(groups: Mapping[str, Sequence[keras.Variable]], values: Mappin
     """Puts values into variables, after checking that every one fits.
 
     Raises:
-      CheckpointError: if a variable has no value, a value has no variable, or shapes differ. Nothing is assigned then.
+      CheckpointError: if a variable has no value, a value has no variable, shapes differ, or values are no numbers.
+        Nothing is assigned then.
     """
     variables = {
         f"{group}/{position:04d}": variable
@@ -77,6 +78,11 @@ def assign_values(groups: Mapping[str, Sequence[keras.Variable]], values: Mappin
             raise CheckpointError(
                 f"the checkpoint belongs to another model: {name} ({variable.path}) must have shape "
                 f"{tuple(variable.shape)}, received {values[name].shape}."
+            )
+        if values[name].dtype.kind not in "fiub":
+            raise CheckpointError(
+                f"the checkpoint belongs to another model: {name} ({variable.path}) must be numbers, received dtype "
+                f"{values[name].dtype}."
             )
     for name, variable in variables.items():
         variable.assign(values[name])

@@ -81,8 +81,8 @@ def _support_losses(method: Method, problem: Problem, episode: Episode, scalars:
 
 def _path(method: Method, initial: Initial, task: Episode) -> Iterable[tuple[str, Any]]:
     """What predicts before adaptation and on the way, and in words when that is."""
-    first = method.rule.unadapted(method.learner, initial, task.support, task.context)
-    yield "before adaptation", first
+    if method.rule.answers_unadapted:
+        yield "before adaptation", method.rule.unadapted(method.learner, initial, task.support, task.context)
     adapted = method.outcome(initial, task).adapted
     if adapted.path is None:
         yield "after adaptation", adapted

@@ -130,7 +130,7 @@ class MetaStep:
         self.task_chunk = task_chunk
         possible = can_be_vectorised(method, convolutions=True)
         if vectorised and (task_chunk or not possible):
-            raise ValueError(
+            raise UserError(
                 "vectorised needs a method of dense or plain convolutional layers with an unrolled inner loop and "
                 f"task_chunk 0, received {'such a' if possible else 'another'} method and task_chunk {task_chunk}: "
                 "leave vectorised at auto."
@@ -166,7 +166,9 @@ class MetaStep:
         """
         method = self.method
         if self._asked_vectorised and is_masked(episode):
-            raise ValueError("vectorised must be None or False for episodes with a mask, received True.")
+            raise UserError(
+                "vectorised must be None or False for episodes with a mask, received True: leave vectorised at auto."
+            )
         tasks = int(episode.query.targets.shape[0])
         self.replicas.check_divides(tasks * self.replicas.processes, self.accumulate)
         weights, first_order, scalars = moment or Schedule()(0, method.terms, method.schedules)

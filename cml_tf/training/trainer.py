@@ -268,11 +268,13 @@ class Trainer:
         with told_in_one_line(f"step {self.step} failed"):
             result = self.meta_step(episode, moment)
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
+        counted = self.method.counted(moment.weights)
         if not result.finite:
-            names = [term.name for term in self.method.counted(moment.weights)]
+            names = [term.name for term in counted]
             first = first_fault(self.method, self.problem, episode, moment)
             raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names, first)
-        for term in self.method.terms:
+        # The others were left out of the step, and report nothing.
+        for term in counted:
             term.heed(metrics)
         self._means.update(metrics)
         self.step += 1

@@ -7,14 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import SGD, GradientDescent, Implicit, MetaSGD, Truncated, anil, make_hypergradient
+from cml_tf.adaptation import SGD, GradientDescent, Implicit, Truncated, anil, make_hypergradient
 from cml_tf.adaptation.hypergradients.rematerialised import rematerialised_path
-from cml_tf.experiments.configuration import check_config, default_config
 from cml_tf.learners import Learner, Parameters
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Regression
-from cml_tf.registry import Choice, ConfigurationError
-from cml_tf.training.meta_gradient import meta_gradient
 from cml_tf.training.method import Method
 from tests.adaptation.test_update_hooks import Rescaled
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method
@@ -33,7 +30,6 @@ FACTORS = [
     ("finite_difference", {}, 0.8**10, 1 - 0.8**10),
     ("first_order", {}, 1.0, 0.0),
     ("truncated", {"kept_steps": 5}, HALF, 1 - HALF),
-    ("truncated", {"kept_steps": 10}, 0.8**10, 1 - 0.8**10),
     ("truncated", {"kept_steps": 11}, 0.8**10, 1 - 0.8**10),
     ("implicit", {"proximity": 0.0}, 0.0, 1.0),
     ("implicit", {"proximity": PROXIMITY}, PROXIMITY / (2.0 + PROXIMITY), 2.0 / (2.0 + PROXIMITY)),
@@ -46,11 +42,6 @@ def test_the_quadratic_has_its_closed_form(name, options, of_start, of_x):
     np.testing.assert_allclose(arriving, 1.5 * (1 - 0.8**10) - TARGET, rtol=1e-14)
     np.testing.assert_allclose(start, arriving * of_start, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(x, arriving * of_x, rtol=1e-12, atol=1e-15)
-
-
-def test_the_factors_are_those_of_the_literature():
-    """Of ten steps, the last five, and the start; six digits."""
-    np.testing.assert_allclose([1 - 0.8**10, 1 - HALF, 0.8**10], [0.892626, 0.672320, 0.107374], atol=5e-7)
 
 
 def random_curvature(size=6, least=0.5):
@@ -97,14 +88,6 @@ def test_one_tensor_in_two_places_has_both_gradients():
 # ---- truncated
 
 
-@pytest.mark.parametrize(("rule", "terms"), [("per_step_rates", "multi_step"), ("anil_sgd", "co_learner")])
-def test_keeping_all_steps_is_reverse_mode(float64, rule, terms):
-    method, episode = make_method(rule, terms), make_episode(tasks=1)
-    expected = gradients_of(method, episode)
-    method.rule.hypergradient = Truncated(2)
-    assert_same_gradients(gradients_of(method, episode), expected, tolerance=0)
-
-
 def test_truncated_is_reverse_mode_from_where_the_kept_steps_begin(float64):
     """One task, so that there is one such place."""
     method, episode = make_method("sgd", steps=3), make_episode(tasks=1)
@@ -133,11 +116,8 @@ def with_rule(make):
 UPDATES = {
     "a counter and a context": lambda: with_rule(lambda: ContextShift(0.4)),
     "momentum": lambda: with_rule(lambda: Momentum(0.3)),
-    "rates": lambda: with_rule(lambda: MetaSGD(0.3)),
     "gradients elsewhere": lambda: with_rule(Rescaled),
     "ANIL": lambda: make_method("anil_meta_sgd"),
-    "BOIL": lambda: make_method("boil_sgd"),
-    "nothing": lambda: make_method("frozen"),
     "rates of each step": lambda: make_method("per_step_rates"),
     "losses on the way": lambda: make_method("sgd", "multi_step"),
 }
@@ -151,12 +131,11 @@ def furthest(received, expected):
     )
 
 
-# Without sharpness it is the same with less to do.
-@pytest.mark.parametrize(("name", "sharpness"), [*((name, 0.2) for name in UPDATES), ("gradients elsewhere", 0.0)])
-def test_finite_differences_agree_with_reverse_mode(float64, name, sharpness):
+@pytest.mark.parametrize("name", UPDATES)
+def test_finite_differences_agree_with_reverse_mode(float64, name):
     """The error falls with the square of the radius."""
     method, episode = UPDATES[name](), make_episode(tasks=1)
-    method.rule.sharpness = sharpness
+    method.rule.sharpness = 0.2
     expected = gradients_of(method, episode)
     errors = []
     for radius in (1e-2, 1e-3):
@@ -253,8 +232,6 @@ def test_rates_do_not_move_a_minimum_and_a_context_starts_anywhere(float64):
 
 # ---- all of them
 
-ALL = {"truncated": {"kept_steps": 2}, "implicit": {"proximity": 2.0}, "finite_difference": {}}
-
 
 def test_how_near_they_come_to_reverse_mode(float64):
     """The figures of docs/systems/boml.md."""
@@ -278,22 +255,7 @@ def test_how_near_they_come_to_reverse_mode(float64):
         np.testing.assert_allclose(error, share, rtol=0.03, err_msg=name)
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_a_number_of_steps_that_only_the_run_knows_changes_nothing(float64, name):
-    method, episode = make_method("sgd", "query_loss"), make_episode(tasks=1)
-    method.rule.hypergradient = make_hypergradient(name, **ALL[name])
-
-    @tf.function(autograph=False)
-    def gradients(number):
-        rule = method.rule.with_steps(number)
-        return meta_gradient(Method.of(method.learner, rule, method.terms), episode, method.weights()).gradients
-
-    for steps in (0, 3):
-        fixed = Method.of(method.learner, method.rule.with_steps(steps), method.terms)
-        expected = gradients_of(fixed, episode)
-        assert_same_gradients(gradients(tf.constant(steps)), expected)
-        if steps == 0:
-            assert_same_gradients(expected, gradients_of(fixed.of_first_order(), episode))
+ALL = {"truncated": {"kept_steps": 2}, **dict.fromkeys(("implicit", "finite_difference", "first_order"), {})}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -319,21 +281,3 @@ def test_the_adapted_task_is_that_of_reverse_mode(float64, name):
 def test_options_out_of_range_are_refused(name, options, words):
     with pytest.raises(ValueError, match=words):
         make_hypergradient(name, **options)
-
-
-@pytest.mark.parametrize(
-    ("update", "values", "words"),
-    [
-        ("meta_sgd", {}, r"adaptation.update must be a rule without variables .* received 'meta_sgd'"),
-        ("sgd", {"hypergradient.proximity": 0.0}, "hypergradient.proximity must be positive .* received 0"),
-        ("sgd", {"hypergradient.proximity": 0.0, "adaptation.partition": "boil"}, None),
-    ],
-)
-def test_implicit_refuses_what_would_never_learn(update, values, words):
-    config = default_config(Choice(update=update, hypergradient="implicit"))
-    config.update_from_flattened_dict(values)
-    if words is None:
-        check_config(config)
-        return
-    with pytest.raises(ConfigurationError, match=words):
-        check_config(config)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, PerStepRates, anil, boil
+from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, PerStepRates, RematerialisedReverse, anil, boil
 from cml_tf.episodes import Episode, Examples
 from cml_tf.errors import UserError
 from cml_tf.learners import mlp
@@ -15,7 +15,7 @@ from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Regression
 from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
-from tests.helpers.differences import assert_matches_central_differences, gradients_of
+from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients, gradients_of
 from tests.helpers.models import randomise, smooth_co_learner, smooth_mlp, two_headed
 from tests.helpers.seeded_episodes import classification_episode, one_task
 
@@ -120,6 +120,8 @@ def test_the_meta_gradient_is_the_derivative_and_the_same_for_every_row(float64,
     randomise(made.terms[1].variables, 1)
     gradients = gradients_of(made, episode)
     assert_matches_central_differences(made, episode, gradients)
+    made.rule.hypergradient = RematerialisedReverse()
+    assert_same_gradients(gradients_of(made, episode), gradients)
     *_, kernel, bias = gradients["learner"]
     np.testing.assert_array_equal(kernel, np.broadcast_to(kernel[:, :1], kernel.shape))
     # What all rows have in common cancels in the softmax.
@@ -149,6 +151,8 @@ def test_a_packed_task_knows_its_classes(float64, kind, update):
     np.testing.assert_allclose(received, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_array_equal(received[:, 3:], expected[:, 3:])
     np.testing.assert_allclose(whole.answer(features), expected, **EXACT)
+    origin = made.rule.packed_origin(made.learner, made.rule.initial(made.learner))
+    assert origin.shape == whole.pack().shape and not origin[:BOUND].numpy().any()
 
 
 @KINDS

@@ -13,11 +13,9 @@ from scipy.special import softmax
 from cml_tf.adaptation import SGD, GradientDescent, GradientFlow, anil
 from cml_tf.adaptation.flow_solver import flow, sensitivities
 from cml_tf.errors import UserError
-from cml_tf.experiments.configuration import check_config, default_config
 from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Regression
-from cml_tf.registry import Choice, ConfigurationError
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
@@ -89,7 +87,7 @@ def test_no_time_changes_nothing(float64):
     logits, gram, labels = system()
     with tf.GradientTape() as tape:
         tape.watch((logits, gram))
-        pulls = flow(logits, gram, labels, tf.constant(0.0, tf.float64))
+        pulls = flow(logits, gram, labels, tf.constant(0.0, tf.float64), steps=2)
     of_logits, of_gram = tape.gradient(pulls, (logits, gram))
     for zeros in (pulls, of_logits, of_gram):
         np.testing.assert_array_equal(zeros, np.zeros(zeros.shape))
@@ -114,8 +112,8 @@ def replaced(method, rule):
 
 @tf.function(autograph=False)
 def runge_kutta_on_the_layer(rows, kernel, bias, labels, horizon):
-    """1,000 steps of the layer itself, for a tape to go back through: no pulls, no Gram matrix."""
-    length = horizon / 1000
+    """200 steps of the layer itself, for a tape to go back through: no pulls, no Gram matrix."""
+    length = horizon / 200
 
     def slope(weights):
         errors = (tf.nn.softmax(rows @ weights[0] + weights[1]) - labels) / rows.shape[0]
@@ -132,7 +130,7 @@ def runge_kutta_on_the_layer(rows, kernel, bias, labels, horizon):
         moves = [(a + 2 * b + 2 * c + d) / 6 for a, b, c, d in zip(first, second, third, fourth, strict=True)]
         return made + 1, *along(weights, moves, 1.0)
 
-    return tf.while_loop(lambda made, *_: made < 1000, step, (tf.constant(0), kernel, bias))[1:]
+    return tf.while_loop(lambda made, *_: made < 200, step, (tf.constant(0), kernel, bias))[1:]
 
 
 @pytest.mark.parametrize(("solver", "tolerance", "horizon"), [("rk4", 1e-6, 0.2), ("dormand_prince", 2e-4, 3.0)])
@@ -198,7 +196,7 @@ def test_every_entry_of_the_gram_matrix_has_its_own_derivative(float64):
 
 
 def test_all_tasks_at_once_are_as_one_by_one(float64):
-    assert_alike_all_at_once(method_of(solver_steps=2), classification_episode())
+    assert_alike_all_at_once(method_of(solver="euler", solver_steps=2), classification_episode())
 
 
 def test_all_at_once_each_task_makes_the_steps_that_it_needs(float64):
@@ -227,11 +225,10 @@ def operations(steps, solver):
     return [node.op for nodes in (graph.node, *(one.node_def for one in graph.library.function)) for node in nodes]
 
 
-@pytest.mark.parametrize("solver", ["rk4", "dormand_prince"])
-def test_no_step_is_kept(solver):
+def test_no_step_is_kept():
     """A tape through a loop keeps what it needs of each step in lists of tensors; here are none, however many steps."""
-    few, many = (operations(steps, solver) for steps in (10, 1000))
-    assert len(few) == len(many) and not [name for name in few if name.startswith("TensorList")]
+    few, many, chosen = operations(10, "rk4"), operations(1000, "rk4"), operations(10, "dormand_prince")
+    assert len(few) == len(many) and not [name for name in few + chosen if name.startswith("TensorList")]
 
 
 def test_derivatives_have_the_size_that_the_paper_says(float64):
@@ -282,7 +279,7 @@ def test_the_number_of_examples_may_be_open_and_what_is_no_number_ends(solver):
 def test_the_horizon_stays_in_its_range_and_comes_back():
     method = method_of(horizon=148.0, solver="euler", solver_steps=2)
     # So small a rate moves nothing: what is out of range is brought back to its end.
-    step = MetaStep(method, dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(1e-12)))
+    step = MetaStep(method, dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(1e-12)), vectorised=False)
     (variable,) = method.rule.meta_variables
     for given, expected in ((9.0, 5.0), (-7.0, -5.0), (1.0, 1.0)):
         variable.assign(given)
@@ -312,21 +309,6 @@ def test_what_it_cannot_do_is_refused():
         GradientFlow(CLASSES).build(two_headed(smooth_mlp()))
     with pytest.raises(UserError, match="GradientFlow takes no inner steps, received 2"):
         GradientFlow(CLASSES).with_steps(2)
-
-
-@pytest.mark.parametrize(
-    ("dataset", "learner", "changes", "fault"),
-    [
-        ("sinusoid", "mlp", {}, "adaptation.rule must not be 'gradient_flow' for 'sinusoid'"),
-        ("graph", "gcn", {"learner.head": "prototypes"}, "learner.head must be 'linear' with gradient_flow"),
-        ("glyphs", "mlp", {"adaptation.horizon": 1000.0}, "adaptation.horizon must be 148.0 or less, received 1000.0"),
-    ],
-)
-def test_configurations_that_it_cannot_be_part_of(dataset, learner, changes, fault):
-    config = default_config(Choice(dataset, learner, rule="gradient_flow"))
-    config.update_from_flattened_dict(changes)
-    with pytest.raises(ConfigurationError, match=fault):
-        check_config(config)
 
 
 def test_it_is_made_again_from_its_configuration():

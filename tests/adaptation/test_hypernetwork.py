@@ -11,11 +11,9 @@ from cml_tf.adaptation import SGD, AdaptationRule, GradientDescent, Hypernetwork
 from cml_tf.adaptation.hypernetwork import gradient_share
 from cml_tf.episodes import Episode, Examples
 from cml_tf.errors import UserError
-from cml_tf.experiments.configuration import check_config, default_config
 from cml_tf.learners import Learner, mlp
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Regression
-from cml_tf.registry import Choice, ConfigurationError
 from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
@@ -69,16 +67,14 @@ def by_hand(method: Method, examples: Examples, enhanced: bool = True, equivaria
 
 
 @of_kinds
-@pytest.mark.parametrize("depth", [2, 4])
-def test_it_is_the_equations(float64, options, depth):
-    method = made(**options, depth=depth)
-    assert len(method.rule.meta_variables) == 2 * depth
+def test_it_is_the_equations(float64, options):
+    method = made(**options, depth=4)
+    assert len(method.rule.meta_variables) == 8
     np.testing.assert_allclose(change(method, support()), by_hand(method, support(), **options), rtol=1e-10)
 
 
-@of_kinds
-def test_with_a_last_layer_of_zeros_nothing_adapts(options):
-    method = made(**options)
+def test_with_a_last_layer_of_zeros_nothing_adapts():
+    method = made()
     for variable in method.rule.meta_variables[-2:]:
         variable.assign(tf.zeros_like(variable))
     initial = method.initial()
@@ -104,16 +100,8 @@ def test_classes_in_another_order_change_alike_unless_their_numbers_are_read(flo
         np.testing.assert_allclose(after, before[order], rtol=0, atol=1e-15)
 
 
-@of_kinds
-def test_the_order_of_the_examples_does_not_matter(float64, options):
-    method, examples = made(**options), support(shots=3)
-    turned = tf.nest.map_structure(lambda leaf: tf.reverse(leaf, [0]), examples)
-    np.testing.assert_allclose(change(method, turned), change(method, examples), rtol=1e-12)
-
-
-@of_kinds
-def test_a_class_without_an_example_keeps_its_weights(float64, options):
-    method, examples = made(**options), support()
+def test_a_class_without_an_example_keeps_its_weights(float64):
+    method, examples = made(), support()
     seen = np.flatnonzero(examples.targets.numpy() != 1)
     changes = change(method, tf.nest.map_structure(lambda leaf: tf.gather(leaf, seen), examples))
     assert not changes[1].any() and changes[[0, 2]].all()
@@ -140,12 +128,6 @@ def test_the_meta_gradient_takes_the_softmax_as_a_constant(float64, options):
     if options.get("enhanced", True):
         with pytest.raises(AssertionError):
             assert_matches_central_differences(method, episode, gradients)
-
-
-def test_there_is_no_order_to_lower(float64):
-    method, episode = made(), classification_episode()
-    assert method.of_first_order().rule is method.rule
-    assert_same_gradients(gradients_of(method.of_first_order(), episode), gradients_of(method, episode), 0)
 
 
 def test_all_tasks_at_once_give_the_same_gradients(float64):
@@ -211,10 +193,12 @@ def has_gradient_steps(function, *arguments) -> bool:
     return any(node.op == "Softmax" for node in nodes)
 
 
-@pytest.mark.parametrize("options", [{}, {"warm_up": 2, "fade": 3}], ids=["none", "warm_up"])
+@pytest.mark.parametrize("options", [{}, {"warm_up": 2, "fade": 3}])
 def test_gradient_steps_are_in_the_graph_of_a_warm_up_and_in_no_other(options):
     episode, method = classification_episode(), made(enhanced=False, **options)
-    step = MetaStep(method, {group: keras.optimizers.SGD(0.1) for group in method.trained_variables()})
+    step = MetaStep(
+        method, {group: keras.optimizers.SGD(0.1) for group in method.trained_variables()}, vectorised=False
+    )
     scalars = {name: tf.constant(one.at(3)) for name, one in method.schedules.items()}
     trained = has_gradient_steps(step._compiled, episode, tf.constant([1.0]), False, ("query_loss",), scalars)
     assert trained is bool(options)
@@ -284,26 +268,6 @@ def test_what_it_cannot_do_is_refused():
         Hypernetwork(CLASSES).build(two_headed(smooth_mlp()))
     with pytest.raises(UserError, match="Hypernetwork takes no inner steps, received 2"):
         Hypernetwork(CLASSES).with_steps(2)
-
-
-@pytest.mark.parametrize(
-    ("dataset", "learner", "changes", "fault"),
-    [
-        ("sinusoid", "mlp", {}, "adaptation.rule must not be 'hypernetwork' for 'sinusoid'"),
-        ("graph", "gcn", {"learner.head": "prototypes"}, "learner.head must be 'linear' with hypernetwork"),
-        (
-            "glyphs",
-            "conv4",
-            {"adaptation.equivariant": True, "adaptation.enhanced": False},
-            "adaptation.equivariant must be False with adaptation.enhanced False, received True",
-        ),
-    ],
-)
-def test_configurations_that_it_cannot_be_part_of(dataset, learner, changes, fault):
-    config = default_config(Choice(dataset, learner, rule="hypernetwork"))
-    config.update_from_flattened_dict(changes)
-    with pytest.raises(ConfigurationError, match=fault):
-        check_config(config)
 
 
 def test_it_is_made_again_from_its_configuration():

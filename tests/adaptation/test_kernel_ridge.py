@@ -64,33 +64,13 @@ def test_far_from_all_examples_it_is_the_learner(float64):
     np.testing.assert_allclose(adapted.predict(inputs)[1], alone.predict(inputs)[1], atol=1e-12)
 
 
-@pytest.mark.parametrize("problem", [LINE, CLASSES])
-def test_a_kernel_of_zero_leaves_the_learners_own_outputs(float64, monkeypatch, problem):
+def test_a_kernel_of_zero_leaves_the_learners_own_outputs(float64, monkeypatch):
     monkeypatch.setattr(kernel_ridge, "_kernel", lambda left, right, bandwidth: 0 * (left @ tf.transpose(right)))
-    learner = smooth_mlp(problem.outputs)
-    rule = KernelRidge(problem)
+    learner, rule, task = smooth_mlp(3), KernelRidge(CLASSES), one_task(classification_episode(), 0)
     rule.build(learner)
-    task = one_task(regression_episode() if problem is LINE else classification_episode(), 0)
     _, received = rule.adapt(learner, rule.initial(learner), task.support, ()).predict(task.query.inputs)
     own = learner.call(*learner.initial(), task.query.inputs, (), False).outputs
     np.testing.assert_allclose(received, own, rtol=1e-12)
-
-
-def test_with_a_linear_kernel_it_is_ridge_regression_on_the_features(float64, monkeypatch):
-    """The dual solve is the primal one: `(Phi^T Phi + n ridge I)^-1 Phi^T (Y - f0(X))`."""
-    monkeypatch.setattr(kernel_ridge, "_kernel", lambda left, right, bandwidth: left @ tf.transpose(right))
-    learner, task = smooth_mlp(3), one_task(classification_episode(), 0)
-    rule = KernelRidge(CLASSES, ridge=0.05)
-    rule.build(learner)
-    forward = [learner.call(*learner.initial(), part.inputs, (), False) for part in (task.support, task.query)]
-    (features, queries), (own, own_of_queries) = (
-        [np.asarray(getattr(f, name)) for f in forward] for name in ("features", "outputs")
-    )
-    left_over = np.eye(3)[task.support.targets] - own
-    penalised = features.T @ features + len(features) * 0.05 * np.eye(features.shape[1])
-    expected = own_of_queries + queries @ np.linalg.solve(penalised, features.T @ left_over)
-    _, received = rule.adapt(learner, rule.initial(learner), task.support, ()).predict(task.query.inputs)
-    np.testing.assert_allclose(received, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_a_ridge_that_was_learned_away_leaves_a_solution():
@@ -121,25 +101,11 @@ def test_it_is_scikit_learns(float64, problem):
     np.testing.assert_allclose(received, expected, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("problem", [LINE, CLASSES])
-def test_the_whole_meta_gradient(float64, problem):
-    learner = smooth_mlp(problem.outputs)
-    method = Method.of(learner, KernelRidge(problem), [QueryLoss(problem)])
+def test_the_whole_meta_gradient_of_regression(float64):
+    """The contract of members has that of classification."""
+    method = Method.of(smooth_mlp(1), KernelRidge(LINE), [QueryLoss(LINE)])
     randomise(method.rule.meta_variables, 3, scale=0.2)
-    episode = regression_episode() if problem is LINE else classification_episode()
-    assert_matches_central_differences(method, episode)
-
-
-def test_the_order_of_the_examples_does_not_matter(float64):
-    learner, task = smooth_mlp(3), one_task(classification_episode(), 0)
-    rule = KernelRidge(CLASSES)
-    rule.build(learner)
-    shuffled = tf.nest.map_structure(lambda tensor: tf.reverse(tensor, [0]), task.support)
-    outputs = [
-        rule.adapt(learner, rule.initial(learner), support, ()).predict(task.query.inputs)[1]
-        for support in (task.support, shuffled)
-    ]
-    np.testing.assert_allclose(*outputs, rtol=1e-10)
+    assert_matches_central_differences(method, regression_episode(tasks=1))
 
 
 @pytest.mark.parametrize("examples", [1, 4])

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy.linalg import expm
 
-from cml_tf.adaptation.linear_flow import response
+from cml_tf.adaptation.linear_flow import flow_weights, response
 
 
 def matrix(values, seed=0):
@@ -52,6 +52,15 @@ def frechet(gram, direction, horizon):
     blocks = np.block([[-gram, -direction, zero], [zero, -gram, one], [zero, zero, zero]])
     made = expm(horizon * blocks)
     return made[size : 2 * size, 2 * size :], made[:size, 2 * size :]
+
+
+@pytest.mark.parametrize("horizon", [0.5, None])
+def test_a_kernel_that_is_not_finite_spoils_its_own_task_alone(float64, horizon):
+    kernels = tf.stack([matrix(TIES["apart"]), tf.fill([4, 4], tf.constant(np.nan, tf.float64))])
+    ones = tf.ones([4, 1], tf.float64)
+    together = tf.vectorized_map(lambda kernel: flow_weights(kernel, ones, horizon), kernels)
+    np.testing.assert_allclose(together[0], flow_weights(kernels[0], ones, horizon), rtol=1e-12)
+    assert np.isnan(together[1]).all()
 
 
 def test_the_gradient_of_a_plain_decomposition_is_wrong_there(float64):

@@ -59,9 +59,7 @@ def reference_loss(method, moves, parameters, values, task):
     return tf.add_n([weight * losses(outputs, task.query.targets) for weight, outputs in read])
 
 
-@pytest.mark.parametrize(
-    ("rule", "hypergradient"), [("sgd", "reverse_rematerialised"), ("anil_sgd", "reverse"), ("boil_sgd", "reverse")]
-)
+@pytest.mark.parametrize(("rule", "hypergradient"), [("sgd", "reverse_rematerialised"), ("anil_sgd", "reverse")])
 def test_inner_gradients_are_those_of_the_worst_point_of_what_moves(float64, rule, hypergradient):
     method, episode, moves = sharp_method(rule), make_episode(tasks=1), UPDATE_RULES[rule].moves
     method.rule.hypergradient = make_hypergradient(hypergradient)
@@ -77,7 +75,7 @@ def test_inner_gradients_are_those_of_the_worst_point_of_what_moves(float64, rul
 
 
 def test_the_meta_gradient_is_that_of_the_worst_point(float64):
-    method, episode = sharp_method("meta_sgd", sharpness=0.0), make_episode()
+    method, episode = sharp_method("anil_meta_sgd", sharpness=0.0), make_episode()
     trained = method.trained_variables()
     variables = [variable for group in trained.values() for variable in group]
     start, uphill = (
@@ -90,25 +88,20 @@ def test_the_meta_gradient_is_that_of_the_worst_point(float64):
     expected = [np.array(g) for group in gradients_of(method, episode).values() for g in group]
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
-    step = MetaStep(method, dict.fromkeys(trained, keras.optimizers.SGD(0.1)), sharpness=RADIUS)
+    optimizer = keras.optimizers.SGD(0.1)
+    step = MetaStep(method, dict.fromkeys(trained, optimizer), sharpness=RADIUS, vectorised=False)
     result = step(episode)
     for variable, before, gradient in zip(variables, start, expected, strict=True):
         np.testing.assert_allclose(variable.numpy(), before - 0.1 * gradient, rtol=1e-10, atol=1e-11)
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
     np.testing.assert_allclose(result.term_losses, evaluate_losses(method, episode)[0], rtol=1e-12)
-
-
-def test_steps_leave_no_rounding_and_retrace_nothing():
-    method = sharp_method("anil_sgd", sharpness=0.0)
-    before = [v.numpy() for group in method.trained_variables().values() for v in group]
-    groups = method.trained_variables()
-    step = MetaStep(method, dict.fromkeys(groups, keras.optimizers.SGD(0.0)), sharpness=RADIUS)
-    for seed in (0, 1):
-        assert bool(step(make_episode(seed=seed)).finite)
+    # A step of no length leaves no rounding either.
+    optimizer.learning_rate = 0.0
+    step(episode)
     assert step.traces == 1
-    for value, variable in zip(before, [v for group in groups.values() for v in group], strict=True):
-        np.testing.assert_array_equal(value, variable.numpy())
+    for variable, value in zip(variables, start, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), value)
 
 
 def test_way_uphill():

@@ -64,10 +64,6 @@ def test_refinements_are_its_steps_and_another_number_shares_the_scale(float64):
         made.rule.with_steps(-1)
 
 
-def test_the_whole_meta_gradient(float64):
-    assert_matches_central_differences(method(2), classification_episode())
-
-
 def test_other_queries_change_an_answer_and_their_order_does_not(float64):
     made, task = method(), one_task(classification_episode(), 0)
     initial = made.rule.initial(made.learner)

@@ -86,15 +86,15 @@ def test_products_and_convolutions_are_counted_and_what_cannot_be_is_refused():
 @pytest.fixture(scope="module")
 def waves():
     """A configuration, and what its step costs."""
-    config = load_config("configs/sinusoid.py:5shot")
+    config = load_config("configs/sinusoid.py:maml,5shot")
     config.adaptation.steps, config.learner.hidden = 1, (4,)
     return config, step_operations(config)
 
 
 def test_a_configurations_step_costs_what_is_counted_by_hand():
     config = presets.images("cifar_fs", "3way,2shot")
-    config.learner.filters, config.adaptation.steps, config.dataset.queries = 4, 2, 2
-    work = Work(size=32, channels=3, filters=4, ways=3, shots=2, queries=2, steps=2)
+    config.learner.filters, config.adaptation.steps, config.dataset.queries = 4, 1, 2
+    work = Work(size=32, channels=3, filters=4, ways=3, shots=2, queries=2, steps=1)
     assert step_operations(config).convolutions == operations_by_hand(work)
 
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from cml_tf import FewShotModel, datasets
+from cml_tf import datasets
 from cml_tf.boundary.labels import ClassNameError, class_labels, class_name, file_text, numbered
 from cml_tf.datasets import DatasetError
 from export.client.adapted import Adapted
@@ -16,7 +16,7 @@ from export.client.errors import ClientError
 from export.client.examples import read_support
 from export.client.inputs import as_targets
 from export.client.interface import Interface
-from tests.helpers.few_shot import image_trainer
+from tests.helpers.few_shot import image_model
 from tests.helpers.small_tasks import pictures
 
 COMPOSED, APART = "caf\u00e9", "cafe\u0301"
@@ -51,7 +51,7 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def classifier():
-    return FewShotModel.of(image_trainer(ways=3), (0.0, 1.0))
+    return image_model()
 
 
 @pytest.mark.parametrize(("given", "expected"), LABELS)

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -22,8 +23,12 @@ def make_dataset(**pools):
     return ImageDataset.from_pools("toy", {**made, **pools})
 
 
-def make_source(split="train", ways=3, shots=1, queries=3, seed=0, **pools):
+def new_source(split="train", ways=3, shots=1, queries=3, seed=0, **pools):
     return make_dataset(**pools).episodes(split, ways=ways, shots=shots, queries=queries, seed=seed)
+
+
+# Each is traced once for all tests; 1 is not True.
+make_source = functools.lru_cache(None, typed=True)(new_source)
 
 
 def test_records_are_legal_choices_without_repetition_all_of_them_even():
@@ -73,7 +78,7 @@ def test_fingerprint_covers_content_and_settings_but_not_the_seed():
     changed.images[-1, 0, 0, 0] ^= 1
     settings = [{"split": "test"}, {"ways": 2}, {"shots": 2, "queries": 2}, {"queries": 2}]
     pools = [make_pool(prefix="renamed"), make_pool((7, 4, 5, 9, 4, 6), prefix="train"), changed]
-    others = [make_source(**other).fingerprint for other in (*settings, *({"train": pool} for pool in pools))]
+    others = [new_source(**other).fingerprint for other in (*settings, *({"train": pool} for pool in pools))]
     assert len({same, *others}) == len(others) + 1
 
 

@@ -15,7 +15,7 @@ from tests.helpers.benchmark_files import write_benchmark
 from tests.helpers.drawn_images import drawings, write_classes, write_zip
 from tests.helpers.graph_files import write_npz_graph, write_planetoid
 
-GRAPHS = {"citeseer": 2, "amazon_computer": 2, "cora_full": 5, "graph": 2}
+GRAPHS = {"citeseer": 2, "cora_full": 5, "graph": 2}
 FORMULAS = ("sinusoid", "alpine")
 IMAGES = {"glyphs": 5, "omniglot": 2, "image_folder": 2, **dict.fromkeys(BENCHMARKS, 5)}
 WAYS = {**dict.fromkeys(FORMULAS), **IMAGES, **GRAPHS}
@@ -24,7 +24,7 @@ TEST_ONLY = ("gtsrb", "svhn")
 # One of each kind; the others differ from these in their files or formula alone, which have tests of their own
 # (test_benchmarks.py, test_published_graphs.py, test_surfaces.py).
 KINDS = ("cifar_fs", "gtsrb")
-ALIKE = {*BENCHMARKS, "cora", "cosmixture"} - {*KINDS}
+ALIKE = {*BENCHMARKS, "cora", "amazon_computer", "cosmixture"} - {*KINDS}
 CHECKED = tuple(name for name in DATASETS if name not in ALIKE)
 SHOTS, QUERIES = 1, 2
 
@@ -44,16 +44,11 @@ def write_own_graph(root):
     np.savez(root / "graph.npz", features=np.eye(60), edges=edges, labels=np.arange(60) % 6)
 
 
-def write_npz(name):
-    return lambda root: write_npz_graph(root / name, graph_npz.SIZES[name])
-
-
 WRITERS = {
     "omniglot": write_omniglot,
     "image_folder": write_image_folder,
     "citeseer": lambda root: write_planetoid(root, "citeseer", planetoid.SIZES["citeseer"], left_out=15),
-    "amazon_computer": write_npz(graph_npz.AMAZON_COMPUTER),
-    "cora_full": write_npz(graph_npz.CORA_FULL),
+    "cora_full": lambda root: write_npz_graph(root / graph_npz.CORA_FULL, graph_npz.SIZES[graph_npz.CORA_FULL]),
     "graph": write_own_graph,
 }
 

@@ -14,22 +14,22 @@ from tests.helpers.drawn_images import encoded, pixels
 from tests.helpers.pictures import COLOUR, FAULTY, SOUND, TURNED, saved, seen
 
 
-def decoded_in_its_size(content):
-    height, width = seen(content).shape[:2]
-    return decode_contents([content], names=["it"], image_size=(height, width), channels=3)[0]
+def decoded(files, size):
+    return decode_contents(list(files.values()), names=list(files), image_size=size, channels=3)
 
 
-@pytest.mark.parametrize("name", {**SOUND, **TURNED})
-def test_files_decode_to_what_is_seen(name):
+@pytest.mark.parametrize("size", [(10, 12), (12, 10)], ids=["upright", "on their side"])
+def test_files_decode_to_what_is_seen(size):
     """Turned as viewers turn them."""
-    content = {**SOUND, **TURNED}[name]
-    assert image_fault(io.BytesIO(content)) is None
-    # Pillow cuts 16 bits at 255, where viewers scale.
-    deep = np.repeat((np.arange(120).reshape(10, 12, 1) * 500) >> 8, 3, 2)
-    shown = deep if name == "16 bits" else seen(content)
-    # Decoders of JPEG differ by a few levels, and by some more in CMYK.
-    tolerance = 24 if "CMYK" in name else (12 if name in TURNED else 8) if "JPEG" in name else 0
-    np.testing.assert_allclose(decoded_in_its_size(content).astype(int), shown, atol=tolerance)
+    files = {name: content for name, content in {**SOUND, **TURNED}.items() if seen(content).shape[:2] == size}
+    for (name, content), found in zip(files.items(), decoded(files, size), strict=True):
+        assert image_fault(io.BytesIO(content)) is None, name
+        # Pillow cuts 16 bits at 255, where viewers scale.
+        deep = np.repeat((np.arange(120).reshape(10, 12, 1) * 500) >> 8, 3, 2)
+        shown = deep if name == "16 bits" else seen(content)
+        # Decoders of JPEG differ by a few levels, and by some more in CMYK.
+        tolerance = 24 if "CMYK" in name else (12 if name in TURNED else 8) if "JPEG" in name else 0
+        np.testing.assert_allclose(found.astype(int), shown, atol=tolerance, err_msg=name)
 
 
 INTEL = b"II*\x00"
@@ -37,10 +37,10 @@ BLOCKS = (b"", INTEL, INTEL + b"\xff" * 4, b"MM\x00*\x00\x00\x00\x08\xff\xff", I
 
 
 def test_a_damaged_exif_block_leaves_a_picture_as_it_is():
-    plain = decoded_in_its_size(saved(COLOUR, "JPEG", quality=95))
-    for block in BLOCKS:
-        content = saved(COLOUR, "JPEG", exif=b"Exif\x00\x00" + block, quality=95)
-        np.testing.assert_array_equal(decoded_in_its_size(content), plain)
+    files = {block: saved(COLOUR, "JPEG", exif=b"Exif\x00\x00" + block, quality=95) for block in BLOCKS}
+    plain, *others = decoded({"plain": saved(COLOUR, "JPEG", quality=95), **files}, (10, 12))
+    for other in others:
+        np.testing.assert_array_equal(other, plain)
 
 
 @pytest.mark.parametrize("name", FAULTY)
@@ -49,7 +49,7 @@ def test_faulty_files_are_named(tmp_path, name):
     with pytest.raises(DatasetError, match="a.png cannot be used: .*(transparent|BMP|WEBP|TIFF)"):
         decode_files([str(tmp_path / "a.png")], image_size=(4, 4), channels=3)
     with pytest.raises(DatasetError, match="it cannot be used"):
-        decode_contents([FAULTY[name]], names=["it"], image_size=(4, 4), channels=3)
+        decoded({"it": FAULTY[name]}, (4, 4))
 
 
 def test_what_is_no_image_and_other_channels_are_refused():

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import numpy as np
@@ -11,8 +12,10 @@ from cml_tf.training.evaluator import manifest_hash
 from tests.helpers.programs import ROOT
 
 
-def make_source(split="train", shots=5, queries=7, seed=0, ways=None):
-    return datasets.load("sinusoid").episodes(split, ways=ways, shots=shots, queries=queries, seed=seed)
+@functools.cache
+def make_source(split="train", shots=5, queries=7, seed=0, **options):
+    """Each is traced once for all tests."""
+    return datasets.load("sinusoid", **options).episodes(split, shots=shots, queries=queries, seed=seed)
 
 
 def test_targets_are_the_waves_that_parameters_names():
@@ -29,7 +32,7 @@ def test_targets_are_the_waves_that_parameters_names():
 
 
 def test_draws_are_uniform_over_the_papers_ranges():
-    source = make_source(shots=10, queries=10)
+    source = make_source()
     amplitude, phase = source.parameters(0, 2000)
     inputs = source.batch(0, 2000).query.inputs.numpy()
     for values, low, high in ((amplitude, 0.1, 5.0), (phase, 0.0, math.pi), (inputs, -5.0, 5.0)):
@@ -50,7 +53,7 @@ def test_splits_seeds_and_settings_are_different_streams_one_of_them_that_of_ear
     others = [make_source("test"), make_source(shots=6), make_source(queries=8)]
     assert len({source.fingerprint, *(other.fingerprint for other in others)}) == 4
     with pytest.raises(DatasetError, match="ways .*received 5"):
-        make_source(ways=5)
+        datasets.load("sinusoid").episodes("train", ways=5, shots=5, queries=7, seed=0)
 
 
 def test_the_episodes_of_the_committed_results_are_made_still():
@@ -61,7 +64,7 @@ def test_the_episodes_of_the_committed_results_are_made_still():
 
 
 def test_all_pipelines_of_a_source_share_one_graph(monkeypatch):
-    source, traced = make_source(), []
+    source, traced = make_source.__wrapped__(), []
     honest = source.assemble
     monkeypatch.setattr(source, "assemble", lambda record: traced.append(record) or honest(record))
     for batch in (source.batch(0, 2), source.batch(3, 1), next(iter(source.batches(5, 2)))):
@@ -70,24 +73,15 @@ def test_all_pipelines_of_a_source_share_one_graph(monkeypatch):
 
 
 def test_an_episode_s_key_follows_from_seed_split_and_number():
-    waves = datasets.load("sinusoid")
-
-    def source(split, seed):
-        return waves.episodes(split, shots=2, queries=2, seed=seed)
-
-    first = source("train", 0).batch(5, 4).key.numpy()
+    first = make_source().batch(5, 4).key.numpy()
     assert first.shape == (4, 2) and first.dtype == np.int64
-    np.testing.assert_array_equal(first[2:], next(iter(source("train", 0).batches(7, 2))).key)
-    everything = np.concatenate([first, source("train", 1).batch(5, 4).key, source("test", 0).batch(5, 4).key])
+    np.testing.assert_array_equal(first[2:], next(iter(make_source().batches(7, 2))).key)
+    everything = np.concatenate([first, make_source(seed=1).batch(5, 4).key, make_source("test").batch(5, 4).key])
     assert len(np.unique(everything, axis=0)) == 12
 
 
-def noisy_source(split="train", seed=0, **options):
-    return datasets.load("sinusoid", **options).episodes(split, shots=5, queries=7, seed=seed)
-
-
 def test_noisy_training_tasks_have_noise_for_targets_and_the_others_are_as_without():
-    source, plain = noisy_source(noisy_tasks=0.25), make_source()
+    source, plain = make_source(noisy_tasks=0.25), make_source()
     noisy = source.noisy(3, 2000)
     assert abs(noisy.mean() - 0.25) < 0.03
     one, other = source.batch(3, 2000), plain.batch(3, 2000)
@@ -106,31 +100,31 @@ def test_noisy_training_tasks_have_noise_for_targets_and_the_others_are_as_witho
 
 
 def test_noise_is_a_pure_function_of_seed_and_number():
-    source = noisy_source(noisy_tasks=0.5, noise_variance=4.0)
+    source = make_source(noisy_tasks=0.5, noise_variance=4.0)
     whole, tail = source.batch(0, 40), next(iter(source.batches(30, 10)))
     np.testing.assert_array_equal(whole.query.targets[30:], tail.query.targets)
     noisy = source.noisy(0, 40)
     np.testing.assert_array_equal(noisy[30:], source.noisy(30, 10))
-    wider = noisy_source(noisy_tasks=0.5, noise_variance=16.0).batch(0, 40)
+    wider = make_source(noisy_tasks=0.5, noise_variance=16.0).batch(0, 40)
     np.testing.assert_allclose(wider.query.targets[noisy], 2 * whole.query.targets[noisy], rtol=1e-6)
-    more = noisy_source(noisy_tasks=0.8).noisy(0, 40)
+    more = make_source(noisy_tasks=0.8).noisy(0, 40)
     assert more.sum() > noisy.sum() and (more | ~noisy).all(), "a larger share has the same tasks and further ones"
-    assert (noisy_source(noisy_tasks=0.5, seed=1).noisy(0, 40) != noisy).any()
+    assert (make_source(noisy_tasks=0.5, seed=1).noisy(0, 40) != noisy).any()
 
 
 def test_splits_without_noise_are_the_streams_of_before():
     for split in ("train", "validation", "test"):
         for share in (0.0, 1.0):
             clean = share == 0 or split != "train"
-            assert (noisy_source(split, noisy_tasks=share).fingerprint == make_source(split).fingerprint) == clean
+            assert (make_source(split, noisy_tasks=share).fingerprint == make_source(split).fingerprint) == clean
     for split, share in (("train", 0.0), ("test", 1.0)):
-        source = noisy_source(split, noisy_tasks=share)
+        source = make_source(split, noisy_tasks=share)
         one, other = source.batch(0, 20), make_source(split).batch(0, 20)
         np.testing.assert_array_equal(one.support.inputs, other.support.inputs)
         np.testing.assert_array_equal(one.query.targets, other.query.targets)
         assert not source.noisy(0, 20).any()
-    assert noisy_source(noisy_tasks=1.0).noisy(0, 20).all()
-    assert noisy_source(noisy_tasks=0.5, noise_variance=1.0).fingerprint != noisy_source(noisy_tasks=0.5).fingerprint
+    assert make_source(noisy_tasks=1.0).noisy(0, 20).all()
+    assert make_source(noisy_tasks=0.5, noise_variance=1.0).fingerprint != make_source(noisy_tasks=0.5).fingerprint
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -33,7 +35,9 @@ def largest(seed=0, ways=WAYS[1], shots=SHOTS[1]):
     return dataset().episodes("train", ways=ways, shots=shots, queries=QUERIES, seed=seed)
 
 
-def source(sampling="uniform", seed=0):
+@functools.cache
+def source(sampling, seed=0):
+    """Each is traced once for all tests."""
     return VaryingSizes(largest(seed), WAYS, SHOTS, sampling)
 
 

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 import cml_tf
-from cml_tf import FewShotModel
 from tests.helpers.canned_server import canned
-from tests.helpers.few_shot import IMAGE_SHAPE, image_trainer
+from tests.helpers.few_shot import IMAGE_SHAPE, image_model
 
 # Packages whose `__all__` must have examples; further ones are added here.
 FACES = ("cml_tf", "cml_tf.bilevel", "cml_tf.datasets", "cml_tf.learners", "cml_tf.models", "export.client")
@@ -42,7 +41,7 @@ PUBLIC = public()
 def surroundings(tmp_path_factory):
     """Names that examples may use, and a folder with a saved model: pictures of letters, and who knows them."""
     folder = tmp_path_factory.mktemp("examples")
-    FewShotModel.of(image_trainer(ways=3), (0.0, 1.0)).save(folder / "letters")
+    image_model().save(folder / "letters")
     pictures = np.random.default_rng(0).uniform(0, 1, (7, *IMAGE_SHAPE)).astype(np.float32)
     with canned(IMAGE_SHAPE, ways=3) as address:
         names = {"images": pictures[:3], "names": NAMES, "questions": pictures[3:], "address": address}

@@ -39,7 +39,7 @@ def known(names):
     for name in names:
         for methods in settings(read_results(ROOT / f"docs/results/{name}.jsonl").values()).values():
             texts |= {over_seeds(runs).text() for runs in methods.values()}
-            pairs = [paired(*runs) for runs in itertools.product(methods.values(), repeat=2)]
+            pairs = [paired(*runs) for runs in itertools.combinations(methods.values(), 2)]
             texts |= {difference.over_seeds.text().lstrip("−") for difference in pairs if difference}
     return texts
 

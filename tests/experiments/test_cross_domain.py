@@ -10,7 +10,6 @@ from cml_tf import datasets
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments.configuration import default_config
 from cml_tf.experiments.runs import episodes_of, evaluate_run, load_run
-from cml_tf.experiments.stored import RunError
 from cml_tf.registry import Choice
 from cml_tf.training.evaluator import manifest_hash
 from tests.helpers.benchmark_files import write_benchmark
@@ -88,13 +87,8 @@ def run_on(name):
     return SimpleNamespace(config=config, data=SimpleNamespace(input_shape=(32, 32, 3)))
 
 
-def test_what_is_no_images_and_a_root_alone_are_refused(run, finished):
-    for own, name, told in (
-        (run, "cora", "'image_folder' and 'cora'"),
-        (run, "mnist", "'image_folder' and 'mnist'"),
-        (finished, "glyphs", "'sinusoid' and 'glyphs'"),
-    ):
-        with pytest.raises(DatasetError, match=f"if both have images .* received {told}"):
-            evaluate_run(own, dataset=name)
-    with pytest.raises(RunError, match="name the dataset too"):
-        evaluate_run(finished, root="somewhere")
+@pytest.mark.parametrize("name", ["cora", "mnist"])
+def test_what_is_no_images_is_refused(name):
+    """Runs on no images, and a root alone, are refused in tests/programs/test_programs.py."""
+    with pytest.raises(DatasetError, match=f"if both have images .* received 'cub' and '{name}'"):
+        episodes_of(run_on("cub"), name, "", "test")

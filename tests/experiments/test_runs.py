@@ -13,9 +13,10 @@ import pytest
 from cml_tf.datasets import DatasetError
 from cml_tf.experiments import presets, runs
 from cml_tf.experiments.configuration import ConfigurationError
-from cml_tf.experiments.experiment import build_experiment
+from cml_tf.experiments.experiment import Data, build_experiment
 from cml_tf.experiments.runs import evaluate_run, load_run, train_run, trained_on
-from cml_tf.experiments.stored import RunError
+from cml_tf.experiments.stored import RunError, check_data
+from cml_tf.problems import Classification
 from cml_tf.system.files import locked
 from cml_tf.system.machine import machine
 from cml_tf.training.checkpoints import CheckpointError, read_checkpoint, write_checkpoint
@@ -144,12 +145,12 @@ def test_what_is_no_directory_of_a_run_is_refused_and_left_alone(tmp_path):
 
 def test_its_data_may_be_moved_and_no_other_data_take_their_name(pictured, tmp_path):
     run, images = (Path(shutil.copytree(pictured / name, tmp_path / name)) for name in ("run", "images"))
-    before = snapshot(run / "checkpoints")
-    config = changed(load_run(run).config, **{"dataset.root": str(images)})
+    before, there = snapshot(run / "checkpoints"), load_run(pictured / "run")
+    fingerprint = there.episodes("test").fingerprint
+    config = changed(there.config, **{"dataset.root": str(images)})
     train_run(config, run, verbose=0)
-    there, here = load_run(pictured / "run"), load_run(run)
-    assert here.config.dataset.root == str(images)
-    assert here.episodes("test").fingerprint == there.episodes("test").fingerprint
+    here = load_run(run)
+    assert here.config.dataset.root == str(images) and here.episodes("test").fingerprint == fingerprint
     (images / "train" / "train a" / "0.png").write_bytes(encoded(pixels(99)))
     with pytest.raises(CheckpointError, match="was trained on other data"):
         train_run(changed(config, **{"train.steps": 2}), run, verbose=0)
@@ -161,6 +162,15 @@ def test_its_data_may_be_moved_and_no_other_data_take_their_name(pictured, tmp_p
         evaluate_run(run)
 
 
+def test_data_of_before_there_was_a_number_are_the_same_data():
+    now = Data(Classification(5), (28, 28, 1), (0.0, 1.0), "f" * 64, node_features=7, classes=136)
+    old = {key: value for key, value in now.to_json().items() if key not in ("classes", "node_features")}
+    check_data(now, Data.from_json(old), Path("latest.npz"))
+    for other in (now._replace(classes=135), now._replace(node_features=8), now._replace(fingerprint="e" * 64)):
+        with pytest.raises(CheckpointError, match="was trained on other data"):
+            check_data(now, other, Path("latest.npz"))
+
+
 def test_evaluation_reads_the_checkpoint_it_is_told_to(run):
     # All weights 0: whatever the input, the prediction is 0.
     rewrite(
@@ -169,22 +179,28 @@ def test_evaluation_reads_the_checkpoint_it_is_told_to(run):
     )
     best, zero = (evaluate_run(run, steps=0, checkpoint=name) for name in ("best", "latest"))
     assert best.manifest_hash == zero.manifest_hash and best.mean != zero.mean and best.episodes == 4
-    targets = load_run(run).episodes("test").batch(0, 4).query.targets.numpy()
+    loaded = load_run(run, "latest")
+    targets = loaded.episodes("test").batch(0, 4).query.targets.numpy()
+    assert loaded.trainer.step == 4
     np.testing.assert_allclose(zero.scores, np.mean(targets**2, axis=(1, 2)), rtol=1e-5)
     (run / "checkpoints" / "best.npz").unlink()
     with pytest.raises(CheckpointError, match="before the first validation: .* --checkpoint=latest"):
         load_run(run)
-    assert load_run(run, "latest").trainer.step == 4
 
 
-def test_evaluation_is_repeatable_and_per_split(finished):
-    first, again = evaluate_run(finished, episodes=12), evaluate_run(finished, episodes=12)
-    assert first.as_json() == again.as_json() and first.scores.tolist() == again.scores.tolist()
-    assert first.episodes == 12 and first.seed == 0
+def test_what_was_validated_in_training_is_what_is_evaluated(finished):
     validation = evaluate_run(finished, "validation", episodes=12)
-    assert validation.manifest_hash != first.manifest_hash
-    # What was validated in training is what is evaluated now.
+    assert validation.episodes == 12 and validation.seed == 0
     assert validation.mean == pytest.approx(checkpoint(finished, "best")[1]["score"], rel=1e-5)
+
+
+def test_the_seed_that_is_told_is_that_of_the_episodes(run):
+    config = {**config_of(run), "seed": 3}
+    (run / "manifest.json").unlink()
+    (run / "config.json").write_text(json.dumps(config))
+    for path in (run / "checkpoints").iterdir():
+        rewrite(path, without=("config",))
+    assert [evaluate_run(run, split).seed for split in ("train", "test")] == [3, 0]
 
 
 # ---- damage

@@ -48,6 +48,7 @@ def made_once(name, make):
     return fixture
 
 
+FLAGS = ("--max_message_bytes=4000000", "--enable_grpc_healthcheck_service")
 MODELS = {
     **{
         "images": recorded_image_model,
@@ -81,7 +82,9 @@ def _run(root, configuration):
 def _of_waves(root):
     """CML regression."""
     del root
-    return presets.sinusoid("5shot,smoke")
+    config = presets.sinusoid("5shot,smoke")
+    config.learner.hidden = (8,)
+    return config
 
 
 def _of_images(root):
@@ -128,8 +131,7 @@ def server(tmp_path_factory, waves, images, nodes, judged, bounded, small):
 
     def flags():
         (root / "models.config").write_text(config_text({**places, "halver": write_halvers(root / "halver")}))
-        more = ("--max_message_bytes=4000000", "--enable_grpc_healthcheck_service")
-        return (f"--model_config_file={root / 'models.config'}", *more)
+        return (f"--model_config_file={root / 'models.config'}", *FLAGS)
 
     with running_once(root, flags) as one:
         yield one

@@ -16,7 +16,7 @@ from cml_tf.boundary.digest import variables_digest
 from cml_tf.graphs import GraphContext, check_graph, graph_context
 from cml_tf.learners import Learner, Normalisation, conv4, mlp
 from cml_tf.learners.nodes import gcn
-from cml_tf.models.few_shot_model import FewShotModel
+from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel, TaskFunctions
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification, Problem, Regression
 from cml_tf.readouts import served_variables
@@ -35,6 +35,10 @@ from tests.helpers.random_graphs import random_features, untidy_edges
 WAYS, IMAGE_SHAPE = 3, (16, 16, 1)
 FREE_WAYS = 7
 NODE_WAYS, FEATURES, NODES = 2, 7, 30
+# Images that come as arrays only: files would have a signature of their own, whose decoder is its largest part.
+WIDE = (-1.0, 1.0)
+# What `saved` models are warmed up with: references are traced anew for every other shape.
+WARM = [Bucket(WAYS, 2)]
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
 Arrays = dict[str, np.ndarray]
 # The input that each of the sizes of `adapt_and_predict_padded` is about.
@@ -66,8 +70,14 @@ class Served:
 
     @cached_property
     def in_process(self) -> FewShotModel:
-        """The same model as a user of the library has it."""
-        return FewShotModel(self.model.method, self.model.problem, None)
+        """The same model as a user of the library has it, uncompiled."""
+        return eager(FewShotModel(self.model.method, self.model.problem, None))
+
+    def adapted(self, inputs: Arrays, task: int = 0, steps: int | None = None) -> AdaptedModel:
+        """That user's model, adapted to a task of a request."""
+        more = {"context": reference_context(self.model, inputs, task)} if "edges" in inputs else {}
+        names = (self.model.form.support, self.model.target_name)
+        return self.in_process.adapt(*(inputs[name][task] for name in names), **more, steps=steps)
 
     @cached_property
     def reference(self) -> Reference:
@@ -104,19 +114,19 @@ def recorded_image_model() -> Exportable:
 def free_model() -> Exportable:
     """A hidden layer on the same images for tasks of 2 to 7 classes, whose rows begin at prototypes."""
     problem = Classification(FREE_WAYS)
-    rule = GradientDescent(problem, SGD(0.01), 2, class_rows="prototypes")
+    rule = GradientDescent(problem, SGD(0.01), 1, class_rows="prototypes")
     learner = mlp(FREE_WAYS, IMAGE_SHAPE, hidden=(8,), normalisation="support")
     method = Method.of(learner, rule, [QueryLoss(problem)])
     randomise(method.learner, 0)
-    return Exportable(method, problem, (0.0, 1.0))
+    return Exportable(method, problem, WIDE)
 
 
 def judged_model(open_set: str | None = "feature_distance") -> Exportable:
     """A hidden layer on images with a confidence; its state then has counts and class means at its end."""
-    model = flat_model()
+    model = dataclasses.replace(flat_model(steps=1), value_range=WIDE)
     digest = variables_digest(variable.value for variable in served_variables(model.method))
     knots = (Knot(1, (0.5,), 0.7, -0.6), Knot(4, (-0.5,), 0.62, -0.5))
-    confidence = Confidence(WAYS, "temperature", knots, open_set=open_set, model=digest, steps=2)
+    confidence = Confidence(WAYS, "temperature", knots, open_set=open_set, model=digest, steps=1)
     return dataclasses.replace(model, confidence=confidence)
 
 
@@ -152,6 +162,19 @@ def exportable(
     return Exportable(method, problem, value_range)
 
 
+def eager(model: FewShotModel) -> FewShotModel:
+    """The same without compiled functions: each shape that is asked once would be traced."""
+    compiled = model._task_functions
+
+    def functions(steps: int | None) -> TaskFunctions:
+        made = compiled(steps)
+        made.adapt, made.predict, made.adapt_and_predict = made._adapt, made._predict, made._adapt_and_predict
+        return made
+
+    model._task_functions = functions
+    return model
+
+
 def in_process(model: Exportable) -> Served:
     """The functions that would be saved, each traced when it is first asked for."""
     return Served(model, ServingModule(model))
@@ -161,8 +184,9 @@ def saved(model: Exportable, directory: Path) -> Served:
     """Written with its warm-up requests unless it is there, and loaded once it is called."""
     made = in_process(model)
     if not directory.exists():
-        write_version(directory, made.module, warm_up_requests(model, [Bucket(WAYS, 2)], made.reference), "small")
-    return Served(model, made.module, directory)
+        write_version(directory, made.module, warm_up_requests(model, WARM, made.reference), "small")
+    made.directory = directory
+    return made
 
 
 def loaded(directory: Path) -> Served:

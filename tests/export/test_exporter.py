@@ -1,6 +1,7 @@
 """From a trained run to a version: what is in it, and that nothing is there when the gate fails."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -19,10 +20,12 @@ from export.card.markdown import card_markdown
 from export.card.origin import read_evaluation
 from export.errors import ExportError
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_model, export_run, exportable
+from export.gate.parity import check_answers
 from export.graph.buckets import PARAMETERS
 from export.graph.serving_module import fingerprint
 from export.requests.files import read_requests
-from tests.export.served import CLOSE, in_process, inputs_of, loaded, support_only
+from tests.export.forked_gate import forked_gate
+from tests.export.served import CLOSE, eager, in_process, inputs_of, loaded, support_only
 from tests.helpers.programs import run_programs
 
 FILES = {"saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.pb"}
@@ -63,7 +66,7 @@ def test_it_answers_as_the_run_that_it_comes_from(served_classifier, image_run, 
     served = in_process(exported)
     if readout == "learner":
         served, steps = served_classifier, None
-    inputs, model = inputs_of(exported), load(image_run, readout)
+    inputs, model = inputs_of(exported), eager(load(image_run, readout))
     support, labels = (array[0] for array in support_only(inputs).values())
     expected = model.adapt(support, labels, steps=steps).predict(inputs["query_inputs"][0])
     np.testing.assert_allclose(served("serving_default", **inputs)["probabilities"][0], expected, **CLOSE)
@@ -98,9 +101,11 @@ def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run
 
 @pytest.mark.slow
 def test_a_regression_of_two_numbers_answers_as_its_run_far_from_zero_too(tmp_path):
-    run = tmp_path / "alpine"
-    source = train_run(presets.surfaces("alpine", "maml,5shot,smoke"), run, verbose=0).episodes("test")
-    version = export_run(run, tmp_path / "models", Options(evaluate_episodes=3))
+    run, config = tmp_path / "alpine", presets.surfaces("alpine", "maml,5shot,smoke")
+    config.update_from_flattened_dict({"adaptation.steps": 1, "adaptation.eval_steps": 1, "learner.hidden": (4,)})
+    source = train_run(config, run, verbose=0).episodes("test")
+    with forked_gate():
+        version = export_run(run, tmp_path / "models", Options(evaluate_episodes=3))
     support, query = source.batch(0, 1)[:2]
     assert np.abs(support.inputs).max() > 5
     asked = {"support_inputs": support.inputs, "support_targets": support.targets, "query_inputs": query.inputs}
@@ -179,7 +184,14 @@ LINES = [
         f"{LIMITED}1,000 support examples and 50 queries; a larger task gets status 4.",
     ),
     ({"limits": {"support_examples": None, "queries": 50}}, f"{LIMITED}50 queries; a larger task gets status 4."),
-    ({"limits": {"support_examples": None, "queries": None}}, "- The number of queries is not limited."),
+    (
+        {"limits": {"support_examples": None, "queries": None, "queries_in_files": None}},
+        "- The number of queries is not limited.",
+    ),
+    (
+        {"limits": {"support_examples": None, "queries": None, "queries_in_files": 21392}},
+        "- The number of queries is not limited; of queries that are image files there may be 21,392.",
+    ),
     (
         {"batching": {"buckets": [{"support": 5, "query": 10}, {"support": 50, "query": 75}]}},
         "- Exported for servers that batch requests; shape buckets (support examples + queries): 5 + 10, 50 + 75.",
@@ -229,23 +241,17 @@ def test_a_failing_gate_leaves_nothing_behind(wave_run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(export.exporter, "check_parity", gate)
     with pytest.raises(ExportError, match="the answers differ"):
-        export_run(wave_run, tmp_path / "models" / "waves")
+        export_run(wave_run, tmp_path / "models" / "waves", Options(steps=0))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_an_export_that_cannot_be_loaded_fails_the_gate(wave_run, tmp_path, monkeypatch):
-    honest = export.exporter.check_parity
-
-    def cut(model, directory, *rest):
-        data = directory / "variables" / "variables.data-00000-of-00001"
-        data.write_bytes(data.read_bytes()[:-100])
-        return honest(model, directory, *rest)
-
-    monkeypatch.setattr(export.exporter, "check_parity", cut)
+def test_an_export_that_cannot_be_loaded_fails_the_gate(waves, tmp_path):
+    copy = shutil.copytree(waves.directory, tmp_path / "1")
+    data = copy / "variables" / "variables.data-00000-of-00001"
+    data.write_bytes(data.read_bytes()[:-100])
     with pytest.raises(ExportError, match="cannot load"):
-        export_run(wave_run, tmp_path / "waves")
-    assert list(tmp_path.iterdir()) == []
+        check_answers(copy, {"warm-up": copy / EXTRA / WARM_UP}, {}, loaders=2)
 
 
 @pytest.mark.slow
@@ -260,7 +266,10 @@ def test_the_program_exports_with_buckets_and_says_what_is_wrong(wave_run, tmp_p
     assert (version / PARAMETERS).is_file()
     card = json.loads((version / EXTRA / CARD).read_text())
     assert card["batching"] == {"buckets": [{"support": 6, "query": 9}, {"support": 4, "query": 9}]}
-    assert card["limits"] == {"support_examples": 2**20, "queries": None} and card["adaptation"]["steps"] == 2
+    assert (
+        card["limits"] == {"support_examples": 2**20, "queries": None, "queries_in_files": None}
+        and card["adaptation"]["steps"] == 2
+    )
     requests = read_requests(version / EXTRA / WARM_UP)
     of_buckets = [name for name in card["signatures"] if name[-1].isdigit()]
     assert sorted(of_buckets) == sorted(request.signature for request in requests[-5:])

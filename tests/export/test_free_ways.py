@@ -1,4 +1,8 @@
-"""A run on tasks of any size: trained, resumed, scored, saved, exported, served, and asked for two and five classes."""
+"""A run on tasks of any size: trained, scored, saved, exported, served, and asked for two and five classes.
+
+That any run goes on exactly is in tests/experiments/test_pauses.py, that episodes of any size are one stream in
+tests/datasets/test_varying_sizes.py.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,6 @@ import pytest
 import cml_tf
 from cml_tf.errors import UserError
 from cml_tf.experiments import presets
-from cml_tf.experiments.callbacks import PauseAt
 from cml_tf.experiments.configuration import check_config, config_from_json, config_to_json
 from cml_tf.experiments.experiment import build_experiment
 from cml_tf.experiments.runs import evaluate_run, load_run, train_run
@@ -20,7 +23,7 @@ from export import status
 from export.client import ClientError, FewShotClient
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, export_run
 from tests.export.forked_gate import forked_gate
-from tests.export.served import FREE_WAYS, IMAGE_SHAPE
+from tests.export.served import FREE_WAYS, IMAGE_SHAPE, eager
 from tests.export.server.conformance.make_models import config_text
 from tests.export.server.running import running
 
@@ -28,19 +31,19 @@ BOUND = 5
 KINDS = {"shared": "unicorn_maml", "prototypes": "proto_maml"}
 # Of a run, and of a model that was made by hand, which begins at prototypes.
 BOUNDS = {"shared": BOUND, "prototypes": FREE_WAYS}
-of_kinds = pytest.mark.parametrize("kind", KINDS)
 
 
-def config(kind="shared", sampling="uniform", method="maml", **changes):
+def config(kind="shared", method="cml", **changes):
     made = presets.images("glyphs", f"{method},mlp,3way,any_size,{KINDS[kind]},smoke")
-    sizes = {"dataset.ways_range": (2, BOUND), "dataset.shots_range": (1, 3), "dataset.sampling": sampling}
-    made.update_from_flattened_dict({**sizes, "learner.hidden": (8,), "adaptation.rate": 0.1, **changes})
+    sizes = {"dataset.ways_range": (2, BOUND), "dataset.shots_range": (1, 3), "dataset.sampling": "meta_dataset"}
+    small = {"learner.hidden": (8,), "adaptation.rate": 0.1, "adaptation.steps": 2, "adaptation.eval_steps": 2}
+    made.update_from_flattened_dict({**sizes, **small, **changes})
     return made
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run of a few steps."""
+    """A run of a few steps, with a co-learner."""
     workdir = tmp_path_factory.mktemp("free") / "run"
     train_run(config(), workdir, verbose=0)
     return workdir
@@ -56,7 +59,7 @@ def version(run, tmp_path_factory):
 @pytest.fixture(scope="module")
 def models(run, free):
     """By kind as the library has them."""
-    return {"shared": cml_tf.load(run), "prototypes": free.in_process}
+    return {"shared": eager(cml_tf.load(run)), "prototypes": free.in_process}
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +84,7 @@ def task(kind, ways):
     return support[kept], names, query
 
 
-@of_kinds
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("ways", [2, BOUND])
 def test_library_saved_model_and_server_answer_alike(models, server, kind, ways, tmp_path):
     model, (inputs, names, asked) = models[kind], task(kind, ways)
@@ -89,7 +92,7 @@ def test_library_saved_model_and_server_answer_alike(models, server, kind, ways,
     assert expected.shape == (2 * ways, ways)
     if ways == BOUND:
         model.save(tmp_path / "saved")
-        saved = cml_tf.load(tmp_path / "saved").adapt(inputs, names).predict(asked)
+        saved = eager(cml_tf.load(tmp_path / "saved")).adapt(inputs, names).predict(asked)
         np.testing.assert_allclose(saved, expected, rtol=1e-5, atol=1e-6)
     for address in server.addresses.values():
         with FewShotClient(address, kind) as client:
@@ -102,22 +105,6 @@ def test_library_saved_model_and_server_answer_alike(models, server, kind, ways,
                 client.adapt(np.repeat(inputs[:1], 8, 0), list("abcdefgh"))
 
 
-@of_kinds
-def test_absent_classes_get_nothing_from_the_server_whatever_their_numbers(server, kind):
-    (inputs, names, asked), answers = task(kind, 2), []
-    for numbers in ({"ant": 0, "bee": 1}, {"ant": 4, "bee": 2}):
-        labels = np.array([numbers[name] for name in names], np.int32)
-        outputs = server.predict(
-            kind, support_inputs=inputs[None], support_labels=labels[None], query_inputs=asked[None]
-        )
-        probabilities = outputs["probabilities"][0]
-        absent = [number for number in range(BOUNDS[kind]) if number not in numbers.values()]
-        np.testing.assert_array_equal(probabilities[:, absent], 0)
-        assert outputs["status"].tolist() == [0] and probabilities.shape == (4, BOUNDS[kind])
-        answers.append(probabilities[:, list(numbers.values())])
-    np.testing.assert_allclose(*answers, rtol=1e-5, atol=1e-6)
-
-
 def test_signatures_keep_their_statuses_and_padding_changes_nothing(free):
     generator = np.random.default_rng(0)
     support, query = (generator.uniform(size=(1, rows, 16, 16, 1)).astype("f4") for rows in (5, 3))
@@ -125,6 +112,9 @@ def test_signatures_keep_their_statuses_and_padding_changes_nothing(free):
     whole = free("serving_default", support_inputs=support, support_labels=labels, query_inputs=query)
     assert whole["status"].tolist() == [status.OK] and whole["probabilities"].shape == (1, 3, 7)
     np.testing.assert_array_equal(whole["probabilities"][..., [1, 2, 4, 5]], 0)
+    # Whatever their numbers, which the library gives anew.
+    expected = free.in_process.adapt(support[0], labels[0]).predict(query[0])
+    np.testing.assert_allclose(whole["probabilities"][0][:, [0, 3, 6]], expected, rtol=1e-5, atol=1e-6)
 
     def padded(array, filled):
         return np.concatenate([array, np.full((1, 2, *array.shape[2:]), filled, array.dtype)], 1)
@@ -163,28 +153,22 @@ def test_cards_say_how_many_classes_there_may_be(version):
 
 def test_one_run_is_scored_at_every_size_on_the_episodes_of_models_for_that_size(run, image_run):
     fixed, free = build_experiment(presets.images("glyphs", "maml,mlp,2way,2shot,smoke")), load_run(run)
-    of_size = evaluate_run(run, episodes=4, ways=2, shots=2)
+    # Through the co-learner, which goes with it.
+    of_size = evaluate_run(run, episodes=4, ways=2, shots=2, readout="co_learner_theta_adapted")
     assert of_size.manifest_hash == manifest_hash(fixed.episodes("test"), 4) and np.isfinite(of_size.mean)
     own, three, five = (manifest_hash(free.episodes("test", ways), 4) for ways in (None, 3, 5))
     assert own == three != five, "the configuration's own"
+    assert free.problem == cml_tf.Classification(BOUND)
     with pytest.raises(UserError, match="at most 5"):
         evaluate_run(run, ways=6)
     with pytest.raises(UserError, match="each learned on their own"):
         evaluate_run(image_run, ways=2)
 
 
-def test_an_interrupted_run_goes_on_as_if_it_had_not_been(run, tmp_path):
-    train_run(config(), tmp_path / "parts", verbose=0, callbacks=[PauseAt(0.0)])
-    parts, whole = train_run(config(), tmp_path / "parts", verbose=0), load_run(run, "latest")
-    assert parts.trainer.step == whole.trainer.step == 4
-    for left, right in zip(*(one.trainer.method.learner.variables.head for one in (whole, parts)), strict=True):
-        np.testing.assert_allclose(left, right, rtol=1e-6, atol=1e-7)
-    assert load_run(tmp_path / "parts").problem == cml_tf.Classification(BOUND)
-
-
-def test_prototypes_and_the_co_learner_go_with_it(tmp_path):
-    train_run(config("prototypes", "meta_dataset", "cml"), tmp_path / "run", verbose=0)
-    assert np.isfinite(evaluate_run(tmp_path / "run", ways=2, readout="co_learner_theta_adapted").mean)
+def test_either_kind_and_either_sampling_can_be_configured():
+    for kind in KINDS:
+        for sampling in ("uniform", "meta_dataset"):
+            check_config(config(kind, **{"dataset.sampling": sampling}))
 
 
 @pytest.mark.parametrize(
@@ -197,7 +181,7 @@ def test_prototypes_and_the_co_learner_go_with_it(tmp_path):
         ({"dataset.ways_range": (5, 2)}, "the least and the most"),
         ({"dataset.shots_range": (1,)}, "the least and the most"),
         ({"train.jit_compile": True}, "XLA"),
-        ({"method": "cml", "adaptation.steps": 1}, "steps must be at least 2"),
+        ({"adaptation.steps": 1}, "steps must be at least 2"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(changes, told):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD, Partition, PerStepRates, UpdateRule, anil, boil
@@ -120,19 +119,11 @@ LEARNERS = {
     "gcn": LearnerRow(random_gcn, node_episode),
     "sgc": LearnerRow(random_sgc, node_episode),
 }
-# For `pytest.mark.parametrize`: those that take long are left out of the default run.
-QUICK_MODES = ("per_step_normalisation", "tasknorm_normalisation")
-NORMALISED = tuple(name for name in LEARNERS if name.endswith("_normalisation"))
-SLOW_LEARNERS = ("residual", "recurrent", "embedding", *(name for name in NORMALISED if name not in QUICK_MODES))
-LEARNER_CASES = [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_LEARNERS)) for name in LEARNERS]
 
 
-def with_learners(first: str, *others: str) -> list[Any]:
-    """For `pytest.mark.parametrize`: the first with every learner, the others with the perceptron."""
-    rows = [
-        pytest.param(first, *case.values, marks=case.marks, id=f"{first}-{case.values[0]}") for case in LEARNER_CASES
-    ]
-    return rows + [(other, "mlp") for other in others if other != first]
+def with_learners(first: str, learners: Sequence[str], *others: str) -> list[tuple[str, str]]:
+    """For `pytest.mark.parametrize`: the first with learners, the others with the perceptron."""
+    return [*((first, learner) for learner in learners), *((other, "mlp") for other in others)]
 
 
 def make_method(rule: str = "sgd", terms: str = "co_learner", learner: str = "mlp", steps: int = 2) -> Method:

@@ -11,8 +11,10 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, UpdateRule
 from cml_tf.datasets.class_pool import ClassPool, ImageDataset
 from cml_tf.learners import conv4, conv4_co_learner, mlp, mlp_co_learner
+from cml_tf.models.few_shot_model import FewShotModel
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification, Regression
+from cml_tf.training.method import Method
 from cml_tf.training.trainer import Trainer
 from tests.helpers.models import randomise
 
@@ -42,6 +44,14 @@ def image_trainer(ways: int = 3, update_rule: UpdateRule | None = None, **argume
     terms = [QueryLoss(problem), CoLearner(conv4_co_learner(ways, filters=4, blocks=1), problem)]
     trainer = Trainer(learner, GradientDescent(problem, update_rule or SGD(0.1)), terms, problem, **arguments)
     return _seeded(trainer)
+
+
+def image_model(ways: int = 3, seed: int = 0) -> FewShotModel:
+    """MAML with an MLP of 4 hidden units on 16x16 images in [0, 1]."""
+    problem, learner = Classification(ways), mlp(ways, IMAGE_SHAPE, hidden=(4,))
+    randomise(learner, seed)
+    method = Method.of(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
+    return FewShotModel(method, problem, (0.0, 1.0))
 
 
 def image_pool(seed: int = 0, classes: int = 6, examples: int = 5) -> ClassPool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 import numpy as np
@@ -104,6 +105,14 @@ def smooth_co_learner(
     """One hidden tanh layer on flattened features."""
     layers = [keras.layers.Flatten(), *mlp_co_learner(problem.outputs, 3, "tanh").layers]
     return CoLearner(keras.Sequential(layers, name=name), problem, name=name, weight=weight, prefix=prefix)
+
+
+def two_blocks(make: Callable[..., Learner], outputs: int, shape: tuple[int, ...], *arguments: Any) -> Learner:
+    """The first and the last block of four, which alone are not alike: it is pooled, and its map is not."""
+    layers = make(outputs, (16, 16, shape[-1]), *arguments).extractor.layers
+    blocks = [*layers[: (len(layers) + 1) // 4], *layers[-(len(layers) // 4) :]]
+    head = keras.Sequential([keras.layers.MaxPooling2D(2), keras.layers.Flatten(), keras.layers.Dense(outputs)])
+    return Learner(keras.Sequential(blocks), head, input_shape=shape)
 
 
 def randomise(owner: Learner | Iterable[keras.Variable], seed: int, scale: float = 0.5) -> None:

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, RematerialisedReverse, Reverse
+from cml_tf.errors import UserError
 from cml_tf.learners import Learner, Parameters, TwoHeads, mlp
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
@@ -108,10 +109,18 @@ def test_accepted_layers_adapt_with_exact_gradients(float64, case):
 def test_layers_with_a_wrong_second_derivative_are_for_first_order_only(float64, make):
     made = learner(body(make()), example_inputs=np.zeros((2, 2)))
     for hypergradient in (Reverse(), RematerialisedReverse()):
-        with pytest.raises(ValueError, match=r"Normalization\) has a wrong second derivative.*first_order"):
+        with pytest.raises(UserError, match=r"Normalization\) has a wrong second derivative.*first_order"):
             method_of(made, rule=GradientDescent(PROBLEM, SGD(0.3), 2, hypergradient))
     method = method_of(made, rule=GradientDescent(PROBLEM, SGD(0.3), 1, FirstOrder()))
     assert np.isfinite(evaluate_losses(method, classification_episode())[0]).all()
+
+
+def test_before_all_that_is_learned_they_are_exact(float64):
+    made = learner(frozen(body(K.LayerNormalization())), example_inputs=np.zeros((2, 2)))
+    randomise(made, 0)
+    assert_matches_central_differences(method_of(made), classification_episode())
+    with pytest.raises(UserError, match="wrong second derivative"):
+        method_of(learner(K.Dense(4), frozen(body(K.LayerNormalization(), K.Dense(3)))))
 
 
 def test_the_reason_for_that_refusal_still_stands(float64):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -9,18 +11,17 @@ import pytest
 import cml_tf
 from cml_tf.adaptation import SGD, GradientDescent, KernelRidge, SoftKMeans, anil
 from cml_tf.errors import UserError
-from cml_tf.experiments.configuration import check_config
 from cml_tf.experiments.loading import load as load_run
 from cml_tf.experiments.runs import train_run
 from cml_tf.learners import Backbone, pretrained
 from cml_tf.learners.pretrained import networks
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.registry import ConfigurationError
 from cml_tf.training.meta_gradient import meta_gradient
 from cml_tf.training.method import Method
 from export.exporter import export_model
 from export.server.servable import Servable
+from tests.export.forked_gate import forked_gate
 from tests.helpers.seeded_episodes import classification_episode
 from tests.helpers.small_configs import changed, load
 
@@ -110,7 +111,8 @@ def test_a_saved_model_needs_no_file_and_is_served_with_its_scaling(own_file, tm
     expected = model.adapt(support, labels).predict(queries)
     again = cml_tf.load(tmp_path / "saved")
     np.testing.assert_array_equal(again.adapt(support, labels).predict(queries), expected)
-    version = export_model(again, tmp_path / "served", shots=2, queries=2)
+    with forked_gate():
+        version = export_model(again, tmp_path / "served", shots=2, queries=2)
     asked = {"support_inputs": support[None], "support_labels": labels[None], "query_inputs": queries[None]}
     answer = Servable(version).run("serving_default", asked, ["probabilities"], 60)
     np.testing.assert_allclose(answer["probabilities"][0], expected, atol=1e-5)
@@ -138,6 +140,17 @@ def damaged(path):
     return str(path)
 
 
+def of_no_network(path):
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "no configuration")
+    return str(path)
+
+
+def of_two_channels(path):
+    keras.Sequential([keras.Input((*SHAPE[:2], 2)), keras.layers.Conv2D(4, 3)]).save(path)
+    return str(path)
+
+
 def with_code(path):
     model = keras.Sequential([keras.Input(SHAPE), keras.layers.Lambda(lambda pictures: pictures + 1)])
     model.save(path)
@@ -149,6 +162,8 @@ def with_code(path):
     [
         (lambda path: str(path), {}, "own.keras' cannot be loaded"),
         (damaged, {}, "own.keras' cannot be loaded"),
+        (of_no_network, {}, "own.keras' cannot be loaded: .*config.json"),
+        (of_two_channels, {}, "the extractor 'extractor' cannot process inputs"),
         (with_code, {}, "own.keras' cannot be loaded: .*[Ll]ambda"),
         (lambda path: "Nothing", {}, "learner.network must be one of .*received 'Nothing'"),
         (lambda path: "VGG16", {"width": 0.5, "size": 32}, "learner.width must be 1 for VGG16"),
@@ -159,11 +174,3 @@ def with_code(path):
 def test_networks_and_weights_that_there_are_not_are_refused(tmp_path, make, settings, message):
     with pytest.raises(UserError, match=message):
         pretrained(3, SHAPE, **{"network": make(tmp_path / "own.keras"), "weights": "", **settings})
-
-
-def test_configurations_that_know_nothing_are_refused():
-    config = changed(load("glyphs", "maml,pretrained"), **{"learner.weights": ""})
-    with pytest.raises(ConfigurationError, match="learner.weights must not be empty unless learner.tuned"):
-        check_config(config)
-    with pytest.raises(ConfigurationError, match=r"learner.network must be one of .*\.keras file, received 'x'"):
-        check_config(changed(config, **{"learner.network": "x"}))

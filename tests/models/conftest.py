@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from cml_tf import FewShotModel
-from tests.helpers.few_shot import image_trainer, sinusoid_trainer
+from tests.helpers.few_shot import image_model, sinusoid_trainer
 from tests.helpers.small_tasks import NAMES, pictures
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    return FewShotModel.of(image_trainer(ways=3), (0.0, 1.0))
+    return image_model()
 
 
 @pytest.fixture(scope="module")

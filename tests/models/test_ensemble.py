@@ -6,31 +6,20 @@ import numpy as np
 import pytest
 
 import cml_tf
-from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.datasets.varying_sizes import UNIFORM, VaryingSizes
 from cml_tf.errors import UserError
-from cml_tf.learners import mlp
 from cml_tf.models import ensemble as module
-from cml_tf.objectives import QueryLoss
 from cml_tf.training.evaluator import Evaluator, compare
-from cml_tf.training.method import Method
-from tests.helpers.few_shot import IMAGE_SHAPE, drawings
-from tests.helpers.models import randomise
+from tests.helpers.few_shot import drawings, image_model
 from tests.helpers.small_tasks import NAMES, pictures
 
 WAYS, EPISODES = 3, 6
 
 
-def model_of(ways, seed=0):
-    problem, learner = cml_tf.Classification(ways), mlp(ways, IMAGE_SHAPE, hidden=(4,))
-    randomise(learner, seed)
-    method = Method.of(learner, GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)])
-    return cml_tf.FewShotModel(method, problem, (0.0, 1.0))
-
-
 @pytest.fixture(scope="module")
 def models():
     """Two that differ."""
-    return [model_of(WAYS, seed) for seed in (0, 5)]
+    return [image_model(WAYS, seed) for seed in (0, 5)]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +63,22 @@ def test_the_candidate_that_is_best_on_the_other_half_answers(models, source):
     task = ensemble.adapt(pictures(2), ["cat", "dog"])
     np.testing.assert_allclose(task.predict(pictures(5, 2)).sum(-1), 1, rtol=1e-5)
     assert task.predict(pictures(5, 2)).shape == (5, 2)
+
+
+def fewer():
+    return drawings().episodes("test", ways=2, shots=1, queries=2, seed=0).within(WAYS)
+
+
+def test_what_was_fitted_is_scored_on_tasks_with_fewer_classes(models):
+    ensemble = cml_tf.Ensemble(models)
+    ensemble.combiner, ensemble._combine = "last", lambda probabilities: probabilities[..., ::-1].mean(0)
+    scored, batch = ensemble.evaluate(fewer(), 4), fewer().batch(0, 4)
+    for number, expected in enumerate(scored.ensemble.scores):
+        task = ensemble.adapt(batch.support.inputs[number].numpy(), batch.support.targets[number].numpy())
+        answers = task.predict(batch.query.inputs[number].numpy()).argmax(-1)
+        assert np.mean(answers == batch.query.targets[number].numpy()) == pytest.approx(expected)
+    alone = Evaluator(models[0].method, "accuracy").evaluate(fewer(), 4, seed=0)
+    np.testing.assert_allclose(scored.members[0].scores, alone.scores, rtol=1e-6)
 
 
 class Perfect:
@@ -122,11 +127,16 @@ def test_a_better_candidate_beats_the_vote(models, source, monkeypatch):
 
 
 def test_what_cannot_answer_together_is_told(models, source):
-    other = model_of(2)
+    other = image_model(2)
     for members, told in (([], "two or more, received 0"), ([models[0], other], "one problem on one shape")):
         with pytest.raises(UserError, match=told):
             cml_tf.Ensemble(members)
     with pytest.raises(UserError, match="at least 4"):
         cml_tf.Ensemble(models).fit(source, 3)
+    largest = drawings().episodes("validation", ways=WAYS, shots=2, queries=2, seed=0)
+    with pytest.raises(UserError, match="one size, received VaryingSizes"):
+        cml_tf.Ensemble(models).fit(VaryingSizes(largest, (2, WAYS), (1, 2), UNIFORM), 4)
+    with pytest.raises(UserError, match="all 3 classes .* none of label 2: pass episodes of 3 ways"):
+        cml_tf.Ensemble(models).fit(fewer(), 4)
     with pytest.raises(UserError, match="episodes must be for"):
         cml_tf.Ensemble(models).evaluate(drawings().episodes("test", ways=2, shots=1, queries=1, seed=0), 2)

@@ -11,8 +11,7 @@ import cml_tf
 from cml_tf import Classification, FewShotModel
 from cml_tf.adaptation import SGD, GradientDescent, MetaSGD
 from cml_tf.errors import UserError
-from cml_tf.experiments import presets
-from cml_tf.experiments.runs import evaluate_run, load_run, train_run
+from cml_tf.experiments.runs import evaluate_run, train_run
 from cml_tf.graphs import graph_context
 from cml_tf.learners.learner import count_parameters
 from cml_tf.learners.nodes import gcn, sgc
@@ -22,6 +21,7 @@ from cml_tf.training.method import Method
 from tests.helpers.few_shot import IMAGE_SHAPE, sinusoid_trainer
 from tests.helpers.models import randomise
 from tests.helpers.random_graphs import random_graph
+from tests.helpers.small_configs import waves
 from tests.helpers.small_tasks import NAMES, pictures, points
 
 
@@ -84,8 +84,9 @@ def test_numbers_in_numbers_out(regressor):
     assert adapted.class_names == () and adapted.predict(points(0)[0]).shape == (0, 1)
     with pytest.raises(ValueError, match="no classes"):
         adapted.classify(points(3)[0])
-    with pytest.raises(ArithmeticError, match="adaptation diverged"):
-        regressor.adapt(*(1e10 * array for array in points(5)), steps=6)
+    for kind in (ArithmeticError, UserError):
+        with pytest.raises(kind, match="adaptation diverged"):
+            regressor.adapt(*(1e10 * array for array in points(5)), steps=6)
 
 
 def test_steps(regressor):
@@ -260,22 +261,12 @@ def test_loaded_equals_saved_bit_for_bit(make, tmp_path):
 # ---- models of runs
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs")
-    for name, variant in (("cml", "smoke"), ("cl", "smoke,cl")):
-        config = presets.sinusoid(f"3shot,{variant}")
-        config.learner.hidden = (4,)
-        config.train.update({"meta_batch": 1, "steps": 2})
-        train_run(config, folder / name, verbose=0)
-    return folder
-
-
-@pytest.mark.parametrize("run", ["cml", "cl"])
-def test_readouts_of_a_run_differ_and_those_through_the_head_can_be_saved(runs, tmp_path, run):
-    (inputs, targets), queries, answers = points(3), points(4, seed=1)[0], set()
+@pytest.mark.parametrize("words", ["cml", "cml,cl"])
+def test_a_run_answers_as_it_is_evaluated_its_readouts_differ_and_those_through_the_head_can_be_saved(tmp_path, words):
+    (inputs, targets), queries, answers, run = points(3), points(4, seed=1)[0], set(), tmp_path / "run"
+    experiment = train_run(waves(words, **{"train.steps": 1}), run, verbose=0)
     for readout in ("learner", "co_learner", "co_learner_theta_adapted"):
-        model = cml_tf.load(runs / run, readout)
+        model = cml_tf.load(run, readout)
         answer = model.adapt(inputs, targets).predict(queries)
         answers.add(answer.tobytes())
         if readout == "co_learner_theta_adapted":
@@ -288,17 +279,14 @@ def test_readouts_of_a_run_differ_and_those_through_the_head_can_be_saved(runs, 
             again = cml_tf.load(tmp_path / readout).adapt(inputs, targets).predict(queries)
             np.testing.assert_array_equal(again, answer)
     assert len(answers) == 3
-    if run == "cml":
+    with pytest.raises(ValueError, match="readout must be one of"):
+        cml_tf.load(run, "phi")
+    if words == "cml":
         with pytest.raises(UserError, match="without a co-learner"):
             cml_tf.load(tmp_path / "learner", "co_learner")
-    with pytest.raises(ValueError, match="readout must be one of"):
-        cml_tf.load(runs / run, "phi")
-
-
-def test_a_run_answers_as_it_is_evaluated(runs):
-    model = cml_tf.load(runs / "cml")
-    evaluation = evaluate_run(runs / "cml", episodes=2)
-    (support, query, *_), scores = load_run(runs / "cml").episodes("test").batch(0, 2), []
+        return
+    evaluation = evaluate_run(run, episodes=2, readout=readout)
+    (support, query, *_), scores = experiment.episodes("test").batch(0, 2), []
     for number in range(2):
         task = model.adapt(support.inputs[number].numpy(), support.targets[number].numpy())
         scores.append(np.mean((task.predict(query.inputs[number].numpy()) - query.targets[number].numpy()) ** 2))

@@ -10,17 +10,14 @@ import tensorflow as tf
 import cml_tf
 from cml_tf.adaptation import SoftKMeans
 from cml_tf.errors import UserError
-from cml_tf.experiments.configuration import check_config
 from cml_tf.learners import Learner
 from cml_tf.objectives import AllClasses, QueryLoss
 from cml_tf.problems import Classification
-from cml_tf.registry import ConfigurationError
 from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
 from tests.helpers.differences import assert_matches_central_differences
 from tests.helpers.models import randomise
 from tests.helpers.seeded_episodes import CLASSES, classification_episode, one_task
-from tests.helpers.small_configs import load
 
 THREE = Classification(3)
 SHAPE = (4, 4, 1)
@@ -112,5 +109,3 @@ def test_arguments_and_learners_that_do_not_fit_are_refused():
     with pytest.raises(UserError, match="rotation must be 0 unless inputs are square"):
         method(shape=(4, 5, 1))
     assert len(method(0.0, (4, 5, 1)).terms[1].variables) == 2
-    with pytest.raises(ConfigurationError, match="without a head .* received 'gradient_descent'"):
-        check_config(load("glyphs", "maml,all_classes"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -14,11 +14,9 @@ import cml_tf
 from cml_tf.adaptation import SGD, GradientDescent, make_hypergradient
 from cml_tf.episodes import Episode, Examples
 from cml_tf.errors import UserError
-from cml_tf.experiments.configuration import check_config, default_config
 from cml_tf.learners import Learner, TwoHeads
 from cml_tf.objectives import QueryLoss, TangentEnergy
 from cml_tf.problems import Classification, Regression
-from cml_tf.registry import Choice, ConfigurationError
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 from cml_tf.training.trainer import Trainer
@@ -206,6 +204,15 @@ def test_it_warns_once_where_there_is_no_lower_bound(caplog, rate, warns):
         assert "below 0" in told[0] and "Lower its rate (objective.energy_rate), received 0.26" in told[0]
 
 
+def test_a_weight_that_falls_to_nothing_ends_its_part_and_not_the_training():
+    method = energy_of()
+    energy = TangentEnergy(LINE, weight=lambda step: 0.0 if step else 1.0)
+    terms = [QueryLoss(LINE), energy]
+    trainer = Trainer(method.learner, method.rule, terms, LINE)
+    history = trainer.fit([regression_episode()] * 2, steps=2, validate_every=1, verbose=0)
+    assert trainer.step == 2 and len(history["loss"]) == 2
+
+
 def test_a_notebook_trains_it_and_validation_leaves_the_energy_out():
     model = cml_tf.FewShot(
         cml_tf.mlp(hidden=(4,)), cml_tf.method_of("tangent_energy", "first_order", rate=0.01), shots=3
@@ -227,28 +234,3 @@ def test_what_it_cannot_do_is_refused():
     learner = Learner(keras.Sequential(layers), keras.layers.Dense(3), input_shape=(2,))
     with pytest.raises(ValueError, match="wrong second derivative"):
         TangentEnergy(CLASSES).build(learner)
-
-
-PLAIN = Choice("glyphs", "conv4", hypergradient="first_order", terms=("tangent_energy",))
-
-
-@pytest.mark.parametrize(
-    ("choice", "changes", "fault"),
-    [
-        (
-            replace(PLAIN, rule="kernel_ridge", hypergradient=None),
-            {},
-            "adaptation.rule must be a rule with inner steps",
-        ),
-        (PLAIN, {"adaptation.partition": "anil"}, "adaptation.partition must be 'all' with tangent_energy"),
-        (replace(PLAIN, update="meta_sgd"), {}, "adaptation.update must be a rule without variables"),
-        (replace(PLAIN, hypergradient="reverse"), {}, "hypergradient.name must be 'first_order' with tangent_energy"),
-        (PLAIN, {"learner.normalisation": "per_step"}, "learner.normalisation must not be 'per_step'"),
-        (PLAIN, {"objective.energy_form": "half"}, "objective.energy_form must be one of cross, norm"),
-    ],
-)
-def test_configurations_that_it_cannot_be_part_of(choice, changes, fault):
-    config = default_config(choice)
-    config.update_from_flattened_dict(changes)
-    with pytest.raises(ConfigurationError, match=fault):
-        check_config(config)

@@ -10,17 +10,15 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent, KernelRidge
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
-from cml_tf.experiments.configuration import check_config, default_config
 from cml_tf.learners import Learner, mlp
 from cml_tf.objectives import QueryLoss, TaskWeights
 from cml_tf.objectives.task_weights import agreements
 from cml_tf.problems import Classification, Regression
-from cml_tf.registry import Choice, ConfigurationError
 from cml_tf.training.meta_gradient import meta_gradient
 from cml_tf.training.meta_step import MetaStep
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import make_episode, make_method
-from tests.helpers.differences import assert_matches_central_differences, assert_same_gradients
+from tests.helpers.differences import assert_same_gradients
 from tests.helpers.models import randomise, smooth_mlp
 from tests.helpers.seeded_episodes import regression_episode
 
@@ -85,25 +83,20 @@ def wave_method(rule):
     return method, regression_episode(tasks=3, shots=6, queries=6)
 
 
-def classes_method(terms, rule="meta_sgd", first_order=False):
+def classes_method(terms, rule):
     plain = make_method(rule, terms)
-    method = Method.of(plain.learner, plain.rule, plain.terms, TaskWeights(2.0))
-    return (method.of_first_order() if first_order else method), make_episode(tasks=3)
+    return Method.of(plain.learner, plain.rule, plain.terms, TaskWeights(2.0)), make_episode(tasks=3)
 
 
 CASES = {
-    "cml": lambda: classes_method("co_learner"),
-    "cl": lambda: classes_method("cl"),
-    "multi_step": lambda: classes_method("multi_step"),
+    "cl": lambda: classes_method("cl", "meta_sgd"),
     "boil": lambda: classes_method("query_loss", "boil_sgd"),
-    "first_order": lambda: classes_method("co_learner", first_order=True),
     "kernel_ridge": lambda: wave_method(KernelRidge(LINE)),
     "regression": lambda: wave_method(GradientDescent(LINE, SGD(0.1), 2)),
 }
-of_all = pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 
 
-@of_all
+@pytest.mark.parametrize("make", CASES.values(), ids=CASES)
 def test_it_is_the_weighed_sum_of_what_the_tasks_give_alone(float64, make):
     """The whole definition, from one task at a time: weights by numpy, of the head at the initial parameters."""
     method, episode = make()
@@ -125,19 +118,12 @@ def test_it_is_the_weighed_sum_of_what_the_tasks_give_alone(float64, make):
     assert float(received.loss) == pytest.approx(total, rel=1e-10)
 
 
-@pytest.mark.parametrize("mode", [{"task_chunk": 1}, {"vectorised": True}])
-def test_all_tasks_at_once_and_one_by_one_give_the_same(float64, mode):
+def test_all_tasks_at_once_and_one_by_one_give_the_same(float64):
     """The gradients of the tasks, whatever they come from, meet the reducer in the same place."""
     method, episode = CASES["kernel_ridge"]()
     expected = meta_gradient(method, episode, method.weights())
-    received = tf.function(lambda: meta_gradient(method, episode, method.weights(), **mode), autograph=False)()
+    received = tf.function(lambda: meta_gradient(method, episode, method.weights(), vectorised=True), autograph=False)()
     assert_same_gradients(received.gradients, expected.gradients, 1e-9)
-
-
-@pytest.mark.parametrize("name", ["cl", "kernel_ridge"])
-def test_differences_agree_while_weights_are_held(float64, name):
-    method, episode = CASES[name]()
-    assert_matches_central_differences(method, episode)
 
 
 def test_rows_that_a_mask_hides_do_not_count(float64):
@@ -160,7 +146,9 @@ def test_without_agreement_training_is_that_of_the_mean_bit_for_bit():
     for reducer in (None, TaskWeights(0.0)):
         plain = make_method("anil_sgd", "query_loss", steps=1)
         method = Method.of(plain.learner, plain.rule, plain.terms, reducer)
-        step = MetaStep(method, dict.fromkeys(method.trained_variables(), keras.optimizers.Adam(0.01)))
+        step = MetaStep(
+            method, dict.fromkeys(method.trained_variables(), keras.optimizers.Adam(0.01)), vectorised=False
+        )
         for seed in range(2):
             assert bool(step(make_episode(seed=seed, tasks=3)).finite)
         trained.append([v.numpy() for v in tf.nest.flatten(method.trained_variables())])
@@ -179,17 +167,3 @@ def test_what_there_is_nothing_to_weigh_by_is_refused():
     with pytest.raises(UserError, match="trainable weights"):
         TaskWeights().build(Learner(keras.layers.Dense(3), frozen, input_shape=(2,)))
     TaskWeights().build(mlp(3, (2,)))
-
-
-@pytest.mark.parametrize(
-    ("choice", "changes", "words"),
-    [
-        (Choice("glyphs", "conv4", "soft_k_means", reducer="task_weights"), {}, "'task_weights' and soft_k_means"),
-        (Choice("cora", "gcn", reducer="task_weights"), {"learner.head": "prototypes"}, "learner.head 'prototypes'"),
-    ],
-)
-def test_configurations_without_weights_in_the_head_are_refused(choice, changes, words):
-    config = default_config(choice)
-    config.update_from_flattened_dict(changes)
-    with pytest.raises(ConfigurationError, match=f"objective.reducer must be 'mean' .*{words}"):
-        check_config(config)

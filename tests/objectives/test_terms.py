@@ -31,7 +31,7 @@ def test_random_noise_is_a_co_learner_that_is_never_updated():
     without = meta_gradient(method, episode, tf.constant([1.0, 0.0])).gradients["learner"]
     noisy = meta_gradient(method, episode, tf.constant([1.0, 1.0])).gradients["learner"]
     assert max(np.abs(a - b).max() for a, b in zip(without, noisy, strict=True)) > 1e-3
-    MetaStep(method, {"learner": keras.optimizers.SGD(1.0)})(episode)
+    MetaStep(method, {"learner": keras.optimizers.SGD(1.0)}, vectorised=False)(episode)
     for start, variable in zip(before, noise.variables, strict=True):
         np.testing.assert_array_equal(start, variable)
 
@@ -157,7 +157,8 @@ def test_a_reducer_has_variables_and_sees_the_gradients_of_tasks(float64):
         for position, received in enumerate(result.gradients[group]):
             wanted = sum(share * gradient[group][position] for share, gradient in zip(shares, alone, strict=True))
             np.testing.assert_allclose(received, wanted, rtol=1e-9, atol=1e-12)
-    MetaStep(method, dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(0.1)))(episode)
+    optimizers = dict.fromkeys(method.trained_variables(), keras.optimizers.SGD(0.1))
+    MetaStep(method, optimizers, vectorised=False)(episode)
     assert float(method.reducer.variables[0]) == pytest.approx(0.7 - 0.1 * float(of_temperature), rel=1e-9)
 
 

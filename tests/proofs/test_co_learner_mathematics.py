@@ -16,8 +16,13 @@ def gradient_at(method, episode, *weights):
     return meta_gradient(method, episode, tf.constant(weights, tf.float64)).gradients
 
 
+# What keeps something of a task, and what leaves some variables to the outer loop.
+COUNTING, BLENDING = "per_step_normalisation", "tasknorm_normalisation"
+
+
 @pytest.mark.parametrize(
-    ("hypergradient", "learner"), with_learners("reverse", "reverse_rematerialised", "first_order")
+    ("hypergradient", "learner"),
+    with_learners("reverse", ("mlp", "conv", COUNTING), "reverse_rematerialised", "first_order"),
 )
 def test_meta_gradient_is_affine_in_gamma(float64, learner, hypergradient):
     method, episode = make_method("meta_sgd", learner=learner), make_episode(learner, tasks=1)
@@ -59,7 +64,7 @@ def test_the_co_loss_gives_theta_exactly_nothing(float64, rule, hypergradient, s
     assert all(np.abs(gradient).max() > 1e-4 for gradient in gradients[:psi])
 
 
-@pytest.mark.parametrize(("rule", "learner"), with_learners("sgd", "boil_sgd"))
+@pytest.mark.parametrize(("rule", "learner"), with_learners("sgd", ("mlp", "gcn", COUNTING, BLENDING), "boil_sgd"))
 def test_with_one_second_order_step_theta_gets_the_mixed_term(float64, rule, learner):
     """d(gamma L_co)/dtheta = -gamma alpha d/dtheta <grad_psi L_support, stop(dL_co/dpsi')>, and nothing else."""
     gamma = 0.7
@@ -90,7 +95,7 @@ def _mixed_term(method, task, gamma):
     followed = {id(value) for value in learner.adaptable(type(learner.variables)(psi, theta)).extractor}
     # No inner step moves what layers leave to the outer loop.
     rates = [RATE if id(value) in followed else 0.0 for value in psi]
-    slopes = zip(psi, rates, _dense(tape, loss, psi), strict=True)
+    slopes = zip(psi, rates, tape.gradient(loss, psi), strict=True)
     psi_adapted = [value - rate * gradient for value, rate, gradient in slopes]
     with tf.GradientTape() as tape:
         tape.watch(psi_adapted)
@@ -98,17 +103,12 @@ def _mixed_term(method, task, gamma):
         left_behind = support_pass(tuple(psi_adapted), theta).state
         forward = learner.call(adapted, left_behind, task.query.inputs, task.context, False)
         co_loss = cross_entropy(method.terms[1].read((forward.features, None), phi), task.query.targets)
-    upstream = [tf.stop_gradient(gradient) for gradient in _dense(tape, co_loss, psi_adapted)]
+    upstream = [tf.stop_gradient(gradient) for gradient in tape.gradient(co_loss, psi_adapted)]
     with tf.GradientTape() as outer:
         outer.watch(theta)
         with tf.GradientTape() as inner:
             inner.watch(psi)
             loss = support_loss(psi, theta)
-        products = zip(_dense(inner, loss, psi), rates, upstream, strict=True)
+        products = zip(inner.gradient(loss, psi), rates, upstream, strict=True)
         product = tf.add_n([rate * tf.reduce_sum(gradient * u) for gradient, rate, u in products])
     return [-gamma * np.asarray(g) for g in outer.gradient(product, theta)]
-
-
-def _dense(tape, loss, sources):
-    """Gradients of a table's rows as tensors of the whole table."""
-    return [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, sources)]

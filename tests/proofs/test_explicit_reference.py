@@ -82,7 +82,7 @@ def test_training_equals_the_explicit_one(float64):
         group: keras.optimizers.Adam(ADAM["rate"], beta_1=ADAM["first"], beta_2=ADAM["second"])
         for group in ("learner", "co_learner")
     }
-    step = MetaStep(method, optimisers)
+    step = MetaStep(method, optimisers, vectorised=False)
     adams = Adam(**ADAM), Adam(**ADAM)
     start = learner
     for number in range(6):

@@ -25,7 +25,7 @@ def trained_on_waves(inner_steps: int) -> Trainer:
     rule = GradientDescent(WAVES, SGD(0.01), inner_steps)
     trainer = Trainer(learner, rule, [QueryLoss(WAVES)], WAVES, optimizer=keras.optimizers.Adam(5e-3))
     source = datasets.load("sinusoid").episodes("train", shots=10, queries=10, seed=0)
-    trainer.fit(source, steps=1500, validate_every=500, verbose=0)
+    trainer.fit(source, steps=1500, validate_every=1500, verbose=0)
     return trainer
 
 
@@ -33,7 +33,7 @@ def scored(trainer: Trainer, inner_steps: int) -> Evaluation:
     method = trainer.method
     source = datasets.load("sinusoid").episodes("test", shots=10, queries=100, seed=0)
     evaluator = Evaluator(Method.of(method.learner, method.rule.with_steps(inner_steps), method.terms), "mse")
-    return evaluator.evaluate(source, 200, 0)
+    return evaluator.evaluate(source, 200, 0, meta_batch=20)
 
 
 @pytest.mark.slow
@@ -49,9 +49,8 @@ def test_adapted_waves_are_beyond_what_joint_training_reaches():
 def test_letters_of_unseen_scripts_are_told_apart_above_chance(tmp_path):
     keras.backend.clear_session()
     config = presets.images("glyphs")
-    config.learner.filters = 16
-    config.dataset.queries = 5
-    config.train.update({"steps": 80, "rate": 4e-3, "validate_every": 40, "validation_episodes": 20})
+    config.learner.filters, config.dataset.queries = 8, 3
+    config.train.update({"steps": 70, "rate": 6e-3, "validate_every": 70, "validation_episodes": 4})
     train_run(config, tmp_path / "run", verbose=0)
     evaluation = evaluate_run(tmp_path / "run", episodes=60)
     assert evaluation.mean - evaluation.ci95 > 0.2 + 0.1

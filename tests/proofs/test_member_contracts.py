@@ -50,15 +50,7 @@ def ridge():
     return of_rule(RidgeRegression(), learner, NUMBERS, regression_episode())
 
 
-def of_class_rows(kind):
-    return lambda: of_rule(
-        GradientDescent(CLASSES, SGD(0.3), 2, class_rows=kind), smooth_mlp(), CLASSES, classification_episode()
-    )
-
-
 TOYS = {
-    "class rows that begin alike": of_class_rows("shared"),
-    "class rows at the prototypes": of_class_rows("prototypes"),
     "a closed form of support and queries": ridge,
     "a context vector": of_update(lambda: ContextShift(0.4)),
     "a context vector in a partition": of_update(lambda: Partition(SGD(0.3), ContextShift(0.4))),
@@ -98,6 +90,9 @@ def test_the_meta_gradient_is_the_derivative_of_the_outer_loss_and_orders_agree_
     if own is None or own.exact:
         gradients = gradients_of(method, episode)
         assert_matches_central_differences(taught, episode, gradients)
+    if len(method.learner.variables.extractor) > 30:
+        # How orders agree is no matter of the learner, and takes long with so many layers.
+        return
     if own is None:
         assert method.of_first_order().rule is method.rule, "nothing to take a lower order of"
         return
@@ -119,14 +114,14 @@ def test_the_meta_gradient_is_the_derivative_of_the_outer_loss_and_orders_agree_
     assert_same_gradients(gradients_of(still.of_first_order(), episode), gradients)
 
 
-# Of toys that differ in a part, the one with more parts; where class rows begin is nothing that an outer step moves.
-@pytest.mark.parametrize(
-    "name", ["a closed form of support and queries", "a context vector beside rates", "momentum in a partition"]
-)
+# Of toys that differ in a part, the one with more parts.
+@pytest.mark.parametrize("name", ["a closed form of support and queries", "a context vector beside rates"])
 def test_a_second_step_is_not_traced_and_every_variable_moves(name):
     """Of members, tests/experiments/test_members.py holds that for every legal pair."""
     method, episode = TOYS[name]()
-    step = MetaStep(method, {group: keras.optimizers.SGD(0.1) for group in method.trained_variables()})
+    step = MetaStep(
+        method, {group: keras.optimizers.SGD(0.1) for group in method.trained_variables()}, vectorised=False
+    )
     before = tf.nest.map_structure(lambda v: v.numpy(), method.trained_variables())
     assert bool(step(episode).finite) and bool(step(episode).finite) and step.traces == 1
     for group, variables in method.trained_variables().items():

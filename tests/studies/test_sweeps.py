@@ -54,6 +54,10 @@ def test_runs_are_configurations_times_seeds_and_have_the_evaluations_that_they_
     changes = {"configs": refined, "seeds": [0], "evaluations": asked}
     (found,) = read_sweep(spec(tmp_path / "r.json", **changes))
     assert list(found.evaluations) == ["before", "seen"], "refinements are steps"
+    sizes = {"2": {"ways": 2}, "5": {"ways": 5}, "20": {"ways": 20}, "21": {"ways": 21}}
+    configs = [f"configs/glyphs.py:maml,5way,smoke{words}" for words in ("", ",soft_k_means", ",proto_maml,any_size")]
+    runs = read_sweep(spec(tmp_path / "w.json", configs=configs, seeds=[0], evaluations=sizes))
+    assert [list(run.evaluations) for run in runs] == [["5"], ["2", "5"], ["2", "5", "20"]], "what a model has room for"
 
 
 def test_an_override_holds_for_the_runs_that_have_its_key(tmp_path):
@@ -105,6 +109,10 @@ REFUSED = [
         {"configs": ["configs/cora.py", "configs/cora.py:1shot,cml"]},
         r"cora_2way_1shot_\w+-seed0 several times",
     ),
+    (
+        {"configs": ["configs/glyphs.py:cml,boil,first_order", "configs/glyphs.py:cml,first_order,boil"]},
+        "received configs/glyphs.py:cml,boil,first_order and configs/glyphs.py:cml,first_order,boil, which are",
+    ),
     ({"configs": ["configs/missing.py"]}, "does not exist"),
     ({"configs": ["{}/mine.py"]}, "mine.py"),
     (
@@ -114,6 +122,7 @@ REFUSED = [
     ({"evaluations": {"": {"steps": 5}}}, "each evaluation .*received ''"),
     ({"evaluations": {"a": {"readout": ["phi"]}}}, r"readout of evaluation 'a' .* received \['phi'\]"),
     ({"evaluations": {"a": {"ways": 1}}}, "ways of evaluation 'a' must be 2 or more, received 1"),
+    ({"evaluations": {"a": {"ways": 2}}}, "ways is for classifications, received evaluation 'a' .* a regression"),
     ({"evaluations": {"a": {"split": "seen"}}}, "split of evaluation 'a' .* test, received 'seen'"),
     ({"evaluations": {"a": {"dataset": "cora"}}}, "dataset of evaluation 'a' .* glyphs, .* received 'cora'"),
     ({"evaluations": {"a": {"single_queries": 1}}}, "single_queries of evaluation 'a' .* received 1"),

@@ -11,7 +11,7 @@ import pytest
 
 from cml_tf.system import settings as keras_settings
 from cml_tf.system.machine import machine
-from tests.helpers.programs import ROOT, run_python
+from tests.helpers.programs import ROOT, run_programs, run_python
 
 HOSTILE = {"backend": "torch", "floatx": "float64", "epsilon": 0.5, "image_data_format": "channels_first"}
 VARIABLES = {
@@ -192,7 +192,8 @@ def home(folder, text=""):
 
 def test_hostile_settings_change_no_bit(tmp_path):
     """Nor does a drawing backend that is not there, as a notebook hands it on."""
-    (usual,) = printed(_WEIGHTS, KERAS_HOME=home(tmp_path / "usual"))
+    (tmp_path / "weights.py").write_text(_WEIGHTS)
+    (usual,) = (done.out.strip() for done in run_programs([["weights"]], tmp_path))
     hostile = {
         "KERAS_HOME": home(tmp_path / "hostile", json.dumps(HOSTILE)),
         "MPLBACKEND": "module://not_there.backend",

@@ -60,6 +60,7 @@ FOREIGN_VALUES = {
     "a value is missing": lambda values: values.pop("co_learner/0000"),
     "a value too many": lambda values: values.update({"co_learner/0002": np.zeros(1)}),
     "a transposed shape": lambda values: values.update({"learner/0000": np.zeros((3, 2))}),
+    "text": lambda values: values.update({"co_learner/0001": np.array(["a", "b"])}),
     "another group": lambda values: values.update({"other/0000": values.pop("co_learner/0000")}),
 }
 

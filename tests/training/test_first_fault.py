@@ -8,14 +8,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.problems import Classification
+from cml_tf.learners import Learner
+from cml_tf.objectives import QueryLoss
+from cml_tf.problems import Classification, Regression
 from cml_tf.registry import members
 from cml_tf.training.first_fault import first_fault
 from cml_tf.training.meta_step import NonFiniteLoss
 from cml_tf.training.schedule import Schedule
-from tests.helpers.few_shot import tiny_trainer
+from cml_tf.training.trainer import Trainer
+from tests.helpers.few_shot import tiny_trainer, variable_values
 from tests.helpers.members import choice_with, contract_case
-from tests.helpers.wave_training import InfiniteGradient, meta_batches, waves
+from tests.helpers.toy_rules import RidgeRegression
+from tests.helpers.wave_training import InfiniteGradient, assert_same_values, meta_batches, waves
 
 two_batches = functools.cache(lambda: meta_batches(2))
 
@@ -67,20 +71,38 @@ def test_an_exploding_outer_rate_is_told_by_the_variable_or_the_loss():
         trainer.fit(waves(), 3, verbose=0)
 
 
-def test_a_variable_and_a_gradient_are_told_by_name():
+def test_a_variable_is_told_by_name():
     trainer = tiny_trainer()
     variable = trainer.method.trained_variables()["learner"][0]
     with pytest.raises(NonFiniteLoss, match=f"first: the variable {variable.path} of learner, before the step"):
         variable.assign(variable * np.nan)
         trainer.fit(waves(), 1, verbose=0)
-    with pytest.raises(NonFiniteLoss, match="first: the gradient of .* of learner of task 0, "):
-        tiny_trainer(reducer=InfiniteGradient()).fit(waves(), 1, verbose=0)
+
+
+def test_a_gradient_that_is_not_finite_is_told_by_name_and_changes_nothing():
+    trainer = tiny_trainer(reducer=InfiniteGradient())
+    before = variable_values(trainer)
+    said = "step 0 has a gradient that is not finite, .* in episodes 0 to 3.* first: the gradient of .* of task 0, "
+    with pytest.raises(NonFiniteLoss, match=said):
+        trainer.fit(waves(), 1, verbose=0)
+    assert_same_values(variable_values(trainer), before)
+
+
+def test_a_rule_that_does_not_answer_through_the_head_is_asked_after_adaptation():
+    """The learner alone gives four features, where a task gives one number."""
+    learner = Learner(keras.layers.Dense(4), keras.layers.Identity(), input_shape=(1,))
+    trainer = Trainer(learner, RidgeRegression(), [QueryLoss(Regression(1))], Regression(1))
+    said = message(trainer, spoilt("support", "targets", 1, 1e25, 2))
+    assert said.startswith("the support loss of task 1, inf after adaptation. Lower the inner rate")
+
+
+# Every rule; update rules that put parameters elsewhere or count steps; no path, and a flow.
+ADAPTING = [*(("rule", name) for name in members("rule")), ("update", "context_scaling"), ("update", "per_step_rates")]
+ADAPTING += [("hypergradient", "implicit"), ("hypergradient", "adjoint_heun")]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("axis", "name"), [(axis, name) for axis in ("rule", "update", "hypergradient") for name in members(axis)]
-)
+@pytest.mark.parametrize(("axis", "name"), ADAPTING)
 def test_whatever_adapts_a_sound_step_has_no_fault_and_a_spoilt_one_is_told(axis, name):
     method, episode = contract_case(choice_with(axis, name))
     moment = Schedule()(0, method.terms, method.schedules)

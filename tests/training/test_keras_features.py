@@ -14,7 +14,7 @@ from cml_tf.problems import Regression
 from cml_tf.training.callback_state import restore_callback_states
 from cml_tf.training.trainer import Trainer, Validation
 from tests.helpers.few_shot import sinusoid_trainer, tiny_trainer, variable_values
-from tests.helpers.wave_training import assert_same_values, resumed, stop_at, waves
+from tests.helpers.wave_training import assert_same_values, stop_at, waves
 
 K, optimizers, callbacks = keras.layers, keras.optimizers, keras.callbacks
 PROBLEM = Regression(1)
@@ -169,17 +169,31 @@ def averaging():
     return tiny_trainer(optimizer=optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
 
 
-def test_averages_wait_for_the_end_of_an_interrupted_training():
-    trainer = averaging()
-    start = trainer.state()
-    trainer.fit(waves(), 4, verbose=0)
-    whole = variable_values(trainer)
-    trainer.restore(*start)
-    trainer.fit(waves(), 4, [stop_at(trainer, 2)], verbose=0)
-    assert trainer.step == 2
-    again = resumed(trainer, averaging)
-    again.fit(waves(), 4, verbose=0)
-    assert_same_values(variable_values(again), whole)
+def test_a_restored_trainer_goes_on_as_the_first_would_have():
+    """Averages of the optimiser wait for the end of an interrupted training."""
+
+    def fit(trainer, *stop):
+        trainer.fit(waves(), 4, stop, validate_every=4, verbose=0)
+        return trainer
+
+    first = averaging()
+    start = first.state()
+    whole = variable_values(fit(first))
+    end = first.state()[1]
+    first.restore(*start)
+    values, metadata = fit(first, stop_at(first, 2)).state()
+    second = averaging()
+    for name in metadata:
+        with pytest.raises(ValueError, match=f"not from a trainer: it lacks {name}"):
+            second.restore(values, {key: value for key, value in metadata.items() if key != name})
+    with pytest.raises(ValueError, match="belongs to another model"):
+        tiny_trainer(optimizer="adam").restore(values, metadata)
+    assert second.step == 0
+    second.restore(values, metadata)
+    assert second.step == 2
+    assert_same_values(variable_values(second), values)
+    assert_same_values(variable_values(fit(second)), whole)
+    assert second.state()[1] == end
 
 
 def test_validation_calls_the_test_hooks_so_that_averages_can_be_validated():
@@ -223,9 +237,14 @@ REFUSED = {
 }
 
 
+@pytest.fixture(scope="module")
+def trainer():
+    """One that never makes a step."""
+    return tiny_trainer()
+
+
 @pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_fit_would_not_honour_is_refused_before_the_first_step(make, message, tmp_path):
-    trainer = tiny_trainer()
+def test_what_fit_would_not_honour_is_refused_before_the_first_step(trainer, make, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         trainer.fit(waves(), verbose=0, **make(str(tmp_path)))
     assert trainer.step == 0 and not list(tmp_path.iterdir())
@@ -252,11 +271,13 @@ def welcome(folder, patience=9):
 def test_keras_other_callbacks_work_and_survive_an_interruption(tmp_path):
     trainer, validation = tiny_trainer(), Validation(waves("validation"), 4)
     trainer.fit(waves(), 2, list(welcome(tmp_path).values()), validation, 1, verbose=0)
-    again, others = resumed(trainer), welcome(tmp_path, patience=3)
-    again.fit(waves(), 20, [callbacks.LambdaCallback(), *others.values()], validation, 1, verbose=0)
+    # As a fresh one would be, whose graph it has.
+    trainer.restore(*trainer.state())
+    others = welcome(tmp_path, patience=3)
+    trainer.fit(waves(), 20, [callbacks.LambdaCallback(), *others.values()], validation, 1, verbose=0)
     # A counter finds its callback again: of two epochs before one is without a gain, and both after; the mode is found.
     stopping = others["EarlyStopping"]
-    assert again.step == 4 and stopping.patience == 3 and stopping.mode == "min"
+    assert trainer.step == 4 and stopping.patience == 3 and stopping.mode == "min"
     # As states were kept before, by position.
     restore_callback_states([callbacks.LambdaCallback(), stopping], {"0:EarlyStopping": {"wait": 7}})
     assert stopping.wait == 7

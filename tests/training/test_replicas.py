@@ -45,9 +45,11 @@ def test_processes_share_the_tasks_of_every_meta_batch_and_miss_none():
 
 
 def state_after(tasks=6, **options):
-    method, options = make_method("meta_sgd", "query_loss", steps=1), {"replicas": Replicas(), **options}
+    """With the worst point of a ball, which is found from the gradients of all tasks together."""
+    method = make_method("anil_meta_sgd", "query_loss", steps=1)
+    options = {"replicas": Replicas(), "clip_norm": 1.0, "sharpness": 0.1, **options}
     optimizer = keras.optimizers.Adam(0.01)
-    step = MetaStep(method, dict.fromkeys(method.trained_variables(), optimizer), clip_norm=1.0, **options)
+    step = MetaStep(method, dict.fromkeys(method.trained_variables(), optimizer), **options)
     results = [step(make_episode(tasks=tasks, seed=number)) for number in range(2)]
     assert step.traces == 1
     losses = [value.numpy() for one in results for value in (one.term_losses, *one.metrics.values())]
@@ -61,11 +63,8 @@ def alone():
         return state_after()
 
 
-@pytest.mark.parametrize(("sharpness", "pieces"), [(0.0, 6), (0.1, 2)])
-def test_pieces_add_up_to_the_same_step(float64, alone, sharpness, pieces):
-    expected = state_after(sharpness=sharpness) if sharpness else alone
-    received = state_after(sharpness=sharpness, accumulate=pieces)
-    for one, other in zip(received, expected, strict=True):
+def test_pieces_add_up_to_the_same_step(float64, alone):
+    for one, other in zip(state_after(accumulate=2), alone, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)
 
 

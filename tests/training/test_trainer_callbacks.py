@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cml_tf.adaptation import FirstOrder
+from cml_tf.training.callback_state import CallbackStates, restore_callback_states
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.trainer import Validation
 from tests.helpers.few_shot import sinusoid_trainer, tiny_trainer, variable_values
@@ -19,6 +21,7 @@ VALIDATION = Validation(waves("validation"), 4)
 
 def test_history_and_callbacks_have_each_epoch_s_means_and_nothing_is_traced_again():
     trainer, recorder = sinusoid_trainer(optimizer=keras.optimizers.SGD(0.0)), Recorder()
+    trainer.method.rule.hypergradient = FirstOrder()
     history = trainer.fit(waves(), 3, [recorder], VALIDATION, validate_every=2, verbose=0)
     assert set(history) == VALIDATED and {len(values) for values in history.values()} == {2}
     losses = [evaluate_losses(trainer.method, batch)[0].numpy() for batch in meta_batches(3)]
@@ -68,35 +71,46 @@ def frozen_trainer():
     return tiny_trainer(optimizer=keras.optimizers.SGD(0.0))
 
 
-def test_validation_takes_its_own_number_of_inner_steps():
+@pytest.fixture(scope="module")
+def begun():
+    """A trainer that is traced once, and its state before the first step."""
     trainer = frozen_trainer()
+    return trainer, trainer.state()
+
+
+@pytest.fixture
+def frozen(begun):
+    """That trainer before the first step."""
+    trainer, start = begun
+    trainer.restore(*start)
+    return trainer
+
+
+def test_validation_takes_its_own_number_of_inner_steps(frozen):
+    trainer = frozen
     scores = [fit_with(trainer, steps=trainer.step + 1, inner_steps=steps)["val_mse"] for steps in (None, 1, 2)]
     assert scores[0] == scores[1] != scores[2]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted():
-    keras.backend.clear_session()
-    trainer, recorder = tiny_trainer(), Recorder()
-    fit_with(trainer, recorder, steps=6, validate_every=3)
-    return trainer, recorder.calls
-
-
-@pytest.mark.parametrize("step", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(6, marks=pytest.mark.slow)])
-def test_a_pause_at_any_step_changes_nothing_in_the_end(uninterrupted, step):
-    """Also at the last step of an epoch, whose validation must not be lost, and at the very last step."""
-    whole, expected = uninterrupted
-    keras.backend.clear_session()
-    paused, recorder = tiny_trainer(), Recorder()
-    fit_with(paused, stop_at(paused, step), recorder, steps=6, validate_every=3)
-    assert paused.step == step and not paused.stopped
-    if step < 6:
-        fit_with(paused, recorder, steps=6, validate_every=3)
-    assert paused.step == 6
-    ends, expected = ([call for call in calls if call[0] == "epoch end"] for calls in (recorder.calls, expected))
-    assert ends == expected
-    assert_same_values(variable_values(paused), variable_values(whole))
-    assert paused.state()[1]["means"] == whole.state()[1]["means"] == {}
+def test_a_pause_at_any_step_changes_nothing_in_the_end():
+    """Here at the last step of an epoch, whose validation must not be lost, and at the very last step."""
+    trainer, results = tiny_trainer(), []
+    start = trainer.state()
+    for stop in (None, 2, 4):
+        trainer.restore(*start)
+        recorder = Recorder()
+        if stop:
+            fit_with(trainer, stop_at(trainer, stop), recorder, steps=4)
+            assert trainer.step == stop and not trainer.stopped
+        fit_with(trainer, recorder, steps=4)
+        ends = [call for call in recorder.calls if call[0] == "epoch end"]
+        assert trainer.step == 4 and trainer.state()[1]["means"] == {}
+        results.append((ends, variable_values(trainer)))
+    (expected, whole), *others = results
+    assert len(expected) == 2
+    for ends, values in others:
+        assert ends == expected
+        assert_same_values(values, whole)
 
 
 def plateau(patience):
@@ -104,8 +118,8 @@ def plateau(patience):
     return keras.callbacks.EarlyStopping("val_mse", patience=patience, mode="min")
 
 
-def test_early_stopping_ends_training_for_good():
-    trainer, states = frozen_trainer(), []
+def test_early_stopping_ends_training_for_good(frozen):
+    trainer, states = frozen, []
     # A kill may come between the last epoch's checkpoint and the one of the end of training.
     keep = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: states.append(trainer.state()[1]))
     fit_with(trainer, plateau(patience=3), keep)
@@ -134,7 +148,31 @@ class Counter(keras.callbacks.Callback):
         self._steps = state["steps"]
 
 
-def test_patience_rates_and_states_of_one_s_own_survive_an_interruption():
+class Notes(keras.callbacks.Callback):
+    """Changes what it has in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.losses, self.seen = [], {}
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.losses.append(epoch)
+        self.seen[str(epoch)] = True
+
+
+def test_what_a_callback_changed_in_place_is_kept_and_is_its_own():
+    first, again, states = Notes(), Notes(), CallbackStates()
+    states.begin([first])
+    first.on_epoch_end(0)
+    kept = states.read([first])
+    first.on_epoch_end(1)
+    restore_callback_states([again], kept)
+    again.on_epoch_end(2)
+    assert again.losses == [0, 2] and again.seen == {"0": True, "2": True}
+    assert kept == {"Notes:0": {"losses": [0], "seen": {"0": True}}}
+
+
+def test_patience_rates_and_states_of_one_s_own_survive_an_interruption(frozen):
     """Within an epoch; what was restored is put back once, and Keras turns the sign of min_delta in every run."""
 
     def callbacks():
@@ -142,7 +180,7 @@ def test_patience_rates_and_states_of_one_s_own_survive_an_interruption():
         reducing = keras.callbacks.ReduceLROnPlateau("val_mse", 0.5, patience=2, mode="min", min_delta=0.0)
         return plateau(patience=5), patient, reducing, Counter()
 
-    first, (stopping, *others) = frozen_trainer(), callbacks()
+    first, (stopping, *others) = frozen, callbacks()
     first.host.optimizer.learning_rate = 1e-12
     fit_with(first, stopping, *others, stop_at(first, 7))
     assert first.step == 7

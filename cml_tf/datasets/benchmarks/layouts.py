@@ -159,10 +159,14 @@ def _pickled(member: Member, name: str) -> Iterator[Picture]:
     content = load_pickle_content(member.read(), name)
     try:
         images, classes = content["image_data"], content["class_dict"]
-        listed = [(str(label), int(row)) for label, rows in classes.items() for row in rows]
+        sound = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3 and images.size > 0
+        # Before any pair is made: one list may stand for many classes, and a class be called by lists in lists.
+        count = sum(map(len, classes.values()))
+        if not sound or count != len(images) or not all(isinstance(label, str) for label in classes):
+            raise ValueError(f"images {images.dtype} {list(images.shape)}, {count} rows listed")
+        listed = [(label, int(row)) for label, rows in classes.items() for row in rows]
         rows = {row for _, row in listed}
-        sound = images.dtype == np.uint8 and images.ndim == 4 and images.shape[3] == 3
-        if not sound or rows != set(range(len(images))) or len(rows) != len(listed):
+        if rows != set(range(len(images))) or len(rows) != len(listed):
             raise ValueError(f"images {images.dtype} {list(images.shape)}, {len(listed)} rows listed")
     except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise DatasetError(

@@ -84,7 +84,7 @@ class StoredImages:
                 f"{error.filename} cannot be read ({error.strerror}): ask its owner for permission, or set "
                 "CML_TF_CACHE to a folder of your own."
             ) from error
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
             _LOG.warning("Rebuilding the stored images in %s, which cannot be read (%s).", self.folder, error)
             return None
 

@@ -73,7 +73,8 @@ def _list_zip(path: Path) -> tuple[list[Drawing], Callable[[tuple[Drawing, ...]]
     drawings = []
     for member in members:
         parts = PurePosixPath(member.filename).parts
-        if member.is_dir() or parts[0] == "__MACOSX" or not _is_drawing(parts[-1]):
+        # A member may have no name at all, of which even `is_dir` knows nothing.
+        if not parts or member.is_dir() or parts[0] == "__MACOSX" or not _is_drawing(parts[-1]):
             continue
         if len(parts) != 4 or parts[0] == "/" or ".." in parts:
             raise DatasetError(f"{path} must contain top/{_LAYOUT}, found {member.filename!r}: download it again.")

@@ -21,7 +21,16 @@ from cml_tf.datasets.image_paths import MOST_FOLDERS
 # An image has some hundred kilobytes. A member that claims more than this is not one.
 LARGEST_IMAGE = 1 << 26
 # What the readers of archives raise on damaged ones, depending on where the damage is.
-DAMAGE = (OSError, EOFError, RuntimeError, tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
+DAMAGE = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    UnicodeDecodeError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 class File(NamedTuple):
@@ -140,7 +149,8 @@ def _in_folder(path: Path, largest: int) -> Iterator[Member]:
 def _in_zip(path: Path, largest: int) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            if info.is_dir() or not _wanted(info.filename, path):
+            # A member may have no name at all, of which even `is_dir` knows nothing.
+            if not PurePosixPath(info.filename).parts or info.is_dir() or not _wanted(info.filename, path):
                 continue
 
             def read(info: zipfile.ZipInfo = info) -> bytes:

@@ -18,6 +18,8 @@ from cml_tf.errors import DatasetError
 MOST_BYTES = 1 << 32
 """A file of some megabytes can unpack to gigabytes."""
 DAMAGE = (
+    # A member that is no array comes as bytes.
+    AttributeError,
     EOFError,
     KeyError,
     MemoryError,

@@ -171,13 +171,20 @@ def _check_places(content: bytes) -> None:
 
 def _matrix(state: dict[str, Any]) -> scipy.sparse.csr_matrix:
     try:
-        parts = tuple(state[name].array for name in ("data", "indices", "indptr"))
+        parts = tuple(_array_of(state[name]) for name in ("data", "indices", "indptr"))
         matrix = scipy.sparse.csr_matrix(parts, shape=tuple(int(size) for size in state["_shape"]))
         # Indices that point outside of the matrix would be followed without a check.
         matrix.check_format(full_check=True)
     except DAMAGE as error:
         raise ValueError(f"no CSR matrix: {error}") from error
     return matrix
+
+
+def _array_of(part: Any) -> np.ndarray:
+    # Any stand-in may have an attribute `array`, with lists in it that share others: few bytes, many numbers.
+    if not isinstance(part, _Array):
+        raise TypeError(f"expected an array, found {type(part).__name__}")
+    return part.array
 
 
 def _made(value: Any) -> Any:

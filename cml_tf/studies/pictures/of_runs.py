@@ -5,8 +5,9 @@ Of a sweep these are learning curves and the first test episode, from the direct
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from cml_tf.datasets.formulas import FormulaSource
 from cml_tf.experiments.loading import model_of
 from cml_tf.experiments.runs import METRICS, load_run
 from cml_tf.experiments.stored import RunError
-from cml_tf.models.few_shot_model import FewShotModel
+from cml_tf.models.few_shot_model import FewShotModel, NonFiniteAdaptation
 from cml_tf.studies.page import Picture
 from cml_tf.studies.pictures.curves import Curve, draw_learning_curves, mean_curves
 from cml_tf.studies.pictures.episode import EpisodePicture, draw_episode
@@ -87,18 +88,30 @@ def picture_of_episode(
 def pictures_of_waves(
     model: FewShotModel, source: FormulaSource, count: int, steps: Sequence[int]
 ) -> list[RegressionPicture]:
-    """Adapts a regression model to the first `count` tasks of one input, by each of some numbers of inner steps."""
+    """Adapts a regression model to the first `count` tasks of one input, by each of some numbers of inner steps.
+
+    Numbers of steps after which adaptation diverged on one of the tasks are left out.
+    """
     support = source.batch(0, count).support
     inputs = np.linspace(*source.formula.inputs, _POINTS, dtype=np.float32)
+    shown, targets = support.inputs.numpy(), support.targets.numpy()
+    answers = [dict(_predictions(model, shown[task], targets[task], inputs, steps)) for task in range(count)]
+    drawn = [number for number in steps if all(number in of_task for of_task in answers)]
     pictures = []
     for task, parameters in enumerate(zip(*source.parameters(0, count), strict=True)):
-        shown, targets = support.inputs[task].numpy(), support.targets[task].numpy()
-        predictions = {
-            number: model.adapt(shown, targets, steps=number).predict(inputs[:, np.newaxis])[:, 0] for number in steps
-        }
+        predictions = {number: answers[task][number] for number in drawn}
         truth = source.formula.value(*parameters, inputs).numpy()
-        pictures.append(RegressionPicture(shown[:, 0], targets[:, 0], inputs, truth, predictions))
+        pictures.append(RegressionPicture(shown[task, :, 0], targets[task, :, 0], inputs, truth, predictions))
     return pictures
+
+
+def _predictions(
+    model: FewShotModel, shown: np.ndarray, targets: np.ndarray, inputs: np.ndarray, steps: Sequence[int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """By number of inner steps, but for those after which adaptation diverged."""
+    for number in steps:
+        with contextlib.suppress(NonFiniteAdaptation):
+            yield number, model.adapt(shown, targets, steps=number).predict(inputs[:, np.newaxis])[:, 0]
 
 
 # More lines than colours that can be told apart would be no picture.
@@ -162,8 +175,11 @@ def _episode(setting: str, runs: Runs, workdir: Path, output: Path) -> list[Pict
     file = f"{run}_episode.png"
     figure: Figure
     if isinstance(source, FormulaSource) and source.formula.dimensions == 1:
-        figure = draw_regression(pictures_of_waves(model, source, _WAVES, _WAVE_STEPS))
+        pictures = pictures_of_waves(model, source, _WAVES, _WAVE_STEPS)
+        figure = draw_regression(pictures)
         what = f"The first {_WAVES} test episodes of {run}, before and after inner steps"
+        if diverged := [str(number) for number in _WAVE_STEPS if number not in pictures[0].predictions]:
+            what += f" (adaptation diverged after {' and '.join(diverged)} steps)"
     elif len(experiment.data.input_shape) == 3:
         names = experiment.dataset.class_names("test")
         figure = draw_episode(picture_of_episode(model, source, 0, names))

@@ -91,6 +91,7 @@ def test_episodes_from_the_file_are_those_from_memory(monkeypatch):
 DAMAGE = (
     lambda folder: (folder / "index.json").write_text("{"),
     lambda folder: (folder / "train.npy").write_bytes((folder / "train.npy").read_bytes()[:-1]),
+    lambda folder: (folder / "train.npy").write_bytes(b""),
     lambda folder: np.save(folder / "train.npy", np.zeros((9, 3, 3, 3), np.uint8)),
     lambda folder: np.save(folder / "train.npy", np.array([{}], object)),
 )

@@ -62,9 +62,16 @@ def _deflated(size: int) -> bytes:
     return buffer.getvalue()
 
 
-def _drawings(files: dict[str, bytes], expected: Any) -> Case:
+def _named(name: bytes, flags: bytes = b"\0\0") -> bytes:
+    """A zip file that holds a drawing, and behind it a member of any name, with flags."""
+    raw = zip_bytes({"top/A/b/1.png": b"x", "Q" * len(name): b"x"})
+    place = raw.rindex(b"PK\x01\x02")
+    return (raw[: place + 8] + flags + raw[place + 10 :]).replace(b"Q" * len(name), name)
+
+
+def _drawings(files: dict[str, bytes] | bytes, expected: Any) -> Case:
     def run(folder: Path) -> Any:
-        (folder / "images.zip").write_bytes(zip_bytes(files))
+        (folder / "images.zip").write_bytes(files if isinstance(files, bytes) else zip_bytes(files))
         return open_drawings(folder / "images.zip")
 
     return Case(run, expected)
@@ -132,6 +139,11 @@ CASES = {
     "zip: a name that is not UTF-8": _archive(
         "a.zip", zip_bytes({"caf?.txt": b"x"}).replace(b"caf?", b"caf\xe9"), lambda found: len(found) == 1
     ),
+    "zip: no name": _archive("a.zip", _named(b"\0"), lambda found: list(found) == ["top/A/b/1.png"]),
+    "zip: a name that says it is UTF-8": _archive("a.zip", _named(b"\xff", b"\0\x08"), "is damaged .*Unicode"),
+    "drawings: a dot": _drawings(_named(b"."), lambda found: len(found.drawings) == 1),
+    "drawings: no name": _drawings(_named(b"\0"), lambda found: len(found.drawings) == 1),
+    "drawings: a name that says it is UTF-8": _drawings(_named(b"\xff", b"\0\x08"), "no readable zip|not a readable"),
     "drawings: out of the archive": _drawings({"../a/b/1.png": b""}, "found '../a/b/1.png'"),
     "drawings: absolute": _drawings({"/a/b/1.png": b""}, "found '/a/b/1.png'"),
     "drawings: none": _drawings({"a/b/c/1.txt": b""}, "found no such file"),

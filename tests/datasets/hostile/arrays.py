@@ -71,6 +71,21 @@ def _member(header: str, version: bytes = b"\x01\0", data: bytes = b"") -> bytes
     return buffer.getvalue()
 
 
+def _without_header(name: str) -> bytes:
+    """A file with a member that is no array at all."""
+    buffer = io.BytesIO(_bytes(**{name: None}))
+    with zipfile.ZipFile(buffer, "a") as archive:
+        archive.writestr(name, b"1\n2\n")
+    return buffer.getvalue()
+
+
+def _published_names(folder: Path) -> Any:
+    write_npz_graph(folder / "it.npz", _SMALL)
+    with zipfile.ZipFile(folder / "it.npz", "a") as archive:
+        archive.writestr("class_names", b"a\n")
+    return read_graph_npz(folder / "it.npz")
+
+
 def _claiming(size: int) -> bytes:
     raw = bytearray(_bytes())
     place = raw.index(b"PK\x01\x02")
@@ -115,6 +130,7 @@ CASES = {
     "npz: a header of another version": _file(lambda: _member(_shape("(6,)"), b"\x09\0"), _PLAIN),
     "npz: a negative shape": _file(lambda: _member(_shape("(-6,)"), data=bytes(48)), _PLAIN),
     "npz: too few numbers": _file(lambda: _member(_shape("(6, 6)"), data=bytes(8)), _PLAIN),
+    "npz: labels that are no array": _file(lambda: _without_header("labels"), _PLAIN),
     "npz: objects": _npz(_PLAIN, features=np.array([[object()]])),
     "npz: objects among the labels": _npz(_PLAIN, labels=np.array(["a", None, 1] * 2, object)),
     "npz: no features": _npz("missing: features", features=None),
@@ -153,6 +169,7 @@ CASES = {
     "published: a negative shape": _published("cannot be read", attr_shape=np.array([-1, 5])),
     "published: not square": _published("must be|cannot be read", adj_shape=np.array([12, 13])),
     "published: NaN": _published("finite", attr_data=np.full(len(bags_of_words(_SMALL).data), np.nan)),
+    "published: names that are no array": Case(_published_names, "cannot be read"),
     "published: objects": _published("cannot be read", labels=np.array([object()] * 12)),
     "table: NUL": _table("edges", "0,1\n\0,2\n", "line 2: .*NUL"),
     "table: Latin-1": _table("labels", b"caf\xe9\nb\na\n", "line 1: must be UTF-8"),

@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from cml_tf.datasets.benchmarks.layouts import mini_imagenet_pictures
+from cml_tf.datasets.graphs.nodes import GraphSize
+from cml_tf.datasets.graphs.planetoid import read_planetoid
 from cml_tf.datasets.storage.pickles import load_pickle
 from tests.datasets.hostile.case import Case
+from tests.helpers.graph_files import write_planetoid
 
 MADE = "made by the pickle"
 
@@ -61,7 +65,62 @@ def _state(shape: bytes, kind: bytes = _FLOAT, content: bytes = b"C\x08" + bytes
     return _START + _EMPTY + b"(K\x01" + shape + kind + b"\x89" + content + b"tb."
 
 
+def _graph(part: str, content: bytes, expected: Any) -> Case:
+    """A folder of Planetoid files with one of our own."""
+
+    def run(folder: Path) -> Any:
+        write_planetoid(folder, "toy", GraphSize(50, 9, 4))
+        (folder / f"ind.toy.{part}").write_bytes(content)
+        return read_planetoid(folder, "toy")
+
+    return Case(run, expected)
+
+
+def _images(content: bytes, expected: Any) -> Case:
+    """miniImageNet's file of one split."""
+
+    def run(folder: Path) -> Any:
+        (folder / "mini-imagenet-cache-train.pkl").write_bytes(content)
+        return list(mini_imagenet_pictures(folder))
+
+    return Case(run, expected)
+
+
+def _nested(depth: int, begin: bytes = b"]\x94(", end: bytes = b"e0") -> bytes:
+    """Pushes a list of ten lists of ten lists ..., each of them one list, kept under the numbers below `depth`."""
+    parts = [b"K\0", *map(_get, range(depth - 1))]
+    return b"".join(begin + part * 10 + end for part in parts) + _get(depth - 1)
+
+
+def _get(place: int) -> bytes:
+    return b"h" + bytes([place])
+
+
+def _state_of(**parts: bytes) -> bytes:
+    return b"}(" + b"".join(_text(name) + part for name, part in parts.items()) + b"u"
+
+
+def _matrix(state: bytes) -> bytes:
+    return _named("scipy.sparse.csr", "csr_matrix") + b")\x81" + state + b"b"
+
+
+def _listed_by_all(count: int) -> bytes:
+    """A dictionary whose keys are `count` numbers, each with the one list of `count` numbers."""
+    entries = b"".join(b"J" + struct.pack("<i", key) + b"h\0" for key in range(count))
+    return _START + b"]\x94(" + b"K\0" * count + b"e0}(" + entries + b"u."
+
+
+_PAIR = b"](K\0K\x01e"
+_NESTED = _matrix(
+    _state_of(
+        data=_matrix(_state_of(array=_nested(7))),
+        indices=_matrix(_state_of(array=_PAIR)),
+        indptr=_matrix(_state_of(array=_PAIR)),
+        _shape=b"K\x01K\x01\x86",
+    )
+)
 _HUGE = b"\x8a\x06" + (2**40).to_bytes(6, "little") + b"\x85"
+_PIXELS = np.zeros((1, 2, 2, 3), np.uint8)
 _CALLS = {
     "os.system": Gadget(os.system, f"touch '{MADE}'"),
     "os.mkdir": Gadget(os.mkdir, MADE),
@@ -96,6 +155,21 @@ BOMBS = {
     ),
     "ndarray called": _pickle(_START + _named("numpy", "ndarray") + _HUGE + b"\x85R.", "is damaged"),
     "bytes of 2**40": _pickle(_START + b"\x8e" + struct.pack("<Q", 2**40) + b"x.", "is damaged"),
+    "a matrix of lists in lists": _pickle(_START + _NESTED + b".", "is damaged .*expected an array"),
+    "a graph with one list for all nodes": _graph("graph", _listed_by_all(4000), "16000000 neighbours in"),
+    "a graph of tuples in tuples": _graph(
+        "graph", _START + _nested(7, b"(", b"t\x940") + b"0}h\x06]h\x06as.", "dictionary of lists"
+    ),
+    "a test node of 999,999,999": _graph(
+        "test.index", b"\n".join(b"%d" % node for node in [*range(40, 49), 999_999_999]), "nodes below 100"
+    ),
+    "images with one list for all classes": _images(
+        pickle.dumps({"image_data": _PIXELS, "class_dict": dict.fromkeys(map(str, range(4000)), [0] * 4000)}, 4),
+        "16000000 rows listed",
+    ),
+    "images without pixels": _images(
+        pickle.dumps({"image_data": np.zeros((2**30, 0, 0, 3), np.uint8), "class_dict": {}}, 4), "0 rows listed"
+    ),
     "a frame of 2**60": _pickle(_START + b"\x95" + struct.pack("<Q", 2**60) + b".", "is damaged"),
     "lists in lists": _pickle(_START + b"]" * 200_000 + b"a" * 199_999 + b".", lambda found: isinstance(found, list)),
 }

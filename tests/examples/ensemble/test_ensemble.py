@@ -7,7 +7,7 @@ import json
 import pytest
 
 from examples.ensemble.comparison import SIZES, table
-from tests.helpers.programs import run_program
+from tests.helpers.programs import run_programs
 
 
 def line(seed, ensemble, *members):
@@ -29,7 +29,7 @@ def test_a_table_compares_the_ensemble_with_each_member_and_with_the_chosen_one(
 
 def test_a_method_that_no_run_has_is_refused_in_a_line(tmp_path):
     flags = ["--method=typo", f"--workdir={tmp_path}/runs", f"--results={tmp_path}/r.jsonl"]
-    done = run_program("examples.ensemble.train", *flags)
+    (done,) = run_programs([["examples.ensemble.train", *flags]])
     names = "glyphs_5way_1shot_maml-soft_k_means, glyphs_5way_1shot_maml-meta_delta-no_rotation"
     told = f"error: --method must be the end, behind a '_', of one of {names}, received 'typo'."
     assert (done.code, done.messages) == (2, [told]) and not list(tmp_path.iterdir())
@@ -41,7 +41,7 @@ def test_seeds_are_trained_once(tmp_path):
     (tmp_path / "s.json").write_text(json.dumps({"configs": configs, "seeds": [0]}))
     flags = [f"--spec={tmp_path}/s.json", "--method=maml-meta_delta-no_rotation-smoke", f"--workdir={tmp_path}/runs"]
     flags += [f"--results={tmp_path}/r.jsonl", "--fit_episodes=4", "--episodes=2"]
-    first, second = (run_program("examples.ensemble.train", *flags) for _ in range(2))
+    first, second = run_programs([["examples.ensemble.train", *flags]] * 2)
     assert first.code == 0 and "filters': 32" in first.out, first.err
     found = json.loads((tmp_path / "r.jsonl").read_text())
     assert len(found["members"]) == len(SIZES) and len(found["ensemble"]["scores"]) == 2

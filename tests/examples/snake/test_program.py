@@ -12,7 +12,7 @@ from examples.snake import results
 from examples.snake.pictures import draw_curves, record_game, write_gif
 from examples.snake.training import Run, Settings, train
 from examples.snake.variance import estimators, relative_variance, summary
-from tests.helpers.programs import run_program, run_programs
+from tests.helpers.programs import run_programs
 
 TINY = Settings(side=2, limit=12, games=4, steps=2, updates=2, windows=2, hidden=(4,), points=2)
 
@@ -108,8 +108,8 @@ def test_what_the_program_cannot_do_is_said_in_a_line(tmp_path):
 @pytest.mark.slow
 def test_the_program_goes_on_where_it_was_stopped(tmp_path):
     given = ["--side=2", "--windows=1", "--seeds=1", f"--results={tmp_path}/found.jsonl", f"--drawings={tmp_path}"]
-    for mixes in ("last", "last,fixed"):
-        assert run_program("examples.snake.train", *given, f"--mixes={mixes}").code == 0
+    calls = [["examples.snake.train", *given, f"--mixes={mixes}"] for mixes in ("last", "last,fixed")]
+    assert [done.code for done in run_programs(calls)] == [0, 0]
     lines = (tmp_path / "found.jsonl").read_text().splitlines()
     assert [json.loads(line)["settings"]["mix"] for line in lines] == ["last", "fixed"]
     assert {path.name for path in tmp_path.glob("snake_*")} == {

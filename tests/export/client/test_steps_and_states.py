@@ -128,15 +128,17 @@ def test_a_store_keeps_tasks_and_tells_which_are_served(ask, bounded, nodes, tmp
     store.put("greek", adapted)
     store.put("old", dataclasses.replace(adapted, fingerprint=adapted.fingerprint ^ 1))
     store.put("gone", dataclasses.replace(adapted, version=99))
-    assert store.names() == ["gone", "greek", "old"]
+    # Of a model that was exported anew, for other tasks.
+    store.put("letters", dataclasses.replace(adapted, class_names=("a", "b")))
+    assert store.names() == ["gone", "greek", "letters", "old"]
     entry = store.entries()[1]
     assert (entry.model, entry.version, entry.class_names) == ("bounded", 1, None)
     assert entry.bytes == store.path("greek").stat().st_size
     assert datetime.datetime.now(datetime.UTC) - entry.changed < datetime.timedelta(minutes=10)
-    assert [store.check(name, client) for name in store.names()] == ["not served", "served", "stale"]
+    assert [store.check(name, client) for name in store.names()] == ["not served", "served", "stale", "stale"]
     np.testing.assert_array_equal(store.get("greek").state, adapted.state)
     store.remove("old")
-    with pytest.raises(ClientError, match="must contain the task old, found gone, greek"):
+    with pytest.raises(ClientError, match="must contain the task old, found gone, greek, letters"):
         store.get("old")
     for name in ("", "../x", "a/b", ".hidden", " spaced ", "x" * 201, "a\\b"):
         with pytest.raises(ClientError, match="name of a task"):

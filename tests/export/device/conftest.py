@@ -12,6 +12,7 @@ from cml_tf.problems import Classification
 from export.device.exporting import write_for_device
 from export.requests.form import Bucket
 from tests.export.conftest import made_once
+from tests.export.forked_gate import forked_gate
 from tests.export.served import WAYS, exportable
 
 SIZES = Bucket(6, 4)
@@ -27,7 +28,8 @@ def _letters_file(root):
     file = root / "letters.tflite"
     if not file.exists():
         root.mkdir()
-        write_for_device(_letters(), SIZES, file, {"rule": "sgd"})
+        with forked_gate():
+            write_for_device(_letters(), SIZES, file, {"rule": "sgd"})
     return file
 
 

@@ -21,17 +21,17 @@ from export.gate.query_dependence import query_dependence
 from export.gate.warm_up import shape_buckets, warm_up_requests
 from export.graph.exportable import Exportable
 from export.graph.specifications import input_specifications
-from export.requests.files import Request, read_requests, write_requests
+from export.requests.files import read_requests, write_requests
 from export.requests.form import Bucket
 from tests.export.forked_gate import forked_gate
-from tests.export.served import CLOSE, WAYS, exportable, in_process, inputs_of
+from tests.export.served import CLOSE, WARM, WAYS, exportable, in_process
 from tests.helpers.few_shot import image_trainer
 from tests.helpers.models import smooth_co_learner
 
 
-def _probed(served, bucket) -> set[tuple[str, int]]:
+def _probed(served, requests) -> set[tuple[str, int]]:
     """Signature and last status of each probe, which were answered as expected."""
-    told, requests = set(), warm_up_requests(served.model, [bucket], served.reference)
+    told = set()
     for call, expected in probes(served.model, requests, served.reference):
         answer = served(call.signature, **call.inputs)
         assert answer.keys() == expected.values.keys()
@@ -41,18 +41,30 @@ def _probed(served, bucket) -> set[tuple[str, int]]:
     return told
 
 
-def test_every_fault_is_probed_and_answered_as_expected(served):
-    told, graph = _probed(served, Bucket(4, 3)), "edges" in inputs_of(served.model)
+def test_warm_up_requests_are_what_the_server_parses_and_they_and_every_fault_are_answered_as_expected(served):
+    path, signatures = served.directory / EXTRA / WARM_UP, set(input_specifications(served.model))
+    records = [prediction_log_pb2.PredictionLog.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(path))]
+    specs = [record.predict_log.request.model_spec for record in records]
+    assert {spec.name for spec in specs} == {"small"} and len(specs) == len(signatures)
+    written, read = warm_up_requests(served.model, WARM, served.reference), read_requests(path)
+    assert {request.signature for request in read} == signatures
+    for first, request in zip(written, read, strict=True):
+        assert first.signature == request.signature
+        np.testing.assert_equal(dict(first.inputs), dict(request.inputs))
+        answer, expected = served(request.signature, **request.inputs), served.reference.answer(request)
+        assert set(answer) == set(expected) and not answer["status"].any()
+        for key, value in expected.items():
+            np.testing.assert_allclose(answer[key], value, **CLOSE, err_msg=f"{request[0]} {key}")
+    told, graph = _probed(served, written), "edges" in written[0].inputs
     whole = {status.OK, status.SIZE, status.NON_FINITE_INPUT}
     whole |= {status.LABEL_OUT_OF_RANGE} if served.model.classification else set()
     whole |= {status.NODE_OUT_OF_RANGE} if graph else set()
     assert told >= {("adapt_and_predict_padded", code) for code in whole}
     assert told >= {("predict", status.STATE_OF_ANOTHER_MODEL)}
-    requests = warm_up_requests(served.model, [Bucket(4, 3)], served.reference)
-    depends = query_dependence(served.model, requests, served.reference)["predictions_depend_on_other_queries"]
+    depends = query_dependence(served.model, written, served.reference)["predictions_depend_on_other_queries"]
     assert depends == (served.model.classification and not graph)
     # Tolerances leave no room for mistakes.
-    expected = expectation(served.model, served.reference, Request("serving_default", inputs_of(served.model)))
+    expected = expectation(served.model, served.reference, written[0])
     assert set(expected.tolerances) == set(expected.values) - {"status"}
     for key, tolerance in expected.tolerances.items():
         assert (tolerance >= 1e-5).all() and (tolerance < 3e-4 * (1 + np.abs(expected.values[key]))).all(), key
@@ -60,7 +72,8 @@ def test_every_fault_is_probed_and_answered_as_expected(served):
 
 def test_tasks_of_fewer_classes_are_probed_too(free):
     padded = {("adapt_and_predict_padded", code) for code in (status.OK, status.LABEL_OUT_OF_RANGE)}
-    assert _probed(free, Bucket(4, 3)) >= {*padded, ("predict", status.STATE_OF_ANOTHER_MODEL)}
+    told = _probed(free, warm_up_requests(free.model, WARM, free.reference))
+    assert told >= {*padded, ("predict", status.STATE_OF_ANOTHER_MODEL)}
 
 
 def test_a_model_that_adapts_nothing_can_be_served():
@@ -71,37 +84,33 @@ def test_a_model_that_adapts_nothing_can_be_served():
     method = Method.of(learner, rule, [QueryLoss(problem), CoLearner(smooth_co_learner(problem).layer, problem)])
     served = in_process(Exportable(read_through(method, problem, "co_learner"), problem, (0.0, 1.0)))
     assert served.model.state_size(0) == 0
-    _probed(served, Bucket(WAYS, 2))
+    _probed(served, warm_up_requests(served.model, WARM, served.reference))
 
 
-def test_warm_up_requests_are_what_the_server_parses_and_equal_the_library(served):
-    path, signatures = served.directory / EXTRA / WARM_UP, set(input_specifications(served.model))
-    records = [prediction_log_pb2.PredictionLog.FromString(r.numpy()) for r in tf.data.TFRecordDataset(str(path))]
-    specs = [record.predict_log.request.model_spec for record in records]
-    assert {spec.name for spec in specs} == {"small"} and len(specs) == len(signatures)
-    written = warm_up_requests(served.model, [Bucket(WAYS, 2)], served.reference)
-    read = read_requests(path)
-    assert {request.signature for request in read} == signatures
-    for first, request in zip(written, read, strict=True):
-        assert first.signature == request.signature
-        np.testing.assert_equal(dict(first.inputs), dict(request.inputs))
-        answer, expected = served(request.signature, **request.inputs), served.reference.answer(request)
-        assert set(answer) == set(expected) and not answer["status"].any()
-        for key, value in expected.items():
-            np.testing.assert_allclose(answer[key], value, **CLOSE, err_msg=f"{request[0]} {key}")
+def test_it_says_where_answers_differ_and_nothing_of_those_that_do_not(waves, bounded, tmp_path):
+    file = tmp_path / "one"
 
+    def asked(model, signature, output, by):
+        """What is right, and what is off in one output."""
+        read = read_requests(model.directory / EXTRA / WARM_UP)
+        (request,) = (request for request in read if request.signature == signature)
+        right = expectation(model.model, model.reference, request)
+        return request, right, right._replace(values={**right.values, output: right.values[output] + by})
 
-def test_it_says_where_answers_differ_and_nothing_of_those_that_do_not(waves, tmp_path):
-    read = read_requests(waves.directory / EXTRA / WARM_UP)
-    (request,) = (request for request in read if request.signature == "predict")
-    right, file = expectation(waves.model, waves.reference, request), tmp_path / "one"
+    request, right, off = asked(waves, "predict", "predictions", np.float32(0.01))
     write_requests(file, [request], "small")
-    off = right._replace(values={**right.values, "predictions": right.values["predictions"] + np.float32(0.01)})
     words = r"\(2 differences\): off request 0 \(signature predict\) through a plain Session: predictions.*TF2"
     with forked_gate(), pytest.raises(ExportError, match=words):
         check_answers(waves.directory, {"right": file, "off": file}, {"right": [right], "off": [off]}, loaders=2)
     with forked_gate(), pytest.raises(ExportError, match="must compare 4 answers, but compared 2"):
         check_answers(waves.directory, {"right": file}, {"right": [right] * 2}, loaders=2)
+    # Nor do tolerances swallow what is off in compact states and in what is told of steps.
+    outputs = {"adapt_compact": "compact_state_bytes", "adapt_bounded": "step_norms"}
+    requests, _, off = zip(*(asked(bounded, *one, np.float16(0.02)) for one in outputs.items()), strict=True)
+    write_requests(file, requests, "small")
+    words = r"adapt_compact\) through a plain Session: compact_state_bytes.*adapt_bounded\).*Session: step_norms"
+    with forked_gate(), pytest.raises(ExportError, match=words):
+        check_answers(bounded.directory, {"off": file}, {"off": off}, loaders=2)
 
 
 def test_buckets_are_the_shapes_that_users_ask_for():

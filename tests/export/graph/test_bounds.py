@@ -57,7 +57,7 @@ def bounded(request):
     return in_process(dataclasses.replace(make(), bounds=Bounds(MOST, rates)))
 
 
-def test_steps_and_rate_of_training_are_todays_answer_and_others_that_of_another_export(bounded):
+def test_steps_and_rate_of_training_are_todays_answer_and_others_those_of_the_library(bounded):
     model, inputs = bounded.model, inputs_of(bounded.model, tasks=2)
     own = bounded("serving_default", **inputs)
     rate = model.rule.inner_rate or 1.0
@@ -68,12 +68,9 @@ def test_steps_and_rate_of_training_are_todays_answer_and_others_that_of_another
         assert found["steps_taken"].tolist() == [2, 2]
     # One task with other steps beside one with none: each is what it would be alone.
     found = bounded("adapt_and_predict_bounded", **inputs, **asked([MOST, 0], [rate, rate]))
-    longer = Method.of(model.learner, model.rule.with_steps(MOST), model.method.terms)
-    expected = in_process(dataclasses.replace(model, method=longer, bounds=None))("serving_default", **inputs)
-    np.testing.assert_allclose(found[bounded.output][0], expected[bounded.output][0], **CLOSE)
-    initial = state_of(bounded("initial_state", **support_only(inputs)))
-    before = bounded("predict", **initial, **query_only(inputs))
-    np.testing.assert_allclose(found[bounded.output][1], before[bounded.output][1], **CLOSE)
+    for task, steps in enumerate((MOST, 0)):
+        expected = bounded.adapted(inputs, task, steps).predict(inputs[model.form.query][task])
+        np.testing.assert_allclose(found[bounded.output][task], expected, **CLOSE)
     assert found["steps_taken"].tolist() == [MOST, 0] and found["made_worse"][1] == 0
     losses = found["support_losses"]
     np.testing.assert_allclose(losses[:, 0], own["support_loss_before"], **CLOSE)
@@ -81,10 +78,7 @@ def test_steps_and_rate_of_training_are_todays_answer_and_others_that_of_another
     np.testing.assert_array_equal(losses[:, -1], found["support_loss_after"])
     assert (losses[1] == losses[1, 0]).all()
     assert (found["step_norms"][0] > 0).all() and not found["step_norms"][1].any()
-
-
-def test_adapting_first_and_asking_later_is_the_same(bounded):
-    inputs = inputs_of(bounded.model, tasks=2)
+    # Adapting first and asking later is the same.
     pace = asked([1, 3], [-1, -1])
     whole = bounded("adapt_and_predict_bounded", **inputs, **pace)
     adapted = bounded("adapt_bounded", **support_only(inputs), **pace)
@@ -122,11 +116,9 @@ def test_worse_and_divergence_are_told_step_by_step():
     assert found["made_worse"].tolist() == [1, 1] and found["support_loss_after"][0] > found["support_loss_before"][0]
     assert 0 < found["steps_taken"][1] < 8
     assert all(np.isfinite(found[name]).all() for name in found)
-    np.testing.assert_allclose(
-        found["support_losses"][1, 0],
-        in_process(model)("adapt", **support_only(inputs))["support_loss_before"][1],
-        rtol=1e-5,
-    )
+    before = served.adapted(inputs, 1, steps=0).predict(inputs["support_inputs"][1])
+    loss = np.square(before - inputs["support_targets"][1]).mean()
+    np.testing.assert_allclose(found["support_losses"][1, 0], loss, rtol=1e-5)
 
 
 def test_steps_end_once_the_support_loss_is_low_enough():

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, KernelRidge, anil
 from cml_tf.learners import mlp
+from cml_tf.learners.nodes import gcn
 from cml_tf.objectives import QueryLoss
 from cml_tf.problems import Classification
 from cml_tf.training.method import Method
@@ -18,9 +19,11 @@ from export.graph.buckets import Service
 from export.graph.compact import CompactStates
 from export.graph.exportable import Exportable
 from tests.export.served import (
+    FEATURES,
+    NODE_WAYS,
     exportable,
     flat_model,
-    image_model,
+    free_model,
     in_process,
     inputs_of,
     judged_model,
@@ -79,38 +82,56 @@ def test_a_difference_beyond_half_precision_is_not_finite():
 
 
 MODELS = {
-    "images": lambda: image_model("support"),
-    "nodes": node_model,
-    "ANIL": lambda: exportable(mlp(3, (2,), hidden=(4, 4)), Classification(3), anil(SGD(0.3)), 2),
+    "images": lambda: flat_model("support"),
+    "images of any ways": free_model,
+    "nodes": lambda: node_model(gcn(NODE_WAYS, FEATURES, (6,)), steps=1),
+    "ANIL": lambda: exportable(mlp(3, (2,), hidden=(4, 4)), Classification(3), anil(SGD(0.3)), 1),
     "images with confidence": judged_model,
 }
 
 
 @pytest.mark.parametrize(
     ("name", "dtype"),
-    [("images", "int8"), ("nodes", "float16"), ("ANIL", "int8"), ("images with confidence", "float16")],
+    [
+        ("images", "int8"),
+        ("images of any ways", "float16"),
+        ("nodes", "float16"),
+        ("ANIL", "int8"),
+        ("images with confidence", "float16"),
+    ],
 )
 def test_a_compact_state_answers_nearly_as_the_whole_one_and_no_steps_exactly(name, dtype):
     served = in_process(dataclasses.replace(MODELS[name](), state=dtype))
     inputs = inputs_of(served.model, tasks=2)
-    support, queries = support_only(inputs), query_only(inputs)
-    whole, small = served("adapt", **support), served("adapt_compact", **support)
-    for key in ("status", "support_loss_before", "support_loss_after", "model_fingerprint"):
-        np.testing.assert_array_equal(small[key], whole[key])
-    state = {key: small[key] for key in COMPACT if key in small}
-    expected, answer = served("predict", **state_of(whole), **queries), served("predict_compact", **state, **queries)
+    labels, queries = inputs["support_labels"], query_only(inputs)
+    small = served("adapt_compact", **support_only(inputs))
+    assert small["status"].tolist() == [status.OK] * 2
+    assert small["model_fingerprint"].tolist() == [served.module.fingerprint] * 2
+    state, form = {key: small[key] for key in COMPACT if key in small}, served.model.form
+    answer = served("predict_compact", **state, **queries)["probabilities"]
     # Statistics that a task carries are no small differences, so they lose the most.
     off = (2e-2, 2e-3) if "images" in name else (2e-3, 1e-4)
-    np.testing.assert_allclose(answer[served.output], expected[served.output], rtol=0, atol=off[dtype != "int8"])
-    assert not np.array_equal(answer[served.output], expected[served.output])
+    for task in range(2):
+        expected, there = served.adapted(inputs, task).predict(inputs[form.query][task]), np.unique(labels[task])
+        np.testing.assert_allclose(answer[task][:, there], expected, rtol=0, atol=off[dtype != "int8"])
+        assert np.abs(answer[task][:, there] - expected).max() > 1e-7
+        np.testing.assert_array_equal(np.delete(answer[task], there, 1), 0)
+        for key, steps in (("support_loss_before", 0), ("support_loss_after", None)):
+            right = served.adapted(inputs, task, steps).predict(inputs[form.support][task])
+            right = right[np.arange(len(right)), labels[task]]
+            np.testing.assert_allclose(small[key][task], -np.log(right).mean(), rtol=1e-5, atol=1e-6)
     sizes = served.model.compact.sizes
     assert {len(content) for content in small["compact_state_bytes"]} == {sum(sizes) * (1 if dtype == "int8" else 2)}
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
-def test_no_steps_leave_the_initial_state_bit_for_bit(dtype):
-    model = dataclasses.replace(flat_model(), state=dtype, bounds=Bounds(2))
-    served, inputs = in_process(model), inputs_of(model)
+@pytest.fixture(scope="module", params=["float16", "int8"])
+def compact(request):
+    """With either kind of states, and steps that may be asked for."""
+    return in_process(dataclasses.replace(flat_model(steps=1), state=request.param, bounds=Bounds(1)))
+
+
+def test_no_steps_leave_the_initial_state_bit_for_bit(compact):
+    served, inputs = compact, inputs_of(compact.model)
     pace = {"steps": np.zeros(1, np.int32), "rate": -np.ones(1, np.float32)}
     found = served("adapt_bounded", **support_only(inputs), **pace)
     assert "adapted_state" not in found
@@ -122,10 +143,8 @@ def test_no_steps_leave_the_initial_state_bit_for_bit(dtype):
     np.testing.assert_array_equal(after["probabilities"], before["probabilities"])
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8"])
-def test_whatever_is_sent_gets_a_status(dtype):
-    served = in_process(dataclasses.replace(flat_model(), state=dtype))
-    inputs = inputs_of(served.model, tasks=2)
+def test_whatever_is_sent_gets_a_status(compact):
+    served, dtype, inputs = compact, compact.model.state, inputs_of(compact.model, tasks=2)
     made, queries = served("adapt_compact", **support_only(inputs)), query_only(inputs)
     state = {key: made[key] for key in COMPACT if key in made}
     healthy = served("predict_compact", **state, **queries)["probabilities"][0]
@@ -165,7 +184,7 @@ def _growing():
     ("make", "words"),
     [
         (_growing, "grow with the support set"),
-        (lambda: dataclasses.replace(image_model(), state="float8"), "state must be one of"),
+        (lambda: dataclasses.replace(flat_model(), state="float8"), "state must be one of"),
         (lambda: dataclasses.replace(judged_model(), state="int8"), "confidence"),
         (lambda: Service(batching=True, state="int8"), "batching and bounds or compact"),
     ],

@@ -30,9 +30,15 @@ from tests.export.served import (
 OWN = ("calibrated_probabilities", "prediction_set", "known_score", "is_known")
 
 
-@pytest.fixture(scope="module", params=["feature_distance", "energy"])
-def model(request):
-    return in_process(judged_model(request.param))
+@pytest.fixture(scope="module")
+def model():
+    return in_process(judged_model())
+
+
+@pytest.fixture(scope="module")
+def plain():
+    """Without a confidence."""
+    return in_process(flat_model(steps=1))
 
 
 def library(model: Exportable, inputs, task=0):
@@ -49,25 +55,27 @@ def library(model: Exportable, inputs, task=0):
     return {name: one.numpy() for name, one in model.confidence.answers(logits, features, summary).items()}
 
 
-@pytest.mark.parametrize("classes", [3, 2])
-def test_it_answers_as_the_library_whole_and_from_an_adapted_state(model, classes):
-    inputs = inputs_of(model.model, tasks=2)
-    inputs["support_labels"] = (inputs["support_labels"] % classes).astype(np.int32)
-    whole = model("serving_default", **inputs)
-    state = state_of(model("adapt", **support_only(inputs)))
-    for answer in (whole, model("predict", **state, **query_only(inputs))):
-        for task in range(2):
-            for name, expected in library(model.model, inputs, task).items():
-                np.testing.assert_allclose(answer[name][task], expected, **CLOSE, err_msg=name)
-        assert (answer["calibrated_probabilities"][:, :, classes:] == 0).all()
-        assert (answer["prediction_set"][:, :, classes:] == 0).all()
-    # What clients of before read is as it was.
-    before = in_process(flat_model())("serving_default", **inputs)
-    for name in before:
-        np.testing.assert_allclose(whole[name], before[name], **CLOSE)
+@pytest.mark.parametrize("open_set", ["feature_distance", "energy"])
+def test_it_answers_as_the_library_whole_and_from_an_adapted_state(model, plain, open_set):
+    judged = model if open_set == "feature_distance" else in_process(judged_model(open_set))
+    inputs = inputs_of(judged.model, tasks=2)
+    for classes in (3, 2):
+        inputs["support_labels"] = (inputs["support_labels"] % classes).astype(np.int32)
+        whole = judged("serving_default", **inputs)
+        state = state_of(judged("adapt", **support_only(inputs)))
+        for answer in (whole, judged("predict", **state, **query_only(inputs))):
+            for task in range(2):
+                for name, expected in library(judged.model, inputs, task).items():
+                    np.testing.assert_allclose(answer[name][task], expected, **CLOSE, err_msg=name)
+            assert (answer["calibrated_probabilities"][:, :, classes:] == 0).all()
+            assert (answer["prediction_set"][:, :, classes:] == 0).all()
+        # What clients of before read is as it was.
+        before = plain("serving_default", **inputs)
+        for name in before:
+            np.testing.assert_allclose(whole[name], before[name], **CLOSE)
 
 
-def test_padding_and_faults_say_nothing(model):
+def test_padding_faults_and_no_queries_say_nothing(model):
     inputs = inputs_of(model.model, tasks=2)
     answer = model("adapt_and_predict_padded", **inputs, **sizes_of(inputs, query_size=(2, 4)))
     assert all((answer[name][0, 2:] == 0).all() for name in OWN)
@@ -80,14 +88,6 @@ def test_padding_and_faults_say_nothing(model):
     assert answer["status"].tolist() == [status.OK, status.LABEL_OUT_OF_RANGE]
     np.testing.assert_allclose(answer["calibrated_probabilities"][1], 1 / WAYS, rtol=1e-6)
     assert (answer["prediction_set"][1] == 1).all() and (answer["is_known"][1] == 0).all()
-
-
-def test_queries_in_blocks_and_none_at_all(model):
-    inputs = inputs_of(model.model, query=40)
-    blocks = in_process(dataclasses.replace(model.model, query_blocks=True))
-    whole, cut = model("serving_default", **inputs), blocks("serving_default", **inputs)
-    for name in whole:
-        np.testing.assert_allclose(cut[name], whole[name], **CLOSE)
     none = model("serving_default", **{**inputs, "query_inputs": inputs["query_inputs"][:, :0]})
     assert [none[name].shape[1] for name in OWN] == [0] * 4
 

@@ -41,6 +41,7 @@ FORMS = {
 CHANNELS = "signatures.adapt.inputs.support_inputs.tensor_shape.dim[4].size = '2'"
 EDITS = {
     "delete signatures.adapt": "This model has no signature adapt: it is not an export of cml_tf",
+    "delete signatures.adapt; delete signatures.predict": "This model adapts to the queries too",
     CHANNELS: "This model classifies examples of shape [16, 16, 2].",
     "delete signatures.adapt.inputs.support_inputs": "This model classifies nodes of a graph: ask it with",
 }

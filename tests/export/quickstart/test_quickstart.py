@@ -16,6 +16,7 @@ from rich.console import Console
 
 from cml_tf.experiments.stored import RunError
 from export.client import Adapted
+from export.quickstart import plan as plans
 from export.quickstart import serving, training
 from export.quickstart.plan import CML, IMAGE_OVERRIDES, MAML, SINUSOID, WAVE_OVERRIDES, Plan
 from tests.helpers.programs import ROOT, environment
@@ -30,7 +31,7 @@ def _plan(workdir: Path, **images) -> Plan:
     """Two meta-steps a run."""
     small = {"learner.filters": 4, "dataset.queries": 2, "eval.queries": 2}
     made = {**IMAGE_OVERRIDES, **_TINY, **small, **images}
-    return Plan(workdir, episodes=4, images=made, waves={**WAVE_OVERRIDES, **_TINY})
+    return Plan(workdir, episodes=4, images=made, waves={**WAVE_OVERRIDES, **_TINY, "learner.hidden": (8,)})
 
 
 def _quickstart(plan):
@@ -41,8 +42,11 @@ def _quickstart(plan):
 
 @pytest.fixture(scope="module")
 def evaluations():
-    """Scores that were computed, by run, split, episodes and inner steps; they are computed once."""
-    known, honest = {}, training.evaluate_run
+    """Scores that were computed, by run, split, episodes and inner steps; they are computed once.
+
+    Second derivatives would be most of what is traced; what the plan says is in test_plan_and_page.py.
+    """
+    known, honest, words = {}, training.evaluate_run, plans._glyphs
 
     def evaluate(*given):
         if given not in known:
@@ -51,6 +55,7 @@ def evaluations():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "evaluate_run", evaluate)
+        patch.setattr(plans, "_glyphs", lambda name: f"{words(name)},first_order")
         yield known
 
 

@@ -13,9 +13,8 @@ from export.graph.exportable import Limits
 from export.requests.form import Bucket
 from tests.export import served as tiny
 from tests.export.served import CLOSE, in_process, inputs_of, sizes_of, wave_model
-from tests.helpers.drawn_images import encoded
 
-LIMITS = Limits(support=6, queries=4)
+LIMITS = Limits(support=6, queries=4, query_files=4)
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +22,7 @@ def limited():
     return in_process(dataclasses.replace(wave_model(), limits=LIMITS))
 
 
-@pytest.mark.parametrize(
-    ("support", "query", "code"), [(6, 4, status.OK), (7, 4, status.SIZE), (6, 5, status.SIZE), (60, 40, status.SIZE)]
-)
+@pytest.mark.parametrize(("support", "query", "code"), [(6, 4, status.OK), (7, 4, status.SIZE), (6, 5, status.SIZE)])
 def test_more_than_a_task_may_hold_is_a_fault_of_its_size(limited, support, query, code):
     inputs = inputs_of(limited.model, support=support, query=query)
     whole, adapted = limited("serving_default", **inputs), limited("adapt", **tiny.support_only(inputs))
@@ -47,22 +44,13 @@ def test_padding_is_not_counted_and_neighbours_are_untouched(limited):
     assert not answer["predictions"][0, 4:].any()
 
 
-def test_files_beyond_the_limit_are_not_even_decoded():
-    served = in_process(dataclasses.replace(tiny.flat_model(steps=1), limits=LIMITS))
-    # A damaged file that was looked at would be another fault, but this one precedes.
-    inputs = {"support_inputs_bytes": np.array([[b"no image"] * 7], object), "support_labels": np.zeros((1, 7), "i4")}
-    asked = np.array([[encoded(np.zeros((16, 16, 1), np.uint8))]], object)
-    answer = served("adapt_and_predict_bytes", **inputs, query_inputs_bytes=asked)
-    assert answer["status"].tolist() == [status.SIZE] and answer["probabilities"].shape == (1, 1, 3)
-
-
-def test_block_by_block_the_answer_is_the_same(monkeypatch):
+def test_block_by_block_all_that_is_answered_is_the_same(judged, monkeypatch):
     monkeypatch.setattr(export.graph.answering, "_VALUES_IN_A_BLOCK", 0)
     monkeypatch.setattr(export.graph.answering, "_FEWEST_IN_A_BLOCK", 3)
-    whole, blocks = (in_process(dataclasses.replace(wave_model(), query_blocks=flag)) for flag in (False, True))
+    blocks = in_process(dataclasses.replace(judged.model, query_blocks=True))
     for queries in (0, 1, 3, 4, 10):
-        inputs = inputs_of(whole.model, tasks=2, query=queries)
-        wanted, got = (served("serving_default", **inputs) for served in (whole, blocks))
+        inputs = inputs_of(blocks.model, tasks=2, query=queries)
+        wanted, got = (served("serving_default", **inputs) for served in (judged, blocks))
         for name, array in wanted.items():
             np.testing.assert_allclose(got[name], array, **CLOSE, err_msg=name)
 
@@ -70,10 +58,10 @@ def test_block_by_block_the_answer_is_the_same(monkeypatch):
 TRAINED = [Bucket(25, 75), Bucket(5, 1)]
 # The service, the model, what it was trained with, whether queries are independent, and limits and query blocks.
 DEFAULTS = [
-    (Service(), tiny.image_model, TRAINED, False, Limits(2**20 // 256, 2**20 // 256), False),
-    (Service(), tiny.image_model, [Bucket(2000, 3000)], False, Limits(8000, 12000), False),
-    (Service(), wave_model, TRAINED, True, Limits(2**20, None), True),
-    (Service(most_support=30, most_queries=80), wave_model, TRAINED, True, Limits(30, 80), True),
+    (Service(), tiny.image_model, TRAINED, False, Limits(*[2**20 // 256] * 3), False),
+    (Service(), tiny.image_model, [Bucket(2000, 3000)], False, Limits(8000, 12000, 12000), False),
+    (Service(), wave_model, TRAINED, True, Limits(2**20, None, 2**24), True),
+    (Service(most_support=30, most_queries=80), wave_model, TRAINED, True, Limits(30, 80, 80), True),
 ]
 
 

@@ -15,11 +15,11 @@ from tensorflow.core.protobuf import config_pb2
 from tests.helpers.programs import run_python
 
 
-def test_every_wrong_shape_of_every_input_is_an_error_of_the_request(images, waves, nodes):
+def test_every_wrong_shape_of_every_input_is_an_error_of_the_request(images, nodes):
     # Not at the top: the program needs nothing of the project.
     from export.graph.specifications import input_specifications
 
-    models = [str(served.directory) for served in (images, waves, nodes)]
+    models = [str(served.directory) for served in (images, nodes)]
     # oneDNN is what aborts.
     done = run_python("-m", "tests.export.requests.test_wrong_ranks", *models, TF_ENABLE_ONEDNN_OPTS="1")
     assert done.code == 0, done.err[-2000:]
@@ -29,7 +29,7 @@ def test_every_wrong_shape_of_every_input_is_an_error_of_the_request(images, wav
     # The message is that of the check at the boundary: nothing further on gets to see the tensor.
     told = ("InvalidArgumentError: Shape of tensor", "is not compatible with expected shape")
     assert {call: error for call, error in wrong.items() if not error or any(part not in error for part in told)} == {}
-    for served in (images, waves, nodes):
+    for served in (images, nodes):
         for signature, specifications in input_specifications(served.model).items():
             for name, specification in specifications.items():
                 tried = [call for call in wrong if call.startswith(f"{served.directory} {signature} {name} [")]

@@ -17,6 +17,7 @@ from export.server.json_predict import dense_array
 from export.server.json_predict import predict as predict_json
 from export.server.json_text import column_text, parse, row_text
 from export.server.prediction import predict
+from tests.helpers.memory import growth
 
 _LARGEST = 10_000
 _DTYPES = ["float32", "float64", "int8", "int32", "int64", "uint8", "uint64", "bool", "string", "float16"]
@@ -65,6 +66,13 @@ def _same(one, other):
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]",:\\u0123dDeE.+-NanIfity truefalsnl', max_size=60))
 def test_any_bytes_are_json_or_refused(body):
     _tried(lambda: parse(body if isinstance(body, bytes) else body.encode()))
+
+
+def test_a_long_string_takes_the_memory_of_its_text():
+    """Those who look for brackets or `Inf` pass over a string without remembering each of its characters."""
+    text = b"\\n" * 1_500_000
+    for body in (b'["' + text + b'" 1]', b'["' + text + b'", Inf]', b'[Inf, "' + b'\\"' * 1_500_000):
+        assert growth(lambda body=body: _tried(lambda: parse(body))) < 60
 
 
 @_few

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import gc
 import os
 import shutil
@@ -9,14 +10,19 @@ import signal
 import socket
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from export.server import catalogue
 from export.server.catalogue import collect_and_freeze
 from export.server.child import ServerFailed
 from export.server.embedded import Options, _poll
+from export.server.errors import ServingError
+from export.server.model_config import ModelConfig
 from export.server.servable import Servable
+from export.versions import existing_versions
 from tests.export.server.askers import Askers
 from tests.export.server.running import running
 from tests.export.server.tiny_models import halving, write_halver
@@ -142,22 +148,54 @@ def test_a_start_passes_over_what_is_not_whole_and_fails_where_there_is_nothing_
         assert len([line for line in log if f"{name} contains no version" in line]) in (1, 2)
 
 
-def test_a_configuration_that_was_edited_while_models_loaded_is_read_again(tmp_path):
-    """The models are of a text that nobody has any more when the first look at the file is taken."""
+def test_a_file_is_read_until_what_it_asks_for_is_served(tmp_path):
+    """At first too: the models may be of a text that nobody has any more. The disk is looked at in any case."""
     config, done = tmp_path / "models.config", []
     config.write_text(f'model_config_list {{ config {{ name: "edited" base_path: "{tmp_path}" }} }}')
 
     class Looking:
-        async def reload(self, models):
-            done.append(list(models))
+        async def reload(self, models, load_first):
+            done.append([*models, load_first])
+            if len(done) == 1:
+                raise ServingError("FAILED_PRECONDITION", "it is not loaded yet")
 
         async def refresh(self):
             done.append("refreshed")
-            raise ArithmeticError
+            if len(done) == 4:
+                raise ArithmeticError
 
     with pytest.raises(ArithmeticError):
         asyncio.run(_poll(Looking(), Options({}, config_file=config, poll_seconds=0.0)))
-    assert done == [["edited"], "refreshed"]
+    read = ["edited", True]
+    assert done == [read, "refreshed", read, "refreshed"]
+
+
+def test_an_edit_may_name_a_version_and_label_it_and_one_unreadable_model_stops_no_other(tmp_path, monkeypatch):
+    for number in (1, 2):
+        (tmp_path / "halver" / str(number)).mkdir(parents=True)
+    models = {
+        "a": ModelConfig("a", tmp_path / "unreadable"),
+        "halver": ModelConfig("halver", tmp_path / "halver", None, frozenset({1}), {"stable": 1}),
+    }
+
+    def existing(path):
+        if path.name == "unreadable":
+            raise PermissionError(13, "Permission denied", str(path))
+        return existing_versions(path)
+
+    monkeypatch.setattr(catalogue, "existing_versions", existing)
+
+    async def edited():
+        served = catalogue.Catalogue(models, lambda directory: SimpleNamespace(close=lambda: None))
+        await served.start()
+        before = served.table.labels["halver"], set(served.table.available("halver"))
+        both = {**models, "halver": dataclasses.replace(models["halver"], specific={1, 2}, labels={"stable": 2})}
+        with pytest.raises(ServingError, match="not currently"):
+            await served.reload(both)
+        await served.reload(both, load_first=True)
+        return before, (served.table.labels["halver"], set(served.table.available("halver")))
+
+    assert asyncio.run(edited()) == (({"stable": 1}, {1}), ({"stable": 2}, {1, 2}))
 
 
 def _ports_of_ones_own(count):

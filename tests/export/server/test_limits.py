@@ -1,14 +1,18 @@
 """A server that is full, out of time, or told to stop."""
 
+import asyncio
 import http.client
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import grpc
 import numpy as np
 import pytest
 
 from export.server.child import ServerFailed
+from export.server.errors import ServingError
+from export.server.rest import RestApi
 from tests.export.server.running import running
 from tests.export.server.tiny_models import WaitingHalver, write_halver
 
@@ -76,6 +80,25 @@ def test_a_request_that_takes_too_long_is_stopped(model_dir, tmp_path):
         with pytest.raises(ServerFailed), taken:
             pass
         assert "another --rest_port" in (tmp_path / "second").read_text()
+
+
+def test_bodies_that_are_read_at_once_have_a_bound_in_all():
+    api, going_on = RestApi(SimpleNamespace(largest=4), "", cors=False), asyncio.Event()
+
+    async def slowly():
+        yield b"1234"
+        await going_on.wait()
+
+    async def at_once():
+        reading = [asyncio.create_task(api._body(SimpleNamespace(stream=slowly, headers={}))) for _ in range(16)]
+        await asyncio.sleep(0)
+        with pytest.raises(ServingError, match="is reading have 68 bytes"):
+            await api._body(SimpleNamespace(stream=slowly, headers={}))
+        going_on.set()
+        assert await asyncio.gather(*reading) == [b"1234"] * 16
+        return await api._body(SimpleNamespace(stream=slowly, headers={}))
+
+    assert asyncio.run(at_once()) == b"1234"
 
 
 def _until_let_in(server, path):

@@ -28,9 +28,9 @@ from cml_tf.training.evaluator import confidence_interval
 from cml_tf.training.meta_gradient import meta_gradient
 from tests.helpers.models import randomise
 from tests.helpers.seeded_episodes import one_task, tasks_of
-from tests.helpers.small_configs import changed, waves
+from tests.helpers.small_configs import waves
 
-EPISODES = 3
+EPISODES = 2
 
 
 def run_of(config, name="run") -> Run:
@@ -98,8 +98,7 @@ def test_the_first_inner_gradient_is_what_the_first_step_takes():
 # Whatever gamma is, 0 too.
 @pytest.mark.parametrize("co_learner, gamma", [("cml", 0.0), ("cl", 0.7)])
 def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
-    changes = {"objective.gamma": gamma, "adaptation.rate": 0.1, "learner.hidden": (4,)}
-    run = run_of(changed(presets.sinusoid(f"{co_learner},3shot,smoke"), **changes), "CL")
+    run = run_of(waves(co_learner, **{"objective.gamma": gamma, "adaptation.rate": 0.1}), "CL")
     batch = run.experiment.episodes("test").batch(0, EPISODES)
     assert [term.name for term in run.method.terms][0] == "query_loss" and len(run.method.terms) == 2
     cosines = []
@@ -128,7 +127,7 @@ def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
     ],
 )
 def test_faults_say_why(words, fault):
-    told = gradient_cosine_fault(run_of(presets.sinusoid(f"{words},3shot,smoke")))
+    told = gradient_cosine_fault(run_of(waves(words)))
     assert told.startswith(fault) and bool(told) == bool(fault)
 
 
@@ -145,10 +144,10 @@ def test_guessing_is_drawn_at_the_ways_of_the_episodes(monkeypatch):
 
 @pytest.mark.parametrize("words", ["maml,kernel_ridge", "maml,adjoint_heun", "maml,implicit"])
 def test_what_leaves_no_path_has_no_before_and_after(words):
-    run = run_of(presets.sinusoid(f"{words},3shot,smoke"))
+    run = run_of(waves(words))
     named = {one.name for one in ANALYSES if "one by one" in one.fault(run)}
     assert named == {"gradient_norm", "linear_cka", "query_features_tsne"}
-    assert not path_fault(run_of(presets.sinusoid("maml,3shot,smoke")))
+    assert not path_fault(run_of(waves("maml")))
 
 
 @pytest.mark.parametrize(
@@ -160,4 +159,4 @@ def test_what_leaves_no_path_has_no_before_and_after(words):
     ],
 )
 def test_bodies_and_heads_are_compared_where_both_take_a_step(words, fault):
-    assert first_inner_gradient_fault(run_of(presets.sinusoid(f"{words},3shot,smoke"))) == fault
+    assert first_inner_gradient_fault(run_of(waves(words))) == fault

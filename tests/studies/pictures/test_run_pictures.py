@@ -11,6 +11,8 @@ import pytest
 from cml_tf import datasets
 from cml_tf.datasets.class_pool import ClassPool, ClassPoolSource
 from cml_tf.experiments.stored import RunError
+from cml_tf.models.few_shot_model import NonFiniteAdaptation
+from cml_tf.studies.pictures import of_runs
 from cml_tf.studies.pictures.curves import mean_curves
 from cml_tf.studies.pictures.of_runs import (
     draw_setting,
@@ -66,6 +68,29 @@ def test_waves_are_the_true_ones_and_models_are_adapted_by_each_number_of_steps(
         np.testing.assert_allclose(picture.support_targets, expected, atol=5e-3)
         for steps in (0, 1, 5):
             np.testing.assert_array_equal(picture.predictions[steps], np.full(len(picture.inputs), steps))
+
+
+class _Diverging(_StepCounter):
+    """Its second task leads to infinity in five steps."""
+
+    def __init__(self):
+        self.asked = []
+
+    def adapt(self, inputs, targets, steps=None):
+        self.asked.append(steps)
+        if self.asked.count(5) == 2 and steps == 5:
+            raise NonFiniteAdaptation("adaptation diverged")
+        return super().adapt(inputs, targets, steps)
+
+
+def test_steps_that_diverge_are_left_out_of_all_pictures_of_waves_and_told(tmp_path, monkeypatch):
+    source = datasets.load("sinusoid").episodes("test", shots=10, queries=5, seed=3)
+    experiment = SimpleNamespace(episodes=lambda split: source)
+    monkeypatch.setattr(of_runs, "load_run", lambda workdir: experiment)
+    monkeypatch.setattr(of_runs, "model_of", lambda experiment: _Diverging())
+    assert [sorted(one.predictions) for one in pictures_of_waves(_Diverging(), source, 2, (0, 1, 5))] == [[0, 1]] * 2
+    (picture,) = of_runs._episode(SETTING, {0: RUNS[0]}, tmp_path, tmp_path)
+    assert "(adaptation diverged after 5 steps)" in picture.caption
 
 
 def write_metrics(folder, **splits):
