@@ -244,15 +244,6 @@ def test_derivatives_have_the_size_that_the_paper_says(float64):
 # ---- properties
 
 
-def test_the_longer_it_flows_the_better_the_support_set_fits(float64):
-    losses = []
-    for horizon in (0.01, 1.0, 100.0):
-        method, task = method_of(horizon=horizon, solver="dormand_prince"), one_task(classification_episode(), 0)
-        adapted = method.outcome(method.initial(), task).adapted
-        losses.append(float(method.rule.support_loss(CLASSES, adapted, task.support)))
-    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0] - 0.1
-
-
 def test_neither_the_order_of_examples_nor_that_of_classes_matters(float64):
     logits, gram, labels = system()
     horizon = tf.constant(1.3, tf.float64)

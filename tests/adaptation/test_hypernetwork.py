@@ -73,16 +73,6 @@ def test_it_is_the_equations(float64, options):
     np.testing.assert_allclose(change(method, support()), by_hand(method, support(), **options), rtol=1e-10)
 
 
-def test_with_a_last_layer_of_zeros_nothing_adapts():
-    method = made()
-    for variable in method.rule.meta_variables[-2:]:
-        variable.assign(tf.zeros_like(variable))
-    initial = method.initial()
-    task = method.rule.adapt(method.learner, initial, support(), ())
-    for adapted, start in zip(task.tensors(), initial.parameters.head, strict=True):
-        np.testing.assert_array_equal(adapted, start)
-
-
 @of_kinds
 def test_classes_in_another_order_change_alike_unless_their_numbers_are_read(float64, options):
     """With features alone exactly; by the numbers of classes the paper's enhancement tells them apart."""

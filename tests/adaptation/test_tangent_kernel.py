@@ -130,12 +130,6 @@ def test_no_time_changes_nothing_and_no_end_of_it_interpolates(float64):
     assert float(never.rule.support_loss(CLASSES, made, task.support)) < 0.02
 
 
-def test_one_output_shares_its_kernel_with_itself(float64):
-    task = task_of(LINE)
-    one, other = (adapted(method_of(LINE, shared=shared), task)[1] for shared in (False, True))
-    np.testing.assert_allclose(one, other, rtol=1e-10)
-
-
 # ---- examples that repeat
 
 

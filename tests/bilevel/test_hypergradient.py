@@ -269,13 +269,6 @@ def test_aggregation_finds_the_minimum_that_the_upper_loss_wants():
     assert float(aggregated.value) < 0.06
 
 
-def test_no_mixing_is_plain_descent():
-    for name in ("reverse", "forward", "finite_difference"):
-        plain, none = free(None, 3, name), free(DescentAggregation(0.0), 3, name)
-        for left, right in zip(tf.nest.flatten(plain), tf.nest.flatten(none), strict=True):
-            np.testing.assert_array_equal(left, right)
-
-
 def test_the_direction_is_that_of_the_paper():
     one, y = DescentAggregation(0.6, lower_scale=0.7, upper_scale=1.9), np.array([1.0, 0.0])
     for turn in (1, 2, 3):

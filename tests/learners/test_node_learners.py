@@ -1,6 +1,6 @@
 """Learners of nodes equal their formulas on the whole graph, and touch only a neighbourhood of it.
 
-Their meta-gradients are held against differences by tests/adaptation, that they are trained and saved by others.
+Their meta-gradients are held against differences by tests/proofs, that they are trained and saved by others.
 """
 
 from __future__ import annotations
