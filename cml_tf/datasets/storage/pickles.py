@@ -21,8 +21,10 @@ import scipy.sparse
 
 from cml_tf.datasets.base import DatasetError
 
-# What takes down an object under a number that is written out.
-_PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
+# What takes down an object under a number that is written out, and what fetches it.
+_PUTS, _GETS = ("PUT", "BINPUT", "LONG_BINPUT"), ("GET", "BINGET", "LONG_BINGET")
+# Things in a tuple, those in tuples in it included: ours have some dozens.
+_MOST_IN_A_TUPLE = 10_000
 _PLAIN = re.compile(r"[<>|=]?[fiub][1248]")
 # What damaged bytes make the unpickler, NumPy and SciPy raise, depending on where the damage is.
 DAMAGE = (
@@ -151,7 +153,7 @@ def load_pickle(path: Path) -> Any:
 def load_pickle_content(content: bytes, name: str) -> Any:
     """The same of bytes that were read already; `name` says in errors where."""
     try:
-        _check_places(content)
+        _check_operations(content)
         return _made(_Restricted(content).load())
     except DatasetError as error:
         raise DatasetError(f"{name} is refused: {error}. Download the file from its source again.") from error
@@ -162,11 +164,39 @@ def load_pickle_content(content: bytes, name: str) -> Any:
         ) from error
 
 
-def _check_places(content: bytes) -> None:
-    """Refuses what takes down objects under huge numbers, for which the unpickler would make as long a table."""
+def _check_operations(content: bytes) -> None:
+    """Refuses what would take memory or time out of proportion, before any of it is done.
+
+    That is what takes down objects under huge numbers, for which the unpickler would make as long a table, and tuples
+    that hold others many times over: as keys they are hashed with all that is in them.
+    """
+    # Of each thing on the stack, how many are in it. Only tuples matter: no list is hashed, and of objects none is.
+    stack: list[int | None] = []
+    taken_down: dict[int, int | None] = {}
     for number, (operation, argument, _) in enumerate(pickletools.genops(content)):
-        if operation.name in _PUTS and int(argument or 0) > number:
+        name = operation.name
+        if name in _PUTS and int(argument or 0) > number:
             raise ValueError(f"it numbers its objects out of order, received {argument}")
+        if name in _PUTS or name == "MEMOIZE":
+            taken_down[len(taken_down) if name == "MEMOIZE" else int(argument or 0)] = stack[-1]
+        elif name in _GETS or name == "DUP":
+            stack.append(stack[-1] if name == "DUP" else taken_down[int(argument or 0)])
+        else:
+            inside = sum(size or 0 for size in _taken(stack, operation.stack_before))
+            if inside > _MOST_IN_A_TUPLE and "TUPLE" in name:
+                raise ValueError(f"a tuple holds {inside} things")
+            made = 1 + inside if "TUPLE" in name else 1
+            stack += [None if kind is pickletools.markobject else made for kind in operation.stack_after]
+
+
+def _taken(stack: list[int | None], kinds: list[pickletools.StackObject]) -> list[int | None]:
+    """What an operation takes from the stack; None is a mark, to which some take all."""
+    taken = []
+    if pickletools.markobject in kinds:
+        while (top := stack.pop()) is not None:
+            taken.append(top)
+        kinds = kinds[: kinds.index(pickletools.markobject)]
+    return taken + [stack.pop() for _ in kinds]
 
 
 def _matrix(state: dict[str, Any]) -> scipy.sparse.csr_matrix:

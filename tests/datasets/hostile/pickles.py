@@ -55,6 +55,9 @@ def _named(module: str, name: str) -> bytes:
 
 
 _START = b"\x80\x04"
+# A dictionary whose key is a pair of one pair twice, sixty times over: to hash it takes 2^60 steps.
+_PAIRS = _START + b"}N" + b"2\x86" * 60 + b"Ns."
+_PAIRS_BY_NUMBER = _START + b"}N" + b"".join(b"q%ch%c\x86" % (place, place) for place in range(60)) + b"Ns."
 _ARRAY = _named("numpy.core.multiarray", "_reconstruct")
 _EMPTY = _ARRAY + _named("numpy", "ndarray") + b"K\0\x85C\x01b\x87R"
 _FLOAT = _named("numpy", "dtype") + _text("f8") + b"\x89\x88\x87R"
@@ -146,6 +149,8 @@ _ENCODED += b"".join(b"h\x01h\0" + _text("latin1") + b"\x86R" for _ in range(500
 BOMBS = {
     "a place beyond any table": _pickle(_START + b"K\x01r\xff\xff\xff\x7f.", "is damaged .*out of order"),
     "a place beyond a small table": _pickle(b"K\x01p99999999\n.", "is damaged .*out of order"),
+    "a key of pairs of one pair": _pickle(_PAIRS, "is damaged .*a tuple holds"),
+    "a key of pairs of one pair by its number": _pickle(_PAIRS_BY_NUMBER, "is damaged .*a tuple holds"),
     "a list copied 2,000 times": _pickle(_COPIES, "is damaged"),
     "a text encoded 5,000 times": _pickle(_ENCODED, "is damaged .*once"),
     "an array of 2**40 numbers": _pickle(_state(_HUGE), "is damaged"),
@@ -158,7 +163,7 @@ BOMBS = {
     "a matrix of lists in lists": _pickle(_START + _NESTED + b".", "is damaged .*expected an array"),
     "a graph with one list for all nodes": _graph("graph", _listed_by_all(4000), "16000000 neighbours in"),
     "a graph of tuples in tuples": _graph(
-        "graph", _START + _nested(7, b"(", b"t\x940") + b"0}h\x06]h\x06as.", "dictionary of lists"
+        "graph", _START + _nested(3, b"(", b"t\x940") + b"0}h\x02]h\x02as.", "dictionary of lists"
     ),
     "a test node of 999,999,999": _graph(
         "test.index", b"\n".join(b"%d" % node for node in [*range(40, 49), 999_999_999]), "nodes below 100"
