@@ -25,12 +25,6 @@ from tests.export.served import CLOSE, NODE_WAYS, WAYS, exportable, inputs_of, s
 from tests.helpers.models import smooth_co_learner
 
 
-def _dagger(readout: str = "co_learner") -> Exportable:
-    made, problem = _vectors(SGD(0.3)), Classification(WAYS)
-    method = Method.of(made.learner, made.rule, [*made.method.terms, smooth_co_learner(problem)])
-    return Exportable(read_through(method, problem, readout), problem, (0.0, 1.0))
-
-
 def _vectors(rule, steps: int = 1) -> Exportable:
     return exportable(mlp(WAYS, (2,), hidden=(4, 4)), Classification(WAYS), rule, steps)
 
@@ -176,8 +170,10 @@ class _Shifted(keras.layers.Layer):
 
 
 def test_what_cannot_be_served_is_refused():
+    made, problem = _vectors(SGD(0.3)), Classification(WAYS)
+    method = Method.of(made.learner, made.rule, [*made.method.terms, smooth_co_learner(problem)])
     with pytest.raises(ExportError, match="CoLearner"):
-        _dagger("co_learner_theta_adapted")
+        Exportable(read_through(method, problem, "co_learner_theta_adapted"), problem, (0.0, 1.0))
     learner = Learner(_Shifted(), keras.layers.Dense(WAYS), input_shape=(3,), context=tf.zeros([3]))
     with pytest.raises(ExportError, match="graph.*_Shifted"):
         exportable(learner, Classification(WAYS), SGD(0.1), 1)
