@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks.op_times import OpTime, grouped, layer, operation, traced
-from benchmarks.serving import throughput
+from benchmarks.serving import answer_rates
 from benchmarks.serving.paired_latency import measure, report, table
 
 OPERATIONS = {
@@ -61,14 +61,14 @@ def test_clients_ask_at_the_same_time_until_the_end_and_what_one_raises_is_raise
             meeting.wait()
         answers.append(number)
 
-    rate = throughput.rate([lambda number=number: call(number) for number in range(3)], 0.1)
+    rate = answer_rates.rate([lambda number=number: call(number) for number in range(3)], 0.1)
     # The answer that comes after the end does not count.
     assert set(answers) == {0, 1, 2} and rate == pytest.approx((len(answers) - 3) / 0.1)
     with pytest.raises(ZeroDivisionError):
-        throughput.rate([lambda: 1 / 0, lambda: None], 0.0)
+        answer_rates.rate([lambda: 1 / 0, lambda: None], 0.0)
 
 
 def test_throughput_is_compared_round_by_round():
-    result = throughput.report({"images": np.array([[10.0, 9.0], [20.0, 16.0], [30.0, 30.0]])})
+    result = answer_rates.report({"images": np.array([[10.0, 9.0], [20.0, 16.0], [30.0, 30.0]])})
     assert result["tasks_per_second"]["images"] == {"in_process": 20.0, "served": 16.0, "served_over_in_process": 0.9}
-    assert throughput.table(result | {"clients": 3, "filters": 1}).row_count == 1 and result["rounds"] == 3
+    assert answer_rates.table(result | {"clients": 3, "filters": 1}).row_count == 1 and result["rounds"] == 3

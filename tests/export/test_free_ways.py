@@ -1,6 +1,6 @@
 """A run on tasks of any size: trained, scored, saved, exported, served, and asked for two and five classes.
 
-That any run goes on exactly is in tests/experiments/test_pauses.py, that episodes of any size are one stream in
+That any run goes on exactly is in tests/experiments/test_durability.py, that episodes of any size are one stream in
 tests/datasets/test_varying_sizes.py.
 """
 

@@ -67,7 +67,7 @@ def test_sound_files_are_decoded_inside_the_graph_too_and_what_people_would_not_
         np.testing.assert_array_equal(image, expected, err_msg=name)
     for name, content in FAULTY.items():
         images, complete = decoder(tf.constant([PNG[0], content]))
-        assert not complete.numpy() and not images.numpy().any(), name
+        assert not complete.numpy() and not len(images), name
 
 
 def test_a_small_file_of_a_huge_image_is_not_decoded(decoder):
@@ -95,4 +95,4 @@ def test_a_small_file_of_a_huge_image_is_not_decoded(decoder):
         assert len(content) < 2**20 and int(declared(tf.constant(content))) == 5001 * 5000 > MOST_PIXELS
     for content in (bytes(png), hidden, *large):
         images, complete = decoder(tf.constant([PNG[0], content]))
-        assert not complete.numpy() and images.shape == (2, 8, 9, 3) and not images.numpy().any()
+        assert not complete.numpy() and images.shape == (0, 8, 9, 3)
