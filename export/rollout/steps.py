@@ -123,12 +123,17 @@ class Rollout:
 
     def _unload(self, kept: set[int], labels: dict[str, int]) -> None:
         # There is no way back from here: a server that has unloaded a version refuses labels that point to it.
-        self._config.change(kept, labels)
-        self._config.write()
-        if failures := self._reload_all():
+        try:
+            self._config.change(kept, labels)
+            self._config.write()
+            failures = self._reload_all()
+        except RolloutError as error:
+            failures = str(error)
+        if failures:
             raise RolloutError(
-                f"label {self._label} points to version {labels[self._label]} on every server, but unloading what was "
-                f"before failed: {failures} Repeat the command to try again."
+                f"label {self._label} points to version {labels[self._label]} on every server, but unloading all other "
+                f"versions than {_listed(kept)} failed: {failures} Remove them from the file if it still lists them, "
+                "and repeat the command."
             )
 
     def _wait(self, server: RunningServer, version: int, before: VersionStatus | None) -> None:

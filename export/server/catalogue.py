@@ -36,6 +36,8 @@ class Catalogue:
         self._models = dict(models)
         self._load = load
         self._any_label = any_label
+        # Of models whose labels wait for the versions that they point to; until then the old ones answer on.
+        self._waiting: dict[str, dict[str, int]] = {}
         self._lock = asyncio.Lock()
         self._told: dict[str, str] = {}
         self._unloading: set[asyncio.Task[None]] = set()
@@ -49,7 +51,7 @@ class Catalogue:
         await self.reload(self._models, load_first=True)
 
     async def refresh(self) -> None:
-        """Looks at the disk: loads new versions, then unloads those that they replace."""
+        """Looks at the disk: loads new versions, gives labels that waited for them, then unloads what they replace."""
         async with self._lock:
             for model in self._models.values():
                 try:
@@ -58,31 +60,33 @@ class Catalogue:
                     self._tell(model.name, f"{model.base_path} cannot be read: {error.strerror or error}.")
             for name in self.table.versions.keys() - self._models.keys():
                 self._unload_all_but(name, set())
+                self.table.labels.pop(name, None)
 
     async def reload(self, models: Mapping[str, ModelConfig], load_first: bool = False) -> None:
         """Serves exactly these models from now on.
 
         Args:
           models: by name.
-          load_first: whether labels are looked at when the versions are loaded, and not before.
+          load_first: whether labels wait for the versions that they point to; those of other models do not.
 
         Raises:
           ServingError: if a label points to a version that is not loaded, and nothing has changed (with `load_first`:
-            no label has); or if a model has versions and none of them loads.
+            the labels of that model have not); or if a model has versions and none of them loads.
         """
         labels = {name: dict(model.labels) for name, model in models.items()}
         if not load_first:
             self._check_labels(models)
         async with self._lock:
             self._models = dict(models)
-            if not load_first:
-                self.table.labels = labels
+            if load_first:
+                self._waiting = labels
+            else:
+                self._waiting, self.table.labels = {}, labels
         await self.refresh()
         for name in models:
             self._raise_if_all_failed(name)
         if load_first:
             self._check_labels(models)
-            self.table.labels = labels
 
     async def close(self) -> None:
         """Unloads everything; returns when the last request is answered."""
@@ -103,9 +107,11 @@ class Catalogue:
                 break  # One that is not whole counts for nothing: the next lower one answers until it is.
         if not known:
             del self.table.versions[model.name]
+        self._give_labels(model.name)
         # Whatever goes wrong with the new ones, the old ones answer on.
         if served:
-            self._unload_all_but(model.name, set(served))
+            labelled = self.table.labels.get(model.name, {}).values() if model.name in self._waiting else ()
+            self._unload_all_but(model.name, {*served, *labelled})
         self._tell(model.name, await asyncio.to_thread(self._remark, model, on_disk, served))
 
     def _remark(self, model: ModelConfig, on_disk: Mapping[int, Path], served: Sequence[int]) -> str:
@@ -162,6 +168,12 @@ class Catalogue:
                 task = asyncio.create_task(_unload(version))
                 self._unloading.add(task)
                 task.add_done_callback(self._unloading.discard)
+
+    def _give_labels(self, model: str) -> None:
+        waiting = self._waiting.get(model)
+        if waiting is None or not (self._any_label or set(waiting.values()) <= self.table.available(model).keys()):
+            return
+        self.table.labels[model] = self._waiting.pop(model)
 
     def _check_labels(self, models: Mapping[str, ModelConfig]) -> None:
         if self._any_label:

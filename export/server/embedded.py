@@ -30,9 +30,6 @@ from export.server.servable import Servable
 from export.server.tls import Tls
 from export.server.workers import Workers
 
-# Questions about status and health are answered also while all places are taken.
-_OTHER_CALLS = 64
-
 
 @dataclass(frozen=True)
 class Options:
@@ -167,8 +164,6 @@ def _bind_grpc(server: grpc.aio.Server, options: Options) -> int:
 def _grpc_server(calls: Calls, health: Health | None, options: Options) -> grpc.aio.Server:
     server = grpc.aio.server(
         interceptors=[RefuseUnreadable()],
-        # A message is in memory before anybody counts it, so more are not even begun with.
-        maximum_concurrent_rpcs=options.concurrent + options.queued + _OTHER_CALLS,
         options=[
             ("grpc.max_receive_message_length", options.largest),
             ("grpc.max_send_message_length", -1),
@@ -214,20 +209,19 @@ async def _poll(catalogue: Catalogue, options: Options) -> None:
     while True:
         await asyncio.sleep(options.poll_seconds)
         content = _content(options.config_file)
-        if options.config_file is None or content == seen:
-            await catalogue.refresh()
-            continue
         try:
-            await catalogue.reload(read_config(options.config_file), load_first=True)
+            if options.config_file is not None and content != seen:
+                seen = content
+                await catalogue.reload(read_config(options.config_file), load_first=True)
+            else:
+                await catalogue.refresh()
         except (ServingError, OSError) as error:
             fault = " ".join((file_fault(error) or str(error)).split())
             if fault != told:
-                logging.error("%s asks for what cannot be served: %s", options.config_file, fault)
+                logging.error("%s is not served in full: %s", options.config_file, fault)
             told = fault
-            # What is missing may come, so the file is tried again the next time.
-            await catalogue.refresh()
         else:
-            seen, told = content, ""
+            told = ""
 
 
 def _content(path: Path | None) -> bytes | None:

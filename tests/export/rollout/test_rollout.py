@@ -173,12 +173,27 @@ def test_replicas_have_one_state_whichever_reload_is_refused(server, path):
     # The label has moved by then, so there is no way back; the next rollout goes on.
     rollout = _rollout(server, path)
     rollout._servers.insert(0, _Refuses(server.grpc_address, {3}))
-    with pytest.raises(RolloutError, match="points to version 3 on every server.*reload 3 is refused.*Repeat"):
+    with pytest.raises(
+        RolloutError, match="points to version 3 on every server.*than 2, 3 failed: reload 3 is.*repeat"
+    ):
         rollout.to(3)
     server.wait_for_state("halver", 1, "END")
     assert _file(path) == ({2, 3}, {"stable": 3, "stable_previous": 2}) and _answers(server) == [3.0, 2.0]
     _rollout(server, path).to(3)
     assert _answers(server) == [3.0, 2.0]
+    # The same where the file cannot be written.
+    rollout, writes = _rollout(server, path), []
+
+    def write():
+        writes.append(rollout._config.versions)
+        if len(writes) == 3:
+            raise RolloutError("it cannot be written.")
+        ConfigFile.write(rollout._config)
+
+    rollout._config.write = write
+    with pytest.raises(RolloutError, match="points to version 1 on every server.*than 1, 3 failed: it cannot be"):
+        rollout.to(1)
+    assert _answers(server) == [1.0, 3.0]
 
 
 def test_every_replica_is_restored_after_one_that_fails_again(server, path):

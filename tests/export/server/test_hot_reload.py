@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import gc
 import os
 import shutil
@@ -148,54 +147,77 @@ def test_a_start_passes_over_what_is_not_whole_and_fails_where_there_is_nothing_
         assert len([line for line in log if f"{name} contains no version" in line]) in (1, 2)
 
 
-def test_a_file_is_read_until_what_it_asks_for_is_served(tmp_path):
-    """At first too: the models may be of a text that nobody has any more. The disk is looked at in any case."""
+def test_a_configuration_that_was_edited_while_models_loaded_is_read_again(tmp_path):
+    """The models are of a text that nobody has any more when the first look at the file is taken."""
     config, done = tmp_path / "models.config", []
     config.write_text(f'model_config_list {{ config {{ name: "edited" base_path: "{tmp_path}" }} }}')
 
     class Looking:
         async def reload(self, models, load_first):
             done.append([*models, load_first])
-            if len(done) == 1:
-                raise ServingError("FAILED_PRECONDITION", "it is not loaded yet")
 
         async def refresh(self):
             done.append("refreshed")
-            if len(done) == 4:
-                raise ArithmeticError
+            raise ArithmeticError
 
     with pytest.raises(ArithmeticError):
         asyncio.run(_poll(Looking(), Options({}, config_file=config, poll_seconds=0.0)))
-    read = ["edited", True]
-    assert done == [read, "refreshed", read, "refreshed"]
+    assert done == [["edited", True], "refreshed"]
 
 
-def test_an_edit_may_name_a_version_and_label_it_and_one_unreadable_model_stops_no_other(tmp_path, monkeypatch):
-    for number in (1, 2):
-        (tmp_path / "halver" / str(number)).mkdir(parents=True)
-    models = {
-        "a": ModelConfig("a", tmp_path / "unreadable"),
-        "halver": ModelConfig("halver", tmp_path / "halver", None, frozenset({1}), {"stable": 1}),
-    }
+def test_labels_of_a_file_wait_for_their_versions_and_the_old_ones_answer_meanwhile(tmp_path, monkeypatch):
+    """Neither a directory that cannot be read nor a model that cannot be loaded stops the others."""
+
+    def model(versions, **labels):
+        return ModelConfig("halver", tmp_path / "halver", None, frozenset(versions), labels)
 
     def existing(path):
         if path.name == "unreadable":
             raise PermissionError(13, "Permission denied", str(path))
         return existing_versions(path)
 
+    def load(directory):
+        if directory.parent.name == "broken":
+            raise ServingError("DATA_LOSS", "it is broken")
+        return SimpleNamespace(close=lambda: None)
+
     monkeypatch.setattr(catalogue, "existing_versions", existing)
+    for version in ("halver/1", "halver/2", "broken/1"):
+        (tmp_path / version).mkdir(parents=True)
+    others = {"a": ModelConfig("a", tmp_path / "unreadable"), "broken": ModelConfig("broken", tmp_path / "broken")}
 
     async def edited():
-        served = catalogue.Catalogue(models, lambda directory: SimpleNamespace(close=lambda: None))
+        served = catalogue.Catalogue({"halver": model({1}, stable=1)}, load)
         await served.start()
-        before = served.table.labels["halver"], set(served.table.available("halver"))
-        both = {**models, "halver": dataclasses.replace(models["halver"], specific={1, 2}, labels={"stable": 2})}
-        with pytest.raises(ServingError, match="not currently"):
-            await served.reload(both)
-        await served.reload(both, load_first=True)
-        return before, (served.table.labels["halver"], set(served.table.available("halver")))
 
-    assert asyncio.run(edited()) == (({"stable": 1}, {1}), ({"stable": 2}, {1, 2}))
+        def state():
+            return served.table.labels["halver"], set(served.table.available("halver"))
+
+        with pytest.raises(ServingError, match="version 2 of model halver, which is not currently"):
+            await served.reload({"halver": model({2}, stable=2)})
+        assert state() == ({"stable": 1}, {1})
+        with pytest.raises(ServingError, match="version 3 of model halver, which is not currently"):
+            await served.reload({"halver": model({2, 3}, stable=3)}, load_first=True)
+        for _ in range(2):
+            assert state() == ({"stable": 1}, {1, 2})
+            await served.refresh()
+        (tmp_path / "halver" / "3").mkdir()
+        await served.refresh()
+        assert state() == ({"stable": 3}, {2, 3})
+        with pytest.raises(ServingError, match="version 1 of model broken cannot be loaded: it is broken"):
+            await served.reload({**others, "halver": model({1}, stable=1)}, load_first=True)
+        assert state() == ({"stable": 1}, {1})
+        # What is told by a call drops what a file still waits for.
+        with pytest.raises(ServingError, match="not currently"):
+            await served.reload({"halver": model({1, 4}, stable=4)}, load_first=True)
+        await served.reload({"halver": model({1}, old=1)})
+        (tmp_path / "halver" / "4").mkdir()
+        await served.refresh()
+        assert state() == ({"old": 1}, {1})
+        await served.reload({})
+        assert served.table.labels == {}
+
+    asyncio.run(edited())
 
 
 def _ports_of_ones_own(count):
