@@ -78,7 +78,6 @@ TOGETHER = {"nodes_first_order": "nodes", "omniglot_small_maml_plus_plus": "omni
 # Sweeps that are under way, some with the results of their first runs; whoever commits the last takes the name out.
 WAITING = {
     "normalisation_omniglot_small",
-    *("free_ways", "free_ways_fixed"),
     *("systems_glyphs", "systems_omniglot_small"),
 }
 
