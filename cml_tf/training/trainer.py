@@ -270,11 +270,9 @@ class Trainer:
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
         counted = self.method.counted(moment.weights)
         if not result.finite:
-            names = [term.name for term in counted]
             first = first_fault(self.method, self.problem, episode, moment)
-            raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), names, first)
-        # The others were left out of the step, and report nothing.
-        for term in counted:
+            raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), [term.name for term in counted], first)
+        for term in counted:  # The others were left out of the step, and report nothing.
             term.heed(metrics)
         self._means.update(metrics)
         self.step += 1
