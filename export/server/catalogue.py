@@ -58,7 +58,7 @@ class Catalogue:
                     await self._refresh_model(model)
                 except OSError as error:
                     self._tell(model.name, f"{model.base_path} cannot be read: {error.strerror or error}.")
-            for name in self.table.versions.keys() - self._models.keys():
+            for name in (self.table.versions.keys() | self.table.labels.keys()) - self._models.keys():
                 self._unload_all_but(name, set())
                 self.table.labels.pop(name, None)
 

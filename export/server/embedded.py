@@ -218,7 +218,7 @@ async def _poll(catalogue: Catalogue, options: Options) -> None:
         except (ServingError, OSError) as error:
             fault = " ".join((file_fault(error) or str(error)).split())
             if fault != told:
-                logging.error("%s is not served in full: %s", options.config_file, fault)
+                logging.error("what is asked for is not served in full: %s", fault)
             told = fault
         else:
             told = ""

@@ -216,6 +216,12 @@ def test_labels_of_a_file_wait_for_their_versions_and_the_old_ones_answer_meanwh
         assert state() == ({"old": 1}, {1})
         await served.reload({})
         assert served.table.labels == {}
+        # Also those of a model that never had a version.
+        served = catalogue.Catalogue({"none": ModelConfig("none", tmp_path / "none", labels={"stable": 1})}, load, True)
+        await served.start()
+        assert served.table.labels == {"none": {"stable": 1}}
+        await served.reload({}, load_first=True)
+        assert served.table.labels == {}
 
     asyncio.run(edited())
 
