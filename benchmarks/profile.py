@@ -6,20 +6,17 @@ its first original operation. Prints a table, and one JSON object as the last li
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
 
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks.op_times import grouped, traced
 from benchmarks.performance.building import build_episode, build_method, build_step
 from benchmarks.performance.work import Work
+from benchmarks.told import tell
 from cml_tf.registry import members
 from cml_tf.system.command_line import run
-from cml_tf.system.files import write_json
 
 _SIZE = flags.DEFINE_integer("size", 84, "Height and width of images.", 16)
 _CHANNELS = flags.DEFINE_integer("channels", 3, "Channels of images.", 1)
@@ -66,10 +63,7 @@ def main(arguments: list[str]) -> None:
     times = traced(once, _RUNS.value)
     by = {kind: grouped(times, kind) for kind in ("op", "layer")}
     result = {"work": vars(work), "step_seconds": seconds, **{f"by_{kind}": rows for kind, rows in by.items()}}
-    Console().print(table(by[_BY.value][: _ROWS.value], sum(time.seconds for time in times), work, seconds))
-    if _OUTPUT.value:
-        write_json(Path(_OUTPUT.value), result)
-    print(json.dumps(result))
+    tell(table(by[_BY.value][: _ROWS.value], sum(time.seconds for time in times), work, seconds), result, _OUTPUT.value)
 
 
 def table(rows: list[tuple[str, float, float]], total: float, work: Work, seconds: float) -> Table:

@@ -7,17 +7,13 @@ accuracy with its 95 % interval, and one JSON object as the last line.
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from absl import flags
-from rich.console import Console
 from rich.table import Table
 
+from benchmarks.told import tell
 from cml_tf.experiments import presets
 from cml_tf.experiments.experiment import build_experiment
 from cml_tf.system.command_line import run
-from cml_tf.system.files import write_json
 from cml_tf.training.evaluator import Evaluation, Evaluator, compare
 
 _STEPS = flags.DEFINE_integer("steps", 2000, "Outer steps of each training.", 1)
@@ -41,11 +37,8 @@ def main(arguments: list[str]) -> None:
     for row in rows:
         means_read = (f"{row[policy]:.2%}" for policy in POLICIES)
         drawn.add_row(str(row["seed"]), *means_read, f"{row['difference']:+.2%} ± {row['ci95']:.2%}")
-    Console().print(drawn)
     result = {"steps": _STEPS.value, "filters": _FILTERS.value, "episodes": _EPISODES.value, "seeds": rows}
-    if _OUTPUT.value:
-        write_json(Path(_OUTPUT.value), result)
-    print(json.dumps(result))
+    tell(drawn, result, _OUTPUT.value)
 
 
 def score(policy: str, seed: int) -> Evaluation:

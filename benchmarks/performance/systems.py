@@ -8,15 +8,12 @@ predicts, in process and through the embedded server over gRPC, and how many num
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from absl import flags
 from rich.console import Console
 
 from benchmarks.performance.system_costs import Size, all_words, served_costs, step_cost, table
+from benchmarks.told import tell
 from cml_tf.system.command_line import run
-from cml_tf.system.files import write_json
 from cml_tf.system.machine import leave_out_broken_amx, machine
 
 _METHOD = flags.DEFINE_multi_string("method", [], "Words to measure beside MAML, such as maml,anil; all by default.")
@@ -40,10 +37,7 @@ def main(arguments: list[str]) -> None:
         for words, figures in served_costs(methods, _CALLS.value).items():
             rows[words] |= figures
     result = {"machine": machine(), **size._asdict(), "rounds": _ROUNDS.value, "methods": rows}
-    console.print(table(result))
-    if _OUTPUT.value:
-        write_json(Path(_OUTPUT.value), result)
-    print(json.dumps(result))
+    tell(table(result), result, _OUTPUT.value)
 
 
 if __name__ == "__main__":

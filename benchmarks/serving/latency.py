@@ -7,18 +7,16 @@ machine does meanwhile happens to all of them. Prints a table, and one JSON obje
 
 from __future__ import annotations
 
-import json
 import tempfile
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
 
 from benchmarks.serving.models import write_images
 from benchmarks.serving.paired_latency import measure, paired_calls, report, table
 from benchmarks.serving.server_process import serving
+from benchmarks.told import tell
 from cml_tf.system.command_line import run
-from cml_tf.system.files import write_json
 
 _CALLS = flags.DEFINE_integer("calls", 50, "Number of calls of each kind.", 3)
 _FILTERS = flags.DEFINE_integer("filters", 64, "Filters of each block of the conv net.", 1)
@@ -34,10 +32,7 @@ def main(arguments: list[str]) -> None:
         with serving([version]) as target:
             times = measure(paired_calls(version, target), _CALLS.value)
     result = report(times) | {"filters": _FILTERS.value}
-    Console().print(table(result))
-    if _OUTPUT.value:
-        write_json(Path(_OUTPUT.value), result)
-    print(json.dumps(result))
+    tell(table(result), result, _OUTPUT.value)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,19 @@ JSON object as the last line. With `--output=FILE` the JSON is written there too
 from __future__ import annotations
 
 import contextlib
-import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
 from absl import flags
-from rich.console import Console
 
 from benchmarks.serving.answer_rates import rate, report, table
 from benchmarks.serving.clients import GrpcClient
 from benchmarks.serving.models import write_images, write_waves
 from benchmarks.serving.paired_latency import in_process, through
 from benchmarks.serving.server_process import Target, serving
+from benchmarks.told import tell
 from cml_tf.system.command_line import run
-from cml_tf.system.files import write_json
 from export.exporter import EXTRA, WARM_UP
 from export.graph.specifications import DEFAULT
 from export.requests.files import read_requests
@@ -45,10 +43,7 @@ def main(arguments: list[str]) -> None:
         with serving([images, waves]) as target:
             rates = {version.parent.name: _rates(version, target) for version in (images, waves)}
     result = report(rates) | {"clients": _CLIENTS.value, "filters": _FILTERS.value}
-    Console().print(table(result))
-    if _OUTPUT.value:
-        write_json(Path(_OUTPUT.value), result)
-    print(json.dumps(result))
+    tell(table(result), result, _OUTPUT.value)
 
 
 def _rates(version: Path, target: Target) -> np.ndarray:
