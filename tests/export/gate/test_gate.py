@@ -1,12 +1,13 @@
 """The parity gate: what it asks, what it expects within what rounding explains, and what must not be in the file."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from cml_tf.adaptation import SGD, anil
-from cml_tf.learners import mlp
+from cml_tf.adaptation import SGD, GradientDescent, anil
+from cml_tf.learners import Learner, mlp
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
 from cml_tf.readouts import read_through
@@ -151,3 +152,13 @@ def test_a_sound_file_passes_a_variable_too_many_is_found_and_served_co_learners
     for readout, names in (("learner", ["co_learner"]), ("co_learner", [])):
         served = Exportable(read_through(method, problem, readout), problem, (0.0, 1.0))
         assert co_learner_names(method, served) == names
+
+
+def test_a_co_learner_of_ones_own_may_be_called_as_a_part_of_the_head_is_in_the_graph():
+    problem = Classification(WAYS)
+    heads = [keras.layers.Dense(WAYS, name=name) for name in ("dense", "dense_1")]
+    learner = Learner(keras.layers.Flatten(), heads[0], input_shape=(2, 2, 1))
+    terms = [QueryLoss(problem), CoLearner(heads[1], problem)]
+    method = Method.of(learner, GradientDescent(problem, SGD(0.1), steps=1), terms)
+    served = Exportable(read_through(method, problem, "learner"), problem, (-1.0, 1.0))
+    assert co_learner_names(method, served) == ["co_learner"]

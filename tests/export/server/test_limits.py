@@ -1,6 +1,7 @@
 """A server that is full, out of time, or told to stop."""
 
 import asyncio
+import contextlib
 import http.client
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +10,9 @@ from types import SimpleNamespace
 import grpc
 import numpy as np
 import pytest
+from tensorflow_serving.apis.model_pb2 import ModelSpec
 
+from export.server import rest
 from export.server.child import ServerFailed
 from export.server.errors import ServingError
 from export.server.rest import RestApi
@@ -93,12 +96,29 @@ def test_bodies_that_are_read_at_once_have_a_bound_in_all():
         reading = [asyncio.create_task(api._body(SimpleNamespace(stream=slowly, headers={}))) for _ in range(16)]
         await asyncio.sleep(0)
         with pytest.raises(ServingError, match="is reading have 68 bytes"):
-            await api._body(SimpleNamespace(stream=slowly, headers={}))
+            await asyncio.wait_for(api._body(SimpleNamespace(stream=slowly, headers={})), 60)
         going_on.set()
         assert await asyncio.gather(*reading) == [b"1234"] * 16
         return await api._body(SimpleNamespace(stream=slowly, headers={}))
 
     assert asyncio.run(at_once()) == b"1234"
+
+
+def test_the_time_of_a_request_is_that_of_its_body_and_of_its_answer(monkeypatch):
+    given = []
+
+    async def answered(spec, answer, timeout):
+        given.append(timeout)
+        return 1, b"{}"
+
+    async def body():
+        yield b"{}"
+
+    calls = SimpleNamespace(largest=4, timeout=10.0, counted=lambda *_: contextlib.nullcontext(), predict=answered)
+    for seconds, left in ((4.0, 6.0), (11.0, 0.0)):
+        monkeypatch.setattr(rest, "time", SimpleNamespace(monotonic=iter((100.0, 100.0 + seconds)).__next__))
+        asyncio.run(RestApi(calls, "", cors=False)._predict(SimpleNamespace(stream=body, headers={}), ModelSpec()))
+        assert given.pop() == left
 
 
 def _until_let_in(server, path):
