@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cml_tf.errors import UserError
 from cml_tf.experiments.runs import evaluate_run
 from cml_tf.experiments.stored import RunError
 from cml_tf.experiments.strategies import chosen_replicas
@@ -60,10 +61,7 @@ def main(arguments: list[str]) -> None:
         return
     difference = None
     if len(results) == 2:
-        try:
-            difference = compare(results[0], results[1])
-        except ValueError as error:
-            raise RunError(str(error)) from error
+        difference = compare(results[0], results[1])
     Console().print(_table(runs, results, difference))
     print(json.dumps(_summary(results, difference)))
 
@@ -85,7 +83,7 @@ def _evaluate(workdir: Path, replicas: Replicas) -> Evaluation:
             replicas,
             _STRICT.value,
         )
-    except ValueError as error:
+    except UserError as error:
         raise RunError(f"{workdir}: {error}") from error
 
 

@@ -50,35 +50,32 @@ def main(arguments: list[str]) -> None:
     for folder in filter(None, (_WORKDIR.value, _ANALYSES.value)):
         if not Path(folder).is_dir():
             fail(f"the directory {folder} does not exist: check its path.")
-    try:
-        results = read_files([Path(path) for path in _RESULTS.value])
-        if _SIZES.value:
-            _by_size(results)
-            return
-        found, without_score = settings(results), diverged(results)
-        against = MAML if _AGAINST.value == MAML.name else method_named(found, _AGAINST.value)
-        for setting, methods in found.items():
-            lost = [one.method for one in without_score if one.setting == setting]
-            parts = (f"## {setting}", budget(methods), markdown(methods_table(methods, against, lost)))
-            print("\n\n".join(filter(None, parts)) + "\n")
-        bases = bases_table(found)
-        if bases.rows:
-            print(f"## With and without CML\n\n{markdown(bases)}\n")
-        if without_score:
-            print(f"## Diverged: excluded from the means above\n\n{markdown(diverged_table(without_score))}\n")
-        trained_on = machines(results)
-        print(f"## Training machines\n\n{markdown(machines_table(trained_on))}\n")
-        if _PICTURE.value:
-            write_differences(found, against, Path(_PICTURE.value))
-            print(f"wrote {_PICTURE.value}")
-        if _OUTPUT.value:
-            output = Path(_OUTPUT.value)
-            pictures, analyses = _pictures(found, output)
-            page = sweep_page(found, pictures, analyses, against, without_score, trained_on)
-            write_page(page, output / REPORT)
-            print(f"wrote {output / REPORT}")
-    except ValueError as error:
-        fail(str(error))
+    results = read_files([Path(path) for path in _RESULTS.value])
+    if _SIZES.value:
+        _by_size(results)
+        return
+    found, without_score = settings(results), diverged(results)
+    against = MAML if _AGAINST.value == MAML.name else method_named(found, _AGAINST.value)
+    for setting, methods in found.items():
+        lost = [one.method for one in without_score if one.setting == setting]
+        parts = (f"## {setting}", budget(methods), markdown(methods_table(methods, against, lost)))
+        print("\n\n".join(filter(None, parts)) + "\n")
+    bases = bases_table(found)
+    if bases.rows:
+        print(f"## With and without CML\n\n{markdown(bases)}\n")
+    if without_score:
+        print(f"## Diverged: excluded from the means above\n\n{markdown(diverged_table(without_score))}\n")
+    trained_on = machines(results)
+    print(f"## Training machines\n\n{markdown(machines_table(trained_on))}\n")
+    if _PICTURE.value:
+        write_differences(found, against, Path(_PICTURE.value))
+        print(f"wrote {_PICTURE.value}")
+    if _OUTPUT.value:
+        output = Path(_OUTPUT.value)
+        pictures, analyses = _pictures(found, output)
+        page = sweep_page(found, pictures, analyses, against, without_score, trained_on)
+        write_page(page, output / REPORT)
+        print(f"wrote {output / REPORT}")
 
 
 def _by_size(results: list[dict[str, Any]]) -> None:

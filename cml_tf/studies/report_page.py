@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cml_tf.errors import UserError
 from cml_tf.studies.page import Page, Picture, Section, Tile, count_of
 from cml_tf.studies.paper import paper_tables
 from cml_tf.studies.scores import CML, MAML, Diverged, ScoredMethod, Setting, over_seeds, paired
@@ -110,7 +111,7 @@ def copy_analyses(directory: Path, output: Path) -> list[Picture]:
       output: folder of the page.
 
     Raises:
-      ValueError: if the index or one of its pictures is missing or not what it should be.
+      UserError: if the index or one of its pictures is missing or not what it should be.
     """
     try:
         index = json.loads((directory / INDEX).read_text(encoding="utf-8"))
@@ -119,7 +120,7 @@ def copy_analyses(directory: Path, output: Path) -> list[Picture]:
         pictures = [Picture(entry["files"]["png"], entry["title"], entry["caption"]) for entry in made]
         contents = [(directory / picture.file).read_bytes() for picture in pictures]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(
+        raise UserError(
             f"{directory / INDEX} must list analyses with title, caption and files next to it, received "
             f"{error!r}. Run python -m cml_tf.analyse --output={directory} again."
         ) from error

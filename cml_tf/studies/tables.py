@@ -32,7 +32,7 @@ def methods_table(methods: Setting, against: ScoredMethod = MAML, without_score:
       without_score: each evaluation of the setting that diverged: a method once for each seed.
 
     Raises:
-      ValueError: if two of them were not scored on the same episodes.
+      UserError: if two of them were not scored on the same episodes.
     """
     rows = []
     for method in sorted({*methods, *without_score}, key=lambda one: one.place):
@@ -55,7 +55,7 @@ def bases_table(found: Mapping[str, Setting]) -> Table:
     """A row a base method (plain MAML, a variant) that was run both with and without CML.
 
     Raises:
-      ValueError: if two of them were not scored on the same episodes.
+      UserError: if two of them were not scored on the same episodes.
     """
     rows = []
     for setting, methods in found.items():

@@ -122,7 +122,7 @@ class Evaluator:
             if count >= episodes:
                 break
         if count < episodes:
-            raise ValueError(f"{episodes} episodes were requested, but the iterable ended after {count}.")
+            raise UserError(f"{episodes} episodes were requested, but the iterable ended after {count}.")
         return {name: np.concatenate(values)[:episodes] for name, values in collected.items()}
 
     def evaluate(self, source: EpisodeSource, episodes: int, seed: int, meta_batch: int = 4) -> Evaluation:
@@ -135,14 +135,14 @@ class Evaluator:
           meta_batch: tasks a call; it changes speed only.
 
         Raises:
-          ValueError: for fewer than two episodes, or those of another problem.
+          UserError: for fewer than two episodes, or those of another problem.
           Diverged: when a score is not finite.
         """
         for problem in self._problems:
             if problem != source.problem:
-                raise ValueError(f"episodes must be for {problem}, received episodes for {source.problem}.")
+                raise UserError(f"episodes must be for {problem}, received episodes for {source.problem}.")
         if episodes < 2:
-            raise ValueError(f"episodes must be at least 2 for a confidence interval, received {episodes}.")
+            raise UserError(f"episodes must be at least 2 for a confidence interval, received {episodes}.")
         metrics = self.metrics(self.replicas.batches(source, 0, self.replicas.rounded_up(meta_batch)), episodes)
         diverged = np.flatnonzero(~np.isfinite(metrics[self.metric]))
         if diverged.size:
@@ -180,10 +180,10 @@ def compare(first: Evaluation, second: Evaluation, *, normalised: bool = False) 
     """First minus second, episode by episode; of their nRMSE if `normalised`, which both must have.
 
     Raises:
-      ValueError: if the two were not scored on the same episodes by the same metric.
+      UserError: if the two were not scored on the same episodes by the same metric.
     """
     if (first.manifest_hash, first.metric) != (second.manifest_hash, second.metric):
-        raise ValueError(
+        raise UserError(
             "a paired comparison needs the same episodes and metric, received manifests "
             f"{first.manifest_hash[:12]} and {second.manifest_hash[:12]}, metrics {first.metric} and {second.metric}. "
             "Compare runs with the same dataset, ways, shots and queries."

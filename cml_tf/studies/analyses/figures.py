@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cml_tf.episodes import Episode
+from cml_tf.errors import UserError
 from cml_tf.experiments.configuration import flatten
 from cml_tf.experiments.stored import RunError
 from cml_tf.objectives.multi_step import leaves_path
@@ -87,7 +88,7 @@ def accuracy_curves(runs: Sequence[Run], episodes: int) -> Made:
     caption = f"Mean over training episodes since the last validation, and over the validation episodes.{seeds}"
     try:
         means = mean_curves([curve for _, curve in curves])
-    except ValueError as error:
+    except UserError as error:
         raise RunError(f"{error} Choose runs that were validated after the same steps.") from error
     figure = draw_learning_curves(means, metric, chance)
     return Made(name, f"{title} while training", caption, rows, figure)

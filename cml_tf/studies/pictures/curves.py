@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from cml_tf.errors import UserError
 from cml_tf.studies.pictures.style import MUTED, colours, house_style, literal, new_figure
 
 # How a metric is shown: axis label, and what its values are multiplied with.
@@ -50,7 +51,7 @@ def mean_curves(curves: Sequence[Curve]) -> list[Curve]:
     """One curve for each run's name and split: the mean of those there are, at the steps that all of them have.
 
     Raises:
-      ValueError: if two curves to be averaged share no step.
+      UserError: if two curves to be averaged share no step.
     """
     alike: dict[tuple[str, str], list[Curve]] = {}
     for curve in curves:
@@ -62,7 +63,7 @@ def _mean_curve(curves: Sequence[Curve]) -> Curve:
     run, split = curves[0].run, curves[0].split
     steps = functools.reduce(np.intersect1d, [curve.steps for curve in curves])
     if not len(steps):
-        raise ValueError(f"the {split} curves of {run!r} have no step in common, so they cannot be averaged.")
+        raise UserError(f"the {split} curves of {run!r} have no step in common, so they cannot be averaged.")
     values = [curve.values[np.isin(curve.steps, steps)] for curve in curves]
     return Curve(run, split, steps, np.mean(values, axis=0))
 

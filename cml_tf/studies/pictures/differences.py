@@ -18,7 +18,7 @@ def write_differences(found: Mapping[str, Setting], against: ScoredMethod, path:
     """Draws all settings below each other, into a PNG file.
 
     Raises:
-      ValueError: if two methods were not scored on the same episodes.
+      UserError: if two methods were not scored on the same episodes.
       OSError: if the file cannot be written.
     """
     with house_style():
