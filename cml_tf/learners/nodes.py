@@ -120,6 +120,12 @@ def example_graph(features: int) -> GraphContext:
     )
 
 
+def node_features(learner: Learner) -> int | None:
+    """How many features a node has, of learners on a graph; None for others."""
+    features = getattr(learner.extractor, "features", None)
+    return features if isinstance(learner.context, GraphContext) and isinstance(features, int) else None
+
+
 @dataclass(frozen=True)
 class NodeOptions:
     """Options that learners of nodes have in common."""

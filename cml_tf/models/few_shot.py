@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import keras
 
-from cml_tf.datasets import EpisodeSource, FewShotDataset, NodeDataset
+from cml_tf.datasets import EpisodeSource, FewShotDataset
 from cml_tf.datasets.base import check_integer
 from cml_tf.errors import UserError
 from cml_tf.learners import Learner
@@ -18,14 +17,11 @@ from cml_tf.models.few_shot_model import AdaptedModel, FewShotModel, Summary
 from cml_tf.models.learner_recipes import LearnerRecipe
 from cml_tf.models.method_recipes import MethodRecipe
 from cml_tf.models.score import Score
+from cml_tf.models.scoring import ANY_WAYS, as_seen, check_dataset, check_examples
 from cml_tf.models.task_sizes import TaskSizes
 from cml_tf.problems import Classification
 from cml_tf.readouts.confidence import Asked, Confidence, belonging_to, fit
-from cml_tf.training.evaluator import Evaluator
-from cml_tf.training.method import Method
 from cml_tf.training.trainer import Trainer, Validation
-
-_ANY_WAYS = 'class rows that begin alike, such as cml_tf.method_of(class_rows="prototypes"), and a range that holds it'
 
 
 class FewShot:
@@ -80,9 +76,7 @@ class FewShot:
         self.optimizer = optimizer
         self._trainer: Trainer | None = None
         self._model: FewShotModel | None = None
-        self._examples = ""
         self._context: Any = ()
-        self._evaluators: dict[int | None, Evaluator] = {}
 
     @property
     def trainer(self) -> Trainer:
@@ -132,7 +126,7 @@ class FewShot:
         with _as_user_errors():
             if self._trainer is None:
                 self._build(dataset)
-            dataset = self._as_seen(dataset)
+            dataset = as_seen(dataset, self.trainer.method.learner)
             validation = None
             if validation_episodes:
                 validation = Validation(self.sizes.scored(dataset, "validation", 0), validation_episodes)
@@ -174,19 +168,18 @@ class FewShot:
         Returns:
           Mean and 95 % interval over episodes.
         """
-        model = self.model
-        check_integer("episodes", episodes, minimum=2)
-        self._check_dataset(dataset)
-        self._check_ways(ways)
-        source = self.sizes.scored(self._as_seen(dataset), split, seed, ways, shots)
+        sizes = self.sizes
         with _as_user_errors():
-            if steps not in self._evaluators:
-                readout = model.method
-                rule = readout.rule if steps is None else readout.rule.with_steps(steps)
-                method = Method.of(readout.learner, rule, readout.terms)
-                self._evaluators[steps] = Evaluator(method, model.problem.metric)
-            evaluation = self._evaluators[steps].evaluate(source, episodes, seed)
-        return Score.of(evaluation, split, self.sizes.told(ways, shots))
+            return self.model.evaluate(
+                dataset,
+                episodes,
+                shots=sizes.shots if shots is None else shots,
+                queries=sizes.queries,
+                ways=sizes.ways if ways is None else ways,
+                split=split,
+                seed=seed,
+                steps=steps,
+            )
 
     def calibrate(self, dataset: FewShotDataset, *, seed: int = 0, **asked: Any) -> Confidence:
         """Fits how sure answers may be, on tasks of the split `validation`: see docs/CONFIDENCE.md.
@@ -203,7 +196,7 @@ class FewShot:
         """
         model = self.model
         self._check_dataset(dataset)
-        seen = self._as_seen(dataset)
+        seen = as_seen(dataset, model.method.learner)
         with _as_user_errors():
             wanted = Asked(**{"shots": (self.sizes.shots,), **asked})
             if isinstance(model.problem, Classification):
@@ -238,52 +231,18 @@ class FewShot:
         keras.utils.set_random_seed(self.seed)
         built = self.method.build(self.learner, dataset, problem)
         if len(self.sizes.ways_range) and not built.rule.any_ways:
-            raise UserError(f"ways_range needs {_ANY_WAYS}, or leave it out.")
+            raise UserError(f"ways_range needs {ANY_WAYS}, or leave it out.")
         trainer = Trainer(
             built.learner, built.rule, built.terms, problem, reducer=built.reducer, optimizer=self.optimizer
         )
         self._model = FewShotModel.of(trainer, dataset.value_range)
-        self._examples = _kind(dataset)
         self._trainer = trainer
-
-    def _check_ways(self, ways: int | None) -> None:
-        """Raises UserError for a number of classes that the model cannot take."""
-        if ways is None:
-            return
-        if self.sizes.ways is None:
-            raise UserError(f"ways is for classifications, received {ways} for a regression: leave it out.")
-        check_integer("ways", ways, minimum=2)
-        most = self.sizes.most_ways
-        if ways > most or (ways != most and not self.model.method.rule.any_ways):
-            raise UserError(f"ways must be {most} for this model, received {ways}: another number needs {_ANY_WAYS}.")
 
     def _check_dataset(self, dataset: FewShotDataset) -> None:
         """Raises UserError unless the dataset is of this model's kind and, once it is built, has examples like it."""
-        if not isinstance(dataset, FewShotDataset):
-            raise UserError(
-                f"dataset must be the result of cml_tf.datasets.load(name), received {type(dataset).__name__}."
-            )
-        if (dataset.problem_kind == "regression") != (self.sizes.ways is None):
-            remedy = "leave out ways" if self.sizes.ways else "use FewShot(..., ways=5)"
-            raise UserError(f"ways must fit {dataset.name!r}, which is {dataset.problem_kind}: {remedy}.")
-        if self._trainer is not None and _kind(dataset) != self._examples:
-            raise UserError(
-                f"dataset must have the same kind of examples as in the first fit, {self._examples}, received "
-                f"{dataset.name!r} with {_kind(dataset)}."
-            )
-
-    def _as_seen(self, dataset: FewShotDataset) -> FewShotDataset:
-        """The dataset as the learner looks at it: a graph's features propagated as often as it asks for."""
-        if not isinstance(dataset, NodeDataset):
-            return dataset
-        hops = getattr(self.trainer.method.learner.extractor, "hops", dataset.hops)
-        return dataset if hops == dataset.hops else dataclasses.replace(dataset, hops=hops)
-
-
-def _kind(dataset: FewShotDataset) -> str:
-    if isinstance(dataset, NodeDataset):
-        return f"nodes of {dataset.graph.features.shape[1]} features"
-    return f"arrays of shape {list(dataset.input_shape)}"
+        check_dataset(dataset, self.sizes.problem)
+        if self._trainer is not None:
+            check_examples(dataset, self._trainer.method.learner)
 
 
 def _check_recipes(learner: Any, method: Any) -> None:

@@ -16,11 +16,14 @@ import tensorflow as tf
 from cml_tf.adaptation.rule import AdaptedTask, Initial
 from cml_tf.boundary.arrays import array_of, arrays_like, described, told_in_one_line
 from cml_tf.boundary.labels import class_labels, numbered
+from cml_tf.datasets import FewShotDataset
 from cml_tf.episodes import Episode, Examples, validate_episode
 from cml_tf.errors import UserError
 from cml_tf.graphs import GraphContext
 from cml_tf.learners.learner import check_context, count_parameters
 from cml_tf.models.model_files import write_model
+from cml_tf.models.score import Score
+from cml_tf.models.scoring import Scorer
 from cml_tf.problems import Classification, Problem
 from cml_tf.readouts import read_through
 from cml_tf.training.answers import check_answers
@@ -61,6 +64,7 @@ class FewShotModel:
         self.value_range = value_range
         self.trained = trained or method
         self._functions: dict[int | None, TaskFunctions] = {}
+        self._scorer = Scorer(method, problem)
 
     @classmethod
     def of(cls, trainer: Trainer, value_range: tuple[float, float] | None = None) -> FewShotModel:
@@ -94,6 +98,38 @@ class FewShotModel:
         check_numbers(episode.support.inputs, context)
         first = Examples(*tf.nest.map_structure(lambda array: tf.constant(array[0]), tuple(episode.support)))
         return AdaptedModel(self, self._task_functions(steps), first, context, names)
+
+    def evaluate(
+        self,
+        dataset: FewShotDataset,
+        episodes: int = 600,
+        *,
+        shots: int,
+        queries: int = 15,
+        ways: int | None = None,
+        split: str = "test",
+        seed: int = 0,
+        steps: int | None = None,
+    ) -> Score:
+        """Scores the model on the first episodes of a split.
+
+        Args:
+          dataset: with examples like those that the model takes.
+          episodes: how many, at least 2.
+          shots: support examples a class (regression: a task).
+          queries: query examples a class.
+          ways: classes a task; the model's by default. Only a model whose class rows begin alike takes fewer.
+          split: whose classes; those of `test` were never trained on.
+          seed: which episodes. Models that are scored with one seed are scored on the same episodes.
+          steps: inner steps; as many as in `adapt` by default.
+
+        Returns:
+          Mean and 95 % interval over episodes.
+
+        Raises:
+          UserError: for a dataset or sizes that do not fit the model, and where adaptation diverges in an episode.
+        """
+        return self._scorer.score(dataset, ways, shots, queries, episodes=episodes, split=split, seed=seed, steps=steps)
 
     def checked(self, inputs: Any) -> Any:
         """Inputs as NumPy arrays of the dtypes that the learner takes.

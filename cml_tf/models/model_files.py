@@ -15,10 +15,9 @@ import tensorflow as tf
 from cml_tf.adaptation import GradientDescent
 from cml_tf.boundary.arrays import one_line
 from cml_tf.errors import UserError
-from cml_tf.graphs import GraphContext
 from cml_tf.learners.layer_state import settle_constants
 from cml_tf.learners.learner import Learner
-from cml_tf.learners.nodes import example_graph
+from cml_tf.learners.nodes import example_graph, node_features
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
 from cml_tf.readouts import through_head
@@ -39,7 +38,7 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
         something else than its head, or a part cannot be serialised.
     """
     learner, rule = method.learner, method.rule
-    inputs, features = learner.example_inputs, _node_features(learner)
+    inputs, features = learner.example_inputs, node_features(learner)
     if not hasattr(inputs, "shape"):
         raise UserError(
             f"only learners with one input tensor can be saved, received inputs of type {type(inputs).__name__}: save "
@@ -119,12 +118,6 @@ def _rule_of_format_1(description: dict[str, Any]) -> GradientDescent:
     # Models of before these came do not have them.
     order = {"sharpness": description.get("sharpness", 0.0), "second_order": description.get("second_order", True)}
     return GradientDescent.from_config({**kept, **order})
-
-
-def _node_features(learner: Learner) -> int | None:
-    """How many features a node has, of learners on a graph; None for others."""
-    features = getattr(learner.extractor, "features", None)
-    return features if isinstance(learner.context, GraphContext) and isinstance(features, int) else None
 
 
 def _example(input_shape: list[int], input_dtype: str, node_features: int | None) -> dict[str, Any]:

@@ -90,6 +90,15 @@ def test_a_score_is_that_of_its_answers_and_tells_mean_interval_episodes_and_see
         assert np.mean(found == query.targets[number].numpy()) == pytest.approx(expected)
 
 
+def test_a_saved_model_is_scored_as_it_was(fitted, images, tmp_path):
+    model = fitted[0]
+    model.save(tmp_path / "model")
+    score = cml_tf.load(tmp_path / "model").evaluate(images, episodes=4, shots=1, queries=2, seed=3)
+    expected = model.evaluate(images, episodes=4, seed=3)
+    assert str(score) == str(expected) and score.manifest_hash == expected.manifest_hash
+    np.testing.assert_array_equal(score.scores, expected.scores)
+
+
 def test_a_learner_of_ones_own(images):
     def make(outputs):
         return keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(outputs)])

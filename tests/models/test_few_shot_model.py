@@ -47,6 +47,19 @@ def test_it_is_what_evaluation_computes(regressor):
     assert np.mean((predictions - pairs[1][1]) ** 2) == pytest.approx(scores[0], rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("dataset", "ways", "message"),
+    [
+        ("sinusoid", 2, "ways is for classifications, received 2"),
+        ("glyphs", None, "ways must fit 'glyphs', which is classification"),
+        ("cosmixture", None, r"takes, arrays of shape \[1\], received 'cosmixture' with arrays of shape \[2\]"),
+    ],
+)
+def test_scores_of_what_the_model_cannot_take_are_refused(regressor, dataset, ways, message):
+    with pytest.raises(UserError, match=message):
+        regressor.evaluate(cml_tf.datasets.load(dataset), 2, shots=5, ways=ways)
+
+
 def test_labels_may_be_anything_that_can_be_told_apart_or_soft(classifier):
     images, queries, labels = pictures(6), pictures(4, seed=1), np.array([1, 0, 2, 1, 0, 2])
     expected = classifier.adapt(images, labels.tolist()).predict(queries)
@@ -291,3 +304,8 @@ def test_a_run_answers_as_it_is_evaluated_its_readouts_differ_and_those_through_
         task = model.adapt(support.inputs[number].numpy(), support.targets[number].numpy())
         scores.append(np.mean((task.predict(query.inputs[number].numpy()) - query.targets[number].numpy()) ** 2))
     np.testing.assert_allclose(scores, evaluation.scores, rtol=1e-5)
+    sizes = experiment.config.dataset
+    asked = {"shots": sizes.shots, "queries": experiment.config.eval.queries or sizes.queries}
+    score = model.evaluate(cml_tf.datasets.load("sinusoid"), 2, seed=experiment.config.eval.seed, **asked)
+    np.testing.assert_allclose(score.scores, evaluation.scores, rtol=1e-6)
+    assert score.manifest_hash == evaluation.manifest_hash
