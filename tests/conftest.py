@@ -24,9 +24,10 @@ leave_out_broken_amx()
 # given whole files, the largest numbers of tests first unless `--no-loadscope-reorder` is given, and the costliest have
 # few.
 FIRST = (
-    *("export/quickstart/test_quickstart.py", "export/test_members.py", "documents/test_examples.py"),
-    *("experiments/test_members.py", "export/server/test_conformance.py", "proofs/test_member_contracts.py"),
-    *("export/test_exporter.py", "programs/test_programs.py", "adaptation/test_meta_gradients.py"),
+    *("experiments/test_members.py", "export/test_members.py", "export/quickstart/test_quickstart.py"),
+    *("documents/test_examples.py", "benchmarks/performance/test_systems.py", "test_packaging.py"),
+    *("export/test_exporter.py", "export/server/test_conformance.py", "proofs/test_member_contracts.py"),
+    *("adaptation/test_meta_gradients.py", "programs/test_programs.py", "system/test_settings.py"),
     *("learners/test_pretrained.py", "proofs/test_learning.py", "experiments/test_runs.py"),
 )
 
