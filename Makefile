@@ -4,6 +4,7 @@
 #   make test-slow    the tests marked slow, except the long ones (minutes each)
 #   make test-ci      lint, types, and both kinds, one after the other: all but the long ones
 #   make test-all     lint, types, every test
+#   make test-ray     install Ray apart, and run the tests of sweeps on it
 #   make oracles      install JAX apart, and compare related systems with what it computes
 #   make device-runtime  install LiteRT.js by its lock file, for pages that adapt in the browser (needs npm)
 #   make soak         three minutes of load on the embedded server, every answer checked (SOAK="--seconds=30" ...)
@@ -31,7 +32,7 @@ PYTEST := $(VENV_PYTHON) -m pytest --numprocesses=$(WORKERS) --dist=loadfile --n
 COMPILE := build/lock-tool/bin/uv pip compile --quiet --universal --python-version 3.11 --no-header \
 	--no-emit-index-url $(UPGRADE)
 
-.PHONY: help quickstart test test-slow test-ci fast-then-slow test-all oracles device-runtime soak benchmark lint format lock sbom audit clean force
+.PHONY: help quickstart test test-slow test-ci fast-then-slow test-all test-ray oracles device-runtime soak benchmark lint format lock sbom audit clean force
 
 help:
 	@sed -n 's/^#   make/make/p' Makefile
@@ -75,6 +76,16 @@ build/peer-venv/.installed: benchmarks/peers/requirements.txt
 # So do the libraries that tests compare ours with.
 oracles: .venv/.installed-dev build/oracle-venv/.installed
 	$(PYTEST) -m slow tests/oracles
+
+test-ray: build/ray-venv/.installed
+	build/ray-venv/bin/python -m pytest -m "" tests/studies/test_ray_tasks.py
+
+build/ray-venv/.installed: requirements-ray.txt requirements-dev.txt
+	rm -rf build/ray-venv
+	python=$$(sh tools/find_python.sh) && $$python -m venv build/ray-venv
+	build/ray-venv/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-ray.txt \
+		-r requirements-dev.txt
+	touch $@
 
 build/oracle-venv/.installed: tests/oracles/requirements.txt
 	rm -rf build/oracle-venv

@@ -1,4 +1,7 @@
-"""Where the time of a meta-step goes: `python -m benchmarks.profile [--size=84 --channels=3 --steps=1 --by=op|layer]`.
+"""Where the time goes: `python -m benchmarks.profile [--what=step --size=84 --channels=3 --steps=1 --by=op|layer]`.
+
+Of a meta-step of images, of one of sine waves (`--what=sine_waves`), or of adapt-and-predict as exported, for one task
+(`--what=exported_call`).
 
 Times are summed over threads, so their sum may exceed the time of the step. A fused operation counts for the layer of
 its first original operation. Prints a table, and one JSON object as the last line.
@@ -6,18 +9,24 @@ its first original operation. Prints a table, and one JSON object as the last li
 
 from __future__ import annotations
 
+import tempfile
 import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 from absl import flags
 from rich.table import Table
 
 from benchmarks.op_times import grouped, traced
 from benchmarks.performance.building import build_episode, build_method, build_step
-from benchmarks.performance.work import Work
+from benchmarks.performance.child import ExportedCall
+from benchmarks.performance.work import SINE_WAVES, Work
 from benchmarks.told import tell
 from cml_tf.registry import members
 from cml_tf.system.command_line import run
 
+_WHAT = flags.DEFINE_enum("what", "step", ["step", "sine_waves", "exported_call"], "What is profiled.")
 _SIZE = flags.DEFINE_integer("size", 84, "Height and width of images.", 16)
 _CHANNELS = flags.DEFINE_integer("channels", 3, "Channels of images.", 1)
 _FILTERS = flags.DEFINE_integer("filters", 64, "Filters of each block.", 1)
@@ -51,26 +60,40 @@ def main(arguments: list[str]) -> None:
         dtype_policy=_POLICY.value,
         plain=_PLAIN.value,
     )
-    step, episode = build_step(build_method(work), work), build_episode(work)
-
-    def once() -> None:
-        step(episode).finite.numpy()
-
+    if _WHAT.value == "sine_waves":
+        work = SINE_WAVES
+    elif _WHAT.value == "exported_call":
+        work = replace(work, tasks=1)
+    with tempfile.TemporaryDirectory() as directory:
+        once = ExportedCall(work, Path(directory)) if _WHAT.value == "exported_call" else _meta_step(work)
+    once()
     once()
     start = time.perf_counter()
     once()
     seconds = time.perf_counter() - start
     times = traced(once, _RUNS.value)
     by = {kind: grouped(times, kind) for kind in ("op", "layer")}
-    result = {"work": vars(work), "step_seconds": seconds, **{f"by_{kind}": rows for kind, rows in by.items()}}
+    result = {
+        "what": _WHAT.value,
+        "work": vars(work),
+        "seconds": seconds,
+        **{f"by_{kind}": rows for kind, rows in by.items()},
+    }
     tell(table(by[_BY.value][: _ROWS.value], sum(time.seconds for time in times), work, seconds), result, _OUTPUT.value)
+
+
+def _meta_step(work: Work) -> Callable[[], None]:
+    step, episode = build_step(build_method(work), work), build_episode(work)
+
+    def once() -> None:
+        step(episode).finite.numpy()
+
+    return once
 
 
 def table(rows: list[tuple[str, float, float]], total: float, work: Work, seconds: float) -> Table:
     """The groups that take longest."""
-    drawn = Table(
-        "", "ms", "share", "times", title=f"{work.label}: {seconds * 1e3:.0f} ms a step", title_justify="left"
-    )
+    drawn = Table("", "ms", "share", "times", title=f"{work.label}: {seconds * 1e3:.1f} ms", title_justify="left")
     for group, taken, count in rows:
         drawn.add_row(group, f"{taken * 1e3:.1f}", f"{taken / total:.1%}", f"{count:.0f}")
     drawn.caption = f"{total * 1e3:.0f} ms in all, summed over threads"

@@ -39,15 +39,15 @@ _ONE_BY_ONE = ("per_task",)
 _LIGHTER = replace(LARGE_GRAPH, tasks=1, steps=5)
 Row = Callable[[str], list[Figure]]
 ROWS: dict[str, Row] = {
-    "84x84_1_step": lambda row: large_images(row, 4.0, rounds=3),
+    "84x84_1_step": lambda row: large_images(row, 4.5, rounds=3),
     "84x84_5_steps": lambda row: speed_and_memory(row, _FIVE_STEPS, 3.0, rounds=2),
-    "28x28_1_step": lambda row: times_the_peer(row, Work(), 2.0, rounds=9),
+    "28x28_1_step": lambda row: times_the_peer(row, Work(), 2.5, rounds=9),
     "84x84_bfloat16": lambda row: half_precision(row, 2, "amx_bf16" in machine()["flags"]),
     "memory_20_steps": lambda row: many_steps(row, rounds=2),
     "scaling": scaling,
     "first_step": first_steps,
     "adapt_and_predict": lambda row: exported_call(row, rounds=20),
-    "sinusoid": lambda row: times_the_peer(row, SINE_WAVES, 5.0, rounds=20),
+    "sinusoid": lambda row: times_the_peer(row, SINE_WAVES, 8.0, rounds=20),
     "kernels": lambda row: kernels(row, rounds=9),
     "input_pipeline": lambda row: input_pipeline(row, steps=30),
     "nodes_cora": lambda row: beside_the_peer(row, CORA, rounds=5),

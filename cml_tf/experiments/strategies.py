@@ -73,6 +73,12 @@ def chosen_replicas() -> Iterator[Replicas]:
         yield Replicas(_mirrored(devices)) if name == MIRRORED else ONE
         return
     check_cluster(os.environ.get(TF_CONFIG, ""))
+    if os.getpid() == 1:
+        # Nothing could end its wait for the others: the kernel keeps the first process of a container from signals.
+        raise UserError(
+            "--strategy=multi_worker must not be process 1 of its container: set shareProcessNamespace: true in the "
+            "pod, or use docker run --init."
+        )
     try:
         with _at_most(_WORKER_WAIT.value):
             strategy = tf.distribute.MultiWorkerMirroredStrategy()

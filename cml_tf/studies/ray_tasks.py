@@ -31,7 +31,7 @@ def run_on_ray(
       commands: by name; the same Python, and the present directory, must be on every node.
       engine: `ray` for the cluster in RAY_ADDRESS, or one started on this machine; `ray://HOST:PORT` for another.
       cpus: a run.
-      gpus: a run; may be a fraction.
+      gpus: a run; may be a fraction, of which TensorFlow then takes memory as it needs it.
 
     Raises:
       UserError: if Ray is not installed, the cluster cannot be reached, or it can never have so much for a run.
@@ -40,12 +40,13 @@ def run_on_ray(
         import ray
     except ImportError as error:
         raise UserError(
-            "the package ray is not installed: install it (pip install 'cml_tf[ray]'), or use --engine=local."
+            "the package ray is not installed: install it (pip install -r requirements-ray.txt), or use --engine=local."
         ) from error
     _connect(ray, engine)
     _check_resources(ray, cpus, gpus)
     task = ray.remote(_run).options(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)
-    pending = {task.remote(list(command), os.getcwd()): name for name, command in commands.items()}
+    shares = 0 < gpus < 1
+    pending = {task.remote(list(command), os.getcwd(), shares): name for name, command in commands.items()}
     try:
         while pending:
             for done in ray.wait(list(pending))[0]:
@@ -92,8 +93,12 @@ def _ended(ray: Any, done: Any, command: Sequence[str]) -> subprocess.CompletedP
     return subprocess.CompletedProcess(command, code, out, err)
 
 
-def _run(command: list[str], directory: str) -> tuple[int, str, str]:
+def _run(command: list[str], directory: str, shares_gpu: bool) -> tuple[int, str, str]:
     """What runs on a node."""
+    environment = environment_of_child("SIGKILL")
+    if shares_gpu:
+        # Otherwise the first run takes the memory of the whole GPU.
+        environment.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
     child = subprocess.Popen(
         command,
         cwd=directory,
@@ -101,7 +106,7 @@ def _run(command: list[str], directory: str) -> tuple[int, str, str]:
         stderr=subprocess.PIPE,
         encoding="utf-8",
         errors="replace",
-        env=environment_of_child("SIGKILL"),
+        env=environment,
     )
     try:
         out, err = child.communicate()

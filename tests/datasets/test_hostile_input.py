@@ -11,6 +11,7 @@ import pytest
 
 from cml_tf.errors import UserError
 from tests.datasets.hostile import archives, arrays, folders, images, pickles
+from tests.helpers.programs import ROOT
 
 TABLES = {
     "archive": archives.CASES,
@@ -50,7 +51,9 @@ def test_one_line_or_a_documented_choice_of_decoding(case, tmp_path):
 
 
 def test_there_are_as_many_cases_as_are_claimed():
-    assert sum(map(len, itertools.chain(TABLES.values(), DECODED.values()))) >= 250
+    count = sum(map(len, itertools.chain(TABLES.values(), DECODED.values())))
+    assert f"each of {count} hostile inputs" in (ROOT / "README.md").read_text()
+    assert f"Each of the {count} cases" in (ROOT / "docs/INPUT.md").read_text()
 
 
 def test_pictures_in_two_splits_are_told(tmp_path, caplog):

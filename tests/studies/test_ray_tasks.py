@@ -59,7 +59,7 @@ def process_of(run: str) -> tuple[int, int] | None:
 
 @pytest.mark.slow
 @pytest.mark.long
-@pytest.mark.skipif(not RAY, reason="ray is not installed (pip install 'cml_tf[ray]')")
+@pytest.mark.skipif(not RAY, reason="ray is not installed (make test-ray installs it)")
 def test_a_killed_worker_is_replaced_and_the_results_are_those_of_the_local_engine(tmp_path):
     sweep(tmp_path, 400)
     (local,) = run_programs([["cml_tf.sweep", *flags(tmp_path, "local")]])

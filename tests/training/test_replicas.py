@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from cml_tf.errors import UserError
+from cml_tf.experiments import strategies
 from cml_tf.experiments.strategies import check_cluster
 from cml_tf.objectives import TaskWeights
 from cml_tf.training.evaluator import Evaluator
@@ -101,3 +104,14 @@ def test_a_cluster_that_is_not_described_is_refused(text):
     check_cluster(WORKERS % 1)
     with pytest.raises(UserError, match="TF_CONFIG must be JSON such as"):
         check_cluster(text)
+
+
+def test_the_first_process_of_a_container_is_refused(monkeypatch):
+    """No signal would end its wait for others."""
+    chosen = {"_STRATEGY": "multi_worker", "_CPU_DEVICES": 1, "_WORKER_WAIT": 600}
+    for name, value in chosen.items():
+        monkeypatch.setattr(strategies, name, SimpleNamespace(value=value, present=0))
+    monkeypatch.setenv("TF_CONFIG", WORKERS % 0)
+    monkeypatch.setattr(strategies.os, "getpid", lambda: 1)
+    with pytest.raises(UserError, match="must not be process 1 of its container: set shareProcessNamespace"):
+        strategies.chosen_replicas().__enter__()

@@ -39,6 +39,7 @@ def test_kubernetes_takes_the_objects_which_belong_together():
     for pod in (JOB["template"]["spec"], WORKER["template"]["spec"]):
         assert pod["volumes"][0]["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
         assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["shareProcessNamespace"], "the program refuses to be process 1"
         # More than the ten seconds in which a process notices that another one is gone.
         assert pod["terminationGracePeriodSeconds"] > 60
 
