@@ -73,20 +73,32 @@ def decay(count):
 HEUN = {10: 1.798e-3, 20: 4.327e-4, 40: 1.061e-4}
 
 
-def test_heun_has_its_own_error_on_the_quadratic():
+def ratios(errors):
+    """How much smaller each is than the one before."""
+    return np.array(errors[:-1]) / errors[1:]
+
+
+def test_heun_has_its_own_error_on_the_quadratic_which_falls_by_four():
     """`(1 - h + h^2 / 2)^n`, however the states are stored."""
+    errors = []
     for (steps, error), stored in zip(HEUN.items(), (3, 1, 100), strict=True):
         _, (of_start,), _ = gradients(AdjointHeun(stored_every=stored), decay(steps), (2.0,), (1.0,), steps)
-        np.testing.assert_allclose(of_start / np.exp(-1) - 1, error, atol=5e-7)
+        errors.append(float(of_start) / np.exp(-1) - 1)
+        np.testing.assert_allclose(errors[-1], error, atol=5e-7)
         np.testing.assert_allclose(of_start, (1 - 1 / steps + 0.5 / steps**2) ** steps, rtol=1e-13)
+    assert all(4.0 < ratio < 4.2 for ratio in ratios(errors))
 
 
-def test_the_error_of_heun_falls_by_four_and_that_of_the_discrete_adjoint_by_two():
-    for steps, error in ((10, -5.2e-2), (20, -2.6e-2)):
+def test_the_error_of_the_discrete_adjoint_falls_by_two():
+    """As a solution of the flow; as the adjoint of its own steps, `(1 - h)^n`, it is exact."""
+    errors = []
+    for steps, error in ((10, -5.2e-2), (20, -2.6e-2), (40, -1.3e-2)):
         start, _, arriving = gradients_of_quadratic(AdjointDiscrete(), ((10.0 / steps,),), steps)
-        np.testing.assert_allclose(start / arriving / np.exp(-1) - 1, error, atol=5e-4)
-    ratios = [HEUN[10] / HEUN[20], HEUN[20] / HEUN[40]]
-    assert all(4.0 < ratio < 4.2 for ratio in ratios)
+        np.testing.assert_allclose(start, arriving * (1 - 1 / steps) ** steps, rtol=1e-12)
+        errors.append(float(start[0] / arriving[0]) / np.exp(-1) - 1)
+        # Two digits are known of each.
+        np.testing.assert_allclose(errors[-1], error, atol=5e-4)
+    assert all(2.0 < ratio < 2.1 for ratio in ratios(errors))
 
 
 @of_flows

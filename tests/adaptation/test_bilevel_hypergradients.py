@@ -28,6 +28,8 @@ FACTORS = [
     ("reverse", {}, 0.8**10, 1 - 0.8**10),
     ("reverse_rematerialised", {}, 0.8**10, 1 - 0.8**10),
     ("finite_difference", {}, 0.8**10, 1 - 0.8**10),
+    ("adjoint_discrete", {}, 0.8**10, 1 - 0.8**10),
+    ("adjoint_discrete", {"stored_every": 3}, 0.8**10, 1 - 0.8**10),
     ("first_order", {}, 1.0, 0.0),
     ("truncated", {"kept_steps": 5}, HALF, 1 - HALF),
     ("truncated", {"kept_steps": 11}, 0.8**10, 1 - 0.8**10),

@@ -93,6 +93,26 @@ def test_no_time_changes_nothing(float64):
         np.testing.assert_array_equal(zeros, np.zeros(zeros.shape))
 
 
+def test_in_no_time_the_layer_gets_the_gradient_of_its_end_and_the_features_none(float64):
+    """As the horizon goes to 0: dW = g and db = g, and what is left for the rows falls as the time does."""
+    method, task = method_of(solver_steps=1), one_task(classification_episode(), 0)
+    generator = np.random.default_rng(1)
+    sources = numbers(*(generator.standard_normal(shape) for shape in ((6, 4), (4, 3), (3,))))
+    upstream = numbers(*(generator.standard_normal(shape) for shape in ((4, 3), (3,))))
+    lengths = []
+    for horizon in (1e-8, 1e-9):
+        initial = method.initial()._replace(meta=(tf.constant(np.log(horizon), tf.float64),))
+        with tf.GradientTape() as tape:
+            tape.watch(sources)
+            end = method.rule.fit(sources[0], task.support, *sources[1:], initial)
+        of_rows, *of_layer = tape.gradient(end, sources, upstream)
+        lengths.append(np.linalg.norm(of_rows))
+        for received, expected in zip(of_layer, upstream, strict=True):
+            np.testing.assert_allclose(received, expected, atol=10 * horizon)
+    np.testing.assert_allclose(lengths[0] / lengths[1], 10, rtol=1e-5)
+    assert lengths[1] < 1e-7
+
+
 # ---- the same by other means
 
 

@@ -90,6 +90,30 @@ def test_classes_in_another_order_change_alike_unless_their_numbers_are_read(flo
         np.testing.assert_allclose(after, before[order], rtol=0, atol=1e-15)
 
 
+@of_kinds
+def test_shots_of_a_class_in_another_order_change_the_same(float64, options):
+    """`tests/proofs/test_symmetries.py` has the order of all examples."""
+    method, examples = made(**options), support(shots=3)
+    order = np.arange(9)
+    for label in range(3):
+        places = np.flatnonzero(examples.targets == label)
+        order[places] = np.roll(places, 1)
+    moved = examples._replace(inputs=tf.gather(examples.inputs, order))
+    np.testing.assert_allclose(change(method, moved), change(method, examples), rtol=1e-12, atol=1e-12)
+
+
+@of_kinds
+def test_a_last_layer_of_zeros_changes_nothing(options):
+    """Bit for bit, in the number format of everyday use too."""
+    method, examples = made(**options), support()
+    for variable in method.rule.meta_variables[-2:]:
+        variable.assign(tf.zeros_like(variable))
+    initial = method.initial()
+    task = method.rule.adapt(method.learner, initial, examples, ())
+    np.testing.assert_array_equal(task.kernel, initial.parameters.head[0])
+    np.testing.assert_array_equal(task.bias, initial.parameters.head[1])
+
+
 def test_a_class_without_an_example_keeps_its_weights(float64):
     method, examples = made(), support()
     seen = np.flatnonzero(examples.targets.numpy() != 1)

@@ -73,6 +73,18 @@ def test_a_kernel_of_zero_leaves_the_learners_own_outputs(float64, monkeypatch):
     np.testing.assert_allclose(received, own, rtol=1e-12)
 
 
+def test_a_linear_kernel_is_ridge_regression_on_the_features(float64, monkeypatch):
+    """The primal form, with as many equations as features: (Phi' Phi + n ridge)^-1 Phi' R."""
+    monkeypatch.setattr(kernel_ridge, "_kernel", lambda left, right, bandwidth: left @ tf.transpose(right))
+    learner, rule, task = smooth_mlp(3), KernelRidge(CLASSES, ridge=0.2), one_task(classification_episode(), 0)
+    rule.build(learner)
+    _, received = rule.adapt(learner, rule.initial(learner), task.support, ()).predict(task.query.inputs)
+    forward = [learner.call(*learner.initial(), part.inputs, (), False) for part in (task.support, task.query)]
+    rows, left = forward[0].features.numpy(), np.eye(3)[task.support.targets] - forward[0].outputs
+    weights = np.linalg.solve(rows.T @ rows + len(rows) * 0.2 * np.eye(rows.shape[1]), rows.T @ left)
+    np.testing.assert_allclose(received, forward[1].outputs + forward[1].features @ weights, rtol=1e-10)
+
+
 def test_a_ridge_that_was_learned_away_leaves_a_solution():
     """In float32, examples that are one and the same to the kernel."""
     learner = smooth_mlp(1)

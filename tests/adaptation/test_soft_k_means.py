@@ -11,7 +11,7 @@ from cml_tf.adaptation import SoftKMeans
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
 from cml_tf.learners import Learner, mlp
-from cml_tf.objectives import QueryLoss
+from cml_tf.objectives import AllClasses, QueryLoss
 from cml_tf.problems import Classification, Regression
 from cml_tf.training.method import Method
 from tests.helpers.differences import assert_matches_central_differences
@@ -62,6 +62,25 @@ def test_refinements_are_its_steps_and_another_number_shares_the_scale(float64):
     np.testing.assert_array_equal(found.means, before.means, "the queries take no part")
     with pytest.raises(UserError, match="refinements must be a whole number of 0 or more, received -1"):
         made.rule.with_steps(-1)
+
+
+def test_without_queries_it_is_plain_prototypes(float64):
+    made, task = method(3, 0.7), one_task(classification_episode(), 0)
+    initial, queries = made.rule.initial(made.learner), task.query.inputs
+    plain = made.rule.with_steps(0).adapt(made.learner, initial, task.support, (), queries)
+    unasked = made.rule.adapt(made.learner, initial, task.support, (), queries[:0])
+    np.testing.assert_array_equal(unasked.predict(queries)[1], plain.predict(queries)[1])
+
+
+def test_the_classifier_that_trained_the_encoder_has_no_say(float64):
+    """It belongs to the term, whatever its weights are: answers are those of a method without it, bit for bit."""
+    made, task = method(2), one_task(classification_episode(), 0)
+    term = AllClasses(7, rotation=0.0)
+    trained = Method.of(made.learner, made.rule, [term])
+    randomise(term.variables, 1)
+    expected, received = (one.outcome(one.rule.initial(one.learner), task).query_forward[1] for one in (made, trained))
+    assert len(term.variables) == 2
+    np.testing.assert_array_equal(received, expected)
 
 
 def test_other_queries_change_an_answer_and_their_order_does_not(float64):

@@ -17,11 +17,17 @@ FACTORS = [
     ("reverse_rematerialised", {}, 1 - ALL, ALL),
     ("forward", {}, 1 - ALL, None),
     ("finite_difference", {}, 1 - ALL, ALL),
+    ("adjoint_discrete", {"stored_every": 3}, 1 - ALL, ALL),
     ("truncated", {"kept_steps": 5}, 1 - HALF, HALF),
     ("first_order", {}, 0.0, 1.0),
     ("implicit", {}, 1.0, 0.0),
 ]
-EXACT = {"reverse_rematerialised": {}, "forward": {}, "truncated": {"kept_steps": 100}}
+EXACT = {
+    "reverse_rematerialised": {},
+    "forward": {},
+    "adjoint_discrete": {"stored_every": 2},
+    "truncated": {"kept_steps": 100},
+}
 AVOIDING_SECOND = ("finite_difference", {"radius": 1e-4})
 
 
@@ -267,6 +273,16 @@ def test_aggregation_finds_the_minimum_that_the_upper_loss_wants():
     np.testing.assert_allclose(aggregated.final[1], 1 - np.prod(1 - 0.45 / np.arange(1, 101)), rtol=1e-12)
     assert round(float(aggregated.final[1]), 3) == 0.922
     assert float(aggregated.value) < 0.06
+
+
+def test_nothing_mixed_is_the_plain_solver():
+    """Bit for bit, gradients too."""
+    for name in ("reverse", "adjoint_discrete"):
+        plain, mixed = (
+            hypergradient(SMOOTH, meta(), start(), 2, 0.3, name, aggregation=aggregation)
+            for aggregation in (None, DescentAggregation(0.0))
+        )
+        np.testing.assert_array_equal(flat(mixed), flat(plain), err_msg=name)
 
 
 def test_the_direction_is_that_of_the_paper():

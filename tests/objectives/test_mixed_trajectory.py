@@ -107,7 +107,9 @@ def test_the_toy_s_variances_are_known(float64):
     last, uniform, geometric = (np.array(weights) for weights in ([0, 0, 0, 0, 1], UNIFORM, GEOMETRIC))
     assert variance(last) == pytest.approx(0.452014, abs=5e-7)
     assert variance(uniform) == pytest.approx(0.048333, abs=5e-7)
+    assert variance(geometric) == pytest.approx(0.088310, abs=5e-7)
     assert variance(last) / variance(uniform) == pytest.approx(9.352, abs=5e-4)
+    assert variance(last) / variance(geometric) == pytest.approx(5.118, abs=5e-4)
     assert relative(last) / relative(uniform) == pytest.approx(4.419, abs=5e-4)
     assert relative(last) / relative(geometric) == pytest.approx(2.785, abs=5e-4)
 

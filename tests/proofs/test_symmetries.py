@@ -1,4 +1,4 @@
-"""What must not matter does not: the names of classes, the order of tasks, the neighbours of a task."""
+"""What must not matter does not: the names of classes, the order of examples and tasks, the neighbours of a task."""
 
 from __future__ import annotations
 
@@ -10,16 +10,22 @@ import tensorflow as tf
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.learners import Learner
 from cml_tf.objectives import QueryLoss
+from cml_tf.registry import members
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 from tests.helpers.contract_tables import PROBLEM, make_episode, make_method, with_learners
 from tests.helpers.differences import gradients_of
+from tests.helpers.members import choice_with, contract_case
 from tests.helpers.seeded_episodes import classification_episode, one_task, tasks_of
 
 PERMUTATION = [2, 0, 1]
 # Of each kind of examples one, and what keeps something of a task: a count, moments, a context.
 KEEPING = [f"{mode}_normalisation" for mode in ("per_step", "support", "tasknorm")]
 LEARNERS = ["mlp", "conv", "embedding", "gcn", *KEEPING]
+ADJOINTS = [f"adjoint_{name}" for name in ("discrete", "heun", "backsolve")]
+# A learned rate belongs to an entry of the head, and so to a class: the two rules that have some rename nothing.
+RENAMING = [*members("rule"), "context_scaling", *ADJOINTS]
+ORDERLESS = [*members("rule"), *members("update"), *ADJOINTS]
 
 
 def permute_columns(variables):
@@ -55,6 +61,39 @@ def test_renaming_the_classes_renames_the_outputs(float64, rule, learner):
         np.testing.assert_allclose(new[:, PERMUTATION], old, rtol=1e-10, atol=1e-12)
         assert np.abs(new - old).max() > 1e-2
     np.testing.assert_allclose(evaluate_losses(method, renamed)[0], losses, rtol=1e-10)
+
+
+def case_of(name):
+    """The plainest method with a member, a hypernetwork without the numbers of classes among it, and a task."""
+    axis = next(axis for axis in ("rule", "update", "hypergradient") if name in members(axis))
+    method, episode = contract_case(choice_with(axis, name))
+    return method, one_task(episode, 0)
+
+
+def answers(method, task, **support):
+    """To the queries, after adaptation to a support set that differs so."""
+    task = task._replace(support=task.support._replace(**support))
+    return method.outcome(method.rule.initial(method.learner), task).query_forward[1].numpy()
+
+
+@pytest.mark.parametrize("name", RENAMING)
+def test_every_rule_and_flow_renames_its_outputs(float64, name):
+    method, task = case_of(name)
+    before = answers(method, task)
+    permute_columns(method.learner.variables.head)
+    after = answers(method, task, targets=tf.gather(PERMUTATION, task.support.targets))
+    np.testing.assert_allclose(after[:, PERMUTATION], before, rtol=1e-9, atol=1e-12)
+    assert np.abs(after - before).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", ORDERLESS)
+def test_the_order_of_support_examples_does_not_matter(float64, name):
+    method, task = case_of(name)
+    before, (inputs, targets) = answers(method, task), task.support[:2]
+    turned = tf.reverse(inputs, [0])
+    after = answers(method, task, inputs=turned, targets=tf.reverse(targets, [0]))
+    np.testing.assert_allclose(after, before, rtol=1e-9, atol=1e-12)
+    assert np.abs(answers(method, task, inputs=turned) - before).max() > 1e-3, "which example has which target does"
 
 
 @pytest.mark.parametrize(("rule", "learner"), with_learners("a_rule_for_each", LEARNERS, "per_step_rates", "frozen"))
