@@ -1,4 +1,4 @@
-"""Makes a run's answers trustworthy: `python -m cml_tf.calibrate --workdir=DIR [--shots=1,5 --coverage=0.9 ...]`.
+"""Makes a run's answers trustworthy: `python -m cml_tf.calibrate --workdir=DIR [--shots=1,5 --ways=5 ...]`.
 
 Fits on validation episodes how sure the model may be, which classes belong into a prediction set, and when a query is
 of none of the task's classes; measures all that on the classes of the test split. Writes `confidence.json` into the
@@ -28,6 +28,13 @@ _WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the run.", require
 _OUTPUT = flags.DEFINE_string("output", None, f"File to write; {CONFIDENCE} in the run's directory by default.")
 _SHOTS = flags.DEFINE_list(
     "shots", [], "Support examples a class to fit at, such as 1,5; those of training by default."
+)
+_WAYS = flags.DEFINE_integer(
+    "ways",
+    None,
+    "Classes of a task to fit on, of a model that takes any number; the most that it takes by default. It is not known "
+    "how well the fit holds for tasks of others.",
+    2,
 )
 _CALIBRATION = flags.DEFINE_enum(
     "calibration", "temperature", list(members("calibration")), "How logits are calibrated."
@@ -66,6 +73,7 @@ def main(arguments: list[str]) -> None:
         _FALSE_ACCEPT.value,
         _UNKNOWN.value or 0,
         _EPISODES.value,
+        _WAYS.value or 0,
     )
     fitted = fit_run(workdir, asked, _TEST_EPISODES.value, _CHECKPOINT.value, _READOUT.value, _STEPS.value)
     path = Path(_OUTPUT.value) if _OUTPUT.value else workdir / CONFIDENCE
@@ -90,7 +98,8 @@ def _number(text: str) -> int:
 def _table(fitted: FittedRun) -> Table:
     origin = fitted.origin
     table = Table(
-        title=f"test, {origin['test_episodes']} episodes, seed {origin['seed']}, 95 % intervals over episodes"
+        title=f"test, {origin['ways']} ways, {origin['test_episodes']} episodes, seed {origin['seed']}, 95 % intervals "
+        "over episodes"
     )
     for column in ("shots", "measure", "before", "after"):
         table.add_column(column, justify="left" if column == "measure" else "right")

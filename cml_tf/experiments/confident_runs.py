@@ -53,14 +53,16 @@ def fit_run(
 
     Args:
       workdir: of the run.
-      asked: what to fit; without shots those of training, with 0 unknown classes as many as ways.
+      asked: what to fit; without shots those of training, without ways the most that the model takes, with 0 unknown
+        classes as many as ways.
       test_episodes: for each number of shots, at least 2.
       checkpoint: `best` or `latest`.
       readout: what answers.
       steps: inner steps; the configuration's `adaptation.eval_steps` by default.
 
     Raises:
-      UserError: for a run without probabilities, or a dataset without enough classes or examples.
+      UserError: for a run without probabilities, ways that the model does not take, or a dataset without enough
+        classes or examples.
     """
     if test_episodes < 2:
         raise UserError(f"test_episodes must be at least 2 for an interval, received {test_episodes}.")
@@ -96,6 +98,8 @@ def _measures(
     asked: Asked,
     episodes: int,
 ) -> dict[str, Any]:
+    # Tasks of the size that was fitted on: what holds for others is not known.
+    confidence = confidence.as_fitted
     ways, bare = confidence.ways, asked.unfitted(confidence.ways)
     known = collect(method, sources(ways, knot.shots), episodes, bare)
     mixed = None
@@ -117,10 +121,12 @@ def _measures(
 def _origin(
     experiment: Experiment, checkpoint: str, asked: Asked, test_episodes: int, test: Callable[..., EpisodeSource]
 ) -> dict[str, Any]:
-    first = test(experiment.problem.outputs, min(asked.shots))
+    ways = asked.own_ways(experiment.problem.outputs)
+    first = test(ways, min(asked.shots))
     return {
         "dataset": experiment.config.dataset.name,
         "checkpoint": checkpoint,
+        "ways": ways,
         "validation_episodes": asked.episodes,
         "test_episodes": test_episodes,
         "unknown_classes": asked.unknown if asked.open_set else 0,

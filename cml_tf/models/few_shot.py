@@ -187,7 +187,7 @@ class FewShot:
         Args:
           dataset: of a classification.
           seed: which tasks.
-          **asked: of `cml_tf.readouts.confidence.Asked`: `shots`, `calibration`, `coverage`, `open_set`,
+          **asked: of `cml_tf.readouts.confidence.Asked`: `shots`, `ways`, `calibration`, `coverage`, `open_set`,
             `false_accept`, `unknown`, `episodes`.
 
         Returns:

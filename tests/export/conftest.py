@@ -11,18 +11,8 @@ from playwright.sync_api import sync_playwright
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
-from tests.export.served import (
-    Served,
-    bounded_model,
-    free_model,
-    judged_model,
-    node_model,
-    recorded_image_model,
-    saved,
-    small_model,
-    wave_model,
-)
-from tests.export.server.conformance.make_models import config_text, write_halvers
+from tests.export.served import Served, saved
+from tests.export.server.conformance.make_models import MODELS, config_text, write_halvers
 from tests.export.server.running import running_once
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.precision import precision
@@ -49,16 +39,6 @@ def made_once(name, make):
 
 
 FLAGS = ("--max_message_bytes=4000000", "--enable_grpc_healthcheck_service")
-MODELS = {
-    **{
-        "images": recorded_image_model,
-        "waves": wave_model,
-        "nodes": node_model,
-        "judged": judged_model,
-        "free": free_model,
-    },
-    **{"bounded": bounded_model, "small": small_model},
-}
 images, waves, nodes, judged, free, bounded, small = (
     made_once(name, lambda root, make=make: saved(make(), root / "1")) for name, make in MODELS.items()
 )
@@ -118,15 +98,16 @@ wave_run, image_run, node_run = (
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory, waves, images, nodes, judged, bounded, small):
+def server(tmp_path_factory, waves, images, nodes, judged, free, bounded, small):
     """One server for all tests that do not change it, of all workers.
 
     It serves `halver` (versions 1 and 2, label `first`), a few-shot regression, classifiers of
-    images (`judged` with a confidence), of nodes and of vectors (`small`, with compact states); `bounded` is the
-    regression with steps and rate to be set.
+    images (`judged` with a confidence, `free` for any number of classes), of nodes and of vectors (`small`, with
+    compact states); `bounded` is the regression with steps and rate to be set.
     """
     root = _shared(tmp_path_factory) / "server"
-    made = {"waves": waves, "images": images, "nodes": nodes, "judged": judged, "bounded": bounded, "small": small}
+    made = {"waves": waves, "images": images, "nodes": nodes, "judged": judged, "free": free}
+    made |= {"bounded": bounded, "small": small}
     places = {name: one.directory.parent for name, one in made.items()}
 
     def flags():

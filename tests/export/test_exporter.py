@@ -86,7 +86,9 @@ def test_a_run_is_calibrated_measured_and_exported_with_its_confidence(image_run
     assert after["accuracy"] == before["accuracy"], "a temperature changes no answer"
     assert f"{after['nll']['mean']:.4f} ± {after['nll']['ci95']:.4f}" in fitted.out
     assert json.loads((classifier / EXTRA / CARD).read_text())["confidence"] == file["confidence"]
-    assert "`prediction_set`: 1 for each class" in (classifier / EXTRA / CARD_FOR_PEOPLE).read_text()
+    text = (classifier / EXTRA / CARD_FOR_PEOPLE).read_text()
+    assert "`prediction_set`: 1 for each class" in text and "episodes of 3 classes with 1, 2 support" in text
+    assert summary["ways"] == file["confidence"]["fitted_ways"] == 3
 
     def exportable_with(**change):
         path = tmp_path / "changed.json"

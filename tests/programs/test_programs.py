@@ -97,6 +97,7 @@ CALIBRATE_ERRORS = {
     "--workdir={}/cml": "is a regression",
     "--shots=one": "received 'one'",
     "--shots=0": "received [0]",
+    "--ways=2 --open_set=none": "ways must be 3 for this model",
     "--coverage=1": "coverage must be between 0 and 1",
     "--episodes=3": "episodes",
     "--calibration=hope": "hope",

@@ -1,5 +1,6 @@
 """Calibration, prediction sets and open-set scores against references of their own."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -145,7 +146,7 @@ def collected(logits, labels, episodes):
 
 
 def test_what_is_fitted_holds_on_queries_drawn_in_the_same_way(monkeypatch):
-    calls = iter([0, 1])
+    calls = iter([0, 1, 0])
 
     def drawn_episodes(method, source, episodes, confidence):
         seed = next(calls)
@@ -160,6 +161,9 @@ def test_what_is_fitted_holds_on_queries_drawn_in_the_same_way(monkeypatch):
     monkeypatch.setattr("cml_tf.readouts.confidence.fitting.collect", drawn_episodes)
     asked = Asked((1,), coverage=0.8, false_accept=0.1, unknown=2, episodes=400)
     fitted, areas = fit(None, Classification(WAYS), lambda ways, shots: ways, asked)
+    closed, _ = fit(None, Classification(WAYS), lambda ways, shots: ways, dataclasses.replace(asked, open_set=None))
+    assert closed.knots == tuple(dataclasses.replace(knot, threshold=None) for knot in fitted.knots)
+    assert closed.fitted_ways == fitted.fitted_ways == WAYS, "as many as the model has"
     # Nothing can be read from features that are not there.
     assert fitted.open_set == max(areas, key=areas.get) != "feature_distance" and set(areas) == set(members("open_set"))
     known, before = collected(*drawn(8000, seed=5), episodes=400), asked.unfitted(WAYS)

@@ -18,7 +18,12 @@ from cml_tf.registry import Given, register
 
 
 class Calibrator(ABC):
-    """A function of logits with a few numbers of its own."""
+    """A function of logits with a few numbers of its own.
+
+    Example:
+      >>> Temperature().identity(ways=5)
+      array([0.])
+    """
 
     @abstractmethod
     def identity(self, ways: int) -> np.ndarray:

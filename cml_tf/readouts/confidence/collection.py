@@ -22,6 +22,12 @@ UNKNOWN = -1
 class Collected(NamedTuple):
     """Of every episode, the queries' logits and labels, and what a score may read.
 
+    Example:
+      >>> summary = Summary(np.ones((4, 2)), np.zeros((4, 2, 0)))
+      >>> collected = Collected(np.zeros((4, 6, 2)), np.zeros((4, 6), int), np.zeros((4, 6, 8)), summary)
+      >>> collected.part(slice(3)).logits.shape
+      (3, 6, 2)
+
     Attributes:
       logits: `[episodes, queries, ways]`.
       labels: integers `[episodes, queries]` in `[0, ways)`; `UNKNOWN` for queries of classes outside the task.
@@ -58,11 +64,11 @@ def _mapped(confidence: Confidence, collected: Collected) -> dict[str, tf.Tensor
 def collect(
     method: Method, source: EpisodeSource, episodes: int, confidence: Confidence, meta_batch: int = 4
 ) -> Collected:
-    """Adapts to each episode's first classes, as many as the model has ways, and asks all of its queries.
+    """Adapts to each episode's first classes, as many as the confidence has ways, and asks all of its queries.
 
     Args:
-      method: a readout.
-      source: of at least as many ways as the model; the classes beyond them are unknown to their tasks.
+      method: a readout; of a model that has more ways, the logits of the others are left out.
+      source: of at least as many ways; the classes beyond them are unknown to their tasks.
       episodes: how many.
       confidence: says what its score reads.
       meta_batch: tasks a call; it changes speed only.
@@ -96,7 +102,7 @@ def _answers(method: Method, confidence: Confidence, ways: int, episode: Episode
         query_inputs = task.query.inputs if rule.uses_query_inputs else None
         adapted = rule.adapt(method.learner, initial, support, task.context, query_inputs)
         features, outputs = adapted.predict(task.query.inputs)
-        logits = at_least_float32(method.terms[0].read((features, outputs), values))
+        logits = at_least_float32(method.terms[0].read((features, outputs), values))[:, : confidence.ways]
         unknown = tf.fill(tf.shape(task.query.targets), UNKNOWN)
         labels = tf.where(task.query.targets < confidence.ways, task.query.targets, unknown)
         read = confidence.flat_features(features, tf.shape(logits)[0])

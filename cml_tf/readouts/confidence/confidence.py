@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,6 +34,8 @@ _FORMAT = 1
 class Summary(NamedTuple):
     """What confidence has to know of a task's support set; part of an adapted state.
 
+    Example: in that of `Confidence`.
+
     Attributes:
       counts: support examples by class, `[ways]`.
       means: of their features by class, `[ways, width]`; `[ways, 0]` where no score reads features.
@@ -53,6 +55,8 @@ class Cuts(NamedTuple):
 @dataclass(frozen=True)
 class Knot:
     """What was fitted for one number of support examples a class.
+
+    Example: in that of `Confidence`.
 
     Attributes:
       shots: that number.
@@ -75,7 +79,7 @@ class Confidence:
       >>> confidence = Confidence(2, "temperature", (Knot(1, (np.log(2.0),), 0.8),))
       >>> summary = Summary(tf.ones(2), tf.zeros((2, 0)))
       >>> answers = confidence.answers(tf.constant([[4.0, 0.0]]), tf.zeros((1, 0)), summary)
-      >>> answers["calibrated_probabilities"].numpy().round(2).tolist()
+      >>> answers["calibrated_probabilities"].numpy().astype(float).round(2).tolist()
       [[0.88, 0.12]]
       >>> answers["prediction_set"].numpy().tolist()
       [[1, 0]]
@@ -90,6 +94,8 @@ class Confidence:
       model: SHA-256 of the model's variables (`cml_tf.boundary.digest`); empty if not known.
       steps: inner steps of the model; None for a rule without.
       readout: that answers.
+      fitted_ways: classes of the tasks that it was fitted on, at most `ways`; None for as many. It is not known how
+        well the numbers hold for tasks of others.
     """
 
     ways: int
@@ -101,6 +107,7 @@ class Confidence:
     model: str = ""
     steps: int | None = None
     readout: str = "learner"
+    fitted_ways: int | None = None
 
     def __post_init__(self) -> None:
         shots = [knot.shots for knot in self.knots]
@@ -109,6 +116,8 @@ class Confidence:
         for name, share in (("coverage", self.coverage), ("false_accept", self.false_accept)):
             if not 0 < share < 1:
                 raise UserError(f"{name} must be between 0 and 1, received {share}.")
+        if self.fitted_ways is not None and not 2 <= self.fitted_ways <= self.ways:
+            raise UserError(f"fitted_ways must be from 2 to {self.ways}, received {self.fitted_ways}.")
         numbers = len(self.calibrator.identity(self.ways))
         for knot in self.knots:
             found = [*knot.numbers, knot.quantile, *([] if self.open_set is None else [knot.threshold])]
@@ -131,6 +140,11 @@ class Confidence:
     @property
     def _given(self) -> Given:
         return Given(Classification(self.ways), {})
+
+    @property
+    def as_fitted(self) -> Confidence:
+        """The same for tasks of the size that it was fitted on, without the other classes."""
+        return self if self.fitted_ways is None else replace(self, ways=self.fitted_ways)
 
     @property
     def outputs(self) -> dict[str, tf.TensorSpec]:

@@ -9,7 +9,7 @@ one episode hang together, so it is a coverage to be measured, and not a guarant
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -35,6 +35,10 @@ BEST = "best"
 class Asked:
     """What is to be fitted.
 
+    Example:
+      >>> Asked(shots=(1, 5), open_set="energy").candidates
+      ('energy',)
+
     Attributes:
       shots: support examples a class to fit at; none where a run's are taken.
       calibration: a member of that axis.
@@ -45,6 +49,7 @@ class Asked:
       unknown: classes a task does not know, whose queries are asked with the others, to fit the threshold; 0 for as
         many as it knows, as far as there are so many (`within`).
       episodes: for each number of shots, and again for the threshold; at least 4.
+      ways: classes of a task to fit on, at least 2; 0 for as many as the model has. Others need one that takes any.
     """
 
     shots: tuple[int, ...]
@@ -54,6 +59,7 @@ class Asked:
     false_accept: float = 0.05
     unknown: int = 0
     episodes: int = 400
+    ways: int = 0
 
     def __post_init__(self) -> None:
         if self.episodes < 4 or self.unknown < 0:
@@ -69,6 +75,17 @@ class Asked:
             return ()
         return tuple(members("open_set")) if self.open_set == BEST else (self.open_set,)
 
+    def own_ways(self, most: int) -> int:
+        """Classes of a task to fit on, for a model that has at most so many.
+
+        Raises:
+          UserError: if they are too few or too many.
+        """
+        ways = self.ways or most
+        if not 2 <= ways <= most:
+            raise UserError(f"ways must be from 2 to {most}, which the model has, received {ways}.")
+        return ways
+
     def within(self, ways: int, classes: int) -> Asked:
         """The same with as many unknown classes as there are, at most as many as were asked for, or as there are ways.
 
@@ -79,6 +96,7 @@ class Asked:
         Raises:
           UserError: if there is no class beside those of a task.
         """
+        ways = self.own_ways(ways)
         if not self.candidates:
             return self
         most = min(self.unknown or ways, classes - ways)
@@ -103,7 +121,13 @@ class Asked:
 
 
 class Fitted(NamedTuple):
-    """What `fit` found: the confidence, and the area under the curve of each candidate on validation episodes."""
+    """What `fit` found: the confidence, and the area under the curve of each candidate on validation episodes.
+
+    Example:
+      >>> fitted = Fitted(Confidence(2, "temperature", (Knot(1, (0.0,), 0.8),)), areas={})
+      >>> fitted.confidence.coverage
+      0.95
+    """
 
     confidence: Confidence
     areas: dict[str, float]
@@ -119,17 +143,18 @@ def fit(method: Method, problem: Problem, sources: Sources, asked: Asked) -> Fit
       asked: what to fit.
 
     Raises:
-      UserError: for a regression, or a dataset without enough classes or examples.
+      UserError: for a regression, a number of ways that the model does not take, or a dataset without enough classes or
+        examples.
     """
     if asked.candidates and asked.unknown < 1:
         raise UserError("an open-set score needs at least 1 unknown class, received 0.")
     if not isinstance(problem, Classification):
         raise UserError(f"only classifications have probabilities to calibrate, received {problem}.")
-    bare = asked.unfitted(problem.ways)
+    bare = asked.unfitted(_ways_to_fit(method, problem, asked))
     known = [collect(method, sources(bare.ways, knot.shots), asked.episodes, bare) for knot in bare.knots]
     knots = [_calibrated(bare, knot, one) for knot, one in zip(bare.knots, known, strict=True)]
     if not asked.candidates:
-        return Fitted(replace(bare, knots=tuple(replace(knot, threshold=None) for knot in knots)), {})
+        return Fitted(_of(problem, bare, (replace(knot, threshold=None) for knot in knots)), {})
     ways = bare.ways + asked.unknown
     mixed = [collect(method, sources(ways, knot.shots), asked.episodes, bare) for knot in knots]
     scored = {name: replace(bare, open_set=name, knots=tuple(knots)) for name in asked.candidates}
@@ -137,7 +162,7 @@ def fit(method: Method, problem: Problem, sources: Sources, asked: Asked) -> Fit
     chosen = scored[max(areas, key=areas.__getitem__)]
     thresholds = [_threshold(one, chosen) for one in mixed]
     fitted = (replace(knot, threshold=at) for knot, at in zip(knots, thresholds, strict=True))
-    return Fitted(replace(chosen, knots=tuple(fitted)), areas)
+    return Fitted(_of(problem, chosen, fitted), areas)
 
 
 def belonging_to(confidence: Confidence, method: Method) -> Confidence:
@@ -145,6 +170,29 @@ def belonging_to(confidence: Confidence, method: Method) -> Confidence:
     digest = variables_digest(variable.value for variable in served_variables(method))
     steps = method.rule.steps
     return replace(confidence, model=digest, steps=None if steps is None else int(steps))
+
+
+def _ways_to_fit(method: Method, problem: Classification, asked: Asked) -> int:
+    ways = asked.own_ways(problem.ways)
+    if ways == problem.ways:
+        return ways
+    if not method.rule.any_ways:
+        raise UserError(
+            f"ways must be {problem.ways} for this model, whose class rows are each learned on their own, received "
+            f"{ways}: leave out ways."
+        )
+    few, all_numbers = (len(asked.unfitted(number).calibrator.identity(number)) for number in (ways, problem.ways))
+    if few != all_numbers:
+        raise UserError(
+            f"calibration {asked.calibration!r} has numbers for each of the {problem.ways} classes, which tasks of "
+            f"{ways} ways do not have: use calibration temperature, or leave out ways."
+        )
+    return ways
+
+
+def _of(problem: Classification, fitted: Confidence, knots: Iterable[Knot]) -> Confidence:
+    """For all classes of the model, with how many of them it was fitted on."""
+    return replace(fitted, ways=problem.ways, fitted_ways=fitted.ways, knots=tuple(knots))
 
 
 def _calibrated(bare: Confidence, knot: Knot, known: Collected) -> Knot:

@@ -21,6 +21,11 @@ Measure = dict[str, float]
 class Measured(NamedTuple):
     """What `measured` found.
 
+    Example:
+      >>> found = Measured({"accuracy": {"mean": 0.5, "ci95": 0.1}}, histograms={})
+      >>> found.measures["accuracy"]["ci95"]
+      0.1
+
     Attributes:
       measures: by name.
       histograms: for pictures: `reliability` of the probabilities, and `scores` of known and of unknown queries.

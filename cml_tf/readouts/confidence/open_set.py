@@ -13,6 +13,12 @@ from cml_tf.registry import Given, register
 class Reading(NamedTuple):
     """What the queries of one task gave.
 
+    Example:
+      >>> logits = tf.constant([[2.0, 0.0]])
+      >>> reading = Reading(logits, logits, tf.zeros((1, 0)), tf.zeros((2, 0)), tf.constant([True, True]))
+      >>> Energy()(reading).numpy().round(2)
+      array([2.13], dtype=float32)
+
     Attributes:
       logits: `[queries, ways]`; minus infinity for classes without a support example.
       calibrated: the same, calibrated.
@@ -30,6 +36,8 @@ class Reading(NamedTuple):
 
 class Score(ABC):
     """One number a query.
+
+    Example: in that of `Reading`.
 
     Attributes:
       reads_features: whether it needs features and class means, which an adapted state then carries.

@@ -1,14 +1,34 @@
 """The models that the recorded exchanges are about: `python -m tests.export.server.conformance.make_models DIRECTORY`.
 
-Writes DIRECTORY/models/{halver,waves,images}/<version>/ and DIRECTORY/models.config, and prints the command that
+Writes DIRECTORY/models/{halver,waves,images,...}/<version>/ and DIRECTORY/models.config, and prints the command that
 serves them with TensorFlow Serving and the one that then compares it with the record.
 """
 
 import sys
 from pathlib import Path
 
-from tests.export.served import recorded_image_model, saved, wave_model
+from tests.export.served import (
+    bounded_model,
+    free_model,
+    judged_model,
+    node_model,
+    recorded_image_model,
+    saved,
+    small_model,
+    wave_model,
+)
 from tests.export.server.tiny_models import write_halver
+
+# All exports that a record is about, by the name that they are served under; `halver` beside them is no export.
+MODELS = {
+    "images": recorded_image_model,
+    "waves": wave_model,
+    "nodes": node_model,
+    "judged": judged_model,
+    "free": free_model,
+    "bounded": bounded_model,
+    "small": small_model,
+}
 
 
 def config_text(base_paths: dict[str, Path]) -> str:
@@ -30,10 +50,10 @@ def write_halvers(directory: Path) -> Path:
 
 if __name__ == "__main__":
     root = Path(sys.argv[1]).resolve()
-    places = {name: root / "models" / name for name in ("halver", "waves", "images")}
+    places = {name: root / "models" / name for name in ("halver", *MODELS)}
     write_halvers(places["halver"])
-    saved(wave_model(), places["waves"] / "1")
-    saved(recorded_image_model(), places["images"] / "1")
+    for name, make in MODELS.items():
+        saved(make(), places[name] / "1")
     (root / "models.config").write_text(config_text(places))
     print(
         f"tensorflow_model_server --port=8500 --rest_api_port=8501 --model_config_file={root}/models.config "

@@ -8,7 +8,7 @@ reply may give the whole `body`, `details` and `message`, or with `has` a part o
 * gRPC: `service`, `method`, and a `message` in JSON or its `bytes`.
 
 Texts and bytes may be lists of parts: text, {"base64": ...}, {"times": number, "of": parts}, {"gzip": parts}. In
-documents {"full": shape, "of": value} stands for nested lists of one value.
+documents {"full": shape, "of": value} stands for nested lists of one value, {"joined": lists} for one list of all.
 """
 
 import base64
@@ -139,6 +139,8 @@ def _document(value: Any) -> Any:
         return value
     if value.keys() == {"full", "of"}:
         return np.full(value["full"], value["of"], object).tolist()
+    if value.keys() == {"joined"}:
+        return [item for part in value["joined"] for item in _document(part)]
     return {name: _document(item) for name, item in value.items()}
 
 
