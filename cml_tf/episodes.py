@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.boundary.arrays import array_of, arrays_like, as_float32, check_finite, described, numeric_array
+from cml_tf.errors import UserError
 from cml_tf.problems import Classification, Problem
 
 
@@ -85,17 +86,15 @@ def validate_episode(episode: Episode, problem: Problem, example_inputs: Any = N
       example; without one, floats become float32 (integers stay: they may be indices).
 
     Raises:
-      ValueError: naming the field, what was expected and what was received.
+      UserError: naming the field, what was expected and what was received.
     """
     if not isinstance(episode, Episode):
-        raise ValueError(
-            f"episodes must be cml_tf.Episode(support, query, context), received {type(episode).__name__}."
-        )
+        raise UserError(f"episodes must be cml_tf.Episode(support, query, context), received {type(episode).__name__}.")
     support = _validate_examples("support", episode.support, problem, example_inputs)
     query = _validate_examples("query", episode.query, problem, example_inputs)
     tasks = {name: np.shape(part.targets)[0] for name, part in (("support", support), ("query", query))}
     if tasks["support"] != tasks["query"]:
-        raise ValueError(
+        raise UserError(
             f"support and query must contain the same number of tasks on axis 0, received {tasks['support']} and "
             f"{tasks['query']}."
         )
@@ -114,7 +113,7 @@ def _validate_numbers(field: str, numbers: Any, shape: tuple[int, int], axes: st
         return numbers
     array = array_of(numbers, field)
     if array.dtype.kind not in "iu" or array.shape != shape:
-        raise ValueError(
+        raise UserError(
             f"{field} must be whole numbers {axes} = {list(shape)}, received dtype {array.dtype} and shape "
             f"{list(array.shape)}."
         )
@@ -133,32 +132,32 @@ def validated(
       episodes: meta-batches.
       problem: what their targets mean.
       example_inputs: as of `validate_episode`.
-      check_context: raises ValueError for a context that the learner does not take.
+      check_context: raises UserError for a context that the learner does not take.
     """
     for position, episode in enumerate(episodes):
         try:
             checked = validate_episode(episode, problem, example_inputs)
             if check_context is not None:
                 check_context(checked.context)
-        except ValueError as error:
-            raise ValueError(f"episode {position} of the iterable: {error}") from error
+        except UserError as error:
+            raise UserError(f"episode {position} of the iterable: {error}") from error
         yield checked
 
 
 def _validate_examples(field: str, examples: Examples, problem: Problem, example_inputs: Any) -> Examples:
     if not isinstance(examples, Examples):
-        raise ValueError(f"{field} must be cml_tf.Examples(inputs, targets), received {type(examples).__name__}.")
+        raise UserError(f"{field} must be cml_tf.Examples(inputs, targets), received {type(examples).__name__}.")
     targets = array_of(examples.targets, f"{field}.targets")
     mask = _validate_mask(f"{field}.mask", examples.mask, targets.shape[:2])
     targets = _validate_targets(f"{field}.targets", _repeated(targets, mask), problem)
     leading = targets.shape[:2]
     if field == "support" and 0 in leading:
-        raise ValueError(f"support.targets must contain at least one task and one example, received shape {leading}.")
+        raise UserError(f"support.targets must contain at least one task and one example, received shape {leading}.")
 
     def check(array):
         array = numeric_array(array, f"{field}.inputs")
         if array.shape[:2] != leading:
-            raise ValueError(
+            raise UserError(
                 f"{field}.inputs must start with axes [tasks, examples] = {list(leading)} as {field}.targets does, "
                 f"received shape {list(array.shape)}."
             )
@@ -168,7 +167,7 @@ def _validate_examples(field: str, examples: Examples, problem: Problem, example
     if example_inputs is not None:
         inputs = arrays_like(example_inputs, inputs, f"{field}.inputs", ("tasks", "examples"))
     if not tf.nest.flatten(inputs):
-        raise ValueError(f"{field}.inputs must contain at least one tensor, received an empty structure.")
+        raise UserError(f"{field}.inputs must contain at least one tensor, received an empty structure.")
     return Examples(tf.nest.map_structure(check, inputs), targets, mask)
 
 
@@ -177,12 +176,12 @@ def _validate_mask(field: str, mask: Any, leading: tuple[int, ...]) -> Any:
         return mask
     array = array_of(mask, field)
     if array.dtype.kind != "b" or array.shape != leading:
-        raise ValueError(
+        raise UserError(
             f"{field} must be booleans [tasks, examples] = {list(leading)}, received dtype {array.dtype} and shape "
             f"{list(array.shape)}."
         )
     if empty := np.flatnonzero(~array.any(1)).tolist():
-        raise ValueError(f"{field} must count at least one example a task, received none in tasks {empty[:5]}.")
+        raise UserError(f"{field} must count at least one example a task, received none in tasks {empty[:5]}.")
     return array
 
 
@@ -206,10 +205,10 @@ def _validate_targets(field: str, targets: np.ndarray, problem: Problem) -> np.n
         expected = f"float targets [tasks, examples, {problem.outputs}]"
         width = problem.outputs
     if targets.dtype.kind not in "fiu" or targets.ndim != 3 or targets.shape[-1] != width:
-        raise ValueError(f"{field} must be {expected}, received dtype {targets.dtype} and shape {list(targets.shape)}.")
+        raise UserError(f"{field} must be {expected}, received dtype {targets.dtype} and shape {list(targets.shape)}.")
     targets = as_float32(targets, field)
     if isinstance(problem, Classification) and not _are_distributions(targets):
-        raise ValueError(f"{field} must be soft labels that are not negative and sum to 1 over the {width} classes.")
+        raise UserError(f"{field} must be soft labels that are not negative and sum to 1 over the {width} classes.")
     return targets
 
 
@@ -219,13 +218,13 @@ def _are_distributions(soft_labels: np.ndarray) -> bool:
 
 def _validate_labels(field: str, labels: np.ndarray, ways: int) -> np.ndarray:
     if labels.ndim != 2:
-        raise ValueError(
+        raise UserError(
             f"{field} must be integer labels [tasks, examples] (soft ones are floats), received shape "
             f"{list(labels.shape)}."
         )
     outside = labels[(labels < 0) | (labels >= ways)]
     if outside.size:
-        raise ValueError(f"{field} must lie in [0, {ways}), received {sorted(set(outside.tolist()))[:5]}.")
+        raise UserError(f"{field} must lie in [0, {ways}), received {sorted(set(outside.tolist()))[:5]}.")
     return labels.astype(np.int32)
 
 
@@ -234,13 +233,13 @@ def _check_same_example_shape(support: Examples, query: Examples) -> None:
         tf.nest.assert_same_structure(support.inputs, query.inputs)
     except (ValueError, TypeError):
         # Its text holds every value.
-        raise ValueError(
+        raise UserError(
             "support.inputs and query.inputs must have the same structure, received "
             f"{described(support.inputs)} and {described(query.inputs)}."
         ) from None
     for left, right in zip(tf.nest.flatten(support.inputs), tf.nest.flatten(query.inputs), strict=True):
         if left.shape[2:] != right.shape[2:]:
-            raise ValueError(
+            raise UserError(
                 f"support and query inputs must have examples of one shape, received {list(left.shape[2:])} and "
                 f"{list(right.shape[2:])}."
             )

@@ -10,6 +10,9 @@ class UserError(ValueError):
     traceback.
     """
 
+    # AutoGraph then raises it again as what it is, and not as an error of its own, which would be no ValueError.
+    __init__ = Exception.__init__
+
 
 class DatasetError(UserError):
     """A dataset cannot be had, cannot be read, or does not hold what was asked of it.

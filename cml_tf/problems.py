@@ -12,6 +12,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cml_tf.errors import UserError
+
 
 @dataclass(frozen=True)
 class Classification:
@@ -27,7 +29,7 @@ class Classification:
 
     def __post_init__(self) -> None:
         if self.ways < 2:
-            raise ValueError(f"ways must be at least 2, received {self.ways}.")
+            raise UserError(f"ways must be at least 2, received {self.ways}.")
 
     @property
     def metric(self) -> str:
@@ -48,7 +50,7 @@ class Classification:
         """Cross-entropy in nats, `[examples]`; targets are labels `[examples]` or soft labels `[examples, ways]`.
 
         Raises:
-          ValueError: for outputs or soft labels of another shape.
+          UserError: for outputs or soft labels of another shape.
         """
         _check_outputs(outputs, targets, self.ways, labels=targets.dtype.is_integer)
         outputs = at_least_float32(outputs)
@@ -84,7 +86,7 @@ class Regression:
 
     def __post_init__(self) -> None:
         if self.outputs < 1:
-            raise ValueError(f"outputs must be at least 1, received {self.outputs}.")
+            raise UserError(f"outputs must be at least 1, received {self.outputs}.")
 
     @property
     def metric(self) -> str:
@@ -100,7 +102,7 @@ class Regression:
         """Squared error per example, averaged over its outputs, `[examples]`.
 
         Raises:
-          ValueError: for outputs or targets of another shape; they are never broadcast.
+          UserError: for outputs or targets of another shape; they are never broadcast.
         """
         _check_outputs(outputs, targets, self.outputs)
         outputs = at_least_float32(outputs)
@@ -132,7 +134,8 @@ def _check_outputs(outputs: tf.Tensor, targets: tf.Tensor, width: int, labels: b
     leading = targets.shape if labels else targets.shape[:-1]
     expected = leading.concatenate([width])
     if not (outputs.shape.is_compatible_with(expected) and (labels or targets.shape.is_compatible_with(expected))):
-        raise ValueError(
+        # TensorFlow's own tracing keeps the type of built-in errors alone.
+        raise UserError(
             f"outputs must be [examples, {width}] with as many targets, received outputs {outputs.shape} and targets "
             f"{targets.shape}."
         )
@@ -144,10 +147,10 @@ def problem_to_json(problem: Problem) -> dict[str, Any]:
 
 
 def problem_from_json(value: dict[str, Any]) -> Problem:
-    """The problem that `problem_to_json` described; ValueError for anything else."""
+    """The problem that `problem_to_json` described; UserError for anything else."""
     kinds = {"classification": Classification, "regression": Regression}
     arguments = dict(value)
     kind = arguments.pop("kind", None)
     if kind not in kinds:
-        raise ValueError(f"the problem must be one of {', '.join(kinds)}, received {kind!r}.")
+        raise UserError(f"the problem must be one of {', '.join(kinds)}, received {kind!r}.")
     return kinds[kind](**arguments)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from cml_tf.errors import UserError
 from cml_tf.problems import Classification, Regression, at_least_float32
 
 LOGITS = np.array([[2.0, -1.0, 0.5], [0.0, 3.0, 1.0]])
@@ -67,13 +68,13 @@ def test_impossible_problems_are_refused(problem, name, least):
     ],
 )
 def test_outputs_and_targets_are_never_broadcast(problem, outputs, targets):
-    with pytest.raises(ValueError, match=r"outputs must be \[examples, \d\].*received outputs .* and targets"):
+    with pytest.raises(UserError, match=r"outputs must be \[examples, \d\].*received outputs .* and targets"):
         problem.losses(tf.zeros(outputs), tf.zeros(targets))
     traced = tf.function(lambda given: problem.losses(tf.zeros(outputs), given))
-    with pytest.raises(ValueError, match="outputs must be"):
+    with pytest.raises(UserError, match="outputs must be"):
         traced(tf.zeros(targets))
 
 
 def test_labels_must_be_as_many_as_outputs():
-    with pytest.raises(ValueError, match=r"received outputs \(4, 3\) and targets \(3,\)"):
+    with pytest.raises(UserError, match=r"received outputs \(4, 3\) and targets \(3,\)"):
         Classification(3).losses(tf.zeros((4, 3)), tf.zeros(3, tf.int32))

@@ -16,6 +16,12 @@ from cml_tf.learners.learner import Learner, Parameters, State
 class AdaptedLearner(AdaptedTask):
     """The learner under a task's parameters.
 
+    Example:
+      >>> rule = GradientDescent(cml_tf.Classification(2), SGD(0.1), steps=3)
+      >>> task = rule.adapt(learner, rule.initial(learner), support, ())
+      >>> len(task.path)
+      4
+
     Args:
       learner: that was adapted.
       update_rule: which parameters it changes.

@@ -30,6 +30,15 @@ from cml_tf.problems import Problem, problem_from_json, problem_to_json
 class GradientDescent(AdaptationRule):
     """A number of update-rule steps on the mean support loss.
 
+    Example:
+      >>> problem = cml_tf.Classification(2)
+      >>> rule = GradientDescent(problem, SGD(0.1), steps=3)
+      >>> initial = rule.initial(learner)
+      >>> tasks = [rule.with_steps(steps).adapt(learner, initial, support, ()) for steps in (0, 3)]
+      >>> before, after = (rule.support_loss(problem, task, support) for task in tasks)
+      >>> bool(after < before)
+      True
+
     Args:
       problem: gives the support loss. When the learner's outputs are a structure (two heads), their losses are added.
       update_rule: how gradients become updates.
@@ -273,6 +282,7 @@ class GradientDescent(AdaptationRule):
     def _loop(
         self, learner: Learner, initial: Initial, support: Examples, context: Any, scale: tf.Tensor | None = None
     ) -> InnerLoop:
+        self.check_meta(initial)
         functions = InnerFunctions(learner, self.update_rule, self._loss, self.sharpness, self.clip_norm, scale)
         return InnerLoop(
             field=functions.field,

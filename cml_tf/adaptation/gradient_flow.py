@@ -50,8 +50,11 @@ class GradientFlow(HeadRule):
       solver_steps: how many steps the solver makes, 1 or more; `dormand_prince` begins with steps of that length.
 
     Example:
-      >>> rule = GradientFlow(Classification(5), horizon=0.1)
-      >>> trainer = Trainer(mlp(5, (28, 28, 1)), rule, [QueryLoss(Classification(5))], Classification(5))
+      >>> rule = GradientFlow(cml_tf.Classification(2), horizon=0.1)
+      >>> rule.build(learner)
+      >>> task = rule.adapt(learner, rule.initial(learner), support, ())
+      >>> task.predict(query.inputs)[1].shape
+      TensorShape([6, 2])
 
     Raises:
       UserError: for a regression, an unknown solver, or a number out of range.

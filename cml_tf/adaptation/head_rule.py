@@ -23,6 +23,8 @@ from cml_tf.problems import Problem, problem_to_json
 class HeadTask(AdaptedTask):
     """The learner with another last layer.
 
+    Example: in that of `GradientFlow`.
+
     Args:
       learner: of the features.
       state: its state after the support set.
@@ -54,6 +56,8 @@ class HeadTask(AdaptedTask):
 
 class HeadRule(AdaptationRule):
     """Adapts the last layer of the head in one go.
+
+    Example: that of `GradientFlow`.
 
     Args:
       problem: what the targets mean.

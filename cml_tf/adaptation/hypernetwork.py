@@ -59,8 +59,11 @@ class Hypernetwork(HeadRule):
       fade: outer steps after them, in which the network takes over.
 
     Example:
-      >>> rule = Hypernetwork(Classification(5), width=64)
-      >>> trainer = Trainer(mlp(5, (28, 28, 1)), rule, [QueryLoss(Classification(5))], Classification(5))
+      >>> rule = Hypernetwork(cml_tf.Classification(2), width=8)
+      >>> rule.build(learner)
+      >>> task = rule.adapt(learner, rule.initial(learner), support, ())
+      >>> task.predict(query.inputs)[1].shape
+      TensorShape([6, 2])
 
     Raises:
       UserError: for a regression, a number out of range, or `equivariant` without `enhanced`.

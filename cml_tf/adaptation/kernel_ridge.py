@@ -45,8 +45,11 @@ class KernelRidge(AdaptationRule):
       scale: what the factor of the outputs starts from, positive: how sure probabilities are.
 
     Example:
-      >>> rule = KernelRidge(Regression(1), ridge=0.01)
-      >>> trainer = Trainer(mlp(1, (1,)), rule, [QueryLoss(Regression(1))], Regression(1))
+      >>> rule = KernelRidge(cml_tf.Classification(2), ridge=0.01)
+      >>> rule.build(learner)
+      >>> task = rule.adapt(learner, rule.initial(learner), support, ())
+      >>> task.predict(query.inputs)[1].shape
+      TensorShape([6, 2])
     """
 
     vectorisable = True

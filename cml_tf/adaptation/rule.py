@@ -35,6 +35,11 @@ from cml_tf.problems import Problem, problem_from_json
 class Scheduled(NamedTuple):
     """A number that changes while the outer loop trains.
 
+    Example:
+      >>> shrinking = Scheduled(lambda step: 1 / (step + 1), final=0.0)
+      >>> shrinking.at(3), shrinking.final
+      (0.25, 0.0)
+
     Attributes:
       at: gives it for an outer step, the first one being 0.
       final: what it is after training: in validation, evaluation and export.
@@ -51,6 +56,8 @@ Schedules = Mapping[str, Scheduled]
 class Initial(NamedTuple):
     """Everything meta-learned that adaptation starts from, as tensors, so that gradients can be taken.
 
+    Example: in that of `AdaptationRule`.
+
     Attributes:
       parameters: the learner's initial parameters.
       state: the learner's initial state.
@@ -66,6 +73,8 @@ class Initial(NamedTuple):
 
 class AdaptedTask(ABC):
     """A predictor for one task.
+
+    Example: in that of `AdaptationRule`.
 
     Args:
       learner: that predicts, whole or in part.
@@ -125,6 +134,13 @@ class AdaptedTask(ABC):
 class AdaptationRule(ABC):
     """Turns (initial learner, support) into a predictor. Rules do not own the learner's weights.
 
+    Example:
+      >>> rule = GradientDescent(cml_tf.Classification(2), SGD(0.1), steps=3)
+      >>> rule.build(learner)
+      >>> task = rule.adapt(learner, rule.initial(learner), support, ())
+      >>> task.predict(query.inputs)[1].shape
+      TensorShape([6, 2])
+
     Attributes:
       steps: how many inner steps it takes (an integer, or an int32 scalar); None if it takes none.
       inner_rate: the rate of its steps, where that is one number which is not learned; else None.
@@ -171,6 +187,14 @@ class AdaptationRule(ABC):
         parameters, state = learner.initial()
         meta = tuple(tf.convert_to_tensor(variable) for variable in self.meta_variables)
         return Initial(parameters, state, meta, final_values(self.schedules))
+
+    def check_meta(self, initial: Initial) -> None:
+        """Raises UserError unless as many meta-learned tensors are given as this rule has variables."""
+        if len(initial.meta) != len(self.meta_variables):
+            raise UserError(
+                f"initial.meta must hold {len(self.meta_variables)} tensors for {self.name}, received "
+                f"{len(initial.meta)}: take initial from this rule's own initial(learner), or from its method's."
+            )
 
     @abstractmethod
     def adapt(

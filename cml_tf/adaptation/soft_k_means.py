@@ -46,8 +46,12 @@ class SoftKMeans(AdaptationRule):
       normalised: whether features are divided by their length.
 
     Example:
-      >>> SoftKMeans(Classification(5), refinements=10, normalised=True).refinements
-      10
+      >>> learner = mlp(None, (3,), hidden=(4,))
+      >>> rule = SoftKMeans(cml_tf.Classification(2), refinements=10, normalised=True)
+      >>> rule.build(learner)
+      >>> task = rule.adapt(learner, rule.initial(learner), support, (), query.inputs)
+      >>> task.predict(query.inputs)[1].shape
+      TensorShape([6, 2])
 
     Raises:
       UserError: for a regression, or a number out of range.

@@ -57,9 +57,12 @@ class SteepestDescent(AdaptationRule):
       temperature: what the factor of the scores inside of the entropy starts from, positive; likewise.
 
     Example:
-      >>> body, problem = keras.layers.Dense(8, activation="relu"), Classification(5)
-      >>> learner = Learner(body, keras.layers.Identity(), input_shape=(4,))
-      >>> trainer = Trainer(learner, SteepestDescent(problem, iterations=3), [QueryLoss(problem)], problem)
+      >>> learner = mlp(None, (3,), hidden=(4,))
+      >>> rule = SteepestDescent(cml_tf.Classification(2), iterations=3)
+      >>> rule.build(learner)
+      >>> task = rule.adapt(learner, rule.initial(learner), support, ())
+      >>> task.predict(query.inputs)[1].shape
+      TensorShape([6, 2])
 
     Raises:
       UserError: for a regression, or a number out of range.

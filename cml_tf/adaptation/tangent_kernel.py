@@ -62,8 +62,11 @@ class TangentKernel(AdaptationRule):
       most_numbers: how many numbers a Jacobian may hold, so that a task that is too large for memory is refused.
 
     Example:
-      >>> rule = TangentKernel(Regression(1), horizon=10.0)
-      >>> trainer = Trainer(mlp(1, (1,)), rule, [QueryLoss(Regression(1))], Regression(1))
+      >>> rule = TangentKernel(cml_tf.Classification(2), horizon=10.0)
+      >>> rule.build(learner)
+      >>> task = rule.adapt(learner, rule.initial(learner), support, ())
+      >>> task.predict(query.inputs)[1].shape
+      TensorShape([6, 2])
 
     Raises:
       UserError: for a number out of range.

@@ -11,7 +11,7 @@ from typing import Any
 import cml_tf.experiments.variants
 import cml_tf.readouts  # noqa: F401 - both register what they hold when they are imported
 from cml_tf.experiments import settings as sections
-from cml_tf.registry import AXES, Choice, Member, Option, members, option_fields, type_name, variants
+from cml_tf.registry import AFTER_TRAINING, AXES, Choice, Member, Option, members, option_fields, type_name, variants
 
 _TITLES = {
     "learner": "Learners",
@@ -21,7 +21,11 @@ _TITLES = {
     "objective": "Objectives",
     "reducer": "Task reducers",
 }
-_READOUTS = "## Readouts: `--readout` of evaluation and export\n"
+_AFTER_TRAINING = {
+    "readout": "Readouts: `--readout` of evaluation and export",
+    "calibration": "Calibrations: `--calibration` of `cml_tf.calibrate`",
+    "open_set": "Open-set scores: `--open_set` of `cml_tf.calibrate`",
+}
 _HEAD = """# Configuration
 
 Generated from the registered members; do not edit. Regenerate it:
@@ -35,7 +39,7 @@ A configuration file accepts words: `configs/omniglot.py:maml,5way,1shot,meta_sg
 
 def configuration_reference() -> str:
     """The document."""
-    return "\n".join([_HEAD, *_of_axes(), *_of_readouts(), *_of_sections(), *_of_variants()])
+    return "\n".join([_HEAD, *_of_axes(), *_after_training(), *_of_sections(), *_of_variants()])
 
 
 def _of_axes() -> Iterator[str]:
@@ -48,10 +52,11 @@ def _of_axes() -> Iterator[str]:
                 yield _table(rows)
 
 
-def _of_readouts() -> Iterator[str]:
-    yield _READOUTS
-    for one in members("readout").values():
-        yield f"**`{one.name}`**: {one.summary}\n"
+def _after_training() -> Iterator[str]:
+    for axis in AFTER_TRAINING:
+        yield f"## {_AFTER_TRAINING[axis]}\n"
+        for one in members(axis).values():
+            yield f"**`{one.name}`**: {one.summary}\n"
 
 
 def _beside(one: Member) -> Mapping[str, Member]:

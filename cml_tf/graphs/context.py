@@ -16,6 +16,11 @@ class GraphContext(NamedTuple):
 
     With X the features, A the adjacency and D the diagonal matrix of the row sums of A + I:
 
+    Example:
+      >>> graph = check_graph([[0, 1], [1, 2]], features=np.eye(3), labels=[0, 1, -1])
+      >>> int(graph_context(graph, hops=1).features.rows)
+      3
+
     Attributes:
       adjacency: S = D^-1/2 (A + I) D^-1/2, `[nodes, nodes]`.
       features: S^hops X, `[nodes, features]`.

@@ -23,12 +23,25 @@ UNLABELLED = -1
 
 
 class GraphError(UserError):
-    """A graph is malformed; the message is one line that says what was expected, what was found and what to do."""
+    """A graph is malformed; the message is one line that says what was expected, what was found and what to do.
+
+    Example:
+      >>> try:
+      ...     check_graph([[0, 7]], features=np.eye(2), labels=[0, 1])
+      ... except GraphError as error:
+      ...     print(error)
+      edges ...
+    """
 
 
 @dataclass(frozen=True, eq=False)
 class NodeGraph:
     """An undirected graph; `check_graph` makes one.
+
+    Example:
+      >>> graph = check_graph([[0, 1], [1, 0], [1, 2]], features=np.eye(3), labels=[0, 1, -1])
+      >>> graph.nodes, graph.edges
+      (3, 2)
 
     Attributes:
       adjacency: CSR float32 `[nodes, nodes]`: symmetric, every entry 1, nothing on the diagonal.

@@ -16,6 +16,12 @@ class SparseRows(NamedTuple):
 
     Row r has the entries `row_splits[r]` ... `row_splits[r + 1] - 1`.
 
+    Example:
+      >>> import scipy.sparse
+      >>> matrix = SparseRows.from_scipy(scipy.sparse.csr_matrix([[0.0, 2.0], [0.0, 0.0]]))
+      >>> matrix.row_splits.numpy().tolist(), matrix.columns.numpy().tolist()
+      ([0, 1, 1], [1])
+
     Attributes:
       row_splits: int64 `[rows + 1]`, ascending from 0 to the number of entries.
       columns: int32 `[entries]`, no column twice in a row.

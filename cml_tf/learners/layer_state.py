@@ -29,7 +29,7 @@ _TO_BE_TRACKED = "create it with self.add_weight (trainable=False for a constant
 
 
 def check_layer_state(layer: keras.Layer, inputs: Any, **arguments: Any) -> None:
-    """Raises ValueError for the first layer whose state adaptation does not understand.
+    """Raises UserError for the first layer whose state adaptation does not understand.
 
     Accepted: layers without state, constant state, frozen layers (`trainable = False`) whose state is a constant for
     that reason, and layers that declare `threads_state`.
@@ -49,7 +49,7 @@ def check_layer_state(layer: keras.Layer, inputs: Any, **arguments: Any) -> None
 
 
 def refuse_change(layer: keras.Layer, changed: frozenset[int]) -> None:
-    """Raises ValueError naming the layer that owns a variable which a call would have changed.
+    """Raises UserError naming the layer that owns a variable which a call would have changed.
 
     Args:
       layer: that was called.
@@ -58,18 +58,18 @@ def refuse_change(layer: keras.Layer, changed: frozenset[int]) -> None:
     parts = _all_layers(layer)
     for part in parts:
         if _ids(_own_state(part)) & changed:
-            raise ValueError(
+            raise UserError(
                 f"{_named(part)} has running state, which would leak between tasks: use "
                 "cml_tf.learners.Normalisation instead, set trainable = False on it before the learner is created, or "
                 "declare threads_state = True on its class if its state belongs to one task."
             )
         if _ids(part.metrics_variables) & _own_variables(part) & changed:
-            raise ValueError(f"{_named(part)} updates a metric in its call, which would be lost: remove the metric.")
+            raise UserError(f"{_named(part)} updates a metric in its call, which would be lost: remove the metric.")
         if _ids(part.trainable_weights) & _own_variables(part) & changed:
-            raise ValueError(f"{_named(part)} assigns weights in its call, which would be lost: remove the assignment.")
+            raise UserError(f"{_named(part)} assigns weights in its call, which would be lost: remove the assignment.")
     owners = [part for part in parts if changed & _own_variables(part)]
     drawing = _named(owners[0]) if owners else _suspects(layer, parts)
-    raise ValueError(
+    raise UserError(
         f"{drawing} draws random numbers, which adaptation does not support: remove the layer, or set its rate to 0."
     )
 
@@ -127,13 +127,13 @@ def state_follows_parameters(*layers: keras.Layer) -> bool:
     """Whether a layer inside threads state that is out of date once parameters are updated.
 
     Raises:
-      ValueError: if another one counts steps: the pass that brings state up to date would be counted as one.
+      UserError: if another one counts steps: the pass that brings state up to date would be counted as one.
     """
     parts = [part for layer in layers for part in _all_layers(layer) if getattr(part, "threads_state", False)]
     following = [part for part in parts if getattr(part, "state_follows_parameters", True)]
     counting = [part for part in parts if part not in following]
     if following and counting:
-        raise ValueError(
+        raise UserError(
             f"layer {counting[0].name!r} counts inner steps, but the state of {following[0].name!r} needs a pass "
             "over the support set that does not count as a step: use layers of only one of these kinds."
         )
@@ -155,7 +155,7 @@ def _all_layers(layer: keras.Layer) -> list[keras.Layer]:
 
 def _check_attributes(part: keras.Layer, tracked: Collection[int]) -> None:
     if getattr(part, "stateful", False) and isinstance(part, _RECURRENT):
-        raise ValueError(
+        raise UserError(
             f"{_named(part)} continues from the state of its last call, which would leak between tasks: create it "
             "with stateful=False."
         )
@@ -163,7 +163,7 @@ def _check_attributes(part: keras.Layer, tracked: Collection[int]) -> None:
     if found is not None:
         path, kind = found
         remedy = "look up the values before making episodes" if kind == "a lookup table" else _TO_BE_TRACKED
-        raise ValueError(
+        raise UserError(
             f"{_named(part)} has {kind} in {path!r}, which would be neither adapted nor saved, or would leak between "
             f"tasks: {remedy}."
         )
@@ -176,17 +176,17 @@ def _check_call(layer: keras.Layer, parts: list[keras.Layer], call: Any) -> None
         refuse_change(layer, changed)
     suspects = _suspects(layer, parts)
     if seen.captured:
-        raise ValueError(
+        raise UserError(
             f"{suspects} uses {', '.join(seen.captured[:3])}, which it does not own: {_TO_BE_TRACKED}, and "
             "store layers that it calls in attributes."
         )
     if any("PyFunc" in operation for operation in seen.drew):
-        raise ValueError(
+        raise UserError(
             f"{suspects} runs Python inside the graph (tf.numpy_function, tf.py_function), which could have hidden "
             "state, and which no server can run: use TensorFlow operations."
         )
     if seen.drew:
-        raise ValueError(
+        raise UserError(
             f"{suspects} draws random numbers ({', '.join(seen.drew[:3])}), which adaptation does not support: "
             "remove them, or pass the numbers as inputs."
         )

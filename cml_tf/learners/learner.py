@@ -105,7 +105,7 @@ class Learner:
           context: an example context, when the extractor takes one.
 
         Raises:
-          ValueError: if neither shape nor example is given, a part cannot take what it is to be given, a layer holds
+          UserError: if neither shape nor example is given, a part cannot take what it is to be given, a layer holds
             state that adaptation does not understand, or a variable belongs to both parts.
         """
         self.extractor = extractor
@@ -113,7 +113,7 @@ class Learner:
         for part, layer in (("extractor", extractor), ("head", head)):
             if not isinstance(layer, keras.Layer):
                 kind = layer.__name__ if isinstance(layer, type) else type(layer).__name__
-                raise ValueError(f"the {part} must be an instance of a Keras layer or model, received {kind}.")
+                raise UserError(f"the {part} must be an instance of a Keras layer or model, received {kind}.")
         self.example_inputs = _example_inputs(input_shape, example_inputs)
         self.context = context
         self.head_takes_targets = "targets" in inspect.signature(head.call).parameters
@@ -132,7 +132,7 @@ class Learner:
     def _check_variables(self) -> None:
         everything = tf.nest.flatten((tuple(self.variables), tuple(self.state_variables)))
         if len({id(variable) for variable in everything}) != len(everything):
-            raise ValueError("extractor and head must not share a variable: assign each variable to one of them.")
+            raise UserError("extractor and head must not share a variable: assign each variable to one of them.")
 
     @property
     def second_head(self) -> keras.Layer | None:
@@ -177,7 +177,7 @@ class Learner:
           Features, outputs and the state after the pass.
 
         Raises:
-          ValueError: if the inputs are not of the structure and shapes of the learner's example.
+          UserError: if the inputs are not of the structure and shapes of the learner's example.
         """
         check_shapes(self.example_inputs, inputs, "inputs", ("examples",))
         features, extractor_state = functional_call(
@@ -240,7 +240,7 @@ def functional_call(
       **arguments: more of its arguments; `training` is dropped where the layer does not take it.
 
     Raises:
-      ValueError: if the layer changes a variable that was not given (a rate of dropout that was raised afterwards).
+      UserError: if the layer changes a variable that was not given (a rate of dropout that was raised afterwards).
     """
     with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
         outputs = layer(inputs, **arguments)
@@ -279,14 +279,14 @@ def context_arguments(context: Any) -> dict[str, Any]:
 
 
 def check_context(learner: Learner, context: Any) -> None:
-    """Raises ValueError unless there is a context just where the learner takes one, and a graph where it takes that."""
+    """Raises UserError unless there is a context just where the learner takes one, and a graph where it takes that."""
     expected, graph = learner.context, isinstance(learner.context, GraphContext)
     needed, given = (bool(tf.nest.flatten(structure)) for structure in (expected, context))
     if isinstance(context, GraphContext) if graph else needed == given:
         return
     told = f"a context of type {type(expected).__name__}" if needed else "no context"
     remedy = ": pass context=cml_tf.graphs.graph_context(graph, hops)" if graph else ""
-    raise ValueError(f"this model takes {told}, received {type(context).__name__}{remedy}.")
+    raise UserError(f"this model takes {told}, received {type(context).__name__}{remedy}.")
 
 
 def feature_width(learner: Learner) -> int:
@@ -304,16 +304,16 @@ def as_input_shape(given: Any) -> tuple[int, ...]:
     """The shape of one input, as a tuple.
 
     Raises:
-      ValueError: if it is none: a number, or with a size that is not a positive whole number.
+      UserError: if it is none: a number, or with a size that is not a positive whole number.
     """
     if not isinstance(given, (tuple, list, tf.TensorShape)) or not all(map(_is_size, given)):
-        raise ValueError(f"input_shape must be a tuple of positive whole numbers, received {given!r}.")
+        raise UserError(f"input_shape must be a tuple of positive whole numbers, received {given!r}.")
     return tuple(given)
 
 
 def _example_inputs(input_shape: tuple[int, ...] | None, example_inputs: Any) -> Any:
     if (input_shape is None) == (example_inputs is None):
-        raise ValueError(
+        raise UserError(
             "exactly one of input_shape and example_inputs must be passed: Learner builds its layers with it."
         )
     if example_inputs is None:
@@ -321,7 +321,7 @@ def _example_inputs(input_shape: tuple[int, ...] | None, example_inputs: Any) ->
     leaves = tf.nest.flatten(example_inputs)
     arrays = [numeric_array(leaf, "example_inputs") for leaf in leaves]
     if not leaves or not all(hasattr(leaf, "shape") and array.size for leaf, array in zip(leaves, arrays, strict=True)):
-        raise ValueError(
+        raise UserError(
             "example_inputs must be arrays [examples, ...] with at least one example, received "
             f"{described(example_inputs)}."
         )
@@ -332,7 +332,7 @@ def _example_targets(head: keras.Layer, features: Any, outputs: Any) -> tf.Tenso
     """Targets that a head takes: labels, or numbers of the shape of its outputs, which soft labels have too.
 
     Raises:
-      ValueError: if it takes neither.
+      UserError: if it takes neither.
     """
     numbers = tf.zeros_like(tf.nest.flatten(outputs)[0])
     labels = tf.zeros(tf.nest.flatten(features)[0].shape[:1], tf.int32)

@@ -20,7 +20,7 @@ from cml_tf.learners.learner import Learner
 from cml_tf.learners.nodes import example_graph, node_features
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
-from cml_tf.readouts import through_head
+from cml_tf.readouts import answers_as_head, through_head
 from cml_tf.system.files import parsed_json, write_json
 from cml_tf.training.checkpoints import CheckpointError, assign_values, named_values, read_checkpoint, write_checkpoint
 from cml_tf.training.method import Method
@@ -34,8 +34,8 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
     """Writes the learner and the rule; terms are left out.
 
     Raises:
-      UserError: if inputs are not a single tensor, a context other than a graph is used, the method answers through
-        something else than its head, or a part cannot be serialised.
+      UserError: if inputs are not a single tensor, a context other than a graph is used, the method answers with
+        something else than the outputs of its head, or a part cannot be serialised.
     """
     learner, rule = method.learner, method.rule
     inputs, features = learner.example_inputs, node_features(learner)
@@ -54,6 +54,12 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
         raise UserError(
             f"only models that answer through the head that adapted (readouts {through_head()}) can be saved; this one "
             f"answers through {type(answer).__name__}. Load its run instead."
+        )
+    if not answers_as_head(method):
+        raise UserError(
+            "only models that answer with the outputs of their head, as they are, can be saved; "
+            f"{type(answer).__name__} makes others of them, which a saved model does not hold. Load its run instead, "
+            "or export it."
         )
     serialise = keras.saving.serialize_keras_object
     description = {

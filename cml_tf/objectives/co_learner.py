@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from cml_tf.errors import UserError
 from cml_tf.learners.layer_state import check_layer_state, threaded_variables
 from cml_tf.learners.layers.heads import TwoHeads
 from cml_tf.learners.learner import Learner, called, functional_call
@@ -23,6 +24,12 @@ class CoLearner(ObjectiveTerm):
 
     The inner loop neither sees nor changes phi. Its outer gradient with respect to the initial extractor is a learned
     noise that regularises the meta-gradient.
+
+    Example:
+      >>> term = CoLearner(keras.layers.Dense(2), cml_tf.Classification(2), weight=0.5)
+      >>> term.build(learner)
+      >>> sorted(term(outcome, term.variables).metrics)
+      ['co_accuracy', 'co_loss']
 
     Args:
       layer: any Keras layer from the learner's features to outputs.
@@ -57,7 +64,7 @@ class CoLearner(ObjectiveTerm):
         called("co-learner", self.layer, learner.example_features)
         check_layer_state(self.layer, learner.example_features)
         if any(threaded_variables(self.layer)):
-            raise ValueError(
+            raise UserError(
                 "a co-learner never sees a support set, so its layers cannot have state from one: use the "
                 "normalisation mode batch_transductive in it."
             )

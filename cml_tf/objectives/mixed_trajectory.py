@@ -61,6 +61,10 @@ def mixed_trajectory_terms(
 ) -> list[ObjectiveTerm]:
     """The query loss after the last inner step, which is reported, then those after each earlier one.
 
+    Example:
+      >>> [term.weight for term in mixed_trajectory_terms(cml_tf.Regression(1), steps=3, trajectory="one_hot", step=2)]
+      [0.0, 0.0, 1.0]
+
     Args:
       problem: gives the loss.
       steps: of `trajectory_weights`, like the others.

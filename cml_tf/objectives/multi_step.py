@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation.gradient_descent_options import FIVE_STEPS
 from cml_tf.datasets.registry import DRAWINGS
+from cml_tf.errors import UserError
 from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
@@ -27,6 +28,11 @@ _LEAST = 0.03
 
 class StepLoss(ObjectiveTerm):
     """Mean query loss of the learner as it is after an inner step that is not the last one.
+
+    Example:
+      >>> term = StepLoss(cml_tf.Classification(2), step=1)
+      >>> term.name, term(outcome, ()).loss.shape
+      ('step_1_loss', TensorShape([]))
 
     Args:
       problem: gives the loss.
@@ -45,15 +51,15 @@ class StepLoss(ObjectiveTerm):
         """The loss of one task; nothing is reported.
 
         Raises:
-          ValueError: if the rule makes no more steps than this one.
+          UserError: if the rule makes no more steps than this one.
         """
         iterates = outcome.adapted.path
         if iterates is None:
-            raise ValueError(
+            raise UserError(
                 "the loss after an inner step needs a rule that records its inner steps, received a rule that does not."
             )
         if self.step >= len(iterates) - 1:
-            raise ValueError(
+            raise UserError(
                 f"the loss after step {self.step} needs more than {self.step} inner steps, received "
                 f"{len(iterates) - 1}."
             )
@@ -70,6 +76,11 @@ class StepWeight:
     below 3 % of what they began with, and the last step's gets what they lose; from then on only the last step counts.
     Their sum is always 1.
 
+    Example:
+      >>> weight = StepWeight(steps=5, until=1000, last=False)
+      >>> weight(0), weight(500), weight(1000)
+      (0.2, 0.1, 0.0)
+
     Args:
       steps: inner steps, at least 1.
       until: outer step from which only the last inner step counts, at least 1.
@@ -82,7 +93,7 @@ class StepWeight:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.until < 1:
-            raise ValueError(f"steps and until must be at least 1, received {self.steps} and {self.until}.")
+            raise UserError(f"steps and until must be at least 1, received {self.steps} and {self.until}.")
 
     def __call__(self, outer_step: int) -> float:
         """The weight before outer step `outer_step` (from 0)."""
@@ -92,7 +103,12 @@ class StepWeight:
 
 
 def multi_step_terms(problem: Problem, steps: int, until: int) -> list[ObjectiveTerm]:
-    """The query loss after the last of `steps` inner steps, then those after each earlier one, with their weights."""
+    """The query loss after the last of `steps` inner steps, then those after each earlier one, with their weights.
+
+    Example:
+      >>> [term.name for term in multi_step_terms(cml_tf.Regression(1), steps=3, until=1000)]
+      ['query_loss', 'step_1_loss', 'step_2_loss']
+    """
     return path_terms(problem, [StepWeight(steps, until, last=step == steps) for step in range(1, steps + 1)])
 
 

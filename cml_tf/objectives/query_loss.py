@@ -6,6 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from cml_tf.errors import UserError
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem
 from cml_tf.registry import Given, register
@@ -13,6 +14,11 @@ from cml_tf.registry import Given, register
 
 class QueryLoss(ObjectiveTerm):
     """Mean query loss of the adapted learner.
+
+    Example:
+      >>> loss, metrics = QueryLoss(cml_tf.Classification(2))(outcome, ())
+      >>> sorted(metrics)
+      ['accuracy', 'loss']
 
     Args:
       problem: gives loss and metric.
@@ -51,11 +57,11 @@ class QueryLoss(ObjectiveTerm):
         """The head's outputs.
 
         Raises:
-          ValueError: if there are not so many heads.
+          UserError: if there are not so many heads.
         """
         outputs = tf.nest.flatten(forward[1])
         if self.head >= len(outputs):
-            raise ValueError(
+            raise UserError(
                 f"head must be below {len(outputs)}, the number of heads of the learner, received {self.head}."
             )
         return outputs[self.head]
@@ -65,10 +71,10 @@ def scored(problem: Problem, outputs: Any, targets: tf.Tensor, prefix: str) -> T
     """Mean loss of outputs, reported with the problem's metric.
 
     Raises:
-      ValueError: for a query set that is known to be empty, which has no mean.
+      UserError: for a query set that is known to be empty, which has no mean.
     """
     if targets.shape[0] == 0:
-        raise ValueError("the query set must contain at least one example, received none: the outer loss is its mean.")
+        raise UserError("the query set must contain at least one example, received none: the outer loss is its mean.")
     loss = tf.reduce_mean(problem.losses(outputs, targets))
     return TermLoss(
         loss, {f"{prefix}loss": loss, f"{prefix}{problem.metric}": tf.reduce_mean(problem.scores(outputs, targets))}

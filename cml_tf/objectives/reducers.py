@@ -22,6 +22,8 @@ class TaskReducer(ABC):
     Its derivative with respect to a task's loss is how much that task's gradient counts; gradients themselves are
     constants to it.
 
+    Example: that of `MeanOverTasks`.
+
     Attributes:
       variables: what it meta-learns, made by `build`; a group of its own, `reducer`, in optimisers and checkpoints.
       is_mean: whether it is the mean over tasks, and without variables: then a meta-batch may be worked on in parts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from cml_tf.adaptation.gradient_descent_options import FIVE_STEPS
+from cml_tf.errors import UserError
 from cml_tf.objectives.plain_descent import plain_descent_faults
 from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
@@ -16,6 +17,10 @@ class Reptile(ObjectiveTerm):
 
     Its gradient is `initial - adapted`: a step downhill moves the initial parameters towards those of the task. No
     query set takes part. Parameters that adaptation leaves alone get no gradient from it.
+
+    Example:
+      >>> sorted(Reptile()(outcome, ()).metrics)
+      ['distance']
 
     Args:
       name: of the term.
@@ -29,11 +34,11 @@ class Reptile(ObjectiveTerm):
         """The loss of one task; it reports `distance`, the Euclidean one.
 
         Raises:
-          ValueError: if the rule does not adapt the learner's parameters.
+          UserError: if the rule does not adapt the learner's parameters.
         """
         adapted = outcome.adapted
         if adapted.parameters is None:
-            raise ValueError(
+            raise UserError(
                 f"Reptile needs a rule that adapts the learner's parameters (gradient descent), received a task of "
                 f"type {type(adapted).__name__}."
             )
@@ -56,7 +61,7 @@ def _faults(settings: Settings) -> list[str]:
     )
 
 
-@register("objective", "reptile", slot="outer", faults=_faults)
+@register("objective", "reptile", slot="outer", faults=_faults, query_gradient=False)
 def _reptile(options: object, given: Given) -> list[ObjectiveTerm]:
     """The distance covered by adaptation, instead of the query loss (arXiv 1803.02999)."""
     return [QueryLoss(given.problem, differentiated=False), Reptile()]

@@ -45,6 +45,10 @@ class TangentEnergy(ObjectiveTerm):
 
     It reports `tangent_loss`, the term itself, and `energy`, which alpha is multiplied by.
 
+    Example:
+      >>> sorted(TangentEnergy(cml_tf.Classification(2))(outcome, ()).metrics)
+      ['energy', 'tangent_loss']
+
     Args:
       problem: gives the loss, which is that of all heads together where there are several.
       rate: alpha, positive: by the equations an inner rate, times the steps that are to be made later on; in practice

@@ -30,6 +30,11 @@ Weight = float | Callable[[int], float]
 class TaskOutcome:
     """One adapted task, as terms see it (no task axis).
 
+    Example:
+      >>> features, outputs = outcome.query_forward
+      >>> features.shape, outputs.shape
+      (TensorShape([6, 4]), TensorShape([6, 2]))
+
     Attributes:
       adapted: the predictor for the task.
       initial: what adaptation started from.
@@ -73,7 +78,10 @@ class TaskOutcome:
 
 
 class TermLoss(NamedTuple):
-    """A term's loss on one task, a scalar, and scalars to be reported by name."""
+    """A term's loss on one task, a scalar, and scalars to be reported by name.
+
+    Example: in that of `QueryLoss`.
+    """
 
     loss: tf.Tensor
     metrics: dict[str, tf.Tensor]
@@ -81,6 +89,8 @@ class TermLoss(NamedTuple):
 
 class ObjectiveTerm(ABC):
     """One summand of the outer loss.
+
+    Example: that of `QueryLoss`.
 
     Args:
       name: unique among the terms of a method; names its variable group in checkpoints.

@@ -1,7 +1,14 @@
 """Readouts: what answers after training. A new readout is a new file here."""
 
 from cml_tf.readouts.co_learner import CoLearnerAsHead, CoLearnerOnAdapted
-from cml_tf.readouts.readout import LearnerReadout, Readout, read_through, served_variables, through_head
+from cml_tf.readouts.readout import (
+    LearnerReadout,
+    Readout,
+    answers_as_head,
+    read_through,
+    served_variables,
+    through_head,
+)
 from cml_tf.registry import import_members
 
 __all__ = [
@@ -9,6 +16,7 @@ __all__ = [
     "CoLearnerOnAdapted",
     "LearnerReadout",
     "Readout",
+    "answers_as_head",
     "read_through",
     "served_variables",
     "through_head",

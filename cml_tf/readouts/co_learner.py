@@ -17,7 +17,16 @@ from cml_tf.training.method import Method
 
 
 class CoLearnerAsHead(Readout):
-    """phi is the head *while adapting*: psi adapts through the frozen phi (the paper's equation 9)."""
+    """phi is the head *while adapting*: psi adapts through the frozen phi (the paper's equation 9).
+
+    Example:
+      >>> from cml_tf.training.method import Method
+      >>> problem = cml_tf.Classification(2)
+      >>> terms = [QueryLoss(problem), CoLearner(keras.layers.Dense(2), problem)]
+      >>> method = Method.of(learner, GradientDescent(problem, SGD(0.1)), terms)
+      >>> CoLearnerAsHead().method(method, problem).learner.head is terms[1].layer
+      True
+    """
 
     def method(self, trained: Method, problem: Problem) -> Method:
         """The method of another learner, whose head is the co-learner."""
@@ -28,7 +37,16 @@ class CoLearnerAsHead(Readout):
 
 
 class CoLearnerOnAdapted(Readout):
-    """(psi, theta) adapt through theta, then phi reads the adapted features (the released code)."""
+    """(psi, theta) adapt through theta, then phi reads the adapted features (the released code).
+
+    Example:
+      >>> from cml_tf.training.method import Method
+      >>> problem = cml_tf.Classification(2)
+      >>> terms = [QueryLoss(problem), CoLearner(keras.layers.Dense(2), problem)]
+      >>> method = Method.of(learner, GradientDescent(problem, SGD(0.1)), terms)
+      >>> CoLearnerOnAdapted().method(method, problem).terms[0].layer is terms[1].layer
+      True
+    """
 
     def method(self, trained: Method, problem: Problem) -> Method:
         """The method whose term is the co-learner's."""
@@ -50,13 +68,13 @@ def _co_head(method: Method, problem: Problem) -> Any:
     return _co_term(method, problem).layer
 
 
-@register("readout", "co_learner", through_head=True)
+@register("readout", "co_learner", through_head=True, needs_co_learner=True)
 def _co_learner(options: object, given: Given) -> Readout:
     """The co-learner, which is the head while adapting (CML-dagger of the paper)."""
     return CoLearnerAsHead()
 
 
-@register("readout", "co_learner_theta_adapted")
+@register("readout", "co_learner_theta_adapted", needs_co_learner=True)
 def _co_learner_theta_adapted(options: object, given: Given) -> Readout:
     """The co-learner on features adapted through theta (CML-dagger of the released code)."""
     return CoLearnerOnAdapted()

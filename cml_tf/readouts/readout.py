@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from cml_tf.objectives.query_loss import QueryLoss
@@ -14,7 +15,10 @@ from cml_tf.training.method import Method
 
 
 class Readout(ABC):
-    """Turns a trained method into the one that answers."""
+    """Turns a trained method into the one that answers.
+
+    Example: that of `LearnerReadout`.
+    """
 
     @abstractmethod
     def method(self, trained: Method, problem: Problem) -> Method:
@@ -50,10 +54,24 @@ def read_through(method: Method, problem: Problem, readout: str) -> Method:
 
 
 def served_variables(method: Method) -> list[keras.Variable]:
-    """What a method answers with, in a fixed order: extractor, head, their state, variables of the rule."""
-    learner = method.learner
+    """What a method answers with, in a fixed order: extractor, head, their state, the rule's, those of what answers."""
+    learner, answer = method.learner, method.terms[0]
     everything = tuple(learner.variables), tuple(learner.state_variables), tuple(method.rule.meta_variables)
-    return tf.nest.flatten(everything)
+    return [*tf.nest.flatten(everything), *answer.variables, *answer.constants]
+
+
+def answers_as_head(method: Method) -> bool:
+    """Whether a method answers with the very outputs of its learner's first head, and with no variable besides."""
+    learner, answer = method.learner, method.terms[0]
+    if not answer.answers_through_head or answer.variables or answer.constants:
+        return False
+    inputs, context = learner.example_inputs, learner.context
+    forward = learner.call(*learner.initial(), inputs, context, training=False)
+    # Numbers of every size: a head that is new may give zeros alone, which most functions leave as they are.
+    outputs = tf.nest.map_structure(
+        lambda output: tf.reshape(tf.linspace(-3.0, 5.0, tf.size(output)), output.shape), forward.outputs
+    )
+    return np.array_equal(answer.read((forward.features, outputs), ()), tf.nest.flatten(outputs)[0])
 
 
 def through_head() -> str:
@@ -62,7 +80,13 @@ def through_head() -> str:
 
 
 class LearnerReadout(Readout):
-    """(psi', theta'): the adapted learner; the co-learner is not used."""
+    """(psi', theta'): the adapted learner; the co-learner is not used.
+
+    Example:
+      >>> method = cml_tf.load("letters").method
+      >>> LearnerReadout().method(method, cml_tf.Classification(3)).terms[0].name
+      'query_loss'
+    """
 
     def method(self, trained: Method, problem: Problem) -> Method:
         """The method without the terms of training."""

@@ -11,7 +11,12 @@ from cml_tf.registry.options import Option, option_fields
 
 
 class Key(NamedTuple):
-    """What a configuration may hold under a dotted key: a type, an `Option`, a default, and which member's it is."""
+    """What a configuration may hold under a dotted key: a type, an `Option`, a default, and which member's it is.
+
+    Example:
+      >>> Choice("sinusoid").all_keys()["adaptation.rate"].default
+      0.01
+    """
 
     kind: Any
     option: Option

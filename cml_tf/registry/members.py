@@ -18,12 +18,24 @@ Settings = Mapping[str, Any]
 
 
 class ConfigurationError(UserError):
-    """A configuration that cannot be run."""
+    """A configuration that cannot be run.
+
+    Example:
+      >>> try:
+      ...     member("update", "adam")
+      ... except ConfigurationError as error:
+      ...     print(error)
+      adaptation.update must be one of context_scaling, meta_sgd, per_step_rates, sgd, received 'adam'. ...
+    """
 
 
 @dataclass(frozen=True)
 class Axis:
     """Where a configuration says which member of an axis is chosen.
+
+    Example:
+      >>> AXES["update"].path
+      'adaptation.update'
 
     Attributes:
       section: of the configuration that holds the name and the options of the chosen members.
@@ -92,6 +104,9 @@ _OF_OBJECTIVES = {
     "slot": None,
     # Makes another learner of the one that there is, from its options, what is given, and that learner.
     "extends": None,
+    # Whether its outer gradient is that of a query loss through the inner loop, which an analysis compares with that of
+    # a co-learner's.
+    "query_gradient": True,
 }
 AXES: Mapping[str, Axis] = MappingProxyType(
     {
@@ -108,6 +123,8 @@ AXES: Mapping[str, Axis] = MappingProxyType(
 _OF_READOUTS = {
     # Whether it is what the learner's head gives that adapted, so that models with it can be saved and exported.
     "through_head": False,
+    # Whether there must be a co-learner, so that runs without one are not scored through it.
+    "needs_co_learner": False,
 }
 AFTER_TRAINING: Mapping[str, Axis] = MappingProxyType(
     {
@@ -123,6 +140,10 @@ _ALL = {**AXES, **AFTER_TRAINING}
 @dataclass(frozen=True)
 class Given:
     """What a builder may use besides its options.
+
+    Example:
+      >>> Given(cml_tf.Classification(5), {}, head=False).outputs is None
+      True
 
     Attributes:
       problem: what is learned.
@@ -156,6 +177,10 @@ class Given:
 @dataclass(frozen=True)
 class Member:
     """One choice on an axis; made by `register`.
+
+    Example:
+      >>> members("hypergradient")["reverse"].summary
+      'Exact, by reverse mode through every inner step (arXiv 1703.03400).'
 
     Attributes:
       axis: of `AXES` or `AFTER_TRAINING`.
@@ -197,7 +222,12 @@ _MEMBERS: dict[str, dict[str, Member]] = {axis: {} for axis in _ALL}
 
 @dataclass(frozen=True)
 class NoOptions:
-    """The options of a member that has none."""
+    """The options of a member that has none.
+
+    Example:
+      >>> member("hypergradient", "reverse").options()
+      NoOptions()
+    """
 
 
 def register(

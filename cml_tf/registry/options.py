@@ -15,6 +15,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 class Option:
     """What an option may be; made by `option`.
 
+    Example:
+      >>> Option("penalty of the weights", above=0).fault(-1.0, float)
+      'positive'
+
     Attributes:
       text: what it means, without a full stop.
       least, most, above, below: bounds of a number, or of each one of a tuple.

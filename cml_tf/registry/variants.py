@@ -18,6 +18,10 @@ Sets = Callable[[Settings], Mapping[str, Any]]
 class Variant:
     """What a word changes; made by `variant`.
 
+    Example:
+      >>> variants()["anil"].chooses, variants()["reptile"].chooses
+      ((), ('reptile', 'first_order'))
+
     Attributes:
       name: the word.
       chooses: members, by name.

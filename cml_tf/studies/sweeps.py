@@ -248,7 +248,7 @@ def _fitting(
     return {
         name: one
         for name, one in evaluations.items()
-        if not (alone and one.readout != "learner")
+        if not (alone and member("readout", one.readout).traits["needs_co_learner"])
         and (traits["steps"] or one.steps is None)
         and not (one.single_queries and traits["transductive"](settings))
         and (one.ways is None or _has_room(config, one.ways, traits["any_ways"](settings)))

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.boundary.arrays import one_line
+from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters
 from cml_tf.problems import Classification, Problem, Regression
 from cml_tf.training.method import Method
@@ -34,12 +35,12 @@ def check_answers(method: Method, problem: Problem) -> None:
     Rules that do not answer through the head are left alone: what they need of it is their own affair.
 
     Raises:
-      ValueError: naming the part, what was expected and what was received.
+      UserError: naming the part, what was expected and what was received.
     """
     for owner in (method.rule, *method.terms):
         own = getattr(owner, "problem", problem)
         if isinstance(own, (Classification, Regression)) and own != problem:
-            raise ValueError(
+            raise UserError(
                 f"{type(owner).__name__} must be for {problem} like the rest of the method, received {own}."
             )
     if not method.rule.answers_through_head:
@@ -58,7 +59,7 @@ def _check_shape(part: str, answer: Any, problem: Problem) -> None:
         return
     axes = ["examples", *shape[1:]] if shape[:1] == [_EXAMPLES] else shape
     flatter = "" if len(axes) == 2 else "pool or flatten, and "
-    raise ValueError(
+    raise UserError(
         f"the {part} must output [examples, {problem.outputs}] for {problem}, received [{', '.join(map(str, axes))}]: "
         f"{flatter}end it with a layer of {problem.outputs} units."
     )
@@ -66,7 +67,7 @@ def _check_shape(part: str, answer: Any, problem: Problem) -> None:
 
 def _check_logits(part: str, values: np.ndarray) -> None:
     if (values >= -_ROUNDING).all() and (values <= 1 + _ROUNDING).all():
-        raise ValueError(
+        raise UserError(
             f"the {part} must output logits for classification, received values that are always from 0 to 1 (softmax, "
             "sigmoid): remove that activation."
         )
@@ -88,7 +89,7 @@ def _answers(method: Method, generator: np.random.Generator) -> dict[str, Any]:
             except NotImplementedError:
                 continue
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        raise ValueError(f"the {part} cannot answer {_EXAMPLES} examples: {one_line(error)}") from error
+        raise UserError(f"the {part} cannot answer {_EXAMPLES} examples: {one_line(error)}") from error
     return answers
 
 

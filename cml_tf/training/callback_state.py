@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from cml_tf.errors import UserError
 from cml_tf.training.method import Method
 
 # Set by Keras anew in every run. It turns the sign of `min_delta` at the first epoch, so that it must not be put back.
@@ -33,19 +34,19 @@ _SCHEDULE = keras.optimizers.schedules.LearningRateSchedule
 def check_callbacks(
     callbacks: Sequence[keras.callbacks.Callback], optimizers: Sequence[keras.optimizers.Optimizer]
 ) -> None:
-    """Raises ValueError for a callback that would bring back, or see, half of a training's state.
+    """Raises UserError for a callback that would bring back, or see, half of a training's state.
 
     Args:
       callbacks: as given to `fit`.
       optimizers: the distinct ones of the training.
     """
     if isinstance(callbacks, keras.callbacks.Callback | keras.callbacks.CallbackList):
-        raise ValueError(f"callbacks must be a list of Keras callbacks, received a single {type(callbacks).__name__}.")
+        raise UserError(f"callbacks must be a list of Keras callbacks, received a single {type(callbacks).__name__}.")
     for callback in callbacks:
         if not isinstance(callback, keras.callbacks.Callback) or isinstance(callback, keras.callbacks.CallbackList):
-            raise ValueError(f"callbacks must be Keras callbacks, received {type(callback).__name__}.")
+            raise UserError(f"callbacks must be Keras callbacks, received {type(callback).__name__}.")
         if isinstance(callback, _HALF_A_STATE):
-            raise ValueError(
+            raise UserError(
                 f"{type(callback).__name__} is not supported, since it would save the weights without the step and "
                 "without the variables of adaptation. Train with cml_tf.train, which resumes exactly, save "
                 "Trainer.state(), or save cml_tf.FewShotModel.of(trainer) in a callback of your own."
@@ -53,12 +54,12 @@ def check_callbacks(
         if isinstance(callback, keras.callbacks.SwapEMAWeights):
             _check_swap(callback, optimizers)
         if isinstance(callback, _SETS_RATES) and isinstance(optimizers[0]._learning_rate, _SCHEDULE):
-            raise ValueError(
+            raise UserError(
                 f"{type(callback).__name__} sets the learning rate, which {optimizers[0].name} takes from a schedule: "
                 "use only one of them."
             )
         if getattr(callback, "restore_best_weights", False):
-            raise ValueError(
+            raise UserError(
                 f"{type(callback).__name__}(restore_best_weights=True) is not supported, since its weights would not "
                 "survive an interruption. Use the best checkpoint of the run instead."
             )
@@ -66,12 +67,12 @@ def check_callbacks(
 
 def _check_swap(callback: keras.callbacks.Callback, optimizers: Sequence[keras.optimizers.Optimizer]) -> None:
     if callback.swap_on_epoch:
-        raise ValueError(
+        raise UserError(
             "SwapEMAWeights(swap_on_epoch=True) is not supported, since checkpoints would contain averages instead of "
             "weights. Leave out swap_on_epoch: validation then sees the averages."
         )
     if len(optimizers) > 1 or not optimizers[0].use_ema:
-        raise ValueError(
+        raise UserError(
             "SwapEMAWeights needs one optimiser with use_ema=True for all variable groups, received "
             f"{', '.join(f'{one.name} (use_ema={one.use_ema})' for one in optimizers)}."
         )
@@ -175,13 +176,13 @@ class MetaTraining(keras.Model):
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
         """As `call`, before Keras wraps it up."""
-        raise ValueError("this model only carries state for callbacks: call cml_tf.FewShotModel.of(trainer) instead.")
+        raise UserError("this model only carries state for callbacks: call cml_tf.FewShotModel.of(trainer) instead.")
 
     predict = evaluate = __call__
 
     def save(self, *arguments: Any, **keywords: Any) -> None:
         """Refuses: what it would write could be neither called nor loaded."""
-        raise ValueError(
+        raise UserError(
             "callbacks cannot save this model, which only carries state: save cml_tf.FewShotModel.of(trainer) instead."
         )
 

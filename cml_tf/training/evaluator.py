@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import tensorflow as tf
 from cml_tf.datasets.base import EpisodeSource
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
+from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Regression
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
@@ -93,7 +94,7 @@ class Evaluator:
 
     Args:
       method: whose rule takes the evaluation's number of steps; its first term's metric is the score.
-      metric: name of the metric to score by, as that term reports it.
+      metric: name of the metric to score by, as that term reports it. Where no term does, the query loss does.
       replicas: that share the tasks; one by default.
     """
 
@@ -103,7 +104,13 @@ class Evaluator:
         self._problems = [term.problem for term in method.terms if hasattr(term, "problem")]
 
         def metrics(episode: Episode) -> dict[str, tf.Tensor]:
-            return self.replicas.joined(evaluate_losses(method, self.replicas.share(episode))[1])
+            own = self.replicas.share(episode)
+            found = evaluate_losses(method, own)[1]
+            if metric not in found:
+                found = _of_query_loss(method, own) | found
+            if not found:
+                raise self._unscored(method)
+            return self.replicas.joined(found)
 
         self._compiled = tf.function(lambda e: self.replicas.one_of(self.replicas.run(metrics, e)), autograph=False)
 
@@ -124,6 +131,13 @@ class Evaluator:
         if count < episodes:
             raise UserError(f"{episodes} episodes were requested, but the iterable ended after {count}.")
         return {name: np.concatenate(values)[:episodes] for name, values in collected.items()}
+
+    def _unscored(self, method: Method) -> UserError:
+        names = ", ".join(term.name for term in method.terms)
+        return UserError(
+            f"a term must report {self.metric!r}, received nothing from {names}: set reported = False on terms that "
+            "report nothing, or add a QueryLoss."
+        )
 
     def evaluate(self, source: EpisodeSource, episodes: int, seed: int, meta_batch: int = 4) -> Evaluation:
         """Scores the first episodes of a source.
@@ -154,6 +168,14 @@ class Evaluator:
         scores = metrics[self.metric]
         nrmse = normalised(scores, source) if isinstance(source.problem, Regression) else None
         return Evaluation(self.metric, scores, seed, manifest_hash(source, episodes), averages, nrmse)
+
+
+def _of_query_loss(method: Method, episode: Episode) -> dict[str, tf.Tensor]:
+    """What the query loss reports of a method whose terms do not; nothing if no part of it says what the problem is."""
+    problem = next((one.problem for one in (*method.terms, method.rule) if hasattr(one, "problem")), None)
+    if problem is None:
+        return {}
+    return evaluate_losses(replace(method, terms=(QueryLoss(problem, differentiated=False),)), episode)[1]
 
 
 def normalised(squared_errors: np.ndarray, source: EpisodeSource) -> np.ndarray | None:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
+from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, context_arguments
 from cml_tf.objectives.term import ObjectiveTerm
 
@@ -27,7 +28,7 @@ def optimizers_by_group(optimizer: Optimizers, groups: Sequence[str]) -> dict[st
       groups: of `Method.trained_variables`.
 
     Raises:
-      ValueError: for an optimiser that scales the loss or delegates to others, or a thing that is none.
+      UserError: for an optimiser that scales the loss or delegates to others, or a thing that is none.
     """
     if not isinstance(optimizer, Mapping):
         one = _optimizer(optimizer)
@@ -40,36 +41,36 @@ def _optimizer(given: Any) -> keras.optimizers.Optimizer:
         try:
             return keras.optimizers.get(given)
         except (ValueError, TypeError):
-            raise ValueError(f"optimizer must be a Keras optimiser or its name, received {given!r}.") from None
+            raise UserError(f"optimizer must be a Keras optimiser or its name, received {given!r}.") from None
     if not isinstance(given, keras.optimizers.Optimizer):
-        raise ValueError(f"optimizer must be a Keras optimiser or its name, received {type(given).__name__}.")
+        raise UserError(f"optimizer must be a Keras optimiser or its name, received {type(given).__name__}.")
     if isinstance(given, keras.optimizers.LossScaleOptimizer) or given.loss_scale_factor is not None:
-        raise ValueError(
+        raise UserError(
             f"optimizer {given.name!r} scales the loss, which is for float16: pass the optimiser without loss scaling, "
             "and train in float32 or mixed_bfloat16."
         )
     if isinstance(given, keras.optimizers.MultiOptimizer):
-        raise ValueError(
+        raise UserError(
             f"optimizer {given.name!r} delegates to others: pass a mapping from variable groups to optimisers instead."
         )
     return given
 
 
 def check_unused(optimizer: keras.optimizers.Optimizer, variables: Sequence[keras.Variable]) -> None:
-    """Raises ValueError for an optimiser that was built for other variables."""
+    """Raises UserError for an optimiser that was built for other variables."""
     if optimizer.built and {id(v) for v in variables} - {id(v) for v in optimizer._trainable_variables}:
-        raise ValueError(f"optimizer {optimizer.name!r} was already used with other variables: create a new optimiser.")
+        raise UserError(f"optimizer {optimizer.name!r} was already used with other variables: create a new optimiser.")
 
 
 def check_method(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
-    """Raises ValueError for the first feature of a layer that `fit` would honour and a meta-step would drop.
+    """Raises UserError for the first feature of a layer that `fit` would honour and a meta-step would drop.
 
     Args:
       learner: built.
       terms: built; those with a `layer` (co-learners) are looked at too.
     """
     if tf.distribute.has_strategy():
-        raise ValueError(
+        raise UserError(
             "a trainer must be made outside the scope of a tf.distribute strategy: pass the strategy to it instead."
         )
     for part, adapted in _parts(learner, terms):
@@ -81,7 +82,7 @@ def check_method(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
 
 
 def check_trainable(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
-    """Raises ValueError if layers were frozen or thawed since the learner and the terms were made."""
+    """Raises UserError if layers were frozen or thawed since the learner and the terms were made."""
     parts = [(learner.extractor, learner.variables.extractor), (learner.head, learner.variables.head)]
     parts += [(term.layer, term.variables) for term in terms if term.layer is not None]
     for layer, captured in parts:
@@ -91,7 +92,7 @@ def check_trainable(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
             ("thawed", [now[i] for i in now if i not in known]),
         ):
             if variables:
-                raise ValueError(
+                raise UserError(
                     f"variable {variables[0].path!r} was {changed} after the learner was created, which the learner "
                     "would not see: set trainable first, then create the learner and the trainer."
                 )
@@ -109,26 +110,26 @@ def _parts(learner: Learner, terms: Sequence[ObjectiveTerm]) -> Iterator[tuple[k
 def _check_layer(layer: keras.Layer) -> None:
     name = f"layer {layer.name!r} ({type(layer).__name__})"
     if layer.compute_dtype == "float16":
-        raise ValueError(f"{name} computes in float16, where gradients vanish: use float32 or mixed_bfloat16.")
+        raise UserError(f"{name} computes in float16, where gradients vanish: use float32 or mixed_bfloat16.")
     if layer.dtype_policy.quantization_mode is not None:
-        raise ValueError(f"{name} is quantised and has no weights to adapt: use it before quantisation.")
+        raise UserError(f"{name} is quantised and has no weights to adapt: use it before quantisation.")
     if layer._metrics:
-        raise ValueError(f"{name} has the metric {layer._metrics[0].name!r}, which would stay empty: remove it.")
+        raise UserError(f"{name} has the metric {layer._metrics[0].name!r}, which would stay empty: remove it.")
 
 
 def _check_variable(variable: keras.Variable, adapted: bool) -> None:
     if variable.regularizer is not None:
-        raise ValueError(
+        raise UserError(
             f"variable {variable.path!r} has a regulariser, which meta-training would ignore: remove it, "
             "and set weight_decay on the optimiser."
         )
     if adapted and variable.constraint is not None:
-        raise ValueError(
+        raise UserError(
             f"variable {variable.path!r} has a constraint, which the inner loop would violate: remove it, or compute "
             "the weight from an unconstrained one inside the layer."
         )
     if getattr(variable, "overwrite_with_gradient", False):
-        raise ValueError(f"variable {variable.path!r} uses its gradient as its value: turn off float8 training.")
+        raise UserError(f"variable {variable.path!r} uses its gradient as its value: turn off float8 training.")
 
 
 def _check_calls(learner: Learner, terms: Sequence[ObjectiveTerm]) -> None:
@@ -149,7 +150,7 @@ def _check_call(layer: keras.Layer, inputs: Any, **arguments: Any) -> Any:
         owners = [part for part in layer._flatten_layers() if part._get_own_losses()]
     if scope.losses:
         owner = owners[0] if owners else layer
-        raise ValueError(
+        raise UserError(
             f"layer {owner.name!r} ({type(owner).__name__}) adds a loss of its own (add_loss or activity_regularizer), "
             "which meta-training would ignore: remove it, and write an objective term instead."
         )

@@ -38,7 +38,7 @@ class StepResult(NamedTuple):
 
 def _check_number(name: str, value: Any, expected: str) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
-        raise ValueError(f"{name} must be {expected}, received {value!r}.")
+        raise UserError(f"{name} must be {expected}, received {value!r}.")
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,12 @@ class MetaStep:
     ) -> None:
         trained = method.trained_variables()
         if set(optimizers) != set(trained):
-            raise ValueError(f"optimizers must have the keys {sorted(trained)}, received {sorted(optimizers)}.")
+            raise UserError(f"optimizers must have the keys {sorted(trained)}, received {sorted(optimizers)}.")
         _check_number("clip_norm", clip_norm, "0 (none) or positive")
         _check_number("task_chunk", task_chunk, "0 (automatic) or positive")
         _check_number("sharpness", sharpness, "0 (none) or a positive radius")
         if not isinstance(jit_compile, bool):
-            raise ValueError(f"jit_compile must be True or False, received {jit_compile!r}.")
+            raise UserError(f"jit_compile must be True or False, received {jit_compile!r}.")
         self.replicas = replicas or ONE
         if jit_compile and self.replicas.strategy is not None:
             raise UserError("jit_compile must be False for a step that replicas share, received True: leave it out.")
@@ -275,7 +275,13 @@ class MetaStep:
 
 
 class NonFiniteLoss(UserError, ArithmeticError):
-    """Training met a loss or gradient that is not finite. The step's update was not made."""
+    """Training met a loss or gradient that is not finite. The step's update was not made.
+
+    Example:
+      >>> error = NonFiniteLoss.at(7, np.array([[0.5], [np.nan]]), ["query_loss"], "the support loss")
+      >>> print(error)
+      step 7 has a loss that is not finite in episode 15 (task 1): [nan] (terms ['query_loss']). ...
+    """
 
     @classmethod
     def at(cls, step: int, losses: np.ndarray, names: Sequence[str], first: str) -> NonFiniteLoss:

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation.rule import AdaptationRule, Initial, Schedules, final_values
 from cml_tf.episodes import Episode
+from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner
 from cml_tf.objectives.reducers import MeanOverTasks, TaskReducer
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss
@@ -31,7 +32,7 @@ class Method:
       reducer: from the tasks' losses to the outer loss.
 
     Raises:
-      ValueError: without terms, or when two terms share a name or take that of another variable group.
+      UserError: without terms, or when two terms share a name or take that of another variable group.
     """
 
     learner: Learner
@@ -42,14 +43,14 @@ class Method:
     def __post_init__(self) -> None:
         names = [term.name for term in self.terms]
         if not names or len(set(names)) != len(names):
-            raise ValueError(
+            raise UserError(
                 f"a method must have at least one objective term, all with different names, received {names}."
             )
         if taken := sorted(_RESERVED & set(names)):
-            raise ValueError(f"terms must not have the names of the variable groups of the method, received {taken}.")
+            raise UserError(f"terms must not have the names of the variable groups of the method, received {taken}.")
         scheduled = [*self.rule.schedules, *(name for term in self.terms for name in term.schedules)]
         if len(set(scheduled)) != len(scheduled):
-            raise ValueError(f"scheduled numbers must have different names, received {sorted(scheduled)}.")
+            raise UserError(f"scheduled numbers must have different names, received {sorted(scheduled)}.")
 
     @classmethod
     def of(
@@ -68,7 +69,7 @@ class Method:
           reducer: the mean over tasks by default.
 
         Raises:
-          ValueError: as of the class, and for parts that do not fit the learner.
+          UserError: as of the class, and for parts that do not fit the learner.
         """
         method = cls(learner, rule, tuple(terms), reducer or MeanOverTasks())
         rule.build(learner)
@@ -76,7 +77,7 @@ class Method:
             term.build(learner)
         method.reducer.build(learner)
         if not method.trained_variables():
-            raise ValueError("a method must have a trainable variable, but every layer is frozen or has no weights.")
+            raise UserError("a method must have a trainable variable, but every layer is frozen or has no weights.")
         return method
 
     def trained_variables(self) -> dict[str, tuple[keras.Variable, ...]]:

@@ -6,7 +6,7 @@ import functools
 import itertools
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,22 +39,9 @@ from cml_tf.training.meta_step import MetaStep, NonFiniteLoss
 from cml_tf.training.method import Method
 from cml_tf.training.replicas import ONE, Replicas
 from cml_tf.training.schedule import Schedule
+from cml_tf.training.validation import Validation, check_validation
 
 _VALIDATION_BATCH = 4
-
-
-class Validation(NamedTuple):
-    """How to validate: the first `episodes` tasks of a source.
-
-    Attributes:
-      source: of validation episodes.
-      episodes: how many tasks.
-      steps: inner steps; None for as many as in training.
-    """
-
-    source: EpisodeSource
-    episodes: int
-    steps: int | None = None
 
 
 class _Stopped(Exception):
@@ -65,8 +52,13 @@ class Trainer:
     """Meta-trains a learner.
 
     Example:
-      >>> trainer = Trainer(learner, rule, [QueryLoss(problem), CoLearner(layer, problem)], problem)
-      >>> trainer.fit(dataset.episodes("train", ways=5, shots=1, queries=15, seed=0), steps=1000)
+      >>> problem, learner = cml_tf.Regression(1), mlp(1, (1,), hidden=(4,))
+      >>> rule = GradientDescent(problem, SGD(0.01), hypergradient=FirstOrder())
+      >>> trainer = Trainer(learner, rule, [QueryLoss(problem)], problem)
+      >>> waves = cml_tf.datasets.load("sinusoid").episodes("train", shots=5, queries=10, seed=0)
+      >>> history = trainer.fit(waves, steps=1, verbose=0)
+      >>> trainer.step
+      1
 
     Args:
       learner: what is adapted.
@@ -88,7 +80,7 @@ class Trainer:
       replicas: that share the tasks of every meta-batch (docs/REPLICAS.md); one by default.
 
     Raises:
-      ValueError: for what Keras' own `fit` honours and meta-training cannot (docs/KERAS.md), by name.
+      UserError: for what Keras' own `fit` honours and meta-training cannot (docs/KERAS.md), by name.
 
     Attributes:
       step: outer steps made.
@@ -170,24 +162,16 @@ class Trainer:
 
         Raises:
           NonFiniteLoss: naming step, task and episode. Variables are as after the step before.
-          ValueError: if the iterable ends early, an episode is malformed or of another problem, a number is out of
+          UserError: if the iterable ends early, an episode is malformed or of another problem, a number is out of
             range, or a callback's state would not survive an interruption.
         """
         for name, number in (("steps", steps), ("validate_every", validate_every), ("meta_batch", meta_batch)):
             check_integer(name, number, minimum=1)
-        if validation is not None and not isinstance(validation, Validation):
-            raise ValueError(
-                f"validation must be cml_tf.Validation(source, episodes), received {type(validation).__name__}."
-            )
-        if validation is not None and not hasattr(validation.source, "batches"):
-            raise ValueError(
-                "the source of a validation must be the result of dataset.episodes(...), received "
-                f"{type(validation.source).__name__}."
-            )
+        check_validation(validation)
         callbacks, lines = callbacks or (), 1 if verbose == "auto" else int(verbose)
         for source in (episodes, validation.source if validation else None):
             if isinstance(source, EpisodeSource) and source.problem != self.problem:
-                raise ValueError(f"episodes must be for {self.problem}, received episodes for {source.problem}.")
+                raise UserError(f"episodes must be for {self.problem}, received episodes for {source.problem}.")
         if isinstance(episodes, EpisodeSource):
             self.replicas.check_divides(meta_batch, self.meta_step.accumulate)
         check_callbacks(callbacks, self.meta_step.optimizers)
@@ -263,7 +247,7 @@ class Trainer:
     def _one_step(self, batches: Iterator[Episode]) -> int:
         episode = next(batches, None)
         if episode is None:
-            raise ValueError(f"the iterable of episodes ended after {self.step} steps, but more were requested.")
+            raise UserError(f"the iterable of episodes ended after {self.step} steps, but more were requested.")
         moment = self.schedule(self.step, self.method.terms, self.method.schedules)
         with told_in_one_line(f"step {self.step} failed"):
             result = self.meta_step(episode, moment)

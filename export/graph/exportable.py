@@ -89,11 +89,16 @@ class Exportable:
                 f"only models that answer through the head that adapted (readouts {through_head()}) can be exported; "
                 f"this one answers through {type(term).__name__}."
             )
+        if term.constants:
+            raise ExportError(
+                f"what answers must have no frozen variables to be exported, received {len(term.constants)} in "
+                f"{type(term).__name__}: make them variables of the term, whose values an export keeps."
+            )
         self._check_confidence()
         self._check_state()
         if self.bounds is not None:
             object.__setattr__(self, "bounds", self.bounds.of(self.rule))
-        _ = self.form
+        _ = self.form, self.readout_values
         try:
             check_answers(self.method, self.problem)
         except ValueError as error:
@@ -183,7 +188,15 @@ class Exportable:
         names = self.learner.variable_names
         own = enumerate(self.rule.meta_variables)
         names = names | {id(variable): f"adaptation/{position:04d}/{variable.name}" for position, variable in own}
-        return [(names[id(variable)], variable) for variable in served_variables(self.method)]
+        return [(names[id(variable)], variable) for variable in tf.nest.flatten(self.variables)]
+
+    @cached_property
+    def readout_values(self) -> tuple[np.ndarray, ...]:
+        """Of the variables of what answers: numbers in the graph, like a confidence's, since no state depends on them.
+
+        Read before any graph is made, in which a variable has no value yet.
+        """
+        return tuple(keras.ops.convert_to_numpy(variable) for variable in self.method.terms[0].variables)
 
     @cached_property
     def packed_spec(self) -> Specification | None:
@@ -259,7 +272,7 @@ class Exportable:
     def answers(self, adapted: Adapted, inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         """What the queries of one task are answered, by name: class probabilities or predictions, and confidence."""
         features, outputs = adapted.task.predict(inputs)
-        outputs = self.method.terms[0].read((features, outputs), ())
+        outputs = self.method.terms[0].read((features, outputs), tuple(map(tf.constant, self.readout_values)))
         answers = {self.answer_name: tf.cast(self.problem.predictions(outputs), tf.float32)}
         if self.confidence is None or adapted.summary is None:
             return answers

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.errors import UserError
 from cml_tf.learners import Learner
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Classification
@@ -143,7 +144,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
 def test_chance_and_state_out_of_sight_are_refused_by_name(make, message):
-    with pytest.raises(ValueError, match=message) as refusal:
+    with pytest.raises(UserError, match=message) as refusal:
         learner(make())
     assert str(refusal.value).startswith("layer '") and "\n" not in str(refusal.value)
 
@@ -154,9 +155,9 @@ def of_co_learner(layer):
 
 def test_every_part_is_looked_at():
     for use in (lambda layer: learner(K.Dense(4), head=[layer]), of_co_learner):
-        with pytest.raises(ValueError, match=r"\(Dropout\) draws random numbers"):
+        with pytest.raises(UserError, match=r"\(Dropout\) draws random numbers"):
             use(K.Dropout(0.1))
-    with pytest.raises(ValueError, match=r"\(RandomRotation\) draws random numbers"):
+    with pytest.raises(UserError, match=r"\(RandomRotation\) draws random numbers"):
         learner(K.RandomRotation(0.1), IMAGE)
 
 
@@ -183,5 +184,5 @@ def test_a_rate_that_is_raised_afterwards_is_refused_before_it_acts():
     dropout, problem = with_set(K.Dropout(0.5), rate=0.0), Classification(3)
     trainer = Trainer(learner(dropout), GradientDescent(problem, SGD(0.1)), [QueryLoss(problem)], problem)
     dropout.rate = 0.5
-    with pytest.raises(ValueError, match=r"\(Dropout\) draws random numbers"):
+    with pytest.raises(UserError, match=r"\(Dropout\) draws random numbers"):
         trainer.fit([classification_episode(shape=SERIES)], 1, verbose=0)

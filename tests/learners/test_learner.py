@@ -68,7 +68,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_a_learner_cannot_be_built_on_is_told_in_a_line(make, message):
-    with pytest.raises(ValueError, match=message) as refusal:
+    with pytest.raises(UserError, match=message) as refusal:
         make()
     assert "\n" not in str(refusal.value)
 

@@ -13,11 +13,15 @@ import tensorflow as tf
 import cml_tf
 from cml_tf import Classification, FewShotModel, Learner, Regression, Trainer
 from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD, Reverse, boil
+from cml_tf.errors import UserError
+from cml_tf.learners import mlp
 from cml_tf.objectives import QueryLoss
 from cml_tf.training.checkpoints import CheckpointError
+from cml_tf.training.method import Method
 from tests.helpers.few_shot import sinusoid_trainer
 from tests.helpers.models import embedding, randomise, recurrent
 from tests.helpers.small_tasks import points
+from tests.helpers.toy_terms import Halved, Tempered
 
 
 def same_answers(model, other):
@@ -173,6 +177,16 @@ def test_models_of_format_1_load(saved):
 
     edited(as_before)(saved)
     same_answers(expected, cml_tf.load(saved))
+
+
+@pytest.mark.parametrize("answer", [Tempered, Halved])
+def test_what_would_answer_otherwise_when_loaded_is_refused(tmp_path, answer):
+    """A temperature that is 1 now may be another one in what is saved next; half an output is no output."""
+    learner, problem = mlp(1, (1,), hidden=(4,)), Regression(1)
+    method = Method.of(learner, GradientDescent(problem, SGD(0.05)), [answer(problem)])
+    with pytest.raises(UserError, match=f"outputs of their head, as they are, .*{answer.__name__}.* Load its run"):
+        FewShotModel(method, problem).save(tmp_path / "model")
+    assert not (tmp_path / "model").exists()
 
 
 def test_nothing_to_load(tmp_path):

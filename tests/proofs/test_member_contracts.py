@@ -152,6 +152,19 @@ def test_a_packed_task_answers_as_before(make):
         np.testing.assert_array_equal(one, other)
 
 
+def test_what_another_rule_has_learned_is_refused():
+    learner, task = smooth_mlp(), one_task(classification_episode(), 0)
+    plain, learned = (GradientDescent(CLASSES, one, 2) for one in (SGD(0.1), MetaSGD(0.1)))
+    for rule in (plain, learned):
+        rule.build(learner)
+    for rule, other, message in (
+        (plain, learned, "hold 0 tensors for SGD"),
+        (learned, plain, "for MetaSGD, received 0"),
+    ):
+        with pytest.raises(UserError, match=f"initial.meta must .*{message}"):
+            rule.adapt(learner, other.initial(learner), task.support, task.context)
+
+
 # ---- what the toys do besides
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 import pytest
@@ -27,6 +28,8 @@ from cml_tf.registry import (
 )
 from cml_tf.registry.members import _MEMBERS
 from cml_tf.registry.variants import _VARIANTS
+from cml_tf.studies.sweeps import read_sweep
+from tests.helpers.programs import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -166,6 +169,17 @@ def test_a_readout_registers_apart_from_what_configurations_choose():
         register("readout", "co_learner")(built)
     with pytest.raises(UserError, match=r"readout must be one of co_learner, .*, received 'nobody'"):
         member("readout", "nobody")
+
+
+def test_a_sweep_asks_a_readout_whether_it_needs_a_co_learner(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    register("readout", "of_anybody")(built)
+    register("readout", "of_two", needs_co_learner=True)(built)
+    evaluations = {name: {"readout": name} for name in ("of_anybody", "of_two")}
+    configs = ["configs/sinusoid.py:maml,smoke", "configs/sinusoid.py:cml,smoke"]
+    path = tmp_path / "sweep.json"
+    path.write_text(json.dumps({"configs": configs, "seeds": [0], "evaluations": evaluations}))
+    assert [list(run.evaluations) for run in read_sweep(path)] == [["of_anybody"], ["of_anybody", "of_two"]]
 
 
 VARIANTS_REFUSED = {

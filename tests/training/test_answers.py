@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent
+from cml_tf.errors import UserError
 from cml_tf.learners import Learner, TwoHeads
 from cml_tf.models import FewShotModel
 from cml_tf.objectives import CoLearner, QueryLoss
@@ -120,14 +121,14 @@ REFUSED = {
 
 @pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_a_problem_cannot_use_is_refused(make, message):
-    with pytest.raises(ValueError, match=message) as refusal:
+    with pytest.raises(UserError, match=message) as refusal:
         check_answers(make(), THREE)
     assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("head", [K.Dense(5), Nearest(5, labels=False)])
 def test_regression_has_a_width_too(head):
-    with pytest.raises(ValueError, match=r"\[examples, 2\] for Regression.*, received \[examples, 5\]"):
+    with pytest.raises(UserError, match=r"\[examples, 2\] for Regression.*, received \[examples, 5\]"):
         check_answers(method(head, NUMBERS), NUMBERS)
 
 

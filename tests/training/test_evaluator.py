@@ -19,6 +19,8 @@ from cml_tf.training.evaluator import Evaluation, Evaluator, compare, confidence
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
 from tests.helpers.few_shot import image_pool, sinusoid_trainer
+from tests.helpers.toy_rules import RidgeRegression
+from tests.helpers.toy_terms import Silent
 
 
 def sinusoids(seed=0, shots=3, queries=4, split="test"):
@@ -67,6 +69,20 @@ def test_scores_are_the_metric_of_each_episode_alone_whatever_the_meta_batch(met
     }
     after = tf.nest.map_structure(lambda v: v.numpy(), method.all_variables())
     tf.nest.map_structure(np.testing.assert_array_equal, after, before)
+
+
+def silent(method, rule=None):
+    return Evaluator(Method.of(method.learner, rule or method.rule, [Silent(Regression(1))]), "mse")
+
+
+def test_terms_that_report_nothing_are_scored_by_the_query_loss(method, regressor):
+    batches = [sinusoids().batch(0, 4)]
+    expected, received = regressor.metrics(batches, 3), silent(method).metrics(batches, 3)
+    assert received.keys() == {"loss", "mse"}
+    for name, values in received.items():
+        np.testing.assert_allclose(values, expected[name], rtol=1e-6)
+    evaluation = silent(method).evaluate(sinusoids(), 3, 0)
+    np.testing.assert_allclose(evaluation.scores, expected["mse"], rtol=1e-6)
 
 
 def test_nrmse_is_the_root_of_each_episode_s_error_in_deviations_of_its_query_targets(method, regressor):
@@ -146,6 +162,10 @@ def infinite_kernel():
         (lambda regressor: regressor.metrics([sinusoids().batch(0, 4)], 5), "5 episodes .* ended after 4"),
         (lambda _: diverging().evaluate(sinusoids(), 4, 0), r"mse is not finite in \d+ of 4 episodes .*diverged"),
         (lambda _: infinite_kernel().evaluate(sinusoids(), 4, 0), "mse is not finite in 4 of 4 episodes .*diverged"),
+        (
+            lambda _: silent(sinusoid_trainer().method, RidgeRegression()).metrics([sinusoids().batch(0, 4)], 3),
+            "must report 'mse', received nothing from silent: set reported = False",
+        ),
         (lambda regressor: regressor.evaluate(images(), 4, 0), r"for Regression\(outputs=1\), .*Classif"),
         (lambda _: of_two_inputs().evaluate(sinusoids(), 4, 0), r"float32 \[examples, 2\], .*\[\d+, 1\]"),
     ],

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD
+from cml_tf.errors import UserError
 from cml_tf.learners import Learner
 from cml_tf.objectives import CoLearner, QueryLoss
 from cml_tf.problems import Regression
@@ -69,12 +70,12 @@ CASES += [(name, place) for name in ("a kernel regulariser", "add_loss") for pla
 @pytest.mark.parametrize(("name", "place"), CASES)
 def test_what_a_layer_would_add_is_refused_by_name(name, place):
     make, message = LAYERS[name]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         PLACES[place](make())
 
 
 def test_a_constraint_is_refused_where_the_inner_loop_would_leave_it_and_kept_on_co_learners():
-    with pytest.raises(ValueError, match="has a constraint, which the inner loop would violate"):
+    with pytest.raises(UserError, match="has a constraint, which the inner loop would violate"):
         trainer_of(K.Dense(4, kernel_constraint="non_neg"))
     trainer = trainer_of(co_learner=K.Dense(1, kernel_constraint="non_neg"), optimizer=optimizers.SGD(1e-3))
     kernel = trainer.method.terms[1].layer.kernel
@@ -110,13 +111,13 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize(("arguments", "message"), ARGUMENTS.values(), ids=ARGUMENTS)
 def test_arguments_of_a_trainer_that_would_not_do_what_they_say_are_refused(arguments, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         tiny_trainer(**arguments)
 
 
 def test_an_optimiser_may_be_named_and_a_strategy_is_refused():
     assert [type(one) for one in tiny_trainer(optimizer="sgd").meta_step.optimizers] == [optimizers.SGD]
-    with tf.distribute.OneDeviceStrategy("/cpu:0").scope(), pytest.raises(ValueError, match="outside the scope"):
+    with tf.distribute.OneDeviceStrategy("/cpu:0").scope(), pytest.raises(UserError, match="outside the scope"):
         tiny_trainer()
 
 
@@ -124,10 +125,10 @@ def test_layers_frozen_or_thawed_later_are_told():
     trainer = trainer_of(K.Dense(4, trainable=False))
     first, second = trainer.method.learner.extractor.layers
     second.trainable = True
-    with pytest.raises(ValueError, match="kernel' was thawed after"):
+    with pytest.raises(UserError, match="kernel' was thawed after"):
         trainer.fit(waves(), 1, verbose=0)
     second.trainable, first.trainable = False, False
-    with pytest.raises(ValueError, match="kernel' was frozen after"):
+    with pytest.raises(UserError, match="kernel' was frozen after"):
         trainer.fit(waves(), 1, verbose=0)
 
 
@@ -184,9 +185,9 @@ def test_a_restored_trainer_goes_on_as_the_first_would_have():
     values, metadata = fit(first, stop_at(first, 2)).state()
     second = averaging()
     for name in metadata:
-        with pytest.raises(ValueError, match=f"not from a trainer: it lacks {name}"):
+        with pytest.raises(UserError, match=f"not from a trainer: it lacks {name}"):
             second.restore(values, {key: value for key, value in metadata.items() if key != name})
-    with pytest.raises(ValueError, match="belongs to another model"):
+    with pytest.raises(UserError, match="belongs to another model"):
         tiny_trainer(optimizer="adam").restore(values, metadata)
     assert second.step == 0
     second.restore(values, metadata)
@@ -245,14 +246,14 @@ def trainer():
 
 @pytest.mark.parametrize(("make", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_fit_would_not_honour_is_refused_before_the_first_step(trainer, make, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         trainer.fit(waves(), verbose=0, **make(str(tmp_path)))
     assert trainer.step == 0 and not list(tmp_path.iterdir())
 
 
 def test_a_schedule_and_a_callback_that_sets_the_rate_contradict_each_other():
     trainer = tiny_trainer(optimizer=optimizers.SGD(optimizers.schedules.CosineDecay(0.1, 10)))
-    with pytest.raises(ValueError, match="ReduceLROnPlateau sets the learning rate, which sgd.* a schedule"):
+    with pytest.raises(UserError, match="ReduceLROnPlateau sets the learning rate, which sgd.* a schedule"):
         trainer.fit(waves(), 1, [callbacks.ReduceLROnPlateau("loss")], verbose=0)
 
 
@@ -293,5 +294,5 @@ def test_weights_that_callbacks_read_hold_what_adaptation_learned():
     trainer = sinusoid_trainer(update_rule=MetaSGD(0.01))
     trained = sum(len(group) for group in trainer.method.trained_variables().values())
     assert len(trainer.host.get_weights()) == trained
-    with pytest.raises(ValueError, match="save cml_tf.FewShotModel"):
+    with pytest.raises(UserError, match="save cml_tf.FewShotModel"):
         trainer.host.save("x.keras")

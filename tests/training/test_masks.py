@@ -108,5 +108,5 @@ def test_masks_of_other_sizes_trace_nothing_anew_and_ask_for_tasks_one_by_one():
 )
 def test_wrong_masks_are_refused(mask, words):
     _, _, episode = waves()
-    with pytest.raises(ValueError, match=f"support.mask must .*{words}"):
+    with pytest.raises(UserError, match=f"support.mask must .*{words}"):
         validate_episode(episode._replace(support=Examples(*episode.support[:2], mask)), NUMBERS)

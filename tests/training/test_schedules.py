@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, GradientDescent
 from cml_tf.adaptation.rule import Scheduled
+from cml_tf.errors import UserError
 from cml_tf.learners import mlp
 from cml_tf.objectives import QueryLoss, TermLoss
 from cml_tf.problems import Regression
@@ -66,5 +67,5 @@ def test_a_number_of_0_leaves_the_learner_where_it_was():
 
 
 def test_two_numbers_of_one_name_are_refused():
-    with pytest.raises(ValueError, match=r"different names, received \['fading', 'fading'\]"):
+    with pytest.raises(UserError, match=r"different names, received \['fading', 'fading'\]"):
         Method.of(mlp(1, (2,)), GradientDescent(PROBLEM, SGD(0.1)), [Fading(PROBLEM), Fading(PROBLEM, name="other")])

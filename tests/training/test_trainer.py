@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD
 from cml_tf.episodes import Episode, Examples
+from cml_tf.errors import UserError
 from cml_tf.learners import mlp
 from cml_tf.objectives import QueryLoss, TermLoss
 from cml_tf.problems import Regression
@@ -79,7 +80,7 @@ def images():
 @pytest.mark.parametrize(("episode", "message"), UNFITTING.values(), ids=UNFITTING)
 def test_episodes_that_do_not_fit_the_learner_are_refused(images, episode, message):
     before = variable_values(images)
-    with pytest.raises(ValueError, match=f"episode 0 of the iterable: .*{message}") as refusal:
+    with pytest.raises(UserError, match=f"episode 0 of the iterable: .*{message}") as refusal:
         images.fit([episode], 1, verbose=0)
     assert "\n" not in str(refusal.value) and len(str(refusal.value)) < 400
     assert_same_values(variable_values(images), before)
@@ -100,7 +101,7 @@ SOURCES = {
 @pytest.mark.parametrize(("make", "fitting", "message"), SOURCES.values(), ids=SOURCES)
 def test_sources_that_do_not_fit_are_refused_before_the_first_step(part, make, fitting, message):
     trainer, validation = make(), Validation(waves(), 4) if part == "validation" else None
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         trainer.fit(waves() if part == "training" else [fitting], 1, validation=validation, verbose=0)
     assert trainer.step == 0
 
@@ -108,7 +109,7 @@ def test_sources_that_do_not_fit_are_refused_before_the_first_step(part, make, f
 def test_callbacks_cannot_call_the_model_that_carries_their_state():
     model = tiny_trainer().host
     for use in (model, model.predict):
-        with pytest.raises(ValueError, match=r"^this model only carries state .*FewShotModel.of"):
+        with pytest.raises(UserError, match=r"^this model only carries state .*FewShotModel.of"):
             use(np.zeros((2, 1)))
 
 

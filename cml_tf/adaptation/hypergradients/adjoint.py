@@ -242,7 +242,7 @@ class AdjointBacksolve(Flow):
 
 def _checked(stored_every: int) -> int:
     if stored_every < 1:
-        raise ValueError(f"stored_every must be 1 or more, received {stored_every}.")
+        raise UserError(f"stored_every must be 1 or more, received {stored_every}.")
     return stored_every
 
 

@@ -23,6 +23,7 @@ from cml_tf.adaptation.gradients import ascent, dense_gradients
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
 from cml_tf.adaptation.hypergradients.rematerialised import floating, solution_on_path
 from cml_tf.adaptation.updates.update_rule import Gradients
+from cml_tf.errors import UserError
 from cml_tf.registry import Given, option, register
 
 
@@ -46,7 +47,7 @@ class FiniteDifference(Hypergradient):
 
     def __init__(self, radius: float = 0.01) -> None:
         if not radius > 0:
-            raise ValueError(f"radius must be positive, received {radius}.")
+            raise UserError(f"radius must be positive, received {radius}.")
         self.radius = radius
 
     def solve(self, loop: InnerLoop) -> Solution:

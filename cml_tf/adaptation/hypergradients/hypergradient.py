@@ -18,7 +18,12 @@ from cml_tf.learners.learner import Learner, Parameters, State
 
 
 class Iterate(NamedTuple):
-    """Where the inner loop stands: parameters, learner state and update-rule state."""
+    """Where the inner loop stands: parameters, learner state and update-rule state.
+
+    Example:
+      >>> [len(group) for group in loop.start.parameters]  # kernels and biases
+      [2, 2]
+    """
 
     parameters: Parameters
     state: State
@@ -62,6 +67,12 @@ class SupportLoss(Protocol):
 class InnerLoop(NamedTuple):
     """The inner loop of one task, whole.
 
+    Example:
+      >>> given = loop.meta, loop.support, loop.context, False
+      >>> before, after = (loop.loss(one, *given) for one in (loop.start, loop.next(loop.start)))
+      >>> bool(after < before)
+      True
+
     Attributes:
       field: the gradient that a step follows.
       follow: the rest of a step.
@@ -101,6 +112,11 @@ class InnerLoop(NamedTuple):
 class Solution(NamedTuple):
     """Where an inner loop ended.
 
+    Example:
+      >>> solution = Reverse().solve(loop)
+      >>> len(solution.path) == loop.steps + 1, solution.path[-1] is solution.final
+      (True, True)
+
     Attributes:
       final: the last iterate.
       path: all iterates from the start to the final one; None where there are none to show (a flow, an implicit
@@ -113,6 +129,8 @@ class Solution(NamedTuple):
 
 class Hypergradient(ABC):
     """Runs the inner loop.
+
+    Example: that of `Reverse`.
 
     Attributes:
       second_order: whether the meta-gradient needs second derivatives of the learner.

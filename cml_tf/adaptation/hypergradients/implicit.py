@@ -27,6 +27,7 @@ from cml_tf.adaptation.gradients import dense_gradients
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Iterate, Solution
 from cml_tf.adaptation.hypergradients.rematerialised import apart, with_own_gradient
 from cml_tf.adaptation.hypergradients.reverse import turned
+from cml_tf.errors import UserError
 from cml_tf.registry import Given, Settings, member, option, register
 
 
@@ -71,7 +72,7 @@ class Implicit(Hypergradient):
 
     def __init__(self, proximity: float = 1.0, iterations: int = 20, tolerance: float = 1e-6) -> None:
         if proximity < 0 or iterations < 1 or tolerance < 0:
-            raise ValueError(
+            raise UserError(
                 "proximity and tolerance must be 0 or more and iterations 1 or more, received "
                 f"{proximity}, {tolerance} and {iterations}."
             )

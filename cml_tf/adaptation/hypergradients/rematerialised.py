@@ -26,6 +26,11 @@ class RematerialisedReverse(Hypergradient):
 
     Forwards only the iterates are kept; backwards each step is made once more, from the last to the first, and
     differentiated at once. Support set and context are data: they receive no gradient.
+
+    Example:
+      >>> path = RematerialisedReverse().solve(loop).path
+      >>> len(path) == loop.steps + 1
+      True
     """
 
     exact = True

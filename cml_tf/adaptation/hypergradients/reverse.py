@@ -12,7 +12,13 @@ from cml_tf.registry import Given, register
 
 
 class Reverse(Hypergradient):
-    """Exact: reverse-mode differentiation through every inner step (MAML, Finn et al. 2017, arXiv 1703.03400)."""
+    """Exact: reverse-mode differentiation through every inner step (MAML, Finn et al. 2017, arXiv 1703.03400).
+
+    Example:
+      >>> rule = GradientDescent(cml_tf.Regression(1), SGD(0.1), steps=5, hypergradient=Reverse())
+      >>> rule.second_order
+      True
+    """
 
     exact = True
     unrolled = True
@@ -26,6 +32,11 @@ class FirstOrder(Hypergradient):
     """First-order MAML: inner gradients are constants, so d adapted / d initial parameters is the identity.
 
     The update rule's own meta-variables (inner rates) still receive their exact gradient given those constants.
+
+    Example:
+      >>> rule = GradientDescent(cml_tf.Regression(1), SGD(0.1), steps=5, hypergradient=FirstOrder())
+      >>> rule.second_order
+      False
     """
 
     second_order = False

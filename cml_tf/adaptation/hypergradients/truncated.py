@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from cml_tf.adaptation.hypergradients.hypergradient import Hypergradient, InnerLoop, Solution
 from cml_tf.adaptation.hypergradients.reverse import turned
+from cml_tf.errors import UserError
 from cml_tf.registry import Given, option, register
 
 
@@ -34,7 +35,7 @@ class Truncated(Hypergradient):
 
     def __init__(self, kept_steps: int = 1) -> None:
         if kept_steps < 1:
-            raise ValueError(f"kept_steps must be 1 or more (first_order keeps none), received {kept_steps}.")
+            raise UserError(f"kept_steps must be 1 or more (first_order keeps none), received {kept_steps}.")
         self.kept_steps = kept_steps
 
     def solve(self, loop: InnerLoop) -> Solution:

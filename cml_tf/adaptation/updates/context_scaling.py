@@ -51,8 +51,9 @@ class ContextScaling(UpdateRule):
     """Gradient descent on convolution kernels whose lengths follow the task, and on the head.
 
     Example:
-      >>> rule = GradientDescent(Classification(5), ContextScaling(0.01), steps=5)
-      >>> trainer = Trainer(conv4(5, (28, 28, 1)), rule, [QueryLoss(Classification(5))], Classification(5))
+      >>> rule = GradientDescent(cml_tf.Classification(5), ContextScaling(0.01), steps=5)
+      >>> rule.update_rule.leading_steps  # moves the context alone
+      1
 
     Args:
       rate: of kernels and head, positive.
@@ -62,7 +63,7 @@ class ContextScaling(UpdateRule):
         to it otherwise.
 
     Raises:
-      ValueError: for a rate that is not positive, or a size below 1.
+      UserError: for a rate that is not positive, or a size below 1.
     """
 
     at_seen = True
@@ -73,7 +74,7 @@ class ContextScaling(UpdateRule):
     ) -> None:
         super().__init__()
         if context_size < 1:
-            raise ValueError(f"context_size must be at least 1, received {context_size}.")
+            raise UserError(f"context_size must be at least 1, received {context_size}.")
         self.rate = check_rate(rate)
         self.context_rate = check_rate(context_rate)
         self.context_size = context_size

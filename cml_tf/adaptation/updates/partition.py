@@ -24,6 +24,11 @@ class Partition(UpdateRule):
 
     A rule sees its own group only. Frozen parameters are still meta-learned by the outer loop.
 
+    Example:
+      >>> rule, learner = Partition(extractor=SGD(0.1)), mlp(1, (1,), hidden=(4,))
+      >>> [len(group) for group in rule.moved(learner.variables)]
+      [2, 0]
+
     Args:
       extractor: rule for psi, None to freeze it.
       head: rule for theta, None to freeze it. Must be another object than `extractor`.
@@ -32,7 +37,7 @@ class Partition(UpdateRule):
     def __init__(self, extractor: UpdateRule | None = None, head: UpdateRule | None = None) -> None:
         super().__init__()
         if extractor is not None and extractor is head:
-            raise ValueError("a partition must have a separate rule object for each group, received one object twice.")
+            raise UserError("a partition must have a separate rule object for each group, received one object twice.")
         self.extractor = extractor
         self.head = head
 
@@ -145,12 +150,22 @@ class Partition(UpdateRule):
 
 
 def anil(rule: UpdateRule) -> Partition:
-    """Almost No Inner Loop: only the head adapts."""
+    """Almost No Inner Loop: only the head adapts.
+
+    Example:
+      >>> anil(SGD(0.1)).extractor is None
+      True
+    """
     return Partition(head=rule)
 
 
 def boil(rule: UpdateRule) -> Partition:
-    """Body Only Inner Loop: only the extractor adapts."""
+    """Body Only Inner Loop: only the extractor adapts.
+
+    Example:
+      >>> boil(SGD(0.1)).head is None
+      True
+    """
     return Partition(extractor=rule)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from cml_tf.adaptation.updates.update_rule import Gradients, RuleState, UpdateRule
+from cml_tf.errors import UserError
 from cml_tf.learners.learner import Parameters
 from cml_tf.registry import Given, Settings, option, register
 
@@ -23,6 +24,12 @@ from cml_tf.registry import Given, Settings, option, register
 @keras.saving.register_keras_serializable("cml_tf")
 class SGD(UpdateRule):
     """`update = -rate * gradient`.
+
+    Example:
+      >>> gradients = Gradients(Parameters((), (tf.constant([2.0]),)), ())
+      >>> updates, _ = SGD(0.5).update(gradients, RuleState(), gradients.parameters, ())
+      >>> updates.head[0].numpy()
+      array([-1.], dtype=float32)
 
     Args:
       rate: the inner rate (alpha), positive.
@@ -44,9 +51,9 @@ class SGD(UpdateRule):
 
 
 def check_rate(rate: float) -> float:
-    """Returns an inner rate, or raises ValueError unless it is positive."""
+    """Returns an inner rate, or raises UserError unless it is positive."""
     if not rate > 0:
-        raise ValueError(f"the inner rate must be positive, received {rate}.")
+        raise UserError(f"the inner rate must be positive, received {rate}.")
     return rate
 
 
@@ -68,6 +75,12 @@ class MetaSGD(UpdateRule):
 
     On CPUs, Keras' own convolutions with a bias need `cml_tf.learners.Convolution` in their place, or the hypergradient
     `reverse_rematerialised`: see there.
+
+    Example:
+      >>> rule, learner = MetaSGD(0.1), mlp(1, (1,), hidden=(4,))
+      >>> rule.build(learner.variables)
+      >>> [tuple(rates.shape) for rates in rule.meta_variables]
+      [(1, 4), (4,), (4, 1), (1,)]
 
     Args:
       rate: what all rates start from, positive. They may change sign in training, as in the paper.
@@ -103,6 +116,12 @@ class PerStepRates(UpdateRule):
 
     The episode's state counts its steps. Beyond the steps that there are rates for, the last rate goes on.
 
+    Example:
+      >>> rule, learner = PerStepRates(0.1, steps=5), mlp(1, (1,), hidden=(4,))
+      >>> rule.build(learner.variables)
+      >>> [tuple(rates.shape) for rates in rule.meta_variables]
+      [(5,), (5,), (5,), (5,)]
+
     Args:
       rate: what all rates start from, positive. They may change sign in training.
       steps: how many steps have rates of their own: the inner steps of training, at least 1.
@@ -111,7 +130,7 @@ class PerStepRates(UpdateRule):
     def __init__(self, rate: float, steps: int) -> None:
         super().__init__()
         if steps < 1:
-            raise ValueError(f"steps must be at least 1, received {steps}.")
+            raise UserError(f"steps must be at least 1, received {steps}.")
         self.rate = check_rate(rate)
         self.steps = steps
 

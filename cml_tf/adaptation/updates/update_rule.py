@@ -12,11 +12,19 @@ from typing import Any, NamedTuple
 import keras
 import tensorflow as tf
 
+from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner, Parameters
 
 
 class RuleState(NamedTuple):
     """State of an update rule within one episode; any `tf.nest` structures of tensors.
+
+    Example:
+      >>> learner = mlp(1, (1,), hidden=(4,))
+      >>> rule = PerStepRates(0.1, steps=5)
+      >>> rule.build(learner.variables)
+      >>> int(rule.init(learner.variables, rule.meta_variables).carried)  # it counts its steps
+      0
 
     Attributes:
       adapted: tensors that are differentiated together with the parameters (context vectors).
@@ -31,6 +39,8 @@ class Gradients(NamedTuple):
     """Gradients of the support loss: for the parameters that the rule moves, and for `RuleState.adapted`.
 
     Those of the parameters are taken where they stand, or where `before_step` put them (`UpdateRule.at_seen`).
+
+    Example: in that of `SGD`.
     """
 
     parameters: Parameters
@@ -39,6 +49,8 @@ class Gradients(NamedTuple):
 
 class UpdateRule(ABC):
     """Gradients in, updates out. `parameters` may hold one group only, when the rule stands in a partition.
+
+    Example: that of `SGD`; CONTRIBUTING.md writes a new one.
 
     Attributes:
       at_seen: whether the gradients of parameters are those with respect to what `before_step` makes of them.
@@ -105,10 +117,11 @@ class UpdateRule(ABC):
         """The arguments that make this rule again, as JSON; needed to save a model.
 
         Raises:
-          NotImplementedError: if the rule does not say.
+          UserError: if the rule does not say.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} does not define get_config, so it cannot be saved: define get_config."
+        raise UserError(
+            f"{type(self).__name__} does not define get_config, so it cannot be saved: define get_config, or load the "
+            "run instead."
         )
 
     @classmethod

@@ -16,6 +16,7 @@ from cml_tf.experiments.configuration import flatten
 from cml_tf.experiments.stored import RunError
 from cml_tf.objectives.multi_step import leaves_path
 from cml_tf.problems import Regression
+from cml_tf.registry import member
 from cml_tf.studies.analyses.representations import FEWEST, plane_of
 from cml_tf.studies.analyses.rows import (
     ALL_LAYERS,
@@ -111,8 +112,9 @@ def gradient_cosine(runs: Sequence[Run], episodes: int) -> Made:
 
 def gradient_cosine_fault(run: Run) -> str:
     """Why the two gradients do not exist, if so."""
-    if "reptile" in run.experiment.config.objective.terms:
-        return "Reptile's outer step is not the gradient of a query loss through the inner loop"
+    for name in run.experiment.config.objective.terms:
+        if not member("objective", name).traits["query_gradient"]:
+            return f"the outer step of {name} is not the gradient of a query loss through the inner loop"
     return "" if any(is_co_term(term) for term in run.method.terms) else "it has no co-learner"
 
 

@@ -122,7 +122,7 @@ def test_the_two_gradients_are_those_of_the_two_losses(co_learner, gamma):
     "words, fault",
     [
         ("maml", "it has no co-learner"),
-        ("cml,reptile", "Reptile's outer step"),
+        ("cml,reptile", "the outer step of reptile"),
         ("cml,random_noise", ""),
     ],
 )
