@@ -16,7 +16,7 @@ from export.client import ClientError, FewShotClient
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, Options, export_run, exportable
 from export.graph.specifications import input_specifications
 from tests.export.forked_gate import forked_gate
-from tests.export.served import eager, in_process
+from tests.export.served import eager
 from tests.export.server.conformance.make_models import config_text
 from tests.export.server.running import running
 from tests.helpers.members import choice_with, small
@@ -37,7 +37,10 @@ def cheap(axis, name):
 
 
 # Of members that choose the same the last one.
-CHOICES = {cheap(axis, name): name for axis, own in AXES.items() for name in own if name not in SHARED.values()}
+_NAMES = {cheap(axis, name): name for axis, own in AXES.items() for name in own if name not in SHARED.values()}
+CHOICES = {name: (choice, {}) for choice, name in _NAMES.items()}
+# What an option makes of a member.
+CHOICES["fiml_transductive"] = (cheap("rule", "steepest_descent"), {"adaptation.transductive": True})
 WIDTH = 8
 
 
@@ -51,8 +54,8 @@ def configuration(choice, name, **more):
 def models(tmp_path_factory):
     """Of each member a run of a few steps, and its export."""
     root = tmp_path_factory.mktemp("members")
-    for choice, name in CHOICES.items():
-        train_run(configuration(choice, name), root / "runs" / name, verbose=0)
+    for name, (choice, more) in CHOICES.items():
+        train_run(configuration(choice, name, **more), root / "runs" / name, verbose=0)
         with forked_gate():
             export_run(root / "runs" / name, root / "models" / name)
     return root
@@ -61,7 +64,7 @@ def models(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(models, tmp_path_factory):
     """A server with all of them."""
-    (models / "models.config").write_text(config_text({name: models / "models" / name for name in CHOICES.values()}))
+    (models / "models.config").write_text(config_text({name: models / "models" / name for name in CHOICES}))
     with running(f"--model_config_file={models / 'models.config'}", log=tmp_path_factory.mktemp("log") / "log") as it:
         yield it
 
@@ -77,7 +80,7 @@ def card(models, name):
     return json.loads((models / "models" / name / "1" / EXTRA / CARD).read_text())
 
 
-@pytest.mark.parametrize("name", CHOICES.values())
+@pytest.mark.parametrize("name", CHOICES)
 def test_a_run_its_saved_model_and_the_server_answer_alike(models, server, name, tmp_path):
     inputs, names, asked = task()
     model = eager(cml_tf.load(models / "runs" / name))
@@ -121,17 +124,10 @@ def test_cards_say_what_a_client_must_know(models):
 
 
 def test_an_option_makes_a_rule_transductive():
-    """Without it the same rule hands out states; what cards say of either is in the tests above."""
-    inputs, names, asked = task()
+    """Without it the same rule hands out states; the tests above serve both."""
     for transductive in (False, True):
         config = configuration(cheap("rule", "steepest_descent"), "", **{"adaptation.transductive": transductive})
         model = exportable(build_experiment(config), Options())
         assert (model.rule.uses_query_inputs, model.packs) == (transductive, not transductive)
         assert ("adapt" in input_specifications(model)) != transductive
         assert transductive or model.state_size(0) == 3 * WIDTH
-    served = in_process(model)
-    labels = np.unique(names, return_inverse=True)[1].astype(np.int32)
-    arrays = {"support_inputs": inputs, "support_labels": labels, "query_inputs": asked}
-    answer = served("serving_default", **{name: array[None] for name, array in arrays.items()})
-    expected = served.in_process.adapt(inputs, names).predict(asked)
-    np.testing.assert_allclose(answer["probabilities"][0], expected, rtol=1e-4, atol=1e-5)
