@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cml_tf.errors import UserError
 from cml_tf.studies.page import Table
-from cml_tf.studies.pictures.style import BLUE, VERMILLION, house_style, literal, new_figure
+from cml_tf.studies.pictures.style import BLUE, GREEN, ORANGE, PURPLE, VERMILLION, house_style, literal, new_figure
 from cml_tf.studies.scores import MAML, ScoredMethod, Setting, over_seeds, paired
 from cml_tf.system.files import parsed_json
 
@@ -24,6 +25,9 @@ COST_COLUMNS = {
     "adapted_numbers": "numbers of a task",
 }
 Costs = Mapping[str, Mapping[str, float]]
+# MAML comes first.
+_COLOURS = (VERMILLION, BLUE, GREEN, PURPLE, ORANGE)
+_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 def words_of(method: ScoredMethod) -> str:
@@ -104,7 +108,7 @@ def table(found: Mapping[str, Setting], costs: Costs) -> Table:
 
 
 def draw(found: Mapping[str, Setting], costs: Costs) -> Figure:
-    """Accuracy over milliseconds of a served request, a panel for each setting, MAML in another colour.
+    """Accuracy over milliseconds of a served request, a panel for each setting; each method has a colour and a marker.
 
     Raises:
       UserError: if no request was measured.
@@ -112,15 +116,32 @@ def draw(found: Mapping[str, Setting], costs: Costs) -> Figure:
     rows = {method: figures for method, figures in joined(found, costs).items() if "grpc_milliseconds" in figures}
     if not rows:
         raise UserError("the costs must contain served requests, found none: measure them with --served.")
+    look = {method: (colour, marker) for method, colour, marker in zip(rows, cycle(_COLOURS), _markers(), strict=False)}
     with house_style():
-        figure = new_figure(5.0 * len(found), 4.2)
-        for axes, (name, methods) in zip(figure.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
+        figure = new_figure(4.2 * len(found) + 2.2, 4.2)
+        panels = figure.subplots(1, len(found), squeeze=False)[0]
+        for axes, (name, methods) in zip(panels, found.items(), strict=True):
             for method, figures in rows.items():
-                score, milliseconds = over_seeds(methods[method]), figures["grpc_milliseconds"]
-                colour = VERMILLION if method == MAML else BLUE
-                axes.errorbar(milliseconds, score.mean, score.half_width, color=colour, marker="o", capsize=2)
-                shown = literal(method.name)
-                axes.annotate(shown, (milliseconds, score.mean), (4, 4), textcoords="offset points", fontsize=7)
+                score, (colour, marker) = over_seeds(methods[method]), look[method]
+                axes.errorbar(
+                    figures["grpc_milliseconds"],
+                    score.mean,
+                    score.half_width,
+                    color=colour,
+                    marker=marker,
+                    linestyle="none",
+                    capsize=2,
+                    label=literal(method.name),
+                )
             axes.set(title=literal(name), xscale="log", xlabel="a served request that adapts and predicts [ms]")
             axes.set(ylabel="accuracy on query examples [%]")
+            axes.set_xticks([tick for tick in _TICKS if axes.get_xlim()[0] <= tick <= axes.get_xlim()[1]])
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.minorticks_off()
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     return figure
+
+
+def _markers() -> Iterator[str]:
+    """As many methods as there are colours share a marker."""
+    return (marker for marker in cycle("osD^v") for _ in _COLOURS)

@@ -32,7 +32,8 @@ def test_methods_that_were_trained_and_measured_have_a_row():
 def test_the_picture_has_a_panel_for_each_setting_and_a_point_for_each_served_method():
     (axes,) = draw(trained(), COSTS).axes
     assert axes.get_title(loc="left") == "glyphs_5way_5shot"
-    assert [text.get_text() for text in axes.texts] == ["MAML", "MAML:steepest_descent"]
+    (legend,) = axes.figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["MAML", "MAML:steepest_descent"]
 
 
 def test_what_does_not_fit_is_told(tmp_path):
