@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,8 +18,7 @@ from absl import flags
 from rich.table import Table
 
 from benchmarks.op_times import grouped, traced
-from benchmarks.performance.building import build_episode, build_method, build_step
-from benchmarks.performance.child import ExportedCall
+from benchmarks.performance.child import ExportedCall, StepOfOurs
 from benchmarks.performance.work import SINE_WAVES, Work
 from benchmarks.told import tell
 from cml_tf.registry import members
@@ -65,7 +63,7 @@ def main(arguments: list[str]) -> None:
     elif _WHAT.value == "exported_call":
         work = replace(work, tasks=1)
     with tempfile.TemporaryDirectory() as directory:
-        once = ExportedCall(work, Path(directory)) if _WHAT.value == "exported_call" else _meta_step(work)
+        once = ExportedCall(work, Path(directory)) if _WHAT.value == "exported_call" else StepOfOurs(work)
     once()
     once()
     start = time.perf_counter()
@@ -80,15 +78,6 @@ def main(arguments: list[str]) -> None:
         **{f"by_{kind}": rows for kind, rows in by.items()},
     }
     tell(table(by[_BY.value][: _ROWS.value], sum(time.seconds for time in times), work, seconds), result, _OUTPUT.value)
-
-
-def _meta_step(work: Work) -> Callable[[], None]:
-    step, episode = build_step(build_method(work), work), build_episode(work)
-
-    def once() -> None:
-        step(episode).finite.numpy()
-
-    return once
 
 
 def table(rows: list[tuple[str, float, float]], total: float, work: Work, seconds: float) -> Table:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cml_tf.errors import UserError
 from cml_tf.studies.page import Table
-from cml_tf.studies.pictures.style import BLUE, GREEN, ORANGE, PURPLE, VERMILLION, house_style, literal, new_figure
+from cml_tf.studies.pictures.style import colours, house_style, literal, new_figure
 from cml_tf.studies.scores import MAML, ScoredMethod, Setting, over_seeds, paired
 from cml_tf.system.files import parsed_json
 
@@ -25,8 +25,6 @@ COST_COLUMNS = {
     "adapted_numbers": "numbers of a task",
 }
 Costs = Mapping[str, Mapping[str, float]]
-# MAML comes first.
-_COLOURS = (VERMILLION, BLUE, GREEN, PURPLE, ORANGE)
 _TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
@@ -116,7 +114,10 @@ def draw(found: Mapping[str, Setting], costs: Costs) -> Figure:
     rows = {method: figures for method, figures in joined(found, costs).items() if "grpc_milliseconds" in figures}
     if not rows:
         raise UserError("the costs must contain served requests, found none: measure them with --served.")
-    look = {method: (colour, marker) for method, colour, marker in zip(rows, cycle(_COLOURS), _markers(), strict=False)}
+    colour_of = colours([method.name for method in rows])
+    # Methods of one colour differ by their marker.
+    markers = (marker for marker in cycle("osD^v") for _ in {*colour_of.values()})
+    look = {method: (colour_of[method.name], marker) for method, marker in zip(rows, markers, strict=False)}
     with house_style():
         figure = new_figure(4.2 * len(found) + 2.2, 4.2)
         panels = figure.subplots(1, len(found), squeeze=False)[0]
@@ -140,8 +141,3 @@ def draw(found: Mapping[str, Setting], costs: Costs) -> Figure:
             axes.minorticks_off()
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8)
     return figure
-
-
-def _markers() -> Iterator[str]:
-    """As many methods as there are colours share a marker."""
-    return (marker for marker in cycle("osD^v") for _ in _COLOURS)

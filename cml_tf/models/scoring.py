@@ -76,8 +76,12 @@ def check_dataset(dataset: Any, problem: Problem) -> None:
         raise UserError(f"dataset must be the result of cml_tf.datasets.load(name), received {type(dataset).__name__}.")
     classifies = isinstance(problem, Classification)
     if (dataset.problem_kind == "classification") != classifies:
-        remedy = "leave out ways" if classifies else "use FewShot(..., ways=5)"
-        raise UserError(f"ways must fit {dataset.name!r}, which is {dataset.problem_kind}: {remedy}.")
+        kind = "classification" if classifies else "regression"
+        remedy = "a FewShot without ways" if classifies else "a FewShot with ways"
+        raise UserError(
+            f"dataset must be of a {kind}, as the model is, received {dataset.name!r}, which is "
+            f"{dataset.problem_kind}: fit {remedy} on it."
+        )
 
 
 def check_examples(dataset: FewShotDataset, learner: Learner) -> None:

@@ -1,4 +1,5 @@
 """Every cell of the tables in CONFIDENCE.md, NORMALISATION.md and FREE_WAYS.md is what the committed results say.
+So are the accuracies of systems at one budget.
 
 Tables of other documents are held by test_paper_results.py.
 """
@@ -159,6 +160,30 @@ def test_free_ways():
             numbers = [float(number.replace("−", "-")) for number in cell.split(" ± ")]
             # A difference of 7.25 may be told as 7.2 and as 7.3.
             assert numbers == pytest.approx([expected.mean, expected.half_width], abs=0.05 + 1e-9, rel=0), words
+
+
+# Of systems/README.md, by the variant of their runs.
+SYSTEMS = {
+    **{"AMFS": "kernel_ridge", "HyperMAML": "hypernetwork", "COMLN": "gradient_flow", "CxGrad": "cxgrad"},
+    **{"A-MAML": "adjoint_heun", "BOML": "truncated", "MetaMix": "query_mixup", "FIML": "steepest_descent"},
+    **{"One Step at a Time": "mixed_trajectory", "MetaDelta": "meta_delta,no_rotation"},
+    "Meta-RKHS I": "tangent_energy",
+}
+
+
+def test_systems_at_one_budget():
+    (runs,) = results("systems_omniglot_small").values()
+    costs = json.loads((ROOT / "docs/results/systems_costs.json").read_text())["methods"]
+    maml, found = ScoredMethod("maml"), 0
+    for name, accuracy, difference, milliseconds in rows("systems/README.md", "At one budget")[2:]:
+        variant = SYSTEMS.get(re.split("[:,]", name)[0], "")
+        one = ScoredMethod("cml" if name == "CML" else "maml", variant)
+        assert accuracy == over_seeds(runs[one]).text(), name
+        assert difference == ("" if one == maml else paired(runs[one], runs[maml]).over_seeds.text("+")), name
+        served = costs[",".join(filter(None, (one.kind, one.variant)))]["grpc_milliseconds"]
+        assert milliseconds == f"{served:.3g}", name
+        found += 1
+    assert found == len(runs)
 
 
 @pytest.mark.parametrize("document", ["CONFIDENCE.md", "NORMALISATION.md", "FREE_WAYS.md"])

@@ -51,7 +51,7 @@ def test_it_is_what_evaluation_computes(regressor):
     ("dataset", "ways", "message"),
     [
         ("sinusoid", 2, "ways is for classifications, received 2"),
-        ("glyphs", None, "ways must fit 'glyphs', which is classification"),
+        ("glyphs", None, "must be of a regression, as the model is, received 'glyphs', which is classification"),
         ("cosmixture", None, r"takes, arrays of shape \[1\], received 'cosmixture' with arrays of shape \[2\]"),
     ],
 )
