@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from absl import logging
 from google.protobuf import json_format
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -179,7 +180,13 @@ class RestApi:
 
 def application(api: RestApi) -> Starlette:
     """The application that an ASGI server runs."""
-    return Starlette(routes=[Route("/{path:path}", api)])
+    register_url_convertor("any_path", _AnyPath())
+    return Starlette(routes=[Route("/{path:any_path}", api)])
+
+
+class _AnyPath(PathConvertor):
+    # Starlette's own ends at a line feed, and what follows would be answered by its page for unknown paths.
+    regex = "(?s:.*)"
 
 
 class _TooLargeError(ServingError):

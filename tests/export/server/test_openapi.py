@@ -1,6 +1,7 @@
 """The description of the REST interface: requests made from it are answered as it says."""
 
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -10,8 +11,6 @@ import pytest
 import yaml
 
 from export.server import rest
-from tests.export.server.running import running
-from tests.export.server.tiny_models import write_halver
 
 DESCRIPTION = Path(rest.__file__).with_name("openapi.yaml")
 # It refuses classify and regress with 501, so that not every status from 500 on is a fault; 500 itself is in no answer
@@ -32,23 +31,65 @@ def test_it_describes_the_paths_that_the_server_takes():
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("schemathesis") is None, reason="needs schemathesis")
-def test_requests_made_from_the_description_are_answered_as_it_says(tmp_path):
-    write_halver(tmp_path / "halver" / "1", 1.0)
-    # The phase "coverage" finds one thing: a version beyond 2**63 - 1 is answered with an empty body, as in TensorFlow
-    # Serving.
-    # Names of models at random would hardly ever be that of one.
-    model = '{type: string, minLength: 1, pattern: "^[^/:?]+$"}}\n    version'
-    text = DESCRIPTION.read_text(encoding="utf-8")
-    assert model in text
-    (tmp_path / "openapi.yaml").write_text(text.replace(model, "{enum: [halver, other]}}\n    version"))
-    with running(f"--model_dir={tmp_path / 'halver'}", log=tmp_path / "log") as server:
-        command = ["from schemathesis.cli import schemathesis; schemathesis()", "run", str(tmp_path / "openapi.yaml")]
-        flags = [f"--url=http://{server.rest_address}", f"--checks={CHECKS}", "--seed=0", "--phases=fuzzing"]
-        done = subprocess.run(
-            [sys.executable, "-c", *command, *flags, "--generation-database=none", "--max-examples=60"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
-        assert server.rest("POST", "/v1/models/halver:predict", {"inputs": [2.0]})[1] == {"outputs": [2.0]}
+@pytest.mark.parametrize("model", ["halver", "waves"])
+def test_requests_made_from_the_description_are_answered_as_it_says(server, model, tmp_path):
+    (tmp_path / "openapi.yaml").write_text(yaml.safe_dump(_description(server, model)))
+    command = ["from schemathesis.cli import schemathesis; schemathesis()", "run", str(tmp_path / "openapi.yaml")]
+    flags = [f"--url=http://{server.rest_address}", f"--checks={CHECKS}", "--seed=0", "--phases=fuzzing"]
+    answered = tmp_path / "answered.ndjson"
+    done = subprocess.run(
+        [sys.executable, "-c", *command, *flags, "--generation-database=none", "--max-examples=60"]
+        + ["--report=ndjson", f"--report-ndjson-path={answered}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+    exchanges = _exchanges(answered)
+    assert any(status == 200 and uri.endswith(f"{model}:predict") for uri, status in exchanges), "none was sound"
+    assert server.rest("POST", "/v1/models/halver:predict", {"inputs": [2.0]})[1] == {"outputs": [3.0]}
+
+
+def _exchanges(report: Path) -> list[tuple[str, int]]:
+    """Address and status of all requests that were made."""
+    events = [json.loads(line) for line in report.read_text(encoding="utf-8").splitlines()]
+    scenarios = [event["ScenarioFinished"] for event in events if "ScenarioFinished" in event]
+    made = [exchange for scenario in scenarios for exchange in scenario["recorder"]["interactions"].values()]
+    return [(one["request"]["uri"], one["response"]["status_code"]) for one in made if one["response"]]
+
+
+def _description(server, model: str) -> dict:
+    """The description, with names and requests of one model: at random they would hardly ever be."""
+    document = yaml.safe_load(DESCRIPTION.read_text(encoding="utf-8"))
+    parts = document["components"]
+    parts["parameters"]["model"]["schema"] = {"enum": [model, "other"]}
+    # A version beyond 2**63 - 1 is answered with an empty body, as in TensorFlow Serving, and is no JSON.
+    parts["parameters"]["version"]["schema"] = {"enum": ["1", "2", "7"]}
+    signatures = server.rest("GET", f"/v1/models/{model}/metadata")[1]["metadata"]["signature_def"]["signature_def"]
+    told = [_request(name, signature["inputs"]) for name, signature in signatures.items() if signature["inputs"]]
+    parts["schemas"]["Request"] = {"anyOf": [*told, parts["schemas"]["Request"]]}
+    return document
+
+
+def _request(signature: str, inputs: dict) -> dict:
+    """The schema of requests for a signature."""
+    columns = {name: _values(told) for name, told in inputs.items()}
+    return {
+        "type": "object",
+        "required": ["signature_name", "inputs"],
+        "additionalProperties": False,
+        "properties": {
+            "signature_name": {"const": signature},
+            "inputs": {"type": "object", "required": [*columns], "additionalProperties": False, "properties": columns},
+        },
+    }
+
+
+def _values(told: dict) -> dict:
+    """The schema of a tensor: nested lists of so many values, of two where any number will do."""
+    kind = "number" if told["dtype"] == "DT_FLOAT" else "integer"
+    schema = {"type": kind, "minimum": 1, "maximum": 2}
+    for size in (int(dimension["size"]) for dimension in reversed(told["tensor_shape"]["dim"])):
+        length = 2 if size < 0 else size
+        schema = {"type": "array", "minItems": length, "maxItems": length, "items": schema}
+    return schema
