@@ -41,7 +41,7 @@ _SINGLE_QUERIES = flags.DEFINE_bool(
 _DATASET = flags.DEFINE_string(
     "dataset",
     "",
-    "Another image dataset to score on, with the ways and shots of the run; the dataset of the run by default.",
+    "Another dataset of images, or of numbers, to score on, with ways and shots of the run; by default its own.",
 )
 _WAYS = flags.DEFINE_integer("ways", None, "Classes per episode; dataset.ways of the configuration by default.", 2)
 _SHOTS = flags.DEFINE_integer(

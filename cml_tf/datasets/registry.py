@@ -16,11 +16,12 @@ from cml_tf.datasets.graphs.own_graph import load_own_graph
 from cml_tf.datasets.graphs.planetoid import load_citeseer, load_cora
 from cml_tf.datasets.image_folder import load_image_folder
 from cml_tf.datasets.omniglot.dataset import load_omniglot
-from cml_tf.datasets.sinusoid import WAVES
+from cml_tf.datasets.sinusoid import SHIFTED_WAVES, WAVES
 from cml_tf.datasets.surfaces import ALPINE, COSINE_MIXTURE
 
 _LOADERS: dict[str, Callable[..., FewShotDataset]] = {
     "sinusoid": partial(FormulaDataset.of, "sinusoid", WAVES),
+    "shifted_sinusoid": partial(FormulaDataset.of, "shifted_sinusoid", SHIFTED_WAVES),
     "cosmixture": partial(FormulaDataset.of, "cosmixture", COSINE_MIXTURE),
     "alpine": partial(FormulaDataset.of, "alpine", ALPINE),
     "glyphs": load_glyphs,
@@ -49,16 +50,16 @@ def load(name: str, root: str = "", **options: Any) -> FewShotDataset:
       (TensorShape([4, 5, 1]), TensorShape([4, 10, 1]))
 
     Args:
-      name: "sinusoid", "cosmixture", "alpine" and "glyphs" need no files; "omniglot" takes those under `root` or else
-        downloads them, and so do the graphs "cora", "citeseer", "amazon_computer" and "cora_full"; "image_folder" reads
-        a class-per-folder tree of your own under `root`, and "graph" a graph of your own. The image benchmarks
-        (`cml_tf.datasets.benchmarks.catalogue`) take published archives under `root`, once, or download what anybody
-        may have.
+      name: "sinusoid", "shifted_sinusoid", "cosmixture", "alpine" and "glyphs" need no files; "omniglot" takes those
+        under `root` or else downloads them, and so do the graphs "cora", "citeseer", "amazon_computer" and "cora_full";
+        "image_folder" reads a class-per-folder tree of your own under `root`, and "graph" a graph of your own. The
+        image benchmarks (`cml_tf.datasets.benchmarks.catalogue`) take published archives under `root`, once, or
+        download what anybody may have.
       root: folder with the files of the dataset, empty for none.
-      **options: of the dataset itself; "sinusoid", "cosmixture" and "alpine" take `tasks`, how many different tasks
-        there are in training, `noisy_tasks` and `noise_variance`; `image_folder` takes `image_size=(height, width)` and
-        `channels=1 | 3`, the image benchmarks take `image_size`, all graphs take `classes=(train, validation, test)`,
-        `class_seed` and `hops`, and `graph` `normalise_features` too.
+      **options: of the dataset itself; waves and surfaces take `tasks`, how many different tasks there are in training,
+        `noisy_tasks` and `noise_variance`; `image_folder` takes `image_size=(height, width)` and `channels=1 | 3`, the
+        image benchmarks take `image_size`, all graphs take `classes=(train, validation, test)`, `class_seed` and
+        `hops`, and `graph` `normalise_features` too.
 
     Raises:
       DatasetError: if there is no such dataset or option, or its files are missing or malformed.

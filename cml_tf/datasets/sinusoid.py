@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import tensorflow as tf
@@ -21,3 +22,5 @@ WAVES = Formula(
     dimensions=1,
     value=wave,
 )
+# What a learner of waves has never met (each is one of them upside down), for tests out of distribution.
+SHIFTED_WAVES = dataclasses.replace(WAVES, parameters={**WAVES.parameters, "phase": (math.pi, 2 * math.pi)})

@@ -24,7 +24,7 @@ from cml_tf.errors import Interrupted
 from cml_tf.experiments.callbacks import Checkpoints, EpochEvents, MetricsFile, StopOnInterrupt
 from cml_tf.experiments.configuration import check_config, config_to_json, flatten
 from cml_tf.experiments.experiment import Experiment, build_experiment
-from cml_tf.experiments.settings import EXAMPLES
+from cml_tf.experiments.settings import alike
 from cml_tf.experiments.stored import (
     CHECKPOINTS,
     CONFIG,
@@ -280,7 +280,7 @@ def _written(experiment: Experiment, workdir: Path, keep: int, sound: bool) -> I
 def episodes_of(
     experiment: Experiment, name: str, root: str, split: str, ways: int | None = None, shots: int | None = None
 ) -> EpisodeSource:
-    """A split of another dataset of images, with the ways, shots, queries and evaluation seed of the run.
+    """A split of another dataset of images, or of numbers, with ways, shots, queries and evaluation seed of the run.
 
     The image benchmarks and `image_folder` are made at the size of the run's images.
 
@@ -293,38 +293,37 @@ def episodes_of(
       shots: likewise.
 
     Raises:
-      DatasetError: if one of the two has no images, the other's cannot be had at the run's size, it has no such split
-        or too few classes or images in it, or the split has classes that the run was trained or chosen on.
+      DatasetError: if the two have not the same kind of examples, or have nodes of graphs; if the other's cannot be
+        had at the run's size, it has no such split or too few classes or images in it, or the split has classes that
+        the run was trained or chosen on.
     """
     own = experiment.config.dataset.name
-    if name not in EXAMPLES or {EXAMPLES[own], EXAMPLES[name]} != {"images"}:
-        images = ", ".join(dataset for dataset, examples in EXAMPLES.items() if examples == "images")
+    if name not in alike(own):
         raise DatasetError(
-            f"a run can only be scored on another dataset if both have images ({images}), received {own!r} and "
-            f"{name!r}."
+            f"a run on {own!r} can be scored on another dataset if that is one of "
+            f"{', '.join(alike(own)) or 'none (nodes have no other graph)'}, received {name!r}."
         )
     _check_classes_are_new(own, name, split)
-    height, width, channels = experiment.data.input_shape
-    options: dict[str, Any] = {}
+    shape, options = experiment.data.input_shape, dict[str, Any]()
     if name in BENCHMARKS or name == "image_folder":
-        options["image_size"] = (height, width)
+        options["image_size"] = shape[:2]
     if name == "image_folder":
-        options["channels"] = channels
+        options["channels"] = shape[2]
     dataset = datasets.load(name, root, **options)
-    if dataset.input_shape != experiment.data.input_shape:
+    if dataset.input_shape != shape:
         raise DatasetError(
-            f"images of {name} must have the shape {experiment.data.input_shape} that the run was trained on (with "
-            f"{own}), received {dataset.input_shape}: evaluate the run on a dataset of that shape."
+            f"examples of {name} must have the shape {shape} that the run was trained on (with {own}), "
+            f"received {dataset.input_shape}: evaluate the run on a dataset of that shape."
         )
     settings = experiment.config.dataset
     source = dataset.episodes(
         split,
-        ways=ways or settings.ways,
+        ways=ways or settings.get("ways"),
         shots=shots or settings.shots,
         queries=experiment.config.eval.queries or settings.queries,
         seed=experiment.config.eval.seed,
     )
-    return experiment.for_model(source)
+    return experiment.for_model(source) if isinstance(experiment.problem, Classification) else source
 
 
 def _check_classes_are_new(own: str, other: str, split: str) -> None:

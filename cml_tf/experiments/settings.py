@@ -12,6 +12,7 @@ from cml_tf.registry import Member, Settings, member, option, setting, variant
 
 EXAMPLES = {
     "sinusoid": "numbers",
+    "shifted_sinusoid": "numbers",
     "cosmixture": "numbers",
     "alpine": "numbers",
     "glyphs": "images",
@@ -25,6 +26,12 @@ EXAMPLES = {
     **dict.fromkeys(BENCHMARKS, "images"),
 }
 """What episodes are made of, by dataset."""
+
+
+def alike(name: str) -> list[str]:
+    """The datasets that a run on this one can be scored on: those of the same examples, and none of nodes."""
+    return [other for other, examples in EXAMPLES.items() if examples == EXAMPLES[name] != "nodes"]
+
 
 VECTORISED = {"auto": None, "yes": True, "no": False}
 _SEEDS = 2**32

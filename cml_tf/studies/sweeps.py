@@ -11,10 +11,10 @@ A sweep file is JSON and nothing in it is executed but the named files of `confi
 An override holds for the runs that have its key, such as the inner steps of those that take any; one at least must.
 
 Every run is scored as its configuration says, and once more for each of `evaluations`: on the same episodes, or those
-of other classes (`"split": "train"`) or other pictures (`"dataset": "glyphs"`); one that reads a co-learner is left out
-for runs that have none, one with a number of steps for rules that take none. With `"single_queries": true` every query
-is predicted alone, but for rules that adapt to the queries. One with `ways` is left out for runs whose model takes no
-such number of classes.
+of other classes (`"split": "train"`) or of another dataset (`"dataset": "glyphs"`). One that reads a co-learner is left
+out for runs that have none, one with a number of steps for rules that take none. With `"single_queries": true` every
+query is predicted alone, but for rules that adapt to the queries. One with `ways` is left out for runs whose model
+takes no such number of classes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from cml_tf.experiments.configuration import (
     flatten,
     load_config,
 )
-from cml_tf.experiments.settings import EXAMPLES, sizes_of
+from cml_tf.experiments.settings import EXAMPLES, alike, sizes_of
 from cml_tf.registry import Choice, member, members
 from cml_tf.system.files import parsed_json
 from cml_tf.system.shipped import shipped_file
@@ -63,7 +63,7 @@ class FurtherEvaluation:
       steps: inner steps; None for the configuration's.
       split: whose classes (of waves: whose stream) are scored. Of `train` those are the episodes that training begins
         with.
-      dataset: another dataset of images to score on (`cml_tf.experiments.runs`); that of the run when empty.
+      dataset: another dataset of the same examples to score on (`cml_tf.experiments.runs`); that of the run when empty.
       single_queries: whether every query is predicted alone, as for a client who asks about one example; not for rules
         that adapt to the queries.
       ways: classes an episode, None for the configuration's; like the following.
@@ -190,12 +190,6 @@ def _evaluation(path: Path, name: str, asked: Any) -> FurtherEvaluation:
             f"{path}: the split of evaluation {name!r} must be one of {', '.join(SPLITS)}, received "
             f"{evaluation.split!r}."
         )
-    known = [dataset for dataset, examples in EXAMPLES.items() if examples == "images"]
-    if evaluation.dataset not in ("", *known):
-        raise SweepError(
-            f"{path}: the dataset of evaluation {name!r} must be one of {', '.join(known)}, received "
-            f"{evaluation.dataset!r}."
-        )
     if not isinstance(evaluation.single_queries, bool):
         raise SweepError(
             f"{path}: single_queries of evaluation {name!r} must be true or false, received "
@@ -245,6 +239,12 @@ def _fitting(
             f"{source}: ways is for classifications, received evaluation {with_ways[0]!r} with ways for a regression: "
             "leave it out."
         )
+    for name, one in evaluations.items():
+        if one.dataset not in ("", *alike(config.dataset.name)):
+            raise SweepError(
+                f"{source}: the dataset of evaluation {name!r} must be one of "
+                f"{', '.join(alike(config.dataset.name)) or 'none'}, received {one.dataset!r}."
+            )
     return {
         name: one
         for name, one in evaluations.items()

@@ -42,6 +42,18 @@ def test_draws_are_uniform_over_the_papers_ranges():
     assert abs(np.corrcoef(amplitude, phase)[0, 1]) < 0.1
 
 
+def test_shifted_waves_are_those_of_the_same_stream_upside_down():
+    shifted = datasets.load("shifted_sinusoid").episodes("test", shots=5, queries=7, seed=0)
+    one, other = shifted.batch(3, 50), make_source("test").batch(3, 50)
+    amplitude, phase = shifted.parameters(3, 50)
+    np.testing.assert_array_equal(amplitude, make_source("test").parameters(3, 50)[0])
+    assert phase.min() >= math.pi and phase.max() <= 2 * math.pi
+    for mine, theirs in zip(one[:2], other[:2], strict=True):
+        np.testing.assert_array_equal(mine.inputs, theirs.inputs)
+        np.testing.assert_allclose(mine.targets, -theirs.targets.numpy(), atol=5e-6)
+    assert shifted.fingerprint != make_source("test").fingerprint
+
+
 def test_splits_seeds_and_settings_are_different_streams_one_of_them_that_of_earlier_runs():
     source = make_source()
     assert source.problem == Regression(outputs=1)

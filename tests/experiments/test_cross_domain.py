@@ -90,5 +90,5 @@ def run_on(name):
 @pytest.mark.parametrize("name", ["cora", "mnist"])
 def test_what_is_no_images_is_refused(name):
     """Runs on no images, and a root alone, are refused in tests/programs/test_programs.py."""
-    with pytest.raises(DatasetError, match=f"if both have images .* received 'cub' and '{name}'"):
+    with pytest.raises(DatasetError, match=f"a run on 'cub' .* one of glyphs, .* received '{name}'"):
         episodes_of(run_on("cub"), name, "", "test")

@@ -183,6 +183,9 @@ def test_evaluation_reads_the_checkpoint_it_is_told_to(run):
     targets = loaded.episodes("test").batch(0, 4).query.targets.numpy()
     assert loaded.trainer.step == 4
     np.testing.assert_allclose(zero.scores, np.mean(targets**2, axis=(1, 2)), rtol=1e-5)
+    shifted = evaluate_run(run, steps=0, checkpoint="latest", dataset="shifted_sinusoid")
+    np.testing.assert_allclose(shifted.scores, zero.scores, rtol=1e-4, err_msg="upside down: the same squares")
+    assert shifted.manifest_hash != zero.manifest_hash
     (run / "checkpoints" / "best.npz").unlink()
     with pytest.raises(CheckpointError, match="before the first validation: .* --checkpoint=latest"):
         load_run(run)

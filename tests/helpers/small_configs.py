@@ -20,7 +20,7 @@ IMAGE_SHAPE = (28, 28, 1)
 # Of the datasets that differ.
 IMAGE_SHAPES = {name: (*benchmark.image_size, 3) for name, benchmark in BENCHMARKS.items()}
 # How many numbers an input has.
-NUMBERS = {"sinusoid": 1, "cosmixture": 2, "alpine": 2}
+NUMBERS = {"sinusoid": 1, "shifted_sinusoid": 1, "cosmixture": 2, "alpine": 2}
 # Features of a node, of datasets that may not be here.
 NODE_FEATURES = {"cora": 1433, "citeseer": 3703, "amazon_computer": 767, "cora_full": 8710}
 

@@ -88,7 +88,7 @@ EVALUATE_ERRORS = {
     "--workdir={}/maml --readout=co_learner_theta_adapted": "without a co-learner",
     "--compare={}/other_data": "the same episodes",
     "--compare={}/nowhere": "contains no run",
-    "--dataset=glyphs": "if both have images",
+    "--dataset=glyphs": "if that is one of sinusoid, shifted_sinusoid, cosmixture, alpine, received 'glyphs'",
     "--workdir={}/glyphs --dataset=cub --root={}/nowhere": "nowhere",
     "--workdir={}/glyphs --root={}/nowhere": "name the dataset too",
 }

@@ -128,7 +128,7 @@ REFUSED = [
     ({"evaluations": {"a": {"ways": 1}}}, "ways of evaluation 'a' must be 2 or more, received 1"),
     ({"evaluations": {"a": {"ways": 2}}}, "ways is for classifications, received evaluation 'a' .* a regression"),
     ({"evaluations": {"a": {"split": "seen"}}}, "split of evaluation 'a' .* test, received 'seen'"),
-    ({"evaluations": {"a": {"dataset": "cora"}}}, "dataset of evaluation 'a' .* glyphs, .* received 'cora'"),
+    ({"evaluations": {"a": {"dataset": "cora"}}}, "dataset of evaluation 'a' .* sinusoid, .* received 'cora'"),
     ({"evaluations": {"a": {"single_queries": 1}}}, "single_queries of evaluation 'a' .* received 1"),
     ({"overrides": {"train.epochs": 3}}, "overrides must be keys .* has, received 'train.epochs'"),
     ({"overrides": {"train.steps": "many"}}, "steps"),
@@ -178,7 +178,7 @@ def test_a_run_is_done_when_its_configuration_and_all_evaluations_are_those_that
     assert is_done(result, asked()) and is_done(result, asked(before={"steps": 0}))
     assert not is_done(result, asked(before={"steps": 1})), "and lines of before there was a split are read"
     assert not is_done(result, asked(before={"steps": 0, "split": "train"}))
-    assert not is_done(result, asked(before={"steps": 0, "dataset": "glyphs"}))
+    assert not is_done(result, asked(before={"steps": 0, "dataset": "shifted_sinusoid"}))
     assert not is_done(result, asked(before={"steps": 0}, after={"steps": 1}))
     result["evaluations"]["before"] = {"asked": before, "diverged": "all is infinite"}
     assert is_done(result, asked(before={"steps": 0})), "it would diverge again"
