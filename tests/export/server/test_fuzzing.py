@@ -1,8 +1,8 @@
-"""Minutes of broken requests are a program (`tests.export.server.fuzzing`); here are the first of them."""
+"""Minutes of broken requests are a program (`benchmarks.reliability.fuzzing`); here are the first of them."""
 
 import pytest
 
-from tests.export.server.fuzzing import decode, fuzz
+from benchmarks.reliability.broken_requests import decode, fuzz
 
 
 @pytest.mark.slow

@@ -1,21 +1,16 @@
-"""Broken requests without end: `python -m tests.export.server.fuzzing --decoder=rest|grpc [--seconds=600 --seed=0]`.
+"""Requests to the embedded server, broken at random, as bytes and as the structure that they say.
 
-Requests that are sound are broken at random, as bytes and as the structure that they say, and handed to a decoder of
-the embedded server. Each must be answered, or refused with a status that blames the request. Where atheris is
-installed, it breaks them instead, led by which lines of the decoders a request reaches. Prints the figures, memory
-among them, as one JSON object; a request that makes another exception is printed whole, and ends the program.
+Sound requests are broken and handed to a decoder. Each must be answered, or refused with a status that blames the
+request. A stand-in takes the place of a model.
 """
 
 from __future__ import annotations
 
-import argparse
 import collections
-import importlib.util
 import json
 import random
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +20,7 @@ from tensorflow.core.framework import types_pb2
 from tensorflow_serving.apis import predict_pb2
 
 from benchmarks.serving.memory import Sample, figures, resident_bytes
-from export.server import json_predict, json_text, prediction
+from export.server import json_predict, prediction
 from export.server.errors import ServingError
 
 BLAMES = {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED", "FAILED_PRECONDITION"}
@@ -193,7 +188,7 @@ def fuzz(decoder: str, seconds: float, seed: int, most: int | None = None) -> di
     start, samples = time.monotonic(), [Sample(0.0, resident_bytes("self"))]
     while (elapsed := time.monotonic() - start) < seconds and sum(codes.values()) != most:
         content = broken(decoder, chance, requests)
-        codes[_tried(decoder, content)] += 1
+        codes[tried(decoder, content)] += 1
         if elapsed > samples[-1].seconds + 1:
             samples.append(Sample(elapsed, resident_bytes("self")))
     return {"decoder": decoder, "requests": sum(codes.values()), "codes": dict(codes)} | figures(
@@ -201,45 +196,10 @@ def fuzz(decoder: str, seconds: float, seed: int, most: int | None = None) -> di
     )
 
 
-def _tried(decoder: str, content: bytes) -> str:
+def tried(decoder: str, content: bytes) -> str:
+    """As `decode`, and prints a request that breaks it."""
     try:
         return decode(decoder, content)
     except BaseException:
         print(f"broke the decoder {decoder}: {content!r}", file=sys.stderr)
         raise
-
-
-def _guided(decoder: str, seconds: float, seed: int, try_one: Callable[[bytes], Any]) -> None:
-    """Lets atheris look for requests; it ends the process itself, and prints its own figures."""
-    import tempfile
-    from pathlib import Path
-
-    import atheris
-
-    with atheris.instrument_imports(include=["export.server"], enable_loader_override=False):
-        # What json_predict uses comes first.
-        for module in (json_text, json_predict, prediction):
-            importlib.reload(module)
-    corpus = Path(tempfile.mkdtemp())
-    for number, request in enumerate(sound(decoder)):
-        (corpus / str(number)).write_bytes(request)
-    flags = [f"-max_total_time={int(seconds)}", f"-seed={seed + 1}", "-rss_limit_mb=4096", "-print_final_stats=1"]
-    atheris.Setup([sys.argv[0], *flags, str(corpus)], try_one)
-    atheris.Fuzz()
-
-
-def main() -> None:
-    """Fuzzes one decoder."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--decoder", choices=("rest", "grpc"), required=True)
-    parser.add_argument("--seconds", type=float, default=600.0)
-    parser.add_argument("--seed", type=int, default=0)
-    flags = parser.parse_args()
-    if importlib.util.find_spec("atheris"):
-        _guided(flags.decoder, flags.seconds, flags.seed, lambda content: _tried(flags.decoder, content))
-    else:
-        print(json.dumps(fuzz(flags.decoder, flags.seconds, flags.seed)))
-
-
-if __name__ == "__main__":
-    main()
