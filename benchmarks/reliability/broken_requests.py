@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import json
+import os
 import random
 import sys
 import time
@@ -43,7 +44,7 @@ _TOKENS = [
     b"\xff",
     b"9" * 40,
 ]
-_VALUES = (
+_VALUES: tuple[Any, ...] = (
     None,
     True,
     0,
@@ -82,7 +83,7 @@ class Recording:
         return {name: np.zeros([rows], np.float32) for name in outputs}
 
 
-_SERVABLE = Recording()
+_SERVABLE: Any = Recording()
 
 
 def decode(decoder: str, content: bytes) -> str:
@@ -185,12 +186,12 @@ def fuzz(decoder: str, seconds: float, seed: int, most: int | None = None) -> di
     chance, requests = random.Random(seed), sound(decoder)
     codes: collections.Counter[str] = collections.Counter(decode(decoder, request) for request in requests)
     assert set(codes) == {"OK"}, codes
-    start, samples = time.monotonic(), [Sample(0.0, resident_bytes("self"))]
+    start, samples = time.monotonic(), [Sample(0.0, resident_bytes(os.getpid()))]
     while (elapsed := time.monotonic() - start) < seconds and sum(codes.values()) != most:
         content = broken(decoder, chance, requests)
         codes[tried(decoder, content)] += 1
         if elapsed > samples[-1].seconds + 1:
-            samples.append(Sample(elapsed, resident_bytes("self")))
+            samples.append(Sample(elapsed, resident_bytes(os.getpid())))
     return {"decoder": decoder, "requests": sum(codes.values()), "codes": dict(codes)} | figures(
         samples, _TOLERATED_MIB_PER_MINUTE
     )
