@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import shlex
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import keras
@@ -26,6 +24,7 @@ from export.client.examples import read_queries, read_support
 from export.exporter import CARD, EXTRA, Options, export_run, exportable
 from export.graph.serving_module import ServingModule
 from export.playground.site import address
+from export.quickstart.beside import second_process
 from export.quickstart.letters import QUERIES, SUPPORT, write_letters
 from export.quickstart.plan import CML, SHOTS, SINUSOID, WAYS, interpreter
 from export.server.child import ServerFailed, ServerProcess, server_process
@@ -73,9 +72,9 @@ def export_and_serve(workdir: Path, console: Console, rest_port: int, keep_servi
 
 
 def _all_exported(workdir: Path) -> list[Path]:
-    """The version of each run. One is made in a process of its own: tracing keeps only one core busy."""
+    """The version of each run."""
     given = [(workdir / name, workdir / MODELS / model) for name, model in _MODELS.items()]
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as other:
+    with second_process() as other:
         last = other.submit(_exported, *given[-1])
         return [*(_exported(*each) for each in given[:-1]), last.result()]
 

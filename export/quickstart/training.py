@@ -18,6 +18,7 @@ from cml_tf.experiments.runs import evaluate_run, train_run
 from cml_tf.experiments.stored import RunError
 from cml_tf.system.stages import Stages, duration
 from cml_tf.training.evaluator import Evaluation
+from export.quickstart.beside import second_process
 from export.quickstart.page import QuickstartResults, percent, points, reading
 from export.quickstart.plan import CML, MAML, SINUSOID, WAVE_STEPS, Plan
 from export.quickstart.report import REPORT, write_report
@@ -36,23 +37,19 @@ def train_and_report(plan: Plan, console: Console, verbose: int) -> None:
     """
     check_workdir(plan)
     started = time.perf_counter()
-    stages = Stages(console, 6)
+    stages = Stages(console, 4)
     with stages.stage("Drawing the letters (reused in later runs)"):
         datasets.load("glyphs")
-    for name, what in (
-        (MAML, "Training MAML on Latin and Cyrillic letters"),
-        (CML, "Training CML on the same episodes"),
-        (SINUSOID, "Training CML on sine waves"),
-    ):
-        config = plan.config(name)
-        with stages.stage(f"{what}, {config.train.steps} meta-steps"):
-            _fresh_graph()
-            train_run(config, plan.run_directory(name), verbose)
-    with stages.stage(f"Scoring all runs on {plan.episodes} test episodes"):
-        evaluations = {name: _evaluate(plan, name) for name in (MAML, CML)}
-        wave_scores = {steps: _evaluate(plan, SINUSOID, steps) for steps in WAVE_STEPS}
+    steps, waves = (config.train.steps for config in map(plan.config, (MAML, SINUSOID)))
+    with second_process() as other:
+        beside = other.submit(_train_and_score_cml, plan)
+        with stages.stage(f"Training MAML on Latin and Cyrillic letters, {steps} meta-steps, and CML beside it"):
+            _train(plan, MAML, verbose)
+        with stages.stage(f"Scoring on {plan.episodes} test episodes; beside it {waves} meta-steps on sine waves"):
+            maml = _evaluate(plan, MAML)
+            cml, wave_scores = beside.result()
     with stages.stage("Drawing pictures and writing the report"):
-        results = write_report(plan, evaluations, wave_scores)
+        results = write_report(plan, {MAML: maml, CML: cml}, wave_scores)
     _conclude(console, plan, results, time.perf_counter() - started)
 
 
@@ -69,6 +66,18 @@ def check_workdir(plan: Plan) -> None:
         raise RunError(f"--workdir must be a directory, received the file {workdir}.")
     if any(workdir.iterdir()) and not plan.run_directory(MAML).is_dir():
         raise RunError(f"{workdir} is not empty and contains no quickstart: choose another --workdir.")
+
+
+def _train_and_score_cml(plan: Plan) -> tuple[Evaluation, dict[int, Evaluation]]:
+    """Its scores on letters, and on sine waves by inner steps; in a process of its own, so without progress bars."""
+    for name in (CML, SINUSOID):
+        _train(plan, name, verbose=0)
+    return _evaluate(plan, CML), {steps: _evaluate(plan, SINUSOID, steps) for steps in WAVE_STEPS}
+
+
+def _train(plan: Plan, name: str, verbose: int) -> None:
+    _fresh_graph()
+    train_run(plan.config(name), plan.run_directory(name), verbose)
 
 
 def _evaluate(plan: Plan, name: str, steps: int | None = None) -> Evaluation:

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,15 @@ def _plan(workdir: Path, **images) -> Plan:
     return Plan(workdir, episodes=4, images=made, waves={**WAVE_OVERRIDES, **_TINY, "learner.hidden": (8,)})
 
 
+class _Here(Executor):
+    """In the place of the second process, which would import TensorFlow and know nothing of patches."""
+
+    def submit(self, function, /, *arguments):
+        done = Future()
+        done.set_result(function(*arguments))
+        return done
+
+
 def _quickstart(plan):
     printed = io.StringIO()
     training.train_and_report(plan, Console(file=printed, width=200), verbose=0)
@@ -55,6 +65,7 @@ def evaluations():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "evaluate_run", evaluate)
+        patch.setattr(training, "second_process", _Here)
         patch.setattr(plans, "_glyphs", lambda name: f"{words(name)},first_order")
         yield known
 
@@ -68,11 +79,12 @@ def finished(tmp_path_factory, evaluations):
 
 def test_it_trains_scores_and_reports(finished, evaluations):
     workdir, plan, printed = finished
-    for told in (*(f"{stage}/6" for stage in range(1, 7)), *(command.text for command in plan.next_commands())):
+    for told in (*(f"{stage}/4" for stage in range(1, 5)), *(command.text for command in plan.next_commands())):
         assert told in printed
     assert [(given[0].name, *given[1:]) for given in evaluations] == [
-        *((name, "test", 4, None) for name in (MAML, CML)),
+        (CML, "test", 4, None),
         *((SINUSOID, "test", 4, steps) for steps in (0, 1, 5)),
+        (MAML, "test", 4, None),
     ]
     for name, metric in ((MAML, "accuracy"), (CML, "accuracy"), (SINUSOID, "mse")):
         lines = [json.loads(line) for line in (workdir / name / "metrics.jsonl").read_text().splitlines()]
