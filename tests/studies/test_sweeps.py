@@ -81,7 +81,10 @@ TOGETHER = {
 
 
 # Sweeps that are under way, some with the results of their first runs; whoever commits the last takes the name out.
-WAITING = {"omniglot_small_anew", "omniglot_small_anew_others", "omniglot_small_anew_maml_plus_plus"}
+WAITING = {
+    *("omniglot_small_anew", "omniglot_small_anew_others", "omniglot_small_anew_maml_plus_plus"),
+    *("omniglot_small_long", "hypermaml_glyphs"),
+}
 
 
 def test_shipped_sweeps_find_their_committed_results_as_done_and_every_result_is_some_sweeps():
