@@ -37,19 +37,21 @@ def train_and_report(plan: Plan, console: Console, verbose: int) -> None:
     """
     check_workdir(plan)
     started = time.perf_counter()
-    stages = Stages(console, 4)
+    stages = Stages(console, 5)
     with stages.stage("Drawing the letters (reused in later runs)"):
         datasets.load("glyphs")
-    steps, waves = (config.train.steps for config in map(plan.config, (MAML, SINUSOID)))
+    steps, waves = (plan.config(name).train.steps for name in (MAML, SINUSOID))
     with second_process() as other:
-        beside = other.submit(_train_and_score_cml, plan)
+        beside = other.submit(_train_and_score, plan, CML)
         with stages.stage(f"Training MAML on Latin and Cyrillic letters, {steps} meta-steps, and CML beside it"):
             _train(plan, MAML, verbose)
-        with stages.stage(f"Scoring on {plan.episodes} test episodes; beside it {waves} meta-steps on sine waves"):
-            maml = _evaluate(plan, MAML)
-            cml, wave_scores = beside.result()
+        with stages.stage(f"Training CML on sine waves, {waves} meta-steps"):
+            _train(plan, SINUSOID, verbose)
+        with stages.stage(f"Scoring all runs on {plan.episodes} test episodes"):
+            wave_scores = {steps: _evaluate(plan, SINUSOID, steps) for steps in WAVE_STEPS}
+            evaluations = {MAML: _evaluate(plan, MAML), CML: beside.result()}
     with stages.stage("Drawing pictures and writing the report"):
-        results = write_report(plan, {MAML: maml, CML: cml}, wave_scores)
+        results = write_report(plan, evaluations, wave_scores)
     _conclude(console, plan, results, time.perf_counter() - started)
 
 
@@ -68,11 +70,9 @@ def check_workdir(plan: Plan) -> None:
         raise RunError(f"{workdir} is not empty and contains no quickstart: choose another --workdir.")
 
 
-def _train_and_score_cml(plan: Plan) -> tuple[Evaluation, dict[int, Evaluation]]:
-    """Its scores on letters, and on sine waves by inner steps; in a process of its own, so without progress bars."""
-    for name in (CML, SINUSOID):
-        _train(plan, name, verbose=0)
-    return _evaluate(plan, CML), {steps: _evaluate(plan, SINUSOID, steps) for steps in WAVE_STEPS}
+def _train_and_score(plan: Plan, name: str) -> Evaluation:
+    _train(plan, name, verbose=0)
+    return _evaluate(plan, name)
 
 
 def _train(plan: Plan, name: str, verbose: int) -> None:

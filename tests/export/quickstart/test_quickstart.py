@@ -79,7 +79,7 @@ def finished(tmp_path_factory, evaluations):
 
 def test_it_trains_scores_and_reports(finished, evaluations):
     workdir, plan, printed = finished
-    for told in (*(f"{stage}/4" for stage in range(1, 5)), *(command.text for command in plan.next_commands())):
+    for told in (*(f"{stage}/5" for stage in range(1, 6)), *(command.text for command in plan.next_commands())):
         assert told in printed
     assert [(given[0].name, *given[1:]) for given in evaluations] == [
         (CML, "test", 4, None),
