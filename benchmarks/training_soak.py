@@ -38,14 +38,14 @@ def main(arguments: list[str]) -> None:
         workdir = Path(directory, "run")
         samples = _trained(workdir, _SECONDS.value)
         steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    result = _written(samples) | {"steps": steps[-1]}
+    result = _written(samples, steps=steps[-1])
     print(json.dumps(result))
     if result["memory_grows"]:
         sys.exit(1)
 
 
-def _written(samples: list[Sample]) -> dict:
-    result = {"config": _CONFIG.value, "seconds": round(samples[-1].seconds, 1)}
+def _written(samples: list[Sample], **more: int) -> dict:
+    result = {"config": _CONFIG.value, "seconds": round(samples[-1].seconds, 1), **more}
     result |= figures(samples, _TOLERATED_MIB_PER_MINUTE)
     if _OUTPUT.value:
         write_json(Path(_OUTPUT.value), result)
