@@ -43,7 +43,7 @@ def train_and_report(plan: Plan, console: Console, verbose: int) -> None:
     steps, waves = (plan.config(name).train.steps for name in (MAML, SINUSOID))
     with second_process() as other:
         beside = other.submit(_train_and_score, plan, CML)
-        with stages.stage(f"Training MAML on Latin and Cyrillic letters, {steps} meta-steps, and CML beside it"):
+        with stages.stage(f"Training MAML and CML side by side on letters, {steps} meta-steps"):
             _train(plan, MAML, verbose)
         with stages.stage(f"Training CML on sine waves, {waves} meta-steps"):
             _train(plan, SINUSOID, verbose)
