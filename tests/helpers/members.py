@@ -87,8 +87,12 @@ def names_of(choice: Choice) -> list[str]:
     return [*(one.name for one in choice.members().values()), *choice.terms]
 
 
-def covering() -> list[Choice]:
-    """Few choices that hold every legal pair of members between them."""
+def covering(first: str) -> list[Choice]:
+    """Few choices that hold every legal pair of members between them.
+
+    Args:
+      first: the learner of all pairs that can be had with it, the cheapest one to trace.
+    """
     # A set of pairs is the bits of a number, which are counted many times.
     bits: dict[frozenset[str], int] = {}
     left = {}
@@ -97,7 +101,7 @@ def covering() -> list[Choice]:
         left[choice] = sum(1 << bits.setdefault(pair, len(bits)) for pair in pairs)
     kept = []
     while left:
-        best = max(left, key=lambda choice: left[choice].bit_count())
+        best = max(left, key=lambda choice: (choice.learner == first, left[choice].bit_count()))
         kept.append(best)
         found = left[best]
         left = {choice: rest for choice, own in left.items() if (rest := own & ~found)}
