@@ -87,17 +87,18 @@ def option(default: Any, text: str, **limits: Any) -> Any:
 
 def option_fields(options: type, chosen: Mapping[str, Any]) -> Iterator[tuple[str, Any, Option, Any]]:
     """Name, type, `Option` and default of each field of a dataclass of options, as far as it is there at all."""
-    kinds = _kinds(options)
-    for one in dataclasses.fields(options):
-        described = one.metadata["option"]
-        if described.only is None or described.only(chosen):
-            yield one.name, kinds[one.name], described, one.default
+    for row in _described(options):
+        only = row[2].only
+        if only is None or only(chosen):
+            yield row
 
 
 @functools.cache
-def _kinds(options: type) -> dict[str, Any]:
+def _described(options: type) -> tuple[tuple[str, Any, Option, Any], ...]:
     # Annotations are text, which is compiled each time that it is read; configurations read thousands.
-    return get_type_hints(options)
+    kinds = get_type_hints(options)
+    fields = dataclasses.fields(options)
+    return tuple((one.name, kinds[one.name], one.metadata["option"], one.default) for one in fields)
 
 
 def _is_of(kind: Any, value: Any) -> bool:

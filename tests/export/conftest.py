@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
 
 from cml_tf.experiments import presets
 from cml_tf.experiments.runs import train_run
@@ -124,6 +123,9 @@ def browser():
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")
+    # Each worker would import it for a second, and one uses it.
+    from playwright.sync_api import sync_playwright
+
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=executable)
         yield browser

@@ -22,6 +22,7 @@ from cml_tf.training.task_mapping import tasks_at_a_time
 from tests.helpers.differences import assert_same_gradients
 from tests.helpers.models import two_blocks
 from tests.helpers.seeded_episodes import classification_episode, regression_episode, tasks_of
+from tests.helpers.steps import eagerly
 
 TASKS = 4
 
@@ -56,6 +57,15 @@ def test_chunks_that_leave_a_task_over_and_all_tasks_at_once_give_the_same(float
     # In a graph: eagerly there is no loop to be cut.
     received = tf.function(lambda: meta_gradient(method, episode, method.weights(), task_chunk=3), autograph=False)()
     assert_equal_gradients(received, expected, 1e-12)
+
+
+def test_untraced_a_step_takes_arrays_too(float64):
+    method, episode = dense()
+    expected = meta_gradient(method, episode, method.weights())
+    arrays = tf.nest.map_structure(np.asarray, episode)
+    with eagerly():
+        received = step_of(method, vectorised=False)(arrays)
+    np.testing.assert_array_equal(received.term_losses, expected.term_losses)
 
 
 @pytest.mark.slow
