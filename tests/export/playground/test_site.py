@@ -91,3 +91,12 @@ def test_no_file_needs_anything_from_elsewhere_or_from_a_build_step_and_every_st
         assert not re.search(r"\bon[a-z]+=|style=|innerHTML|\beval\(", text), "the policy forbids code in markup"
     statuses = re.search(r"export const STATUS = \{(.*?)\n\};", TEXTS["errors.js"], re.DOTALL)[1]
     assert {int(code) for code in re.findall(r"^  (\d+):", statuses, re.MULTILINE)} == MEANINGS.keys() - {0}
+
+
+def test_the_server_serves_the_page_beside_the_api(playground):
+    status, body, headers = playground.rest("GET", "/playground/?model=images")
+    assert status == 200 and "<title>Few-shot playground</title>" in body
+    assert "connect-src 'self';" in headers["content-security-policy"]
+    assert playground.rest("GET", "/playground/../v1/models/images")[0] == 404
+    assert playground.rest("GET", "/v1/models/images")[0] == 200
+    assert playground.rest("HEAD", "/playground/main.js")[:2] == (200, "")
