@@ -6,6 +6,7 @@ left out has the file's default.
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,9 +78,11 @@ def read_arguments(text: str, base: Choice, ways: int, shots: int) -> Arguments:
     surplus = [same for same in [*(named[kind] for kind in _ONCE), *repeated] if len(same) > 1]
     if received := unknown[:1] or next(iter(surplus), []):
         counts = "Nshot" if regression else "Nway, Nshot"
+        near = difflib.get_close_matches(received[0], (*METHODS, *known), 1) if unknown else []
         raise ConfigurationError(
             f"words for {base.dataset} must be {' or '.join(METHODS)}, {counts}, a member or a variant "
             f"({', '.join(known)}), each at most once; received {' and '.join(repr(word) for word in received)}."
+            + "".join(f" Did you mean {word!r}?" for word in near)
         )
     method, way, shot = (next(iter(named[kind]), "") for kind in _ONCE)
     with_terms = Choice(**{**vars(base), "terms": METHODS[method or "cml"]})

@@ -145,4 +145,14 @@ def _parse(arguments: Sequence[str]) -> list[str]:
         fail(re.sub(r"^cml_tf\.[\w.]+: ", "", lines[-1]) if len(lines) > 1 else lines[0])
     except (AttributeError, KeyError, TypeError, ValueError, ImportError, OSError, SyntaxError) as error:
         # ml_collections raises plain exceptions for unknown keys, wrong types and unreadable configuration files.
-        fail(f"the configuration cannot be read: {error}")
+        fail(f"the configuration cannot be read: {_told(error)}")
+
+
+def _told(error: Exception) -> str:
+    """What an error says; that of an unknown key is an error inside an error, in Python's notation."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    if not isinstance(error, KeyError):
+        return str(error)
+    key, *suggestions = str(error.args[0]).splitlines()
+    return ". ".join([f"it has no key {key}" if key.startswith("'") else key, *suggestions])

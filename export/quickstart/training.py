@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cml_tf import datasets
+from cml_tf.experiments import stored
 from cml_tf.experiments.runs import evaluate_run, train_run
 from cml_tf.experiments.stored import RunError
 from cml_tf.system.stages import Stages, duration
@@ -56,10 +57,10 @@ def train_and_report(plan: Plan, console: Console, verbose: int) -> None:
 
 
 def check_workdir(plan: Plan) -> None:
-    """Refuses a directory that is not empty and not a quickstart's, before anything is written.
+    """Refuses a directory that is not empty and not a quickstart's, or holds runs with other settings.
 
     Raises:
-      RunError: for such a directory.
+      RunError: for such a directory, before anything is written or trained.
     """
     workdir = plan.workdir
     if not workdir.exists():
@@ -68,6 +69,8 @@ def check_workdir(plan: Plan) -> None:
         raise RunError(f"--workdir must be a directory, received the file {workdir}.")
     if any(workdir.iterdir()) and not plan.run_directory(MAML).is_dir():
         raise RunError(f"{workdir} is not empty and contains no quickstart: choose another --workdir.")
+    for name in (MAML, CML, SINUSOID):
+        stored.check_workdir(plan.config(name), plan.run_directory(name))
 
 
 def _train_and_score(plan: Plan, name: str) -> Evaluation:

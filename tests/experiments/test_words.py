@@ -58,8 +58,15 @@ def test_words_that_there_are_not_are_refused_with_those_there_are(name, words, 
         load(name, words)
     message = str(caught.value)
     assert message.startswith(OFFERED[name]) and "\n" not in message
-    assert message.endswith(f"received {told}.")
+    assert f"received {told}." in message
     assert all(word in message for word in words_of(EXAMPLES[name]))
+
+
+@pytest.mark.parametrize(("word", "near"), [("cmll", "cml"), ("norm_laier", "norm_layer"), ("tiny", None)])
+def test_the_nearest_word_is_suggested(word, near):
+    with pytest.raises(ConfigurationError) as caught:
+        load("omniglot", word)
+    assert str(caught.value).endswith(f"received '{word}'." + (f" Did you mean '{near}'?" if near else ""))
 
 
 KEY = re.compile(r"^(dataset|learner|adaptation|hypergradient|objective|train)\.\w+ must ")

@@ -100,12 +100,14 @@ def test_it_trains_scores_and_reports(finished, evaluations):
             assert image.format == "PNG" and min(image.size) > 300
 
 
-def test_finished_runs_are_used_again_and_others_refused(finished):
+def test_finished_runs_are_used_again_and_others_refused(finished, monkeypatch):
     workdir, plan, _ = finished
     before = {path: path.stat().st_mtime_ns for path in workdir.glob("*/checkpoints/*")}
     page = (workdir / "report.html").read_text()
     _quickstart(plan)
     assert before and {path: path.stat().st_mtime_ns for path in workdir.glob("*/checkpoints/*")} == before
+    # Before one of the runs is trained.
+    monkeypatch.setattr(training, "train_run", None)
     with pytest.raises(RunError, match=r"train\.rate"):
         _quickstart(_plan(workdir, **{"train.rate": 0.5}))
     assert (workdir / "report.html").read_text() == page
