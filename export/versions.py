@@ -143,9 +143,13 @@ def _held(directory: Path) -> Iterator[None]:
 def _clear_leftovers(model_dir: Path) -> None:
     """Removes drafts that no living process has locked. One is not locked for a moment after it is made: an hour."""
     for path in model_dir.glob(f"{_DRAFT}*"):
-        if time.time() - path.stat().st_mtime < _SECONDS_AN_HOUR:
+        try:
+            if time.time() - path.stat().st_mtime < _SECONDS_AN_HOUR:
+                continue
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            # Another export has renamed or removed it.
             continue
-        descriptor = os.open(path, os.O_RDONLY)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -216,7 +216,8 @@ class SoftKMeansOptions:
 def _faults(settings: Settings) -> list[str]:
     if "dataset.ways" in settings:
         return []
-    return [f"adaptation.rule must not be 'soft_k_means' for {settings['dataset.name']!r}, which has no classes."]
+    data = settings["dataset.name"]
+    return [f"adaptation.rule must not be 'soft_k_means' for {data!r}, which has no classes: choose another rule."]
 
 
 @register(

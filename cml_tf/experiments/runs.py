@@ -71,7 +71,8 @@ def train_run(
         `dataset.root`, when the same data lie elsewhere now, and `train.accumulate`.
       workdir: gets `config.json`, `machine.json`, `manifest.json`, `metrics.jsonl`, `tensorboard/` and `checkpoints/`.
       verbose: as in `Trainer.fit`.
-      callbacks: more of them, such as `cml_tf.experiments.callbacks.PauseAt`, called after the run's own.
+      callbacks: more of them, such as `cml_tf.experiments.callbacks.PauseAt`, called after the run's early stopping and
+        before its files are written, which hold their states, too.
       replicas: that share the tasks, another number of them at every start. Only the first process writes.
       keep: how many of the latest checkpoints stay, beside the best.
       strict: whether a damaged checkpoint is an error even if there is an earlier one to go on from.
@@ -111,7 +112,7 @@ def train_run(
             if not finished:
                 sound = stored is not None and stored.path.name == LATEST
                 written = _written(experiment, workdir, keep, sound)
-                _fit(experiment, verbose, [*_callbacks(experiment), *written, *callbacks])
+                _fit(experiment, verbose, [*_callbacks(experiment), *callbacks, *written])
     except Held:
         raise RunError(f"another process is training in {workdir}: wait for it, or choose another directory.") from None
     return experiment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -37,7 +38,7 @@ class StepResult(NamedTuple):
 
 
 def _check_number(name: str, value: Any, expected: str) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not value >= 0:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
         raise UserError(f"{name} must be {expected}, received {value!r}.")
 
 
@@ -110,7 +111,7 @@ class MetaStep:
         if set(optimizers) != set(trained):
             raise UserError(f"optimizers must have the keys {sorted(trained)}, received {sorted(optimizers)}.")
         _check_number("clip_norm", clip_norm, "0 (none) or positive")
-        _check_number("task_chunk", task_chunk, "0 (automatic) or positive")
+        check_integer("task_chunk", task_chunk, minimum=0)
         _check_number("sharpness", sharpness, "0 (none) or a positive radius")
         if not isinstance(jit_compile, bool):
             raise UserError(f"jit_compile must be True or False, received {jit_compile!r}.")

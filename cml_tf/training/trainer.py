@@ -283,7 +283,9 @@ class Trainer:
         for number, batch in enumerate(batches):
             yield batch
             runner.on_test_batch_end(number)
-            if self.replicas.anywhere(self.host.stop_training):
+            # Told by one process, all of them stop.
+            self.host.stop_training = self.replicas.anywhere(self.host.stop_training)
+            if self.host.stop_training:
                 raise _Stopped
 
     def finished(self, steps: int) -> bool:

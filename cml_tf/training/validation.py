@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from cml_tf.datasets.base import EpisodeSource
+from cml_tf.datasets.base import EpisodeSource, check_integer
 from cml_tf.errors import UserError
 
 
@@ -36,6 +36,9 @@ def check_validation(validation: Any) -> None:
         raise UserError(
             f"validation must be cml_tf.Validation(source, episodes), received {type(validation).__name__}."
         )
+    check_integer("the episodes of a validation", validation.episodes, minimum=1)
+    if validation.steps is not None:
+        check_integer("the inner steps of a validation", validation.steps, minimum=0)
     if not hasattr(validation.source, "batches"):
         raise UserError(
             "the source of a validation must be the result of dataset.episodes(...), received "

@@ -31,6 +31,7 @@ from export.client.packing import (
     pieces,
 )
 from export.client.trace import pace_inputs, read_trace
+from export.status import OK
 
 # The second: a signature, such as that of a bucket, is not there; or a server that joins requests had other shapes.
 _NOT_AS_EXPECTED = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
@@ -140,7 +141,12 @@ class FewShotClient:
         interface = self._interface(self._choice)
         calls, names = zip(*(_whole_call(task, interface) for task in tasks), strict=True)
         asked = [call for call in calls if call is not None]
-        outputs = iter(self._predict(self._choice, interface, asked))
+        try:
+            outputs = iter(self._predict(self._choice, interface, asked))
+        except TaskError as error:
+            # Of tasks that were not asked nothing is wrong.
+            statuses = iter(error.statuses)
+            raise TaskError([OK if call is None else next(statuses) for call in calls]) from None
         return [
             _no_answer(interface, classes) if call is None else _answer(next(outputs), interface, classes)
             for call, classes in zip(calls, names, strict=True)

@@ -16,6 +16,7 @@ from absl import logging
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_service_pb2_grpc, prediction_service_pb2_grpc
 
+from cml_tf.errors import UserError
 from cml_tf.system.file_faults import file_fault
 from export.playground.site import Site
 from export.server.calls import Calls
@@ -83,7 +84,7 @@ async def serve(options: Options, ready: Callable[[int, int], None]) -> None:
 
     Raises:
       ServingError: if no version of a model loads, or a label points to none that is loaded.
-      OSError: if a port cannot be had.
+      UserError: if a port cannot be had.
     """
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -137,7 +138,7 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=1024)
     except OSError as error:
-        raise OSError(
+        raise UserError(
             f"REST port {port} of {host} cannot be opened: {error.strerror}. Choose another --rest_port."
         ) from error
 
@@ -154,7 +155,7 @@ def _bind_grpc(server: grpc.aio.Server, options: Options) -> int:
         port = 0
         logging.debug("%s", error)
     if not port:
-        raise OSError(
+        raise UserError(
             f"gRPC port {options.grpc_port} of {options.host} cannot be opened, perhaps because another server uses "
             "it. Choose another --grpc_port."
         )

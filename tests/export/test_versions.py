@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,11 @@ def test_versions_count_up_from_the_newest_and_are_read_as_the_server_reads_them
     assert _publish(model) == model / "10"
     with pytest.raises(ExportError, match="9 exists"):
         _publish(model, 9)
+
+
+def test_a_draft_that_another_export_removes_meanwhile_is_no_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "glob", lambda directory, pattern: [directory / f"{pattern[:-1]}gone"])
+    _publish(tmp_path)
 
 
 def test_a_place_without_a_version_is_described(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -21,9 +23,10 @@ from tests.helpers.precision import precision
 from tests.helpers.seeded_episodes import classification_episode, tasks_of
 
 
-def make_step(method, clip_norm=0.0, rate=0.1):
+def make_step(method, clip_norm=0.0, rate=0.1, **options):
     groups = method.trained_variables()
-    return MetaStep(method, {group: keras.optimizers.SGD(rate) for group in groups}, clip_norm, vectorised=False)
+    optimizers = {group: keras.optimizers.SGD(rate) for group in groups}
+    return MetaStep(method, optimizers, clip_norm, vectorised=False, **options)
 
 
 def values(method):
@@ -112,6 +115,9 @@ REFUSED = {
     },
     "no optimiser": (lambda: MetaStep(make_method("meta_sgd"), {"learner": None}), r"\['adaptation', 'co_learner', "),
     "a negative norm": (lambda: make_step(make_method(), clip_norm=-1.0), "clip_norm must be 0"),
+    # To clip by it makes NaN of all gradients.
+    "an infinite norm": (lambda: make_step(make_method(), clip_norm=math.inf), "clip_norm must be 0.*received inf"),
+    "half a task": (lambda: make_step(make_method(), task_chunk=2.5), "task_chunk must be .*received 2.5"),
     "an unused variable": (without_theta, r"does not depend on variable 'head/.*' of group 'learner'"),
 }
 

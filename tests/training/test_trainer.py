@@ -106,6 +106,14 @@ def test_sources_that_do_not_fit_are_refused_before_the_first_step(part, make, f
     assert trainer.step == 0
 
 
+@pytest.mark.parametrize("numbers", [(0,), (-1,), (2.5,), (4, -1)])
+def test_numbers_of_a_validation_are_checked_before_the_first_step(numbers):
+    trainer = tiny_trainer()
+    with pytest.raises(UserError, match="of a validation must be"):
+        trainer.fit(waves(), 1, validation=Validation(waves("validation"), *numbers), verbose=0)
+    assert trainer.step == 0
+
+
 def test_callbacks_cannot_call_the_model_that_carries_their_state():
     model = tiny_trainer().host
     for use in (model, model.predict):

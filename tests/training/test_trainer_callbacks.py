@@ -10,6 +10,7 @@ import tensorflow as tf
 from cml_tf.adaptation import FirstOrder
 from cml_tf.training.callback_state import CallbackStates, restore_callback_states
 from cml_tf.training.meta_gradient import evaluate_losses
+from cml_tf.training.replicas import Replicas
 from cml_tf.training.trainer import Validation
 from tests.helpers.few_shot import sinusoid_trainer, tiny_trainer, variable_values
 from tests.helpers.wave_training import Recorder, assert_same_values, meta_batches, resumed, stop_at, waves
@@ -111,6 +112,24 @@ def test_a_pause_at_any_step_changes_nothing_in_the_end():
     for ends, values in others:
         assert ends == expected
         assert_same_values(values, whole)
+
+
+class Validations(keras.callbacks.Callback):
+    """Counts them, and refuses a second one of the same epoch."""
+
+    count = 0
+
+    def on_test_begin(self, logs=None):
+        self.count += 1
+        assert self.count == 1, "the validation was begun anew"
+
+
+def test_told_to_another_process_in_a_validation_a_pause_is_this_one_s_too(monkeypatch):
+    trainer, validations = tiny_trainer(), Validations()
+    monkeypatch.setattr(Replicas, "anywhere", lambda _, flag: flag or validations.count > 0)
+    # Of two batches: after the last one it is over.
+    trainer.fit(waves(), 4, [validations], Validation(waves("validation"), 40), 2, verbose=0)
+    assert trainer.step == 2 and not trainer.stopped and trainer.host.stop_training
 
 
 def plateau(patience):

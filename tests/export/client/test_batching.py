@@ -188,6 +188,8 @@ def test_many_tasks_go_in_as_few_requests_as_a_batch_allows_and_faulty_ones_are_
     broken = task._replace(query_inputs=task.query_inputs * np.nan)
     (error,), _ = together(bucketed, lambda client: client.adapt_and_predict_tasks([task, broken, task]))
     assert isinstance(error, TaskError) and error.statuses == (0, 3, 0)
+    (error,), _ = together(bucketed, lambda client: client.adapt_and_predict_tasks([several[1][0], broken]))
+    assert error.statuses == (0, 3)
 
 
 def test_more_than_a_bucket_holds_is_split_or_not_padded_only_if_that_is_asked_for(together, bucketed):

@@ -40,6 +40,12 @@ def _arrays(part, inputs, labels):
     return {f"{part}_inputs": inputs, f"{part}_labels": labels}
 
 
+@pytest.mark.parametrize("read", [Adapted.load, read_support, read_queries])
+def test_a_file_that_is_missing_is_said_to_be(read, tmp_path):
+    with pytest.raises(ClientError, match="gone.npz does not exist"):
+        read(tmp_path / "gone.npz")
+
+
 # Who reads, the arrays in the file, and what the refusal names.
 ARRAYS = [
     *((Adapted.load, {**TASK, key: value}, "format 1") for key, value in (("format", 2), ("model", 7))),
