@@ -12,6 +12,7 @@ from pathlib import Path
 
 from absl import flags
 
+from cml_tf.studies.processes import end_with_parent
 from cml_tf.system.command_line import fail, run
 from export.playground.site import address
 from export.server.embedded import Options, serve
@@ -66,6 +67,8 @@ _ENGINE = flags.DEFINE_enum(
 def main(arguments: list[str]) -> None:
     """Serves until told to stop."""
     del arguments
+    # Started by the quickstart, it ends with it.
+    end_with_parent()
     try:
         if _ENGINE.value == "tfserving":
             run_tensorflow_serving(flags.FLAGS, _models().values())

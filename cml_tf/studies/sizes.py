@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from itertools import cycle
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from cml_tf.errors import UserError
 from cml_tf.studies.page import Table
 from cml_tf.studies.pictures.style import MUTED, colours, house_style, literal, new_figure
 from cml_tf.studies.results import DIVERGED
+from cml_tf.studies.sweeps import FurtherEvaluation
 from cml_tf.training.evaluator import confidence_interval
 
 # Words of a run that say its size and not its method.
@@ -135,8 +137,11 @@ def _scored(result: Mapping[str, Any], free: bool) -> Iterator[tuple[Size, Mappi
         return
     for scored in result["evaluations"].values():
         asked = scored["asked"]
-        if asked.get("ways") and asked.get("shots") and DIVERGED not in scored:
-            yield Size(asked["ways"], asked["shots"]), scored
+        size = Size(asked.get("ways"), asked.get("shots"))
+        # With another readout, or of another split, it is no second seed.
+        plain = asdict(FurtherEvaluation(ways=size.ways, shots=size.shots))
+        if all(size) and plain | asked == plain and DIVERGED not in scored:
+            yield size, scored
 
 
 def _score(runs: list[Mapping[str, Any]]) -> Score:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import signal
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cml_tf.errors import UserError
+from cml_tf.studies.processes import environment_of_child
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STARTED = re.compile(r"gRPC (\S+), REST (https?://[^/]+)/")
@@ -58,7 +58,7 @@ def server_process(flags: Sequence[str], log: Path) -> Iterator[ServerProcess]:
         process = subprocess.Popen(
             [sys.executable, "-m", "export.serve", "--rest_port=0", "--grpc_port=0", *flags],
             cwd=_ROOT,
-            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+            env={**environment_of_child(), "TF_CPP_MIN_LOG_LEVEL": "3"},
             stdout=subprocess.PIPE,
             stderr=errors,
             encoding="utf-8",

@@ -16,7 +16,7 @@ from tests.helpers.documents import ROOT
 
 WITH_INTERVAL = re.compile(r"\d+\.\d+ ± \d+\.\d+")
 # Where in which document figures begin and end (a regular expression), and the results that they are from.
-OMNIGLOT = [f"omniglot_small{name}" for name in ("", "_figures", "_fan_in_uniform", "_zero_head")]
+OMNIGLOT = [f"omniglot_small{name}" for name in ("", "_figures", "_anew", "_zero_head")]
 INITIAL = [f"initial_weights_{name}" for name in ("waves", "glyphs", "omniglot_small", "resnet12", "cora")]
 QUICK = "## Glyphs, 5-way 1-shot, the quickstart's budget"
 SECTIONS = {
@@ -56,7 +56,7 @@ def test_every_figure_with_an_interval_is_in_the_results(name):
 MEASURED = {
     "sinusoid": "sinusoid",
     "glyphs": "glyphs_quickstart",
-    "omniglot": "omniglot_small_fan_in_uniform",
+    "omniglot": "omniglot_small_anew",
     "cora": "nodes",
     "citeseer": "nodes",
 }

@@ -115,14 +115,20 @@ def gradient_cosine_fault(run: Run) -> str:
     for name in run.experiment.config.objective.terms:
         if not member("objective", name).traits["query_gradient"]:
             return f"the outer step of {name} is not the gradient of a query loss through the inner loop"
-    return "" if any(is_co_term(term) for term in run.method.terms) else "it has no co-learner"
+    if not any(is_co_term(term) for term in run.method.terms):
+        return "it has no co-learner"
+    return _frozen(run)
 
 
 def path_fault(run: Run) -> str:
     """Why there is nothing before and after inner steps, if so."""
     if leaves_path(dict(flatten(run.experiment.config.to_dict()))):
-        return ""
+        return _frozen(run)
     return "its inner steps, if it takes any, cannot be looked at one by one"
+
+
+def _frozen(run: Run) -> str:
+    return "" if run.method.learner.variables.extractor else "its extractor is frozen, so that no layer of it moves"
 
 
 def gradient_norm(runs: Sequence[Run], episodes: int) -> Made:

@@ -131,6 +131,17 @@ def test_faults_say_why(words, fault):
     assert told.startswith(fault) and bool(told) == bool(fault)
 
 
+def test_layers_that_are_frozen_have_no_analysis(monkeypatch):
+    run = run_of(waves("cml"))
+    learner = run.method.learner
+    monkeypatch.setattr(learner, "variables", learner.variables._replace(extractor=()))
+    assert {one.name for one in ANALYSES if "frozen" in one.fault(run)} >= {
+        "gradient_cosine",
+        "gradient_norm",
+        "linear_cka",
+    }
+
+
 def test_guessing_is_drawn_at_the_ways_of_the_episodes(monkeypatch):
     """Models for tasks of any size have more outputs."""
     chances = []
