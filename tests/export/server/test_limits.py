@@ -3,7 +3,11 @@
 import asyncio
 import contextlib
 import http.client
+import os
+import select
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -18,6 +22,7 @@ from export.server.errors import ServingError
 from export.server.rest import RestApi
 from tests.export.server.running import running
 from tests.export.server.tiny_models import WaitingHalver, write_halver
+from tests.helpers.programs import ROOT
 
 PREDICT = "/v1/models/halver:predict"
 ORIGIN = {"Origin": "http://example.com"}
@@ -84,6 +89,23 @@ def test_a_request_that_takes_too_long_is_stopped(model_dir, tmp_path):
             pass
         told = (tmp_path / "second").read_text()
         assert "error: REST port" in told and "another --rest_port" in told and "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_the_server_of_a_program_that_is_killed_ends(model_dir, tmp_path):
+    code = (
+        "import pathlib, sys; from export.server.child import server_process\n"
+        f"with server_process(['--model_dir={model_dir}'], pathlib.Path({str(tmp_path / 'log')!r})) as server:\n"
+        "    print(server.process.pid, flush=True); sys.stdin.read()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, **pipes) as program:
+        server = os.pidfd_open(int(program.stdout.readline()))
+        program.kill()
+    try:
+        assert select.select([server], [], [], 60)[0] == [server], "it still serves"
+    finally:
+        os.close(server)
 
 
 def test_bodies_that_are_read_at_once_have_a_bound_in_all():
