@@ -25,7 +25,6 @@ from rich.console import Console
 
 from cml_tf.experiments.runs import evaluate_run, train_run, trained_on
 from cml_tf.experiments.stored import RunError
-from cml_tf.studies.processes import end_with_parent, run_side_by_side
 from cml_tf.studies.ray_tasks import run_on_ray
 from cml_tf.studies.results import (
     DIVERGED,
@@ -39,6 +38,7 @@ from cml_tf.studies.results import (
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepRun, read_sweep
 from cml_tf.system.command_line import PLUGINS, fail, run
 from cml_tf.system.files import Held, clear_leftovers, locked
+from cml_tf.system.processes import end_with_parent, run_side_by_side
 from cml_tf.training.evaluator import Diverged, Evaluation
 
 _SPEC = flags.DEFINE_string("spec", None, "JSON file that describes the sweep (cml_tf.studies.sweeps).", required=True)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from absl import flags
 
-from cml_tf.studies.processes import end_with_parent
 from cml_tf.system.command_line import fail, run
+from cml_tf.system.processes import end_with_parent
 from export.playground.site import address
 from export.server.embedded import Options, serve
 from export.server.errors import ServingError

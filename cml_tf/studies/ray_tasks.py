@@ -13,7 +13,7 @@ from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 from cml_tf.errors import UserError
-from cml_tf.studies.processes import environment_of_child
+from cml_tf.system.processes import environment_of_child
 
 ENGINE = "ray"
 # A run that loses its node so often is given up.

@@ -53,7 +53,7 @@ MODULES = {
     "cml_tf.experiments.config_files": "cml_tf.experiments.configuration",
     "cml_tf.experiments.configured_trainer": "cml_tf.experiments.assembly",
     "cml_tf.experiments.cross_domain": "cml_tf.experiments.runs",
-    "cml_tf.experiments.processes": "cml_tf.studies.processes",
+    "cml_tf.experiments.processes": "cml_tf.system.processes",
     "cml_tf.experiments.sweep_results": "cml_tf.studies.results",
     "cml_tf.experiments.sweeps": "cml_tf.studies.sweeps",
     "cml_tf.file_faults": "cml_tf.system.file_faults",

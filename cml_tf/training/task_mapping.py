@@ -48,7 +48,7 @@ def map_tasks(
             return tf.vectorized_map(one, mapped, fallback_to_while_loop=True)
     if tf.executing_eagerly():
         count = len(tf.nest.flatten(mapped)[0])
-        # A graph makes tensors of arrays.
+        # As tf.function does with its arguments.
         mapped = tf.nest.map_structure(tf.convert_to_tensor, mapped)
         results = [one(tf.nest.map_structure(lambda tensor, i=i: tensor[i], mapped)) for i in range(count)]
         return tf.nest.map_structure(lambda *tensors: tf.stack(tensors), *results)

@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 
-from cml_tf.studies.processes import end_with_parent, environment_of_child
+from cml_tf.system.processes import end_with_parent, environment_of_child
 
 
 @contextlib.contextmanager

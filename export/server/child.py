@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cml_tf.errors import UserError
-from cml_tf.studies.processes import environment_of_child
+from cml_tf.system.processes import environment_of_child
 
 _ROOT = Path(__file__).resolve().parents[2]
 _STARTED = re.compile(r"gRPC (\S+), REST (https?://[^/]+)/")

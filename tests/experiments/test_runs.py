@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -253,6 +254,30 @@ def test_damaged_runs_are_refused_and_left_alone(run, damage, error, message):
         with pytest.raises(error, match=message):
             use()
     assert snapshot(run) == before
+
+
+class Epochs(keras.callbacks.Callback):
+    """Counts them, and may fail in the one after."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.ended, self._fails = 0, fails
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.ended += 1
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if self._fails and self.ended:
+            raise InterruptedError
+
+
+def test_a_state_of_a_callback_is_saved_with_its_own_epoch(tmp_path):
+    config = waves(**{"train.steps": 4, "train.validate_every": 2})
+    with pytest.raises(InterruptedError):
+        train_run(config, tmp_path / "run", verbose=0, callbacks=[Epochs(fails=True)])
+    again = Epochs()
+    train_run(config, tmp_path / "run", verbose=0, callbacks=[again])
+    assert again.ended == 2
 
 
 def test_a_loss_that_is_not_finite_leaves_the_last_good_checkpoint(run):

@@ -42,9 +42,11 @@ def open_npz(path: Path, most: int = MOST_BYTES) -> np.lib.npyio.NpzFile:
 
     Raises:
       DatasetError: if they claim more than `most` bytes together.
-      ValueError: if it is no zip file.
+      ValueError: if it is not there, or no zip file.
       Exception: of `DAMAGE`, if it is damaged; so does reading a member.
     """
+    if not path.exists():
+        raise ValueError("it does not exist; check the path")
     if not zipfile.is_zipfile(path):
         # NumPy itself would take it for an array or a pickle.
         raise ValueError("it is not a complete .npz file")

@@ -42,7 +42,7 @@ def _arrays(part, inputs, labels):
 
 @pytest.mark.parametrize("read", [Adapted.load, read_support, read_queries])
 def test_a_file_that_is_missing_is_said_to_be(read, tmp_path):
-    with pytest.raises(ClientError, match="gone.npz must be .*, but does not exist"):
+    with pytest.raises(ClientError, match="gone.npz must be .*: it does not exist"):
         read(tmp_path / "gone.npz")
 
 

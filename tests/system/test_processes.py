@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cml_tf.studies.processes import end_with_parent, run_side_by_side
+from cml_tf.system.processes import end_with_parent, run_side_by_side
 from tests.helpers.programs import ROOT
 
 # Says that it runs, then waits for a signal, and notes which one it got.
@@ -30,7 +30,7 @@ while True:
 # Two that wait, and a third that there is no place for.
 PARENT = """
 import signal, sys
-from cml_tf.studies.processes import run_side_by_side
+from cml_tf.system.processes import run_side_by_side
 # Shells start what runs in the background deaf to Ctrl-C, and so these tests perhaps.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 programs = {name: [sys.executable, "-c", sys.argv[1], f"{name}.begun", f"{name}.ended"] for name in "abc"}
@@ -43,7 +43,7 @@ except KeyboardInterrupt:
 
 
 # The same, of a program that ends with its parent.
-FOLLOWS = f"from cml_tf.studies.processes import end_with_parent\nend_with_parent()\n{WAITS}"
+FOLLOWS = f"from cml_tf.system.processes import end_with_parent\nend_with_parent()\n{WAITS}"
 
 
 @pytest.fixture
