@@ -117,9 +117,9 @@ def server(tmp_path_factory, waves, images, nodes, judged, free, bounded, small)
         yield one
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium."""
+    """Headless Chromium; closed with its module, for asyncio.run fails in a thread while playwright's loop runs in it."""
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")

@@ -122,7 +122,7 @@ def test_dense_layers_are_vectorised_unless_memory_is_to_be_bounded(make, task_c
     if not expected and make is not convolutional:
         with pytest.raises(UserError, match="vectorised needs a method of dense or plain convolutional layers"):
             step_of(method, task_chunk=task_chunk, vectorised=True)
-    with pytest.raises(UserError, match="task_chunk must be 0"):
+    with pytest.raises(UserError, match="task_chunk must be an integer of at least 0"):
         step_of(method, task_chunk=-1)
 
 
