@@ -7,6 +7,7 @@ import numpy as np
 from cml_tf.errors import UserError
 from cml_tf.learners.learner import Learner
 from cml_tf.problems import Problem
+from cml_tf.registry import Settings
 
 
 def check_classification(rule: str, problem: Problem) -> None:
@@ -22,6 +23,22 @@ def check_headless(rule: str, learner: Learner) -> None:
             f"{rule} needs a head without weights, received a learner whose head has weights: use "
             "keras.layers.Identity() as its head."
         )
+
+
+def faults_without_classes(rule: str, settings: Settings) -> list[str]:
+    """What a configuration is told that chooses a rule for classes where the data have none."""
+    if "dataset.ways" in settings:
+        return []
+    data = settings["dataset.name"]
+    return [f"adaptation.rule must not be {rule!r} for {data!r}, which has no classes: choose another rule."]
+
+
+def faults_of_another_head(rule: str, doing: str, settings: Settings) -> list[str]:
+    """What a configuration is told whose rule does something with a linear head, and that chooses another one."""
+    head = settings.get("learner.head", "linear")
+    if head == "linear":
+        return []
+    return [f"learner.head must be 'linear' with {rule}, which {doing}, received {head!r}: leave out the key."]
 
 
 def inverse_softplus(value: float) -> float:

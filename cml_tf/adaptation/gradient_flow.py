@@ -22,7 +22,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cml_tf.adaptation.checks import check_classification
+from cml_tf.adaptation.checks import check_classification, faults_of_another_head, faults_without_classes
 from cml_tf.adaptation.flow_solver import flow
 from cml_tf.adaptation.head_rule import HeadRule
 from cml_tf.adaptation.rule import Initial
@@ -120,18 +120,9 @@ class GradientFlowOptions:
 
 
 def _faults(settings: Settings) -> list[str]:
-    faults = []
-    if "dataset.ways" not in settings:
-        data = settings["dataset.name"]
-        faults.append(
-            f"adaptation.rule must not be 'gradient_flow' for {data!r}, which has no classes: choose another rule."
-        )
-    if (head := settings.get("learner.head", "linear")) != "linear":
-        faults.append(
-            f"learner.head must be 'linear' with gradient_flow, which adapts that layer, received {head!r}: leave out "
-            "the key."
-        )
-    return faults
+    return faults_without_classes("gradient_flow", settings) + faults_of_another_head(
+        "gradient_flow", "adapts that layer", settings
+    )
 
 
 @register(

@@ -28,7 +28,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from cml_tf.adaptation.checks import check_classification
+from cml_tf.adaptation.checks import check_classification, faults_of_another_head, faults_without_classes
 from cml_tf.adaptation.head_rule import HeadRule
 from cml_tf.adaptation.rule import Initial, Scheduled, Schedules
 from cml_tf.episodes import Examples
@@ -222,17 +222,8 @@ class HypernetworkOptions:
 
 
 def _faults(settings: Settings) -> list[str]:
-    faults = []
-    if "dataset.ways" not in settings:
-        data = settings["dataset.name"]
-        faults.append(
-            f"adaptation.rule must not be 'hypernetwork' for {data!r}, which has no classes: choose another rule."
-        )
-    if (head := settings.get("learner.head", "linear")) != "linear":
-        faults.append(
-            f"learner.head must be 'linear' with hypernetwork, which changes that layer, received {head!r}: leave out "
-            "the key."
-        )
+    faults = faults_without_classes("hypernetwork", settings)
+    faults += faults_of_another_head("hypernetwork", "changes that layer", settings)
     if settings["adaptation.equivariant"] and not settings["adaptation.enhanced"]:
         faults.append(_needless("adaptation.equivariant", "adaptation.enhanced"))
     return faults

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation.checks import check_classification, check_headless
+from cml_tf.adaptation.checks import check_classification, check_headless, faults_without_classes
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
 from cml_tf.episodes import Examples
 from cml_tf.errors import UserError
@@ -214,10 +214,7 @@ class SoftKMeansOptions:
 
 
 def _faults(settings: Settings) -> list[str]:
-    if "dataset.ways" in settings:
-        return []
-    data = settings["dataset.name"]
-    return [f"adaptation.rule must not be 'soft_k_means' for {data!r}, which has no classes: choose another rule."]
+    return faults_without_classes("soft_k_means", settings)
 
 
 @register(

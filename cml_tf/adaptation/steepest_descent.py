@@ -26,7 +26,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation.checks import check_classification, check_headless
+from cml_tf.adaptation.checks import (
+    check_classification,
+    check_headless,
+    faults_of_another_head,
+    faults_without_classes,
+)
 from cml_tf.adaptation.class_objective import ClassObjective, LearnedNumbers, class_weights
 from cml_tf.adaptation.packing import Specification
 from cml_tf.adaptation.rule import AdaptationRule, AdaptedTask, Initial
@@ -242,17 +247,8 @@ class SteepestDescentOptions:
 
 
 def _faults(settings: Settings) -> list[str]:
-    faults = []
-    if "dataset.ways" not in settings:
-        data = settings["dataset.name"]
-        faults.append(
-            f"adaptation.rule must not be 'steepest_descent' for {data!r}, which has no classes: choose another rule."
-        )
-    if (head := settings.get("learner.head", "linear")) != "linear":
-        faults.append(
-            "learner.head must be 'linear' with steepest_descent, which puts weights of its own in its place, received "
-            f"{head!r}: leave out the key."
-        )
+    faults = faults_without_classes("steepest_descent", settings)
+    faults += faults_of_another_head("steepest_descent", "puts weights of its own in its place", settings)
     positive, negative = settings["adaptation.positive"], settings["adaptation.negative"]
     if not positive > negative:
         faults.append(

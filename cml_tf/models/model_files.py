@@ -1,4 +1,4 @@
-"""Saved models: a directory with `model.json` (layers, rule and problem as JSON) and `variables.npz`.
+"""Saved models: a directory with `model.json` (layers, rule, problem) and `variables.npz`, tied to it by its SHA-256.
 
 Layers are described by Keras' own serialisation and rebuilt in its safe mode: nothing in the files is executed. Layers
 and rules of your own must be registered with `keras.saving.register_keras_serializable`.
@@ -22,6 +22,7 @@ from cml_tf.objectives.query_loss import QueryLoss
 from cml_tf.problems import Problem, problem_from_json, problem_to_json
 from cml_tf.readouts import answers_as_head, through_head
 from cml_tf.system.files import parsed_json, write_json
+from cml_tf.system.manifest import digest
 from cml_tf.training.checkpoints import CheckpointError, assign_values, named_values, read_checkpoint, write_checkpoint
 from cml_tf.training.method import Method
 
@@ -74,14 +75,15 @@ def write_model(path: Path, method: Method, problem: Problem, value_range: tuple
         "rule": serialise(rule),
     }
     write_checkpoint(path / VARIABLES, named_values(_groups(method)), {"format": FORMAT})
-    write_json(path / MODEL, description)
+    # Last, and with what it belongs to: killed in between, another model's description may still be there.
+    write_json(path / MODEL, {**description, "variables_sha256": digest((path / VARIABLES).read_bytes())})
 
 
 def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]:
     """Reads a saved model.
 
     Raises:
-      CheckpointError: if there is none, or it is damaged.
+      CheckpointError: if there is none, it is damaged, or its two files are of different models.
     """
     try:
         content = (path / MODEL).read_bytes()
@@ -96,6 +98,12 @@ def read_model(path: Path) -> tuple[Method, Problem, tuple[float, float] | None]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path / MODEL} cannot be loaded: {one_line(error)}") from error
     values, _ = read_checkpoint(path / VARIABLES)
+    # Models of before these came are not tied.
+    if description.get("variables_sha256") not in (None, digest((path / VARIABLES).read_bytes())):
+        raise CheckpointError(
+            f"{path / VARIABLES} was not saved together with {path / MODEL}: saving was interrupted, or one of them "
+            "was copied. Save the model again, or restore both from a copy."
+        )
     assign_values(_groups(method), values)
     settle_constants(method.learner.extractor, method.learner.head)
     return method, problem, value_range

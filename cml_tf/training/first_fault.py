@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -14,12 +14,15 @@ from cml_tf.episodes import Episode
 from cml_tf.problems import Problem
 from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
 from cml_tf.training.method import Method
+from cml_tf.training.replicas import ONE, Replicas
 from cml_tf.training.schedule import Moment
 
 _MOST_TASKS = 3
 
 
-def first_fault(method: Method, problem: Problem, episode: Episode, moment: Moment) -> str:
+def first_fault(
+    method: Method, problem: Problem, episode: Episode, moment: Moment, replicas: Replicas | None = None
+) -> str:
     """What a step on a meta-batch met first that is not finite, in words, with its tasks and what to do.
 
     The step is made again, stage by stage and task by task, which takes longer than the step did.
@@ -27,27 +30,37 @@ def first_fault(method: Method, problem: Problem, episode: Episode, moment: Mome
     Args:
       method: whose variables are as they were before the step.
       problem: what the targets mean.
-      episode: the meta-batch.
+      episode: the meta-batch, or those of its tasks that are this process'.
       moment: of the outer step.
+      replicas: that share the meta-batch; one by default.
     """
+    replicas = replicas or ONE
     dtype = keras.config.floatx()
     # Those of an iterable are arrays.
     episode = Episode(*tf.nest.map_structure(tf.convert_to_tensor, episode._replace(context=())))._replace(
         context=episode.context
     )
     scalars = {name: tf.constant(value, dtype) for name, value in moment.scalars.items()}
+    numbers = replicas.numbers_of_process(len(episode.support.targets))
+    # Terms that do not count were left out of the step.
+    terms, own = zip(*method.counted(moment.weights), strict=True)
+    method, weights = method.with_terms([term.name for term in terms]), tf.constant(own, dtype)
     method = method.of_first_order() if moment.first_order else method
     for found, remedy in (
         (_variables(method), "Go back to an earlier checkpoint, and lower the outer rate, or set clip_norm"),
-        (_data(episode), "Remove or replace these values"),
-        (_support_losses(method, problem, episode, scalars), "Lower the inner rate, or take fewer inner steps"),
-        (_query_losses(method, episode), "Lower the inner or outer rate, or set clip_norm"),
-        (_gradients(method, episode, moment, scalars), "Lower the inner or outer rate, or set clip_norm"),
+        (_data(episode, numbers), "Remove or replace these values"),
+        (
+            _support_losses(method, problem, episode, numbers, scalars),
+            "Lower the inner rate, or take fewer inner steps",
+        ),
+        (_query_losses(method, episode, numbers, scalars), "Lower the inner or outer rate, or set clip_norm"),
+        (_gradients(method, episode, numbers, weights, scalars), "Lower the inner or outer rate, or set clip_norm"),
     ):
         if told := list(found):
             more = f" and {len(told) - _MOST_TASKS} more" if len(told) > _MOST_TASKS else ""
             return f"{', '.join(told[:_MOST_TASKS])}{more}. {remedy}"
-    return "nothing, when the step was made again. Lower the inner or outer rate, or set clip_norm"
+    where = "" if replicas.processes == 1 else " of the tasks of this process; the others say what it is of theirs"
+    return f"nothing{where}, when the step was made again. Lower the inner or outer rate, or set clip_norm"
 
 
 def _variables(method: Method) -> Iterator[str]:
@@ -57,9 +70,9 @@ def _variables(method: Method) -> Iterator[str]:
                 yield f"the variable {variable.path} of {group}, before the step"
 
 
-def _data(episode: Episode) -> Iterator[str]:
-    for number in _tasks(episode):
-        task = _task(episode, number)
+def _data(episode: Episode, numbers: Sequence[int]) -> Iterator[str]:
+    for place, number in enumerate(numbers):
+        task = _task(episode, place)
         for part in ("support", "query"):
             for field in ("inputs", "targets"):
                 if wrong := sum(map(_count, tf.nest.flatten(getattr(getattr(task, part), field)))):
@@ -68,14 +81,16 @@ def _data(episode: Episode) -> Iterator[str]:
         yield f"{wrong} values of the context"
 
 
-def _support_losses(method: Method, problem: Problem, episode: Episode, scalars: dict[str, tf.Tensor]) -> Iterator[str]:
+def _support_losses(
+    method: Method, problem: Problem, episode: Episode, numbers: Sequence[int], scalars: dict[str, tf.Tensor]
+) -> Iterator[str]:
     initial = method.initial(scalars)
-    for number in _tasks(episode):
-        task = _task(episode, number)
-        for place, predictor in _path(method, initial, task):
+    for place, number in enumerate(numbers):
+        task = _task(episode, place)
+        for when, predictor in _path(method, initial, task):
             loss = method.rule.support_loss(problem, predictor, task.support)
             if _count(loss):
-                yield f"the support loss of task {number}, {float(loss)} {place}"
+                yield f"the support loss of task {number}, {float(loss)} {when}"
                 break
 
 
@@ -91,34 +106,36 @@ def _path(method: Method, initial: Initial, task: Episode) -> Iterable[tuple[str
         yield f"after inner step {step}", predictor
 
 
-def _query_losses(method: Method, episode: Episode) -> Iterator[str]:
-    losses, _ = evaluate_losses(method, episode)
-    for number, of_task in enumerate(losses.numpy()):
+def _query_losses(
+    method: Method, episode: Episode, numbers: Sequence[int], scalars: dict[str, tf.Tensor]
+) -> Iterator[str]:
+    losses, _ = evaluate_losses(method, episode, scalars)
+    for number, of_task in zip(numbers, losses.numpy(), strict=True):
         for term, loss in zip(method.terms, of_task, strict=True):
             if not np.isfinite(loss):
                 yield f"the query loss of task {number}, {float(loss)} in the term {term.name!r}"
 
 
-def _gradients(method: Method, episode: Episode, moment: Moment, scalars: dict[str, tf.Tensor]) -> Iterator[str]:
-    weights = tf.constant(moment.weights, keras.config.floatx())
+def _gradients(
+    method: Method, episode: Episode, numbers: Sequence[int], weights: tf.Tensor, scalars: dict[str, tf.Tensor]
+) -> Iterator[str]:
     whole = episode._replace(context=())
-    batches = [(f" of task {n}", tf.nest.map_structure(lambda t, n=n: t[n : n + 1], whole)) for n in _tasks(episode)]
-    for place, part in [*batches, (" of all tasks together", whole)]:
+    batches = [
+        (f" of task {number}", tf.nest.map_structure(lambda t, n=place: t[n : n + 1], whole))
+        for place, number in enumerate(numbers)
+    ]
+    for of, part in [*batches, (" of all tasks together", whole)]:
         found = meta_gradient(method, part._replace(context=episode.context), weights, scalars=scalars).gradients
         for group, gradients in found.items():
             for variable, gradient in zip(method.trained_variables()[group], gradients, strict=True):
                 if _count(gradient):
-                    yield f"the gradient of {variable.path} of {group}{place}"
+                    yield f"the gradient of {variable.path} of {group}{of}"
 
 
-def _tasks(episode: Episode) -> range:
-    return range(len(episode.support.targets))
-
-
-def _task(episode: Episode, number: int) -> Episode:
+def _task(episode: Episode, place: int) -> Episode:
     """One task, without the task axis and masked examples."""
     parts = (episode.support, episode.query, episode.key, episode.classes)
-    support, query, key, classes = tf.nest.map_structure(lambda tensor: tf.convert_to_tensor(tensor)[number], parts)
+    support, query, key, classes = tf.nest.map_structure(lambda tensor: tf.convert_to_tensor(tensor)[place], parts)
     return Episode(support.counted(), query.counted(), episode.context, key, classes)
 
 

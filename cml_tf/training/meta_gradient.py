@@ -33,9 +33,11 @@ class MetaGradient(NamedTuple):
     gradients: dict[str, tuple[tf.Tensor, ...]]
 
 
-def evaluate_losses(method: Method, episode: Episode) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Losses `[tasks, terms]` and metrics by name, `[tasks]`, without gradients."""
-    initial, term_values = method.initial(), method.term_values()
+def evaluate_losses(
+    method: Method, episode: Episode, scalars: dict[str, tf.Tensor] | None = None
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
+    """Losses `[tasks, terms]` and metrics by name, `[tasks]`, without gradients; `scalars` as of `Method.initial`."""
+    initial, term_values = method.initial(scalars), method.term_values()
     return map_tasks(lambda task: _losses(method, initial, term_values, task), episode)
 
 

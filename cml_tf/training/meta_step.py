@@ -173,9 +173,7 @@ class MetaStep:
         tasks = int(episode.query.targets.shape[0])
         self.replicas.check_divides(tasks * self.replicas.processes, self.accumulate)
         weights, first_order, scalars = moment or Schedule()(0, method.terms, method.schedules)
-        terms = {term.name for term in method.counted(weights)}
-        counted = [(t.name, w) for t, w in zip(method.terms, weights, strict=True) if t.name in terms]
-        names, own = zip(*counted, strict=True)
+        names, own = zip(*((term.name, weight) for term, weight in method.counted(weights)), strict=True)
         dtype = keras.config.floatx()
         # Of arrays, since TensorFlow keeps what it makes of every single number, each step's too, for good.
         number = tf.as_dtype(dtype).as_numpy_dtype

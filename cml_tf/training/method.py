@@ -119,14 +119,14 @@ class Method:
         """This method with the terms of those names alone; everything is shared."""
         return replace(self, terms=tuple(term for term in self.terms if term.name in names))
 
-    def counted(self, weights: Sequence[float]) -> tuple[ObjectiveTerm, ...]:
-        """The terms that a step must work out: not those that weigh, report and own nothing now.
+    def counted(self, weights: Sequence[float]) -> list[tuple[ObjectiveTerm, float]]:
+        """The terms that a step must work out, with their weights: not those that weigh, report and own nothing now.
 
         Args:
           weights: of all terms.
         """
         pairs = zip(self.terms, weights, strict=True)
-        return tuple(term for term, weight in pairs if weight or term.reported or term.variables)
+        return [(term, weight) for term, weight in pairs if weight or term.reported or term.variables]
 
     def term_values(self) -> tuple[tuple[tf.Tensor, ...], ...]:
         """The current values of every term's variables."""

@@ -103,6 +103,10 @@ class Replicas:
             episode,
         )
 
+    def numbers_of_process(self, tasks: int) -> list[int]:
+        """Which of a meta-batch's tasks those of this process are, of which there are so many, in their order."""
+        return [task // self.local * self.count + self.first + task % self.local for task in range(tasks)]
+
     def anywhere(self, flag: bool) -> bool:
         """Whether a flag is set in any process; all of them must ask."""
         return flag if self.processes == 1 else bool(self._joined(tf.constant([int(flag)])).numpy().any())

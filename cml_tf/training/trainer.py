@@ -197,6 +197,7 @@ class Trainer:
         batches = self._batches(episodes, meta_batch)
         # Made once for all epochs, and before the first one: what does not fit the learner is told before work is lost.
         if validation is not None:
+            self._evaluator(validation.steps)
             tasks = self.replicas.rounded_up(_VALIDATION_BATCH)
             self._validation_batches = self._fitting(self.replicas.batches(validation.source, 0, tasks))
         while not self.finished(steps) and not self.host.stop_training:
@@ -252,9 +253,9 @@ class Trainer:
         with told_in_one_line(f"step {self.step} failed"):
             result = self.meta_step(episode, moment)
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
-        counted = self.method.counted(moment.weights)
+        counted = [term for term, _ in self.method.counted(moment.weights)]
         if not result.finite:
-            first = first_fault(self.method, self.problem, episode, moment)
+            first = first_fault(self.method, self.problem, episode, moment, self.replicas)
             raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), [term.name for term in counted], first)
         for term in counted:  # The others were left out of the step, and report nothing.
             term.heed(metrics)
@@ -264,19 +265,23 @@ class Trainer:
 
     def _validate(self, runner: keras.callbacks.CallbackList, validation: Validation) -> dict[str, float]:
         """Empty if a callback stopped training in the midst of it."""
-        if validation.steps not in self._evaluators:
-            rule = self.method.rule if validation.steps is None else self.method.rule.with_steps(validation.steps)
+        try:
+            batches = self._watched(runner, self._validation_batches)
+            metrics = self._evaluator(validation.steps).metrics(batches, validation.episodes)
+        except _Stopped:
+            return {}
+        return {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
+
+    def _evaluator(self, steps: int | None) -> Evaluator:
+        """Of adaptation with so many steps; None for as many as in training."""
+        if steps not in self._evaluators:
+            rule = self.method.rule if steps is None else self.method.rule.with_steps(steps)
             # A method without any is judged by what MAML lowers.
             reported = [term for term in self.method.terms if term.reported]
             terms = reported or [QueryLoss(self.problem, differentiated=False)]
             method = Method.of(self.method.learner, rule, terms, self.method.reducer)
-            self._evaluators[validation.steps] = Evaluator(method, self.problem.metric, self.replicas)
-        try:
-            batches = self._watched(runner, self._validation_batches)
-            metrics = self._evaluators[validation.steps].metrics(batches, validation.episodes)
-        except _Stopped:
-            return {}
-        return {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
+            self._evaluators[steps] = Evaluator(method, self.problem.metric, self.replicas)
+        return self._evaluators[steps]
 
     def _watched(self, runner: keras.callbacks.CallbackList, batches: Iterable[Episode]) -> Iterator[Episode]:
         """Batches of a validation, until a callback stops training after one of them."""

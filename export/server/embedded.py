@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import uvicorn
@@ -76,7 +77,7 @@ class Options:
 
 
 async def serve(options: Options, ready: Callable[[int, int], None]) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight; before it is ready, it gives up loading.
 
     Args:
       options: what and how.
@@ -96,7 +97,9 @@ async def serve(options: Options, ready: Callable[[int, int], None]) -> None:
         health = Health()
         grpc_server = _grpc_server(calls, health if options.health else None, options)
         grpc_port = _bind_grpc(grpc_server, options)
-        await catalogue.start()
+        if not await _unless_stopped(stopping, catalogue.start()):
+            workers.close()
+            return
         await grpc_server.start()
         rest_server = _RestServer(_rest_config(calls, options))
         rest_task = asyncio.create_task(rest_server.serve([rest_socket]))
@@ -192,6 +195,18 @@ def _rest_config(calls: Calls, options: Options) -> uvicorn.Config:
         ssl_context_factory=(lambda *_: tls.context()) if tls is not None else None,
         timeout_graceful_shutdown=max(1, round(options.grace)),
     )
+
+
+async def _unless_stopped(stopping: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Whether the work was done; it is given up as soon as the server is told to stop."""
+    stop, task = asyncio.create_task(stopping.wait()), asyncio.create_task(work)
+    await asyncio.wait([stop, task], return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if task.done():
+        task.result()
+        return True
+    task.cancel()
+    return False
 
 
 async def _until_stopped(stopping: asyncio.Event, *tasks: asyncio.Task[None]) -> None:

@@ -119,7 +119,7 @@ def server(tmp_path_factory, waves, images, nodes, judged, free, bounded, small)
 
 @pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium; closed with its module, for asyncio.run fails in a thread while playwright's loop runs in it."""
+    """Headless Chromium, closed with its module: while playwright's loop runs, asyncio.run fails in that thread."""
     executable = shutil.which("chromium")
     if executable is None:
         pytest.skip("no chromium on PATH (Debian: apt-get install chromium)")

@@ -124,7 +124,7 @@ def test_losses_that_count_for_nothing_are_not_worked_out(float64):
 
 def test_a_loss_that_weighs_nothing_is_worked_out_where_it_is_reported_or_has_variables():
     method = make_method("sgd", "multi_step")
-    assert [term.name for term in method.counted([0.0] * 3)] == ["query_loss", "co_learner"]
+    assert [term.name for term, _ in method.counted([0.0] * 3)] == ["query_loss", "co_learner"]
 
 
 @pytest.mark.slow

@@ -2,18 +2,21 @@
 
 import functools
 import re
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from cml_tf.adaptation.rule import Scheduled
 from cml_tf.learners import Learner
-from cml_tf.objectives import QueryLoss
+from cml_tf.objectives import QueryLoss, TermLoss
 from cml_tf.problems import Classification, Regression
 from cml_tf.registry import members
 from cml_tf.training.first_fault import first_fault
 from cml_tf.training.meta_step import NonFiniteLoss
+from cml_tf.training.replicas import Replicas
 from cml_tf.training.schedule import Schedule
 from cml_tf.training.trainer import Trainer
 from tests.helpers.few_shot import tiny_trainer, variable_values
@@ -63,6 +66,59 @@ def trainer():
 )
 def test_the_first_thing_that_is_not_finite_is_told_with_its_task(trainer, part, field, task, value, said):
     assert re.search(said, message(trainer, spoilt(part, field, task, value, 2)))
+
+
+def test_a_process_numbers_its_tasks_as_the_meta_batch_does(trainer):
+    """Two of six replicas are this process': its tasks are 2, 3, 8 and 9 of twelve."""
+    replicas = Replicas()
+    replicas.first, replicas.local, replicas.count, replicas.processes = 2, 2, 6, 3
+    moment = Schedule()(0, trainer.method.terms)
+    for episode, said in (
+        (spoilt("query", "inputs", 2, np.nan), "1 values of query.inputs of task 8. Remove"),
+        (spoilt("support", "targets", 1, 3e19), "the support loss of task 3, inf before"),
+        (spoilt("query", "targets", 3, 3e19), "the query loss of task 9, inf in"),
+        (two_batches()[1], "nothing of the tasks of this process; the others say what it is of theirs, when"),
+    ):
+        assert first_fault(trainer.method, trainer.problem, episode, moment, replicas).startswith(said)
+
+
+class Fading(QueryLoss):
+    """Times a number that begins so large that no loss is finite."""
+
+    schedules = {"factor": Scheduled(lambda step: 1.0 if step else np.inf, final=1.0)}
+
+    def __call__(self, outcome, values):
+        result = super().__call__(outcome, values)
+        return result._replace(loss=result.loss * outcome.initial.scalars["factor"])
+
+
+class Unreported(QueryLoss):
+    """Never finite; counts from the second step on."""
+
+    reported = False
+
+    def __call__(self, outcome, values):
+        return TermLoss(super().__call__(outcome, values).loss * np.nan, {})
+
+
+FIRST_STEPS = {
+    "scheduled": (
+        lambda problem: [Fading(problem)],
+        ("the query loss of task 0, inf in the term 'query_loss'", "nothing, "),
+    ),
+    "left out": (
+        lambda problem: [QueryLoss(problem), Unreported(problem, name="unreported", weight=float)],
+        ("nothing, ", "the query loss of task 0, nan in the term 'unreported'"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("make", "expected"), FIRST_STEPS.values(), ids=FIRST_STEPS)
+def test_the_diagnosis_is_of_the_step_s_own_moment(trainer, make, expected):
+    method = replace(trainer.method, terms=tuple(make(trainer.problem)))
+    for step, said in enumerate(expected):
+        moment = Schedule()(step, method.terms, method.schedules)
+        assert first_fault(method, trainer.problem, two_batches()[0], moment).startswith(said)
 
 
 def test_an_exploding_outer_rate_is_told_by_the_variable_or_the_loss():

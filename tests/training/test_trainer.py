@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, MetaSGD
+from cml_tf.adaptation import SGD, FirstOrder, GradientDescent, KernelRidge, MetaSGD
 from cml_tf.episodes import Episode, Examples
 from cml_tf.errors import UserError
 from cml_tf.learners import mlp
@@ -111,6 +111,14 @@ def test_numbers_of_a_validation_are_checked_before_the_first_step(numbers):
     trainer = tiny_trainer()
     with pytest.raises(UserError, match="of a validation must be"):
         trainer.fit(waves(), 1, validation=Validation(waves("validation"), *numbers), verbose=0)
+    assert trainer.step == 0
+
+
+def test_steps_of_a_validation_are_refused_before_the_first_step_where_the_rule_takes_none():
+    problem = Regression(1)
+    trainer = Trainer(mlp(1, (1,), hidden=(4,)), KernelRidge(problem), [QueryLoss(problem)], problem)
+    with pytest.raises(UserError, match="KernelRidge takes no inner steps, received 2"):
+        trainer.fit(waves(), 1, validation=Validation(waves("validation"), 4, steps=2), verbose=0)
     assert trainer.step == 0
 
 

@@ -5,9 +5,11 @@ import contextlib
 import http.client
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -16,9 +18,10 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 
-from export.server import rest
+from export.server import embedded, rest
 from export.server.child import ServerFailed
 from export.server.errors import ServingError
+from export.server.model_config import ModelConfig
 from export.server.rest import RestApi
 from tests.export.server.running import running
 from tests.export.server.tiny_models import WaitingHalver, write_halver
@@ -174,3 +177,25 @@ def _until_closed(server):
             server.rest("GET", "/v1/models/halver")
         except (OSError, http.client.HTTPException):
             return
+
+
+def test_a_server_that_is_told_to_stop_gives_up_loading(tmp_path, monkeypatch):
+    """The version at hand ends in its thread; those after it are not begun, and nobody is told that it is ready."""
+    given_up, begun = threading.Event(), []
+
+    def load(directory):
+        begun.append(directory.name)
+        signal.raise_signal(signal.SIGTERM)
+        assert given_up.wait(60)
+        return SimpleNamespace(close=lambda: None)
+
+    async def life():
+        await embedded.serve(options, lambda *_: begun.append("ready"))
+        given_up.set()
+
+    for version in ("1", "2"):
+        (tmp_path / version).mkdir()
+    options = embedded.Options({"one": ModelConfig("one", tmp_path, None)}, grpc_port=0, rest_port=0)
+    monkeypatch.setattr(embedded, "_load", load)
+    asyncio.run(life())
+    assert len(begun) == 1
