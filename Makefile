@@ -20,6 +20,8 @@
 SHELL := /bin/sh
 PYTHON ?=
 export PYTHON
+# Tests and programs start many processes: what they import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 
 VENV_PYTHON := .venv/bin/python
 WORKERS ?= 3

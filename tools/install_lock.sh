@@ -28,9 +28,9 @@ fi
 rm -f .venv/.installed-runtime .venv/.installed-dev
 echo $$ >"$marker"
 echo "Installing $lock into .venv (2.7 GB the first time) ..."
-# The lock has everything that its packages need, and Python compiles what it imports, which is a part of what there is:
-# 66 s instead of 87 on two cores.
-if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile -r "$lock"; then
+# The lock has everything that its packages need. pip compiles it: where PYTHONDONTWRITEBYTECODE is set, as in many
+# containers, each process would else compile all of TensorFlow again, which takes it ten seconds.
+if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r "$lock"; then
     # pip gave up by itself, and cleanly: what it has installed is whole.
     rm -f "$marker"
     exit 1
