@@ -8,9 +8,10 @@ from typing import Any
 
 import keras
 
+from cml_tf.learners.example import as_input_shape
 from cml_tf.learners.layers.convolution import Convolution
 from cml_tf.learners.layers.initialisation import INITIALISATIONS, kernel_initializer, linear
-from cml_tf.learners.learner import Learner, as_input_shape
+from cml_tf.learners.learner import Learner
 from cml_tf.learners.normalisation.layer import Normalisation, mode_named
 from cml_tf.learners.normalisation.mode import MODES
 from cml_tf.learners.normalisation.options import normalisation_faults, normalised_steps

@@ -15,9 +15,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.boundary.arrays import check_shapes, described, numeric_array, one_line
+from cml_tf.boundary.arrays import check_shapes
 from cml_tf.errors import UserError
 from cml_tf.graphs import GraphContext
+from cml_tf.learners.example import called, example_inputs_of, example_targets_of
 from cml_tf.learners.layer_state import (
     check_layer_state,
     outer_variables,
@@ -114,14 +115,14 @@ class Learner:
             if not isinstance(layer, keras.Layer):
                 kind = layer.__name__ if isinstance(layer, type) else type(layer).__name__
                 raise UserError(f"the {part} must be an instance of a Keras layer or model, received {kind}.")
-        self.example_inputs = _example_inputs(input_shape, example_inputs)
+        self.example_inputs = example_inputs_of(input_shape, example_inputs)
         self.context = context
         self.head_takes_targets = "targets" in inspect.signature(head.call).parameters
         features = called("extractor", extractor, self.example_inputs, **context_arguments(context))
         outputs = called("head", head, features)
         self.example_features = tf.nest.map_structure(tf.zeros_like, features)
         check_layer_state(extractor, self.example_inputs, **context_arguments(context))
-        targets = {"targets": _example_targets(head, features, outputs)} if self.head_takes_targets else {}
+        targets = {"targets": example_targets_of(head, features, outputs)} if self.head_takes_targets else {}
         check_layer_state(head, features, **targets)
         self.variables = Parameters(tuple(extractor.trainable_variables), tuple(head.trainable_variables))
         self.state_variables = State(tuple(extractor.non_trainable_weights), tuple(head.non_trainable_weights))
@@ -249,20 +250,6 @@ def functional_call(
     return outputs, tuple(scope.get_current_value(variable) for variable in state_variables)
 
 
-def called(role: str, layer: keras.Layer, inputs: Any, **arguments: Any) -> Any:
-    """The outputs of a layer that may not be built yet.
-
-    Raises:
-      UserError: in one line, if it cannot take such inputs.
-    """
-    try:
-        return layer(inputs, **arguments)
-    except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
-        raise UserError(
-            f"the {role} {layer.name!r} cannot process inputs {described(inputs)}: {one_line(error)}"
-        ) from error
-
-
 def count_parameters(variables: Any) -> int:
     """The number of scalars in a structure of variables.
 
@@ -298,53 +285,3 @@ def feature_rows(features: Any) -> tf.Tensor:
     """All features of an example in one row, `[examples, features]`, float32 or float64."""
     parts = [at_least_float32(part) for part in tf.nest.flatten(features)]
     return tf.concat([tf.reshape(part, [tf.shape(part)[0], int(np.prod(part.shape[1:]))]) for part in parts], 1)
-
-
-def as_input_shape(given: Any) -> tuple[int, ...]:
-    """The shape of one input, as a tuple.
-
-    Raises:
-      UserError: if it is none: a number, or with a size that is not a positive whole number.
-    """
-    if not isinstance(given, (tuple, list, tf.TensorShape)) or not all(map(_is_size, given)):
-        raise UserError(f"input_shape must be a tuple of positive whole numbers, received {given!r}.")
-    return tuple(given)
-
-
-def _example_inputs(input_shape: tuple[int, ...] | None, example_inputs: Any) -> Any:
-    if (input_shape is None) == (example_inputs is None):
-        raise UserError(
-            "exactly one of input_shape and example_inputs must be passed: Learner builds its layers with it."
-        )
-    if example_inputs is None:
-        return np.zeros((2, *as_input_shape(input_shape)), keras.config.floatx())
-    leaves = tf.nest.flatten(example_inputs)
-    arrays = [numeric_array(leaf, "example_inputs") for leaf in leaves]
-    if not leaves or not all(hasattr(leaf, "shape") and array.size for leaf, array in zip(leaves, arrays, strict=True)):
-        raise UserError(
-            "example_inputs must be arrays [examples, ...] with at least one example, received "
-            f"{described(example_inputs)}."
-        )
-    return example_inputs
-
-
-def _example_targets(head: keras.Layer, features: Any, outputs: Any) -> tf.Tensor:
-    """Targets that a head takes: labels, or numbers of the shape of its outputs, which soft labels have too.
-
-    Raises:
-      UserError: if it takes neither.
-    """
-    numbers = tf.zeros_like(tf.nest.flatten(outputs)[0])
-    labels = tf.zeros(tf.nest.flatten(features)[0].shape[:1], tf.int32)
-    # The head may keep what it makes of them: not from here.
-    with keras.StatelessScope():
-        try:
-            called("head", head, features, training=True, targets=labels)
-        except ValueError:
-            called("head", head, features, training=True, targets=numbers)
-            return numbers
-    return labels
-
-
-def _is_size(value: Any) -> bool:
-    return isinstance(value, (int, np.integer)) and int(value) > 0

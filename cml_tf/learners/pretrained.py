@@ -18,8 +18,9 @@ import tensorflow as tf
 
 from cml_tf.boundary.arrays import one_line
 from cml_tf.errors import UserError
+from cml_tf.learners.example import as_input_shape
 from cml_tf.learners.layers.initialisation import linear
-from cml_tf.learners.learner import Learner, as_input_shape
+from cml_tf.learners.learner import Learner
 from cml_tf.learners.mlp import mlp_co_learner
 from cml_tf.registry import Given, Settings, option, register
 

@@ -10,9 +10,10 @@ import keras
 import tensorflow as tf
 
 from cml_tf.errors import UserError
+from cml_tf.learners.example import called
 from cml_tf.learners.layer_state import check_layer_state, threaded_variables
 from cml_tf.learners.layers.heads import TwoHeads
-from cml_tf.learners.learner import Learner, called, functional_call
+from cml_tf.learners.learner import Learner, functional_call
 from cml_tf.objectives.query_loss import QueryLoss, scored
 from cml_tf.objectives.term import ObjectiveTerm, TaskOutcome, TermLoss, Weight
 from cml_tf.problems import Problem

@@ -90,7 +90,7 @@ MODULES = {
     "cml_tf.whole_numbers": "cml_tf.boundary.labels",
     "export.client.array_files": "export.client.inputs",
     "export.client.settings": "export.client.interface",
-    "export.client.tables": "export.client.answers",
+    "export.client.tables": "export.client.printed",
 }
 """By the old name: where what was in it is now."""
 

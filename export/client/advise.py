@@ -18,10 +18,10 @@ from rich.text import Text
 
 from cml_tf.system.command_line import run
 from export.client.advice import Advice, ask_next, leave_one_out
-from export.client.answers import printable
 from export.client.connection_flags import client
 from export.client.examples import ExampleSet, read_queries, read_support
 from export.client.graph_flags import graph_of_flags, sent
+from export.client.printed import printable
 
 _SUPPORT = flags.DEFINE_string(
     "support", None, "Folder with one subfolder of images per class, an .npz, or a .csv.", required=True

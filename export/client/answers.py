@@ -1,28 +1,16 @@
-"""What the server says about queries, and that as a table for people and as JSON for programs."""
+"""What the server says about queries, read from the outputs of a signature."""
 
 from __future__ import annotations
 
-import io
-import json
-import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from export.client.trace import Trace
+from export.client.interface import Interface
+from export.client.trace import Trace, read_trace
 
-if TYPE_CHECKING:
-    # It needs TensorFlow, which asking a server over REST does not.
-    from export.client.examples import ExampleSet
-
-
-NONE_OF_THESE = "none of these"
 # Outputs of models that were exported with a confidence, with one row a query.
 CALIBRATED, PREDICTION_SET, SCORE, KNOWN = "calibrated_probabilities", "prediction_set", "known_score", "is_known"
 
@@ -95,89 +83,40 @@ def among(probabilities: np.ndarray, classes: int) -> np.ndarray:
     return np.where(total > 0, used / np.where(total > 0, total, 1), 1 / classes).astype(np.float32)
 
 
-def accuracy(answer: Answer, queries: ExampleSet) -> float | None:
-    """The share of right answers, in [0, 1]; None where the truth is not known."""
-    if answer.class_names is None or queries.targets is None or not queries.names:
-        return None
-    right = sum(str(truth) == found for truth, found in zip(queries.targets, answer.classes, strict=True))
-    return right / len(queries.names)
-
-
-def as_json(answer: Answer, queries: ExampleSet) -> str:
-    """One object: `queries`, `class_names`, `accuracy`.
-
-    A query has `name`, `values`, for classes also `class`; of a model that was exported with a confidence also
-    `calibrated` (by which `class` is the most probable), `prediction_set` (names), `is_known` and `known_score`.
-    """
-    rows: list[dict[str, Any]] = [
-        {"name": name, "values": values.tolist()} for name, values in zip(queries.names, answer.values, strict=True)
-    ]
-    if answer.class_names is not None:
-        for row, found in zip(rows, answer.classes, strict=True):
-            row["class"] = found
-    for position, row in enumerate(rows):
-        row |= _sureness(answer, position)
-    names = None if answer.class_names is None else list(answer.class_names)
-    document = {"class_names": names, "queries": rows, "accuracy": accuracy(answer, queries)}
-    # In ASCII: no terminal, pipe or locale can spoil it.
-    return json.dumps(document) + "\n"
-
-
-def _sureness(answer: Answer, query: int) -> dict[str, Any]:
-    """What the confidence says of a query, as JSON."""
-    found = answer.confidence
-    if found is None:
-        return {}
-    said: dict[str, Any] = {
-        "calibrated": found.probabilities[query].tolist(),
-        "prediction_set": list(answer.prediction_set(query)),
+def put_together(parts: Sequence[tuple[dict[str, np.ndarray], int]], answer: str) -> dict[str, np.ndarray]:
+    """The outputs of a task from those of its parts, which differ in their queries only."""
+    first = parts[0][0]
+    of_queries = {answer, CALIBRATED, PREDICTION_SET, SCORE, KNOWN} & first.keys()
+    return first | {
+        name: np.concatenate([outputs[name][:queries] for outputs, queries in parts]) for name in of_queries
     }
-    if found.known is None or found.scores is None:
-        return said
-    return {**said, "is_known": bool(found.known[query]), "known_score": float(found.scores[query])}
 
 
-def as_table(answer: Answer, queries: ExampleSet, encoding: str | None = None) -> str:
-    """One row a query: for classes the best one with its probability, else the predicted values.
+def no_answer(interface: Interface, names: tuple[str, ...] | None) -> Answer:
+    """To no queries."""
+    # JSON cannot say which shape an array of nothing has, so it is not sent.
+    return Answer(np.zeros((0, interface.outputs if names is None else len(names)), np.float32), names)
 
-    Of a model that was exported with a confidence the probability is the calibrated one, and the row has the prediction
-    set, and "none of these" where the query is of no class of the task.
+
+def answer_of(outputs: Mapping[str, np.ndarray], interface: Interface, names: tuple[str, ...] | None) -> Answer:
+    """What the outputs of a task say.
 
     Args:
-      answer: to the queries.
-      queries: that were asked.
-      encoding: of where it will be shown, by default the standard output's; what it lacks is written otherwise.
+      outputs: by name, without task axis and padding.
+      interface: of the version that answered.
+      names: of the task's classes; None for a regression.
     """
-    encoding = encoding or sys.stdout.encoding or "utf-8"
-    classes = answer.class_names is not None
-    lines = box.HEAVY_HEAD if encoding.lower().startswith("utf") else box.ASCII2
-    sure = ("prediction set",) if answer.confidence else ()
-    table = Table("query", *(("class", "probability", *sure) if classes else ("prediction",)), box=lines)
-    for position, (name, values) in enumerate(zip(queries.names, answer.values, strict=True)):
-        numbers = ", ".join(f"{value:.6g}" for value in values)
-        cells = _cells(answer, position) if classes else [numbers]
-        # Names of files and classes are not markup.
-        table.add_row(*(Text(printable(cell, encoding)) for cell in (name, *cells)))
-    share = accuracy(answer, queries)
-    written = io.StringIO()
-    console = Console(file=written)
-    console.print(table)
-    if share is not None:
-        console.print(f"{share:.1%} of {len(queries.names)} right", highlight=False)
-    return written.getvalue()
+    values, trace = outputs[interface.answer], read_trace(outputs)
+    if names is None:
+        return Answer(values, None, trace=trace)
+    # Ways without an example are answers to nothing.
+    return Answer(among(values, len(names)), names, _confidence(outputs, len(names)), trace)
 
 
-def _cells(answer: Answer, query: int) -> list[str]:
-    found, probability = answer.confidence, f"{answer.shares[query].max():.3f}"
-    if found is None:
-        return [answer.classes[query], probability]
-    unknown = found.known is not None and not found.known[query]
-    said = f"{NONE_OF_THESE} (nearest: {answer.classes[query]})" if unknown else answer.classes[query]
-    return [said, probability, ", ".join(answer.prediction_set(query))]
-
-
-def printable(text: str, encoding: str = "utf-8") -> str:
-    """The text with a replacement character for every control character, and escapes for what the encoding lacks."""
-    # Names come from files; a terminal obeys control characters.
-    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
+def _confidence(outputs: Mapping[str, np.ndarray], classes: int) -> Confidence | None:
+    if CALIBRATED not in outputs:
+        return None
+    # The model itself leaves out classes without an example here.
+    sets = outputs[PREDICTION_SET][:, :classes].astype(bool)
+    known = outputs[KNOWN].astype(bool) if KNOWN in outputs else None
+    return Confidence(outputs[CALIBRATED][:, :classes], sets, known, outputs.get(SCORE))

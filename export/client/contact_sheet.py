@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from export.client.answers import NONE_OF_THESE, Answer, accuracy
+from export.client.answers import Answer
 from export.client.examples import ExampleSet
+from export.client.printed import NONE_OF_THESE, accuracy
 
 _TEMPLATE = "contact_sheet.html"
 _SHOWN_CLASSES = 3

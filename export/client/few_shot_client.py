@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from export.client.adapted import Adapted
-from export.client.answers import CALIBRATED, KNOWN, PREDICTION_SET, SCORE, Answer, Confidence, among
+from export.client.answers import Answer, answer_of, no_answer, put_together
 from export.client.connection import connect
 from export.client.errors import OTHER_SHAPES, ClientError, OtherModelError, RequestError, TaskError
 from export.client.graphs import Graph, as_graph, checked_nodes, graph_inputs
@@ -148,7 +148,7 @@ class FewShotClient:
             statuses = iter(error.statuses)
             raise TaskError([OK if call is None else next(statuses) for call in calls]) from None
         return [
-            _no_answer(interface, classes) if call is None else _answer(next(outputs), interface, classes)
+            no_answer(interface, classes) if call is None else answer_of(next(outputs), interface, classes)
             for call, classes in zip(calls, names, strict=True)
         ]
 
@@ -214,7 +214,7 @@ class FewShotClient:
             _check_fits(adapted, interface)
             checked = as_graph(graph, interface)
             if not count(query_inputs):
-                return _no_answer(interface, adapted.class_names)
+                return no_answer(interface, adapted.class_names)
             inputs = {
                 **adapted.inputs(interface.state_grows),
                 **graph_inputs(checked),
@@ -231,7 +231,7 @@ class FewShotClient:
                 f"The task was adapted by version {adapted.version} of {adapted.model}, which is no longer served: "
                 "adapt again.",
             ) from error
-        return _answer(outputs, interface, adapted.class_names)
+        return answer_of(outputs, interface, adapted.class_names)
 
     def _interface(self, choice: Choice) -> Interface:
         # Another thread may drop it at any time.
@@ -254,7 +254,7 @@ class FewShotClient:
         statuses = [max(int(row["status"]) for row, _ in part) for part in of_calls]
         if any(statuses):
             raise TaskError(statuses)
-        return [_put_together(part, interface.answer) for part in of_calls]
+        return [put_together(part, interface.answer) for part in of_calls]
 
     def _ask(self, choice: Choice, interface: Interface, signature: str, inputs: Outputs) -> Outputs:
         check_request(interface, signature, inputs)
@@ -314,37 +314,5 @@ def _whole_call(task: Task, interface: Interface) -> tuple[Call | None, tuple[st
     return (WHOLE_BOUNDED if pace else WHOLE, {**inputs, interface.targets: targets}), names
 
 
-def _put_together(parts: Sequence[tuple[Outputs, int]], answer: str) -> Outputs:
-    """The outputs of a task from those of its parts, which differ in their queries only."""
-    first = parts[0][0]
-    of_queries = {answer, CALIBRATED, PREDICTION_SET, SCORE, KNOWN} & first.keys()
-    return first | {
-        name: np.concatenate([outputs[name][:queries] for outputs, queries in parts]) for name in of_queries
-    }
-
-
 def _examples(examples: Any, interface: Interface, graph: Graph | None) -> np.ndarray:
     return as_examples(examples, interface) if graph is None else checked_nodes(examples, graph)[None]
-
-
-def _no_answer(interface: Interface, names: tuple[str, ...] | None) -> Answer:
-    # JSON cannot say which shape an array of nothing has, so it is not sent.
-    return Answer(np.zeros((0, interface.outputs if names is None else len(names)), np.float32), names)
-
-
-def _answer(outputs: dict[str, np.ndarray], interface: Interface, names: tuple[str, ...] | None) -> Answer:
-    values = outputs[interface.answer]
-    # Ways without an example are answers to nothing.
-    trace = read_trace(outputs)
-    if names is None:
-        return Answer(values, None, trace=trace)
-    return Answer(among(values, len(names)), names, _confidence(outputs, len(names)), trace)
-
-
-def _confidence(outputs: dict[str, np.ndarray], classes: int) -> Confidence | None:
-    if CALIBRATED not in outputs:
-        return None
-    # The model itself leaves out classes without an example here.
-    sets = outputs[PREDICTION_SET][:, :classes].astype(bool)
-    known = outputs[KNOWN].astype(bool) if KNOWN in outputs else None
-    return Confidence(outputs[CALIBRATED][:, :classes], sets, known, outputs.get(SCORE))

@@ -15,10 +15,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from cml_tf.system.files import write_bytes
-from export.client.answers import Answer, printable
+from export.client.answers import Answer
 from export.client.errors import ClientError
 from export.client.examples import ExampleSet
 from export.client.graphs import Graph, Part, around, checked_nodes
+from export.client.printed import printable
 
 SUFFIXES = (".png", ".svg")
 # Okabe and Ito's colours: told apart by readers with any of the common colour vision deficiencies.

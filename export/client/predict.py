@@ -17,13 +17,14 @@ from absl import flags
 from cml_tf.system.command_line import fail, run
 from cml_tf.system.files import write_text
 from export.client.adapted import Adapted
-from export.client.answers import Answer, as_json, as_table
+from export.client.answers import Answer
 from export.client.connection_flags import client
 from export.client.contact_sheet import contact_sheet
 from export.client.errors import ClientError
 from export.client.examples import ExampleSet, read_queries, read_support
 from export.client.graph_flags import graph_of_flags, sent
 from export.client.graphs import Graph
+from export.client.printed import as_json, as_table
 
 _QUERY = flags.DEFINE_string("query", None, "An image, a folder of images, an .npz, or a .csv of nodes.", required=True)
 _ADAPTED = flags.DEFINE_string("adapted", None, "File that export.client.adapt wrote.")

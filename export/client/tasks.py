@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cml_tf.system.command_line import run
-from export.client.answers import printable
 from export.client.connection_flags import client
+from export.client.printed import printable
 from export.client.store import Entry, TaskStore
 
 _FOLDER = flags.DEFINE_string("folder", None, "Folder with files that export.client.adapt wrote.", required=True)

@@ -18,9 +18,9 @@ from cml_tf.experiments.runs import load_run
 from cml_tf.system.files import write_text
 from cml_tf.system.stages import Stages
 from export.client import FewShotClient
-from export.client.answers import accuracy
 from export.client.contact_sheet import contact_sheet
 from export.client.examples import read_queries, read_support
+from export.client.printed import accuracy
 from export.exporter import CARD, EXTRA, Options, export_run, exportable
 from export.graph.serving_module import ServingModule
 from export.playground.site import address

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from export.client import Adapted, Answer, ClientError
-from export.client.answers import Confidence, accuracy, among, as_json, as_table
+from export.client.answers import Confidence, among
 from export.client.contact_sheet import contact_sheet
 from export.client.examples import ExampleSet, read_queries, read_support
 from export.client.graph_picture import write_graph_picture
 from export.client.graphs import Graph, read_graph
 from export.client.inputs import as_targets
 from export.client.interface import Interface
+from export.client.printed import accuracy, as_json, as_table
 from tests.helpers.drawn_images import encoded, pixels
 
 HOSTILE = "_$\\frac{1}{0}$\x1b]0;x\x07<b>"
