@@ -18,11 +18,14 @@ import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 from absl import flags
 from rich.console import Console
 
+from cml_tf.boundary.arrays import one_line
+from cml_tf.errors import UserError
 from cml_tf.experiments.runs import evaluate_run, train_run, trained_on
 from cml_tf.experiments.stored import RunError
 from cml_tf.studies.ray_tasks import run_on_ray
@@ -37,7 +40,7 @@ from cml_tf.studies.results import (
 )
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepRun, read_sweep
 from cml_tf.system.command_line import PLUGINS, fail, run
-from cml_tf.system.files import Held, clear_leftovers, locked
+from cml_tf.system.files import Held, clear_leftovers, locked, parsed_json
 from cml_tf.system.processes import end_with_parent, run_side_by_side
 from cml_tf.training.evaluator import Diverged, Evaluation
 
@@ -53,6 +56,8 @@ _ENGINE = flags.DEFINE_string(
 _CPUS = flags.DEFINE_float("cpus", 1.0, "CPUs of a run, with Ray.", 0.0)
 _GPUS = flags.DEFINE_float("gpus", 0.0, "GPUs of a run, with Ray; may be a fraction.", 0.0)
 _ROOT = flags.DEFINE_string("root", "", "Folder with the files of the dataset (dataset.root of every run).")
+# What a run hands over beside its line: why evaluations are not in it. The next start asks them again.
+_REFUSED = "refused"
 _RUN = flags.DEFINE_string("run", "", "Name of a single run to do in this process; prints its result as one JSON line.")
 
 
@@ -103,12 +108,19 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
         own = _scored(evaluate_run(workdir, strict=True))
     except Diverged as error:
         raise RunError(f"{workdir}: {error}") from error
+    evaluations, refused = {}, {}
+    for name, one in chosen.evaluations.items():
+        try:
+            evaluations[name] = _further(workdir, one)
+        except UserError as error:  # What was trained and scored is worth its line nevertheless.
+            refused[name] = one_line(error)
     return {
         "run": chosen.name,
         "source": chosen.source,
         "seed": chosen.seed,
         **own,
-        "evaluations": {name: _further(workdir, one) for name, one in chosen.evaluations.items()},
+        "evaluations": evaluations,
+        _REFUSED: refused,
         "steps": trainer.step,
         "train_seconds": round(seconds, 1),
         "machine": trained_on(workdir),
@@ -126,7 +138,8 @@ def _further(workdir: Path, evaluation: FurtherEvaluation) -> dict[str, Any]:
 
 
 def _scored(evaluation: Evaluation) -> dict[str, Any]:
-    return {**evaluation.as_json(), "scores": [round(float(value), 6) for value in evaluation.scores]}
+    # Seven digits that count, as many as a float32 has: errors may be tiny.
+    return {**evaluation.as_json(), "scores": [float(f"{value:.7g}") for value in evaluation.scores]}
 
 
 def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]:
@@ -140,13 +153,12 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
         running = run_on_ray(commands, _ENGINE.value, _CPUS.value, _GPUS.value)
     with closing(running) as ended:
         for number, (name, process) in enumerate(ended, 1):
-            if process.returncode:
-                last = process.stderr.strip().splitlines()[-1:] or ["no message"]
-                reason = f"exit code {process.returncode}: {last[0]}"
+            result, reason = _result_of(process)
+            if reason:
                 failed.append(f"{name}: {reason}")
                 console.print(f"{number}/{len(names)} {name} failed: {reason}", style="red", markup=False)
+            if result is None:
                 continue
-            result = json.loads(process.stdout.strip().splitlines()[-1])
             # A run that was only scored again was not trained: what its training took is known from before.
             earlier = results.get(name, {}).get("train_seconds", 0.0)
             results[name] = {**result, "train_seconds": max(result["train_seconds"], earlier)}
@@ -154,6 +166,20 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
             score = f"{result['metric']} {result['mean']:.4f} ± {result['ci95']:.4f}"
             console.print(f"{number}/{len(names)} {name}: {score}", markup=False)
     return failed
+
+
+def _result_of(process: CompletedProcess[str]) -> tuple[dict[str, Any] | None, str]:
+    """The line of a run, None if it has none, and what failed of it; empty if nothing did."""
+    if process.returncode:
+        last = process.stderr.strip().splitlines()[-1:] or ["no message"]
+        return None, f"exit code {process.returncode}: {last[0]}"
+    last = process.stdout.strip().splitlines()[-1:] or [""]
+    try:
+        result = parsed_json(last[0])
+        refused = result.pop(_REFUSED)
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return None, f"the last line of its output must be its result, received {last[0][:80]!r}"
+    return result, "; ".join(f"evaluation {name!r}: {message}" for name, message in refused.items())
 
 
 def _command(name: str) -> list[str]:

@@ -33,7 +33,7 @@ from export.graph.exportable import Exportable
 from export.graph.serving_module import ServingModule, fingerprint
 from export.requests.files import Request, write_requests
 from export.requests.form import Bucket
-from export.versions import CARD, EXTRA, new_version
+from export.versions import CARD, EXTRA, check_new_version, new_version
 
 WARM_UP, CARD_FOR_PEOPLE = "tf_serving_warmup_requests", "model_card.md"
 
@@ -86,6 +86,8 @@ def export_run(workdir: Path, model_dir: Path, options: Options | None = None) -
         raise ExportError(f"readout must be one of {through_head()}, received {options.readout!r}.")
     if options.evaluate_episodes and options.evaluation:
         raise ExportError("evaluate_episodes and evaluation cannot be combined: use only one of them.")
+    # Before minutes of work are done for it.
+    check_new_version(model_dir, options.version)
     experiment = load_run(workdir, options.checkpoint, options.strict)
     try:
         model = exportable(experiment, options)

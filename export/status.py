@@ -18,8 +18,9 @@ OUT_OF_BOUNDS = 7
 # For people who read a model card or an error of the client: what happened, and what to do.
 MEANINGS = {
     OK: "The model adapted to the task and answered its queries.",
-    DIVERGED: "Adaptation diverged to values that are not finite; the prediction is that of the unadapted model. Check "
-    "that the inputs are in the value range of this card, or export fewer inner steps.",
+    DIVERGED: "Adaptation diverged to values that are not finite; what is predicted is that of the unadapted model, or "
+    "nothing where an adapted state was asked for. Check that the inputs are in the value range of this card, ask for "
+    "fewer steps or a lower rate where the model takes them, or export fewer inner steps.",
     LABEL_OUT_OF_RANGE: "A support label is not in [0, ways). Number the classes of each task from 0.",
     NON_FINITE_INPUT: "An input is NaN or infinite, or the bytes of an image cannot be decoded or have more than "
     "25 million pixels. Correct or remove that example.",

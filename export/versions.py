@@ -84,10 +84,7 @@ def new_version(model_dir: Path, version: int | None = None) -> Iterator[Draft]:
     Raises:
       ExportError: if the version exists, or cannot be one.
     """
-    if model_dir.exists() and not model_dir.is_dir():
-        raise ExportError(f"{model_dir} must be a directory, received a file.")
-    if version is not None:
-        _check_version(model_dir, version)
+    check_new_version(model_dir, version)
     made = _make_directories(model_dir)
     _clear_leftovers(model_dir)
     temporary = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=model_dir))
@@ -106,6 +103,14 @@ def new_version(model_dir: Path, version: int | None = None) -> Iterator[Draft]:
             with contextlib.suppress(OSError):
                 directory.rmdir()
         raise
+
+
+def check_new_version(model_dir: Path, version: int | None) -> None:
+    """Raises ExportError if a version of a model exists, or cannot be one; arguments as of `new_version`."""
+    if model_dir.exists() and not model_dir.is_dir():
+        raise ExportError(f"{model_dir} must be a directory, received a file.")
+    if version is not None:
+        _check_version(model_dir, version)
 
 
 def check_files(version: Path) -> None:
@@ -180,7 +185,9 @@ def _make_directories(path: Path) -> list[Path]:
 def _publish(temporary: Path, model_dir: Path, version: int | None) -> Path:
     while True:
         number = version or max(existing_versions(model_dir), default=0) + 1
-        _check_version(model_dir, number)
+        # One that nobody asked for may be taken by another export at any time: then the next one is.
+        if version is not None or number > _LARGEST:
+            _check_version(model_dir, number)
         try:
             # Fails if another export took the number meanwhile: a directory cannot replace one that is not empty.
             os.rename(temporary, model_dir / str(number))

@@ -14,6 +14,8 @@ from typing import Any
 
 import tensorflow as tf
 
+_LONG = 1e15
+
 
 def dense_gradients(tape: tf.GradientTape, targets: Any, sources: Sequence[Any], **arguments: Any) -> list[Any]:
     """`tape.gradient(targets, sources, **arguments)`, every gradient a tensor of its source's shape, or None."""
@@ -49,8 +51,13 @@ def clipped(gradients: Any, norm: float) -> Any:
     flat = tf.nest.flatten(gradients)
     if not flat:
         return gradients
-    squares = tf.add_n([tf.cast(tf.reduce_sum(tf.square(gradient)), flat[0].dtype) for gradient in flat])
-    above = squares > norm * norm
+    dtype = flat[0].dtype
+    # Squares of what is as long as this may be infinite in float32. Division by one changes no bit.
+    largest = tf.reduce_max(tf.stack([tf.cast(tf.reduce_max(tf.abs(gradient)), dtype) for gradient in flat]))
+    unit = tf.stop_gradient(tf.where(largest > _LONG, largest, 1.0))
+    squares = tf.add_n([tf.cast(tf.reduce_sum(tf.square(g / tf.cast(unit, g.dtype))), dtype) for g in flat])
+    bound = norm / unit
+    above = squares > bound * bound
     # A square root at zero has no derivative, and `where` would multiply it by zero: NaN.
-    factor = tf.where(above, norm * tf.math.rsqrt(tf.where(above, squares, 1.0)), 1.0)
+    factor = tf.where(above, bound * tf.math.rsqrt(tf.where(above, squares, 1.0)), 1.0)
     return tf.nest.map_structure(lambda gradient: gradient * tf.cast(factor, gradient.dtype), gradients)

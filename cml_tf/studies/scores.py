@@ -133,7 +133,7 @@ def settings(results: Iterable[Mapping[str, Any]]) -> dict[str, Setting]:
     first: dict[tuple[str, ScoredMethod], Mapping[str, Any]] = {}
     for result in results:
         setting, trained = _trained(result)
-        _check_alike(first.setdefault((setting, trained), result), result)
+        check_alike(first.setdefault((setting, trained), result), result)
         for evaluation, scored in [("", result), *result["evaluations"].items()]:
             if DIVERGED not in scored:
                 own = {"run": result["run"], "config": result["config"], **scored}
@@ -174,7 +174,7 @@ def _trained(result: Mapping[str, Any]) -> tuple[str, ScoredMethod]:
     return setting, ScoredMethod(kind, variants.removeprefix("-").replace("-", ","))
 
 
-def _check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+def check_alike(first: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     """Seeds of one method differ in nothing else; keys that came after a line was written do not count."""
     there, here = (dict(flatten(result["config"])) for result in (first, other))
     changed = [

@@ -20,6 +20,7 @@ from cml_tf.errors import UserError
 from cml_tf.studies.page import Table
 from cml_tf.studies.pictures.style import MUTED, colours, house_style, literal, new_figure
 from cml_tf.studies.results import DIVERGED
+from cml_tf.studies.scores import check_alike
 from cml_tf.studies.sweeps import FurtherEvaluation
 from cml_tf.training.evaluator import confidence_interval
 
@@ -61,9 +62,11 @@ def scores_by_size(results: Iterable[Mapping[str, Any]]) -> Scores:
     """The scores there are.
 
     Raises:
-      UserError: if there is none, a run is not scored by accuracy, or there are several datasets.
+      UserError: if there is none, a run is not scored by accuracy, there are several datasets, or runs of one method
+        differ in more than the seed.
     """
-    found: dict[Trained, dict[Size, list[Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    first: dict[tuple[Trained, Size], Mapping[str, Any]] = {}
+    found: dict[Trained, dict[Size, list[tuple[int, Mapping[str, Any]]]]] = defaultdict(lambda: defaultdict(list))
     names = set()
     for result in results:
         names.add(result["config"]["dataset"]["name"])
@@ -73,12 +76,19 @@ def scores_by_size(results: Iterable[Mapping[str, Any]]) -> Scores:
             raise UserError(f"{result['run']} must be scored by accuracy, received {result['metric']}: leave it out.")
         free = result["config"]["dataset"].get("sampling", "fixed") != "fixed"
         trained = Trained(_method(result["source"]), free)
+        settings = result["config"]["dataset"]
+        check_alike(first.setdefault((trained, Size(settings["ways"], settings["shots"])), result), result)
         for size, scored in _scored(result, free):
-            found[trained][size].append(scored)
+            if any(seed == result["seed"] for seed, _ in found[trained][size]):
+                raise UserError(
+                    f"{trained.name} must be scored once for each seed and size, received seed {result['seed']} twice, "
+                    f"the second time of {result['run']}: report the results of each training apart."
+                )
+            found[trained][size].append((result["seed"], scored))
     if not found:
         raise UserError("the results must contain a run with a score, found none: run python -m cml_tf.sweep first.")
     order = sorted(found, key=lambda trained: (not trained.free, trained.method))
-    return {one: {size: _score(found[one][size]) for size in sorted(found[one])} for one in order}
+    return {one: {size: _score([run for _, run in found[one][size]]) for size in sorted(found[one])} for one in order}
 
 
 def sizes_table(scores: Scores) -> Table:

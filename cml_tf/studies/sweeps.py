@@ -162,6 +162,11 @@ def _read(path: Path) -> dict[str, Any]:
         of_kind = isinstance(value, kind) and all(type(one) is item for one in value)
         if not of_kind or (key not in _OPTIONAL and not value):
             raise SweepError(f"{path}: {key} must be {meaning}, received {value!r}.")
+    if of_seeds := sorted(sweep["overrides"].keys() & set(sweep["seed_keys"])):
+        raise SweepError(
+            f"{path}: overrides must not have {of_seeds[0]!r}, which seed_keys sets to the seed of each run: leave it "
+            "out of one of them."
+        )
     if len(sweep["seeds"]) > 1 and "seed" not in sweep["seed_keys"]:
         raise SweepError(
             f"{path}: seed_keys must contain 'seed', or all runs of a configuration would be the same training, "

@@ -150,7 +150,7 @@ class Evaluator:
 
         Raises:
           UserError: for fewer than two episodes, or those of another problem.
-          Diverged: when a score is not finite.
+          Diverged: when a score or its loss is not finite.
         """
         for problem in self._problems:
             if problem != source.problem:
@@ -158,12 +158,14 @@ class Evaluator:
         if episodes < 2:
             raise UserError(f"episodes must be at least 2 for a confidence interval, received {episodes}.")
         metrics = self.metrics(self.replicas.batches(source, 0, self.replicas.rounded_up(meta_batch)), episodes)
-        diverged = np.flatnonzero(~np.isfinite(metrics[self.metric]))
-        if diverged.size:
-            raise Diverged(
-                f"{self.metric} is not finite in {diverged.size} of {episodes} episodes (the first is {diverged[0]}): "
-                "adaptation diverged there. Use fewer inner steps, or train with a lower inner rate."
-            )
+        # Of logits that are no numbers class 0 is the largest: an accuracy is finite whatever becomes of them.
+        for name in (self.metric, self.metric.removesuffix(source.problem.metric) + "loss"):
+            diverged = np.flatnonzero(~np.isfinite(metrics.get(name, metrics[self.metric])))
+            if diverged.size:
+                raise Diverged(
+                    f"{name} is not finite in {diverged.size} of {episodes} episodes (the first is {diverged[0]}): "
+                    "adaptation diverged there. Use fewer inner steps, or train with a lower inner rate."
+                )
         averages = {name: float(values.mean(dtype=np.float64)) for name, values in metrics.items()}
         scores = metrics[self.metric]
         nrmse = normalised(scores, source) if isinstance(source.problem, Regression) else None

@@ -138,10 +138,13 @@ def read_evaluation(path: Path, metric: str, readout: str) -> dict[str, Any]:
             f"{path} must contain the output of python -m cml_tf.evaluate, with a JSON object in its last line: "
             f"{error}."
         ) from error
-    scored = (value["metric"], value.get("readout", readout))
-    if scored != (metric, readout):
+    expected = {"metric": metric, "readout": readout, "split": "test", "single_queries": False}
+    wrong = [f"{key} {value[key]}" for key, one in expected.items() if value.get(key, one) != one]
+    # Told only where they are not the run's own.
+    wrong += [f"{key} {value[key]}" for key in ("dataset", "ways", "shots") if key in value]
+    if wrong:
         raise ExportError(
-            f"{path} must score this model (metric {metric}, readout {readout}), received metric {scored[0]}, readout "
-            f"{scored[1]}."
+            f"{path} must score this model on its own test split (metric {metric}, readout {readout}), received "
+            f"{', '.join(wrong)}: evaluate the run again without such flags."
         )
     return value

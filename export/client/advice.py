@@ -73,6 +73,13 @@ class Advice:
         return tuple(sorted(wrong, key=lambda position: self.own[position]))
 
     @property
+    def order(self) -> tuple[int, ...]:
+        """All examples as they are worth a look: the suspects, the other judged ones likewise, then the rest."""
+        ranks = np.argsort(np.nan_to_num(self.own, nan=2), kind="stable").tolist()
+        first = self.suspects
+        return (*first, *(position for position in ranks if position not in first))
+
+    @property
     def weakest_class(self) -> str | None:
         """The class that another example would help most: one with a single example, else the least recognised one."""
         counts = Counter(self.labels)

@@ -31,7 +31,7 @@ from export.client.packing import (
     pieces,
 )
 from export.client.trace import pace_inputs, read_trace
-from export.status import OK
+from export.status import LABEL_OUT_OF_RANGE, OK
 
 # The second: a signature, such as that of a bucket, is not there; or a server that joins requests had other shapes.
 _NOT_AS_EXPECTED = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
@@ -270,6 +270,9 @@ class FewShotClient:
 
 def _may_be_of_another_version(error: ClientError) -> bool:
     """Whether a version with other shapes or classes would have taken the same inputs."""
+    # Labels are numbered here, by the classes that the version took when it was last asked what it takes.
+    if isinstance(error, TaskError):
+        return LABEL_OUT_OF_RANGE in error.statuses
     return type(error) in (ClientError, OtherModelError) or (
         isinstance(error, RequestError) and error.code in _NOT_AS_EXPECTED
     )

@@ -26,6 +26,8 @@ from export.client.interface import Choice, Interface, Settings, read_interface
 # Adapting changes nothing on the server, so a request may be sent again.
 _RETRYABLE = ("UNAVAILABLE", "RESOURCE_EXHAUSTED")
 _RETRY_BUFFER = 1 << 30
+# A message of protocol buffers has less than 2 GiB; names and shapes are part of it, as is the length of every file.
+_LARGEST, _OF_LENGTH = (1 << 31) - (1 << 16), 6
 
 
 class GrpcConnection:
@@ -91,12 +93,33 @@ class GrpcConnection:
 def predict_request(
     spec: model_pb2.ModelSpec, signature: str, inputs: Mapping[str, np.ndarray]
 ) -> predict_pb2.PredictRequest:
-    """A request to a signature of the model that `spec` names."""
+    """A request to a signature of the model that `spec` names.
+
+    Raises:
+      ClientError: if it is too large to be sent.
+    """
+    _check_size(inputs)
     request = predict_pb2.PredictRequest(model_spec=spec)
     request.model_spec.signature_name = signature
     for name, array in inputs.items():
         request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
     return request
+
+
+def _check_size(inputs: Mapping[str, np.ndarray]) -> None:
+    size = sum(map(_bytes, inputs.values()))
+    if size > _LARGEST:
+        raise ClientError(
+            f"a request over gRPC must hold less than 2 GiB, received {size / 2**30:.2f} GiB: pass fewer examples, set "
+            "fewer tasks per request (--tasks_per_request), or pass only a part of a graph (--neighbourhood)."
+        )
+
+
+def _bytes(array: np.ndarray) -> int:
+    """How many bytes of a message an array takes."""
+    if array.dtype != object:
+        return array.nbytes
+    return sum(len(content) + _OF_LENGTH for content in array.flat)
 
 
 def arrays_of(response: predict_pb2.PredictResponse) -> dict[str, np.ndarray]:

@@ -1,10 +1,11 @@
-"""Answers as they are printed: a table for people, JSON for programs."""
+"""Answers and advice as they are printed: a table for people, JSON for programs."""
 
 from __future__ import annotations
 
 import io
 import json
 import sys
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -15,10 +16,16 @@ from rich.text import Text
 from export.client.answers import Answer
 
 if TYPE_CHECKING:
+    from export.client.advice import Advice
+
     # It needs TensorFlow, which asking a server over REST does not.
     from export.client.examples import ExampleSet
 
 NONE_OF_THESE = "none of these"
+# Of examples and queries under advice; of suspects all are shown.
+_SHOWN = 10
+# Of what is no terminal, in characters: wide enough that hardly a name is broken there.
+_WIDE = 10_000
 
 
 def accuracy(answer: Answer, queries: ExampleSet) -> float | None:
@@ -72,24 +79,81 @@ def as_table(answer: Answer, queries: ExampleSet, encoding: str | None = None) -
     Args:
       answer: to the queries.
       queries: that were asked.
-      encoding: of where it will be shown, by default the standard output's; what it lacks is written otherwise.
+      encoding: as of `drawn`.
     """
-    encoding = encoding or sys.stdout.encoding or "utf-8"
     classes = answer.class_names is not None
-    lines = box.HEAVY_HEAD if encoding.lower().startswith("utf") else box.ASCII2
     sure = ("prediction set",) if answer.confidence else ()
-    table = Table("query", *(("class", "probability", *sure) if classes else ("prediction",)), box=lines)
+    columns = ("query", *(("class", "probability", *sure) if classes else ("prediction",)))
+    rows = []
     for position, (name, values) in enumerate(zip(queries.names, answer.values, strict=True)):
         numbers = ", ".join(f"{value:.6g}" for value in values)
-        cells = _cells(answer, position) if classes else [numbers]
-        # Names of files and classes are not markup.
-        table.add_row(*(Text(printable(cell, encoding)) for cell in (name, *cells)))
+        rows.append([name, *(_cells(answer, position) if classes else [numbers])])
     share = accuracy(answer, queries)
+    told = "" if share is None else f"{share:.1%} of {len(queries.names)} right\n"
+    return drawn(columns, rows, encoding=encoding) + told
+
+
+def advice_as_table(advice: Advice, names: Sequence[str], encoding: str | None = None) -> str:
+    """One row an example, what to look at first: all suspects, and no less than ten examples if there are as many.
+
+    Args:
+      advice: on them.
+      names: of all support examples.
+      encoding: as of `drawn`.
+    """
+    columns = ("example", "label", "taken for", "probability of its label")
+    rows = []
+    for position in advice.order[: max(_SHOWN, len(advice.suspects))]:
+        taken = advice.taken_for[position]
+        share = "" if taken is None else f"{advice.own[position]:.3f}"
+        rows.append((names[position], advice.labels[position], taken or "the only one of its class", share))
+    return drawn(columns, rows, title="each example left out once", encoding=encoding)
+
+
+def advice_as_text(advice: Advice, following: Sequence[str], encoding: str | None = None) -> str:
+    """What to do, in one line each.
+
+    Args:
+      advice: on support examples, as the table above shows them.
+      following: names of queries, the first to be labelled first.
+      encoding: as of `printable`; that of the standard output by default.
+    """
+    lines, encoding = [], encoding or output_encoding()
+    if advice.accuracy is not None:
+        lines.append(f"{advice.accuracy:.1%} of {len(advice.judged)} judged examples are taken for what they are.")
+    if advice.suspects:
+        count = len(advice.suspects)
+        lines.append(f"Look at the labels of the first {count} examples in the table, the topmost before all.")
+    lines.append(f"Another example would help most in class {printable(str(advice.weakest_class), encoding)}.")
+    if following:
+        lines.append(f"Label next: {', '.join(printable(name, encoding) for name in following[:_SHOWN])}.")
+    return "\n".join(lines) + "\n"
+
+
+def drawn(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None, encoding: str | None = None
+) -> str:
+    """A table in which every text stands whole: what is too long for a terminal goes on in the next line of its cell.
+
+    Args:
+      columns: their headings.
+      rows: one text a column, as they are; what they hold is shown, and neither obeyed nor read as markup.
+      title: above it.
+      encoding: of the file that it is written to; what it lacks is written otherwise. By default that of the standard
+        output, whose width it has then if that is a terminal.
+    """
+    width = None if encoding is None and sys.stdout.isatty() else _WIDE
+    encoding = encoding or output_encoding()
+    lines = box.HEAVY_HEAD if encoding.lower().startswith("utf") else box.ASCII2
+    table = Table(box=lines, title=title)
+    for column in columns:
+        # Cut names would be the same name, and the dots that tell of a cut are not in every encoding.
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell, encoding)) for cell in row))
     written = io.StringIO()
-    console = Console(file=written)
-    console.print(table)
-    if share is not None:
-        console.print(f"{share:.1%} of {len(queries.names)} right", highlight=False)
+    # Whatever the environment says of colours, this may be going into a file.
+    Console(file=written, width=width, force_terminal=False).print(table)
     return written.getvalue()
 
 
@@ -100,6 +164,11 @@ def _cells(answer: Answer, query: int) -> list[str]:
     unknown = found.known is not None and not found.known[query]
     said = f"{NONE_OF_THESE} (nearest: {answer.classes[query]})" if unknown else answer.classes[query]
     return [said, probability, ", ".join(answer.prediction_set(query))]
+
+
+def output_encoding() -> str:
+    """The encoding of the standard output."""
+    return sys.stdout.encoding or "utf-8"
 
 
 def printable(text: str, encoding: str = "utf-8") -> str:

@@ -88,7 +88,7 @@ class TaskStore:
         Raises:
           ClientError: if there is none of this name, or its file is damaged.
         """
-        path = self.path(name)
+        path = self._kept(name)
         if not path.is_file():
             known = ", ".join(self.names()[:10]) or "none"
             raise ClientError(f"{self.folder} must contain the task {name}, found {known}: adapt to it first.")
@@ -96,7 +96,7 @@ class TaskStore:
 
     def remove(self, name: str) -> None:
         """Forgets a task, if it is there."""
-        self.path(name).unlink(missing_ok=True)
+        self._kept(name).unlink(missing_ok=True)
 
     def names(self) -> list[str]:
         """Sorted."""
@@ -112,8 +112,19 @@ class TaskStore:
         """
         return [self._entry(name) for name in self.names()]
 
+    def _kept(self, name: str) -> Path:
+        """The file of a task that may be there: the rule for names is one for what this store writes."""
+        try:
+            return self.path(name)
+        except ClientError:
+            # Others write here too: a Mac takes names apart, and export.client.adapt takes the name of any file.
+            if name not in self.names():
+                raise
+            return self.folder / f"{name}{SUFFIX}"
+
     def _entry(self, name: str) -> Entry:
-        adapted, about = self.get(name), self.path(name).stat()
+        path = self.folder / f"{name}{SUFFIX}"
+        adapted, about = Adapted.load(path), path.stat()
         changed = datetime.datetime.fromtimestamp(about.st_mtime, datetime.UTC)
         return Entry(name, adapted.model, adapted.version, adapted.class_names, about.st_size, changed)
 
@@ -125,9 +136,16 @@ class TaskStore:
           client: of its model; it asks one query of nothing but zeros.
 
         Raises:
-          ClientError: if the server cannot be reached, or refuses for another reason.
+          ClientError: if the client is one of another model, the server cannot be reached, or it refuses for another
+            reason.
         """
         adapted = self.get(name)
+        # Before that model is asked: whether it has a version of that number says nothing of the task.
+        if adapted.model != client.model:
+            raise ClientError(
+                f"the client must be one for {adapted.model}, which adapted to the task {name!r}, received one for "
+                f"{client.model}: use a client for {adapted.model}."
+            )
         try:
             interface = client.interface_of(adapted.version)
             query: np.ndarray = np.zeros((1, *interface.input_shape), np.float32)

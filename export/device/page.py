@@ -8,6 +8,7 @@ from elsewhere. Prints the folder as the last line.
 
 from __future__ import annotations
 
+import hashlib
 import html
 import shutil
 import tempfile
@@ -43,7 +44,8 @@ def write_page(file: Path, directory: Path, runtime: Path = RUNTIME) -> Path:
       `directory`.
 
     Raises:
-      ExportError: if one of the three is not as it should be; no folder is written then.
+      ExportError: if one of the three is not as it should be, or the JSON file is that of another export; no folder is
+        written then.
     """
     if directory.exists():
         raise ExportError(f"directory must not exist yet, received {directory}: remove it, or choose another.")
@@ -52,8 +54,7 @@ def write_page(file: Path, directory: Path, runtime: Path = RUNTIME) -> Path:
     facts = file.with_suffix(".json")
     if not (file.is_file() and facts.is_file()):
         raise ExportError(f"{file.parent} must contain {file.name} and {facts.name}: run python -m export.device.")
-    if "adapt" not in _signatures(facts):
-        raise ExportError("the page must have a model with a signature adapt: choose a rule that packs its tasks.")
+    contents = _of_one_export(file, facts)
     directory.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
         draft = Path(scratch) / "page"
@@ -62,22 +63,37 @@ def write_page(file: Path, directory: Path, runtime: Path = RUNTIME) -> Path:
             shutil.copyfile(STATIC / name, draft / name)
         index = (draft / "index.html").read_text(encoding="utf-8")
         (draft / "index.html").write_text(_with_model(index, file.name), encoding="utf-8")
-        for source in (file, facts):
-            shutil.copyfile(source, draft / source.name)
+        for name, content in contents.items():
+            (draft / name).write_bytes(content)
         _copy_runtime(runtime, draft / "runtime")
         draft.rename(directory)
     return directory
 
 
-def _signatures(facts: Path) -> dict[str, Any]:
+def _of_one_export(file: Path, facts: Path) -> dict[str, bytes]:
+    """The contents of both files by their names, read once: an export at the same time could replace either."""
+    told, model = facts.read_bytes(), file.read_bytes()
+    document = _document(facts, told)
+    if "adapt" not in document["signatures"]:
+        raise ExportError("the page must have a model with a signature adapt: choose a rule that packs its tasks.")
+    digest = hashlib.sha256(model).hexdigest()
+    if document.get("sha256") != digest:
+        raise ExportError(
+            f"{file} must be the file that {facts.name} describes (SHA-256 {document.get('sha256')}), received another "
+            f"({digest}): use both files of one export, or run python -m export.device again."
+        )
+    return {file.name: model, facts.name: told}
+
+
+def _document(facts: Path, content: bytes) -> dict[str, Any]:
+    """What the JSON file says, with the signatures of a model."""
     try:
-        found = parsed_json(facts.read_bytes())
+        found = parsed_json(content)
     except ValueError as error:
         raise ExportError(f"{facts} cannot be read ({error}): run python -m export.device again.") from error
-    signatures = found.get("signatures") if isinstance(found, dict) else None
-    if not isinstance(signatures, dict):
+    if not (isinstance(found, dict) and isinstance(found.get("signatures"), dict)):
         raise ExportError(f"{facts} must contain signatures of a model, found none: run python -m export.device again.")
-    return signatures
+    return found
 
 
 def _with_model(index: str, name: str) -> str:

@@ -55,6 +55,14 @@ def test_a_bound_that_is_never_reached_changes_no_bit():
     assert_same_gradients(*gradients, tolerance=1e-6)
 
 
+@pytest.mark.parametrize("length", [1e10, 1e18, 1e20, 1e38])
+def test_the_longest_gradient_is_as_long_as_the_bound(length):
+    """Of most of these the square is infinite in float32."""
+    three, four = clipped([tf.constant([0.6 * length]), tf.constant([[0.0, -0.8 * length]])], 2.0)
+    np.testing.assert_allclose(three, [1.2], rtol=1e-6)
+    np.testing.assert_allclose(four, [[0.0, -1.6]], rtol=1e-6)
+
+
 def test_a_gradient_of_zero_has_derivatives():
     point = tf.zeros([3])
     with tf.GradientTape() as tape:

@@ -215,10 +215,12 @@ def test_the_lines_of_cards_for_people(card):
 
 
 PRINTED = {**EVALUATION, "split": "test", "readout": "learner"}
+OF_OTHERS = (("split", "train"), ("dataset", "omniglot"), ("ways", 20), ("shots", 5), ("single_queries", True))
 NO_EVALUATIONS = [
     *(("a table", "last line"), ("[]", "last line"), ('{"metric": "accuracy"}', "mean, ci95")),
     *((json.dumps({**PRINTED, "mean": mean}), words) for mean, words in ((float("nan"), "finite"), ("x", "last line"))),
     *((json.dumps({**PRINTED, key: value}), value) for key, value in (("metric", "mse"), ("readout", "co_learner"))),
+    *((json.dumps({**PRINTED, key: value}), f"received {key} {value}: evaluate") for key, value in OF_OTHERS),
 ]
 
 
@@ -232,6 +234,12 @@ def test_all_that_evaluate_printed_may_be_in_the_file_and_anything_else_is_refus
             read_evaluation(path, "accuracy", "learner")
     with pytest.raises(ExportError, match="No such file"):
         read_evaluation(tmp_path / "none", "accuracy", "learner")
+
+
+def test_a_version_that_is_taken_is_told_before_anything_is_made(tmp_path):
+    (tmp_path / "waves/3").mkdir(parents=True)
+    with pytest.raises(ExportError, match="version 3 exists"):
+        export_run(tmp_path / "no run", tmp_path / "waves", Options(version=3))
 
 
 def test_a_failing_gate_leaves_nothing_behind(wave_run, tmp_path, monkeypatch):

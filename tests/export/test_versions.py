@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from export import versions
 from export.errors import ExportError
 from export.versions import existing_versions, new_version, why_no_version
 
@@ -26,6 +27,13 @@ def test_versions_count_up_from_the_newest_and_are_read_as_the_server_reads_them
     assert _publish(model) == model / "10"
     with pytest.raises(ExportError, match="9 exists"):
         _publish(model, 9)
+
+
+def test_a_number_that_another_export_takes_at_the_last_moment_is_followed_by_the_next(tmp_path, monkeypatch):
+    _publish(tmp_path)
+    looked = iter([{}, {1: tmp_path / "1"}])
+    monkeypatch.setattr(versions, "existing_versions", lambda path: next(looked, existing_versions(path)))
+    assert _publish(tmp_path) == tmp_path / "2"
 
 
 def test_a_draft_that_another_export_removes_meanwhile_is_no_error(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 import cml_tf
 from cml_tf.datasets import NodeDataset
 from cml_tf.errors import UserError
+from cml_tf.learners import Convolution, Normalisation
 from cml_tf.models import Score
 from cml_tf.training.evaluator import compare
 from export.graph.exportable import Exportable
@@ -108,6 +109,18 @@ def test_a_learner_of_ones_own(images):
     model.fit(images, steps=1, **SILENT)
     assert model.adapt(pictures(6), NAMES).predict(pictures(2)).shape == (2, 3)
     assert model.trainer.method.learner is learner and len(model.trainer.method.terms) == 2
+
+
+def test_rules_look_at_a_learner_of_ones_own_and_not_at_keys_that_it_has_not(images):
+    def own(*blocks):
+        body = keras.Sequential([*blocks, keras.layers.Flatten()])
+        return small(cml_tf.Learner(body, keras.layers.Dense(3), input_shape=IMAGE_SHAPE), scaling)
+
+    scaling = cml_tf.method_of("context_scaling", steps=1, rate=0.01)
+    own(Convolution(4, 3), Normalisation()).fit(images, steps=1, **SILENT)
+    with pytest.raises(UserError, match="normalis") as refusal:
+        own(Convolution(4, 3)).fit(images, steps=1, **SILENT)
+    assert "learner.name" not in str(refusal.value)
 
 
 def test_nodes_of_a_graph():

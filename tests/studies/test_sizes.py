@@ -57,6 +57,14 @@ def test_what_has_no_size_is_refused():
         scores_by_size([])
     with pytest.raises(UserError, match="scored by accuracy"):
         scores_by_size([result("maml", 0, (0.5, 1.0), metric="mse", config=FREE)])
+    longer = fixed(5, 1, 1, 0.5, 0.5)
+    longer["config"] = {**longer["config"], "train": {"steps": 30000}}
+    first = fixed(5, 1, 0, 0.25, 0.75)
+    first["config"] = {**first["config"], "train": {"steps": 500}}
+    with pytest.raises(UserError, match=r"differ in train.steps \(500 and 30000\): report"):
+        scores_by_size([first, longer])
+    with pytest.raises(UserError, match="once for each seed and size, received seed 0 twice"):
+        scores_by_size([fixed(5, 1, 0, 0.25, 0.75), fixed(5, 1, 0, 0.5, 0.5)])
     other = {"dataset": {**FREE["dataset"], "name": "omniglot"}}
     with pytest.raises(UserError, match="of one dataset, received glyphs, omniglot"):
         scores_by_size([*RESULTS, result("maml", 0, (0.5, 1.0), "any_size", "accuracy", None, {}, "omniglot", other)])

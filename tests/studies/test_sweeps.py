@@ -132,6 +132,7 @@ REFUSED = [
     ({"evaluations": {"a": {"single_queries": 1}}}, "single_queries of evaluation 'a' .* received 1"),
     ({"overrides": {"train.epochs": 3}}, "overrides must be keys .* has, received 'train.epochs'"),
     ({"overrides": {"train.steps": "many"}}, "steps"),
+    ({"overrides": {"eval.seed": 100}}, "overrides must not have 'eval.seed', which seed_keys sets"),
     ({"seed_keys": ["seed", "dataset.class_seed"]}, "class_seed"),
     ("{", "cannot be read"),
 ]
@@ -271,5 +272,12 @@ def test_the_program_goes_on_where_it_stopped_and_reports(tmp_path):
     page = (tmp_path / "page/report.html").read_text()
     for picture in ("sinusoid_5shot_curves.png", "sinusoid_5shot_maml-smoke-seed0_episode.png"):
         assert picture in page and (tmp_path / "page" / picture).stat().st_size > 10_000
+    # A model of waves has no second number to read: what was trained keeps its line, and the evaluation is asked again.
+    surfaces = {**before, "surfaces": {"dataset": "cosmixture"}}
+    for _ in range(2):
+        failed = swept(evaluations=surfaces, seeds=[0, 1])
+        assert failed.code == 2 and "4 results found, 4 runs left" in failed.out
+        assert "4 of 4 runs failed, first" in failed.err and "evaluation 'surfaces': " in failed.err
+    assert read_results(tmp_path / "r.jsonl")[name]["evaluations"].keys() == {*before}
     refused = swept(evaluations=before, overrides={"train.rate": 0.5})
     assert refused.code == 2 and "seed0, which differs in train.rate" in refused.err

@@ -14,7 +14,7 @@ from cml_tf.datasets.base import digest
 from cml_tf.datasets.class_pool import ClassPoolSource
 from cml_tf.learners import mlp
 from cml_tf.objectives import QueryLoss
-from cml_tf.problems import Regression
+from cml_tf.problems import Classification, Regression
 from cml_tf.training.evaluator import Evaluation, Evaluator, compare, confidence_interval, manifest_hash, normalised
 from cml_tf.training.meta_gradient import evaluate_losses
 from cml_tf.training.method import Method
@@ -149,6 +149,13 @@ def diverging():
     return Evaluator(Method.of(method.learner, method.rule.with_steps(2), method.terms), "mse")
 
 
+def diverging_classes():
+    """Whose logits are no numbers, so that the first class is the largest of each."""
+    learner, problem = mlp(3, (16, 16, 1), hidden=(4,)), Classification(3)
+    method = Method.of(learner, GradientDescent(problem, SGD(1e38), 3), [QueryLoss(problem)])
+    return Evaluator(method, "accuracy")
+
+
 def infinite_kernel():
     learner, problem = mlp(1, (1,), hidden=(4,)), Regression(1)
     learner.variables.head[0].assign(np.full((4, 1), 1e30, "float32"))
@@ -161,6 +168,7 @@ def infinite_kernel():
         (lambda regressor: regressor.evaluate(sinusoids(), 1, 0), "episodes must be at least 2"),
         (lambda regressor: regressor.metrics([sinusoids().batch(0, 4)], 5), "5 episodes .* ended after 4"),
         (lambda _: diverging().evaluate(sinusoids(), 4, 0), r"mse is not finite in \d+ of 4 episodes .*diverged"),
+        (lambda _: diverging_classes().evaluate(images(), 4, 0), r"loss is not finite in \d of 4 episodes .*diverged"),
         (lambda _: infinite_kernel().evaluate(sinusoids(), 4, 0), "mse is not finite in 4 of 4 episodes .*diverged"),
         (
             lambda _: silent(sinusoid_trainer().method, RidgeRegression()).metrics([sinusoids().batch(0, 4)], 3),

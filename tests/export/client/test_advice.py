@@ -1,14 +1,16 @@
 """Advice on support examples: by hand where a rule is simple, and as the library says where a server answers."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
 from export.client import Answer, ClientError
-from export.client.advice import ask_next, leave_one_out
+from export.client.advice import Advice, ask_next, leave_one_out
 from export.client.answers import Confidence
 from export.client.interface import Interface
+from export.client.printed import advice_as_table, advice_as_text
 from tests.export.served import CLOSE, inputs_of
 
 NAMES = ("cat", "ant", "bee")
@@ -43,6 +45,26 @@ def test_a_wrong_label_is_the_first_suspect_and_its_class_the_weakest():
     # A class with one example comes before those that are recognised badly.
     assert advice.weakest_class == "middle"
     assert leave_one_out(NearestMean(), inputs[:6], labels[:6]).weakest_class == "low"
+
+
+def test_suspects_come_first_in_the_table_and_none_is_left_out():
+    # Examples 2 to 13 are taken for another class; 0 and 1 are not, though their own labels are less probable.
+    own, names = np.array([0.3, 0.35, *np.linspace(0.4, 0.49, 12), np.nan]), [f"{place}.png" for place in range(15)]
+    labels, taken = ("low",) * 14 + ("alone",), ("low",) * 2 + ("high",) * 12 + (None,)
+    advice = Advice(labels, own, taken)
+    assert advice.order == (*range(2, 14), 0, 1, 14)
+    rows = [re.findall(r"\d+\.png", line) for line in advice_as_table(advice, names, "ascii").splitlines()]
+    assert [row[0] for row in rows if row] == names[2:14]
+    assert "the first 12 examples in the table" in advice_as_text(advice, [], "ascii")
+    # Of few suspects and many examples ten rows are shown.
+    few = dataclasses.replace(advice, taken_for=("low",) * 5 + ("high",) + ("low",) * 8 + (None,))
+    rows = [re.findall(r"\d+\.png", line) for line in advice_as_table(few, names, "ascii").splitlines()]
+    assert [row[0] for row in rows if row] == [names[place] for place in (5, 0, 1, 2, 3, 4, 6, 7, 8, 9)]
+    assert advice_as_text(few, ["ბ.png"], "ascii").splitlines()[1:] == [
+        "Look at the labels of the first 1 examples in the table, the topmost before all.",
+        "Another example would help most in class alone.",
+        "Label next: \\u10d1.png.",
+    ]
 
 
 def test_where_nothing_can_be_left_out_it_says_so():

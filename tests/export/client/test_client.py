@@ -149,6 +149,11 @@ def test_a_client_outlives_the_version_that_it_first_met(ask, images, kind):
     for before in ({"input_shape": (8, 8, 1)}, {"outputs": 2}):
         client._interfaces = kind({client._choice: dataclasses.replace(now, **before)})
         np.testing.assert_array_equal(client.adapt_and_predict(support, names, query).values, expected)
+    # One of more classes: the server alone can tell that there are too many now.
+    client._interfaces = kind({client._choice: dataclasses.replace(now, outputs=now.outputs + 2)})
+    pictures = np.concatenate([support] * 4)[: now.outputs + 1]
+    with pytest.raises(ClientError, match=f"classes must be .*{now.outputs}"):
+        client.adapt_and_predict(pictures, [f"class {number}" for number in range(now.outputs + 1)], query)
     assert client.interface() == now
 
 

@@ -1,5 +1,6 @@
 """Addresses, settings, retries, timeouts, sizes."""
 
+import contextlib
 import os
 import socket
 from pathlib import Path
@@ -8,8 +9,9 @@ import grpc
 import numpy as np
 import pytest
 import requests
+from tensorflow_serving.apis import model_pb2
 
-from export.client import ClientError, FewShotClient, RequestError, Settings
+from export.client import ClientError, FewShotClient, RequestError, Settings, grpc_connection
 from export.client.connection import connect
 from export.client.interface import Choice
 from tests.export.client.failing_servers import failing_grpc, failing_http
@@ -77,6 +79,28 @@ def test_large_answers_arrive(server):
         *(2**20 + 1, 2**21 + 1, 2**20, 2**21)
     ]
     connection.close()
+
+
+def test_a_request_that_no_message_can_hold_is_refused_before_it_is_made():
+    picture, zero = b"x" * 2**20, np.zeros((), np.float32)
+    # Neither of two is too large alone; nothing here takes the memory that it seems to.
+    halves = {name: np.broadcast_to(zero, (1, 2**18, 1025)) for name in ("support_inputs", "query_inputs")}
+    files = {"support_inputs_bytes": np.broadcast_to(np.array(picture, object), (1, 2**11))}
+    with contextlib.closing(connect("grpc://127.0.0.1:1", "m", Settings(attempts=1))) as connection:
+        for inputs in ({"query_inputs": np.broadcast_to(zero, (1, 2**19, 1025))}, halves, files):
+            with pytest.raises(ClientError, match=r"less than 2 GiB, received 2\.00 GiB.*--neighbourhood"):
+                connection.predict(Choice(), "adapt", inputs, {})
+
+
+def test_the_largest_request_counts_contents_and_no_pointers(monkeypatch):
+    inputs = {"files": np.array([[b"x" * 100, b""]], object), "numbers": np.zeros((1, 5), np.float32)}
+    size = 100 + 5 * 4
+    for largest in (size - 1, size + 20):
+        monkeypatch.setattr(grpc_connection, "_LARGEST", largest)
+        refused = pytest.raises(ClientError, match="2 GiB") if largest < size else contextlib.nullcontext()
+        with refused:
+            made = grpc_connection.predict_request(model_pb2.ModelSpec(name="m"), "adapt", inputs)
+    assert set(made.inputs) == set(inputs)
 
 
 ADDRESSES = ["127.0.0.1:8500", "ftp://host:1", "grpc://host", "http://", "http://host:port", "http://u:p@host:1"]

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import sys
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from export.client.graph_picture import write_graph_picture
 from export.client.graphs import Graph, read_graph
 from export.client.inputs import as_targets
 from export.client.interface import Interface
-from export.client.printed import accuracy, as_json, as_table
+from export.client.printed import accuracy, as_json, as_table, drawn
 from tests.helpers.drawn_images import encoded, pixels
 
 HOSTILE = "_$\\frac{1}{0}$\x1b]0;x\x07<b>"
@@ -178,6 +179,29 @@ def test_names_cannot_command_the_terminal(tmp_path):
     queries = read_queries(tmp_path)
     assert queries.names == ("\\xff.png",)
     as_json(Answer(np.ones((1, 1), np.float32), None), queries).encode()
+
+
+def test_long_names_stand_whole_in_tables(monkeypatch):
+    names = tuple("x" * 150 + ending for ending in ("1.png", "2.png"))
+    answer, queries = Answer(np.eye(2, dtype="f4"), ("a" * 90, "ბ")), ExampleSet([b""] * 2, None, names)
+    # In files and pipes in one line, whatever the terminal that the program was started in.
+    monkeypatch.setenv("COLUMNS", "60")
+    for encoding in ("utf-8", "ascii", None):
+        table = as_table(answer, queries, encoding)
+        assert all(name in table for name in (*names, "a" * 90)) and "…" not in table
+    assert "\\u10d1" in as_table(answer, queries, "ascii").encode("ascii").decode()
+    # On a terminal in as many lines as they need.
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    lines = as_table(answer, queries).splitlines()
+    assert {len(line) for line in lines} == {60} and not {"…", "\x1b"} & set("".join(lines))
+    cells = "".join(line.split("│")[1].strip() for line in lines if line.startswith("│"))
+    assert cells == "".join(names)
+
+
+def test_tables_of_any_encoding_take_any_text():
+    shown = drawn(("name",), [("[red]ბ…\x1b",)], title="title", encoding="ascii")
+    assert shown.isascii() and "[red]\\u10d1\\u2026\\ufffd" in shown
 
 
 # A table of nodes 7 and 8, and its labels, or what the refusal names.

@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import os
 
 import numpy as np
 import pytest
@@ -148,6 +149,39 @@ def test_a_store_keeps_tasks_and_tells_which_are_served(ask, bounded, nodes, tmp
         store.entries()
 
 
+def test_a_task_of_another_model_is_no_matter_of_this_client(ask, bounded, tmp_path):
+    store = TaskStore(tmp_path)
+    # Of both there is a version 1, but only of one a version 99.
+    for version in (1, 99):
+        store.put("theirs", Adapted("images", version, ("a", "b"), np.zeros(4, np.float32), 5))
+        with pytest.raises(ClientError, match="must be one for images.*'theirs'.*bounded: use a client for images"):
+            store.check("theirs", ask("bounded"))
+
+
+# As a Mac writes é, with white space at an end, in bytes that are no text, and too long for the rule.
+FOREIGN = ["e\u0301", "my task ", os.fsdecode(b"\xff"), "a\\b", "x" * 230]
+
+
+def test_no_name_of_a_file_keeps_the_others_from_being_listed(tmp_path):
+    store, adapted = TaskStore(tmp_path), Adapted("m", 1, ("a", "b"), np.zeros(4, np.float32), 5)
+    store.put("greek", adapted)
+    for name in FOREIGN:
+        (tmp_path / "greek.npz").rename(tmp_path / f"{name}.npz")
+        store.put("greek", adapted)
+    assert [entry.name for entry in store.entries()] == sorted(["greek", *FOREIGN])
+    for name in FOREIGN:
+        assert store.get(name).model == "m"
+        with pytest.raises(ClientError, match="name of a task must be"):
+            store.put(name, adapted)
+        store.remove(name)
+    assert store.names() == ["greek"]
+    # What is no name of a file in the folder leads nowhere.
+    adapted.save(tmp_path.parent / "outside.npz")
+    for name in ("../outside", "", ".hidden", "x" * 300):
+        with pytest.raises(ClientError, match="name of a task must be"):
+            store.get(name)
+
+
 def test_a_store_asks_models_on_nodes_too(ask, nodes, tmp_path):
     inputs = {name: array[0] for name, array in inputs_of(nodes.model).items()}
     graph = (inputs["node_features"], inputs["edges"])
@@ -163,10 +197,19 @@ def test_the_programs_adapt_with_steps_and_list_what_is_kept(server, bounded, tm
     address = f"--address={server.addresses['grpc']}"
     flags = ["--model=bounded", f"--support={tmp_path / 'waves.npz'}", f"--output={tmp_path / 'kept' / 'waves.npz'}"]
     adapt = ["export.client.adapt", address, *flags, "--steps=4", "--rate=0.02"]
-    done, listed = run_programs([adapt, ["export.client.tasks", f"--folder={tmp_path / 'kept'}", address]])
+    # As that program writes them: the name is one of a file and not of this folder's rule.
+    other = Adapted("images", 7, ("a", "b"), np.zeros(4, np.float32), 5)
+    other.save(tmp_path / "kept" / "my task .npz")
+    tasks = ["export.client.tasks", f"--folder={tmp_path / 'kept'}"]
+    calls = [adapt, [*tasks, address], [*tasks, address, "--model=bounded"], [*tasks, "--model=images"]]
+    done, every, listed, others = run_programs(calls)
     assert done.code == 0, done.err
     assert done.out.splitlines()[-1].startswith("support losses: ") and done.out.count(", ") >= 4
-    assert listed.code == 0, listed.err
+    assert [finished.code for finished in (every, listed, others)] == [0, 0, 0], every.err + listed.err + others.err
+    found = [
+        [(row["name"], row["state"]) for row in json.loads(given.out.splitlines()[-1])] for given in (every, others)
+    ]
+    assert found == [[("my task ", "not served"), ("waves", "served")], [("my task ", None)]]
     (row,) = json.loads(listed.out.splitlines()[-1])
     assert (row["name"], row["model"], row["state"]) == ("waves", "bounded", "served")
     assert "waves" in listed.out.splitlines()[3] and "served" in listed.out.splitlines()[3]

@@ -83,6 +83,14 @@ def test_a_page_is_written_whole_or_not_at_all(letters_file, tmp_path):
     (runtime / "core" / "dist" / "index.js").write_text("another")
     with pytest.raises(ExportError, match="LiteRT.js of the lock file"):
         write_page(letters_file, tmp_path / "page", runtime)
+    mixed = tmp_path / "mixed.tflite"
+    mixed.with_suffix(".json").write_bytes(letters_file.with_suffix(".json").read_bytes())
+    for content in (b"", letters_file.read_bytes() + b" "):
+        mixed.write_bytes(content)
+        with pytest.raises(ExportError, match=r"must be the file that mixed.json describes.*both files of one export"):
+            write_page(mixed, tmp_path / "page", runtime)
+    for path in (mixed, mixed.with_suffix(".json")):
+        path.unlink()
     with pytest.raises(ExportError, match=r"absent.tflite and absent.json"):
         write_page(tmp_path / "absent.tflite", tmp_path / "page", runtime)
     whole = tmp_path / "whole.tflite"
