@@ -20,8 +20,12 @@ from typing import IO, Any
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, mode: int = 0o644) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` only when the block ends without an error.
+
+    Args:
+      path: of the file; what has this name is replaced, a symbolic link too.
+      mode: its permissions.
 
     Raises:
       OSError: with `path` as its file, if that cannot be written.
@@ -35,7 +39,7 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
                 yield file
                 file.flush()
                 os.fsync(descriptor)
-                os.chmod(temporary, 0o644)
+                os.chmod(temporary, mode)
                 os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
@@ -143,7 +147,7 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         descriptor = os.open(path, os.O_RDONLY)
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path.with_name(f".{path.name}.lock"), os.O_WRONLY | os.O_CREAT, 0o644)
+        descriptor = _lock_file(path.with_name(f".{path.name}.lock"))
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -152,6 +156,16 @@ def locked(path: Path, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock_file(path: Path) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    except PermissionError:
+        if not path.is_file():
+            raise
+        # It is another user's, and stays there: whoever may read it can hold it.
+        return os.open(path, os.O_RDONLY)
 
 
 def parsed_json(text: str | bytes) -> Any:

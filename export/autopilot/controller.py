@@ -101,11 +101,12 @@ class Controller:
           UserError: if the time is too short for a step, or no candidate could be trained, or none exported.
           Interrupted: if it was before there was anything to export.
         """
-        before = sum(self._journal.steps.values())
         if not self._journal.in_play:
             self._begin()
         self._climb()
-        if self._journal.finished and sum(self._journal.steps.values()) == before:
+        steps = sum(self._journal.steps.values())
+        # Not what this start trained: one that was killed in its test or its export has left steps that nobody tested.
+        if self._journal.result.get("score") and self._journal.result_steps == steps:
             self._tell("the time left is too short for another training: nothing has changed")
             return Outcome(**self._journal.result)
         ranked = [name for name in self._journal.ranked() if self._trials.checkpoint(name)]
@@ -115,7 +116,7 @@ class Controller:
             told = "; ".join(f"{name} {why}" for name, why in self._journal.left_out.items())
             raise UserError(f"no candidate could be trained ({told}): set --image_size to a smaller number.")
         outcome = self._finish(ranked)
-        self._journal.result = asdict(outcome)
+        self._journal.result, self._journal.result_steps = asdict(outcome), steps
         if outcome.score:
             self._journal.finished = self._budget.seconds / 60
         self._journal.spent = self._budget.spent

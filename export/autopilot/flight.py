@@ -66,7 +66,8 @@ def fly(order: Order, console: Console, clock: Callable[[], float] = time.monoto
     """
     journal = Journal.open(order.workdir, _settings(order))
     budget = Budget(order.minutes, journal.spent, clock)
-    if journal.finished and order.minutes <= journal.finished:
+    # An export without a score, after Ctrl-C in a later start, is not what was asked for.
+    if journal.result.get("score") and order.minutes <= journal.finished:
         outcome = Outcome(**journal.result)
         console.print(
             f"finished before: {outcome.version}. Set more --minutes to go on.", markup=False, highlight=False

@@ -47,6 +47,7 @@ class Journal:
       steps: outer steps by candidate.
       points: scores, in the order of time.
       result: of the test and the export, once there are any.
+      result_steps: outer steps of all candidates when it came; -1 before, and in journals that did not note it.
       finished: how many minutes it was given when it came to a tested model; 0 before.
     """
 
@@ -62,6 +63,7 @@ class Journal:
     steps: dict[str, int] = field(default_factory=dict)
     points: list[Point] = field(default_factory=list)
     result: dict[str, Any] = field(default_factory=dict)
+    result_steps: int = -1
     finished: float = 0.0
 
     @classmethod

@@ -15,7 +15,8 @@ import grpc
 from absl import flags
 
 from cml_tf.system.command_line import fail, run
-from export.rollout.config_file import ConfigFile
+from export.rollout.config_file import opened
+from export.rollout.interruption import interruptible
 from export.rollout.running_server import RunningServer
 from export.rollout.steps import Rollout
 
@@ -52,8 +53,9 @@ def main(arguments: list[str]) -> None:
 
 def _move() -> None:
     credentials = _credentials()
-    config = ConfigFile(Path(_CONFIG.value), _MODEL.value)
     with ExitStack() as stack:
+        stack.enter_context(interruptible())
+        config = stack.enter_context(opened(Path(_CONFIG.value), _MODEL.value))
         servers = [stack.enter_context(closing(RunningServer(address, credentials))) for address in _ADDRESS.value]
         rollout = Rollout(servers, config, _MODEL.value, _LABEL.value, _DEADLINE.value, _tell)
         version = _VERSION.value

@@ -9,7 +9,7 @@ from export.rollout.config_file import ConfigFile
 from export.rollout.errors import RolloutError
 from export.rollout.running_server import AVAILABLE, END, RunningServer, VersionStatus
 
-PREVIOUS = "_previous"
+PREVIOUS, UNLOADING = "_previous", "_unloading_"
 _BETWEEN_LOOKS = 0.2
 
 
@@ -19,7 +19,9 @@ class Rollout:
     The file is written before the servers are told, so that one that rereads it by itself is told the same. Nothing is
     unloaded before the label has moved on every server, so if a step fails until then, file and servers go back.
 
-    The version that the label pointed to stays loaded under `LABEL_previous`, from where `back` takes it.
+    The version that the label pointed to stays loaded under `LABEL_previous`, from where `back` takes it. One that is
+    unloaded after the move has the label `LABEL_unloading_VERSION` until then: from a rollout that was killed in
+    between, the next one knows that nobody wants it. Versions without a label may be somebody's, and stay.
 
     Args:
       servers: that serve the file.
@@ -82,7 +84,7 @@ class Rollout:
                 self._wait(server, version, before[server].get(version))
             self._tell(f"version {version} is AVAILABLE")
             kept, moved = self._after(loaded | {version}, labels, version, unload_old)
-            self._apply(loaded | {version}, moved)
+            self._apply(loaded | {version}, moved | self._marks((loaded | {version}) - kept))
             self._check(version)
         except BaseException as error:
             self._restore(error)
@@ -106,14 +108,20 @@ class Rollout:
     ) -> tuple[set[int], dict[str, int]]:
         """Versions and labels once the label has moved."""
         old, oldest = labels.get(self._label), labels.get(self._previous)
-        moved = {**labels, self._label: version}
-        superfluous = set()
+        marked = self._marks(versions)
+        moved = {name: number for name, number in labels.items() if marked.get(name) != number}
+        superfluous: set[int | None] = {labels[name] for name in labels.keys() - moved.keys()}
+        moved[self._label] = version
         if old is not None and old != version:
             moved[self._previous] = old
             superfluous.add(oldest)
         if unload_old and moved.get(self._previous, version) != version:
             superfluous.add(moved.pop(self._previous))
         return versions - (superfluous - set(moved.values())), moved
+
+    def _marks(self, versions: set[int]) -> dict[str, int]:
+        """Labels of versions that are to be unloaded."""
+        return {f"{self._label}{UNLOADING}{number}": number for number in versions}
 
     def _apply(self, versions: set[int], labels: dict[str, int]) -> None:
         self._config.change(versions, labels)
@@ -126,14 +134,13 @@ class Rollout:
         try:
             self._config.change(kept, labels)
             self._config.write()
-            failures = self._reload_all()
+            failures = " ".join(self._reload_all())
         except RolloutError as error:
             failures = str(error)
         if failures:
             raise RolloutError(
                 f"label {self._label} points to version {labels[self._label]} on every server, but unloading all other "
-                f"versions than {_listed(kept)} failed: {failures} Remove them from the file if it still lists them, "
-                "and repeat the command."
+                f"versions than {_listed(kept)} failed: {failures} Run it again with --version={labels[self._label]}."
             )
 
     def _wait(self, server: RunningServer, version: int, before: VersionStatus | None) -> None:
@@ -157,20 +164,28 @@ class Rollout:
                 raise RolloutError(f"{server.address} answers {self._label} with version {answering}, not {version}.")
 
     def _restore(self, error: BaseException) -> None:
-        self._config.restore()
-        if failures := self._reload_all():
-            raise RolloutError(f"{error} Restoring the previous state failed too: {failures}") from error
-        self._tell("restored the file and the servers to their previous state")
+        failures, restored = [], "the file and the servers"
+        try:
+            if not self._config.restore():
+                restored = "the servers, but not the file, which somebody else has changed,"
+        except RolloutError as failure:
+            failures.append(str(failure))
+        # The servers also where the file cannot be written.
+        failures += self._reload_all()
+        if failures:
+            told = str(error) or "interrupted."
+            raise RolloutError(f"{told} Restoring the previous state failed too: {' '.join(failures)}") from error
+        self._tell(f"restored {restored} to their previous state")
 
-    def _reload_all(self) -> str:
-        """Tells every server, also after one that fails; what failed, in words."""
+    def _reload_all(self) -> list[str]:
+        """Tells every server, also after one that fails; what failed, in sentences."""
         failures = []
         for server in self._servers:
             try:
                 server.reload(self._config.message, self._seconds)
             except RolloutError as failure:
                 failures.append(str(failure))
-        return " ".join(failures)
+        return failures
 
 
 def _listed(versions: set[int]) -> str:

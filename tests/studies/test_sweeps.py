@@ -83,7 +83,7 @@ TOGETHER = {
 # Sweeps that are under way, some with the results of their first runs; whoever commits the last takes the name out.
 WAITING = {
     *("omniglot_small_anew", "omniglot_small_anew_others", "omniglot_small_anew_maml_plus_plus"),
-    "omniglot_small_long",
+    *("omniglot_small_long", "a_maml_alpine", "meta_delta_photos"),
 }
 
 

@@ -158,6 +158,39 @@ def test_more_minutes_that_are_too_few_change_nothing(world):
     assert (len(world.turns), len(world.exported), len(world.tested)) == done
 
 
+def test_an_unscored_export_of_a_later_start_is_tested_by_the_same_command(world):
+    world.fly(minutes=10)
+    spent = world.journal.spent
+    world.interrupt = ("c", world.journal.steps.get("c", 0) + 1)
+    assert world.fly(20, world.journal).score == {} and world.journal.finished == 10
+    # Late: what is left is too short for another training.
+    world.journal.spent = 20 * 60 - 60
+    outcome = world.fly(20, world.journal)
+    assert outcome.score["split"] == "test" and world.exported[-1] == ("c", "test") and world.journal.finished == 20
+    assert spent < 10 * 60
+
+
+@pytest.mark.parametrize("killed_in", ["evaluate_run", "export_run"])
+def test_what_a_start_trained_that_was_killed_in_its_test_is_tested_by_the_next(world, monkeypatch, killed_in):
+    class KilledError(BaseException):
+        """Nothing runs after it."""
+
+    def killed(*_, **__):
+        raise KilledError
+
+    before = world.fly(minutes=10)
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(module, killed_in, killed)
+        world.fly(20, world.journal)
+    journal = Journal.open(world.workdir, {})
+    # It was saved after the training, when the time for another one had gone.
+    journal.steps, journal.points, journal.spent = world.journal.steps, world.journal.points, 20 * 60 - 60
+    outcome = world.fly(20, journal)
+    assert outcome.version != before.version and outcome.score["split"] == "test"
+    done = len(world.exported)
+    assert world.fly(20.5, journal) == outcome and len(world.exported) == done
+
+
 @pytest.mark.parametrize("fail", ["a", "c"])
 def test_a_candidate_that_fails_stops_nobody_else(world, fail):
     world.fail = fail

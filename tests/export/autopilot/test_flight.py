@@ -22,6 +22,7 @@ from cml_tf.system.files import Held
 from export.autopilot import controller, flight
 from export.autopilot.candidates import Network, candidates
 from export.autopilot.flight import Order, fly
+from export.autopilot.journal import Journal
 from export.autopilot.survey import Wishes, survey
 from export.autopilot.trying import Trials
 from tests.export.forked_gate import forked_gate
@@ -141,6 +142,26 @@ def test_answers_that_diverge_cost_no_report(photos, tmp_path, small, monkeypatc
     assert fly(Order(photos, 1.0, tmp_path / "work"), Console(file=said, width=300), counting()) is outcome
     assert "the report shows no answers: adaptation diverged" in said.getvalue()
     assert (tmp_path / "work" / "report.md").is_file()
+
+
+def test_an_export_without_a_score_has_not_finished(photos, tmp_path, small, monkeypatch):
+    scored, flown = flight.Outcome("cml", "1", "best", {"mean": 0.5}, {}), []
+    order, said = Order(photos, 1.0, tmp_path / "work"), io.StringIO()
+
+    def fly_inner(order, journal, budget, signals, console):
+        flown.append(journal.result)
+        journal.result, journal.finished = dataclasses.asdict(scored), 1.0
+        journal.save(order.workdir)
+        return scored
+
+    monkeypatch.setattr(flight, "_fly", fly_inner)
+    unscored = dataclasses.asdict(dataclasses.replace(scored, version="2", score={}))
+    (tmp_path / "work").mkdir()
+    Journal(flight._settings(order), result=unscored, finished=1.0).save(tmp_path / "work")
+    assert fly(order, Console(file=said), counting()) == scored and flown == [unscored]
+    assert "finished before" not in said.getvalue()
+    assert fly(order, Console(file=said), counting()) == scored and flown == [unscored]
+    assert "finished before: 1." in said.getvalue()
 
 
 def test_a_network_of_ones_own_is_tried_first(photos, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from cml_tf.errors import UserError
@@ -17,6 +19,15 @@ def test_a_journal_comes_back_as_it_was(tmp_path):
     assert Journal.open(tmp_path, {"seed": 0, "data": "photos"}) == journal
     assert journal.scores() == {"a": 0.75, "b": 0.5}
     assert journal.ranked() == ["a", "b", "d", "c"], "those without a score last"
+
+
+def test_a_journal_of_before_comes_back_and_does_not_know_what_its_result_was_of(tmp_path):
+    Journal({"seed": 0}, steps={"a": 8}, result={"winner": "a"}, result_steps=8, finished=10.0).save(tmp_path)
+    kept = json.loads((tmp_path / FILE).read_text())
+    del kept["result_steps"]
+    (tmp_path / FILE).write_text(json.dumps(kept))
+    found = Journal.open(tmp_path, {"seed": 0})
+    assert (found.result, found.finished, found.result_steps) == ({"winner": "a"}, 10.0, -1)
 
 
 def test_other_settings_damage_and_strangers_are_refused(tmp_path):

@@ -1,18 +1,23 @@
 """A label moved on a running server, back, and what is left after each thing that can go wrong."""
 
 import shutil
+import signal
+import subprocess
+import sys
 
 import pytest
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
 
+from cml_tf.system.files import locked
 from export.rollout.config_file import ConfigFile
 from export.rollout.errors import RolloutError
+from export.rollout.interruption import interruptible
 from export.rollout.running_server import RunningServer
 from export.rollout.steps import Rollout
 from tests.export.server.running import running
 from tests.export.server.tiny_models import write_halver
-from tests.helpers.programs import run_programs
+from tests.helpers.programs import ROOT, environment, run_programs
 
 _COMMENT = "# What we serve.\n"
 
@@ -174,7 +179,7 @@ def test_replicas_have_one_state_whichever_reload_is_refused(server, path):
     rollout = _rollout(server, path)
     rollout._servers.insert(0, _Refuses(server.grpc_address, {3}))
     with pytest.raises(
-        RolloutError, match="points to version 3 on every server.*than 2, 3 failed: reload 3 is.*repeat"
+        RolloutError, match="points to version 3 on every server.*than 2, 3 failed: reload 3 is.*--version=3"
     ):
         rollout.to(3)
     server.wait_for_state("halver", 1, "END")
@@ -194,6 +199,10 @@ def test_replicas_have_one_state_whichever_reload_is_refused(server, path):
     with pytest.raises(RolloutError, match="points to version 1 on every server.*than 1, 3 failed: it cannot be"):
         rollout.to(1)
     assert _answers(server) == [1.0, 3.0]
+    # What the message says to do unloads what the file still lists.
+    _rollout(server, path).to(1)
+    server.wait_for_state("halver", 2, "END")
+    assert _file(path) == ({1, 3}, {"stable": 1, "stable_previous": 3})
 
 
 def test_every_replica_is_restored_after_one_that_fails_again(server, path):
@@ -201,6 +210,69 @@ def test_every_replica_is_restored_after_one_that_fails_again(server, path):
     rollout._servers.insert(0, _Refuses(server.grpc_address, {2, 3}))
     with pytest.raises(RolloutError, match="reload 2 is refused. Restoring .* failed too: reload 3 is refused."):
         rollout.to(2)
+    server.wait_for_state("halver", 2, "END")
+    assert _answers(server) == [1.0]
+
+
+class _KilledError(BaseException):
+    """Nothing runs after it."""
+
+
+def test_what_a_killed_rollout_did_not_unload_the_next_one_does(server, halver, path, monkeypatch):
+    path.write_text(_config(halver, "specific { versions: 1 versions: 2 versions: 3 }", label=""))
+    _rollout(server, path).to(2)
+    _rollout(server, path, label="canary").to(1)
+
+    def killed(*_):
+        raise _KilledError
+
+    with monkeypatch.context() as patched, pytest.raises(_KilledError):
+        patched.setattr(Rollout, "_unload", killed)
+        _rollout(server, path, label="canary").to(2, unload_old=True)
+    assert _file(path) == ({1, 2, 3}, {"stable": 2, "canary": 2, "canary_unloading_1": 1})
+    # Not of a rollout of another label; 3 never had a label, so it may be somebody's.
+    _rollout(server, path).to(2)
+    assert 1 in _file(path)[0]
+    _rollout(server, path, label="canary").to(2)
+    assert _file(path) == ({2, 3}, {"stable": 2, "canary": 2})
+    server.wait_for_state("halver", 1, "END")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_restores_and_sigterm_after_it_does_not_stop_that(server, path, monkeypatch, number):
+    text, lines, before = path.read_text(), [], signal.getsignal(signal.SIGTERM)
+    restore = ConfigFile.restore
+
+    def restoring(config):
+        signal.raise_signal(signal.SIGTERM)
+        return restore(config)
+
+    class Told:
+        def append(self, line):
+            lines.append(line)
+            if "AVAILABLE" in line:
+                signal.raise_signal(number)
+
+    monkeypatch.setattr(ConfigFile, "restore", restoring)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        _rollout(server, path, Told()).to(2)
+    assert lines[-1] == "restored the file and the servers to their previous state"
+    assert (path.read_text(), _answers(server)) == (text, [1.0])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_the_servers_go_back_where_the_file_was_changed_meanwhile(server, path):
+    lines = []
+
+    class Told:
+        def append(self, line):
+            lines.append(line)
+            if "AVAILABLE" in line:
+                path.write_text("# Somebody's.\n" + path.read_text())
+
+    with pytest.raises(RolloutError, match="a change by somebody else"):
+        _rollout(server, path, Told()).to(2)
+    assert "but not the file" in lines[-1] and path.read_text().startswith("# Somebody's.\n")
     server.wait_for_state("halver", 2, "END")
     assert _answers(server) == [1.0]
 
@@ -227,6 +299,24 @@ def test_the_program_moves_the_label_and_tells_mistakes_in_one_line(server, path
     moved, *failed = run_programs([moving, *([*common, *flags] for flags, _ in _MISTAKES)])
     assert (moved.code, moved.messages) == (0, []) and "stable points to version 3" in moved.out
     assert _answers(server) == [3.0, 1.0]
+    with locked(path):
+        [held] = run_programs([moving])
+    assert held.code == 2 and "another rollout works on" in held.messages[0]
     for (_, message), finished in zip(_MISTAKES, failed, strict=True):
         assert (finished.code, len(finished.messages)) == (2, 1), finished
         assert message in finished.messages[0]
+
+
+@pytest.mark.slow
+def test_a_cancelled_program_restores(server, path):
+    text = path.read_text()
+    command = [sys.executable, "-m", "export.rollout", f"--model_config_file={path}", "--model=halver"]
+    command += [f"--address={server.grpc_address}", "--version=9"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment(), **pipes) as process:
+        assert "loading version 9" in process.stdout.readline()
+        assert path.read_text() != text
+        process.send_signal(signal.SIGTERM)
+        out, errors = process.communicate()
+    assert process.returncode == 130 and "restored the file and the servers" in out, errors
+    assert (path.read_text(), _answers(server)) == (text, [1.0])
