@@ -18,7 +18,6 @@ import time
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 from absl import flags
@@ -31,18 +30,21 @@ from cml_tf.experiments.stored import RunError
 from cml_tf.studies.ray_tasks import run_on_ray
 from cml_tf.studies.results import (
     DIVERGED,
+    REFUSED,
     asked_of,
     changed_keys,
     is_done,
     published,
     read_results,
+    result_of,
+    scored_as,
     write_results,
 )
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepRun, read_sweep
 from cml_tf.system.command_line import PLUGINS, fail, run
-from cml_tf.system.files import Held, clear_leftovers, locked, parsed_json
+from cml_tf.system.files import Held, clear_leftovers, locked
 from cml_tf.system.processes import end_with_parent, run_side_by_side
-from cml_tf.training.evaluator import Diverged, Evaluation
+from cml_tf.training.evaluator import Diverged
 
 _SPEC = flags.DEFINE_string("spec", None, "JSON file that describes the sweep (cml_tf.studies.sweeps).", required=True)
 _WORKDIR = flags.DEFINE_string("workdir", None, "Directory for the runs, each in its own subdirectory.", required=True)
@@ -56,8 +58,6 @@ _ENGINE = flags.DEFINE_string(
 _CPUS = flags.DEFINE_float("cpus", 1.0, "CPUs of a run, with Ray.", 0.0)
 _GPUS = flags.DEFINE_float("gpus", 0.0, "GPUs of a run, with Ray; may be a fraction.", 0.0)
 _ROOT = flags.DEFINE_string("root", "", "Folder with the files of the dataset (dataset.root of every run).")
-# What a run hands over beside its line: why evaluations are not in it. The next start asks them again.
-_REFUSED = "refused"
 _RUN = flags.DEFINE_string("run", "", "Name of a single run to do in this process; prints its result as one JSON line.")
 
 
@@ -105,7 +105,7 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
     trainer = train_run(chosen.config, workdir, verbose=0).trainer
     seconds = time.monotonic() - started
     try:
-        own = _scored(evaluate_run(workdir, strict=True))
+        own = scored_as(evaluate_run(workdir, strict=True))
     except Diverged as error:
         raise RunError(f"{workdir}: {error}") from error
     evaluations, refused = {}, {}
@@ -120,7 +120,7 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
         "seed": chosen.seed,
         **own,
         "evaluations": evaluations,
-        _REFUSED: refused,
+        REFUSED: refused,
         "steps": trainer.step,
         "train_seconds": round(seconds, 1),
         "machine": trained_on(workdir),
@@ -131,15 +131,10 @@ def _train_and_score(chosen: SweepRun) -> dict[str, Any]:
 def _further(workdir: Path, evaluation: FurtherEvaluation) -> dict[str, Any]:
     """A run is worth its line even where one way to read it, such as many inner steps, diverges: that is a result."""
     try:
-        scored = _scored(evaluate_run(workdir, **asdict(evaluation), strict=True))
+        scored = scored_as(evaluate_run(workdir, **asdict(evaluation), strict=True))
     except Diverged as error:
         scored = {DIVERGED: str(error)}
     return {**asked_of(evaluation), **scored}
-
-
-def _scored(evaluation: Evaluation) -> dict[str, Any]:
-    # Seven digits that count, as many as a float32 has: errors may be tiny.
-    return {**evaluation.as_json(), "scores": [float(f"{value:.7g}") for value in evaluation.scores]}
 
 
 def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]:
@@ -153,7 +148,7 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
         running = run_on_ray(commands, _ENGINE.value, _CPUS.value, _GPUS.value)
     with closing(running) as ended:
         for number, (name, process) in enumerate(ended, 1):
-            result, reason = _result_of(process)
+            result, reason = result_of(process)
             if reason:
                 failed.append(f"{name}: {reason}")
                 console.print(f"{number}/{len(names)} {name} failed: {reason}", style="red", markup=False)
@@ -166,20 +161,6 @@ def _work_off(names: list[str], results: dict[str, dict[str, Any]]) -> list[str]
             score = f"{result['metric']} {result['mean']:.4f} ± {result['ci95']:.4f}"
             console.print(f"{number}/{len(names)} {name}: {score}", markup=False)
     return failed
-
-
-def _result_of(process: CompletedProcess[str]) -> tuple[dict[str, Any] | None, str]:
-    """The line of a run, None if it has none, and what failed of it; empty if nothing did."""
-    if process.returncode:
-        last = process.stderr.strip().splitlines()[-1:] or ["no message"]
-        return None, f"exit code {process.returncode}: {last[0]}"
-    last = process.stdout.strip().splitlines()[-1:] or [""]
-    try:
-        result = parsed_json(last[0])
-        refused = result.pop(_REFUSED)
-    except (ValueError, AttributeError, KeyError, TypeError):
-        return None, f"the last line of its output must be its result, received {last[0][:80]!r}"
-    return result, "; ".join(f"evaluation {name!r}: {message}" for name, message in refused.items())
 
 
 def _command(name: str) -> list[str]:

@@ -145,6 +145,7 @@ def export_model(
             "the model must have an input range to be exported: create it with FewShotModel.of(trainer, (lowest, "
             "highest))."
         )
+    check_new_version(Path(model_dir), version)
     method = model.method
     if steps is not None:
         method = Method.of(method.learner, method.rule.with_steps(steps), method.terms)

@@ -27,7 +27,7 @@ fi
 
 rm -f .venv/.installed-runtime .venv/.installed-dev
 echo $$ >"$marker"
-echo "Installing $lock into .venv (2.7 GB the first time) ..."
+echo "Installing $lock into .venv (2.8 GB the first time) ..."
 # The lock has everything that its packages need. pip compiles it: where PYTHONDONTWRITEBYTECODE is set, as in many
 # containers, each process would else compile all of TensorFlow again, which takes it ten seconds.
 if ! .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r "$lock"; then

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -19,8 +20,11 @@ from cml_tf.experiments.configuration import config_from_json, config_to_json, f
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepError, SweepRun
 from cml_tf.system.files import parsed_json, write_text
 from cml_tf.system.machine import label
+from cml_tf.training.evaluator import Evaluation
 
 DIVERGED = "diverged"
+# What a run hands over beside its line: why evaluations are not in it. The next start asks them again.
+REFUSED = "refused"
 _SCORED = {"metric": str, "mean": (int, float), "scores": list, "episodes": int, "manifest_hash": str}
 _RUN = {"run": str, "source": str, "seed": int, "steps": int, "config": dict, "evaluations": dict, **_SCORED}
 
@@ -74,6 +78,26 @@ def read_files(paths: Sequence[Path]) -> list[dict[str, Any]]:
 def write_results(path: Path, results: dict[str, dict[str, Any]]) -> None:
     """Writes all results anew, atomically, sorted by name."""
     write_text(path, "".join(json.dumps(results[name], sort_keys=True) + "\n" for name in sorted(results)))
+
+
+def scored_as(evaluation: Evaluation) -> dict[str, Any]:
+    """What a line keeps of a score."""
+    # Seven digits that count, as many as a float32 has: errors may be tiny.
+    return {**evaluation.as_json(), "scores": [float(f"{value:.7g}") for value in evaluation.scores]}
+
+
+def result_of(process: CompletedProcess[str]) -> tuple[dict[str, Any] | None, str]:
+    """The line of a run whose process has ended, None if it has none, and what failed of it; empty if nothing did."""
+    if process.returncode:
+        last = process.stderr.strip().splitlines()[-1:] or ["no message"]
+        return None, f"exit code {process.returncode}: {last[0]}"
+    last = process.stdout.strip().splitlines()[-1:] or [""]
+    try:
+        result = parsed_json(last[0])
+        refused = result.pop(REFUSED)
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return None, f"the last line of its output must be its result, received {last[0][:80]!r}"
+    return result, "; ".join(f"evaluation {name!r}: {message}" for name, message in refused.items())
 
 
 def asked_of(evaluation: FurtherEvaluation) -> dict[str, Any]:

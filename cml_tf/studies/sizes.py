@@ -66,7 +66,7 @@ def scores_by_size(results: Iterable[Mapping[str, Any]]) -> Scores:
         differ in more than the seed.
     """
     first: dict[tuple[Trained, Size], Mapping[str, Any]] = {}
-    found: dict[Trained, dict[Size, list[tuple[int, Mapping[str, Any]]]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[Trained, dict[Size, dict[int, Mapping[str, Any]]]] = defaultdict(lambda: defaultdict(dict))
     names = set()
     for result in results:
         names.add(result["config"]["dataset"]["name"])
@@ -79,16 +79,16 @@ def scores_by_size(results: Iterable[Mapping[str, Any]]) -> Scores:
         settings = result["config"]["dataset"]
         check_alike(first.setdefault((trained, Size(settings["ways"], settings["shots"])), result), result)
         for size, scored in _scored(result, free):
-            if any(seed == result["seed"] for seed, _ in found[trained][size]):
+            if result["seed"] in found[trained][size]:
                 raise UserError(
                     f"{trained.name} must be scored once for each seed and size, received seed {result['seed']} twice, "
                     f"the second time of {result['run']}: report the results of each training apart."
                 )
-            found[trained][size].append((result["seed"], scored))
+            found[trained][size][result["seed"]] = scored
     if not found:
         raise UserError("the results must contain a run with a score, found none: run python -m cml_tf.sweep first.")
     order = sorted(found, key=lambda trained: (not trained.free, trained.method))
-    return {one: {size: _score([run for _, run in found[one][size]]) for size in sorted(found[one])} for one in order}
+    return {one: {size: _score([*found[one][size].values()]) for size in sorted(found[one])} for one in order}
 
 
 def sizes_table(scores: Scores) -> Table:

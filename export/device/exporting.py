@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import tensorflow as tf
 
 from cml_tf.experiments.runs import load_run
 from cml_tf.system.files import write_bytes, write_json
+from cml_tf.system.manifest import digest
 from export.card.origin import of_run
 from export.device.conversion import converted
 from export.device.signatures import STATE, WHOLE, DeviceModule, signatures_of
@@ -111,7 +111,7 @@ def write_for_device(model: Exportable, sizes: Bucket, file: Path, origin: Mappi
         candidate.write_bytes(content)
         compared = _check_parity(candidate, model, requests, reference)
     facts = _facts(model, sizes, queries, dict(origin or {}))
-    facts |= {"sha256": hashlib.sha256(content).hexdigest(), "variables_sha256": module.digest, "compared": compared}
+    facts |= {"sha256": digest(content), "variables_sha256": module.digest, "compared": compared}
     write_json(file.with_suffix(".json"), facts)
     write_bytes(file, content)
     return file

@@ -8,7 +8,6 @@ from elsewhere. Prints the folder as the last line.
 
 from __future__ import annotations
 
-import hashlib
 import html
 import shutil
 import tempfile
@@ -19,6 +18,7 @@ from absl import flags
 
 from cml_tf.system.command_line import run
 from cml_tf.system.files import parsed_json
+from cml_tf.system.manifest import digest
 from export.errors import ExportError
 from export.playground.site import FILES, STATIC
 
@@ -76,11 +76,11 @@ def _of_one_export(file: Path, facts: Path) -> dict[str, bytes]:
     document = _document(facts, told)
     if "adapt" not in document["signatures"]:
         raise ExportError("the page must have a model with a signature adapt: choose a rule that packs its tasks.")
-    digest = hashlib.sha256(model).hexdigest()
-    if document.get("sha256") != digest:
+    received = digest(model)
+    if document.get("sha256") != received:
         raise ExportError(
             f"{file} must be the file that {facts.name} describes (SHA-256 {document.get('sha256')}), received another "
-            f"({digest}): use both files of one export, or run python -m export.device again."
+            f"({received}): use both files of one export, or run python -m export.device again."
         )
     return {file.name: model, facts.name: told}
 

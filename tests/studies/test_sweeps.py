@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from subprocess import CompletedProcess
 
+import numpy as np
 import pytest
 from absl import flags
 
 from cml_tf.experiments.configuration import ConfigurationError
-from cml_tf.studies.results import changed_keys, is_done, read_results, write_results
+from cml_tf.studies.results import changed_keys, is_done, read_results, result_of, scored_as, write_results
 from cml_tf.studies.sweeps import FurtherEvaluation, SweepError, read_sweep
 from cml_tf.system.files import locked
+from cml_tf.training.evaluator import Evaluation
 from tests.helpers.forked_programs import called
 from tests.helpers.programs import ROOT, run_program, run_programs
 
@@ -239,6 +242,33 @@ def test_damaged_lines_and_what_is_no_file_of_results_are_named(tmp_path):
     for no_file in (path, tmp_path):
         with pytest.raises(SweepError, match="cannot be read"):
             read_results(no_file)
+
+
+ENDED = {
+    "a result": (0, 'told\n{"run": "a", "refused": {}}\n', {"run": "a"}, ""),
+    "without an evaluation": (
+        0,
+        '{"run": "a", "refused": {"x": "too few", "y": "none"}}',
+        {"run": "a"},
+        "'x': too few; ",
+    ),
+    "an error": (2, "", None, "exit code 2: error: two"),
+    "a print behind its result": (0, '{"run": "a", "refused": {}}\nbye', None, "must be its result, received 'bye'"),
+    "a number behind its result": (0, "7", None, "must be its result, received '7'"),
+    "nothing": (0, "", None, "must be its result, received ''"),
+}
+
+
+@pytest.mark.parametrize(("code", "out", "result", "told"), ENDED.values(), ids=ENDED)
+def test_what_a_process_of_a_run_hands_over(code, out, result, told):
+    """Whatever it is, other runs go on."""
+    found, reason = result_of(CompletedProcess([], code, out, "error: one\nerror: two\n"))
+    assert found == result and told in reason and bool(told) == bool(reason)
+
+
+def test_scores_in_a_line_keep_the_digits_of_tiny_errors():
+    scores = np.float32([3.1234567e-7, 1.5e-7])
+    assert scored_as(Evaluation("mse", scores, 0, "a" * 64, {}))["scores"] == [3.123457e-7, 1.5e-7]
 
 
 @pytest.mark.slow
