@@ -84,6 +84,9 @@ def _evaluate(workdir: Path, replicas: Replicas) -> Evaluation:
             _STRICT.value,
         )
     except UserError as error:
+        # Of two runs that are compared, the line names the one at fault, once.
+        if str(workdir) in str(error):
+            raise
         raise RunError(f"{workdir}: {error}") from error
 
 

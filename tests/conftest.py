@@ -17,8 +17,9 @@ from cml_tf.datasets.storage.cache import ENVIRONMENT_VARIABLE
 from cml_tf.system.machine import leave_out_broken_amx
 from tests.helpers.precision import precision
 
-# For the workers of this process too, and for all that tests start.
-leave_out_broken_amx()
+# Workers and all that tests start inherit what is found, so they need not try again, which takes seconds.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    leave_out_broken_amx()
 
 # Files begin in this order, then all others: so that at the end no worker is left alone with much to do. Workers are
 # given whole files, the largest numbers of tests first unless `--no-loadscope-reorder` is given, and the costliest have

@@ -192,6 +192,7 @@ def test_the_discrete_adjoint_is_reverse_mode_for_learners(float64, learner):
 # ---- flows of learners
 
 
+@pytest.mark.slow
 def test_flows_have_the_derivative_of_where_they_end(float64):
     """Frozen parts and rates too: the solver's fourth order against differences, Heun's second against that."""
     wrong, episode = [], make_episode(tasks=1)
@@ -258,6 +259,7 @@ def test_statistics_of_the_task_may_follow_a_flow(float64):
 # ---- what is kept, and what is refused
 
 
+@pytest.mark.slow
 def test_a_saved_model_flows_as_it_was_trained(tmp_path):
     order = AdjointHeun(stored_every=2)
     rule = GradientDescent(PROBLEM, SGD(0.3), 4, order)

@@ -235,6 +235,7 @@ def test_rates_do_not_move_a_minimum_and_a_context_starts_anywhere(float64):
 # ---- all of them
 
 
+@pytest.mark.slow
 def test_how_near_they_come_to_reverse_mode(float64):
     """The figures of docs/systems/boml.md."""
     method, episode = make_method("sgd", "co_learner", "conv", steps=5), make_episode("conv")

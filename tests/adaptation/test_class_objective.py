@@ -159,6 +159,7 @@ def test_they_lead_to_the_minimum_where_residuals_bend():
     np.testing.assert_allclose(descended(objective, weights, 1000).numpy().ravel(), best.x, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_few_steps_come_nearer_to_ridge_regression_than_plain_gradient_descent(float64):
     """On glyphs seen by Conv-4 as it begins, 5-way 5-shot, penalty 0.1: not within 1 % in five steps, as was hoped.
 

@@ -141,6 +141,7 @@ def test_a_number_of_steps_from_numpy_is_one_and_a_tensor_cannot_be_saved():
 ORDERS = {"reverse": {}, "adjoint_discrete": {"stored_every": 2}, "adjoint_backsolve": {}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ORDERS)
 def test_the_number_of_steps_may_be_known_when_the_graph_runs_only(float64, name):
     rule = GradientDescent(PROBLEM, anil(SGD(0.3)), 2, make_hypergradient(name, **ORDERS[name]))

@@ -215,6 +215,7 @@ def test_every_entry_of_the_gram_matrix_has_its_own_derivative(float64):
         np.testing.assert_allclose(tf.reduce_sum(gradient * ways[place]), expected, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_all_tasks_at_once_are_as_one_by_one(float64):
     assert_alike_all_at_once(method_of(solver="euler", solver_steps=2), classification_episode())
 
@@ -245,6 +246,7 @@ def operations(steps, solver):
     return [node.op for nodes in (graph.node, *(one.node_def for one in graph.library.function)) for node in nodes]
 
 
+@pytest.mark.slow
 def test_no_step_is_kept():
     """A tape through a loop keeps what it needs of each step in lists of tensors; here are none, however many steps."""
     few, many, chosen = operations(10, "rk4"), operations(1000, "rk4"), operations(10, "dormand_prince")

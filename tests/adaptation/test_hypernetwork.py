@@ -219,6 +219,7 @@ def test_gradient_steps_are_in_the_graph_of_a_warm_up_and_in_no_other(options):
     assert not has_gradient_steps(tf.function(lambda: evaluate_losses(method, episode), autograph=False))
 
 
+@pytest.mark.slow
 def test_a_warm_up_is_one_graph_and_hands_over():
     keras.utils.set_random_seed(0)
     rule = Hypernetwork(CLASSES, width=8, warm_up=2, fade=2)
@@ -254,6 +255,7 @@ def query_loss(learner: Learner, rule: AdaptationRule, episodes) -> float:
     return float(tf.reduce_mean(losses))
 
 
+@pytest.mark.slow
 def test_where_a_start_tells_nothing_its_change_is_as_large_as_it_must_be():
     """From the best start, all zeros, a gradient step at 0.01 leaves a cross-entropy of log(1 + exp(-0.04))."""
     keras.utils.set_random_seed(0)

@@ -74,6 +74,7 @@ def test_inner_gradients_are_those_of_the_worst_point_of_what_moves(float64, rul
     assert max(np.abs(a - b).max() for a, b in zip(plain, expected["learner"], strict=True)) > 1e-3
 
 
+@pytest.mark.slow
 def test_the_meta_gradient_is_that_of_the_worst_point(float64):
     method, episode = sharp_method("anil_meta_sgd", sharpness=0.0), make_episode()
     trained = method.trained_variables()

@@ -124,6 +124,7 @@ def test_the_order_of_classes_is_that_of_the_answers(float64, transductive):
     np.testing.assert_allclose(turned[order.numpy()], weights, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_all_tasks_at_once_are_as_one_by_one(float64):
     assert_alike_all_at_once(method_of(transductive=True, kappa=5.0, iterations=1), classification_episode())
 

@@ -159,6 +159,7 @@ def test_weights_are_those_of_twice_the_examples_at_half_the_time(float64):
 # ---- the whole gradient
 
 
+@pytest.mark.slow
 def test_the_whole_meta_gradient_without_end_and_of_one_kernel_for_all(float64):
     """The contract of members has that of classes after some time, each with a kernel of its own."""
     method = method_of(PLANE, wide(PLANE), horizon=None, shared=True)
@@ -176,6 +177,7 @@ def test_the_whole_meta_gradient_through_tables(float64):
     assert_matches_central_differences(method_of(CLASSES, embedding(), horizon=0.5), make_episode("embedding", tasks=1))
 
 
+@pytest.mark.slow
 def test_all_tasks_at_once_are_as_one_by_one(float64):
     learner = mlp(3, MLP_SHAPE, hidden=(4,), activation="tanh")
     assert_alike_all_at_once(method_of(CLASSES, learner, horizon=0.7), classification_episode())

@@ -7,6 +7,7 @@ from cml_tf.bilevel import make_solver
 from tests.helpers.programs import run_programs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "name"), [("convolutional", "descent aggregation"), ("perceptron", LEAST)])
 def test_each_number_of_steps_has_its_costs(net, name):
     found = measured(net, name, [1, 2], 1)

@@ -91,6 +91,7 @@ def waves():
     return config, step_operations(config)
 
 
+@pytest.mark.slow
 def test_a_configurations_step_costs_what_is_counted_by_hand():
     config = presets.images("cifar_fs", "3way,2shot")
     config.learner.filters, config.adaptation.steps, config.dataset.queries = 4, 1, 2
@@ -98,6 +99,7 @@ def test_a_configurations_step_costs_what_is_counted_by_hand():
     assert step_operations(config).convolutions == operations_by_hand(work)
 
 
+@pytest.mark.slow
 def test_worst_points_cost_a_second_gradient(waves):
     config, operations = waves
     sharp = copy.deepcopy(config)

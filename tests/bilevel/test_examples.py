@@ -24,6 +24,7 @@ def test_wrong_examples_soon_weigh_less():
     assert max(residuals[20:]) < 0.05
 
 
+@pytest.mark.slow
 def test_features_soon_become_better():
     found = task_heads.result(0, steps=30, episodes=60)
     assert found["difference"] > 2 * found["difference_ci95"] > 0

@@ -152,6 +152,7 @@ def test_solvers_agree_with_differences(aggregation):
         np.testing.assert_allclose(flat(found.of_start) @ of_start, expected_start, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_exact_solvers_agree_to_twelve_digits():
     def gradient(solver):
         run = lambda x, y: hypergradient(SMOOTH, x, y, 3, 0.3, solver, aggregation=MIXED)  # noqa: E731

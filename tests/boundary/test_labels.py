@@ -91,6 +91,7 @@ def load(root):
     return datasets.load("image_folder", root=str(root), image_size=(4, 4))
 
 
+@pytest.mark.slow
 def test_folders_that_are_no_utf_8_are_classes_and_two_spellings_of_one_are_told(tmp_path):
     for split in ("train", "validation", "test"):
         _folders(tmp_path / split, split.encode() + b"\xe8", split.encode() + APART.encode())

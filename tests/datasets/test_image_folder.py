@@ -29,6 +29,7 @@ def load(root, **options):
     return datasets.load("image_folder", str(root), **{"image_size": (8, 8), **options})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arrange", [three_roots, split_file])
 def test_classes_and_pixels(tmp_path, arrange):
     arrange(tmp_path)
@@ -41,6 +42,7 @@ def test_classes_and_pixels(tmp_path, arrange):
         np.testing.assert_array_equal(pool.images, [decode_and_resize(f.read_bytes(), (10, 12), 3) for f in files])
 
 
+@pytest.mark.slow
 def test_sizes_kinds_and_numbers_of_files_may_be_mixed_and_what_is_left_out_is_told(tmp_path, caplog):
     three_roots(tmp_path)
     more = {

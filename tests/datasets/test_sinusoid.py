@@ -92,6 +92,7 @@ def test_an_episode_s_key_follows_from_seed_split_and_number():
     assert len(np.unique(everything, axis=0)) == 12
 
 
+@pytest.mark.slow
 def test_noisy_training_tasks_have_noise_for_targets_and_the_others_are_as_without():
     source, plain = make_source(noisy_tasks=0.25), make_source()
     noisy = source.noisy(3, 2000)
@@ -111,6 +112,7 @@ def test_noisy_training_tasks_have_noise_for_targets_and_the_others_are_as_witho
     np.testing.assert_array_equal(source.parameters(3, 50), plain.parameters(3, 50))
 
 
+@pytest.mark.slow
 def test_noise_is_a_pure_function_of_seed_and_number():
     source = make_source(noisy_tasks=0.5, noise_variance=4.0)
     whole, tail = source.batch(0, 40), next(iter(source.batches(30, 10)))

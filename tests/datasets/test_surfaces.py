@@ -81,6 +81,7 @@ def test_draws_are_uniform_over_the_papers_ranges_and_independent(name):
 
 
 # What follows is of every formula, and written once for all.
+@pytest.mark.slow
 def test_a_fixed_number_of_tasks_are_the_first_of_the_endless_stream_over_and_over():
     endless, fixed = make_source("alpine").indices(0, 8), make_source("alpine", tasks=8)
     drawn = fixed.indices(0, 400)

@@ -51,6 +51,7 @@ def kinds(test):
     return pytest.mark.parametrize("sampling", ["uniform", "meta_dataset"])(test)
 
 
+@pytest.mark.slow
 @kinds
 def test_sizes_keep_to_their_bounds_and_reach_them(sampling, many):
     records = many[sampling]

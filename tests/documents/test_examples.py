@@ -72,6 +72,7 @@ def test_a_page_runs_after_the_readme(page, tour):
         assert told - {"dataset", "nrmse", "nrmse_ci95", "ways", "shots"} == keys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", ALONE)
 def test_a_page_runs_alone(page, tmp_path):
     run_document(read(page), tmp_path)

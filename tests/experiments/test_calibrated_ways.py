@@ -14,6 +14,8 @@ from cml_tf.readouts.confidence import Asked, Confidence, Knot, Summary
 from cml_tf.readouts.confidence.calibration import Temperature
 from cml_tf.training.evaluator import manifest_hash
 
+pytestmark = pytest.mark.slow
+
 MOST, WAYS, EPISODES = 5, 2, 4
 
 

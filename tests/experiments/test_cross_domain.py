@@ -26,6 +26,7 @@ def loaded(run):
     return load_run(run)
 
 
+@pytest.mark.slow
 def test_a_benchmark_is_made_at_the_runs_size(run, loaded, tmp_path, monkeypatch):
     write_benchmark("gtsrb", tmp_path, monkeypatch)
     source = episodes_of(loaded, "gtsrb", str(tmp_path), "test")
@@ -40,6 +41,7 @@ def test_a_benchmark_is_made_at_the_runs_size(run, loaded, tmp_path, monkeypatch
         episodes_of(loaded, "gtsrb", str(tmp_path), "validation")
 
 
+@pytest.mark.slow
 def test_other_pictures_of_ones_own_and_another_shape(loaded, tmp_path):
     for split in ("train", "validation", "test"):
         write_classes(tmp_path / split, [f"{split} {letter}" for letter in "cd"])

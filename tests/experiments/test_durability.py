@@ -27,6 +27,8 @@ from tests.helpers.programs import run_programs
 from tests.helpers.run_folders import checkpoint, metrics_lines
 from tests.helpers.small_configs import waves
 
+pytestmark = pytest.mark.slow
+
 SIX = {"train.steps": 6}
 
 

@@ -39,6 +39,7 @@ def test_runs_and_saved_models_answer_as_they_did(name):
         np.testing.assert_allclose(found, EXPECTED[name]["predictions"], rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["waves", pytest.param("letters", marks=pytest.mark.slow)])
 def test_a_run_has_the_scores_of_then_and_goes_on(name, tmp_path):
     shutil.copytree(WRITTEN / name, tmp_path / name)

@@ -12,6 +12,8 @@ from tests.helpers.forked_programs import Program
 from tests.helpers.programs import environment, run_program, run_programs
 from tests.helpers.run_folders import assert_same_runs, checkpoint, metrics_lines
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {
     "sinusoid": [
         "--config=configs/sinusoid.py:cml,5shot,smoke,meta_sgd",

@@ -71,6 +71,7 @@ def test_a_machine_is_described_or_not_known(tmp_path, text):
         trained_on(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_left_alone_and_may_be_moved_and_grow(run, tmp_path):
     before, lines = snapshot(run), metrics_lines(run)
     assert train_run(waves(), run, verbose=0).trainer.step == 4
@@ -144,6 +145,7 @@ def test_what_is_no_directory_of_a_run_is_refused_and_left_alone(tmp_path):
     assert {path: path.read_text() for path in tmp_path.iterdir()} == {tmp_path / "thesis.txt": "years of work"}
 
 
+@pytest.mark.slow
 def test_its_data_may_be_moved_and_no_other_data_take_their_name(pictured, tmp_path):
     run, images = (Path(shutil.copytree(pictured / name, tmp_path / name)) for name in ("run", "images"))
     before, there = snapshot(run / "checkpoints"), load_run(pictured / "run")
@@ -172,6 +174,7 @@ def test_data_of_before_there_was_a_number_are_the_same_data():
             check_data(now, other, Path("latest.npz"))
 
 
+@pytest.mark.slow
 def test_evaluation_reads_the_checkpoint_it_is_told_to(run):
     # All weights 0: whatever the input, the prediction is 0.
     rewrite(
@@ -198,6 +201,7 @@ def test_what_was_validated_in_training_is_what_is_evaluated(finished):
     assert validation.mean == pytest.approx(checkpoint(finished, "best")[1]["score"], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_seed_that_is_told_is_that_of_the_episodes(run):
     config = {**config_of(run), "seed": 3}
     (run / "manifest.json").unlink()
@@ -271,6 +275,7 @@ class Epochs(keras.callbacks.Callback):
             raise InterruptedError
 
 
+@pytest.mark.slow
 def test_a_state_of_a_callback_is_saved_with_its_own_epoch(tmp_path):
     config = waves(**{"train.steps": 4, "train.validate_every": 2})
     with pytest.raises(InterruptedError):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from export.exporter import CARD, CARD_FOR_PEOPLE, EXTRA, WARM_UP, Options, export_run
 from export.graph.bounds import Bounds
@@ -14,6 +15,7 @@ from tests.export.served import loaded
 OPTIONS = Options(service=Service(bounds=Bounds(3, (0.001, 0.02), 0.0), state="float16"))
 
 
+@pytest.mark.slow
 def test_the_version_has_them_and_its_card_says_so(wave_run, tmp_path):
     with forked_gate():
         version = export_run(wave_run, tmp_path / "models" / "waves", OPTIONS)

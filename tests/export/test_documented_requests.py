@@ -17,6 +17,8 @@ from tests.helpers.documents import PAGES, blocks, read
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.programs import ROOT, environment, run_programs
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = {
     f"{page}:{block.line}": block.text
     for page in PAGES

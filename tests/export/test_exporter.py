@@ -28,6 +28,8 @@ from tests.export.forked_gate import forked_gate
 from tests.export.served import CLOSE, eager, in_process, inputs_of, loaded, support_only
 from tests.helpers.programs import run_programs
 
+pytestmark = pytest.mark.slow
+
 FILES = {"saved_model.pb", "variables", "assets", "assets.extra", "fingerprint.pb"}
 
 

@@ -27,6 +27,8 @@ from tests.export.served import FREE_WAYS, IMAGE_SHAPE, eager
 from tests.export.server.conformance.make_models import config_text
 from tests.export.server.running import running
 
+pytestmark = pytest.mark.slow
+
 BOUND = 5
 KINDS = {"shared": "unicorn_maml", "prototypes": "proto_maml"}
 # Of a run, and of a model that was made by hand, which begins at prototypes.

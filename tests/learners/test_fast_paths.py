@@ -68,6 +68,7 @@ def compare(mode, tolerance, hypergradient="reverse"):
             np.testing.assert_allclose(ours / size, theirs / size, atol=tolerance, err_msg=group)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("mode", "hypergradient"), [("batch_transductive", "reverse"), ("support", "reverse_rematerialised")]
 )

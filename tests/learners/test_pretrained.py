@@ -66,6 +66,7 @@ def test_a_file_says_to_which_edge_pictures_are_scaled(own_file):
     assert pretrained(3, SHAPE, **{**SMALL, "size": 40}).extractor.size == 40
 
 
+@pytest.mark.slow
 def test_weights_of_a_file_are_those_of_the_network(tmp_path):
     keras.utils.set_random_seed(1)
     other = keras.applications.MobileNet((32, 32, 3), 0.05, include_top=False, weights=None, pooling="avg")

@@ -69,6 +69,7 @@ def fewer():
     return drawings().episodes("test", ways=2, shots=1, queries=2, seed=0).within(WAYS)
 
 
+@pytest.mark.slow
 def test_what_was_fitted_is_scored_on_tasks_with_fewer_classes(models):
     ensemble = cml_tf.Ensemble(models)
     ensemble.combiner, ensemble._combine = "last", lambda probabilities: probabilities[..., ::-1].mean(0)

@@ -60,6 +60,7 @@ def test_the_lines_of_the_readme(tmp_path, monkeypatch, capsys):
     assert "accuracy" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_second_fit_goes_on(images, fitted):
     apart = small()
     for _ in range(2):
@@ -111,6 +112,7 @@ def test_a_learner_of_ones_own(images):
     assert model.trainer.method.learner is learner and len(model.trainer.method.terms) == 2
 
 
+@pytest.mark.slow
 def test_rules_look_at_a_learner_of_ones_own_and_not_at_keys_that_it_has_not(images):
     def own(*blocks):
         body = keras.Sequential([*blocks, keras.layers.Flatten()])
@@ -123,6 +125,7 @@ def test_rules_look_at_a_learner_of_ones_own_and_not_at_keys_that_it_has_not(ima
     assert "learner.name" not in str(refusal.value)
 
 
+@pytest.mark.slow
 def test_nodes_of_a_graph():
     dataset = NodeDataset.from_graph("random", random_graph(), normalise_features=False)
     model = cml_tf.FewShot(
@@ -146,6 +149,7 @@ def test_scores_of_waves_have_no_ways():
     assert str(score) == "mse 1.5 ± 6.4 (95 % interval over 2 test episodes, 1-shot, seed 0)"
 
 
+@pytest.mark.slow
 def test_a_model_of_any_size_is_trained_and_scored_on_many(images):
     method = cml_tf.method_of("first_order", class_rows="prototypes", rate=0.005)
     model = small(method=method, ways=2, ways_range=(2, 4), shots_range=(1, 3))
@@ -158,6 +162,7 @@ def test_a_model_of_any_size_is_trained_and_scored_on_many(images):
         model.evaluate(images, episodes=2, ways=5)
 
 
+@pytest.mark.slow
 def test_a_confidence_is_fitted_for_the_weights_of_now(fitted, images):
     model = fitted[0]
     confidence = model.calibrate(images, episodes=4)

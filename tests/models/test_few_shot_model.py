@@ -274,6 +274,7 @@ def test_loaded_equals_saved_bit_for_bit(make, tmp_path):
 # ---- models of runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["cml", "cml,cl"])
 def test_a_run_answers_as_it_is_evaluated_its_readouts_differ_and_those_through_the_head_can_be_saved(tmp_path, words):
     (inputs, targets), queries, answers, run = points(3), points(4, seed=1)[0], set(), tmp_path / "run"

@@ -9,6 +9,8 @@ import pytest
 
 from tests.helpers.programs import ROOT, run_programs
 
+pytestmark = pytest.mark.slow
+
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
 SOURCE = re.search(r"```python\n(# sign_descent\.py\n.*?)```", TEXT, re.DOTALL)[1]
 COMMANDS = re.findall(

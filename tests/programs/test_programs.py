@@ -9,6 +9,8 @@ import pytest
 from tests.helpers.programs import run_program, run_programs
 from tests.helpers.run_folders import snapshot
 
+pytestmark = pytest.mark.slow
+
 TRAIN, EVALUATE, PREPARE = "cml_tf.train", "cml_tf.evaluate", "cml_tf.datasets.prepare"
 CALIBRATE = "cml_tf.calibrate"
 WAVES, GLYPHS = "--config=configs/sinusoid.py:cml,5shot,smoke", "--config=configs/glyphs.py:cml,smoke"
@@ -84,7 +86,7 @@ EVALUATE_ERRORS = {
     "--readout=phi": "phi",
     "--episodes=1": "episodes",
     "--steps=-1": "steps",
-    "--workdir={}/nowhere": "contains no run",
+    "--workdir={}/nowhere": "error: {}/nowhere contains no run",
     "--workdir={}/maml --readout=co_learner_theta_adapted": "without a co-learner",
     "--compare={}/other_data": "the same episodes",
     "--compare={}/nowhere": "contains no run",
@@ -128,7 +130,7 @@ def test_mistakes_are_one_line_and_write_nothing(folder):
     before, calls, messages = snapshot(folder), [], []
     for program, (usual, table) in ERRORS.items():
         calls += [[program, *mistake(folder, usual, flags)] for flags in table]
-        messages += table.values()
+        messages += [message.replace("{}", str(folder)) for message in table.values()]
     for call, expected, finished in zip(calls, messages, run_programs(calls), strict=True):
         assert finished.code == 2, (call, finished)
         assert len(finished.messages) == 1 and finished.messages[0].startswith("error: "), (call, finished)

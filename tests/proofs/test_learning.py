@@ -46,6 +46,7 @@ def test_adapted_waves_are_beyond_what_joint_training_reaches():
     assert adapted.mean < scored(meta, 0).mean / 2
 
 
+@pytest.mark.slow
 def test_letters_of_unseen_scripts_are_told_apart_above_chance(tmp_path):
     keras.backend.clear_session()
     config = presets.images("glyphs")

@@ -145,6 +145,7 @@ def collected(logits, labels, episodes):
     return Collected(rows, labels.reshape(shape), np.zeros((*rows.shape[:2], 0), np.float32), summary)
 
 
+@pytest.mark.slow
 def test_what_is_fitted_holds_on_queries_drawn_in_the_same_way(monkeypatch):
     calls = iter([0, 1, 0])
 

@@ -188,6 +188,7 @@ def test_a_run_is_done_when_its_configuration_and_all_evaluations_are_those_that
     assert is_done(result, asked(before={"steps": 0})), "it would diverge again"
 
 
+@pytest.mark.slow
 def test_two_sweeps_do_not_write_one_file(tmp_path):
     results = tmp_path / "results.jsonl"
     flags = [f"--spec={spec(tmp_path / 's.json')}", f"--workdir={tmp_path / 'runs'}", f"--results={results}"]

@@ -190,6 +190,7 @@ def home(folder, text=""):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_hostile_settings_change_no_bit(tmp_path):
     """Nor does a drawing backend that is not there, as a notebook hands it on."""
     (tmp_path / "weights.py").write_text(_WEIGHTS)

@@ -45,6 +45,7 @@ def regressor(method):
     return Evaluator(method, "mse")
 
 
+@pytest.mark.slow
 def test_scores_are_the_metric_of_each_episode_alone_whatever_the_meta_batch(method, regressor):
     before = tf.nest.map_structure(lambda v: v.numpy(), method.all_variables())
     # Eagerly each task is worked on alone.
@@ -75,6 +76,7 @@ def silent(method, rule=None):
     return Evaluator(Method.of(method.learner, rule or method.rule, [Silent(Regression(1))]), "mse")
 
 
+@pytest.mark.slow
 def test_terms_that_report_nothing_are_scored_by_the_query_loss(method, regressor):
     batches = [sinusoids().batch(0, 4)]
     expected, received = regressor.metrics(batches, 3), silent(method).metrics(batches, 3)
@@ -106,6 +108,7 @@ def test_answering_with_the_mean_of_the_query_targets_scores_an_nrmse_of_one():
     np.testing.assert_allclose(normalised(errors, source), 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_manifest_is_that_of_the_episodes():
     pool = image_pool()
     renamed = dataclasses.replace(pool, class_names=("renamed", *pool.class_names[1:]))

@@ -147,6 +147,7 @@ def steps_of(steps=4, **arguments) -> list[np.ndarray]:
     return [*path, flat(trainer)]
 
 
+@pytest.mark.slow
 def test_averages_clipping_decay_and_accumulation_of_the_optimiser_are_its_own():
     plain = steps_of()
     *path, final = steps_of(use_ema=True, ema_momentum=0.5)
@@ -170,6 +171,7 @@ def averaging():
     return tiny_trainer(optimizer=optimizers.SGD(0.1, use_ema=True, ema_momentum=0.5))
 
 
+@pytest.mark.slow
 def test_a_restored_trainer_goes_on_as_the_first_would_have():
     """Averages of the optimiser wait for the end of an interrupted training."""
 
@@ -197,6 +199,7 @@ def test_a_restored_trainer_goes_on_as_the_first_would_have():
     assert second.state()[1] == end
 
 
+@pytest.mark.slow
 def test_validation_calls_the_test_hooks_so_that_averages_can_be_validated():
     trainer, seen = averaging(), []
     look = callbacks.LambdaCallback()
@@ -269,6 +272,7 @@ def welcome(folder, patience=9):
     }
 
 
+@pytest.mark.slow
 def test_keras_other_callbacks_work_and_survive_an_interruption(tmp_path):
     trainer, validation = tiny_trainer(), Validation(waves("validation"), 4)
     trainer.fit(waves(), 2, list(welcome(tmp_path).values()), validation, 1, verbose=0)

@@ -61,6 +61,7 @@ def test_weights_are_read_anew_at_every_call(float64, weight):
     assert float(result.loss) == pytest.approx(float(np.mean(losses[:, 0] + weight * losses[:, 1])), rel=1e-14)
 
 
+@pytest.mark.slow
 def test_an_unknown_number_of_tasks_gives_the_same(float64):
     """Known numbers are unrolled, unknown ones loop: losses, metrics and gradients agree; all share one context."""
     method = make_method("meta_sgd", learner="gcn", steps=1)
@@ -78,6 +79,7 @@ def test_an_unknown_number_of_tasks_gives_the_same(float64):
         )
 
 
+@pytest.mark.slow
 def test_mixed_bfloat16_is_honoured():
     """Compute in bfloat16, variables in float32, losses and gradients in float32, and the step still learns."""
     with precision(policy="mixed_bfloat16"):

@@ -66,6 +66,7 @@ def alone():
         return state_after()
 
 
+@pytest.mark.slow
 def test_pieces_add_up_to_the_same_step(float64, alone):
     for one, other in zip(state_after(accumulate=2), alone, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-13)
@@ -86,6 +87,7 @@ def test_what_cannot_be_shared_or_pieced_is_refused_before_any_work():
         Replicas(tf.distribute.OneDeviceStrategy("CPU:0"))
 
 
+@pytest.mark.slow
 def test_one_replica_of_a_strategy_gives_what_none_gives(float64, alone):
     mirrored = Replicas(tf.distribute.MirroredStrategy(["CPU:0"]))
     assert (mirrored.count, mirrored.local, mirrored.processes, mirrored.is_chief) == (1, 1, 1, True)

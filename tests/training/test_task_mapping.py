@@ -94,6 +94,7 @@ def test_a_product_of_patches_is_a_convolution(float64, padding, size):
         np.testing.assert_allclose(layer(maps), expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [dense, pytest.param(convolutional, marks=pytest.mark.slow)])
 def test_a_compiled_step_is_the_same_step(make):
     results = []

@@ -35,6 +35,7 @@ ITERABLES = {
 }
 
 
+@pytest.mark.slow
 def test_any_iterable_of_episodes_trains_as_its_source_does():
     trainer, batches = tiny_trainer(), meta_batches(3)
     start = trainer.state()
@@ -133,6 +134,7 @@ def group_of(values, name):
     return {key: value for key, value in values.items() if key.startswith(f"{name}/")}
 
 
+@pytest.mark.slow
 def test_optimisers_go_by_group():
     sgd, frozen, adam = keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.0), keras.optimizers.Adam(0.02)
     optimizers = {"learner": sgd, "adaptation": frozen, "co_learner": adam}

@@ -15,6 +15,8 @@ from cml_tf.training.trainer import Validation
 from tests.helpers.few_shot import sinusoid_trainer, tiny_trainer, variable_values
 from tests.helpers.wave_training import Recorder, assert_same_values, meta_batches, resumed, stop_at, waves
 
+pytestmark = pytest.mark.slow
+
 METRICS = {"loss", "mse", "co_loss", "co_mse", "tasks_per_second"}
 VALIDATED = METRICS | {f"val_{name}" for name in METRICS - {"tasks_per_second"}}
 VALIDATION = Validation(waves("validation"), 4)

@@ -27,6 +27,8 @@ from benchmarks.performance.work import CORA, SINE_WAVES, Work
 from cml_tf.system.files import write_json
 from tests.helpers.programs import run_programs
 
+pytestmark = pytest.mark.slow
+
 TOY = """
 import json, sys
 path, name = sys.argv[1:]

@@ -36,6 +36,7 @@ def test_a_configuration_is_stepped_and_served():
     assert all(cost > 0 for costs in served.values() for cost in costs.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", ["first_order,query_mixup", "meta_delta"])
 def test_episodes_have_what_objectives_ask_for(words):
     """Numbers to draw from, and which training class is which."""

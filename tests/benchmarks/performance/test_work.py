@@ -26,6 +26,7 @@ NODES = replace(CORA, nodes=60, edges=120, features=30, density=0.3, tasks=2, st
 CONFIGURATIONS = {name: shipped(f"{name},smoke") for name in names()}
 
 
+@pytest.mark.slow
 def test_operations_are_those_of_the_graph():
     work = replace(TINY, steps=2)
     method, episode = build_method(work), build_episode(work)
@@ -127,6 +128,7 @@ def test_every_shipped_graph_has_a_size_to_be_measured_with():
         graph_like("graph")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", ["smoke", pytest.param("smoke,meta_gnn", marks=pytest.mark.slow)])
 def test_the_first_step_of_nodes_can_be_measured(variant):
     config = shipped(f"cora:{variant}")

@@ -124,6 +124,7 @@ def test_only_files_that_are_looked_at_identify_a_folder_which_may_be_called_as_
     assert len([path for path in cache_directory().glob("gtsrb-*") if path.is_dir()]) == 2
 
 
+@pytest.mark.slow
 def test_a_root_within_what_was_unpacked(tmp_path, monkeypatch):
     expect_counts("cub", {}, monkeypatch)
     write_tree(tmp_path, {f"CUB_200_2011/images/{n}/a.jpg": jpeg(c, 0) for c, n in enumerate(classes_of("cub"))})
@@ -131,6 +132,7 @@ def test_a_root_within_what_was_unpacked(tmp_path, monkeypatch):
     assert upper == lower and len(upper) == 3
 
 
+@pytest.mark.slow
 def test_imagenet_that_was_unpacked_once_is_a_folder_of_tar_files(tmp_path, monkeypatch):
     expect_counts("tiered_imagenet", {}, monkeypatch)
     pictures = {name: jpeg(c, 0) for c, name in enumerate(classes_of("tiered_imagenet"))}

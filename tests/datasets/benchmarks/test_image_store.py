@@ -38,6 +38,7 @@ def in_the_cache():
     return [path for path in cache_directory().glob("*") if path.suffix != ".lock"]
 
 
+@pytest.mark.slow
 def test_images_are_sorted_by_class_mapped_and_kept_apart_by_key_size_and_classes():
     pools = stored().build(pictures)
     assert {split: pool.class_names for split, pool in pools.items()} == CLASSES
@@ -97,6 +98,7 @@ DAMAGE = (
 )
 
 
+@pytest.mark.slow
 def test_what_is_not_whole_is_made_anew(caplog):
     good = stored().build(pictures)["train"].fingerprint
     for damage in DAMAGE:

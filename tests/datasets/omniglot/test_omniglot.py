@@ -35,6 +35,7 @@ def assert_is_the_miniature(dataset):
     assert dataset.input_shape == (28, 28, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pair", [("images_background", "images_evaluation"), ("images_background_small1", "images_background_small2")]
 )
@@ -101,6 +102,7 @@ def test_without_root_tensorflow_datasets_gives_the_drawings(empty_cache, monkey
         assert_is_the_miniature(datasets.load("omniglot"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the small Omniglot sets are not beside the checkout")
 def test_the_real_small_sets(caplog):
     with caplog.at_level(logging.INFO):

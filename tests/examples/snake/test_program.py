@@ -14,6 +14,8 @@ from examples.snake.training import Run, Settings, train
 from examples.snake.variance import estimators, relative_variance, summary
 from tests.helpers.programs import run_programs
 
+pytestmark = pytest.mark.slow
+
 TINY = Settings(side=2, limit=12, games=4, steps=2, updates=2, windows=2, hidden=(4,), points=2)
 
 

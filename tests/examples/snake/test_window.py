@@ -94,6 +94,7 @@ def test_the_first_gradient_is_a_difference_quotient(rule):
     assert abs(expected) > 1e-4 and float(found.gradients[0]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_second_gradient_is_the_chain_rule_by_hand():
     updates, first, eta, outer = window_of(SGD(0.5))
     found = run_window(updates, first, eta, outer, [[0.0, 1.0]])

@@ -17,6 +17,8 @@ from tests.export.batching_session import BatchingSession
 from tests.export.served import CLOSE, Served, exportable, inputs_of, node_request, saved, wave_model
 from tests.helpers.drawn_images import encoded
 
+pytestmark = pytest.mark.slow
+
 BUCKETS = (Bucket(6, 4), Bucket(6, 1), Bucket(12, 8))
 NAMES = ("cat", "ant", "bee")
 SIZES = [(3, 2), (6, 4), (5, 1), (12, 8), (4, 4), (11, 1)]

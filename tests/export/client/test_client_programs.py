@@ -15,6 +15,8 @@ from tests.export.served import CLOSE, inputs_of, node_request, reference_contex
 from tests.helpers.drawn_images import write_classes
 from tests.helpers.programs import run_programs
 
+pytestmark = pytest.mark.slow
+
 ADAPT, PREDICT, ADVISE = "export.client.adapt", "export.client.predict", "export.client.advise"
 HOSTILE = "<b>[red]x"
 HOSTILE_NODE = "_$\\frac{1}{0}$\x1b<b>"

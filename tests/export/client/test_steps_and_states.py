@@ -18,6 +18,8 @@ from export.client.packing import Task
 from tests.export.served import CLOSE, inputs_of
 from tests.helpers.programs import run_programs
 
+pytestmark = pytest.mark.slow
+
 NAMES = ["ant", "bee", "cat"] * 2
 
 

@@ -73,6 +73,7 @@ def test_a_person_adapts_and_asks_without_a_server(page):
     assert [words for words in page.errors if not re.search("INFO: |WARNING: |GPU", words)] == []
 
 
+@pytest.mark.slow
 def test_a_page_is_written_whole_or_not_at_all(letters_file, tmp_path):
     with pytest.raises(ExportError, match="make device-runtime"):
         write_page(letters_file, tmp_path / "page", tmp_path)

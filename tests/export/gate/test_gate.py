@@ -29,6 +29,8 @@ from tests.export.served import CLOSE, WARM, WAYS, exportable, in_process
 from tests.helpers.few_shot import image_trainer
 from tests.helpers.models import smooth_co_learner
 
+pytestmark = pytest.mark.slow
+
 
 def _probed(served, requests) -> set[tuple[str, int]]:
     """Signature and last status of each probe, which were answered as expected."""

@@ -57,6 +57,7 @@ def bounded(request):
     return in_process(dataclasses.replace(make(), bounds=Bounds(MOST, rates)))
 
 
+@pytest.mark.slow
 def test_steps_and_rate_of_training_are_todays_answer_and_others_those_of_the_library(bounded):
     model, inputs = bounded.model, inputs_of(bounded.model, tasks=2)
     own = bounded("serving_default", **inputs)

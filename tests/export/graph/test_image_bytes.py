@@ -14,6 +14,8 @@ from tests.export.served import CLOSE, IMAGE_SHAPE, WAYS
 from tests.helpers.drawn_images import encoded, pixels
 from tests.helpers.pictures import FAULTY, SOUND, TURNED
 
+pytestmark = pytest.mark.slow
+
 PNG = [encoded(pixels(seed, (20, 24), 3)) for seed in range(4)]
 JPEG = [encoded(pixels(seed, (20, 24), 3), "JPEG") for seed in range(2)]
 LABELS = np.array([[0, 1, 2]], np.int32)

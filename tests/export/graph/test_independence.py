@@ -1,10 +1,12 @@
 """Tasks of one request never influence each other, and padding is as if it were not there."""
 
 import numpy as np
+import pytest
 
 from tests.export.served import CLOSE, WAYS, inputs_of, query_only, sizes_of, state_of, support_only
 
 
+@pytest.mark.slow
 def test_joined_permuted_and_duplicated_tasks_answer_as_alone(served):
     inputs = inputs_of(served.model, tasks=3)
     state = state_of(served("adapt", **support_only(inputs)))

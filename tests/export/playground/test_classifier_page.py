@@ -12,6 +12,8 @@ from export.client import FewShotClient
 from export.client.advice import leave_one_out
 from tests.export.playground.pages import SHAPES, pixels
 
+pytestmark = pytest.mark.slow
+
 slow = pytest.mark.slow
 
 

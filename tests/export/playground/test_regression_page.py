@@ -16,6 +16,7 @@ def _points(page):
     return page.get_by_role("list", name="Points").get_by_role("listitem")
 
 
+@pytest.mark.slow
 def test_the_curve_before_and_after(look, waves):
     """Both are the model's own, on the points that were clicked."""
     page = look("waves")

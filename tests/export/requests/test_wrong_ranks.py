@@ -9,10 +9,13 @@ import json
 import sys
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from tests.helpers.programs import run_python
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_wrong_shape_of_every_input_is_an_error_of_the_request(images, nodes):

@@ -75,6 +75,7 @@ def test_a_long_string_takes_the_memory_of_its_text():
         assert growth(lambda body=body: _tried(lambda: parse(body))) < 60
 
 
+@pytest.mark.slow
 @_few
 @given(_json, _json, st.sampled_from(_DTYPES))
 def test_any_json_is_parsed_as_it_was_and_is_an_array_or_refused(value, name, dtype):

@@ -27,6 +27,8 @@ from tests.export.server.running import running
 from tests.export.server.tiny_models import halving, write_halver
 from tests.helpers.forked_programs import called
 
+pytestmark = pytest.mark.slow
+
 _ASK = ("POST", "/v1/models/halver:predict", {"instances": [2.0]})
 _DATA, _INDEX = "variables/variables.data-00000-of-00001", "variables/variables.index"
 

@@ -24,6 +24,7 @@ def target(server):
     return Target(server.grpc_address, server.rest_address, server.pid)
 
 
+@pytest.mark.slow
 def test_a_thousand_concurrent_requests(target, waves, images):
     asked = questions("waves", waves.directory, 130, seed=1, tasks=1)
     _each_gets_its_own(target, [*asked, *questions("images", images.directory, 20, seed=1, tasks=1)], 1000)

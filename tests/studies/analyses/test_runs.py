@@ -33,6 +33,7 @@ def test_measuring_goes_through_the_fixed_test_episodes_in_order_and_names_one_w
         run.measured(lambda task: tf.where(task.query.targets[0] == targets[2, 0], np.inf, 0.0), 4)
 
 
+@pytest.mark.slow
 def test_runs_must_have_the_same_test_episodes_seed_by_seed():
     cml, maml = run_of(waves(), "cml"), run_of(waves("maml"), "maml")
     (own,) = manifests([cml], 4)
