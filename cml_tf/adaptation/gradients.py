@@ -41,6 +41,17 @@ def ascent(gradients: Any, radius: float) -> Any:
     return tf.nest.map_structure(lambda gradient: gradient * tf.cast(factor, gradient.dtype), gradients)
 
 
+def length(gradients: Sequence[tf.Tensor]) -> tf.Tensor:
+    """`tf.linalg.global_norm`, finite also where squares of finite float32 gradients are not (from 1.8e19 on)."""
+    norm = tf.linalg.global_norm(gradients)
+
+    def of_long_ones() -> tf.Tensor:
+        largest = _largest(gradients, norm.dtype)
+        return largest * tf.linalg.global_norm([g / tf.cast(largest, g.dtype) for g in gradients])
+
+    return tf.cond(tf.math.is_finite(norm), lambda: norm, of_long_ones)
+
+
 def clipped(gradients: Any, norm: float) -> Any:
     """Gradients no longer than a bound: `g * min(1, norm / |g|)`, and derivatives go through both.
 
@@ -53,7 +64,7 @@ def clipped(gradients: Any, norm: float) -> Any:
         return gradients
     dtype = flat[0].dtype
     # Squares of what is as long as this may be infinite in float32. Division by one changes no bit.
-    largest = tf.reduce_max(tf.stack([tf.cast(tf.reduce_max(tf.abs(gradient)), dtype) for gradient in flat]))
+    largest = _largest(flat, dtype)
     unit = tf.stop_gradient(tf.where(largest > _LONG, largest, 1.0))
     squares = tf.add_n([tf.cast(tf.reduce_sum(tf.square(g / tf.cast(unit, g.dtype))), dtype) for g in flat])
     bound = norm / unit
@@ -61,3 +72,7 @@ def clipped(gradients: Any, norm: float) -> Any:
     # A square root at zero has no derivative, and `where` would multiply it by zero: NaN.
     factor = tf.where(above, bound * tf.math.rsqrt(tf.where(above, squares, 1.0)), 1.0)
     return tf.nest.map_structure(lambda gradient: gradient * tf.cast(factor, gradient.dtype), gradients)
+
+
+def _largest(gradients: Sequence[tf.Tensor], dtype: tf.DType) -> tf.Tensor:
+    return tf.reduce_max(tf.stack([tf.cast(tf.reduce_max(tf.abs(gradient)), dtype) for gradient in gradients]))

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from cml_tf.adaptation.gradients import length
 from cml_tf.adaptation.rule import Initial
 from cml_tf.episodes import Episode
 from cml_tf.problems import Problem
@@ -130,6 +131,8 @@ def _gradients(
             for variable, gradient in zip(method.trained_variables()[group], gradients, strict=True):
                 if _count(gradient):
                     yield f"the gradient of {variable.path} of {group}{of}"
+            if not np.isfinite(tf.linalg.global_norm(gradients)) and np.isfinite(length(gradients)):
+                yield f"the squared gradient of {group}{of}, which is {float(length(gradients)):.2g} long"
 
 
 def _task(episode: Episode, place: int) -> Episode:

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation.gradients import ascent
+from cml_tf.adaptation.gradients import ascent, length
 from cml_tf.datasets.base import check_integer
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
@@ -29,7 +29,7 @@ class StepResult(NamedTuple):
     Attributes:
       term_losses: `[tasks, terms]` of the terms that count (`Method.counted`), before the update.
       metrics: by name, `[tasks]`.
-      finite: whether loss and gradients were finite; the update was made only then.
+      finite: whether loss and norms of gradients were finite; the update was made only then.
     """
 
     term_losses: tf.Tensor
@@ -53,7 +53,7 @@ class Work:
       scalars: of its scheduled numbers, by name.
       gradient: of the outer loss; before the reduction one a replica, of its tasks.
       norms: global norms of the gradient's groups.
-      finite: whether loss and gradient are.
+      finite: whether loss and norms are.
     """
 
     method: Method
@@ -242,7 +242,9 @@ class MetaStep:
     def _finiteness(self, work: Work) -> Work:
         assert work.gradient is not None
         loss = work.gradient.loss
-        norms = tuple(tf.linalg.global_norm(gradients) for gradients in work.gradient.gradients.values())
+        # Long gradients can be clipped; unclipped, an optimiser that squares them would never forget the infinite square.
+        norm_of = length if self.clip_norm else tf.linalg.global_norm
+        norms = tuple(norm_of(gradients) for gradients in work.gradient.gradients.values())
         # A rule's own variables need not be of the learner's number format.
         numbers = tf.stack([loss, *(tf.cast(norm, loss.dtype) for norm in norms)])
         return replace(work, norms=norms, finite=tf.reduce_all(tf.math.is_finite(numbers)))
@@ -299,5 +301,5 @@ class NonFiniteLoss(UserError, ArithmeticError):
             what = f"a loss that is not finite in {where}"
         else:
             last = start + len(losses) - 1
-            what = f"a gradient that is not finite, although all losses are, in episodes {start} to {last}"
+            what = f"a gradient whose norm is not finite, although all losses are, in episodes {start} to {last}"
         return cls(f"step {step} has {what} (terms {list(names)}). The update was skipped. Not finite first: {first}.")

@@ -138,7 +138,30 @@ def test_a_variable_is_told_by_name():
 def test_a_gradient_that_is_not_finite_is_told_by_name_and_changes_nothing():
     trainer = tiny_trainer(reducer=InfiniteGradient())
     before = variable_values(trainer)
-    said = "step 0 has a gradient that is not finite, .* in episodes 0 to 3.* first: the gradient of .* of task 0, "
+    said = (
+        "step 0 has a gradient whose norm is not finite, .* in episodes 0 to 3.* first: the gradient of .* of task 0, "
+    )
+    with pytest.raises(NonFiniteLoss, match=said):
+        trainer.fit(waves(), 1, verbose=0)
+    assert_same_values(variable_values(trainer), before)
+
+
+@pytest.mark.parametrize("clip_norm", [0.0, 10.0])
+def test_a_gradient_too_long_to_be_squared_can_be_clipped_and_is_told_where_it_is_not(clip_norm):
+    """Its weight makes the loss 1e26, which is finite; the squares of such a gradient are not."""
+    trainer = tiny_trainer(optimizer=keras.optimizers.SGD(0.01), clip_norm=clip_norm)
+    trainer.method.terms[0].weight = 1e26
+    before = variable_values(trainer)
+    if clip_norm:
+        trainer.fit(waves(), 1, verbose=0)
+        after, learned = variable_values(trainer), len(trainer.method.trained_variables()["learner"])
+        moved = [after[name] - before[name] for name in before if name.startswith("learner")]
+        assert len(moved) == learned
+        np.testing.assert_allclose(np.sqrt(sum(np.sum(np.square(way)) for way in moved)), 0.01 * clip_norm, rtol=1e-4)
+        return
+    said = (
+        r"whose norm is not finite, .* first: the squared gradient of learner of task 0, which is \d\.?\d*e\+2\d long"
+    )
     with pytest.raises(NonFiniteLoss, match=said):
         trainer.fit(waves(), 1, verbose=0)
     assert_same_values(variable_values(trainer), before)
