@@ -242,7 +242,7 @@ class MetaStep:
     def _finiteness(self, work: Work) -> Work:
         assert work.gradient is not None
         loss = work.gradient.loss
-        # Long gradients can be clipped; unclipped, an optimiser that squares them would never forget the infinite square.
+        # A long gradient can be clipped. Otherwise an optimiser that squares it would never forget the infinite square.
         norm_of = length if self.clip_norm else tf.linalg.global_norm
         norms = tuple(norm_of(gradients) for gradients in work.gradient.gradients.values())
         # A rule's own variables need not be of the learner's number format.
