@@ -144,10 +144,12 @@ def load_config(source: str) -> ConfigDict:
     """
     path, _, arguments = config_source(source).partition(":")
     specification = importlib.util.spec_from_file_location(f"configuration_{Path(path).stem}", path)
-    if not Path(path).is_file() or specification is None or specification.loader is None:
+    if not Path(path).is_file():
         raise ConfigurationError(
             f"the configuration file {path} does not exist: give its path relative to the working directory."
         )
+    if specification is None or specification.loader is None:
+        raise ConfigurationError(f"a configuration must be a Python file that ends in .py, received {path}.")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     config = module.get_config(arguments) if hasattr(module, "get_config") else None

@@ -72,6 +72,8 @@ def stored_checkpoint(workdir: Path, name: str, strict: bool) -> Stored:
     """
     folder = workdir / CHECKPOINTS
     path = folder / f"{name}.npz"
+    if path.name not in (BEST, LATEST):
+        raise CheckpointError(f"checkpoint must be one of best, latest, received {name!r}.")
     if not path.exists() and path.name == BEST and (folder / LATEST).exists():
         raise CheckpointError(
             f"{path} does not exist before the first validation: train longer, or use --checkpoint=latest."

@@ -133,6 +133,8 @@ class FewShot:
             source = self.sizes.training(dataset, self.seed)
             # Here alone: what is scored or calibrated on another graph must not change what `adapt` answers.
             self._context = source.context
+            # A callback that ended the last call, such as early stopping, ended no more than that.
+            self.trainer.stopped = False
             return self.trainer.fit(
                 source,
                 self.trainer.step + steps,

@@ -175,7 +175,9 @@ class _Watch(keras.callbacks.Callback):
         self._test_began = self._clock()
 
     def on_test_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Measures."""
+        """Measures; a validation that was broken off, which has no score, took less than its time."""
+        if not logs:
+            return
         self._trials.timed(self._name, (self._clock() - self._test_began) / VALIDATION_EPISODES)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -14,6 +14,7 @@ from cml_tf.experiments.configuration import (
     default_config,
     flatten,
     keys_of,
+    load_config,
 )
 from cml_tf.experiments.experiment import Experiment
 from cml_tf.registry import AXES, Choice, ConfigurationError, members
@@ -192,6 +193,18 @@ def test_a_run_of_before_a_key_did_what_was_done_then():
 def test_a_configuration_survives_its_file(source):
     config = load(*source)
     assert config_to_json(config_from_json(json.dumps(config_to_json(config)))) == config_to_json(config)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("README.md", r"a Python file that ends in \.py, received .*README\.md"),
+        ("configs/no.py", r"no\.py does not exist"),
+    ],
+)
+def test_a_file_that_is_no_python_is_told_from_one_that_is_not_there(source, said):
+    with pytest.raises(ConfigurationError, match=said):
+        load_config(str(ROOT / source))
 
 
 @pytest.mark.parametrize("text", ["[1]", "{}", "no JSON", '{"objective": {"terms": "query_loss"}}'])

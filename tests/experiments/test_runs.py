@@ -191,6 +191,8 @@ def test_evaluation_reads_the_checkpoint_it_is_told_to(run):
     np.testing.assert_allclose(shifted.scores, zero.scores, rtol=1e-4, err_msg="upside down: the same squares")
     assert shifted.manifest_hash != zero.manifest_hash
     (run / "checkpoints" / "best.npz").unlink()
+    with pytest.raises(CheckpointError, match="checkpoint must be one of best, latest, received 'lastest'"):
+        evaluate_run(run, checkpoint="lastest")
     with pytest.raises(CheckpointError, match="before the first validation: .* --checkpoint=latest"):
         load_run(run)
 

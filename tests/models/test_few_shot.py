@@ -71,6 +71,21 @@ def test_a_second_fit_goes_on(images, fitted):
         np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
 
 
+class Stopping(keras.callbacks.Callback):
+    """Ends a training at its first epoch's end."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+def test_a_fit_goes_on_after_a_callback_ended_the_last_one(images):
+    model = small()
+    model.fit(images, steps=3, validate_every=1, callbacks=[Stopping()], **SILENT)
+    assert model.trainer.stopped and model.trainer.step == 1
+    model.fit(images, steps=2, **SILENT)
+    assert not model.trainer.stopped and model.trainer.step == 3
+
+
 def test_a_fit_validates_and_calls_its_callbacks(fitted, capsys):
     model, seen, _ = fitted
     assert len(seen) == 2 and {"val_accuracy", "val_co_loss"} <= set(seen[0])
