@@ -23,6 +23,7 @@ from absl import flags
 import cml_tf
 from cml_tf.errors import UserError
 from cml_tf.system.command_line import run
+from cml_tf.training.evaluator import confidence_interval
 from examples.device.few_shot import DeviceModel, Task
 
 _QUERIES = 15
@@ -55,10 +56,9 @@ def measure(path: Path, episodes: int, seed: int) -> dict[str, Any]:
         answering += calls
         named = np.array(task.names)[answer.argmax(1)]
         scores.append(float((named == query.targets).mean()))
-    interval = 1.96 * statistics.stdev(scores) / len(scores) ** 0.5
     return {
         "accuracy": statistics.mean(scores),
-        "ci95": interval,
+        "ci95": confidence_interval(np.array(scores)),
         "episodes": episodes,
         "bytes": path.stat().st_size,
         "adapt_ms": 1000 * statistics.median(adapting),

@@ -3,7 +3,8 @@
 Accuracy curves, the cosine similarity of the learner's and the co-learner's gradients, gradient norms, linear CKA and
 t-SNE of query features (Figures 3 and 4), on the first test episodes, which are the same for all methods. Runs with
 the same name in `--names` are seeds of one method: figures show their mean with its interval over seeds. Writes a CSV
-table and a picture (PNG and SVG) of each analysis, and index.json, which lists them. See docs/ANALYSES.md.
+table and a picture (PNG and SVG) of each analysis, and index.json, which lists them, with those that an earlier start
+made of the same runs and episodes. See docs/ANALYSES.md.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from rich.console import Console
 
 from cml_tf.experiments.stored import RunError
 from cml_tf.studies.analyses.figures import ANALYSES, Analysis, Made
+from cml_tf.studies.analyses.index import INDEX, earlier_entries
 from cml_tf.studies.analyses.runs import Run, manifests, open_runs
 from cml_tf.studies.pictures.style import write_png, write_svg
 from cml_tf.system.command_line import fail, run
@@ -62,18 +64,19 @@ def main(arguments: list[str]) -> None:
         reached = f"checkpoint after {one.experiment.trainer.step} of {asked} outer steps"
         console.print(f"{one.name}, seed {one.seed}: {reached}", markup=False)
     stages = Stages(console, len(wanted))
-    index: dict[str, Any] = {
+    made: dict[str, Any] = {
         "runs": [_described(one, manifest) for one, manifest in zip(runs, hashes, strict=True)],
         "episodes": episodes,
         "checkpoint": _CHECKPOINT.value,
-        "analyses": [],
     }
+    entries = earlier_entries(output, made)
     for analysis in wanted:
         with stages.stage(analysis.name):
-            index["analyses"].append(_entry(analysis, runs, episodes, output, console))
+            entries[analysis.name] = _entry(analysis, runs, episodes, output, console)
             # After each: what is made is not lost when a later one fails.
-            write_json(output / "index.json", index)
-    console.print(f"{output / 'index.json'}", soft_wrap=True, markup=False)
+            told = [entries[name] for name in _NAMES if name in entries]
+            write_json(output / INDEX, {**made, "analyses": told})
+    console.print(f"{output / INDEX}", soft_wrap=True, markup=False)
 
 
 def _described(one: Run, manifest: str) -> dict[str, Any]:

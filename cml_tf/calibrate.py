@@ -78,14 +78,14 @@ def main(arguments: list[str]) -> None:
     fitted = fit_run(workdir, asked, _TEST_EPISODES.value, _CHECKPOINT.value, _READOUT.value, _STEPS.value)
     path = Path(_OUTPUT.value) if _OUTPUT.value else workdir / CONFIDENCE
     write_json(path, fitted.to_json())
-    if _PICTURE.value:
-        write_confidence(fitted.measures, fitted.confidence, Path(_PICTURE.value))
     Console().print(_table(fitted))
     measures = {
         shots: {name: one for name, one in measured.items() if name != "histograms"}
         for shots, measured in fitted.measures.items()
     }
     print(json.dumps({"confidence": str(path), "measures": measures, **fitted.origin}))
+    if _PICTURE.value:
+        write_confidence(fitted.measures, fitted.confidence, Path(_PICTURE.value))
 
 
 def _number(text: str) -> int:

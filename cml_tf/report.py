@@ -15,11 +15,12 @@ from typing import Any
 
 from absl import flags
 
+from cml_tf.studies.analyses.index import copy_analyses
 from cml_tf.studies.page import Picture, write_page
 from cml_tf.studies.pictures.differences import write_differences
 from cml_tf.studies.pictures.of_runs import draw_setting
 from cml_tf.studies.pictures.style import write_png
-from cml_tf.studies.report_page import copy_analyses, sweep_page
+from cml_tf.studies.report_page import sweep_page
 from cml_tf.studies.results import read_files
 from cml_tf.studies.scores import MAML, Setting, diverged, machines, method_named, settings
 from cml_tf.studies.sizes import draw_sizes, scores_by_size, sizes_table
@@ -43,8 +44,9 @@ _ANALYSES = flags.DEFINE_string("analyses", None, "Output directory of cml_tf.an
 def main(arguments: list[str]) -> None:
     """Prints the tables and writes the page."""
     del arguments
-    if _SIZES.value and (_OUTPUT.value or _AGAINST.value != MAML.name):
-        fail("--sizes writes no page and compares with nothing: leave out --output and --against.")
+    of_page = (_OUTPUT, _WORKDIR, _ANALYSES)
+    if _SIZES.value and (any(flag.value for flag in of_page) or _AGAINST.value != MAML.name):
+        fail("--sizes writes no page: leave out --output, --workdir, --analyses and --against.")
     if not _OUTPUT.value and (_WORKDIR.value or _ANALYSES.value):
         fail("--workdir and --analyses need a page: pass --output=FOLDER for it.")
     for folder in filter(None, (_WORKDIR.value, _ANALYSES.value)):

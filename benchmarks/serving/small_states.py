@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from cml_tf.experiments.runs import evaluation_method, load_run
 from cml_tf.studies.pictures.style import BLUE, ORANGE, VERMILLION, house_style, new_figure, write_png
 from cml_tf.system.command_line import run
+from cml_tf.training.evaluator import confidence_interval
 from export.graph.bounds import Bounds, own_rate
 from export.graph.compact import STATES
 from export.graph.exportable import Exportable
@@ -107,7 +108,7 @@ def _measured(
         "state": state,
         "bytes": sum(len(array[0]) if array.dtype == object else array.nbytes for array in sent.values()),
         "accuracy": statistics.fmean(scores),
-        "ci95": 1.96 * statistics.stdev(scores) / len(scores) ** 0.5,
+        "ci95": confidence_interval(np.array(scores)),
     }
     calls = {
         f"{state} adapt": lambda: call(adapt, **tasks[0][0]),

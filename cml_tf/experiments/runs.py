@@ -196,7 +196,7 @@ def trained_on(workdir: Path) -> dict[str, Any] | None:
         label(described)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(
-            f"{path} must describe the machine of a run, received {error!r}: restore or delete the file."
+            f"{path} must describe the machine of a run ({type(error).__name__}: {error}): restore or delete the file."
         ) from error
     return dict(described)
 

@@ -85,7 +85,7 @@ def paper_tables(found: Mapping[str, Setting]) -> tuple[Table, Table]:
                 trained = found[setting].get(ScoredMethod(kind, variant), {})
                 score = over_seeds(found[setting][method]).text()
                 data = "the same" if setting == figure.setting else setting.rsplit("_", 2)[0]
-                measured.append((*cell, score, data, _budget(trained)))
+                measured.append((*cell, score, data, _budget(trained, len(found[setting][method]))))
             if not settings:
                 rest.append((*cell, NOT_RUN, "", ""))
     return Table(_COLUMNS, tuple(measured)), Table(_COLUMNS, tuple(rest))
@@ -100,9 +100,10 @@ def _settings(figure: PaperFigure, method: ScoredMethod, found: Mapping[str, Set
     return [setting for setting, methods in found.items() if setting.endswith(f"_{episodes}") and method in methods]
 
 
-def _budget(trained: Mapping[int, Mapping[str, Any]]) -> str:
+def _budget(trained: Mapping[int, Mapping[str, Any]], scored: int) -> str:
+    """Outer steps and seeds; how many seeds have this score, where adaptation diverged in others."""
     if not trained:
         return ""
     steps = sorted({run["steps"] for run in trained.values()})
     numbers = f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}"
-    return f"{numbers}, {len(trained)}"
+    return f"{numbers}, {len(trained)}" if scored == len(trained) else f"{numbers}, {scored} of {len(trained)}"

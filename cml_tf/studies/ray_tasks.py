@@ -88,8 +88,9 @@ def _ended(ray: Any, done: Any, command: Sequence[str]) -> subprocess.CompletedP
     try:
         code, out, err = ray.get(done)
     except ray.exceptions.RayError as error:
-        # What it says of the run comes first, and then how Ray works.
-        return subprocess.CompletedProcess(command, 1, "", str(error).splitlines()[0])
+        # An error of the task itself begins with where it was, others with what happened and then how Ray works.
+        cause = getattr(error, "cause", None) or error
+        return subprocess.CompletedProcess(command, 1, "", str(cause).splitlines()[0])
     return subprocess.CompletedProcess(command, code, out, err)
 
 

@@ -1,23 +1,13 @@
-"""The report of one or several sweeps as a page: what stands on it, in words, tables and pictures.
-
-Takes the pictures of `cml_tf.analyse` into a page.
-
-Its directory has `index.json`, whose `analyses` have `title`, `caption` and `files`, one of them a PNG beside it; those
-that none of the runs had have no files.
-"""
+"""The report of one or several sweeps as a page: what stands on it, in words, tables and pictures."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from cml_tf.errors import UserError
 from cml_tf.studies.page import Page, Picture, Section, Tile, count_of
 from cml_tf.studies.paper import paper_tables
 from cml_tf.studies.scores import CML, MAML, Diverged, ScoredMethod, Setting, over_seeds, paired
 from cml_tf.studies.tables import bases_table, budget, diverged_table, machines_table, methods_table
-from cml_tf.system.files import write_bytes
 
 _MEANING = (
     "± is the half-width of the 95 % interval over seeds. Differences are paired: both methods are scored on the same "
@@ -55,12 +45,12 @@ def sweep_page(
     """The page.
 
     Args:
-      found: the results, at least one (`sweep_scores.settings`).
+      found: the results, at least one (`cml_tf.studies.scores.settings`).
       pictures: of each setting that has some, in order.
       analyses: pictures of `cml_tf.analyse`.
       against: what the methods of a setting are compared with.
-      without_score: evaluations that diverged (`sweep_scores.diverged`).
-      trained_on: runs by machine (`sweep_scores.machines`).
+      without_score: evaluations that diverged (`cml_tf.studies.scores.diverged`).
+      trained_on: runs by machine (`cml_tf.studies.scores.machines`).
 
     Raises:
       ValueError: if two results to compare were not scored on the same episodes.
@@ -98,32 +88,3 @@ def _tiles(found: Mapping[str, Setting]) -> tuple[Tile, ...]:
                 scores = f"MAML {over_seeds(methods[MAML]).text()}, CML {over_seeds(methods[CML]).text()}"
                 tiles.append(Tile(f"{setting}: CML minus MAML", difference.over_seeds.text("+"), scores))
     return tuple(tiles)
-
-
-INDEX = "index.json"
-
-
-def copy_analyses(directory: Path, output: Path) -> list[Picture]:
-    """Copies the pictures beside the page.
-
-    Args:
-      directory: that `cml_tf.analyse` wrote.
-      output: folder of the page.
-
-    Raises:
-      UserError: if the index or one of its pictures is missing or not what it should be.
-    """
-    try:
-        index = json.loads((directory / INDEX).read_text(encoding="utf-8"))
-        # Pictures refuse names that lead out of the directory.
-        made = [entry for entry in index["analyses"] if entry["files"]]
-        pictures = [Picture(entry["files"]["png"], entry["title"], entry["caption"]) for entry in made]
-        contents = [(directory / picture.file).read_bytes() for picture in pictures]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{directory / INDEX} must list analyses with title, caption and files next to it, received "
-            f"{error!r}. Run python -m cml_tf.analyse --output={directory} again."
-        ) from error
-    for picture, content in zip(pictures, contents, strict=True):
-        write_bytes(output / picture.file, content)
-    return pictures

@@ -41,7 +41,7 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:
-        raise SweepError(f"the file of results {path} cannot be read: {error!r}.") from error
+        raise SweepError(f"the file of results {path} cannot be read ({error}): check the file.") from error
     for number, line in enumerate(lines, 1):
         try:
             result = _checked(parsed_json(line))

@@ -2,7 +2,8 @@
 
 `python -m cml_tf.report --sizes` shows them. A run whose `dataset.sampling` is not `fixed` is scored in each evaluation
 that asks for ways and shots; any other run as its configuration says, at the one size that it was trained for. ± is the
-half-width of the 95 % interval over seeds, or over episodes where there is one seed.
+half-width of the 95 % interval over seeds, or over episodes where there is one seed. Seeds whose adaptation diverged at
+a size are left out of its mean, and the table says how many they are.
 """
 
 from __future__ import annotations
@@ -30,10 +31,21 @@ _LINES, _MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D")
 
 
 class Score(NamedTuple):
-    """Of a method at a size, in %, with the half-width of its interval."""
+    """Of a method at a size, in %.
+
+    Attributes:
+      mean: over the seeds that have a score.
+      half_width: of its 95 % interval.
+      lost: how many further seeds have none, because adaptation diverged.
+    """
 
     mean: float
     half_width: float
+    lost: int = 0
+
+    def text(self) -> str:
+        """In a table."""
+        return f"{self.mean:.1f} ± {self.half_width:.1f}" + (f" ({self.lost} diverged)" if self.lost else "")
 
 
 class Size(NamedTuple):
@@ -88,7 +100,8 @@ def scores_by_size(results: Iterable[Mapping[str, Any]]) -> Scores:
     if not found:
         raise UserError("the results must contain a run with a score, found none: run python -m cml_tf.sweep first.")
     order = sorted(found, key=lambda trained: (not trained.free, trained.method))
-    return {one: {size: _score([*found[one][size].values()]) for size in sorted(found[one])} for one in order}
+    scores = {one: {size: _score([*found[one][size].values()]) for size in sorted(found[one])} for one in order}
+    return {one: {size: score for size, score in sizes.items() if score} for one, sizes in scores.items()}
 
 
 def sizes_table(scores: Scores) -> Table:
@@ -97,8 +110,7 @@ def sizes_table(scores: Scores) -> Table:
     rows = []
     for size in sizes:
         cells = (of_one.get(size) for of_one in scores.values())
-        shown = (f"{cell.mean:.1f} ± {cell.half_width:.1f}" if cell else "" for cell in cells)
-        rows.append((f"{size.ways}-way {size.shots}-shot", *shown))
+        rows.append((f"{size.ways}-way {size.shots}-shot", *(cell.text() if cell else "" for cell in cells)))
     return Table(("task", *(trained.name for trained in scores)), tuple(rows))
 
 
@@ -146,15 +158,18 @@ def _scored(result: Mapping[str, Any], free: bool) -> Iterator[tuple[Size, Mappi
         yield Size(settings["ways"], settings["shots"]), result
         return
     for scored in result["evaluations"].values():
-        asked = scored["asked"]
+        asked = scored.get("asked", {})
         size = Size(asked.get("ways"), asked.get("shots"))
         # With another readout, or of another split, it is no second seed.
         plain = asdict(FurtherEvaluation(ways=size.ways, shots=size.shots))
-        if all(size) and plain | asked == plain and DIVERGED not in scored:
+        if all(size) and plain | asked == plain:
             yield size, scored
 
 
-def _score(runs: list[Mapping[str, Any]]) -> Score:
-    means = [100 * run["mean"] for run in runs]
-    spread = means if len(means) > 1 else [100 * score for score in runs[0]["scores"]]
-    return Score(float(np.mean(means)), confidence_interval(np.asarray(spread)))
+def _score(runs: list[Mapping[str, Any]]) -> Score | None:
+    scored = [run for run in runs if DIVERGED not in run]
+    if not scored:
+        return None
+    means = [100 * run["mean"] for run in scored]
+    spread = means if len(means) > 1 else [100 * score for score in scored[0]["scores"]]
+    return Score(float(np.mean(means)), confidence_interval(np.asarray(spread)), len(runs) - len(scored))

@@ -78,7 +78,7 @@ def diverged_table(evaluations: Sequence[Diverged]) -> Table:
 
 
 def machines_table(runs_of: Mapping[str, Sequence[str]]) -> Table:
-    """A row for each machine that trained some of the runs (`sweep_scores.machines`)."""
+    """A row for each machine that trained some of the runs (`cml_tf.studies.scores.machines`)."""
     rows = [(machine, str(len(runs)), ", ".join(dict.fromkeys(runs))) for machine, runs in runs_of.items()]
     return Table(("machine", "runs", "methods"), tuple(rows))
 

@@ -43,6 +43,8 @@ def main(arguments: list[str]) -> None:
     members = [_runs(size) for size in SIZES]
     with locked(path):
         found = _read(path)
+        for line in found:
+            _check_alike(path, line)
         for runs in zip(*members, strict=True):
             if runs[0].seed not in [line["seed"] for line in found]:
                 found.append(_of_seed(runs))
@@ -65,6 +67,23 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return [parsed_json(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
+def _asked() -> dict[str, Any]:
+    """What a line depends on beside its seed."""
+    options = (_SPEC, _METHOD, _ROUNDS, _FIT, _EPISODES)
+    return {flag.name: flag.value for flag in options}
+
+
+def _check_alike(path: Path, line: dict[str, Any]) -> None:
+    """A table averages over seeds, so that all lines must answer one question."""
+    asked, there = _asked(), line.get("asked", {})
+    if different := [name for name in asked if asked[name] != there.get(name)]:
+        told = ", ".join(f"--{name}={there.get(name)}" for name in different)
+        raise UserError(
+            f"--results must hold runs of the options asked for, found seed {line.get('seed')} in {path} with {told}: "
+            "choose another file, or ask for the same."
+        )
+
+
 def _of_seed(runs: Sequence[SweepRun]) -> dict[str, Any]:
     for size, one in zip(SIZES, runs, strict=True):
         print(f"{one.name}, {size}", flush=True)
@@ -75,9 +94,8 @@ def _of_seed(runs: Sequence[SweepRun]) -> dict[str, Any]:
     validation, test = (experiments[0].episodes(split) for split in ("validation", "test"))
     candidates = ensemble.fit(validation, _FIT.value)
     known = ensemble.evaluate(validation, _FIT.value)
-    return {"seed": runs[0].seed, "combiner": ensemble.combiner, "candidates": candidates} | _line(
-        known, ensemble.evaluate(test, _EPISODES.value)
-    )
+    chosen = {"seed": runs[0].seed, "asked": _asked(), "combiner": ensemble.combiner, "candidates": candidates}
+    return chosen | _line(known, ensemble.evaluate(test, _EPISODES.value))
 
 
 def _directory(size: dict[str, int], one: SweepRun) -> Path:

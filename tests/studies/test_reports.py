@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
 from cml_tf.studies.page import Command, Page, Picture, Section, Table, Tile, render_page, write_page
-from cml_tf.studies.report_page import copy_analyses, sweep_page
+from cml_tf.studies.report_page import sweep_page
 from cml_tf.studies.results import write_results
 from cml_tf.studies.scores import Diverged, ScoredMethod, settings
 from tests.helpers.programs import run_programs
@@ -91,26 +90,6 @@ def test_the_page_has_every_part_and_leaves_out_those_without_content():
     assert [section.heading for section in page.sections] == [SETTING, "Results in the paper"] and not page.tiles
 
 
-ENTRY = {"title": "Cosine", "caption": "By layer.", "files": {"png": "cosine.png", "csv": "cosine.csv"}}
-OUTSIDE = {**ENTRY, "files": {"png": "../cosine.png"}}
-
-
-def test_pictures_of_analyses_are_copied_and_damaged_ones_refused(tmp_path):
-    folder = tmp_path / "analyses"
-    folder.mkdir()
-    (tmp_path / "cosine.png").write_bytes(b"picture")
-    for entries in (None, "[", "3", [{}], [ENTRY], [OUTSIDE]):
-        if entries is not None:
-            index = entries if isinstance(entries, str) else json.dumps({"analyses": entries})
-            (folder / "index.json").write_text(index)
-        with pytest.raises(ValueError, match=r"index\.json"):
-            copy_analyses(folder, tmp_path)
-    (folder / "cosine.png").write_bytes(b"of analyses")
-    (folder / "index.json").write_text(json.dumps({"analyses": [ENTRY, {"name": "linear_cka", "files": {}}]}))
-    assert copy_analyses(folder, tmp_path) == [Picture("cosine.png", "Cosine", "By layer.")]
-    assert (tmp_path / "cosine.png").read_bytes() == b"of analyses"
-
-
 MISTAKES = {
     "--results={}/none.jsonl": "does not exist",
     "--results={}/empty.jsonl": "no results",
@@ -118,6 +97,7 @@ MISTAKES = {
     "--results={}/good.jsonl --results={}/good.jsonl": "in another file",
     "--results={}/good.jsonl --against=SGD": "MAML, CML, received 'SGD'",
     "--results={}/good.jsonl --workdir={}": "--output",
+    "--results={}/good.jsonl --sizes --workdir={}": "writes no page: leave out --output, --workdir",
     "--results={}/good.jsonl --output={}/page --workdir={}/none": "does not exist: check its path",
 }
 GOOD = [

@@ -41,6 +41,20 @@ def test_methods_stand_side_by_side_at_every_size():
     assert table.rows == (("2-way 1-shot", "70.0 ± 127.1", ""), ("5-way 1-shot", "70.0 ± 127.1", "50.0 ± 317.7"))
 
 
+def test_seeds_that_diverged_are_counted():
+    def seed(number, *evaluations):
+        asked = dict(zip(("2way", "5way", "10way"), evaluations, strict=True))
+        return result(
+            "maml", number, (0.5, 0.7), "any_size", evaluations=asked, setting="glyphs_5way_1shot", config=FREE
+        )
+
+    lost = {"diverged": "it did", "asked": {"ways": 5, "shots": 1}}
+    nowhere = {"diverged": "it did", "asked": {"ways": 10, "shots": 1}}
+    two, five = evaluation(2, 1, 0.5, 0.7), evaluation(5, 1, 0.5, 0.7)
+    table = sizes_table(scores_by_size([seed(0, two, five, nowhere), seed(1, two, lost, nowhere)]))
+    assert table.rows == (("2-way 1-shot", "60.0 ± 0.0"), ("5-way 1-shot", "60.0 ± 127.1 (1 diverged)"))
+
+
 def test_the_picture_has_a_line_for_each_number_of_shots_and_a_ring_for_each_size():
     (axes,) = draw_sizes(scores_by_size(RESULTS)).axes
     drawn = {one.get_label(): one.lines[0].get_xydata().tolist() for one in axes.containers}

@@ -53,7 +53,8 @@ def read_curves(workdir: Path, run: str, metric: str) -> list[Curve]:
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{path} must contain one JSON object per line with step, split and {metric}, received {error!r}. "
+            f"{path} must contain one JSON object per line with step, split and {metric}, found "
+            f"{type(error).__name__}: {error}. "
             "If only the last line is cut off, run the same python -m cml_tf.train again to repair it; otherwise train "
             "in another directory."
         ) from error
@@ -86,11 +87,12 @@ def picture_of_episode(
 
 
 def pictures_of_waves(
-    model: FewShotModel, source: FormulaSource, count: int, steps: Sequence[int]
+    model: FewShotModel, source: FormulaSource, count: int, steps: Sequence[int | None]
 ) -> list[RegressionPicture]:
     """Adapts a regression model to the first `count` tasks of one input, by each of some numbers of inner steps.
 
-    Numbers of steps after which adaptation diverged on one of the tasks are left out.
+    None among them is for rules that take no steps. Numbers of steps after which adaptation diverged on one of the
+    tasks are left out.
     """
     support = source.batch(0, count).support
     inputs = np.linspace(*source.formula.inputs, _POINTS, dtype=np.float32)
@@ -106,8 +108,8 @@ def pictures_of_waves(
 
 
 def _predictions(
-    model: FewShotModel, shown: np.ndarray, targets: np.ndarray, inputs: np.ndarray, steps: Sequence[int]
-) -> Iterator[tuple[int, np.ndarray]]:
+    model: FewShotModel, shown: np.ndarray, targets: np.ndarray, inputs: np.ndarray, steps: Sequence[int | None]
+) -> Iterator[tuple[int | None, np.ndarray]]:
     """By number of inner steps, but for those after which adaptation diverged."""
     for number in steps:
         with contextlib.suppress(NonFiniteAdaptation):
@@ -175,10 +177,13 @@ def _episode(setting: str, runs: Runs, workdir: Path, output: Path) -> list[Pict
     file = f"{run}_episode.png"
     figure: Figure
     if isinstance(source, FormulaSource) and source.formula.dimensions == 1:
-        pictures = pictures_of_waves(model, source, _WAVES, _WAVE_STEPS)
+        takes_steps = model.method.rule.steps is not None
+        steps = _WAVE_STEPS if takes_steps else (None,)
+        pictures = pictures_of_waves(model, source, _WAVES, steps)
         figure = draw_regression(pictures)
-        what = f"The first {_WAVES} test episodes of {run}, before and after inner steps"
-        if diverged := [str(number) for number in _WAVE_STEPS if number not in pictures[0].predictions]:
+        when = "before and after inner steps" if takes_steps else "after adaptation"
+        what = f"The first {_WAVES} test episodes of {run}, {when}"
+        if diverged := [str(number) for number in steps if number not in pictures[0].predictions]:
             what += f" (adaptation diverged after {' and '.join(diverged)} steps)"
     elif len(experiment.data.input_shape) == 3:
         names = experiment.dataset.class_names("test")

@@ -27,14 +27,15 @@ class RegressionPicture:
       support_targets: `[support]`.
       inputs: where curves are drawn, increasing, `[points]`.
       truth: the true function there, `[points]`.
-      predictions: the model's values there by number of inner steps (0: not adapted), `[points]` each; one to four.
+      predictions: the model's values there by number of inner steps (0: not adapted; None: of a rule that takes no
+        steps), `[points]` each; one to four.
     """
 
     support_inputs: np.ndarray
     support_targets: np.ndarray
     inputs: np.ndarray
     truth: np.ndarray
-    predictions: Mapping[int, np.ndarray]
+    predictions: Mapping[int | None, np.ndarray]
 
     def __post_init__(self) -> None:
         if np.shape(self.support_inputs) != np.shape(self.support_targets) or np.ndim(self.support_inputs) != 1:
@@ -49,8 +50,8 @@ class RegressionPicture:
             if np.ndim(values) != 1 or np.shape(values) != expected:
                 raise ValueError(f"{name} must have shape {list(expected)}, received {list(np.shape(values))}.")
 
-    def error(self, steps: int) -> float:
-        """Mean squared error over `inputs` after `steps` inner steps."""
+    def error(self, steps: int | None) -> float:
+        """Mean squared error over `inputs` of one of the predictions."""
         return float(np.mean(np.square(np.asarray(self.predictions[steps]) - self.truth)))
 
 
@@ -60,7 +61,7 @@ def draw_regression(pictures: Sequence[RegressionPicture]) -> Figure:
     Raises:
       ValueError: without pictures, or when they differ in their numbers of steps.
     """
-    steps = [sorted(picture.predictions) for picture in pictures]
+    steps = [sorted(picture.predictions, key=lambda steps: steps or 0) for picture in pictures]
     if not steps or any(other != steps[0] for other in steps):
         raise ValueError(
             f"pictures must not be empty and must all have the same numbers of inner steps, received {steps}."
@@ -80,7 +81,7 @@ def draw_regression(pictures: Sequence[RegressionPicture]) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, picture: RegressionPicture, steps: Sequence[int]) -> None:
+def _draw_panel(axes: Axes, picture: RegressionPicture, steps: Sequence[int | None]) -> None:
     axes.plot(picture.inputs, picture.truth, color=INK, linewidth=5.0, alpha=0.16, label="true function")
     for count, (colour, dashes, width) in zip(steps, _LINES, strict=False):
         axes.plot(
@@ -106,7 +107,9 @@ def _draw_panel(axes: Axes, picture: RegressionPicture, steps: Sequence[int]) ->
     axes.margins(x=0.02)
 
 
-def _name(steps: int) -> str:
+def _name(steps: int | None) -> str:
+    if steps is None:
+        return "after adaptation"
     if steps == 0:
         return "before adaptation"
     return "after 1 inner step" if steps == 1 else f"after {steps} inner steps"

@@ -21,6 +21,7 @@ from cml_tf.studies.pictures.of_runs import (
     read_curves,
     validation_curves,
 )
+from cml_tf.studies.pictures.waves import draw_regression
 from cml_tf.studies.scores import MAML, settings
 from tests.helpers.sweep_results import MAML_SCORES, SETTING, result
 
@@ -41,11 +42,15 @@ class _Nearest:
 
 
 class _StepCounter:
-    """Predicts the number of its steps everywhere."""
+    """Predicts the number of its steps everywhere, 7 where none is asked for."""
+
+    def __init__(self, steps=5):
+        self.method = SimpleNamespace(rule=SimpleNamespace(steps=steps))
 
     def adapt(self, inputs, targets, steps=None):
         assert inputs.shape == targets.shape == (10, 1)
-        return SimpleNamespace(predict=lambda inputs: np.full((len(inputs), 1), steps, np.float32))
+        told = 7 if steps is None else steps
+        return SimpleNamespace(predict=lambda inputs: np.full((len(inputs), 1), told, np.float32))
 
 
 def test_an_episode_is_answered_and_its_classes_are_named():
@@ -74,6 +79,7 @@ class _Diverging(_StepCounter):
     """Its second task leads to infinity in five steps."""
 
     def __init__(self):
+        super().__init__()
         self.asked = []
 
     def adapt(self, inputs, targets, steps=None):
@@ -91,6 +97,18 @@ def test_steps_that_diverge_are_left_out_of_all_pictures_of_waves_and_told(tmp_p
     assert [sorted(one.predictions) for one in pictures_of_waves(_Diverging(), source, 2, (0, 1, 5))] == [[0, 1]] * 2
     (picture,) = of_runs._episode(SETTING, {0: RUNS[0]}, tmp_path, tmp_path)
     assert "(adaptation diverged after 5 steps)" in picture.caption
+
+
+def test_a_rule_that_takes_no_steps_has_one_curve(tmp_path, monkeypatch):
+    source = datasets.load("sinusoid").episodes("test", shots=10, queries=5, seed=3)
+    drawn = []
+    monkeypatch.setattr(of_runs, "load_run", lambda workdir: SimpleNamespace(episodes=lambda split: source))
+    monkeypatch.setattr(of_runs, "model_of", lambda experiment: _StepCounter(None))
+    monkeypatch.setattr(of_runs, "draw_regression", lambda made: drawn.append(made) or draw_regression(made))
+    (picture,) = of_runs._episode(SETTING, {0: RUNS[0]}, tmp_path, tmp_path)
+    assert picture.caption.startswith(f"The first 3 test episodes of {RUNS[0]['run']}, after adaptation.")
+    ((first, *_),) = drawn
+    np.testing.assert_array_equal(first.predictions[None], np.full(len(first.inputs), 7))
 
 
 def write_metrics(folder, **splits):
