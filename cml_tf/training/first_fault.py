@@ -13,7 +13,7 @@ from cml_tf.adaptation.gradients import length
 from cml_tf.adaptation.rule import Initial
 from cml_tf.episodes import Episode
 from cml_tf.problems import Problem
-from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient
+from cml_tf.training.meta_gradient import evaluate_losses, meta_gradient, worst_point
 from cml_tf.training.method import Method
 from cml_tf.training.replicas import ONE, Replicas
 from cml_tf.training.schedule import Moment
@@ -22,7 +22,12 @@ _MOST_TASKS = 3
 
 
 def first_fault(
-    method: Method, problem: Problem, episode: Episode, moment: Moment, replicas: Replicas | None = None
+    method: Method,
+    problem: Problem,
+    episode: Episode,
+    moment: Moment,
+    replicas: Replicas | None = None,
+    sharpness: float = 0.0,
 ) -> str:
     """What a step on a meta-batch met first that is not finite, in words, with its tasks and what to do.
 
@@ -34,6 +39,7 @@ def first_fault(
       episode: the meta-batch, or those of its tasks that are this process'.
       moment: of the outer step.
       replicas: that share the meta-batch; one by default.
+      sharpness: of the step (`cml_tf.training.meta_step.MetaStep`).
     """
     replicas = replicas or ONE
     dtype = keras.config.floatx()
@@ -56,6 +62,10 @@ def first_fault(
         ),
         (_query_losses(method, episode, numbers, scalars), "Lower the inner or outer rate, or set clip_norm"),
         (_gradients(method, episode, numbers, weights, scalars), "Lower the inner or outer rate, or set clip_norm"),
+        (
+            _worst_gradients(method, episode, numbers, weights, scalars, sharpness),
+            "Lower train.sharpness, the inner or the outer rate, or set clip_norm",
+        ),
     ):
         if told := list(found):
             more = f" and {len(told) - _MOST_TASKS} more" if len(told) > _MOST_TASKS else ""
@@ -133,6 +143,23 @@ def _gradients(
                     yield f"the gradient of {variable.path} of {group}{of}"
             if not np.isfinite(tf.linalg.global_norm(gradients)) and np.isfinite(length(gradients)):
                 yield f"the squared gradient of {group}{of}, which is {float(length(gradients)):.2g} long"
+
+
+def _worst_gradients(
+    method: Method,
+    episode: Episode,
+    numbers: Sequence[int],
+    weights: tf.Tensor,
+    scalars: dict[str, tf.Tensor],
+    sharpness: float,
+) -> list[str]:
+    """Of the gradients that a step with sharpness follows, at the worst point of the tasks of this process."""
+    if not sharpness:
+        return []
+    here = meta_gradient(method, episode, weights, scalars=scalars).gradients
+    with worst_point(method.trained_variables(), here, sharpness):
+        found = [*_gradients(method, episode, numbers, weights, scalars)]
+    return [f"{told}, at the worst point within {sharpness:g}" for told in found]
 
 
 def _task(episode: Episode, place: int) -> Episode:

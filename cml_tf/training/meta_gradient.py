@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import keras
 import tensorflow as tf
 
-from cml_tf.adaptation.gradients import dense_gradients
+from cml_tf.adaptation.gradients import ascent, dense_gradients
 from cml_tf.adaptation.rule import Initial
 from cml_tf.episodes import Episode
 from cml_tf.learners.layers.derivative_order import outer_gradient
@@ -86,6 +87,21 @@ def meta_gradient(
     reduced = iter([tf.tensordot(tf.cast(shares, gradient.dtype), gradient, 1) for gradient in gradients])
     by_group = {group: tuple(next(reduced) for _ in variables) for group, variables in trained.items()}
     return MetaGradient(loss, losses, metrics, by_group | ({"reducer": of_reducer} if of_reducer else {}))
+
+
+def worst_point(
+    trained: Mapping[str, Sequence[keras.Variable]], gradients: Mapping[str, Sequence[tf.Tensor]], radius: float
+) -> keras.StatelessScope:
+    """A scope in which all trained variables are at the worst point near by (`cml_tf.adaptation.gradients.ascent`).
+
+    Args:
+      trained: variables by group.
+      gradients: of the outer loss, by group likewise; their norm is that of all groups together.
+      radius: of the ball around where the variables are.
+    """
+    offsets = tf.nest.flatten(ascent([gradients[group] for group in trained], radius))
+    variables = tf.nest.flatten([*trained.values()])
+    return keras.StatelessScope([(v, v.value + offset) for v, offset in zip(variables, offsets, strict=True)])
 
 
 def in_pieces(function: Callable[[Episode], MetaGradient], episode: Episode, pieces: int) -> MetaGradient:

@@ -11,12 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from cml_tf.adaptation.gradients import ascent, length
+from cml_tf.adaptation.gradients import length
 from cml_tf.datasets.base import check_integer
 from cml_tf.episodes import Episode
 from cml_tf.errors import UserError
 from cml_tf.training.keras_features import check_unused
-from cml_tf.training.meta_gradient import MetaGradient, in_pieces, meta_gradient
+from cml_tf.training.meta_gradient import MetaGradient, in_pieces, meta_gradient, worst_point
 from cml_tf.training.method import Method
 from cml_tf.training.replicas import ONE, Replicas
 from cml_tf.training.schedule import Moment, Schedule
@@ -223,11 +223,8 @@ class MetaStep:
         gradient = in_pieces(of_piece, episode, self.accumulate)
         if not self.sharpness:
             return gradient
-        groups = self.method.trained_variables()
         reduced = self.replicas.mean(gradient.gradients)
-        offsets = tf.nest.flatten(ascent([reduced[group] for group in groups], self.sharpness))
-        variables = tf.nest.flatten([*groups.values()])
-        with keras.StatelessScope([(v, v.value + offset) for v, offset in zip(variables, offsets, strict=True)]):
+        with worst_point(self.method.trained_variables(), reduced, self.sharpness):
             worst = in_pieces(of_piece, episode, self.accumulate)
         return gradient._replace(gradients=worst.gradients)
 

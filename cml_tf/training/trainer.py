@@ -255,7 +255,8 @@ class Trainer:
         metrics = {name: value.numpy() for name, value in result.metrics.items()}
         counted = [term for term, _ in self.method.counted(moment.weights)]
         if not result.finite:
-            first = first_fault(self.method, self.problem, episode, moment, self.replicas)
+            sharpness = self.meta_step.sharpness
+            first = first_fault(self.method, self.problem, episode, moment, self.replicas, sharpness)
             raise NonFiniteLoss.at(self.step, result.term_losses.numpy(), [term.name for term in counted], first)
         for term in counted:  # The others were left out of the step, and report nothing.
             term.heed(metrics)

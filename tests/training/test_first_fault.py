@@ -167,6 +167,25 @@ def test_a_gradient_too_long_to_be_squared_can_be_clipped_and_is_told_where_it_i
     assert_same_values(variable_values(trainer), before)
 
 
+class Edge(QueryLoss):
+    """Finite with a finite gradient at the variables, and neither beyond."""
+
+    def __call__(self, outcome, values):
+        result = super().__call__(outcome, values)
+        (first, *_) = outcome.initial.parameters.extractor
+        beyond = tf.reduce_max(tf.abs(first - self.start)) > 1e-6
+        return result._replace(loss=result.loss * tf.where(beyond, np.float32(np.inf), 1.0))
+
+
+def test_the_worst_point_near_by_is_looked_at_where_a_step_goes_there():
+    like, term = tiny_trainer(), Edge(Regression(1))
+    trainer = Trainer(like.method.learner, like.method.rule, [term], Regression(1), sharpness=0.05)
+    term.start = trainer.method.learner.variables.extractor[0].numpy()
+    said = "first: the gradient of .* of learner of task 0, at the worst point within 0.05, .* Lower train.sharpness"
+    with pytest.raises(NonFiniteLoss, match=said):
+        trainer.fit(waves(), 1, verbose=0)
+
+
 def test_a_rule_that_does_not_answer_through_the_head_is_asked_after_adaptation():
     """The learner alone gives four features, where a task gives one number."""
     learner = Learner(keras.layers.Dense(4), keras.layers.Identity(), input_shape=(1,))
