@@ -146,9 +146,7 @@ def export_model(
             "highest))."
         )
     check_new_version(Path(model_dir), version)
-    method = model.method
-    if steps is not None:
-        method = Method.of(method.learner, method.rule.with_steps(steps), method.terms)
+    method = model.method.with_steps(steps)
     value_range = model.value_range or (0.0, 0.0)
     served = Exportable(method, model.problem, value_range, bool(normalise_features), confidence=confidence)
     origin = of_model(model, served, shots, queries)

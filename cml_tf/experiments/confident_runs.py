@@ -84,10 +84,7 @@ def fit_run(
 
 
 def _episodes(experiment: Experiment, split: str, ways: int, shots: int) -> EpisodeSource:
-    settings, config = experiment.config.dataset, experiment.config.eval
-    return experiment.dataset.episodes(
-        split, ways=ways, shots=shots, queries=config.queries or settings.queries, seed=config.seed
-    )
+    return experiment.dataset.episodes(split, ways=ways, shots=shots, **experiment.sampled(split))
 
 
 def _measures(

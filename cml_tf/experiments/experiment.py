@@ -109,21 +109,22 @@ class Experiment:
         Raises:
           UserError: for ways that the model cannot take.
         """
-        settings = self.config.dataset
-        training = split == "train"
-        sampled = {
-            "queries": settings.queries if training else self.config.eval.queries or settings.queries,
-            "seed": self.config.seed if training else self.config.eval.seed,
-        }
+        settings, sampled = self.config.dataset, self.sampled(split)
         if self.dataset.problem_kind == "regression":
             return self.dataset.episodes(split, ways=ways, shots=shots or settings.shots, **sampled)
-        if training and settings.sampling != FIXED and ways is shots is None:
+        if split == "train" and settings.sampling != FIXED and ways is shots is None:
             of_ways, of_shots = sizes_of(settings)
             largest = self.dataset.episodes(split, ways=of_ways[1], shots=of_shots[1], **sampled)
             assert isinstance(largest, ClassSource)
             return VaryingSizes(largest, of_ways, of_shots, settings.sampling)
         source = self.dataset.episodes(split, ways=ways or settings.ways, shots=shots or settings.shots, **sampled)
         return self.for_model(source)
+
+    def sampled(self, split: str) -> dict[str, int]:
+        """Queries and seed of the split's episodes: of training, or of evaluation."""
+        if split == "train":
+            return {"queries": self.config.dataset.queries, "seed": self.config.seed}
+        return {"queries": self.config.eval.queries or self.config.dataset.queries, "seed": self.config.eval.seed}
 
     def for_model(self, source: EpisodeSource) -> EpisodeSource:
         """Episodes of a classification for this model, which may have room for more classes.

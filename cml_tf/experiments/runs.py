@@ -317,13 +317,9 @@ def episodes_of(
             f"received {dataset.input_shape}: evaluate the run on a dataset of that shape."
         )
     settings = experiment.config.dataset
-    source = dataset.episodes(
-        split,
-        ways=ways or settings.get("ways"),
-        shots=shots or settings.shots,
-        queries=experiment.config.eval.queries or settings.queries,
-        seed=experiment.config.eval.seed,
-    )
+    # Those of an evaluation, also where it is of the other's training classes.
+    sampled = experiment.sampled("test")
+    source = dataset.episodes(split, ways=ways or settings.get("ways"), shots=shots or settings.shots, **sampled)
     return experiment.for_model(source) if isinstance(experiment.problem, Classification) else source
 
 

@@ -179,10 +179,7 @@ class FewShotModel:
 
     def _task_functions(self, steps: int | None) -> TaskFunctions:
         if steps not in self._functions:
-            method = self.method
-            if steps is not None:
-                method = Method.of(method.learner, method.rule.with_steps(steps), method.terms)
-            self._functions[steps] = TaskFunctions(method, self.problem)
+            self._functions[steps] = TaskFunctions(self.method.with_steps(steps), self.problem)
         return self._functions[steps]
 
     def _targets(self, targets: Any) -> tuple[tuple[str, ...], np.ndarray]:

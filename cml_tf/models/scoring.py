@@ -52,9 +52,7 @@ class Scorer:
         sizes = self._sizes(ways, shots, queries)
         source = sizes.scored(as_seen(dataset, self._method.learner), split, seed)
         if steps not in self._evaluators:
-            method = self._method
-            rule = method.rule if steps is None else method.rule.with_steps(steps)
-            self._evaluators[steps] = Evaluator(Method.of(method.learner, rule, method.terms), self._problem.metric)
+            self._evaluators[steps] = Evaluator(self._method.with_steps(steps), self._problem.metric)
         evaluation = self._evaluators[steps].evaluate(source, episodes, seed)
         return Score.of(evaluation, split, sizes.told())
 

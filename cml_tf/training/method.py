@@ -115,6 +115,14 @@ class Method:
         """This method with inner gradients, where there are any, as constants of the outer loop; all is shared."""
         return replace(self, rule=self.rule.of_first_order())
 
+    def with_steps(self, steps: int | None) -> Method:
+        """This method with another number of inner steps, with its own if that is None; all is shared.
+
+        Raises:
+          UserError: if steps are asked of a rule that takes none.
+        """
+        return self if steps is None else replace(self, rule=self.rule.with_steps(steps))
+
     def with_terms(self, names: Sequence[str]) -> Method:
         """This method with the terms of those names alone; everything is shared."""
         return replace(self, terms=tuple(term for term in self.terms if term.name in names))

@@ -276,11 +276,10 @@ class Trainer:
     def _evaluator(self, steps: int | None) -> Evaluator:
         """Of adaptation with so many steps; None for as many as in training."""
         if steps not in self._evaluators:
-            rule = self.method.rule if steps is None else self.method.rule.with_steps(steps)
             # A method without any is judged by what MAML lowers.
             reported = [term for term in self.method.terms if term.reported]
             terms = reported or [QueryLoss(self.problem, differentiated=False)]
-            method = Method.of(self.method.learner, rule, terms, self.method.reducer)
+            method = Method.of(self.method.learner, self.method.with_steps(steps).rule, terms, self.method.reducer)
             self._evaluators[steps] = Evaluator(method, self.problem.metric, self.replicas)
         return self._evaluators[steps]
 
