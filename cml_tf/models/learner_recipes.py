@@ -53,8 +53,11 @@ class LearnerRecipe:
         """Raises UserError unless the learner reads examples as the dataset has them."""
         of_nodes = isinstance(dataset, NodeDataset)
         if of_nodes != ("nodes" in member("learner", self.name).traits["reads"]):
-            told = "nodes of a graph: use cml_tf.gcn() or cml_tf.sgc()" if of_nodes else "not nodes of a graph"
-            raise UserError(f"{self.name} cannot read the examples of {dataset.name!r}, which are {told}.")
+            kind = "nodes of a graph" if of_nodes else "not nodes of a graph"
+            remedy = "cml_tf.gcn() or cml_tf.sgc()" if of_nodes else "cml_tf.conv4() for images, or cml_tf.mlp()"
+            raise UserError(
+                f"{self.name} cannot read the examples of {dataset.name!r}, which are {kind}: use {remedy}."
+            )
 
     def co_learner(self, problem: Problem, blocks: int) -> keras.Layer:
         """The co-learner that belongs to this learner, with as many blocks where it has any."""

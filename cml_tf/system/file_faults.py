@@ -29,8 +29,17 @@ _REMEDIES = {
     errno.ETXTBSY: "Wait until the other program has ended",
     errno.EBUSY: "Wait until the other program has ended",
 }
-# They tell of a full or broken disk, whatever file it was, and come without its name from a write.
-_NAMELESS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE, errno.EMFILE, errno.ENFILE)
+# Of a full or broken disk or a used-up limit, whatever file it was; they come without its name from a write.
+DISK_FAULTS = (
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.ESTALE,
+    errno.EMFILE,
+    errno.ENFILE,
+)
 _WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EEXIST, errno.ENOTEMPTY, errno.ETXTBSY)
 _OPERATIONS = re.compile(r"\{\{.*?\}\}|\[Op:\w+\]|\s*\n.*", re.DOTALL)
 # What is missing from here is a defect of the installation, not of what a user named.
@@ -55,7 +64,7 @@ def file_fault(error: BaseException) -> str | None:
     if isinstance(path, int) or path is None:
         if "No usable temporary directory" in str(error):
             return "no temporary file can be written. Set TMPDIR to a writable folder with free space."
-        return _line("a file", "written", error.errno) if error.errno in _NAMELESS else None
+        return _line("a file", "written", error.errno) if error.errno in DISK_FAULTS else None
     name = os.fsdecode(path)
     if error.errno == errno.ENOENT and _is_installed(name):
         return None

@@ -75,7 +75,8 @@ class DeviceModel:
         if hashlib.sha256(content).hexdigest() != facts["sha256"]:
             raise DeviceError(f"{path} must be the file that its JSON file describes: copy both of one export.")
         if "adapt" not in facts["signatures"]:
-            raise DeviceError(f"{path} must have a signature adapt, found {sorted(facts['signatures'])}: ask it whole.")
+            found = ", ".join(sorted(facts["signatures"]))
+            raise DeviceError(f"{path} must have a signature adapt, found {found}: run that one with the interpreter.")
         self.facts = facts
         self._interpreter = interpreter(model_content=content)
         self._runners = {name: self._interpreter.get_signature_runner(name) for name in facts["signatures"]}

@@ -6,7 +6,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,12 +116,16 @@ class Controller:
             told = "; ".join(f"{name} {why}" for name, why in self._journal.left_out.items())
             raise UserError(f"no candidate could be trained ({told}): set --image_size to a smaller number.")
         outcome = self._finish(ranked)
-        self._journal.result, self._journal.result_steps = asdict(outcome), steps
-        if outcome.score:
-            self._journal.finished = self._budget.seconds / 60
-        self._journal.spent = self._budget.spent
-        self._journal.save(self._workdir)
+        self._keep(outcome)
         return outcome
+
+    def _keep(self, outcome: Outcome) -> None:
+        journal = self._journal
+        journal.result, journal.result_steps = asdict(outcome), sum(journal.steps.values())
+        if outcome.score:
+            journal.finished = self._budget.seconds / 60
+        journal.spent = self._budget.spent
+        journal.save(self._workdir)
 
     def reserve(self) -> float:
         """Seconds that are kept for the test, the export and the vote, from what was measured so far.
@@ -238,8 +242,11 @@ class Controller:
             if place:
                 # Further minutes are not for those that failed.
                 journal.in_play = [name for name in journal.in_play if name not in ranked[:place]] or [winner]
+            outcome = Outcome(winner, str(version), checkpoint, score, {}, "it was stopped before the vote")
+            # A program that is killed while they vote need not test and export again.
+            self._keep(outcome)
             vote, why = self._vote(ranked[place:][:_VOTERS], score)
-            return Outcome(winner, str(version), checkpoint, score, vote, why)
+            return replace(outcome, vote=vote, no_vote=why)
         told = "; ".join(f"{name} {journal.left_out[name].rstrip('.')}" for name in ranked)
         raise UserError(f"no candidate could be tested and exported ({told}): set more --minutes.")
 

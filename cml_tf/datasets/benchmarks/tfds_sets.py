@@ -14,6 +14,7 @@ from cml_tf.datasets.benchmarks.layouts import cut_fractions
 from cml_tf.datasets.benchmarks.store import Picture
 from cml_tf.datasets.storage.cache import cache_directory, scratch_directory
 from cml_tf.datasets.storage.downloads import check_online
+from cml_tf.system.file_faults import DISK_FAULTS
 from cml_tf.system.files import locked
 
 
@@ -84,6 +85,8 @@ class PublishedSet:
                 f"TensorFlow Datasets is not completely installed: run pip install {error.name}."
             ) from error
         except Exception as error:  # Whatever the downloading libraries raise, the remedy is the same.
+            if isinstance(error, OSError) and error.errno in DISK_FAULTS:
+                raise
             raise DatasetError(self._remedy(folder, error)) from error
 
     def _prepared(self, folder: Path | None) -> Any:

@@ -1,5 +1,6 @@
 """Sets of TensorFlow Datasets: made once, by one process at a time, of the files that were given."""
 
+import errno
 from types import SimpleNamespace
 
 import pytest
@@ -84,3 +85,12 @@ def test_offline_without_a_root_the_error_says_what_to_do(empty_cache, monkeypat
         monkeypatch.setattr(module, "check_online", offline)
     with pytest.raises(DatasetError, match="go online.*no route to host"):
         datasets.load(name)
+
+
+def test_a_full_disk_is_no_fault_of_the_download(empty_cache, monkeypatch):
+    def full(name):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tfds, "builder", full)
+    with pytest.raises(OSError, match="No space left"):
+        datasets.load("svhn")

@@ -170,14 +170,27 @@ def test_an_unscored_export_of_a_later_start_is_tested_by_the_same_command(world
     assert spent < 10 * 60
 
 
+class KilledError(BaseException):
+    """Nothing runs after it."""
+
+
+def killed(*_, **__):
+    raise KilledError
+
+
+def test_who_is_killed_in_the_vote_need_not_test_and_export_again(world, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(Controller, "_vote", killed)
+        world.fly(minutes=20)
+    journal = Journal.open(world.workdir, {})
+    journal.spent = 20 * 60 - 10
+    outcome = world.fly(20, journal)
+    assert (outcome.winner, outcome.no_vote) == ("c", "it was stopped before the vote") and outcome.score
+    assert len(world.tested) == len(world.exported) == 1
+
+
 @pytest.mark.parametrize("killed_in", ["evaluate_run", "export_run"])
 def test_what_a_start_trained_that_was_killed_in_its_test_is_tested_by_the_next(world, monkeypatch, killed_in):
-    class KilledError(BaseException):
-        """Nothing runs after it."""
-
-    def killed(*_, **__):
-        raise KilledError
-
     before = world.fly(minutes=10)
     with monkeypatch.context() as patched, pytest.raises(KilledError):
         patched.setattr(module, killed_in, killed)
