@@ -2,7 +2,8 @@
 
 Runs that the file of results has are not repeated, so a program that was stopped goes on with the run it was in. A run
 keeps one core busy; start a second program with other seeds and the same file to use two. With `--variance_seeds` it
-measures meta-gradients at a fixed player in the place of all that, and prints JSON.
+measures meta-gradients at a fixed player instead, prints their figures as JSON, and keeps them in the file that
+`--gradients` names.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from cml_tf.studies.pictures.style import write_png
 from cml_tf.system.command_line import fail, run
+from cml_tf.system.files import write_json
 from examples.snake import results
 from examples.snake.pictures import draw_curves, record_game, write_gif
 from examples.snake.training import MIXES, Settings, train
-from examples.snake.variance import measure
+from examples.snake.variance import measure, summary
 
 _MIXES = flags.DEFINE_list("mixes", list(MIXES[:4]), f"Which losses move the discount: of {', '.join(MIXES)}.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "How many seeds.", 1)
@@ -28,6 +31,7 @@ _WINDOWS = flags.DEFINE_integer("windows", 3000, "Windows of five updates, 1,600
 _RESULTS = flags.DEFINE_string("results", None, "File with a JSON line for each finished run.")
 _DRAWINGS = flags.DEFINE_string("drawings", None, "Folder for the curves, and for a game of each run that is trained.")
 _VARIANCE_SEEDS = flags.DEFINE_integer("variance_seeds", 0, "Measures meta-gradients over so many seeds instead.", 0)
+_GRADIENTS = flags.DEFINE_string("gradients", None, "JSON file for the single meta-gradients of --variance_seeds.")
 _VARIANCE_WINDOWS = flags.DEFINE_integer("variance_windows", 300, "Windows that train the player which they are of.", 0)
 
 
@@ -38,11 +42,10 @@ def main(arguments: list[str]) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     if _VARIANCE_SEEDS.value:
-        if _VARIANCE_SEEDS.value < 8:
-            fail(f"--variance_seeds must be 8 or more, received {_VARIANCE_SEEDS.value}: use 256.")
-        measured = measure(Settings(side=_SIDE.value), _VARIANCE_WINDOWS.value, _VARIANCE_SEEDS.value)
-        print(json.dumps(measured, indent=2))
+        _measure_variance()
         return
+    if _GRADIENTS.value:
+        fail("--gradients is a file for meta-gradients: set --variance_seeds=256, or leave it out.")
     if unknown := set(_MIXES.value) - set(MIXES):
         fail(f"--mixes must be of {', '.join(MIXES)}, received {', '.join(sorted(unknown))}.")
     if not _RESULTS.value:
@@ -56,6 +59,18 @@ def main(arguments: list[str]) -> None:
     print(results.table(found))
     if drawings:
         write_png(draw_curves(found), drawings / "snake_curves.png")
+
+
+def _measure_variance() -> None:
+    if _VARIANCE_SEEDS.value < 8:
+        fail(f"--variance_seeds must be 8 or more, received {_VARIANCE_SEEDS.value}: use 256.")
+    if _RESULTS.value or _DRAWINGS.value:
+        fail("--variance_seeds trains no runs: leave out --results and --drawings.")
+    measured = measure(Settings(side=_SIDE.value), _VARIANCE_WINDOWS.value, _VARIANCE_SEEDS.value)
+    if _GRADIENTS.value:
+        write_json(Path(_GRADIENTS.value), measured)
+    gradients = np.array(measured.pop("gradients"))
+    print(json.dumps({**measured, **summary(gradients)}, indent=2))
 
 
 def _train(path: Path, drawings: Path | None, settings: Settings, seed: int) -> None:

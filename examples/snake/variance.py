@@ -105,7 +105,12 @@ def _farther(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def measure(settings: Settings, windows: int, seeds: int) -> dict[str, Any]:
-    """Trains a player of seed 0 for so many windows, and measures at it."""
+    """Trains a player of seed 0 for so many windows, and takes the meta-gradients of so many seeds at it.
+
+    Returns:
+      As JSON: the settings, windows and discount of the player, and `gradients`, `[seeds, 6]` of `meta_gradients`, each
+      with seven digits.
+    """
     run = Run(settings, 0)
     for _ in range(windows):
         run.window()
@@ -113,7 +118,7 @@ def measure(settings: Settings, windows: int, seeds: int) -> dict[str, Any]:
         "settings": settings.as_json(),
         "windows_before": windows,
         "gamma": round(run.gamma, 4),
-        **summary(meta_gradients(run, seeds)),
+        "gradients": [[float(f"{value:.7g}") for value in row] for row in meta_gradients(run, seeds)],
     }
 
 

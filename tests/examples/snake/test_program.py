@@ -8,7 +8,7 @@ from PIL import Image
 
 from cml_tf.errors import UserError
 from cml_tf.objectives import trajectory_weights
-from examples.snake import results
+from examples.snake import results, variance
 from examples.snake.pictures import draw_curves, record_game, write_gif
 from examples.snake.training import Run, Settings, train
 from examples.snake.variance import estimators, relative_variance, summary
@@ -100,11 +100,27 @@ def test_noise_that_leaves_nothing_of_a_mean_is_said_to():
     assert told["relative_variance"]["g_5"]["value"] is None
 
 
+MISTAKES = {
+    "--mixes=uniform,best --results={}/found.jsonl": "--mixes must be of uniform, geometric, last, first, fixed, rec",
+    "--variance_seeds=7": "--variance_seeds must be 8 or more, received 7: use 256.",
+    "--variance_seeds=8 --results={}/found.jsonl": "--variance_seeds trains no runs: leave out --results",
+    "--results={}/found.jsonl --gradients={}/g.json": "--gradients is a file for meta-gradients: set --variance_seeds",
+}
+
+
 def test_what_the_program_cannot_do_is_said_in_a_line(tmp_path):
-    (done,) = run_programs([["examples.snake.train", "--mixes=uniform,best", f"--results={tmp_path}/found.jsonl"]])
-    assert done.code == 2 and done.messages == [
-        "error: --mixes must be of uniform, geometric, last, first, fixed, received best."
-    ]
+    calls = [["examples.snake.train", *flags.replace("{}", str(tmp_path)).split()] for flags in MISTAKES]
+    for done, said in zip(run_programs(calls), MISTAKES.values(), strict=True):
+        assert done.code == 2 and len(done.messages) == 1 and done.messages[0].startswith(f"error: {said}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_gradients_of_a_player_are_kept_as_they_are_measured(monkeypatch):
+    made = np.random.default_rng(0).normal(size=(8, 6)) / 3e5
+    monkeypatch.setattr(variance, "meta_gradients", lambda run, seeds: made[:seeds])
+    found = json.loads(json.dumps(variance.measure(TINY, 0, 8)))
+    np.testing.assert_allclose(found.pop("gradients"), made, rtol=5e-7)
+    assert found == {"settings": TINY.as_json(), "windows_before": 0, "gamma": 0.8}
 
 
 @pytest.mark.slow
