@@ -38,7 +38,8 @@ class EpisodeSource(abc.ABC):
     """Endless, stateless stream of the episodes of one split.
 
     An episode is first *drawn*: a record of int64 numbers that identifies it (classes and example numbers, say). Then
-    it is *assembled* from that record alone. Both are traced once: what they read of the source must not change later.
+    it is *assembled* from that record alone. Both are traced once, without AutoGraph: what they read of the source must
+    not change later, and conditions on tensors are `tf.cond`.
 
     Example:
       >>> source = cml_tf.datasets.load("sinusoid").episodes("test", shots=5, queries=10, seed=0)
@@ -99,7 +100,7 @@ class EpisodeSource(abc.ABC):
         meta_batch = check_integer("meta_batch", meta_batch, minimum=1)
         batches = _pipeline(start, _LARGEST, self._traced_episode, meta_batch, share)
         # Behind the batching, which would make a copy for every task.
-        return batches.map(self._with_context).prefetch(_PREFETCHED_BATCHES)
+        return batches.map(_as_it_is(self._with_context)).prefetch(_PREFETCHED_BATCHES)
 
     def batch(self, start: int, count: int) -> Episode:
         """The episodes `start` ... `start + count - 1` as one meta-batch of eager tensors.
@@ -121,11 +122,11 @@ class EpisodeSource(abc.ABC):
     # A pipeline of every validation calls the graphs of the first one; to trace them takes longer than many an epoch.
     @cached_property
     def _traced_record(self) -> Callable[[tf.Tensor], tf.Tensor]:
-        return tf.function(self._record, [_NUMBER])
+        return tf.function(self._record, [_NUMBER], autograph=False)
 
     @cached_property
     def _traced_episode(self) -> Callable[[tf.Tensor], Episode]:
-        return tf.function(self._episode, [_NUMBER])
+        return tf.function(self._episode, [_NUMBER], autograph=False)
 
     def _with_context(self, episode: Episode) -> Episode:
         return episode._replace(context=self.context)
@@ -229,14 +230,18 @@ def plainly(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.with_options(options)
 
 
+# AutoGraph would rewrite all that a function calls, which takes longer than to trace it.
+_as_it_is = tf.autograph.experimental.do_not_convert
+
+
 def _pipeline(
     start: int, stop: int, function: Callable[[tf.Tensor], Any], size: int, share: tuple[int, int, int] = (0, 1, 1)
 ) -> tf.data.Dataset:
     first, count, of = share
     numbers = tf.data.Dataset.range(start, stop)
     if count < of:
-        numbers = numbers.filter(lambda number: tf.math.floormod(number - start - first, of) < count)
-    made = plainly(numbers).map(function, num_parallel_calls=tf.data.AUTOTUNE)
+        numbers = numbers.filter(_as_it_is(lambda number: tf.math.floormod(number - start - first, of) < count))
+    made = plainly(numbers).map(_as_it_is(function), num_parallel_calls=tf.data.AUTOTUNE)
     return made.batch(size * count // of, drop_remainder=True)
 
 

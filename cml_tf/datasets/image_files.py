@@ -100,7 +100,7 @@ def _decode_all(
 
     images = np.empty((len(items), *image_size, channels), np.uint8)
     files = plainly(tf.data.Dataset.from_tensor_slices(np.array(items, object)))
-    dataset = files.map(decode_one, num_parallel_calls=tf.data.AUTOTUNE)
+    dataset = files.map(tf.autograph.experimental.do_not_convert(decode_one), num_parallel_calls=tf.data.AUTOTUNE)
     done = 0
     try:
         for chunk in dataset.batch(_CHUNK).prefetch(2).as_numpy_iterator():

@@ -47,9 +47,12 @@ def decode_images(contents: tf.Tensor, input_shape: tuple[int, ...]) -> tuple[tf
         )
         return tf.ensure_shape(decoded, [None, *input_shape])
 
-    task = tf.data.Dataset.from_tensors(contents).map(decode_all).ignore_errors()
+    as_it_is = tf.autograph.experimental.do_not_convert
+    task = tf.data.Dataset.from_tensors(contents).map(as_it_is(decode_all)).ignore_errors()
     # Of no example there is always one element of none.
-    otherwise = tf.data.Dataset.from_tensors(nothing).map(lambda none: tf.ensure_shape(none, [None, *input_shape]))
+    otherwise = tf.data.Dataset.from_tensors(nothing).map(
+        as_it_is(lambda none: tf.ensure_shape(none, [None, *input_shape]))
+    )
     decoded = plainly(task.concatenate(otherwise).take(1)).get_single_element()
     complete = tf.equal(tf.shape(decoded)[0], tf.shape(contents)[0])
     return tf.ensure_shape(scale(decoded), [None, *input_shape]), complete
