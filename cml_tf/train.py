@@ -29,7 +29,7 @@ _VERBOSE = flags.DEFINE_integer("verbose", 1, "0 for silent, 1 for a progress ba
 _KEEP = flags.DEFINE_integer("keep", 2, "How many of the latest checkpoints stay, beside the best.", 1)
 _STRICT = flags.DEFINE_bool("strict", False, "Refuse a damaged checkpoint even if there is another one to go on from.")
 _DETERMINISTIC = flags.DEFINE_bool(
-    "deterministic", False, "Use only operations that give the same bits every time; slower (docs/RELIABILITY.md)."
+    "deterministic", False, "Use only operations that give the same bits every time; others fail (docs/RELIABILITY.md)."
 )
 
 
