@@ -2,7 +2,7 @@
 
 Runs that the file of results has are not repeated, so a program that was stopped goes on with the run it was in. A run
 keeps one core busy; start a second program with other seeds and the same file to use two. With `--variance_seeds` it
-measures meta-gradients at a fixed player instead, prints their figures as JSON, and keeps them in the file that
+measures meta-gradients at one player instead, prints their figures as JSON, and keeps them in the file that
 `--gradients` names.
 """
 
@@ -25,7 +25,7 @@ from examples.snake.variance import measure, summary
 
 _MIXES = flags.DEFINE_list("mixes", list(MIXES[:4]), f"Which losses move the discount: of {', '.join(MIXES)}.")
 _SEEDS = flags.DEFINE_integer("seeds", 5, "How many seeds.", 1)
-_FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "The first of them.", 0)
+_FIRST_SEED = flags.DEFINE_integer("first_seed", 0, "The first of them; with --variance_seeds that of the player.", 0)
 _SIDE = flags.DEFINE_integer("side", 4, "Side of the board, in cells.", 2)
 _WINDOWS = flags.DEFINE_integer("windows", 3000, "Windows of five updates, 1,600 frames each.", 1)
 _RESULTS = flags.DEFINE_string("results", None, "File with a JSON line for each finished run.")
@@ -66,7 +66,8 @@ def _measure_variance() -> None:
         fail(f"--variance_seeds must be 8 or more, received {_VARIANCE_SEEDS.value}: use 256.")
     if _RESULTS.value or _DRAWINGS.value:
         fail("--variance_seeds trains no runs: leave out --results and --drawings.")
-    measured = measure(Settings(side=_SIDE.value), _VARIANCE_WINDOWS.value, _VARIANCE_SEEDS.value)
+    player = Settings(side=_SIDE.value), _VARIANCE_WINDOWS.value
+    measured = measure(*player, _VARIANCE_SEEDS.value, _FIRST_SEED.value)
     if _GRADIENTS.value:
         write_json(Path(_GRADIENTS.value), measured)
     gradients = np.array(measured.pop("gradients"))

@@ -104,18 +104,25 @@ def _farther(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.abs(one.mean(-1)) - np.abs(other.mean(-1))
 
 
-def measure(settings: Settings, windows: int, seeds: int) -> dict[str, Any]:
-    """Trains a player of seed 0 for so many windows, and takes the meta-gradients of so many seeds at it.
+def measure(settings: Settings, windows: int, seeds: int, player: int = 0) -> dict[str, Any]:
+    """Trains a player for so many windows, and takes the meta-gradients of so many seeds at it.
+
+    Args:
+      settings: of the player.
+      windows: that train it.
+      seeds: of the meta-gradients, from 0 on.
+      player: the seed of its training.
 
     Returns:
-      As JSON: the settings, windows and discount of the player, and `gradients`, `[seeds, 6]` of `meta_gradients`, each
+      As JSON: the settings, seed, windows and discount of the player, and `gradients`, `[seeds, 6]` of `meta_gradients`, each
       with seven digits.
     """
-    run = Run(settings, 0)
+    run = Run(settings, player)
     for _ in range(windows):
         run.window()
     return {
         "settings": settings.as_json(),
+        "player": player,
         "windows_before": windows,
         "gamma": round(run.gamma, 4),
         "gradients": [[float(f"{value:.7g}") for value in row] for row in meta_gradients(run, seeds)],

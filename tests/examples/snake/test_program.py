@@ -118,9 +118,9 @@ def test_what_the_program_cannot_do_is_said_in_a_line(tmp_path):
 def test_the_gradients_of_a_player_are_kept_as_they_are_measured(monkeypatch):
     made = np.random.default_rng(0).normal(size=(8, 6)) / 3e5
     monkeypatch.setattr(variance, "meta_gradients", lambda run, seeds: made[:seeds])
-    found = json.loads(json.dumps(variance.measure(TINY, 0, 8)))
+    found = json.loads(json.dumps(variance.measure(TINY, 0, 8, 3)))
     np.testing.assert_allclose(found.pop("gradients"), made, rtol=5e-7)
-    assert found == {"settings": TINY.as_json(), "windows_before": 0, "gamma": 0.8}
+    assert found == {"settings": TINY.as_json(), "player": 3, "windows_before": 0, "gamma": 0.8}
 
 
 @pytest.mark.slow
