@@ -114,8 +114,8 @@ def measure(settings: Settings, windows: int, seeds: int, player: int = 0) -> di
       player: the seed of its training.
 
     Returns:
-      As JSON: the settings, seed, windows and discount of the player, and `gradients`, `[seeds, 6]` of `meta_gradients`, each
-      with seven digits.
+      As JSON: the settings, seed, windows and discount of the player, and `gradients`, `[seeds, 6]` of
+      `meta_gradients`, each with seven digits.
     """
     run = Run(settings, player)
     for _ in range(windows):
