@@ -44,9 +44,9 @@ def flow_of(solver_steps):
     return gradients_of(lambda steps: rule)
 
 # The very first graph costs more than any later one.
-flows = [growth(lambda: run(flow_of(steps), steps)) for steps in (10, 10, 1000)][1:]
+flows = [growth(lambda: run(flow_of(steps), steps)) for steps in (10, 10, 500)][1:]
 gradients, peaks = gradients_of(lambda steps: GradientDescent(problem, anil(SGD(1e-4)), steps)), []
-for steps in (10, 20_000, 40_000):
+for steps in (10, 10_000, 20_000):
     run(gradients, steps)
     peaks.append(resident()["peak"])
 print(json.dumps([flows, peaks]))
@@ -55,7 +55,7 @@ print(json.dumps([flows, peaks]))
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_steps_of_the_solver_and_that_of_anil_does():
-    """5-way 5-shot. Derivatives are 0.36 MiB: with those of each step kept, a thousand steps would need 358 MiB.
+    """5-way 5-shot. Derivatives are 0.36 MiB: with those of each step kept, 500 steps would need 179 MiB.
 
     ANIL's reverse mode keeps 1.4 KiB of a step, since its head is linear: little, and as often as there are steps. The
     figures are in docs/systems/comln.md.
@@ -66,4 +66,4 @@ def test_memory_does_not_grow_with_the_steps_of_the_solver_and_that_of_anil_does
     run = subprocess.run([sys.executable, "-c", MEASURE], check=True, capture_output=True, text=True, env=environment)
     (few, many), (short, half, whole) = json.loads(run.stdout)
     assert abs(many - few) < 4
-    assert half - short > 10 and 0.7 < (whole - half) / (half - short) < 1.4
+    assert half - short > 6 and 0.7 < (whole - half) / (half - short) < 1.4

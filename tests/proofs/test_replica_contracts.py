@@ -17,7 +17,7 @@ LONG = [pytest.mark.slow, pytest.mark.long]
     ("processes", "devices", "members"),
     [
         pytest.param(1, 2, FEW, marks=pytest.mark.slow, id="few members, two devices"),
-        pytest.param(2, 1, FEW, marks=pytest.mark.slow, id="few members, two processes"),
+        pytest.param(2, 1, FEW[:4], marks=pytest.mark.slow, id="few members, two processes"),
         pytest.param(1, 4, [], marks=LONG, id="all members, four devices"),
         pytest.param(2, 1, [], marks=LONG, id="all members, two processes"),
         pytest.param(3, 1, [], marks=LONG, id="all members, three processes"),
