@@ -1,6 +1,6 @@
 """Cooperative Meta-Learning in TensorFlow: few-shot models that learn a new task from a handful of examples.
 
-Names are looked up when they are first used: what needs no TensorFlow of this package can be had without loading it.
+Names are looked up when they are first used, so that parts which do not need TensorFlow work without loading it.
 """
 
 from __future__ import annotations

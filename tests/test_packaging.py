@@ -149,7 +149,7 @@ def test_unsuitable_pythons_and_platforms_are_told_before_anything_is_made(proje
 
 
 def test_second_run_installs_nothing_and_a_changed_lock_does(project):
-    python, runs = installing(project, "echo ran >>runs-of-pip"), project / "runs-of-pip"
+    python, runs = installing(project, '[ "$2" != pip ] || echo ran >>runs-of-pip'), project / "runs-of-pip"
     # The development lock holds the runtime lock, so there is nothing left to do for it.
     for target in ("dev", "dev", "runtime"):
         assert made(project, python, target=target).returncode == 0
@@ -158,6 +158,13 @@ def test_second_run_installs_nothing_and_a_changed_lock_does(project):
     os.utime(project / "requirements.txt", ns=(later, later))
     assert made(project, python, target="dev").returncode == 0
     assert len(runs.read_text().splitlines()) == 2
+
+
+def test_an_installation_that_cannot_be_imported_is_told_and_not_taken_for_done(project):
+    result = made(project, installing(project, '[ "$2" = pip ] || { echo "Illegal instruction"; exit 1; }'))
+    assert result.returncode != 0 and not (project / ".venv/.installed-runtime").exists()
+    assert "Illegal instruction\nerror: the packages of requirements.txt are installed, but cannot be" in result.stderr
+    assert not (project / ".venv/.installing").exists(), "what pip installed is whole"
 
 
 def test_installation_that_failed_or_was_killed_is_not_taken_for_done_and_one_under_way_waited_for(project):

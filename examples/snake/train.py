@@ -1,8 +1,8 @@
 """Trains players of Snake: `python -m examples.snake.train --results=FILE.jsonl --drawings=FOLDER`.
 
-Runs that the file of results has are not repeated, so a program that was stopped goes on with the run it was in. A run
-keeps one core busy; start a second program with other seeds and the same file to use two. With `--variance_seeds` it
-measures meta-gradients at one player instead, prints their figures as JSON, and keeps them in the file that
+Does not repeat runs that are in the file of results, so a program that was stopped continues with the run it was in. A
+run uses one core; to use two, start a second program with other seeds and the same file. With `--variance_seeds` the
+program measures meta-gradients at one player instead, prints their figures as JSON, and writes them to the file that
 `--gradients` names.
 """
 

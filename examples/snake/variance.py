@@ -11,13 +11,15 @@ where var / n takes from mean^2 what noise adds to it. Intervals are the middle 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from cml_tf.objectives import trajectory_weights
+from cml_tf.training.evaluator import confidence_interval
 from examples.snake.agent import play
 from examples.snake.game import DRAWS, start
 from examples.snake.training import Run, Settings
@@ -102,6 +104,55 @@ def _ratio(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _farther(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return np.abs(one.mean(-1)) - np.abs(other.mean(-1))
+
+
+def players_table(measured: Sequence[dict[str, Any]]) -> str:
+    """Markdown: of players trained for as long, means over players with their 95 % intervals, and the claim by player.
+
+    Args:
+      measured: of `measure`, at least one.
+    """
+    lengths = sorted({one["windows_before"] for one in measured})
+    columns = {length: [one for one in measured if one["windows_before"] == length] for length in lengths}
+    found = {length: [summary(np.array(one["gradients"])) for one in ones] for length, ones in columns.items()}
+    rows: dict[str, list[str]] = defaultdict(list)
+    for length, summaries in found.items():
+        for name, figure in _FIGURES.items():
+            rows[name].append(_over_players([figure(one) for one in summaries]))
+        claims = {one["player"]: _claim(own) for one, own in zip(columns[length], summaries, strict=True)}
+        for player in sorted({one["player"] for one in measured}):
+            rows[f"relative variance of g_5 over the uniform mix's, player {player}"].append(claims.get(player, ""))
+    lines = [f"| | {' | '.join(f'{length} windows' for length in lengths)} |", f"|---|{'---|' * len(lengths)}"]
+    return "\n".join([*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows.items())])
+
+
+def _over_players(values: list[float]) -> str:
+    wide = f" ± {confidence_interval(np.array(values)):.2g}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3g}{wide}"
+
+
+def _claim(own: dict[str, Any]) -> str:
+    claim = own["relative_variance_of_g_5_over_it"]["uniform"]
+    low, high = claim["interval"]
+    return f"{claim['value']:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _share(name: str) -> Callable[[dict[str, Any]], float]:
+    return lambda own: own["mean"][name]["value"] / own["mean"]["g_20"]["value"]
+
+
+def _relative(mix: str) -> Callable[[dict[str, Any]], float]:
+    return lambda own: own["relative_variance_of_g_5_over_it"][mix]["value"]
+
+
+_FIGURES: dict[str, Callable[[dict[str, Any]], float]] = {
+    "variance of g_5 over the uniform mix's": lambda own: own["variance"]["g_5"] / own["variance"]["uniform"],
+    "relative variance of g_5 over the uniform mix's": _relative("uniform"),
+    "relative variance of g_5 over the geometric mix's": _relative("geometric"),
+    "mean of g_1 over that of g_20": _share("g_1"),
+    "mean of the uniform mix over that of g_20": _share("uniform"),
+    "mean of g_5 over that of g_20": _share("g_5"),
+}
 
 
 def measure(settings: Settings, windows: int, seeds: int, player: int = 0) -> dict[str, Any]:
