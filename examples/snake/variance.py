@@ -127,8 +127,9 @@ def players_table(measured: Sequence[dict[str, Any]]) -> str:
 
 
 def _over_players(values: list[float]) -> str:
-    wide = f" ± {confidence_interval(np.array(values)):.2g}" if len(values) > 1 else ""
-    return f"{np.mean(values):.3g}{wide}"
+    places = 2 if np.mean(values) >= 1 else 3
+    wide = f" ± {confidence_interval(np.array(values)):.{places}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{places}f}{wide}"
 
 
 def _claim(own: dict[str, Any]) -> str:
