@@ -50,7 +50,7 @@ def test_seeds_are_trained_once(tmp_path):
 
 def test_runs_of_other_options_are_refused(tmp_path):
     results = tmp_path / "r.jsonl"
-    results.write_text(json.dumps(line(0, [0.8]) | {"asked": {"rounds": 3}}) + "\n")
+    results.write_text(json.dumps({"seed": 0, "asked": {"rounds": 3}}) + "\n")
     flags = [f"--workdir={tmp_path}/runs", f"--results={results}"]
     (done,) = run_programs([["examples.ensemble.train", *flags]])
     assert done.code == 2 and "found seed 0 in" in done.messages[0] and "--rounds=3" in done.messages[0]
