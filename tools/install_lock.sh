@@ -37,7 +37,7 @@ fi
 # What is imported is compiled by importing it once, in a quarter of the time that pip takes for all files. Where
 # PYTHONDONTWRITEBYTECODE is set, as in many containers, each process would else compile TensorFlow again, which takes
 # ten seconds.
-imported="tensorflow, keras, matplotlib.pyplot, pandas, scipy.stats, sklearn, tensorflow_datasets"
+imported="tensorflow, keras, matplotlib.pyplot, pandas, scipy.stats, sklearn"
 rm -f "$marker"
 if ! told=$(env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -c "import $imported" 2>&1); then
     echo "$told" >&2
